@@ -1,0 +1,132 @@
+//! Why a packet was dropped.
+//!
+//! One list: the enum value an input function returns is the counter's index, the Prometheus label
+//! and the row of the documentation.
+
+macro_rules! drop_reasons {
+    ($($(#[$meta:meta])* $name:ident $label:literal $layer:literal $text:literal)*) => {
+        /// Why a packet was dropped. Each drop has exactly one reason and is counted exactly once.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $(#[doc = $text] $(#[$meta])* $name,)* }
+
+        impl DropReason {
+            /// Every reason, in counter order.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+            /// How many reasons there are: the length of a counter block.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The value of the `reason` label.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+
+            /// The value of the `layer` label.
+            #[must_use]
+            pub const fn layer(self) -> &'static str {
+                match self { $(Self::$name => $layer,)* }
+            }
+
+            /// One sentence for a person.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    EthernetTooShort "ethernet_too_short" "ethernet" "Frame shorter than an Ethernet header."
+    EthernetSource "ethernet_source" "ethernet" "Source address is a group address."
+    EthernetNotForUs "ethernet_not_for_us" "ethernet" "Unicast destination is another station's."
+    EthernetType "ethernet_type" "ethernet" "No protocol is attached to this EtherType."
+    InterfaceDown "interface_down" "ethernet" "The interface is administratively down."
+    ArpTooShort "arp_too_short" "arp" "ARP packet shorter than its fixed format (RFC 826)."
+    ArpFormat "arp_format" "arp" "Hardware or protocol type or length is not Ethernet/IPv4 (RFC 826)."
+    ArpOperation "arp_operation" "arp" "ARP operation is neither request nor reply."
+    ArpSender "arp_sender" "arp" "Sender address is a group, zero, or differs from the frame's source."
+    ArpNotForUs "arp_not_for_us" "arp" "ARP request for an address that is not ours, sender unknown."
+    ArpConflict "arp_conflict" "arp" "Another station claims one of our addresses (RFC 5227)."
+    NeighborUnresolved "neighbor_unresolved" "arp" "No answer from the next hop."
+    NeighborQueueFull "neighbor_queue_full" "arp" "Too many packets wait for the same next hop."
+    NeighborTableFull "neighbor_table_full" "arp" "The neighbour table is at its limit."
+    Ipv4TooShort "ipv4_too_short" "ipv4" "Packet shorter than an IPv4 header."
+    Ipv4Version "ipv4_version" "ipv4" "Version field is not 4."
+    Ipv4HeaderLength "ipv4_header_length" "ipv4" "Header length below 20 or beyond the packet."
+    Ipv4TotalLength "ipv4_total_length" "ipv4" "Total length below the header or beyond the frame."
+    Ipv4Checksum "ipv4_checksum" "ipv4" "Header checksum is wrong."
+    Ipv4Source "ipv4_source" "ipv4" "Source is multicast, broadcast, loopback or unspecified (martian)."
+    Ipv4Land "ipv4_land" "ipv4" "Source address is our own."
+    Ipv4NotForUs "ipv4_not_for_us" "ipv4" "Destination is not ours and forwarding is off."
+    Ipv4SourceRoute "ipv4_source_route" "ipv4" "Loose or strict source route option."
+    Ipv4Fragment "ipv4_fragment" "ipv4" "Fragment; reassembly is not available."
+    Ipv4Options "ipv4_options" "ipv4" "Malformed option list."
+    Ipv4Protocol "ipv4_protocol" "ipv4" "No transport for this protocol number."
+    Ipv4NoRoute "ipv4_no_route" "ipv4" "No route to the destination."
+    Ipv4TooBig "ipv4_too_big" "ipv4" "Packet larger than the interface's MTU."
+    IcmpTooShort "icmp_too_short" "icmp" "Shorter than an ICMP header."
+    IcmpChecksum "icmp_checksum" "icmp" "ICMP checksum is wrong."
+    IcmpType "icmp_type" "icmp" "Message type is not handled."
+    IcmpBroadcast "icmp_broadcast" "icmp" "Echo request to a broadcast or multicast address."
+    IcmpQuoted "icmp_quoted" "icmp" "Error message quotes no packet that we sent."
+    IcmpRateLimit "icmp_rate_limit" "icmp" "An error message was due but the rate limit is reached (RFC 1812)."
+    UdpTooShort "udp_too_short" "udp" "Shorter than a UDP header."
+    UdpLength "udp_length" "udp" "Length field below 8 or beyond the packet."
+    UdpChecksum "udp_checksum" "udp" "UDP checksum is wrong."
+    UdpPort "udp_port" "udp" "Destination port is 0."
+    UdpNoSocket "udp_no_socket" "udp" "No socket is bound to the destination port."
+    UdpSocketFull "udp_socket_full" "udp" "The socket's receive queue is full."
+    TcpTooShort "tcp_too_short" "tcp" "Shorter than a TCP header."
+    TcpHeaderLength "tcp_header_length" "tcp" "Data offset below 5 or beyond the segment."
+    TcpChecksum "tcp_checksum" "tcp" "TCP checksum is wrong."
+    TcpPort "tcp_port" "tcp" "Source or destination port is 0."
+    TcpAddress "tcp_address" "tcp" "Segment from or to a broadcast or multicast address."
+    TcpFlags "tcp_flags" "tcp" "Combination of control bits that no state accepts."
+    TcpNoListener "tcp_no_listener" "tcp" "No connection and no listener; answered with RST."
+    TcpListenOverflow "tcp_listen_overflow" "tcp" "The listener's backlog is full."
+    TcpSequence "tcp_sequence" "tcp" "No part of the segment is in the receive window (RFC 9293 3.10.7.4)."
+    TcpDuplicate "tcp_duplicate" "tcp" "All of the segment's text was received before."
+    TcpPaws "tcp_paws" "tcp" "Timestamp older than TS.Recent (RFC 7323 PAWS)."
+    TcpTimestampMissing "tcp_timestamp_missing" "tcp" "Timestamps were negotiated but the segment has none (RFC 7323 3.2)."
+    TcpAckMissing "tcp_ack_missing" "tcp" "ACK bit is off in a synchronized state."
+    TcpAckUnacceptable "tcp_ack_unacceptable" "tcp" "Acknowledges bytes never sent or long gone (RFC 5961 5)."
+    TcpResetUnacceptable "tcp_reset_unacceptable" "tcp" "RST that does not match RCV.NXT exactly (RFC 5961 3)."
+    TcpSynUnacceptable "tcp_syn_unacceptable" "tcp" "SYN inside a synchronized connection (RFC 5961 4)."
+    TcpAfterClose "tcp_after_close" "tcp" "Text after the user closed; the connection is reset."
+    TcpReceiveBuffer "tcp_receive_buffer" "tcp" "No room in the receive buffer or the reassembly list."
+    TcpTableFull "tcp_table_full" "tcp" "The connection table is at its limit."
+    MbufExhausted "mbuf_exhausted" "buffer" "No packet buffer was free."
+    MbufChain "mbuf_chain" "buffer" "Frame spans several buffers and could not be joined."
+    TransmitQueueFull "transmit_queue_full" "interface" "The port's transmit queue was full."
+    ClientMemory "client_memory" "buffer" "The client's receive memory is exhausted."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn labels_are_unique_and_snake_case() {
+        let labels: HashSet<_> = DropReason::ALL.iter().map(|r| r.label()).collect();
+        assert_eq!(labels.len(), DropReason::COUNT);
+        for reason in DropReason::ALL {
+            assert!(
+                reason
+                    .label()
+                    .bytes()
+                    .all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit())
+            );
+            assert!(reason.text().ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn discriminant_is_the_counter_index() {
+        for (i, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+        }
+    }
+}
