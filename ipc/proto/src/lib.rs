@@ -1,0 +1,57 @@
+//! The one definition of what travels over `<run><prefix>/dev/socket`.
+//!
+//! The path is a unix socket of type `SOCK_SEQPACKET`; each message is one packet, descriptors come
+//! with it as `SCM_RIGHTS`. A client sends a [`Call`] and waits for the [`Answer`] that carries the
+//! same sequence number. No request blocks in the daemon: what has to wait (a connection to accept,
+//! a handshake) answers `EAGAIN` or `EINPROGRESS`, and the socket's descriptor says when to ask again.
+//!
+//! * [`message`]: requests and replies, with the descriptors each reply carries.
+//! * [`table`]: what the tools show: interfaces, routes, neighbours, sockets, clients, counters.
+//! * [`paths`]: where the socket is, from `$IOPKT_RUN` and `$SOCK`.
+#![forbid(unsafe_code)]
+
+pub mod message;
+pub mod paths;
+pub mod table;
+
+pub use message::{Answer, Call, Reply, Request, SocketHandle};
+
+/// Version of this protocol. Client library and daemon must agree exactly.
+pub const VERSION: u32 = 1;
+
+/// No message is longer. A longer one closes the connection.
+pub const MESSAGE_MAX: usize = 64 * 1024;
+
+/// A message that is not one of this protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedMessage;
+
+impl core::fmt::Display for MalformedMessage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(
+            "message is not one of this protocol: client library and daemon differ in version",
+        )
+    }
+}
+
+impl core::error::Error for MalformedMessage {}
+
+/// Writes a message for the wire.
+///
+/// # Errors
+/// [`MalformedMessage`] if it would be longer than [`MESSAGE_MAX`].
+pub fn emit<T: serde::Serialize>(message: &T) -> Result<Vec<u8>, MalformedMessage> {
+    let bytes = postcard::to_allocvec(message).map_err(|_| MalformedMessage)?;
+    if bytes.len() > MESSAGE_MAX { Err(MalformedMessage) } else { Ok(bytes) }
+}
+
+/// Reads one message; every byte must belong to it.
+///
+/// # Errors
+/// [`MalformedMessage`] for anything else.
+pub fn parse<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, MalformedMessage> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(MalformedMessage),
+    }
+}

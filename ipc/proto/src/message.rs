@@ -1,0 +1,282 @@
+//! Requests and replies.
+
+use core::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use types::MacAddr;
+
+use crate::table::{
+    ClientRow, CounterRow, InterfaceRow, NeighborRow, RouteRow, SocketRow, WorkerRow,
+};
+
+/// A socket of the asking client: an index into its own cells, and a generation that makes a stale
+/// index harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SocketHandle {
+    /// Index of the socket's cell in the client's memory.
+    pub cell: u32,
+    /// How often the cell has been used before, modulo 2^16.
+    pub generation: u16,
+    /// The worker that owns the socket: the lane its descriptors are posted to.
+    pub worker: u16,
+}
+
+/// Transport of a new socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transport {
+    /// `SOCK_STREAM`: TCP.
+    Stream,
+    /// `SOCK_DGRAM`: UDP.
+    Datagram,
+}
+
+/// Address family of a new socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// `AF_INET`.
+    Inet,
+    /// `AF_INET6`.
+    Inet6,
+}
+
+/// Direction of a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shutdown {
+    /// `SHUT_RD`.
+    Read,
+    /// `SHUT_WR`.
+    Write,
+    /// `SHUT_RDWR`.
+    Both,
+}
+
+/// What a client or tool asks for. Requests below the line in the source change the stack and need
+/// uid 0 or the daemon's uid (`SO_PEERCRED`), else `EPERM`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// First request of a client that wants sockets. → [`Reply::Attached`].
+    Attach {
+        /// Must equal [`crate::VERSION`], else `EPROTONOSUPPORT`.
+        version: u32,
+        /// Name of the program, for listings; cut to 32 bytes.
+        name: String,
+    },
+    /// `socket()`. → [`Reply::Socket`] with the descriptor. `ENOBUFS` when no cell is free.
+    Socket {
+        /// Address family; `EAFNOSUPPORT` if the stack does not have it.
+        family: Family,
+        /// Transport.
+        transport: Transport,
+    },
+    /// `bind()`. → [`Reply::Done`]. `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`.
+    Bind {
+        /// The socket.
+        socket: SocketHandle,
+        /// Local address; port 0 asks for a free one.
+        address: SocketAddr,
+    },
+    /// `listen()`. → [`Reply::Done`].
+    Listen {
+        /// The socket.
+        socket: SocketHandle,
+        /// Connections waiting for accept; clamped.
+        backlog: u32,
+    },
+    /// `connect()`. → [`Reply::Done`] for UDP; TCP always answers `EINPROGRESS` or an error, the
+    /// outcome is in the cell's status.
+    Connect {
+        /// The socket.
+        socket: SocketHandle,
+        /// The peer. For UDP the unspecified address dissolves the association.
+        address: SocketAddr,
+    },
+    /// `accept()`. → [`Reply::Accepted`] with the descriptor; `EAGAIN` when none waits.
+    Accept {
+        /// The listener.
+        socket: SocketHandle,
+    },
+    /// `shutdown()`. → [`Reply::Done`]. Bytes posted before are sent before the FIN.
+    Shutdown {
+        /// The socket.
+        socket: SocketHandle,
+        /// Direction.
+        how: Shutdown,
+    },
+    /// `setsockopt()` with Linux's numbers. → [`Reply::Done`]. `ENOPROTOOPT` for unknown ones.
+    SetOption {
+        /// The socket.
+        socket: SocketHandle,
+        /// `SOL_SOCKET`, `IPPROTO_TCP`, …
+        level: i32,
+        /// `SO_…`, `TCP_…`.
+        name: i32,
+        /// The bytes of the value as the C call has them.
+        value: Vec<u8>,
+    },
+    /// `getsockopt()`. → [`Reply::Value`]. `SO_ERROR` reads and clears.
+    Option {
+        /// The socket.
+        socket: SocketHandle,
+        /// `SOL_SOCKET`, `IPPROTO_TCP`, …
+        level: i32,
+        /// `SO_…`, `TCP_…`.
+        name: i32,
+    },
+    /// `getsockname()`. → [`Reply::Name`].
+    LocalName {
+        /// The socket.
+        socket: SocketHandle,
+    },
+    /// `getpeername()`. → [`Reply::Name`]; `ENOTCONN`.
+    PeerName {
+        /// The socket.
+        socket: SocketHandle,
+    },
+    /// → [`Reply::Interfaces`].
+    Interfaces,
+    /// → [`Reply::Routes`].
+    Routes,
+    /// → [`Reply::Neighbors`].
+    Neighbors,
+    /// Sockets of all clients, by pages. → [`Reply::Sockets`].
+    Sockets {
+        /// Skip this many.
+        skip: u32,
+    },
+    /// → [`Reply::Clients`].
+    Clients,
+    /// → [`Reply::Workers`].
+    Workers,
+    /// All counters that are not zero. → [`Reply::Counters`].
+    Counters,
+    /// → [`Reply::Daemon`].
+    Daemon,
+    // ---- privileged from here on ----
+    /// Adds (or makes primary) an interface address. → [`Reply::Done`]. `ENXIO` unknown interface.
+    AddAddress {
+        /// Interface name.
+        interface: String,
+        /// Address.
+        address: Ipv4Addr,
+        /// Prefix length, 1…32.
+        prefix_len: u8,
+    },
+    /// Removes an interface address. → [`Reply::Done`]. `EADDRNOTAVAIL`.
+    DeleteAddress {
+        /// Interface name.
+        interface: String,
+        /// Address.
+        address: Ipv4Addr,
+    },
+    /// Interface up or down. → [`Reply::Done`].
+    SetUp {
+        /// Interface name.
+        interface: String,
+        /// Up?
+        up: bool,
+    },
+    /// Interface MTU. → [`Reply::Done`]. `EINVAL` outside the port's limits.
+    SetMtu {
+        /// Interface name.
+        interface: String,
+        /// Bytes of an IP packet.
+        mtu: u16,
+    },
+    /// Adds a route. → [`Reply::Done`]. `EEXIST`, `ENETUNREACH` (gateway not on a link).
+    AddRoute {
+        /// Destination network.
+        destination: Ipv4Addr,
+        /// Prefix length; 0 with 0.0.0.0 is the default route.
+        prefix_len: u8,
+        /// Next hop.
+        gateway: Ipv4Addr,
+    },
+    /// Deletes a route. → [`Reply::Done`]. `ESRCH`.
+    DeleteRoute {
+        /// Destination network.
+        destination: Ipv4Addr,
+        /// Prefix length.
+        prefix_len: u8,
+    },
+    /// Adds a static neighbour. → [`Reply::Done`].
+    AddNeighbor {
+        /// Its address.
+        address: Ipv4Addr,
+        /// Its MAC address.
+        mac: MacAddr,
+    },
+    /// Deletes a neighbour. → [`Reply::Done`]. `ESRCH`.
+    DeleteNeighbor {
+        /// Its address.
+        address: Ipv4Addr,
+    },
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done, nothing to say.
+    Done,
+    /// Attached. Descriptors, in order: memory the client may only read (C1, C2), memory it may
+    /// write (C3), the workers' page (read only), one doorbell eventfd per worker.
+    Attached {
+        /// Slot number, for listings.
+        slot: u32,
+        /// Number of workers: lanes in the client's memory.
+        workers: u16,
+        /// Daemon claims 127.0.0.0/8 too (else the library leaves it to the kernel).
+        claim_loopback: bool,
+    },
+    /// A new socket. Descriptors: the socket's own.
+    Socket {
+        /// Its handle.
+        socket: SocketHandle,
+    },
+    /// An accepted connection. Descriptors: the socket's own.
+    Accepted {
+        /// Its handle.
+        socket: SocketHandle,
+        /// Local end.
+        local: SocketAddr,
+        /// Remote end.
+        remote: SocketAddr,
+    },
+    /// A socket's address.
+    Name(SocketAddr),
+    /// An option's value.
+    Value(Vec<u8>),
+    /// Interfaces.
+    Interfaces(Vec<InterfaceRow>),
+    /// Routes.
+    Routes(Vec<RouteRow>),
+    /// Neighbours.
+    Neighbors(Vec<NeighborRow>),
+    /// One page of sockets; an empty one ends the list.
+    Sockets(Vec<SocketRow>),
+    /// Clients.
+    Clients(Vec<ClientRow>),
+    /// Workers.
+    Workers(Vec<WorkerRow>),
+    /// Counters.
+    Counters(Vec<CounterRow>),
+    /// The daemon itself.
+    Daemon(crate::table::DaemonRow),
+}
+
+/// A request on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Chosen by the client, returned in the answer.
+    pub sequence: u32,
+    /// The request.
+    pub request: Request,
+}
+
+/// A reply on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The call's sequence number.
+    pub sequence: u32,
+    /// The reply, or Linux's errno.
+    pub result: Result<Reply, i32>,
+}

@@ -1,0 +1,175 @@
+//! What the tools show. These rows are also the tools' `--json` output: fields are only ever added.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use types::MacAddr;
+
+/// One address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressRow {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Prefix length.
+    pub prefix_len: u8,
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceRow {
+    /// Name, `tap0`.
+    pub name: String,
+    /// Index, from 1.
+    pub index: u32,
+    /// Driver, `net_tap`.
+    pub driver: String,
+    /// Kernel interface at the other end of the wire, if there is one.
+    pub kernel_interface: Option<String>,
+    /// MAC address.
+    pub mac: MacAddr,
+    /// MTU in bytes of an IP packet.
+    pub mtu: u16,
+    /// Administratively up.
+    pub up: bool,
+    /// Link is up.
+    pub running: bool,
+    /// Link speed in Mbit/s, 0 if unknown.
+    pub speed_mbps: u32,
+    /// Addresses, primary first.
+    pub addresses: Vec<AddressRow>,
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames lost on receive: no buffer or a device error.
+    pub rx_errors: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames not sent: queue full or a device error.
+    pub tx_errors: u64,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteRow {
+    /// Destination network.
+    pub destination: Ipv4Addr,
+    /// Prefix length.
+    pub prefix_len: u8,
+    /// Next hop; none for networks on a link.
+    pub gateway: Option<Ipv4Addr>,
+    /// Interface name.
+    pub interface: String,
+    /// BSD's letters: U up, G gateway, H host, S static, C cloning (on link).
+    pub flags: String,
+}
+
+/// One neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighborRow {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// MAC address, none while it is being resolved.
+    pub mac: Option<MacAddr>,
+    /// Interface name.
+    pub interface: String,
+    /// `reachable`, `stale`, `incomplete`, `permanent`.
+    pub state: String,
+    /// Seconds until it expires; none for permanent entries.
+    pub expires_s: Option<u32>,
+}
+
+/// One socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketRow {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Local end.
+    pub local: SocketAddr,
+    /// Remote end, if connected.
+    pub remote: Option<SocketAddr>,
+    /// State in netstat's words; empty for UDP.
+    pub state: String,
+    /// Bytes received and not yet read.
+    pub recv_queue: u32,
+    /// Bytes posted and not yet acknowledged.
+    pub send_queue: u32,
+    /// Owner's process id, 0 for orphans.
+    pub pid: u32,
+    /// Owner's name.
+    pub program: String,
+    /// Worker that owns it.
+    pub worker: u16,
+}
+
+/// One client process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientRow {
+    /// Slot number.
+    pub slot: u32,
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Program name.
+    pub program: String,
+    /// Open sockets.
+    pub sockets: u32,
+    /// Receive memory in use, bytes.
+    pub rx_memory_bytes: u64,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// Number.
+    pub worker: u16,
+    /// CPU it is pinned to.
+    pub cpu: Option<u32>,
+    /// Breaths taken.
+    pub breaths: u64,
+    /// Breaths that found work.
+    pub busy_breaths: u64,
+    /// Times it went to sleep.
+    pub sleeps: u64,
+}
+
+/// One counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterRow {
+    /// Subsystem, `tcp`.
+    pub subsystem: String,
+    /// Name, `segments_received`.
+    pub name: String,
+    /// Sum over the workers.
+    pub value: u64,
+    /// A sentence for a person.
+    pub text: String,
+}
+
+/// The daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonRow {
+    /// io-pkt's version.
+    pub version: String,
+    /// DPDK's version.
+    pub dpdk: String,
+    /// Process id.
+    pub pid: u32,
+    /// Prefix, empty for the default stack.
+    pub prefix: String,
+    /// Uses hugepages.
+    pub hugepages: bool,
+    /// Milliseconds since start.
+    pub uptime_ms: u64,
+    /// Address of the metrics endpoint.
+    pub metrics: Option<SocketAddr>,
+    /// Packet buffers in use.
+    pub mbufs_used: u32,
+    /// Packet buffers in all.
+    pub mbufs_total: u32,
+    /// First address of the stack, if it has one.
+    pub address: Option<IpAddr>,
+}
