@@ -1,0 +1,240 @@
+//! What a worker does for its clients and for time: transmit rings, timers, wake-ups.
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use shm::{PeerMisbehaved, TxDescriptor, TxFlags};
+use types::Instant;
+
+use crate::command::Event;
+use crate::limits::{CLIENT_BUDGET, TIMER_BUDGET};
+use crate::send_queue::Range;
+use crate::socket::{Kind, Signal, SocketId};
+use crate::tcp_input::Text;
+use crate::timer::Owner;
+use crate::worker::{Endpoint, Worker};
+
+impl Worker {
+    /// Takes what the clients have posted. `true`: there was something.
+    pub(crate) fn attend_clients(&mut self, now: Instant) -> bool {
+        let mut worked = false;
+        for slot in 0..self.clients.end() {
+            let Some(client) = self.clients.find_mut(slot) else { continue };
+            if client.misbehaved || !client.lane.pending() {
+                continue;
+            }
+            worked = true;
+            self.attend_client(slot, now);
+        }
+        worked
+    }
+
+    pub(crate) fn attend_client(&mut self, slot: u16, now: Instant) {
+        for _ in 0..CLIENT_BUDGET {
+            let Some(client) = self.clients.find_mut(slot) else { return };
+            match client.lane.receive() {
+                Ok(Some(posted)) => {
+                    self.counters.worker.descriptors_received.add(1);
+                    self.posted(slot, &posted, now);
+                }
+                Ok(None) => break,
+                Err(what) => return self.client_misbehaved(Some(slot), what),
+            }
+        }
+        if let Some(client) = self.clients.find_mut(slot) {
+            client.lane.commit();
+        }
+    }
+
+    /// One descriptor. A stale one (its socket was closed meanwhile) is none of the client's fault.
+    fn posted(&mut self, slot: u16, posted: &TxDescriptor, now: Instant) {
+        let Some(client) = self.clients.find_mut(slot) else { return };
+        let Some(id) = client.socket(posted.cell) else { return };
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        if socket.cell.generation != posted.generation {
+            return;
+        }
+        if posted.flags.contains(TxFlags::ARM) {
+            return self.rearm(id, now);
+        }
+        match &mut socket.kind {
+            Kind::Datagram(_) => self.udp_output(id, posted, now),
+            Kind::Stream(stream) => {
+                let range = Range { offset: posted.offset, len: posted.length };
+                if stream.send.push(range).is_err() {
+                    return self.client_misbehaved(Some(slot), PeerMisbehaved::TooManyRanges);
+                }
+                stream.tcb.send(posted.length);
+                self.after_event(id, tcp::Events::default(), now);
+            }
+            Kind::Unconnected => {}
+        }
+    }
+
+    /// The client has read, or wants to be told about something that may have happened already.
+    fn rearm(&mut self, id: SocketId, now: Instant) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let owner = socket.client;
+        let first = socket.signal.is_empty();
+        socket.signal.readable = true;
+        socket.signal.writable = true;
+        if first {
+            self.signals.push(id);
+        }
+        let Some(client) = self.clients.owner_mut(owner) else { return };
+        let refreshed = match &mut socket.kind {
+            Kind::Stream(stream) => {
+                let refreshed = stream.recv.refresh(&mut client.lane);
+                let lane = Some(&mut client.lane);
+                let text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
+                stream.tcb.window_opened(&text, now);
+                refreshed
+            }
+            Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
+            Kind::Unconnected => Ok(0),
+        };
+        match refreshed {
+            Ok(_) => self.after_event(id, tcp::Events::default(), now),
+            Err(what) => self.client_misbehaved(owner, what),
+        }
+    }
+
+    /// Nothing more is read from this client; the control plane disconnects it.
+    pub(crate) fn client_misbehaved(&mut self, slot: Option<u16>, what: PeerMisbehaved) {
+        let Some(slot) = slot else { return };
+        let Some(client) = self.clients.find_mut(slot) else { return };
+        if !client.misbehaved {
+            client.misbehaved = true;
+            self.events.send(Event::Misbehaved { client: slot, what });
+        }
+    }
+
+    /// Runs what is due. `true`: something was.
+    pub(crate) fn run_timers(&mut self, now: Instant) -> bool {
+        let mut worked = false;
+        for _ in 0..TIMER_BUDGET {
+            let Some((at, owner)) = self.timers.pop_due(now) else { break };
+            worked = true;
+            match owner {
+                Owner::Socket(id) => self.socket_timer(id, at, now),
+                Owner::Flow(flow) => self.flow_timer(&flow, now),
+                Owner::Neighbors => {
+                    for packet in self.out.neighbor_timeout(now, &mut self.timers) {
+                        self.host_unreachable(&packet, now);
+                    }
+                }
+            }
+        }
+        worked
+    }
+
+    fn socket_timer(&mut self, id: SocketId, at: Instant, now: Instant) {
+        let Some(stream) = self.sockets.stream_mut(id) else { return };
+        if stream.armed != Some(at) {
+            return;
+        }
+        stream.armed = None;
+        let due = stream.tcb.next_timeout().is_some_and(|deadline| deadline <= now);
+        let events = if due { stream.tcb.timeout(now) } else { tcp::Events::default() };
+        let arrival = tcp::Arrival { events, ..tcp::Arrival::default() };
+        self.apply(id, &arrival, now);
+    }
+
+    fn flow_timer(&mut self, flow: &types::FlowKey, now: Instant) {
+        let again = match self.flows.get_mut(flow) {
+            Some(Endpoint::HalfOpen { half_open, .. }) => {
+                if half_open.next_timeout() > now || half_open.timeout(now) {
+                    Some(half_open.next_timeout())
+                } else {
+                    self.drop_half_open(flow);
+                    None
+                }
+            }
+            Some(Endpoint::TimeWait(time_wait)) if time_wait.expires() > now => {
+                Some(time_wait.expires())
+            }
+            Some(Endpoint::TimeWait(_)) => {
+                let _ = self.flows.remove(flow);
+                None
+            }
+            Some(Endpoint::Connection(_)) | None => None,
+        };
+        if let Some(at) = again {
+            self.half_open_transmit(flow, now);
+            self.timers.arm(at, Owner::Flow(*flow));
+        }
+    }
+
+    /// Tells the descriptors of all sockets with news. `true`: there were some.
+    pub(crate) fn signal_clients(&mut self) -> bool {
+        if self.signals.is_empty() {
+            return false;
+        }
+        let mut signals = core::mem::take(&mut self.signals);
+        for id in signals.drain(..) {
+            self.signal(id);
+        }
+        self.signals = signals;
+        true
+    }
+
+    fn signal(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let Some(descriptor) = &socket.descriptor else { return };
+        let signal = core::mem::take(&mut socket.signal);
+        let Some(client) = self.clients.owner_mut(socket.client) else { return };
+        if signal.readable && has_news(&socket.kind) && client.lane.in_armed(socket.cell) {
+            // A full descriptor holds a token already.
+            let _ = send(descriptor, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            client.lane.in_token_sent(socket.cell);
+            self.counters.worker.tokens_sent.add(1);
+        }
+        if signal.writable
+            && has_room(&socket.kind, socket.options.send_buffer, socket.error.is_some())
+            && client.lane.out_armed(socket.cell)
+        {
+            let mut stuffing = [0_u8; 512];
+            while recv(descriptor, &mut stuffing[..], RecvFlags::DONTWAIT).is_ok_and(|(n, _)| n > 0) {}
+            client.lane.out_drained(socket.cell);
+        }
+        if signal.hang_up {
+            let _ = shutdown(descriptor, Shutdown::Write);
+        }
+    }
+
+    /// Marks a socket so that its descriptor is looked at when this breath ends.
+    pub(crate) fn raise(&mut self, id: SocketId, signal: Signal) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        if socket.signal.is_empty() {
+            self.signals.push(id);
+        }
+        socket.signal.readable |= signal.readable;
+        socket.signal.writable |= signal.writable;
+        socket.signal.hang_up |= signal.hang_up;
+    }
+
+    /// A call is finished.
+    pub(crate) fn done(&mut self, call: u64, result: Result<crate::command::Outcome, Errno>) {
+        self.events.send(Event::Done { call, result });
+    }
+}
+
+fn has_news(kind: &Kind) -> bool {
+    match kind {
+        Kind::Stream(stream) => stream.recv.unread() > 0 || stream.tcb.state() == tcp::State::Closed,
+        Kind::Datagram(_) => true,
+        Kind::Unconnected => false,
+    }
+}
+
+/// As Linux's: a third of the buffer is free. A connection attempt is writable when it is over.
+fn has_room(kind: &Kind, send_buffer: u32, failed: bool) -> bool {
+    match kind {
+        Kind::Stream(_) if failed => true,
+        Kind::Stream(stream) => {
+            stream.tcb.state() != tcp::State::SynSent
+                && stream.send.len() <= send_buffer - send_buffer / 3
+        }
+        Kind::Datagram(_) => true,
+        Kind::Unconnected => false,
+    }
+}

@@ -1,0 +1,101 @@
+//! A worker's view of its clients: their lanes and which cell is which socket.
+
+use shm::Lane;
+
+use crate::socket::SocketId;
+
+/// One client process.
+#[derive(Debug)]
+pub struct Client {
+    /// The worker's end of its memory.
+    pub lane: Lane,
+    /// Socket behind each cell of the client.
+    cells: Vec<Option<SocketId>>,
+    /// Its rings broke the rules; nothing is read from them any more.
+    pub misbehaved: bool,
+}
+
+impl Client {
+    /// A client without sockets.
+    #[must_use]
+    pub fn new(lane: Lane) -> Self {
+        Self { lane, cells: Vec::new(), misbehaved: false }
+    }
+
+    /// The socket behind a cell.
+    #[must_use]
+    pub fn socket(&self, cell: u32) -> Option<SocketId> {
+        self.cells.get(cell as usize).copied().flatten()
+    }
+
+    /// Says which socket is behind a cell.
+    pub fn set_socket(&mut self, cell: u32, socket: Option<SocketId>) {
+        let index = cell as usize;
+        if self.cells.len() <= index {
+            self.cells.resize(index + 1, None);
+        }
+        if let Some(entry) = self.cells.get_mut(index) {
+            *entry = socket;
+        }
+    }
+
+    /// All its sockets on this worker.
+    pub fn sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
+        self.cells.iter().copied().flatten()
+    }
+}
+
+/// All clients of a worker, by slot.
+#[derive(Debug, Default)]
+pub struct Clients {
+    slots: Vec<Option<Client>>,
+}
+
+impl Clients {
+    /// Adds a client.
+    pub fn insert(&mut self, slot: u16, client: Client) {
+        let index = usize::from(slot);
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, || None);
+        }
+        if let Some(entry) = self.slots.get_mut(index) {
+            *entry = Some(client);
+        }
+    }
+
+    /// Looks a client up.
+    pub fn find_mut(&mut self, slot: u16) -> Option<&mut Client> {
+        self.slots.get_mut(usize::from(slot))?.as_mut()
+    }
+
+    /// The client of a socket, whose slot may be gone.
+    pub fn owner_mut(&mut self, slot: Option<u16>) -> Option<&mut Client> {
+        self.find_mut(slot?)
+    }
+
+    /// Takes a client out.
+    pub fn remove(&mut self, slot: u16) -> Option<Client> {
+        self.slots.get_mut(usize::from(slot))?.take()
+    }
+
+    /// Slots in use.
+    pub fn slots(&self) -> impl Iterator<Item = u16> + '_ {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.is_some())
+            .filter_map(|(i, _)| u16::try_from(i).ok())
+    }
+
+    /// One past the highest slot ever used.
+    #[must_use]
+    pub fn end(&self) -> u16 {
+        u16::try_from(self.slots.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Has any client posted something?
+    #[must_use]
+    pub fn any_pending(&self) -> bool {
+        self.slots.iter().flatten().any(|c| !c.misbehaved && c.lane.pending())
+    }
+}

@@ -1,0 +1,329 @@
+//! What control plane and workers tell each other.
+//!
+//! Both directions are bounded channels; a worker reads its commands between two breaths and never
+//! waits for the control plane.
+
+use core::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use dpdk::Mbuf;
+use rustix::io::Errno;
+use shm::{CellId, Lane, PeerMisbehaved};
+use types::{Instant, MacAddr};
+
+use crate::network::Network;
+use crate::socket::SocketId;
+
+/// Names a call until its [`Event::Done`] comes back.
+pub type CallId = u64;
+
+/// Names a listener on all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u64);
+
+/// Transport of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Stream,
+    /// UDP.
+    Datagram,
+}
+
+/// Options the stack itself acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOption {
+    /// `TCP_NODELAY`.
+    NoDelay(bool),
+    /// `SO_KEEPALIVE` with idle, interval (seconds) and count.
+    Keepalive(Option<tcp::Keepalive>),
+    /// `SO_RCVBUF` in bytes.
+    ReceiveBuffer(u32),
+    /// `SO_SNDBUF` in bytes.
+    SendBuffer(u32),
+    /// `SO_LINGER` with time 0: close resets.
+    LingerZero(bool),
+    /// `IP_TOS`.
+    Tos(u8),
+    /// `IP_TTL`.
+    Ttl(u8),
+    /// `SO_BROADCAST`.
+    Broadcast(bool),
+}
+
+/// From the control plane to a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// A new configuration is in force.
+    Network(Arc<Network>),
+    /// A client has attached.
+    Attach {
+        /// Its slot.
+        client: u16,
+        /// The worker's end of its memory.
+        lane: Lane,
+    },
+    /// A client is gone: its sockets are closed, its memory is given back. → [`Event::Detached`].
+    Detach {
+        /// Its slot.
+        client: u16,
+    },
+    /// A new socket. → [`Outcome::Opened`].
+    Open {
+        /// Answer to this call.
+        call: CallId,
+        /// Owner.
+        client: u16,
+        /// Transport.
+        transport: Transport,
+        /// The daemon's end of the socket's descriptor.
+        descriptor: Arc<OwnedFd>,
+    },
+    /// Local address of a datagram socket (the control plane has reserved the port).
+    Bind {
+        /// Answer to this call.
+        call: CallId,
+        /// The socket.
+        socket: SocketId,
+        /// The address.
+        local: SocketAddr,
+    },
+    /// Accept connections here; goes to every worker.
+    Listen {
+        /// The listener.
+        listener: ListenerId,
+        /// Owner of the accepted connections.
+        client: u16,
+        /// Where.
+        local: SocketAddr,
+        /// Connections not yet accepted, half-open ones included.
+        backlog: u32,
+        /// Options the accepted connections inherit.
+        options: Vec<SocketOption>,
+    },
+    /// Stop accepting; half-open connections are dropped.
+    Unlisten {
+        /// The listener.
+        listener: ListenerId,
+    },
+    /// Active open, or a datagram socket's peer.
+    Connect {
+        /// Answer to this call: done means the SYN is on its way.
+        call: CallId,
+        /// The socket.
+        socket: SocketId,
+        /// Local address and port, chosen by the control plane.
+        local: SocketAddr,
+        /// The peer; `None` dissolves a datagram socket's association.
+        remote: Option<SocketAddr>,
+    },
+    /// A connection has been accepted and has got its descriptor.
+    Accepted {
+        /// The connection.
+        socket: SocketId,
+        /// The daemon's end of its descriptor.
+        descriptor: Arc<OwnedFd>,
+    },
+    /// `shutdown()`.
+    Shutdown {
+        /// Answer to this call.
+        call: CallId,
+        /// The socket.
+        socket: SocketId,
+        /// Receive side.
+        read: bool,
+        /// Send side.
+        write: bool,
+    },
+    /// The last copy of the socket's descriptor is closed.
+    Close {
+        /// The socket.
+        socket: SocketId,
+        /// Send RST instead of FIN.
+        reset: bool,
+    },
+    /// `setsockopt()`.
+    SetOption {
+        /// Answer to this call.
+        call: CallId,
+        /// The socket.
+        socket: SocketId,
+        /// The option.
+        option: SocketOption,
+    },
+    /// State of a socket. → [`Outcome::Info`]. `take_error` clears its pending error.
+    Info {
+        /// Answer to this call.
+        call: CallId,
+        /// The socket.
+        socket: SocketId,
+        /// Read and clear `SO_ERROR`.
+        take_error: bool,
+    },
+    /// All sockets. → [`Outcome::Sockets`].
+    ListSockets {
+        /// Answer to this call.
+        call: CallId,
+    },
+    /// All neighbours. → [`Outcome::Neighbors`].
+    ListNeighbors {
+        /// Answer to this call.
+        call: CallId,
+    },
+    /// Forget a neighbour.
+    ForgetNeighbor {
+        /// Its address.
+        address: Ipv4Addr,
+    },
+    /// Announce our address (gratuitous ARP) on an interface.
+    Announce {
+        /// Interface.
+        interface: u16,
+        /// Address.
+        address: Ipv4Addr,
+    },
+    /// Reset all connections and return from the loop.
+    Stop,
+}
+
+/// What a call came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// A new socket.
+    Opened {
+        /// The worker's name for it.
+        socket: SocketId,
+        /// Its cell in the client's memory.
+        cell: CellId,
+    },
+    /// State of a socket.
+    Info(Box<SocketInfo>),
+    /// Sockets.
+    Sockets(Vec<SocketSummary>),
+    /// Neighbours.
+    Neighbors(Vec<NeighborSummary>),
+}
+
+/// State of one socket.
+#[derive(Clone, Debug, Default)]
+pub struct SocketInfo {
+    /// Local end.
+    pub local: Option<SocketAddr>,
+    /// Remote end.
+    pub remote: Option<SocketAddr>,
+    /// Pending error.
+    pub error: Option<Errno>,
+    /// Bytes received and not read.
+    pub recv_queue: u32,
+    /// Bytes posted and not acknowledged.
+    pub send_queue: u32,
+    /// TCP's own view.
+    pub tcp: Option<tcp::Info>,
+}
+
+/// A row of `netstat`.
+#[derive(Clone, Debug)]
+pub struct SocketSummary {
+    /// Transport.
+    pub transport: Transport,
+    /// Owner's slot; `None` for orphans and endpoints without socket.
+    pub client: Option<u16>,
+    /// Local end.
+    pub local: SocketAddr,
+    /// Remote end.
+    pub remote: Option<SocketAddr>,
+    /// State name.
+    pub state: &'static str,
+    /// Bytes received and not read.
+    pub recv_queue: u32,
+    /// Bytes posted and not acknowledged.
+    pub send_queue: u32,
+}
+
+/// A row of `arp`.
+#[derive(Clone, Debug)]
+pub struct NeighborSummary {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// MAC address if known.
+    pub mac: Option<MacAddr>,
+    /// Interface.
+    pub interface: u16,
+    /// State name.
+    pub state: &'static str,
+    /// Seconds until it expires.
+    pub expires_s: Option<u32>,
+}
+
+/// From a worker to the control plane.
+#[derive(Debug)]
+pub enum Event {
+    /// A call is finished.
+    Done {
+        /// Which.
+        call: CallId,
+        /// What came of it.
+        result: Result<Outcome, Errno>,
+    },
+    /// A connection waits to be accepted.
+    Established {
+        /// At this listener.
+        listener: ListenerId,
+        /// The worker's name for it.
+        socket: SocketId,
+        /// Its cell in the client's memory.
+        cell: CellId,
+        /// Local end.
+        local: SocketAddr,
+        /// Remote end.
+        remote: SocketAddr,
+    },
+    /// A socket and its cell are free again.
+    Freed {
+        /// The socket.
+        socket: SocketId,
+        /// Its local port is free again.
+        local: Option<SocketAddr>,
+        /// Transport.
+        transport: Transport,
+    },
+    /// A client's memory is no longer used by this worker.
+    Detached {
+        /// Its slot.
+        client: u16,
+    },
+    /// A client broke the rules of its rings.
+    Misbehaved {
+        /// Its slot.
+        client: u16,
+        /// How.
+        what: PeerMisbehaved,
+    },
+}
+
+/// From one worker to another.
+#[derive(Debug)]
+pub enum Handoff {
+    /// A frame whose flow the other worker owns, from its IP header on.
+    Packet {
+        /// Interface it came in on.
+        interface: u16,
+        /// The packet.
+        mbuf: Mbuf,
+    },
+    /// A neighbour was learned.
+    Neighbor {
+        /// Its address.
+        address: Ipv4Addr,
+        /// Its MAC address.
+        mac: MacAddr,
+        /// Interface.
+        interface: u16,
+        /// When.
+        at: Instant,
+    },
+}
+

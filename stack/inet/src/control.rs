@@ -1,0 +1,520 @@
+//! Commands of the control plane, carried out between two bursts.
+
+use core::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use shm::{DatagramProducer, Lane, Status, StreamProducer};
+use types::{FlowKey, Instant, MacAddr};
+
+use crate::client::Client;
+use crate::command::{
+    CallId, Command, Event, ListenerId, NeighborSummary, Outcome, SocketInfo, SocketOption,
+    SocketSummary, Transport,
+};
+use crate::limits::{ENDPOINTS_MAX, ORPHAN_BYTES_MAX, RECEIVE_BUFFER_MAX};
+use crate::network::Network;
+use crate::send_queue::SendQueue;
+use crate::socket::{Datagram, Kind, Options, Signal, Socket, SocketId, Stream};
+use crate::worker::{Endpoint, Worker};
+
+impl Worker {
+    pub(crate) fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Network(network) => self.adopt(network),
+            Command::Attach { client, lane } => self.clients.insert(client, Client::new(lane)),
+            Command::Detach { client } => self.detach(client, now),
+            Command::Open { call, client, transport, descriptor } => {
+                let result = self.open(client, transport, descriptor);
+                self.done(call, result);
+            }
+            Command::Bind { call, socket, local } => {
+                let result = self.bind(socket, local);
+                self.done(call, result);
+            }
+            Command::Listen { listener, client, local, backlog, options } => {
+                let mut inherited = Options::default();
+                options.into_iter().for_each(|option| set(&mut inherited, option));
+                let _ = self.listeners.insert(listener, client, local, backlog, inherited);
+            }
+            Command::Unlisten { listener } => self.unlisten(listener),
+            Command::Connect { call, socket, local, remote } => {
+                let result = self.connect(socket, local, remote, now);
+                self.done(call, result);
+            }
+            Command::Accepted { socket, descriptor } => self.accepted(socket, descriptor),
+            Command::Shutdown { call, socket, read, write } => {
+                let result = self.shutdown(socket, read, write, now);
+                self.done(call, result);
+            }
+            Command::Close { socket, reset } => self.close(socket, reset, now),
+            Command::SetOption { call, socket, option } => {
+                let result = self.set_option(socket, option, now);
+                self.done(call, result);
+            }
+            Command::Info { call, socket, take_error } => {
+                let result = self.info(socket, take_error);
+                self.done(call, result);
+            }
+            Command::ListSockets { call } => self.list_sockets(call),
+            Command::ListNeighbors { call } => self.list_neighbors(call, now),
+            Command::ForgetNeighbor { address } => {
+                let _ = self.out.neighbors.forget(address);
+            }
+            Command::Announce { interface, address } => self.announce(interface, address),
+            Command::Stop => self.stop(now),
+        }
+    }
+
+    fn adopt(&mut self, network: Arc<Network>) {
+        self.out.neighbors.retain_pinned(|a| network.neighbors.iter().any(|n| n.address == a));
+        self.out.network = Arc::clone(&network);
+        self.out.generation = self.out.generation.wrapping_add(1);
+        for pinned in &network.neighbors {
+            let waiting = self.out.neighbors.pin(pinned.address, pinned.mac, pinned.interface);
+            self.out.neighbor_learned(waiting, pinned.mac, pinned.interface);
+        }
+    }
+
+    /// RFC 5227 2.3: others update what they know about our address.
+    fn announce(&mut self, interface: u16, address: core::net::Ipv4Addr) {
+        let Some(mac) = self.out.network.interface(interface).map(|i| i.mac) else { return };
+        let packet = wire::arp::Packet::announcement(mac, address);
+        self.out.arp(&packet, interface, MacAddr::BROADCAST);
+    }
+
+    fn open(
+        &mut self,
+        slot: u16,
+        transport: Transport,
+        descriptor: Arc<OwnedFd>,
+    ) -> Result<Outcome, Errno> {
+        let client = self.clients.find_mut(slot).ok_or(Errno::NETDOWN)?;
+        let cell = client.lane.allocate_cell().ok_or(Errno::NOBUFS)?;
+        let options = Options::default();
+        client.lane.set_send_buffer(cell, options.send_buffer);
+        client.lane.set_status(cell, Status::default());
+        let kind = match transport {
+            Transport::Stream => Kind::Unconnected,
+            Transport::Datagram => Kind::Datagram(Datagram {
+                local: None,
+                remote: None,
+                recv: DatagramProducer::new(cell, options.receive_buffer),
+                released: 0,
+            }),
+        };
+        let socket = Socket {
+            client: Some(slot),
+            cell,
+            descriptor: Some(descriptor),
+            signal: Signal::default(),
+            error: None,
+            options,
+            kind,
+        };
+        match self.sockets.insert(socket) {
+            Ok(id) => {
+                client.set_socket(cell.index, Some(id));
+                Ok(Outcome::Opened { socket: id, cell })
+            }
+            Err(_) => {
+                client.lane.free_cell(cell);
+                Err(Errno::NFILE)
+            }
+        }
+    }
+
+    fn bind(&mut self, id: SocketId, local: SocketAddr) -> Result<Outcome, Errno> {
+        let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
+        if let Kind::Datagram(datagram) = &mut socket.kind {
+            datagram.local = Some(local);
+            self.udp_ports.entry(local.port()).or_default().push(id);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn connect(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        remote: Option<SocketAddr>,
+        now: Instant,
+    ) -> Result<Outcome, Errno> {
+        let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
+        match &mut socket.kind {
+            Kind::Datagram(datagram) => {
+                if datagram.local.is_none() {
+                    self.udp_ports.entry(local.port()).or_default().push(id);
+                }
+                datagram.local = Some(local);
+                datagram.remote = remote;
+                Ok(Outcome::Done)
+            }
+            Kind::Stream(_) => Err(Errno::ISCONN),
+            Kind::Unconnected => {
+                let remote = remote.ok_or(Errno::AFNOSUPPORT)?;
+                self.active_open(id, local, remote, now)
+            }
+        }
+    }
+
+    fn active_open(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Result<Outcome, Errno> {
+        let flow = FlowKey {
+            local_addr: local.ip(),
+            remote_addr: remote.ip(),
+            local_port: local.port(),
+            remote_port: remote.port(),
+        };
+        if self.flows.contains_key(&flow) {
+            return Err(Errno::ADDRINUSE);
+        }
+        if self.flows.len() >= ENDPOINTS_MAX {
+            return Err(Errno::NOBUFS);
+        }
+        let iss = tcp::isn::initial_sequence(&self.secret, &flow, now);
+        let config = self.stream_config(&flow);
+        let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
+        let mut tcb = tcp::Tcb::connect(&config, iss, now);
+        tcb.set_nodelay(socket.options.nodelay);
+        tcb.set_keepalive(socket.options.keepalive, now);
+        let stream = Stream {
+            tcb,
+            flow,
+            hop: None,
+            send: SendQueue::default(),
+            recv: StreamProducer::new(socket.cell, socket.options.receive_buffer),
+            ready: false,
+            armed: None,
+            waiting_at: None,
+            closed: false,
+            deaf: false,
+        };
+        let cell = socket.cell;
+        socket.kind = Kind::Stream(Box::new(stream));
+        socket.error = None;
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            client.lane.set_status(cell, Status::CONNECTING);
+            client.lane.set_error(cell, 0);
+        }
+        let _ = self.flows.insert(flow, Endpoint::Connection(id));
+        self.counters.tcp.active_opens.add(1);
+        self.after_event(id, tcp::Events::default(), now);
+        Ok(Outcome::Done)
+    }
+
+    fn accepted(&mut self, id: SocketId, descriptor: Arc<OwnedFd>) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        socket.descriptor = Some(descriptor);
+        let mut hang_up = socket.signal.hang_up;
+        if let Kind::Stream(stream) = &mut socket.kind {
+            hang_up |= stream.tcb.state() == tcp::State::CloseWait;
+            if let Some(listener) = stream.waiting_at.take()
+                && let Some(listener) = self.listeners.get_mut(listener)
+            {
+                listener.give_place();
+            }
+        }
+        socket.signal = Signal { readable: true, writable: true, hang_up };
+        self.signals.push(id);
+    }
+
+    fn unlisten(&mut self, id: ListenerId) {
+        if self.listeners.remove(id).is_none() {
+            return;
+        }
+        self.flows.retain(
+            |_, e| !matches!(e, Endpoint::HalfOpen { listener, .. } if *listener == id),
+        );
+    }
+
+    fn shutdown(
+        &mut self,
+        id: SocketId,
+        read: bool,
+        write: bool,
+        now: Instant,
+    ) -> Result<Outcome, Errno> {
+        // Bytes posted before the call come before the FIN.
+        let owner = self.sockets.find(id).ok_or(Errno::BADF)?.client;
+        self.drain_client(owner, now);
+        match &mut self.sockets.find_mut(id).ok_or(Errno::BADF)?.kind {
+            Kind::Unconnected => return Err(Errno::NOTCONN),
+            Kind::Datagram(datagram) if datagram.remote.is_none() => return Err(Errno::NOTCONN),
+            Kind::Datagram(_) => {}
+            Kind::Stream(stream) => {
+                stream.deaf |= read;
+                if write {
+                    stream.tcb.shutdown(now);
+                }
+            }
+        }
+        if read {
+            self.raise(id, Signal { readable: true, writable: false, hang_up: true });
+        }
+        self.after_event(id, tcp::Events::default(), now);
+        Ok(Outcome::Done)
+    }
+
+    /// Takes everything a client has posted so far.
+    fn drain_client(&mut self, owner: Option<u16>, now: Instant) {
+        let Some(slot) = owner else { return };
+        for _ in 0..shm::TX_RING_ENTRIES {
+            match self.clients.find_mut(slot) {
+                Some(client) if !client.misbehaved && client.lane.pending() => {}
+                _ => return,
+            }
+            self.attend_client(slot, now);
+        }
+    }
+
+    /// The user has let go of a socket.
+    pub(crate) fn close(&mut self, id: SocketId, reset: bool, now: Instant) {
+        let Some(socket) = self.sockets.find(id) else { return };
+        self.drain_client(socket.client, now);
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        socket.descriptor = None;
+        let reset = reset || socket.options.linger_zero;
+        let Kind::Stream(stream) = &mut socket.kind else {
+            return self.free_socket(id);
+        };
+        if stream.closed {
+            return;
+        }
+        stream.closed = true;
+        if let Some(listener) = stream.waiting_at.take()
+            && let Some(listener) = self.listeners.get_mut(listener)
+        {
+            listener.give_place();
+        }
+        if stream.tcb.state() == tcp::State::Closed || !matches!(self.flows.get(&stream.flow), Some(Endpoint::Connection(owner)) if *owner == id)
+        {
+            return self.free_socket(id);
+        }
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            let _ = stream.recv.refresh(&mut client.lane);
+        }
+        if reset {
+            stream.tcb.abort();
+            let arrival =
+                tcp::Arrival { events: tcp::Events::CLOSED, ..tcp::Arrival::default() };
+            return self.apply(id, &arrival, now);
+        }
+        let unread = stream.recv.unread() > 0;
+        stream.tcb.close(now, unread);
+        let events = if stream.tcb.state() == tcp::State::Closed {
+            tcp::Events::CLOSED
+        } else {
+            tcp::Events::default()
+        };
+        self.after_event(id, events, now);
+    }
+
+    /// The socket is gone: cell, queue blocks and port are free.
+    pub(crate) fn free_socket(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.remove(id) else { return };
+        let transport = socket.kind.transport();
+        let mut local = None;
+        let lane = self.clients.owner_mut(socket.client);
+        match socket.kind {
+            Kind::Unconnected => {}
+            Kind::Stream(stream) => {
+                local = Some(stream.flow.local());
+                if let crate::send_queue::Store::Private(bytes) = stream.send.store() {
+                    self.orphan_bytes = self.orphan_bytes.saturating_sub(bytes.len());
+                }
+                if let Some(client) = lane {
+                    stream.recv.release(&mut client.lane);
+                }
+            }
+            Kind::Datagram(datagram) => {
+                local = datagram.local;
+                if let Some(port) = local.map(|l| l.port())
+                    && let Some(bound) = self.udp_ports.get_mut(&port)
+                {
+                    bound.retain(|other| *other != id);
+                    if bound.is_empty() {
+                        let _ = self.udp_ports.remove(&port);
+                    }
+                }
+                if let Some(client) = lane {
+                    datagram.recv.release(&mut client.lane);
+                }
+            }
+        }
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            client.set_socket(socket.cell.index, None);
+            client.lane.free_cell(socket.cell);
+        }
+        self.events.send(Event::Freed { socket: id, local, transport });
+    }
+
+    /// A client process is gone. What it had posted is still sent; nothing of it stays mapped.
+    fn detach(&mut self, slot: u16, now: Instant) {
+        self.drain_client(Some(slot), now);
+        let Some(client) = self.clients.find_mut(slot) else { return };
+        let sockets: Vec<SocketId> = client.sockets().collect();
+        for id in sockets {
+            self.close(id, false, now);
+            self.orphan(id, now);
+        }
+        let _ = self.clients.remove(slot);
+        self.events.send(Event::Detached { client: slot });
+    }
+
+    /// Copies what an orphan has to send into private memory, or resets it when there is too much.
+    fn orphan(&mut self, id: SocketId, now: Instant) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let owner = socket.client.take();
+        let Kind::Stream(stream) = &mut socket.kind else { return };
+        let len = stream.send.len() as usize;
+        if let Some(client) = self.clients.owner_mut(owner) {
+            let lane: &mut Lane = &mut client.lane;
+            let limit = socket.options.receive_buffer;
+            let recv = core::mem::replace(&mut stream.recv, StreamProducer::new(socket.cell, limit));
+            recv.release(lane);
+            if self.orphan_bytes.saturating_add(len) <= ORPHAN_BYTES_MAX {
+                stream.send.make_private(|offset, out| {
+                    let _ = lane.copy_out(offset, out);
+                });
+                self.orphan_bytes += len;
+                return;
+            }
+        }
+        stream.tcb.abort();
+        let arrival = tcp::Arrival { events: tcp::Events::CLOSED, ..tcp::Arrival::default() };
+        self.apply(id, &arrival, now);
+    }
+
+    fn set_option(&mut self, id: SocketId, option: SocketOption, now: Instant) -> Result<Outcome, Errno> {
+        let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
+        set(&mut socket.options, option);
+        let options = socket.options;
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            client.lane.set_send_buffer(socket.cell, options.send_buffer);
+        }
+        match &mut socket.kind {
+            Kind::Stream(stream) => {
+                stream.tcb.set_nodelay(options.nodelay);
+                stream.tcb.set_keepalive(options.keepalive, now);
+                stream.recv.set_limit(options.receive_buffer);
+            }
+            Kind::Datagram(datagram) => datagram.recv.set_limit(options.receive_buffer),
+            Kind::Unconnected => {}
+        }
+        self.after_event(id, tcp::Events::default(), now);
+        Ok(Outcome::Done)
+    }
+
+    fn info(&mut self, id: SocketId, take_error: bool) -> Result<Outcome, Errno> {
+        let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
+        let error = if take_error { socket.error.take() } else { socket.error };
+        if take_error && let Some(client) = self.clients.owner_mut(socket.client) {
+            client.lane.set_error(socket.cell, 0);
+        }
+        let mut info = SocketInfo { error, ..SocketInfo::default() };
+        match &socket.kind {
+            Kind::Unconnected => {}
+            Kind::Stream(stream) => {
+                info.local = Some(stream.flow.local());
+                info.remote = Some(stream.flow.remote());
+                info.recv_queue = stream.recv.unread();
+                info.send_queue = stream.send.len();
+                info.tcp = Some(stream.tcb.info());
+            }
+            Kind::Datagram(datagram) => {
+                info.local = datagram.local;
+                info.remote = datagram.remote;
+                info.recv_queue = datagram.recv.unread();
+            }
+        }
+        Ok(Outcome::Info(Box::new(info)))
+    }
+
+    fn list_sockets(&mut self, call: CallId) {
+        let mut rows = Vec::new();
+        for (_, socket) in self.sockets.iter() {
+            let (local, remote, state, recv_queue, send_queue) = match &socket.kind {
+                Kind::Unconnected => continue,
+                Kind::Stream(s) => (
+                    s.flow.local(),
+                    Some(s.flow.remote()),
+                    s.tcb.state().name(),
+                    s.recv.unread(),
+                    s.send.len(),
+                ),
+                Kind::Datagram(d) => match d.local {
+                    Some(local) => (local, d.remote, "", d.recv.unread(), 0),
+                    None => continue,
+                },
+            };
+            let transport = socket.kind.transport();
+            let client = socket.client.filter(|_| socket.descriptor.is_some());
+            let row =
+                SocketSummary { transport, client, local, remote, state, recv_queue, send_queue };
+            rows.push(row);
+        }
+        for (flow, endpoint) in &self.flows {
+            let state = match endpoint {
+                Endpoint::HalfOpen { .. } => tcp::State::SynReceived.name(),
+                Endpoint::TimeWait(_) => tcp::State::TimeWait.name(),
+                Endpoint::Connection(_) => continue,
+            };
+            rows.push(SocketSummary {
+                transport: Transport::Stream,
+                client: None,
+                local: flow.local(),
+                remote: Some(flow.remote()),
+                state,
+                recv_queue: 0,
+                send_queue: 0,
+            });
+        }
+        self.done(call, Ok(Outcome::Sockets(rows)));
+    }
+
+    fn list_neighbors(&mut self, call: CallId, now: Instant) {
+        let rows = self.out.neighbors.rows(now).map(|row| NeighborSummary {
+            address: row.address,
+            mac: row.mac,
+            interface: row.interface,
+            state: row.state,
+            expires_s: row.due.map(|at| u32::try_from(at.since(now).as_secs()).unwrap_or(u32::MAX)),
+        });
+        let rows = rows.collect();
+        self.done(call, Ok(Outcome::Neighbors(rows)));
+    }
+
+    /// All connections are reset so that no peer waits for a daemon that is gone.
+    fn stop(&mut self, now: Instant) {
+        let ids: Vec<SocketId> = self.sockets.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            self.close(id, true, now);
+        }
+        self.stopping = true;
+    }
+}
+
+/// Records an option, within its limits.
+fn set(options: &mut Options, option: SocketOption) {
+    match option {
+        SocketOption::NoDelay(on) => options.nodelay = on,
+        SocketOption::Keepalive(keepalive) => options.keepalive = keepalive,
+        SocketOption::ReceiveBuffer(bytes) => {
+            options.receive_buffer = bytes.clamp(2304, RECEIVE_BUFFER_MAX);
+        }
+        SocketOption::SendBuffer(bytes) => {
+            options.send_buffer = bytes.clamp(4608, 4 * 1024 * 1024);
+        }
+        SocketOption::LingerZero(on) => options.linger_zero = on,
+        SocketOption::Tos(tos) => options.tos = tos,
+        SocketOption::Ttl(ttl) => options.ttl = ttl.max(1),
+        SocketOption::Broadcast(on) => options.broadcast = on,
+    }
+}

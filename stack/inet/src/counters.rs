@@ -1,0 +1,113 @@
+//! What a worker counts. One writer, any number of readers.
+
+use counters::{Drops, counters};
+use types::DropReason;
+
+counters! {
+    /// Worker loop.
+    pub struct LoopCounters "worker" {
+        breaths "Rounds of the worker loop.",
+        busy_breaths "Rounds that found work.",
+        sleeps "Times the worker slept because nothing was to do.",
+        handoffs "Packets handed to the worker that owns their flow.",
+        tokens_sent "Wake-ups written to clients' descriptors.",
+        descriptors_received "Transmit descriptors taken from clients.",
+    }
+}
+
+counters! {
+    /// ARP.
+    pub struct ArpCounters "arp" {
+        packets_received "ARP packets received.",
+        packets_sent "ARP packets sent.",
+    }
+}
+
+counters! {
+    /// IPv4.
+    pub struct Ipv4Counters "ipv4" {
+        packets_received "IPv4 packets received.",
+        packets_sent "IPv4 packets sent.",
+    }
+}
+
+counters! {
+    /// ICMP.
+    pub struct IcmpCounters "icmp" {
+        messages_received "ICMP messages received.",
+        echoes_answered "Echo requests answered.",
+        errors_sent "Error messages sent.",
+    }
+}
+
+counters! {
+    /// UDP.
+    pub struct UdpCounters "udp" {
+        datagrams_received "Datagrams received.",
+        datagrams_sent "Datagrams sent.",
+    }
+}
+
+counters! {
+    /// TCP.
+    pub struct TcpCounters "tcp" {
+        segments_received "Segments received.",
+        segments_sent "Segments sent.",
+        segments_retransmitted "Segments sent again.",
+        active_opens "Connections opened by clients.",
+        passive_opens "Connections opened by peers.",
+        resets_received "Connections reset by the peer.",
+        resets_sent "RST segments sent.",
+        timeouts "Connections given up because the peer was silent.",
+        listen_overflows "SYNs dropped because a listener's backlog was full.",
+    }
+}
+
+/// All counters of one worker.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
+    /// Worker loop.
+    pub worker: LoopCounters,
+    /// ARP.
+    pub arp: ArpCounters,
+    /// IPv4.
+    pub ipv4: Ipv4Counters,
+    /// ICMP.
+    pub icmp: IcmpCounters,
+    /// UDP.
+    pub udp: UdpCounters,
+    /// TCP.
+    pub tcp: TcpCounters,
+    /// Dropped packets by [`DropReason`].
+    pub drops: Drops<{ DropReason::COUNT }>,
+}
+
+/// One row of [`WorkerCounters::rows`].
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Subsystem.
+    pub subsystem: &'static str,
+    /// Name.
+    pub name: &'static str,
+    /// A sentence for a person.
+    pub text: &'static str,
+    /// Value.
+    pub value: u64,
+}
+
+impl WorkerCounters {
+    /// All counters but the drops.
+    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        fn row(subsystem: &'static str) -> impl Fn((&'static str, &'static str, u64)) -> Row {
+            move |(name, text, value)| Row { subsystem, name, text, value }
+        }
+        self.worker
+            .rows()
+            .map(row(LoopCounters::SUBSYSTEM))
+            .chain(self.arp.rows().map(row(ArpCounters::SUBSYSTEM)))
+            .chain(self.ipv4.rows().map(row(Ipv4Counters::SUBSYSTEM)))
+            .chain(self.icmp.rows().map(row(IcmpCounters::SUBSYSTEM)))
+            .chain(self.udp.rows().map(row(UdpCounters::SUBSYSTEM)))
+            .chain(self.tcp.rows().map(row(TcpCounters::SUBSYSTEM)))
+    }
+}

@@ -1,0 +1,168 @@
+//! ICMP for IPv4 (RFC 792, RFC 1122 3.2.2): echo, errors in, errors out.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use dpdk::Mbuf;
+use rustix::io::Errno;
+use types::{DropReason, FlowKey, Instant};
+use wire::icmp::{self, Code, Type};
+use wire::ipv4;
+use zerocopy::IntoBytes;
+
+use crate::input::Received;
+use crate::network::Destination;
+use crate::output::{IPV4_LEN, Ipv4Out};
+use crate::worker::Worker;
+
+/// Bytes of the offending packet that an error quotes beyond its IP header (RFC 1812 4.3.2.3 asks
+/// for as much as fits in 576 bytes).
+const QUOTE_MAX: usize = 576 - IPV4_LEN - 8;
+
+impl Worker {
+    pub(crate) fn icmp_input(
+        &mut self,
+        mbuf: Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let start = received.ip_offset + received.ip_len;
+        let bytes = mbuf
+            .data()
+            .get(start..start + received.segment_len)
+            .ok_or(DropReason::IcmpTooShort)?;
+        let message = icmp::Message::parse(bytes)?;
+        message.verify()?;
+        self.counters.icmp.messages_received.add(1);
+        match message.header.kind {
+            Type::ECHO_REQUEST if received.to != Destination::Local => {
+                Err(DropReason::IcmpBroadcast)
+            }
+            Type::ECHO_REQUEST => self.echo_reply(mbuf, received, now),
+            Type::DESTINATION_UNREACHABLE => {
+                let quoted = message.quoted()?;
+                self.unreachable(&quoted, message.header.code, message.next_hop_mtu(), now)
+            }
+            _ => Err(DropReason::IcmpType),
+        }
+    }
+
+    /// Turns the request around in its own buffer.
+    fn echo_reply(
+        &mut self,
+        mut mbuf: Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if !mbuf.adjust(received.ip_offset + received.ip_len) {
+            return Err(DropReason::IcmpTooShort);
+        }
+        let padding = mbuf.data_len().saturating_sub(received.segment_len);
+        if padding > 0 && !mbuf.trim(padding) {
+            return Err(DropReason::IcmpTooShort);
+        }
+        icmp::turn_echo_around(mbuf.data_mut())?;
+        self.counters.icmp.echoes_answered.add(1);
+        let out = Ipv4Out::new(received.destination, received.source, ipv4::Protocol::ICMP);
+        self.send_ipv4(mbuf, &out, now);
+        Ok(())
+    }
+
+    /// An error about a packet of ours. Off-path attackers can forge these, so nothing is believed
+    /// that doesn't quote a flow of ours, and an established connection survives (RFC 5927).
+    fn unreachable(
+        &mut self,
+        quoted: &icmp::Quoted<'_>,
+        code: u8,
+        mtu: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let Some((local_port, remote_port)) = quoted.ports() else {
+            return Err(DropReason::IcmpQuoted);
+        };
+        let flow = FlowKey {
+            local_addr: quoted.header.source().into(),
+            remote_addr: quoted.header.destination().into(),
+            local_port,
+            remote_port,
+        };
+        match quoted.header.protocol {
+            ipv4::Protocol::TCP if code == Code::FRAGMENTATION_NEEDED => {
+                self.tcp_path_mtu(&flow, quoted.tcp_sequence(), mtu)
+            }
+            ipv4::Protocol::TCP => {
+                self.tcp_unreachable(&flow, quoted.tcp_sequence(), unreachable_errno(code), now)
+            }
+            ipv4::Protocol::UDP => self.udp_unreachable(&flow, unreachable_errno(code)),
+            _ => Err(DropReason::IcmpQuoted),
+        }
+    }
+
+    /// RFC 1122 3.2.2.1: no transport for this protocol.
+    pub(crate) fn protocol_unreachable(&mut self, mbuf: &Mbuf, received: &Received, now: Instant) {
+        self.send_unreachable(mbuf, received, Code::PROTOCOL_UNREACHABLE, now);
+    }
+
+    /// Sends "destination unreachable" about a received packet, unless RFC 1122 3.2.2 forbids it.
+    pub(crate) fn send_unreachable(
+        &mut self,
+        about: &Mbuf,
+        received: &Received,
+        code: u8,
+        now: Instant,
+    ) {
+        if received.to != Destination::Local {
+            return;
+        }
+        if !self.icmp_errors.permit(now) {
+            return self.out.count_drop(DropReason::IcmpRateLimit);
+        }
+        let end = received.ip_offset + received.ip_len + received.segment_len;
+        let end = end.min(received.ip_offset + QUOTE_MAX);
+        let Some(quote) = about.data().get(received.ip_offset..end) else { return };
+        let header = icmp::Header::unreachable(code, 0, quote);
+        let Some(mut mbuf) = self.out.alloc() else { return };
+        let Some(room) = mbuf.append(header.as_bytes().len() + quote.len()) else { return };
+        let (front, back) = room.split_at_mut(header.as_bytes().len());
+        front.copy_from_slice(header.as_bytes());
+        back.copy_from_slice(quote);
+        self.counters.icmp.errors_sent.add(1);
+        let out = Ipv4Out::new(received.destination, received.source, ipv4::Protocol::ICMP);
+        self.send_ipv4(mbuf, &out, now);
+    }
+
+    /// Routes and sends a finished transport segment.
+    pub(crate) fn send_ipv4(&mut self, mbuf: Mbuf, out: &Ipv4Out, now: Instant) {
+        match self.out.route(out.destination) {
+            Some(hop) => self.out.ipv4(mbuf, out, &hop, now, &mut self.timers),
+            None => self.out.count_drop(DropReason::Ipv4NoRoute),
+        }
+    }
+
+    /// Packets that can't be sent since nobody answers ARP: the sockets learn it as from a router.
+    pub(crate) fn host_unreachable(&mut self, packet: &Mbuf, now: Instant) {
+        self.out.count_drop(DropReason::NeighborUnresolved);
+        let Ok(packet) = ipv4::Packet::parse(packet.data()) else { return };
+        let Some(quoted) = icmp::Quoted::from_packet(&packet) else { return };
+        // A reason not to tell a socket is no reason to count the packet twice.
+        let _ = self.unreachable(&quoted, Code::HOST_UNREACHABLE, 0, now);
+    }
+}
+
+/// Linux's errno for an unreachable code (RFC 1122 4.2.3.9 calls 2, 3 and 4 hard errors).
+fn unreachable_errno(code: u8) -> Errno {
+    match code {
+        Code::PORT_UNREACHABLE => Errno::CONNREFUSED,
+        Code::PROTOCOL_UNREACHABLE => Errno::NOPROTOOPT,
+        Code::NET_UNREACHABLE => Errno::NETUNREACH,
+        _ => Errno::HOSTUNREACH,
+    }
+}
+
+/// An IPv4 socket address, if it is one.
+#[must_use]
+pub(crate) fn as_v4(address: SocketAddr) -> Option<(Ipv4Addr, u16)> {
+    match address.ip() {
+        IpAddr::V4(v4) => Some((v4, address.port())),
+        IpAddr::V6(_) => None,
+    }
+}

@@ -1,0 +1,224 @@
+//! From a frame to the transport: Ethernet, ARP, IPv4.
+//!
+//! Each function takes a frame a step further or returns the [`DropReason`]; [`Worker::input`]
+//! counts it. A frame that is handed on leaves by `Ok`.
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use dpdk::{ChecksumState, Mbuf};
+use types::{DropReason, Instant};
+use wire::{arp, ethernet, ipv4};
+
+use crate::command::Handoff;
+use crate::network::{Destination, LOOPBACK};
+use crate::worker::Worker;
+
+/// What a transport needs to know about the packet that carried a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Interface it came in on.
+    pub interface: u16,
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// What the destination is to us.
+    pub to: Destination,
+    /// Offset of the IP header in the first buffer.
+    pub ip_offset: usize,
+    /// Length of the IP header.
+    pub ip_len: usize,
+    /// Length of the transport segment.
+    pub segment_len: usize,
+    /// The transport checksum needs no check: the port did it.
+    pub verified: bool,
+}
+
+impl Received {
+    /// Source as the transports see it.
+    #[must_use]
+    pub fn source_ip(&self) -> IpAddr {
+        self.source.into()
+    }
+
+    /// Destination as the transports see it.
+    #[must_use]
+    pub fn destination_ip(&self) -> IpAddr {
+        self.destination.into()
+    }
+}
+
+impl Worker {
+    /// One frame from a port.
+    pub(crate) fn input(&mut self, mut mbuf: Mbuf, interface: u16, now: Instant) {
+        if !mbuf.linearize() {
+            return self.out.count_drop(DropReason::MbufChain);
+        }
+        if let Err(reason) = self.ethernet_input(mbuf, interface, now) {
+            self.out.count_drop(reason);
+        }
+    }
+
+    fn ethernet_input(&mut self, mbuf: Mbuf, interface: u16, now: Instant) -> Result<(), DropReason> {
+        let network = &self.out.network;
+        let config = network.interface(interface).ok_or(DropReason::InterfaceDown)?;
+        if !config.up {
+            return Err(DropReason::InterfaceDown);
+        }
+        let frame = ethernet::Frame::parse(mbuf.data())?;
+        let to = frame.header.destination();
+        if !to.is_group() && to != config.mac {
+            return Err(DropReason::EthernetNotForUs);
+        }
+        match frame.header.ethertype() {
+            ethernet::EtherType::IPV4 => {
+                self.ipv4_input(mbuf, size_of::<ethernet::Header>(), interface, now)
+            }
+            ethernet::EtherType::ARP => self.arp_input(&mbuf, interface, now),
+            _ => Err(DropReason::EthernetType),
+        }
+    }
+
+    /// RFC 826, with the checks of RFC 5227: nobody may claim our address or a group's.
+    fn arp_input(&mut self, mbuf: &Mbuf, interface: u16, now: Instant) -> Result<(), DropReason> {
+        let frame = ethernet::Frame::parse(mbuf.data())?;
+        let packet = arp::Packet::parse(frame.payload)?;
+        self.counters.arp.packets_received.add(1);
+        let (sender, mac) = (packet.sender_ip(), packet.sender_mac());
+        if !mac.is_unicast() || mac != frame.header.source() || sender.is_multicast() {
+            return Err(DropReason::ArpSender);
+        }
+        let network = self.out.network.clone();
+        let config = network.interface(interface).ok_or(DropReason::InterfaceDown)?;
+        let ours = |address| config.addresses.iter().any(|a| a.address == address);
+        if ours(sender) {
+            if !self.arp_defences.permit(now) {
+                return Err(DropReason::ArpConflict);
+            }
+            self.out.arp(
+                &arp::Packet::announcement(config.mac, sender),
+                interface,
+                types::MacAddr::BROADCAST,
+            );
+            return Err(DropReason::ArpConflict);
+        }
+        let for_us = ours(packet.target_ip());
+        if !sender.is_unspecified() && !sender.is_broadcast() {
+            let waiting = self.out.neighbors.learn(sender, mac, interface, for_us, now);
+            self.out.neighbor_learned(waiting, mac, interface);
+            self.mesh.neighbor(sender, mac, interface, now);
+        }
+        if !for_us {
+            return Err(DropReason::ArpNotForUs);
+        }
+        if packet.operation() == arp::Operation::Request {
+            let reply = arp::Packet::reply(config.mac, packet.target_ip(), mac, sender);
+            self.out.arp(&reply, interface, mac);
+        }
+        Ok(())
+    }
+
+    /// A packet that was sent to one of our own addresses.
+    pub(crate) fn loopback_input(&mut self, mbuf: Mbuf, now: Instant) {
+        if let Err(reason) = self.ipv4_input(mbuf, 0, LOOPBACK, now) {
+            self.out.count_drop(reason);
+        }
+    }
+
+    /// RFC 791 and the checks of RFC 1122 3.2.1.
+    pub(crate) fn ipv4_input(
+        &mut self,
+        mbuf: Mbuf,
+        ip_offset: usize,
+        interface: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        self.counters.ipv4.packets_received.add(1);
+        let bytes = mbuf.data().get(ip_offset..).ok_or(DropReason::Ipv4TooShort)?;
+        let packet = ipv4::Packet::parse(bytes)?;
+        match mbuf.rx_ip_checksum() {
+            ChecksumState::Bad => return Err(DropReason::Ipv4Checksum),
+            ChecksumState::Good => {}
+            ChecksumState::Unknown => packet.verify()?,
+        }
+        let (source, destination) = (packet.header.source(), packet.header.destination());
+        let to = self.check_addresses(source, destination, interface)?;
+        if packet.has_source_route()? {
+            return Err(DropReason::Ipv4SourceRoute);
+        }
+        if packet.is_fragment() {
+            return Err(DropReason::Ipv4Fragment);
+        }
+        let received = Received {
+            interface,
+            source,
+            destination,
+            to,
+            ip_offset,
+            ip_len: packet.header_len(),
+            segment_len: packet.payload.len(),
+            verified: match mbuf.rx_l4_checksum() {
+                ChecksumState::Bad => return Err(self.bad_l4_checksum(packet.header.protocol)),
+                ChecksumState::Good => true,
+                ChecksumState::Unknown => false,
+            },
+        };
+        match packet.header.protocol {
+            ipv4::Protocol::TCP => self.tcp_input(mbuf, &received, now),
+            ipv4::Protocol::UDP => self.udp_input(mbuf, &received, now),
+            ipv4::Protocol::ICMP => self.icmp_input(mbuf, &received, now),
+            _ => {
+                self.protocol_unreachable(&mbuf, &received, now);
+                Err(DropReason::Ipv4Protocol)
+            }
+        }
+    }
+
+    fn bad_l4_checksum(&self, protocol: u8) -> DropReason {
+        match protocol {
+            ipv4::Protocol::UDP => DropReason::UdpChecksum,
+            _ => DropReason::TcpChecksum,
+        }
+    }
+
+    /// Martians, LAND and packets for others.
+    fn check_addresses(
+        &self,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        interface: u16,
+    ) -> Result<Destination, DropReason> {
+        let network = &self.out.network;
+        if interface != LOOPBACK {
+            if source.is_unspecified() || source.is_loopback() || destination.is_loopback() {
+                return Err(DropReason::Ipv4Source);
+            }
+            match network.classify(source) {
+                Destination::Remote => {}
+                Destination::Local => return Err(DropReason::Ipv4Land),
+                Destination::Broadcast | Destination::Multicast => {
+                    return Err(DropReason::Ipv4Source);
+                }
+            }
+        }
+        match network.classify(destination) {
+            Destination::Remote => Err(DropReason::Ipv4NotForUs),
+            to => Ok(to),
+        }
+    }
+
+    /// Hands a packet to the worker that owns its flow.
+    pub(crate) fn hand_over(
+        &mut self,
+        mut mbuf: Mbuf,
+        received: &Received,
+        to: u16,
+    ) -> Result<(), DropReason> {
+        if received.ip_offset > 0 && !mbuf.adjust(received.ip_offset) {
+            return Err(DropReason::Ipv4TooShort);
+        }
+        let packet = Handoff::Packet { interface: received.interface, mbuf };
+        self.counters.worker.handoffs.add(1);
+        self.mesh.send(to, packet).map_err(|_| DropReason::HandoffQueueFull)
+    }
+}

@@ -1,0 +1,45 @@
+//! One worker's network stack: everything between a port's queues and a socket's.
+//!
+//! ```text
+//!            ┌ input ─ ethernet, arp, ipv4 ─┬ icmp
+//!  ports ────┤                              ├ udp ───────────┬── sockets ── clients' memory
+//!            └ output ─ neighbours, routes ─┴ tcp_in/output ─┘
+//! ```
+//!
+//! A [`Worker`] is one core's world and shares nothing; it takes time as an argument and does no
+//! input or output but through its ports' queues, its clients' memory and the wake-ups of its
+//! clients' descriptors. The control plane talks to it by [`command`]s and publishes a
+//! [`network::Network`] snapshot whenever the configuration changes.
+//!
+//! Start reading at [`worker`] (the loop), then `input` and `tcp_input` (a segment's way in),
+//! `attend` (a client's bytes on their way in), `tcp_output` and `output` (the way out).
+#![forbid(unsafe_code)]
+
+mod attend;
+mod client;
+pub mod command;
+mod control;
+mod counters;
+mod icmp;
+mod input;
+pub mod limits;
+mod listener;
+mod neighbor;
+pub mod network;
+mod output;
+mod rate_limit;
+mod send_queue;
+mod socket;
+pub mod steer;
+mod tcp_input;
+mod tcp_output;
+mod timer;
+mod udp;
+mod worker;
+
+pub use counters::{
+    ArpCounters, IcmpCounters, Ipv4Counters, LoopCounters, Row, TcpCounters, UdpCounters,
+    WorkerCounters,
+};
+pub use socket::SocketId;
+pub use worker::{Parts, Usage, Worker};

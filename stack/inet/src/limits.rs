@@ -1,0 +1,76 @@
+//! Every limit of a worker, with the reason for the number.
+
+use core::time::Duration;
+
+/// Frames taken from one receive queue per breath: the optimum of batching is reached at 16 to 32.
+pub const BURST_MAX: usize = 32;
+
+/// Descriptors taken from one client per breath, so that one client can't starve the wire.
+pub const CLIENT_BUDGET: usize = 128;
+
+/// Segments one connection may send per breath before the others have their turn.
+pub const SEGMENTS_PER_TURN: usize = 32;
+
+/// Frames that wait for a port's transmit queue; above it TCP pauses and datagrams are dropped.
+pub const TX_BACKLOG_MAX: usize = 256;
+
+/// TCP endpoints of one worker in all states, TIME-WAIT included: 64 Ki at about 400 B.
+pub const ENDPOINTS_MAX: usize = 65_536;
+
+/// Sockets of one worker.
+pub const SOCKETS_MAX: usize = 65_536;
+
+/// Timers that run per breath.
+pub const TIMER_BUDGET: usize = 256;
+
+/// Descriptors that one connection's send queue may hold after merging; a client that posts more
+/// fragments than this wants to use up the daemon's memory.
+pub const SEND_RANGES_MAX: usize = 1024;
+
+/// Neighbours of one worker; the incomplete are evicted first.
+pub const NEIGHBORS_MAX: usize = 4096;
+
+/// Packets that wait for one neighbour's answer (RFC 1122 2.3.2.2 asks for at least one).
+pub const NEIGHBOR_QUEUE_MAX: usize = 16;
+
+/// ARP requests sent before a neighbour counts as unreachable.
+pub const NEIGHBOR_PROBES_MAX: u8 = 4;
+
+/// Time between two ARP requests for the same neighbour (RFC 1122 2.3.2.1: at most one a second).
+pub const NEIGHBOR_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time for which a confirmed neighbour is used without asking again.
+pub const NEIGHBOR_REACHABLE: Duration = Duration::from_secs(60);
+
+/// Time for which a failed resolution is remembered, so that each packet doesn't start a new one.
+pub const NEIGHBOR_FAILED: Duration = Duration::from_secs(3);
+
+/// ICMP errors per second and worker; RFC 1812 4.3.2.8 demands a limit.
+pub const ICMP_ERRORS_PER_SECOND: u32 = 100;
+
+/// TCP RSTs per second and worker for segments without a connection.
+pub const RESETS_PER_SECOND: u32 = 10_000;
+
+/// Bytes that a socket's receive queue may hold by default.
+pub const RECEIVE_BUFFER: u32 = 512 * 1024;
+
+/// Bytes that a stream's client may have posted and unacknowledged by default.
+pub const SEND_BUFFER: u32 = 512 * 1024;
+
+/// Largest receive buffer: 64 descriptors of 16 KiB blocks.
+pub const RECEIVE_BUFFER_MAX: u32 = 1024 * 1024;
+
+/// Our window scale: 2^7 covers the largest receive buffer with the granularity of one segment.
+pub const WINDOW_SCALE: u8 = 7;
+
+/// Below this payload a copy is cheaper than a second mbuf with an external buffer.
+pub const EXTERNAL_MIN: u32 = 512;
+
+/// Bytes that detached orphans may hold in private memory per worker; beyond it they are reset.
+pub const ORPHAN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Listeners of one worker.
+pub const LISTENERS_MAX: usize = 4096;
+
+/// TTL of packets we send.
+pub const TTL: u8 = 64;

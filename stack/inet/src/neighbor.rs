@@ -1,0 +1,330 @@
+//! The neighbour table: which MAC address answers for an IPv4 address (RFC 826, RFC 1122 2.3.2).
+//!
+//! Pure: it decides, the caller sends. Packets for a neighbour that is being resolved wait here.
+
+use core::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+use types::{DropReason, Instant, MacAddr};
+
+use crate::limits::{
+    NEIGHBOR_FAILED, NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_PROBES_MAX, NEIGHBOR_QUEUE_MAX,
+    NEIGHBOR_REACHABLE, NEIGHBORS_MAX,
+};
+
+/// What is known about a neighbour.
+#[derive(Debug)]
+enum State<P> {
+    /// Asked, not answered: packets wait.
+    Incomplete { waiting: Vec<P>, probes: u8 },
+    /// Answered. `asked` counts requests since it went stale.
+    Known { mac: MacAddr, confirmed: Instant, asked: u8 },
+    /// Did not answer; remembered for a moment.
+    Failed,
+    /// Set by the operator.
+    Permanent { mac: MacAddr },
+}
+
+#[derive(Debug)]
+struct Neighbor<P> {
+    interface: u16,
+    state: State<P>,
+    /// When something is to be done: ask again, give up, forget.
+    due: Instant,
+}
+
+/// What to do with a packet for a neighbour.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Resolution<P> {
+    /// Send it there.
+    Send(P, MacAddr),
+    /// Send it there and ask whether the neighbour is still at this address.
+    SendAndAsk(P, MacAddr),
+    /// It waits; an ARP request is due if `ask`.
+    Wait {
+        /// Send an ARP request now.
+        ask: bool,
+    },
+    /// It can't be sent.
+    Drop(P, DropReason),
+}
+
+/// What the passing of time asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Due<P> {
+    /// Send an ARP request for this address on this interface.
+    Ask(Ipv4Addr, u16),
+    /// Nobody answered: these packets can't be sent.
+    Unreachable(Ipv4Addr, Vec<P>),
+}
+
+/// A row for listings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// MAC address if known.
+    pub mac: Option<MacAddr>,
+    /// Interface.
+    pub interface: u16,
+    /// `reachable`, `stale`, `incomplete`, `failed`, `permanent`.
+    pub state: &'static str,
+    /// When it expires.
+    pub due: Option<Instant>,
+}
+
+/// Neighbours of one worker; `P` is a packet.
+#[derive(Debug)]
+pub struct Neighbors<P> {
+    table: HashMap<Ipv4Addr, Neighbor<P>>,
+}
+
+impl<P> Default for Neighbors<P> {
+    fn default() -> Self {
+        Self { table: HashMap::with_capacity(64) }
+    }
+}
+
+impl<P> Neighbors<P> {
+    /// Looks up the next hop of a packet.
+    pub fn resolve(&mut self, to: Ipv4Addr, interface: u16, packet: P, now: Instant) -> Resolution<P> {
+        if !self.table.contains_key(&to) {
+            return self.begin(to, interface, packet, now);
+        }
+        let Some(neighbor) = self.table.get_mut(&to) else {
+            return Resolution::Drop(packet, DropReason::NeighborUnresolved);
+        };
+        match &mut neighbor.state {
+            State::Permanent { mac } => Resolution::Send(packet, *mac),
+            State::Known { mac, confirmed, .. }
+                if now.since(*confirmed) < NEIGHBOR_REACHABLE =>
+            {
+                Resolution::Send(packet, *mac)
+            }
+            State::Known { asked, .. }
+                if *asked >= NEIGHBOR_PROBES_MAX && now >= neighbor.due =>
+            {
+                self.begin(to, interface, packet, now)
+            }
+            State::Known { mac, asked, .. } => {
+                let mac = *mac;
+                if now < neighbor.due {
+                    return Resolution::Send(packet, mac);
+                }
+                *asked = asked.saturating_add(1);
+                neighbor.due = now + NEIGHBOR_PROBE_INTERVAL;
+                Resolution::SendAndAsk(packet, mac)
+            }
+            State::Incomplete { waiting, .. } if waiting.len() >= NEIGHBOR_QUEUE_MAX => {
+                Resolution::Drop(packet, DropReason::NeighborQueueFull)
+            }
+            State::Incomplete { waiting, .. } => {
+                waiting.push(packet);
+                Resolution::Wait { ask: false }
+            }
+            State::Failed if now < neighbor.due => {
+                Resolution::Drop(packet, DropReason::NeighborUnresolved)
+            }
+            State::Failed => self.begin(to, interface, packet, now),
+        }
+    }
+
+    fn begin(&mut self, to: Ipv4Addr, interface: u16, packet: P, now: Instant) -> Resolution<P> {
+        if self.table.len() >= NEIGHBORS_MAX && !self.evict(now) {
+            return Resolution::Drop(packet, DropReason::NeighborTableFull);
+        }
+        let state = State::Incomplete { waiting: vec![packet], probes: 1 };
+        let due = now + NEIGHBOR_PROBE_INTERVAL;
+        let _ = self.table.insert(to, Neighbor { interface, state, due });
+        Resolution::Wait { ask: true }
+    }
+
+    /// Makes room: a failed or incomplete entry first, then one that has not been confirmed lately.
+    fn evict(&mut self, now: Instant) -> bool {
+        let rank = |n: &Neighbor<P>| match &n.state {
+            State::Failed => Some(0),
+            State::Incomplete { .. } => Some(1),
+            State::Known { confirmed, .. } if now.since(*confirmed) >= NEIGHBOR_REACHABLE => Some(2),
+            State::Known { .. } | State::Permanent { .. } => None,
+        };
+        let victim = self
+            .table
+            .iter()
+            .filter_map(|(address, n)| rank(n).map(|r| (r, n.due, *address)))
+            .min();
+        victim.is_some_and(|(_, _, address)| self.table.remove(&address).is_some())
+    }
+
+    /// A station has told us its address. `create`: also when we did not ask (it asked for us).
+    /// Returns the packets that waited for it.
+    pub fn learn(&mut self, from: Ipv4Addr, mac: MacAddr, interface: u16, create: bool, now: Instant) -> Vec<P> {
+        let known = State::Known { mac, confirmed: now, asked: 0 };
+        let due = now + NEIGHBOR_REACHABLE;
+        match self.table.get_mut(&from) {
+            Some(Neighbor { state: State::Permanent { .. }, .. }) => Vec::new(),
+            Some(neighbor) => {
+                neighbor.interface = interface;
+                neighbor.due = due;
+                match core::mem::replace(&mut neighbor.state, known) {
+                    State::Incomplete { waiting, .. } => waiting,
+                    _ => Vec::new(),
+                }
+            }
+            None if create && (self.table.len() < NEIGHBORS_MAX || self.evict(now)) => {
+                let _ = self.table.insert(from, Neighbor { interface, state: known, due });
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Sets an entry that neither expires nor is overwritten. Returns the packets that waited.
+    pub fn pin(&mut self, address: Ipv4Addr, mac: MacAddr, interface: u16) -> Vec<P> {
+        let neighbor =
+            Neighbor { interface, state: State::Permanent { mac }, due: Instant::FAR_FUTURE };
+        match self.table.insert(address, neighbor) {
+            Some(Neighbor { state: State::Incomplete { waiting, .. }, .. }) => waiting,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Forgets an entry; `false` if there was none.
+    pub fn forget(&mut self, address: Ipv4Addr) -> bool {
+        self.table.remove(&address).is_some()
+    }
+
+    /// Forgets static entries that `keep` does not name.
+    pub fn retain_pinned(&mut self, keep: impl Fn(Ipv4Addr) -> bool) {
+        self.table.retain(|a, n| !matches!(n.state, State::Permanent { .. }) || keep(*a));
+    }
+
+    /// Is an entry waiting for an answer or for its failure to be forgotten?
+    #[must_use]
+    pub fn needs_timer(&self) -> bool {
+        self.table
+            .values()
+            .any(|n| matches!(n.state, State::Incomplete { .. } | State::Failed))
+    }
+
+    /// Appends everything that is due to `todo` and forgets what has failed long enough ago.
+    pub fn timeout(&mut self, now: Instant, todo: &mut Vec<Due<P>>) {
+        self.table.retain(|address, neighbor| {
+            if neighbor.due > now {
+                return true;
+            }
+            match &mut neighbor.state {
+                State::Incomplete { probes, waiting } if *probes >= NEIGHBOR_PROBES_MAX => {
+                    todo.push(Due::Unreachable(*address, core::mem::take(waiting)));
+                    neighbor.state = State::Failed;
+                    neighbor.due = now + NEIGHBOR_FAILED;
+                    true
+                }
+                State::Incomplete { probes, .. } => {
+                    *probes += 1;
+                    neighbor.due = now + NEIGHBOR_PROBE_INTERVAL;
+                    todo.push(Due::Ask(*address, neighbor.interface));
+                    true
+                }
+                State::Failed => false,
+                State::Known { .. } | State::Permanent { .. } => true,
+            }
+        });
+    }
+
+    /// All entries.
+    pub fn rows(&self, now: Instant) -> impl Iterator<Item = Row> + '_ {
+        self.table.iter().map(move |(address, n)| {
+            let (mac, state) = match &n.state {
+                State::Incomplete { .. } => (None, "incomplete"),
+                State::Failed => (None, "failed"),
+                State::Permanent { mac } => (Some(*mac), "permanent"),
+                State::Known { mac, confirmed, .. }
+                    if now.since(*confirmed) < NEIGHBOR_REACHABLE =>
+                {
+                    (Some(*mac), "reachable")
+                }
+                State::Known { mac, .. } => (Some(*mac), "stale"),
+            };
+            let due = (n.due != Instant::FAR_FUTURE).then_some(n.due);
+            Row { address: *address, mac, interface: n.interface, state, due }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    const A: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+    fn at(s: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(s)
+    }
+
+    #[test]
+    fn packets_wait_for_the_answer_and_leave_in_order() {
+        let mut table = Neighbors::default();
+        assert_eq!(table.resolve(A, 1, 'x', at(0)), Resolution::Wait { ask: true });
+        assert_eq!(table.resolve(A, 1, 'y', at(0)), Resolution::Wait { ask: false });
+        assert_eq!(table.learn(A, MAC, 1, false, at(0)), vec!['x', 'y']);
+        assert_eq!(table.resolve(A, 1, 'z', at(1)), Resolution::Send('z', MAC));
+    }
+
+    #[test]
+    fn a_silent_neighbour_is_asked_four_times_then_unreachable() {
+        let mut table = Neighbors::default();
+        let _ = table.resolve(A, 1, 'x', at(0));
+        let mut due = |table: &mut Neighbors<char>, s| {
+            let mut todo = Vec::new();
+            table.timeout(at(s), &mut todo);
+            todo
+        };
+        for s in 1..4 {
+            assert_eq!(due(&mut table, s), vec![Due::Ask(A, 1)], "second {s}");
+            assert_eq!(due(&mut table, s), vec![]);
+        }
+        assert_eq!(due(&mut table, 4), vec![Due::Unreachable(A, vec!['x'])]);
+        assert_eq!(table.resolve(A, 1, 'y', at(5)), Resolution::Drop('y', DropReason::NeighborUnresolved));
+        assert_eq!(due(&mut table, 8), vec![]);
+        assert_eq!(table.resolve(A, 1, 'z', at(8)), Resolution::Wait { ask: true });
+    }
+
+    #[test]
+    fn the_queue_of_one_neighbour_is_bounded() {
+        let mut table = Neighbors::default();
+        for i in 0..NEIGHBOR_QUEUE_MAX {
+            assert!(matches!(table.resolve(A, 1, i, at(0)), Resolution::Wait { .. }));
+        }
+        assert_eq!(table.resolve(A, 1, 99, at(0)), Resolution::Drop(99, DropReason::NeighborQueueFull));
+    }
+
+    #[test]
+    fn a_scan_does_not_evict_reachable_neighbours() {
+        let mut table = Neighbors::default();
+        assert!(table.learn(A, MAC, 1, true, at(0)).is_empty());
+        for i in 0..u32::try_from(NEIGHBORS_MAX).unwrap() * 3 {
+            let _ = table.resolve(Ipv4Addr::from_bits(0x0a00_0000 + i), 1, 'x', at(1));
+        }
+        assert!(table.rows(at(1)).count() <= NEIGHBORS_MAX);
+        assert_eq!(table.resolve(A, 1, 'y', at(2)), Resolution::Send('y', MAC));
+    }
+
+    #[test]
+    fn a_pinned_entry_is_not_overwritten() {
+        let mut table: Neighbors<char> = Neighbors::default();
+        assert!(table.pin(A, MAC, 1).is_empty());
+        assert!(table.learn(A, MacAddr([2, 0, 0, 0, 0, 9]), 1, true, at(0)).is_empty());
+        assert_eq!(table.resolve(A, 1, 'x', at(999)), Resolution::Send('x', MAC));
+    }
+
+    #[test]
+    fn a_stale_neighbour_is_used_and_asked_once_a_second() {
+        let mut table = Neighbors::default();
+        assert!(table.learn(A, MAC, 1, true, at(0)).is_empty());
+        assert_eq!(table.resolve(A, 1, 'a', at(61)), Resolution::SendAndAsk('a', MAC));
+        assert_eq!(table.resolve(A, 1, 'b', at(61)), Resolution::Send('b', MAC));
+        assert_eq!(table.resolve(A, 1, 'c', at(62)), Resolution::SendAndAsk('c', MAC));
+    }
+}

@@ -1,0 +1,147 @@
+//! What the control plane publishes: interfaces, routes, owners of ports.
+//!
+//! A snapshot never changes. Workers adopt the newest between two breaths.
+
+use core::net::Ipv4Addr;
+
+use fib::Fib;
+use hashbrown::HashMap;
+use types::MacAddr;
+
+/// Index of the loopback interface `lo0` in every snapshot.
+pub const LOOPBACK: u16 = 0;
+
+/// An address with its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Prefix length.
+    pub prefix_len: u8,
+}
+
+impl Address {
+    /// The network's broadcast address; /31 and /32 have none (RFC 3021).
+    #[must_use]
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        (self.prefix_len < 31).then(|| {
+            let host = u32::MAX.checked_shr(u32::from(self.prefix_len)).unwrap_or(0);
+            Ipv4Addr::from_bits(self.address.to_bits() | host)
+        })
+    }
+}
+
+/// Who computes transport checksums of outgoing packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TxChecksum {
+    /// The stack.
+    #[default]
+    Stack,
+    /// The port, in hardware (or because the operator asked for it).
+    Port,
+}
+
+/// One interface as the workers see it.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Index; equals the position in [`Network::interfaces`].
+    pub index: u16,
+    /// Name.
+    pub name: String,
+    /// MAC address.
+    pub mac: MacAddr,
+    /// Bytes of an IP packet.
+    pub mtu: u16,
+    /// Administratively up.
+    pub up: bool,
+    /// Addresses, primary first.
+    pub addresses: Vec<Address>,
+    /// Who computes checksums.
+    pub tx_checksum: TxChecksum,
+    /// The port takes frames of several buffers.
+    pub multi_segment: bool,
+}
+
+/// A neighbour set by the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticNeighbor {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// MAC address.
+    pub mac: MacAddr,
+    /// Interface.
+    pub interface: u16,
+}
+
+/// One generation of the configuration.
+#[derive(Debug, Default)]
+pub struct Network {
+    /// Interfaces by index; 0 is `lo0`.
+    pub interfaces: Vec<Interface>,
+    /// Routes.
+    pub fib: Fib,
+    /// Static neighbours.
+    pub neighbors: Vec<StaticNeighbor>,
+    /// The worker that owns each bound UDP port, where there are several workers.
+    pub udp_owners: HashMap<u16, u16>,
+}
+
+/// What an IPv4 address means to this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// One of our addresses.
+    Local,
+    /// A broadcast address of a network we are on, or 255.255.255.255.
+    Broadcast,
+    /// A multicast group.
+    Multicast,
+    /// Somebody else.
+    Remote,
+}
+
+impl Network {
+    /// What `address` means to this host.
+    #[must_use]
+    pub fn classify(&self, address: Ipv4Addr) -> Destination {
+        if address.is_broadcast() {
+            return Destination::Broadcast;
+        }
+        if address.is_multicast() {
+            return Destination::Multicast;
+        }
+        if address.is_loopback() {
+            return Destination::Local;
+        }
+        let addresses = || self.interfaces.iter().flat_map(|i| &i.addresses);
+        if addresses().any(|a| a.address == address) {
+            Destination::Local
+        } else if addresses().any(|a| a.broadcast() == Some(address)) {
+            Destination::Broadcast
+        } else {
+            Destination::Remote
+        }
+    }
+
+    /// Interface by index.
+    #[must_use]
+    pub fn interface(&self, index: u16) -> Option<&Interface> {
+        self.interfaces.get(usize::from(index))
+    }
+
+    /// The source address for packets to `destination`: of the network it is on, else the primary
+    /// address of the interface the route leads out of.
+    #[must_use]
+    pub fn source_for(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+        if self.classify(destination) == Destination::Local {
+            return Some(destination);
+        }
+        let hop = self.fib.lookup(destination)?;
+        let interface = self.interface(hop.interface)?;
+        let next = hop.gateway.unwrap_or(destination);
+        let on_link = |a: &&Address| {
+            let shift = 32_u32.saturating_sub(u32::from(a.prefix_len));
+            (a.address.to_bits() ^ next.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+        };
+        interface.addresses.iter().find(on_link).or(interface.addresses.first()).map(|a| a.address)
+    }
+}

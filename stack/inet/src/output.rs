@@ -1,0 +1,399 @@
+//! From a transport segment to the wire: routing, IPv4 and Ethernet headers, neighbours, transmit queues.
+//!
+//! ```text
+//!   tcp/udp/icmp ──► route() ──► ipv4() ──► resolve neighbour ──► ethernet() ──► port's burst ──► flush()
+//!                                   └── one of our own addresses ──► loopback queue ──► next inhale
+//! ```
+
+use core::net::Ipv4Addr;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use dpdk::{Burst, L4Checksum, Mbuf, Mempool, TxChecksum as MbufChecksum, TxQueue};
+use types::{DropReason, Instant, MacAddr};
+use wire::{arp, ethernet, ipv4};
+use zerocopy::IntoBytes;
+
+use crate::counters::WorkerCounters;
+use crate::limits::{TTL, TX_BACKLOG_MAX};
+use crate::neighbor::{Due, Neighbors, Resolution};
+use crate::network::{Destination, Interface, LOOPBACK, Network, TxChecksum};
+use crate::timer::{Owner, Timers};
+
+/// Bytes of an IPv4 header without options.
+pub const IPV4_LEN: usize = size_of::<ipv4::Header>();
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Interface; [`LOOPBACK`] for our own addresses.
+    pub interface: u16,
+    /// The neighbour to send to.
+    pub next: Ipv4Addr,
+    /// What the destination is.
+    pub destination: Destination,
+    /// Bytes of an IP packet on this way.
+    pub mtu: u16,
+    /// Who computes the transport checksum.
+    pub checksum: TxChecksum,
+    /// Frames of several buffers are taken.
+    pub multi_segment: bool,
+}
+
+/// A port's transmit side.
+struct TxPort {
+    queue: TxQueue,
+    burst: Burst,
+    backlog: VecDeque<Mbuf>,
+}
+
+/// Fields of the IPv4 header that the transport chooses.
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv4Out {
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Type of service.
+    pub tos: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// Length of the transport header, for checksum offload.
+    pub l4_len: u8,
+    /// The port computes this transport checksum.
+    pub offload: Option<L4Checksum>,
+}
+
+impl Ipv4Out {
+    /// Default TTL and TOS, checksum complete.
+    #[must_use]
+    pub fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) -> Self {
+        Self { source, destination, protocol, tos: 0, ttl: TTL, l4_len: 0, offload: None }
+    }
+}
+
+/// Everything between a finished segment and the wire.
+pub struct Output {
+    /// The configuration in force.
+    pub network: Arc<Network>,
+    /// Its generation, for caches of [`Hop`].
+    pub generation: u64,
+    /// Neighbours.
+    pub neighbors: Neighbors<Mbuf>,
+    pool: Mempool,
+    ports: Vec<Option<TxPort>>,
+    loopback: VecDeque<Mbuf>,
+    counters: Arc<WorkerCounters>,
+    ipv4_id: u16,
+}
+
+impl Output {
+    /// An output without ports.
+    #[must_use]
+    pub fn new(pool: Mempool, counters: Arc<WorkerCounters>) -> Self {
+        Self {
+            network: Arc::new(Network::default()),
+            generation: 0,
+            neighbors: Neighbors::default(),
+            pool,
+            ports: Vec::new(),
+            loopback: VecDeque::with_capacity(TX_BACKLOG_MAX),
+            counters,
+            ipv4_id: 0,
+        }
+    }
+
+    /// Gives the worker's transmit queue of an interface.
+    pub fn add_port(&mut self, interface: u16, queue: TxQueue) {
+        let index = usize::from(interface);
+        if self.ports.len() <= index {
+            self.ports.resize_with(index + 1, || None);
+        }
+        if let Some(port) = self.ports.get_mut(index) {
+            let backlog = VecDeque::with_capacity(TX_BACKLOG_MAX);
+            *port = Some(TxPort { queue, burst: Burst::new(), backlog });
+        }
+    }
+
+    /// The worker's counters.
+    #[must_use]
+    pub fn counters(&self) -> &WorkerCounters {
+        &self.counters
+    }
+
+    /// Counts a dropped packet.
+    pub fn count_drop(&self, reason: DropReason) {
+        self.counters.drops.count(reason as usize);
+    }
+
+    /// An empty mbuf, or the drop is counted.
+    pub fn alloc(&mut self) -> Option<Mbuf> {
+        let mbuf = self.pool.alloc();
+        if mbuf.is_none() {
+            self.count_drop(DropReason::MbufExhausted);
+        }
+        mbuf
+    }
+
+    /// Room for more frames on the way to this interface?
+    #[must_use]
+    pub fn has_room(&self, interface: u16) -> bool {
+        if interface == LOOPBACK {
+            return self.loopback.len() < TX_BACKLOG_MAX;
+        }
+        match self.ports.get(usize::from(interface)) {
+            Some(Some(port)) => port.backlog.is_empty(),
+            _ => true,
+        }
+    }
+
+    /// The way to a destination; `None` without route or with the interface down.
+    #[must_use]
+    pub fn route(&self, to: Ipv4Addr) -> Option<Hop> {
+        let destination = self.network.classify(to);
+        if destination == Destination::Local {
+            return Some(Hop {
+                interface: LOOPBACK,
+                next: to,
+                destination,
+                mtu: u16::MAX.min(self.loopback_mtu()),
+                checksum: TxChecksum::Stack,
+                multi_segment: false,
+            });
+        }
+        let (interface, gateway) = match self.network.fib.lookup(to) {
+            Some(hop) => (self.network.interface(hop.interface)?, hop.gateway),
+            None if destination == Destination::Remote => return None,
+            None => (self.first_up()?, None),
+        };
+        interface.up.then(|| Hop {
+            interface: interface.index,
+            next: gateway.unwrap_or(to),
+            destination,
+            mtu: interface.mtu,
+            checksum: interface.tx_checksum,
+            multi_segment: interface.multi_segment,
+        })
+    }
+
+    fn loopback_mtu(&self) -> u16 {
+        self.network.interface(LOOPBACK).map_or(1500, |i| i.mtu)
+    }
+
+    fn first_up(&self) -> Option<&Interface> {
+        self.network.interfaces.iter().skip(1).find(|i| i.up && !i.addresses.is_empty())
+    }
+
+    /// Sends a transport segment in `mbuf` as an IPv4 packet along `hop`.
+    pub fn ipv4(&mut self, mut mbuf: Mbuf, out: &Ipv4Out, hop: &Hop, now: Instant, timers: &mut Timers) {
+        let Ok(payload_len) = u16::try_from(mbuf.packet_len()) else {
+            return self.count_drop(DropReason::Ipv4TooBig);
+        };
+        if usize::from(payload_len) + IPV4_LEN > usize::from(hop.mtu) {
+            return self.count_drop(DropReason::Ipv4TooBig);
+        }
+        self.ipv4_id = self.ipv4_id.wrapping_add(1);
+        let header = ipv4::Header::new(&ipv4::NewHeader {
+            source: out.source,
+            destination: out.destination,
+            protocol: out.protocol,
+            payload_len,
+            ttl: out.ttl,
+            tos: out.tos,
+            id: self.ipv4_id,
+            dont_fragment: true,
+        });
+        let Some(room) = mbuf.prepend(IPV4_LEN) else {
+            return self.count_drop(DropReason::MbufExhausted);
+        };
+        room.copy_from_slice(header.as_bytes());
+        if let Some(l4) = out.offload {
+            mbuf.set_tx_checksum(MbufChecksum {
+                l2_len: 14,
+                l3_len: 20,
+                l4_len: out.l4_len,
+                ipv4: false,
+                l4: Some(l4),
+            });
+        }
+        self.counters.ipv4.packets_sent.add(1);
+        self.link(mbuf, hop, now, timers);
+    }
+
+    /// Hands an IPv4 packet to the link `hop` names.
+    fn link(&mut self, mbuf: Mbuf, hop: &Hop, now: Instant, timers: &mut Timers) {
+        let mac = match hop.destination {
+            Destination::Local => return self.loop_back(mbuf),
+            Destination::Broadcast => MacAddr::BROADCAST,
+            Destination::Multicast => multicast_mac(hop.next),
+            Destination::Remote => {
+                let resolution = self.neighbors.resolve(hop.next, hop.interface, mbuf, now);
+                return self.act(resolution, hop, now, timers);
+            }
+        };
+        self.ethernet(mbuf, hop.interface, mac, ethernet::EtherType::IPV4);
+    }
+
+    fn act(&mut self, resolution: Resolution<Mbuf>, hop: &Hop, now: Instant, timers: &mut Timers) {
+        match resolution {
+            Resolution::Send(mbuf, mac) => {
+                self.ethernet(mbuf, hop.interface, mac, ethernet::EtherType::IPV4);
+            }
+            Resolution::SendAndAsk(mbuf, mac) => {
+                self.ethernet(mbuf, hop.interface, mac, ethernet::EtherType::IPV4);
+                self.arp_request(hop.next, hop.interface);
+            }
+            Resolution::Wait { ask } => {
+                if ask {
+                    self.arp_request(hop.next, hop.interface);
+                    timers.arm(now + crate::limits::NEIGHBOR_PROBE_INTERVAL, Owner::Neighbors);
+                }
+            }
+            Resolution::Drop(_, reason) => self.count_drop(reason),
+        }
+    }
+
+    fn loop_back(&mut self, mbuf: Mbuf) {
+        if self.loopback.len() >= TX_BACKLOG_MAX {
+            return self.count_drop(DropReason::TransmitQueueFull);
+        }
+        self.loopback.push_back(mbuf);
+    }
+
+    /// The next packet we sent to ourselves: an IPv4 packet without link header.
+    pub fn take_looped(&mut self) -> Option<Mbuf> {
+        self.loopback.pop_front()
+    }
+
+    /// Packets to ourselves are waiting.
+    #[must_use]
+    pub fn has_looped(&self) -> bool {
+        !self.loopback.is_empty()
+    }
+
+    /// Who has this address?
+    pub fn arp_request(&mut self, target: Ipv4Addr, interface: u16) {
+        let network = Arc::clone(&self.network);
+        let Some(config) = network.interface(interface) else { return };
+        let Some(source) = network.source_for(target).or(config.addresses.first().map(|a| a.address))
+        else {
+            return;
+        };
+        let packet = arp::Packet::request(config.mac, source, target);
+        self.arp(&packet, interface, MacAddr::BROADCAST);
+    }
+
+    /// Sends an ARP packet.
+    pub fn arp(&mut self, packet: &arp::Packet, interface: u16, to: MacAddr) {
+        let Some(mut mbuf) = self.alloc() else { return };
+        let bytes = packet.as_bytes();
+        let Some(room) = mbuf.append(bytes.len()) else { return };
+        room.copy_from_slice(bytes);
+        self.counters.arp.packets_sent.add(1);
+        self.ethernet(mbuf, interface, to, ethernet::EtherType::ARP);
+    }
+
+    /// Prepends the Ethernet header, pads runts and queues the frame for the port.
+    pub fn ethernet(&mut self, mut mbuf: Mbuf, interface: u16, to: MacAddr, kind: ethernet::EtherType) {
+        let Some(config) = self.network.interface(interface) else {
+            return self.count_drop(DropReason::InterfaceDown);
+        };
+        if !config.up {
+            return self.count_drop(DropReason::InterfaceDown);
+        }
+        let header = ethernet::Header::new(to, config.mac, kind);
+        let Some(room) = mbuf.prepend(header.as_bytes().len()) else {
+            return self.count_drop(DropReason::MbufExhausted);
+        };
+        room.copy_from_slice(header.as_bytes());
+        let len = mbuf.packet_len() as usize;
+        if len < ethernet::MIN_FRAME
+            && let Some(padding) = mbuf.append(ethernet::MIN_FRAME - len)
+        {
+            padding.fill(0);
+        }
+        self.transmit(mbuf, interface);
+    }
+
+    fn transmit(&mut self, mbuf: Mbuf, interface: u16) {
+        let Some(Some(port)) = self.ports.get_mut(usize::from(interface)) else {
+            return self.count_drop(DropReason::InterfaceDown);
+        };
+        if port.backlog.is_empty() && !port.burst.is_full() {
+            port.burst.push(mbuf);
+            return;
+        }
+        if port.backlog.is_empty() {
+            let _ = port.queue.tx_burst(&mut port.burst);
+            if !port.burst.is_full() {
+                port.burst.push(mbuf);
+                return;
+            }
+        }
+        if port.backlog.len() >= TX_BACKLOG_MAX {
+            return self.count_drop(DropReason::TransmitQueueFull);
+        }
+        port.backlog.push_back(mbuf);
+    }
+
+    /// Hands what is queued to the ports. `true`: something was sent.
+    pub fn flush(&mut self) -> bool {
+        let mut worked = false;
+        for port in self.ports.iter_mut().flatten() {
+            loop {
+                while !port.burst.is_full()
+                    && let Some(mbuf) = port.backlog.pop_front()
+                {
+                    port.burst.push(mbuf);
+                }
+                if port.burst.is_empty() {
+                    break;
+                }
+                let sent = port.queue.tx_burst(&mut port.burst);
+                worked |= sent > 0;
+                if sent == 0 {
+                    break;
+                }
+            }
+        }
+        worked
+    }
+
+    /// Frames wait because a port's queue is full.
+    #[must_use]
+    pub fn is_backlogged(&self) -> bool {
+        self.ports.iter().flatten().any(|p| !p.burst.is_empty() || !p.backlog.is_empty())
+    }
+
+    /// A neighbour has answered: sends what waited for it.
+    pub fn neighbor_learned(&mut self, waiting: Vec<Mbuf>, mac: MacAddr, interface: u16) {
+        for mbuf in waiting {
+            self.ethernet(mbuf, interface, mac, ethernet::EtherType::IPV4);
+        }
+    }
+
+    /// Asks again for neighbours that have not answered; returns the packets that can't be sent.
+    pub fn neighbor_timeout(&mut self, now: Instant, timers: &mut Timers) -> Vec<Mbuf> {
+        let mut todo = Vec::new();
+        let mut lost = Vec::new();
+        self.neighbors.timeout(now, &mut todo);
+        for due in todo {
+            match due {
+                Due::Ask(address, interface) => self.arp_request(address, interface),
+                Due::Unreachable(_, packets) => lost.extend(packets),
+            }
+        }
+        if self.neighbors.needs_timer() {
+            timers.arm(now + crate::limits::NEIGHBOR_PROBE_INTERVAL, Owner::Neighbors);
+        }
+        lost
+    }
+}
+
+/// RFC 1112 6.4: the low 23 bits of the group address.
+fn multicast_mac(group: Ipv4Addr) -> MacAddr {
+    let [_, b, c, d] = group.octets();
+    MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+}

@@ -1,0 +1,277 @@
+//! A worker's sockets: generational slots, and what each kind of socket holds.
+
+use core::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use shm::{CellId, DatagramProducer, StreamProducer};
+use tcp::Tcb;
+use types::{FlowKey, Instant};
+
+use crate::command::{ListenerId, Transport};
+use crate::limits::{SOCKETS_MAX, TTL};
+use crate::output::Hop;
+use crate::send_queue::SendQueue;
+
+/// A worker's name for a socket; stale names find nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId {
+    /// Slot.
+    pub index: u32,
+    /// How often the slot was used before.
+    pub generation: u32,
+}
+
+/// What the socket's descriptor may have to be told at the end of the breath.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signal {
+    /// There may be something to read.
+    pub readable: bool,
+    /// There may be room to write.
+    pub writable: bool,
+    /// The peer will send nothing more: shut our end down.
+    pub hang_up: bool,
+}
+
+impl Signal {
+    /// Nothing to tell.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// One socket.
+#[derive(Debug)]
+pub struct Socket {
+    /// Owner; `None` once its client is gone.
+    pub client: Option<u16>,
+    /// Its cell in the owner's memory.
+    pub cell: CellId,
+    /// Daemon's end of the kernel descriptor; `None` before accept and after close.
+    pub descriptor: Option<Arc<OwnedFd>>,
+    /// What to tell the descriptor.
+    pub signal: Signal,
+    /// `SO_ERROR`.
+    pub error: Option<Errno>,
+    /// Options.
+    pub options: Options,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Options of a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// `SO_KEEPALIVE`.
+    pub keepalive: Option<tcp::Keepalive>,
+    /// `SO_RCVBUF`.
+    pub receive_buffer: u32,
+    /// `SO_SNDBUF`.
+    pub send_buffer: u32,
+    /// `SO_LINGER` with time 0.
+    pub linger_zero: bool,
+    /// `IP_TOS`.
+    pub tos: u8,
+    /// `IP_TTL`.
+    pub ttl: u8,
+    /// `SO_BROADCAST`.
+    pub broadcast: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            nodelay: false,
+            keepalive: None,
+            receive_buffer: crate::limits::RECEIVE_BUFFER,
+            send_buffer: crate::limits::SEND_BUFFER,
+            linger_zero: false,
+            tos: 0,
+            ttl: TTL,
+            broadcast: false,
+        }
+    }
+}
+
+/// What a socket is.
+#[derive(Debug)]
+pub enum Kind {
+    /// A stream socket that is neither connected nor connecting; a listener's own socket too.
+    Unconnected,
+    /// A connection.
+    Stream(Box<Stream>),
+    /// A datagram socket.
+    Datagram(Datagram),
+}
+
+impl Kind {
+    /// Its transport.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        match self {
+            Self::Unconnected | Self::Stream(_) => Transport::Stream,
+            Self::Datagram(_) => Transport::Datagram,
+        }
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct Stream {
+    /// The engine's state.
+    pub tcb: Tcb,
+    /// Both ends.
+    pub flow: FlowKey,
+    /// The way to the peer, and the configuration it was looked up in.
+    pub hop: Option<(Hop, u64)>,
+    /// Posted by the client, not yet acknowledged.
+    pub send: SendQueue,
+    /// Received, not yet read.
+    pub recv: StreamProducer,
+    /// In the ready list.
+    pub ready: bool,
+    /// Deadline of its entry in the timer heap.
+    pub armed: Option<Instant>,
+    /// Waits at this listener to be accepted.
+    pub waiting_at: Option<ListenerId>,
+    /// The user has closed it.
+    pub closed: bool,
+    /// `shutdown(SHUT_RD)`: text is taken and forgotten.
+    pub deaf: bool,
+}
+
+/// A UDP socket.
+#[derive(Debug)]
+pub struct Datagram {
+    /// Local address, `None` before bind.
+    pub local: Option<SocketAddr>,
+    /// Peer if connected.
+    pub remote: Option<SocketAddr>,
+    /// Received, not yet read.
+    pub recv: DatagramProducer,
+    /// Bytes of the client's transmit area given back so far.
+    pub released: u64,
+}
+
+impl Datagram {
+    /// Does a datagram with these addresses belong to this socket? How well?
+    #[must_use]
+    pub fn score(&self, to: SocketAddr, from: SocketAddr) -> Option<u8> {
+        let local = self.local?;
+        if local.port() != to.port() {
+            return None;
+        }
+        let mut score = 0;
+        if !is_any(local.ip()) {
+            if local.ip() != to.ip() {
+                return None;
+            }
+            score += 1;
+        }
+        if let Some(remote) = self.remote {
+            if remote != from {
+                return None;
+            }
+            score += 2;
+        }
+        Some(score)
+    }
+}
+
+fn is_any(address: IpAddr) -> bool {
+    address.is_unspecified()
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    socket: Option<Socket>,
+}
+
+/// All sockets of a worker.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    len: usize,
+}
+
+impl Sockets {
+    /// Stores a socket; gives it back when the table is full.
+    ///
+    /// # Errors
+    /// The socket itself.
+    #[expect(clippy::result_large_err, reason = "the caller takes the socket apart again")]
+    pub fn insert(&mut self, socket: Socket) -> Result<SocketId, Socket> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.slots.len() >= SOCKETS_MAX => return Err(socket),
+            None => {
+                self.slots.push(Slot { generation: 0, socket: None });
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        let Some(slot) = self.slots.get_mut(index as usize) else { return Err(socket) };
+        slot.socket = Some(socket);
+        self.len += 1;
+        Ok(SocketId { index, generation: slot.generation })
+    }
+
+    /// Looks a socket up.
+    #[must_use]
+    pub fn find(&self, id: SocketId) -> Option<&Socket> {
+        let slot = self.slots.get(id.index as usize)?;
+        if slot.generation == id.generation { slot.socket.as_ref() } else { None }
+    }
+
+    /// Looks a socket up to change it.
+    pub fn find_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.generation == id.generation { slot.socket.as_mut() } else { None }
+    }
+
+    /// A connection and the socket around it.
+    pub fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
+        match &mut self.find_mut(id)?.kind {
+            Kind::Stream(stream) => Some(stream),
+            Kind::Unconnected | Kind::Datagram(_) => None,
+        }
+    }
+
+    /// Takes a socket out; its name is stale from now on.
+    pub fn remove(&mut self, id: SocketId) -> Option<Socket> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        let socket = slot.socket.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.index);
+        self.len -= 1;
+        Some(socket)
+    }
+
+    /// All sockets.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
+        self.slots.iter().enumerate().filter_map(|(i, slot)| {
+            let index = u32::try_from(i).ok()?;
+            Some((SocketId { index, generation: slot.generation }, slot.socket.as_ref()?))
+        })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// There are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}

@@ -1,0 +1,540 @@
+//! From a TCP segment to its endpoint, and what the endpoint's answer means for the socket.
+
+use core::net::SocketAddr;
+
+use dpdk::Mbuf;
+use hashbrown::hash_map::Entry;
+use rustix::io::Errno;
+use shm::{Lane, Status, StreamProducer};
+use tcp::{
+    Arrival, Events, Flags, HalfOpen, HalfOpenVerdict, RecvBuffer, SegmentIn, SegmentOut, State,
+    Tcb, TimeWait, TimeWaitVerdict,
+};
+use types::{DropReason, FlowKey, Instant};
+
+use crate::command::{Event, ListenerId};
+use crate::input::Received;
+use crate::limits::{ENDPOINTS_MAX, WINDOW_SCALE};
+use crate::network::{Destination, LOOPBACK};
+use crate::send_queue::SendQueue;
+use crate::socket::{Kind, Signal, Socket, SocketId, Stream};
+use crate::steer;
+use crate::timer::Owner;
+use crate::worker::{Endpoint, Worker};
+
+/// A stream's receive side as the engine sees it: blocks in the client's memory, or nothing any
+/// more when the client is gone.
+pub(crate) struct Text<'a> {
+    /// The queue.
+    pub(crate) recv: &'a mut StreamProducer,
+    /// The client's memory.
+    pub(crate) lane: Option<&'a mut Lane>,
+    /// The user has shut the receive side down: take and forget.
+    pub(crate) deaf: bool,
+}
+
+impl RecvBuffer for Text<'_> {
+    fn window(&self) -> u32 {
+        match self.lane {
+            Some(_) => self.recv.window(),
+            None => u32::from(u16::MAX),
+        }
+    }
+
+    fn write(&mut self, offset: u32, text: &[u8]) -> u32 {
+        match &mut self.lane {
+            Some(lane) if !self.deaf => self.recv.write(lane, offset, text),
+            _ => u32::try_from(text.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn advance(&mut self, len: u32) {
+        if let Some(lane) = &mut self.lane
+            && !self.deaf
+        {
+            self.recv.advance(lane, len);
+        }
+    }
+}
+
+impl Worker {
+    pub(crate) fn tcp_input(
+        &mut self,
+        mbuf: Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if received.to != Destination::Local {
+            return Err(DropReason::TcpAddress);
+        }
+        let start = received.ip_offset + received.ip_len;
+        let bytes = mbuf
+            .data()
+            .get(start..start + received.segment_len)
+            .ok_or(DropReason::TcpTooShort)?;
+        let parsed = wire::tcp::Segment::parse(bytes)?;
+        if !received.verified && received.interface != LOOPBACK {
+            parsed.verify(received.source, received.destination)?;
+        }
+        let flow = FlowKey {
+            local_addr: received.destination_ip(),
+            remote_addr: received.source_ip(),
+            local_port: parsed.header.dst_port(),
+            remote_port: parsed.header.src_port(),
+        };
+        if self.mesh.workers() > 1 && !self.flows.contains_key(&flow) {
+            let owner = steer::owner(&flow, self.mesh.workers());
+            if owner != self.mesh.me {
+                return self.hand_over(mbuf, received, owner);
+            }
+        }
+        self.counters.tcp.segments_received.add(1);
+        let segment = SegmentIn {
+            seq: tcp::SeqNum::new(parsed.header.seq()),
+            ack: tcp::SeqNum::new(parsed.header.ack()),
+            flags: Flags::from_bits(parsed.header.flags()),
+            window: parsed.header.window(),
+            urgent: parsed.header.urgent(),
+            options: tcp::Options::parse(parsed.options),
+            text: parsed.text,
+        };
+        self.tcp_segment(&flow, &segment, now)
+    }
+
+    fn tcp_segment(
+        &mut self,
+        flow: &FlowKey,
+        segment: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match self.flows.get_mut(flow) {
+            Some(Endpoint::Connection(id)) => {
+                let id = *id;
+                self.connection_segment(id, segment, now)
+            }
+            Some(Endpoint::HalfOpen { half_open, listener, .. }) => {
+                let (listener, verdict) = (*listener, half_open.segment_arrives(segment, now));
+                self.half_open_verdict(flow, listener, verdict, segment, now)
+            }
+            Some(Endpoint::TimeWait(time_wait)) => {
+                let verdict = time_wait.segment_arrives(segment, now);
+                self.time_wait_verdict(flow, verdict, segment, now)
+            }
+            None => self.listener_segment(flow, segment, now),
+        }
+    }
+
+    /// LISTEN, or no endpoint at all (RFC 9293 3.10.7.1 and 3.10.7.2).
+    fn listener_segment(
+        &mut self,
+        flow: &FlowKey,
+        segment: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let listener = self.listeners.find(flow.local());
+        let plain_syn = segment.flags.contains(Flags::SYN)
+            && !segment.flags.contains(Flags::ACK)
+            && !segment.flags.contains(Flags::RST)
+            && !segment.flags.contains(Flags::FIN);
+        match listener {
+            Some(listener) if plain_syn => self.passive_open(flow, listener, segment, now),
+            _ => {
+                if let Some(reset) = tcp::closed_reply(segment) {
+                    if self.resets.permit(now) {
+                        self.counters.tcp.resets_sent.add(1);
+                        self.send_segment(flow, &reset, now);
+                    }
+                }
+                Err(DropReason::TcpNoListener)
+            }
+        }
+    }
+
+    fn passive_open(
+        &mut self,
+        flow: &FlowKey,
+        listener: ListenerId,
+        syn: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if self.flows.len() >= ENDPOINTS_MAX {
+            return Err(DropReason::TcpTableFull);
+        }
+        let config = self.stream_config(flow);
+        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+        if !entry.take_place() {
+            self.counters.tcp.listen_overflows.add(1);
+            return Err(DropReason::TcpListenOverflow);
+        }
+        let iss = tcp::isn::initial_sequence(&self.secret, flow, now);
+        let window = entry.options.receive_buffer.min(u32::from(u16::MAX));
+        let window = u16::try_from(window).unwrap_or(u16::MAX);
+        let half_open = HalfOpen::new(syn, &config, iss, window, now);
+        self.counters.tcp.passive_opens.add(1);
+        let at = half_open.next_timeout();
+        let endpoint = Endpoint::HalfOpen { half_open, listener };
+        let _ = self.flows.insert(*flow, endpoint);
+        self.timers.arm(at, Owner::Flow(*flow));
+        self.half_open_transmit(flow, now);
+        Ok(())
+    }
+
+    /// Sends what a half-open endpoint wants to send.
+    pub(crate) fn half_open_transmit(&mut self, flow: &FlowKey, now: Instant) {
+        let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get_mut(flow) else { return };
+        while let Some(segment) = {
+            let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get_mut(flow) else {
+                return;
+            };
+            half_open.poll_transmit(now)
+        } {
+            self.send_segment(flow, &segment, now);
+        }
+    }
+
+    fn half_open_verdict(
+        &mut self,
+        flow: &FlowKey,
+        listener: ListenerId,
+        verdict: HalfOpenVerdict,
+        segment: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match verdict {
+            HalfOpenVerdict::Established => self.establish(flow, listener, segment, now),
+            HalfOpenVerdict::Retransmit => {
+                self.half_open_transmit(flow, now);
+                Ok(())
+            }
+            HalfOpenVerdict::Drop(reason) => {
+                self.half_open_transmit(flow, now);
+                Err(reason)
+            }
+            HalfOpenVerdict::Reset(reset) => {
+                self.drop_half_open(flow);
+                self.counters.tcp.resets_sent.add(1);
+                self.send_segment(flow, &reset, now);
+                Err(DropReason::TcpAckUnacceptable)
+            }
+            HalfOpenVerdict::Closed => {
+                self.drop_half_open(flow);
+                self.counters.tcp.resets_received.add(1);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets a half-open endpoint and gives its place in the backlog back.
+    pub(crate) fn drop_half_open(&mut self, flow: &FlowKey) {
+        if let Some(Endpoint::HalfOpen { listener, .. }) = self.flows.remove(flow)
+            && let Some(entry) = self.listeners.get_mut(listener)
+        {
+            entry.give_place();
+        }
+    }
+
+    /// The handshake is complete: the half-open endpoint becomes a connection with a socket.
+    fn establish(
+        &mut self,
+        flow: &FlowKey,
+        listener: ListenerId,
+        segment: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let config = self.stream_config(flow);
+        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+        let (owner, options) = (entry.client, entry.options);
+        let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
+        let cell = client.lane.allocate_cell().ok_or(DropReason::TcpListenOverflow)?;
+        let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.remove(flow) else {
+            client.lane.free_cell(cell);
+            return Err(DropReason::TcpNoListener);
+        };
+        let mut tcb = half_open.into_tcb(&config, now);
+        tcb.set_nodelay(options.nodelay);
+        tcb.set_keepalive(options.keepalive, now);
+        client.lane.set_send_buffer(cell, options.send_buffer);
+        client.lane.set_status(cell, Status::CONNECTED);
+        let stream = Stream {
+            tcb,
+            flow: *flow,
+            hop: None,
+            send: SendQueue::default(),
+            recv: StreamProducer::new(cell, options.receive_buffer),
+            ready: false,
+            armed: None,
+            waiting_at: Some(listener),
+            closed: false,
+            deaf: false,
+        };
+        let socket = Socket {
+            client: Some(owner),
+            cell,
+            descriptor: None,
+            signal: Signal::default(),
+            error: None,
+            options,
+            kind: Kind::Stream(Box::new(stream)),
+        };
+        let Ok(id) = self.sockets.insert(socket) else {
+            if let Some(client) = self.clients.find_mut(owner) {
+                client.lane.free_cell(cell);
+            }
+            return Err(DropReason::TcpTableFull);
+        };
+        if let Some(client) = self.clients.find_mut(owner) {
+            client.set_socket(cell.index, Some(id));
+        }
+        let _ = self.flows.insert(*flow, Endpoint::Connection(id));
+        let (local, remote) = (flow.local(), flow.remote());
+        self.events.send(Event::Established { listener, socket: id, cell, local, remote });
+        self.connection_segment(id, segment, now)
+    }
+
+    fn time_wait_verdict(
+        &mut self,
+        flow: &FlowKey,
+        verdict: TimeWaitVerdict,
+        segment: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match verdict {
+            TimeWaitVerdict::Acknowledge(ack) => {
+                self.send_segment(flow, &ack, now);
+                Ok(())
+            }
+            TimeWaitVerdict::Reopen => {
+                let _ = self.flows.remove(flow);
+                self.listener_segment(flow, segment, now)
+            }
+            TimeWaitVerdict::Drop(reason) => Err(reason),
+        }
+    }
+
+    fn connection_segment(
+        &mut self,
+        id: SocketId,
+        segment: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let socket = self.sockets.find_mut(id).ok_or(DropReason::TcpNoListener)?;
+        let owner = socket.client;
+        let Kind::Stream(stream) = &mut socket.kind else {
+            return Err(DropReason::TcpNoListener);
+        };
+        let mut lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
+        if let Some(lane) = &mut lane
+            && stream.recv.unread() > 0
+            && let Err(what) = stream.recv.refresh(lane)
+        {
+            self.client_misbehaved(owner, what);
+            return Err(DropReason::TcpAfterClose);
+        }
+        let mut text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
+        let arrival = stream.tcb.segment_arrives(segment, now, &mut text);
+        self.apply(id, &arrival, now);
+        arrival.drop.map_or(Ok(()), Err)
+    }
+
+    /// Carries out what an event at a connection asks for.
+    pub(crate) fn apply(&mut self, id: SocketId, arrival: &Arrival, now: Instant) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let Kind::Stream(stream) = &mut socket.kind else { return };
+        let client = self.clients.owner_mut(socket.client);
+        let mut signal = socket.signal;
+        if arrival.acked_len > 0 {
+            stream.send.release(arrival.acked_len);
+            if let Some(client) = &client {
+                client.lane.set_tx_released(socket.cell, stream.send.released());
+            }
+            signal.writable = true;
+        }
+        signal.readable |= arrival.delivered_len > 0;
+        let events = arrival.events;
+        if events.contains(Events::ESTABLISHED) {
+            signal.writable = true;
+            if let Some(client) = &client {
+                client.lane.set_status(socket.cell, Status::CONNECTED);
+            }
+        }
+        if events.contains(Events::FIN_RECEIVED) {
+            signal.readable = true;
+            signal.hang_up = true;
+            if let Some(client) = &client {
+                client.lane.add_status(socket.cell, Status::PEER_CLOSED);
+            }
+        }
+        if let Some(errno) = errno_of(events) {
+            socket.error = Some(errno);
+            signal = Signal { readable: true, writable: true, hang_up: true };
+            if let Some(client) = &client {
+                client.lane.set_error(socket.cell, errno.raw_os_error());
+                client.lane.add_status(socket.cell, Status::RESET);
+            }
+        }
+        if socket.signal.is_empty() && !signal.is_empty() {
+            self.signals.push(id);
+        }
+        socket.signal = signal;
+        self.count_events(events);
+        self.after_event(id, events, now);
+    }
+
+    fn count_events(&self, events: Events) {
+        if events.contains(Events::RESET) || events.contains(Events::REFUSED) {
+            self.counters.tcp.resets_received.add(1);
+        }
+        if events.contains(Events::TIMED_OUT) {
+            self.counters.tcp.timeouts.add(1);
+        }
+    }
+
+    /// Output, timers and the end of the endpoint.
+    pub(crate) fn after_event(&mut self, id: SocketId, events: Events, now: Instant) {
+        let Some(stream) = self.sockets.stream_mut(id) else { return };
+        if stream.tcb.wants_transmit() && !stream.ready {
+            stream.ready = true;
+            self.ready.push_back(id);
+        }
+        self.timers.arm_lazily(stream.tcb.next_timeout(), Owner::Socket(id), &mut stream.armed);
+        if events.contains(Events::TIME_WAIT) {
+            let (flow, time_wait) = (stream.flow, TimeWait::new(&stream.tcb, now));
+            let at = time_wait.expires();
+            // The acknowledgement of the peer's FIN goes out before the block is let go.
+            let _ = self.transmit_stream(id, now);
+            let _ = self.flows.insert(flow, Endpoint::TimeWait(time_wait));
+            self.timers.arm(at, Owner::Flow(flow));
+            self.endpoint_gone(id);
+        } else if events.contains(Events::CLOSED) {
+            let flow = stream.flow;
+            let _ = self.transmit_stream(id, now);
+            if let Entry::Occupied(entry) = self.flows.entry(flow)
+                && matches!(entry.get(), Endpoint::Connection(owner) if *owner == id)
+            {
+                let _ = entry.remove();
+            }
+            self.endpoint_gone(id);
+        }
+    }
+
+    /// The connection has ended; the socket goes too unless its user still holds it.
+    fn endpoint_gone(&mut self, id: SocketId) {
+        let Some(stream) = self.sockets.stream_mut(id) else { return };
+        if stream.closed {
+            self.free_socket(id);
+        }
+    }
+
+    /// ICMP says that the peer can't be reached. Only a connection attempt gives up (RFC 5927 5.2).
+    pub(crate) fn tcp_unreachable(
+        &mut self,
+        flow: &FlowKey,
+        _sequence: u32,
+        errno: Errno,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let Some(Endpoint::Connection(id)) = self.flows.get(flow) else {
+            return Err(DropReason::IcmpQuoted);
+        };
+        let id = *id;
+        let stream = self.sockets.stream_mut(id).ok_or(DropReason::IcmpQuoted)?;
+        if stream.tcb.state() != State::SynSent {
+            return Ok(());
+        }
+        self.fail_stream(id, errno, now);
+        Ok(())
+    }
+
+    /// Ends a connection attempt with an error for its user.
+    pub(crate) fn fail_stream(&mut self, id: SocketId, errno: Errno, now: Instant) {
+        let Some(stream) = self.sockets.stream_mut(id) else { return };
+        stream.tcb.abort();
+        let arrival = Arrival { events: Events::CLOSED, ..Arrival::default() };
+        self.set_error(id, errno);
+        self.apply(id, &arrival, now);
+    }
+
+    /// A pending error: for the call that comes next, and for whoever sleeps on the descriptor.
+    pub(crate) fn set_error(&mut self, id: SocketId, errno: Errno) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        socket.error = Some(errno);
+        let first = socket.signal.is_empty();
+        socket.signal = Signal { readable: true, writable: true, hang_up: true };
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            client.lane.set_error(socket.cell, errno.raw_os_error());
+            client.lane.add_status(socket.cell, Status::RESET);
+        }
+        if first {
+            self.signals.push(id);
+        }
+    }
+
+    /// A router says what fits (RFC 1191); believed only about bytes in flight (RFC 5927 7).
+    pub(crate) fn tcp_path_mtu(
+        &mut self,
+        flow: &FlowKey,
+        sequence: u32,
+        mtu: u16,
+    ) -> Result<(), DropReason> {
+        let Some(Endpoint::Connection(id)) = self.flows.get(flow) else {
+            return Err(DropReason::IcmpQuoted);
+        };
+        let stream = self.sockets.stream_mut(*id).ok_or(DropReason::IcmpQuoted)?;
+        if !stream.tcb.is_in_flight(tcp::SeqNum::new(sequence)) {
+            return Err(DropReason::IcmpQuoted);
+        }
+        stream.tcb.path_mtu(mtu.max(552));
+        Ok(())
+    }
+
+    /// The engine's parameters for a connection over the way to its peer.
+    pub(crate) fn stream_config(&self, flow: &FlowKey) -> tcp::Config {
+        let mtu = match flow.remote_addr {
+            core::net::IpAddr::V4(to) => self.out.route(to).map_or(1500, |hop| hop.mtu),
+            core::net::IpAddr::V6(_) => 1280,
+        };
+        tcp::Config {
+            mss: mtu.saturating_sub(40),
+            window_scale: WINDOW_SCALE,
+            timestamps: true,
+            timestamp_offset: tcp::isn::timestamp_offset(&self.secret, flow),
+            ..tcp::Config::default()
+        }
+    }
+
+    /// Is a local address taken by this worker's flows? For the choice of a port.
+    #[must_use]
+    pub fn has_flow(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        let flow = FlowKey {
+            local_addr: local.ip(),
+            remote_addr: remote.ip(),
+            local_port: local.port(),
+            remote_port: remote.port(),
+        };
+        self.flows.contains_key(&flow)
+    }
+
+    /// Sends a segment that carries no text.
+    pub(crate) fn send_segment(&mut self, flow: &FlowKey, segment: &SegmentOut, now: Instant) {
+        let core::net::IpAddr::V4(to) = flow.remote_addr else { return };
+        match self.out.route(to) {
+            Some(hop) => {
+                let options = crate::socket::Options::default();
+                self.out.bare_segment(flow, segment, &hop, &options, now, &mut self.timers);
+            }
+            None => self.out.count_drop(DropReason::Ipv4NoRoute),
+        }
+    }
+}
+
+fn errno_of(events: Events) -> Option<Errno> {
+    if events.contains(Events::REFUSED) {
+        Some(Errno::CONNREFUSED)
+    } else if events.contains(Events::RESET) {
+        Some(Errno::CONNRESET)
+    } else if events.contains(Events::TIMED_OUT) {
+        Some(Errno::TIMEDOUT)
+    } else {
+        None
+    }
+}

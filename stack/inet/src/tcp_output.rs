@@ -1,0 +1,240 @@
+//! From a connection that is ready to segments on the wire.
+
+use core::net::IpAddr;
+
+use dpdk::{L4Checksum, Mbuf};
+use shm::Lane;
+use tcp::SegmentOut;
+use types::{DropReason, FlowKey, Instant};
+use wire::checksum::Checksum;
+use wire::{ipv4, tcp as header};
+use zerocopy::IntoBytes;
+
+use crate::limits::{EXTERNAL_MIN, SEGMENTS_PER_TURN};
+use crate::network::TxChecksum;
+use crate::output::{Hop, Ipv4Out, Output};
+use crate::send_queue::{SendQueue, Store};
+use crate::socket::{Kind, Options, SocketId};
+use crate::tcp_input::Text;
+use crate::timer::{Owner, Timers};
+use crate::worker::Worker;
+
+/// Where a segment's text lies.
+struct Source<'a> {
+    queue: &'a mut SendQueue,
+    lane: Option<&'a Lane>,
+}
+
+impl Worker {
+    /// Lets each ready connection send for one turn. `true`: something was sent.
+    pub(crate) fn transmit_ready(&mut self, now: Instant) -> bool {
+        let turns = self.ready.len();
+        for _ in 0..turns {
+            let Some(id) = self.ready.pop_front() else { break };
+            let more = self.transmit_stream(id, now);
+            if more {
+                self.ready.push_back(id);
+            } else if let Some(stream) = self.sockets.stream_mut(id) {
+                stream.ready = false;
+            }
+        }
+        turns > 0
+    }
+
+    /// One connection's turn. `true`: it has more to send.
+    pub(crate) fn transmit_stream(&mut self, id: SocketId, now: Instant) -> bool {
+        let Some(socket) = self.sockets.find_mut(id) else { return false };
+        let options = socket.options;
+        let owner = socket.client;
+        let Kind::Stream(stream) = &mut socket.kind else { return false };
+        let IpAddr::V4(to) = stream.flow.remote_addr else { return false };
+        let hop = match stream.hop {
+            Some((hop, generation)) if generation == self.out.generation => hop,
+            _ => {
+                let Some(hop) = self.out.route(to) else {
+                    // The engine sends into the void and its timers decide when to give up.
+                    return self.discard_output(id, now);
+                };
+                stream.hop = Some((hop, self.out.generation));
+                hop
+            }
+        };
+        let mut lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
+        let mut sent = 0;
+        let mut more = false;
+        loop {
+            if sent >= SEGMENTS_PER_TURN || !self.out.has_room(hop.interface) {
+                more = stream.tcb.wants_transmit();
+                break;
+            }
+            let text =
+                Text { recv: &mut stream.recv, lane: lane.as_deref_mut(), deaf: stream.deaf };
+            let Some(segment) = stream.tcb.poll_transmit(now, &text) else { break };
+            sent += 1;
+            let mut source = Source { queue: &mut stream.send, lane: lane.as_deref() };
+            self.out.segment(&stream.flow, &segment, &hop, &options, &mut source, now, &mut self.timers);
+        }
+        self.timers.arm_lazily(stream.tcb.next_timeout(), Owner::Socket(id), &mut stream.armed);
+        more
+    }
+
+    /// No route: segments are made, so that timers run, and dropped.
+    fn discard_output(&mut self, id: SocketId, now: Instant) -> bool {
+        let Some(socket) = self.sockets.find_mut(id) else { return false };
+        let owner = socket.client;
+        let Kind::Stream(stream) = &mut socket.kind else { return false };
+        let mut lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
+        loop {
+            let text =
+                Text { recv: &mut stream.recv, lane: lane.as_deref_mut(), deaf: stream.deaf };
+            if stream.tcb.poll_transmit(now, &text).is_none() {
+                break;
+            }
+            self.out.count_drop(DropReason::Ipv4NoRoute);
+        }
+        self.timers.arm_lazily(stream.tcb.next_timeout(), Owner::Socket(id), &mut stream.armed);
+        false
+    }
+}
+
+impl Output {
+    /// Sends a segment without text.
+    pub(crate) fn bare_segment(
+        &mut self,
+        flow: &FlowKey,
+        segment: &SegmentOut,
+        hop: &Hop,
+        options: &Options,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
+        let mut queue = SendQueue::default();
+        let mut source = Source { queue: &mut queue, lane: None };
+        self.segment(flow, segment, hop, options, &mut source, now, timers);
+    }
+
+    /// Sends one segment: text, then the headers in front of it.
+    #[expect(clippy::too_many_arguments, reason = "a segment, its way and its bytes; all borrowed")]
+    fn segment(
+        &mut self,
+        flow: &FlowKey,
+        segment: &SegmentOut,
+        hop: &Hop,
+        options: &Options,
+        source: &mut Source<'_>,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
+        let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.local_addr, flow.remote_addr) else {
+            return;
+        };
+        let offload = hop.checksum == TxChecksum::Port;
+        let external = offload && hop.multi_segment && segment.text_len >= EXTERNAL_MIN;
+        let Some(mut mbuf) = self.alloc() else { return };
+        let filled = if external {
+            self.attach_text(&mut mbuf, segment, source)
+        } else {
+            copy_text(&mut mbuf, segment, source)
+        };
+        if filled.is_none() {
+            return self.count_drop(DropReason::MbufExhausted);
+        }
+        let Some(header_len) = prepend_header(&mut mbuf, flow, segment, offload) else {
+            return self.count_drop(DropReason::MbufExhausted);
+        };
+        let out = Ipv4Out {
+            tos: options.tos,
+            ttl: options.ttl,
+            l4_len: header_len,
+            offload: offload.then_some(L4Checksum::Tcp),
+            ..Ipv4Out::new(from, to, ipv4::Protocol::TCP)
+        };
+        self.counters().tcp.segments_sent.add(1);
+        self.ipv4(mbuf, &out, hop, now, timers);
+    }
+
+    /// Chains buffers that point at the client's bytes behind `head`.
+    fn attach_text(&mut self, head: &mut Mbuf, segment: &SegmentOut, source: &mut Source<'_>) -> Option<()> {
+        let mut done = 0;
+        while done < segment.text_len {
+            let offset = segment.text_offset.checked_add(done)?;
+            let piece = source.queue.piece(offset, segment.text_len - done)?;
+            let mut mbuf = self.alloc()?;
+            match (source.queue.store(), source.lane) {
+                (Store::Client, Some(lane)) => {
+                    mbuf.attach_external(lane.loan(piece.offset, piece.len)?).ok()?;
+                }
+                (Store::Private(bytes), _) => {
+                    let start = piece.offset as usize;
+                    let bytes = bytes.get(start..start + piece.len as usize)?;
+                    mbuf.append(bytes.len())?.copy_from_slice(bytes);
+                }
+                (Store::Client, None) => return None,
+            }
+            head.chain(mbuf).ok()?;
+            done += piece.len;
+        }
+        Some(())
+    }
+}
+
+/// Copies a segment's text into the buffer.
+fn copy_text(mbuf: &mut Mbuf, segment: &SegmentOut, source: &mut Source<'_>) -> Option<()> {
+    let mut room = mbuf.append(segment.text_len as usize)?;
+    let mut done = 0;
+    while done < segment.text_len {
+        let offset = segment.text_offset.checked_add(done)?;
+        let piece = source.queue.piece(offset, segment.text_len - done)?;
+        let (front, back) = room.split_at_mut_checked(piece.len as usize)?;
+        match (source.queue.store(), source.lane) {
+            (Store::Client, Some(lane)) => {
+                if !lane.copy_out(piece.offset, front) {
+                    return None;
+                }
+            }
+            (Store::Private(bytes), _) => {
+                let start = piece.offset as usize;
+                front.copy_from_slice(bytes.get(start..start + piece.len as usize)?);
+            }
+            (Store::Client, None) => return None,
+        }
+        room = back;
+        done += piece.len;
+    }
+    Some(())
+}
+
+/// Prepends TCP header and options; returns their length.
+fn prepend_header(mbuf: &mut Mbuf, flow: &FlowKey, segment: &SegmentOut, offload: bool) -> Option<u8> {
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.local_addr, flow.remote_addr) else {
+        return None;
+    };
+    let mut option_bytes = [0_u8; 40];
+    let options_len = segment.options.emit(&mut option_bytes);
+    let option_bytes = option_bytes.get(..options_len)?;
+    let header_len = size_of::<header::Header>() + options_len;
+    let segment_len = u16::try_from(mbuf.packet_len() as usize + header_len).ok()?;
+    let mut tcp_header = header::Header::new(&header::NewHeader {
+        src_port: flow.local_port,
+        dst_port: flow.remote_port,
+        seq: segment.seq.value(),
+        ack: segment.ack.value(),
+        flags: segment.flags.bits(),
+        window: segment.window,
+        options_len,
+    });
+    let mut sum = Checksum::pseudo_v4(from, to, ipv4::Protocol::TCP, segment_len);
+    if offload {
+        tcp_header.set_checksum(!sum.finish());
+    } else {
+        sum.add(tcp_header.as_bytes());
+        sum.add(option_bytes);
+        sum.add(mbuf.data());
+        tcp_header.set_checksum(sum.finish());
+    }
+    let room = mbuf.prepend(header_len)?;
+    let (front, back) = room.split_at_mut_checked(size_of::<header::Header>())?;
+    front.copy_from_slice(tcp_header.as_bytes());
+    back.copy_from_slice(option_bytes);
+    u8::try_from(header_len).ok()
+}

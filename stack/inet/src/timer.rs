@@ -1,0 +1,101 @@
+//! Lazy timers: an owner has at most one entry that matters, and deadlines that move later cost nothing.
+//!
+//! A connection's deadline moves with each acknowledgement. The entry in the heap stays; when it
+//! fires, the owner is asked for its real deadline and re-armed if that is still to come.
+
+use core::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use types::{FlowKey, Instant};
+
+use crate::socket::SocketId;
+
+/// Whose deadline it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A connection's earliest timer.
+    Socket(SocketId),
+    /// A half-open or TIME-WAIT endpoint.
+    Flow(FlowKey),
+    /// The neighbour table.
+    Neighbors,
+}
+
+/// All timers of a worker.
+#[derive(Debug, Default)]
+pub struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, Owner)>>,
+}
+
+impl Timers {
+    /// Arms a timer.
+    pub fn arm(&mut self, at: Instant, owner: Owner) {
+        self.heap.push(Reverse((at, owner)));
+    }
+
+    /// Arms a timer for an owner that remembers its entry in `armed`: only if none fires earlier.
+    pub fn arm_lazily(&mut self, at: Option<Instant>, owner: Owner, armed: &mut Option<Instant>) {
+        let Some(at) = at else { return };
+        if armed.is_none_or(|entry| entry > at) {
+            *armed = Some(at);
+            self.arm(at, owner);
+        }
+    }
+
+    /// Takes the next timer that is due.
+    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
+        let Reverse((at, _)) = self.heap.peek()?;
+        if *at > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(entry)| entry)
+    }
+
+    /// When the next timer is due.
+    #[must_use]
+    pub fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Entries, live and stale.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// No timer is armed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    #[test]
+    fn timers_fire_in_order_and_not_early() {
+        let mut timers = Timers::default();
+        let at = |ms| Instant::from_millis(ms);
+        timers.arm(at(20), Owner::Neighbors);
+        timers.arm(at(10), Owner::Neighbors);
+        assert_eq!(timers.pop_due(at(9)), None);
+        assert_eq!(timers.pop_due(at(25)), Some((at(10), Owner::Neighbors)));
+        assert_eq!(timers.pop_due(at(25)), Some((at(20), Owner::Neighbors)));
+        assert!(timers.is_empty());
+    }
+
+    #[test]
+    fn a_deadline_that_moves_later_adds_no_entry() {
+        let mut timers = Timers::default();
+        let mut armed = None;
+        for ms in 10..1000 {
+            timers.arm_lazily(Some(Instant::from_millis(ms)), Owner::Neighbors, &mut armed);
+        }
+        assert_eq!(timers.len(), 1);
+        timers.arm_lazily(Some(Instant::ZERO + Duration::from_millis(5)), Owner::Neighbors, &mut armed);
+        assert_eq!(timers.next(), Some(Instant::from_millis(5)));
+    }
+}

@@ -1,0 +1,251 @@
+//! UDP (RFC 768): datagrams to sockets and from clients.
+
+use core::net::{Ipv4Addr, SocketAddr};
+
+use dpdk::{L4Checksum, Mbuf};
+use rustix::io::Errno;
+use shm::{DatagramHeader, TxDescriptor};
+use types::{DropReason, FlowKey, Instant};
+use wire::checksum::Checksum;
+use wire::icmp::Code;
+use wire::{ipv4, udp};
+use zerocopy::IntoBytes;
+
+use crate::icmp::as_v4;
+use crate::input::Received;
+use crate::network::{Destination, TxChecksum};
+use crate::output::{IPV4_LEN, Ipv4Out};
+use crate::socket::{Datagram, Kind, Options, SocketId};
+use crate::worker::Worker;
+
+/// Bytes of a UDP header.
+const UDP_LEN: usize = size_of::<udp::Header>();
+
+impl Worker {
+    pub(crate) fn udp_input(
+        &mut self,
+        mbuf: Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let start = received.ip_offset + received.ip_len;
+        let bytes = mbuf
+            .data()
+            .get(start..start + received.segment_len)
+            .ok_or(DropReason::UdpTooShort)?;
+        let datagram = udp::Datagram::parse(bytes)?;
+        if !received.verified && received.interface != crate::network::LOOPBACK {
+            datagram.verify(received.source, received.destination)?;
+        }
+        self.counters.udp.datagrams_received.add(1);
+        let to = SocketAddr::new(received.destination_ip(), datagram.header.dst_port());
+        let from = SocketAddr::new(received.source_ip(), datagram.header.src_port());
+        let group = received.to != Destination::Local;
+        let found = self.udp_sockets(to, from, group);
+        if found.is_empty() {
+            let owner = self.out.network.udp_owners.get(&to.port()).copied();
+            if let Some(owner) = owner.filter(|o| *o != self.mesh.me) {
+                return self.hand_over(mbuf, received, owner);
+            }
+            self.send_unreachable(&mbuf, received, Code::PORT_UNREACHABLE, now);
+            return Err(DropReason::UdpNoSocket);
+        }
+        let mut last = Err(DropReason::UdpSocketFull);
+        for id in found {
+            last = self.udp_deliver(id, from, datagram.payload);
+        }
+        last
+    }
+
+    /// The best match for unicast, all matches for broadcast and multicast.
+    fn udp_sockets(&self, to: SocketAddr, from: SocketAddr, group: bool) -> Matches {
+        let mut matches = Matches::default();
+        let mut best = None;
+        for id in self.udp_ports.get(&to.port()).into_iter().flatten() {
+            let Some(Kind::Datagram(datagram)) = self.sockets.find(*id).map(|s| &s.kind) else {
+                continue;
+            };
+            match datagram.score(to, from) {
+                Some(_) if group => matches.push(*id),
+                Some(score) if best < Some(score) => {
+                    best = Some(score);
+                    matches = Matches::default();
+                    matches.push(*id);
+                }
+                _ => {}
+            }
+        }
+        matches
+    }
+
+    fn udp_deliver(&mut self, id: SocketId, from: SocketAddr, payload: &[u8]) -> Result<(), DropReason> {
+        let socket = self.sockets.find_mut(id).ok_or(DropReason::UdpNoSocket)?;
+        let client = self.clients.owner_mut(socket.client).ok_or(DropReason::UdpNoSocket)?;
+        let Kind::Datagram(datagram) = &mut socket.kind else {
+            return Err(DropReason::UdpNoSocket);
+        };
+        if let Err(what) = datagram.recv.refresh(&mut client.lane) {
+            let owner = socket.client;
+            self.client_misbehaved(owner, what);
+            return Err(DropReason::UdpNoSocket);
+        }
+        datagram
+            .recv
+            .push(&mut client.lane, from, payload)
+            .map_err(|_| DropReason::UdpSocketFull)?;
+        if !socket.signal.readable {
+            socket.signal.readable = true;
+            self.signals.push(id);
+        }
+        Ok(())
+    }
+
+    /// One datagram that a client has posted: an address header, then the payload.
+    pub(crate) fn udp_output(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) {
+        let result = self.udp_send(id, posted, now);
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        if let Err(errno) = result {
+            socket.error = Some(errno);
+        }
+        let cell = socket.cell;
+        let Kind::Datagram(datagram) = &mut socket.kind else { return };
+        datagram.released = datagram.released.saturating_add(u64::from(posted.length));
+        let released = datagram.released;
+        socket.signal.writable = true;
+        self.signals.push(id);
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            client.lane.set_tx_released(cell, released);
+        }
+    }
+
+    fn udp_send(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) -> Result<(), Errno> {
+        let socket = self.sockets.find(id).ok_or(Errno::BADF)?;
+        let options = socket.options;
+        let Kind::Datagram(Datagram { local: Some(local), remote, .. }) = &socket.kind else {
+            return Err(Errno::DESTADDRREQ);
+        };
+        let (local, remote, owner) = (*local, *remote, socket.client);
+        let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
+        let mut header = [0_u8; DatagramHeader::LEN];
+        let header_len = u32::try_from(DatagramHeader::LEN).unwrap_or(u32::MAX);
+        let payload_len = posted.length.checked_sub(header_len).ok_or(Errno::INVAL)?;
+        if !client.lane.copy_out(posted.offset, &mut header) {
+            return Err(Errno::FAULT);
+        }
+        let to = DatagramHeader::parse(&header).or(remote).ok_or(Errno::DESTADDRREQ)?;
+        let payload = (posted.offset.wrapping_add(header_len), payload_len as usize);
+        self.udp_emit(owner, payload, (local, to), &options, now)
+    }
+
+    fn udp_emit(
+        &mut self,
+        owner: Option<u16>,
+        (offset, len): (u32, usize),
+        (local, to): (SocketAddr, SocketAddr),
+        options: &Options,
+        now: Instant,
+    ) -> Result<(), Errno> {
+        let (destination, dst_port) = as_v4(to).ok_or(Errno::AFNOSUPPORT)?;
+        let hop = self.out.route(destination).ok_or(Errno::NETUNREACH)?;
+        if hop.destination == Destination::Broadcast && !options.broadcast {
+            return Err(Errno::ACCESS);
+        }
+        if len + UDP_LEN + IPV4_LEN > usize::from(hop.mtu) {
+            return Err(Errno::MSGSIZE);
+        }
+        let source = match as_v4(local) {
+            Some((address, _)) if !address.is_unspecified() => address,
+            _ => self.out.network.source_for(destination).ok_or(Errno::NETUNREACH)?,
+        };
+        let mut mbuf = self.out.alloc().ok_or(Errno::NOBUFS)?;
+        let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
+        let room = mbuf.append(len).ok_or(Errno::MSGSIZE)?;
+        if !client.lane.copy_out(offset, room) {
+            return Err(Errno::FAULT);
+        }
+        let offload = hop.checksum == TxChecksum::Port;
+        prepend_header(&mut mbuf, (source, local.port()), (destination, dst_port), offload)
+            .ok_or(Errno::NOBUFS)?;
+        let out = Ipv4Out {
+            tos: options.tos,
+            ttl: options.ttl,
+            l4_len: 8,
+            offload: offload.then_some(L4Checksum::Udp),
+            ..Ipv4Out::new(source, destination, ipv4::Protocol::UDP)
+        };
+        self.counters.udp.datagrams_sent.add(1);
+        self.out.ipv4(mbuf, &out, &hop, now, &mut self.timers);
+        Ok(())
+    }
+
+    /// Nobody listens at the peer: a connected socket learns it (RFC 1122 4.1.3.3).
+    pub(crate) fn udp_unreachable(&mut self, flow: &FlowKey, errno: Errno) -> Result<(), DropReason> {
+        let found = self.udp_sockets(flow.local(), flow.remote(), false);
+        let mut told = Err(DropReason::IcmpQuoted);
+        for id in found {
+            let Some(socket) = self.sockets.find_mut(id) else { continue };
+            if matches!(&socket.kind, Kind::Datagram(d) if d.remote.is_some()) {
+                socket.error = Some(errno);
+                if let Some(client) = self.clients.owner_mut(socket.client) {
+                    client.lane.set_error(socket.cell, errno.raw_os_error());
+                }
+                socket.signal.readable = true;
+                self.signals.push(id);
+                told = Ok(());
+            }
+        }
+        told
+    }
+}
+
+/// Prepends the UDP header with its checksum, or with the pseudo-header's for the port to finish.
+fn prepend_header(
+    mbuf: &mut Mbuf,
+    (source, src_port): (Ipv4Addr, u16),
+    (destination, dst_port): (Ipv4Addr, u16),
+    offload: bool,
+) -> Option<()> {
+    let len = u16::try_from(mbuf.packet_len() as usize + UDP_LEN).ok()?;
+    let mut header = udp::Header::new(src_port, dst_port, len);
+    let mut sum = Checksum::pseudo_v4(source, destination, ipv4::Protocol::UDP, len);
+    if offload {
+        header.set_checksum(!sum.finish());
+    } else {
+        sum.add(header.as_bytes());
+        sum.add(mbuf.data());
+        header.set_checksum(match sum.finish() {
+            0 => 0xffff,
+            sum => sum,
+        });
+    }
+    mbuf.prepend(UDP_LEN)?.copy_from_slice(header.as_bytes());
+    Some(())
+}
+
+/// A handful of sockets, without allocating for it.
+#[derive(Default)]
+struct Matches {
+    ids: [Option<SocketId>; 8],
+    len: usize,
+}
+
+impl Matches {
+    fn push(&mut self, id: SocketId) {
+        if let Some(entry) = self.ids.get_mut(self.len) {
+            *entry = Some(id);
+            self.len += 1;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl IntoIterator for Matches {
+    type Item = SocketId;
+    type IntoIter = core::iter::Flatten<core::array::IntoIter<Option<SocketId>, 8>>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.ids.into_iter().flatten()
+    }
+}

@@ -1,0 +1,290 @@
+//! One core's world: nothing in it is shared.
+//!
+//! ```text
+//! inhale   rx_burst per port → input(); packets to ourselves; packets from other workers
+//! attend   commands of the control plane, clients' rings, timers — each with a budget
+//! exhale   each ready connection sends; tx_burst per port; wake-ups
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+
+use dpdk::{Burst, Mempool, RxQueue, TxQueue};
+use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+use tcp::{HalfOpen, TimeWait};
+use types::{FlowKey, Instant};
+
+use crate::client::Clients;
+use crate::command::{Command, Event, Handoff, ListenerId};
+use crate::counters::WorkerCounters;
+use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
+use crate::listener::Listeners;
+use crate::output::Output;
+use crate::rate_limit::RateLimit;
+use crate::socket::{SocketId, Sockets};
+use crate::steer::{Doorbell, Mesh};
+use crate::timer::Timers;
+
+/// What stands at one end of a flow.
+#[derive(Debug)]
+pub(crate) enum Endpoint {
+    /// A passive open that has not completed.
+    HalfOpen { half_open: HalfOpen, listener: ListenerId },
+    /// A connection with a socket.
+    Connection(SocketId),
+    /// What is left of a connection.
+    TimeWait(TimeWait),
+}
+
+/// Keyed hash of flows: peers choose their ports, so the key must be secret.
+#[derive(Clone, Debug)]
+pub(crate) struct FlowHasher([u8; 16]);
+
+impl core::hash::BuildHasher for FlowHasher {
+    type Hasher = SipHasher13;
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0)
+    }
+}
+
+/// Events on their way to the control plane. A worker never waits for it: what the channel does
+/// not take now is offered again in the next breath.
+pub(crate) struct Events {
+    channel: SyncSender<Event>,
+    doorbell: Arc<Doorbell>,
+    waiting: VecDeque<Event>,
+    sent: bool,
+}
+
+impl Events {
+    pub(crate) fn send(&mut self, event: Event) {
+        self.waiting.push_back(event);
+    }
+
+    fn flush(&mut self) {
+        while let Some(event) = self.waiting.pop_front() {
+            match self.channel.try_send(event) {
+                Ok(()) => self.sent = true,
+                Err(TrySendError::Full(event)) => {
+                    self.waiting.push_front(event);
+                    break;
+                }
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+        }
+        if core::mem::take(&mut self.sent) {
+            self.doorbell.ring();
+        }
+    }
+}
+
+struct RxPort {
+    interface: u16,
+    queue: RxQueue,
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Packet buffers.
+    pub pool: Mempool,
+    /// From the control plane.
+    pub commands: Receiver<Command>,
+    /// To the control plane, and its doorbell.
+    pub events: (SyncSender<Event>, Arc<Doorbell>),
+    /// To and from the other workers.
+    pub mesh: Mesh,
+    /// Secret of this start, for sequence numbers and hashes (RFC 6528).
+    pub secret: [u8; 16],
+    /// Counters.
+    pub counters: Arc<WorkerCounters>,
+}
+
+/// One core's world.
+pub struct Worker {
+    pub(crate) out: Output,
+    pub(crate) sockets: Sockets,
+    pub(crate) clients: Clients,
+    pub(crate) flows: HashMap<FlowKey, Endpoint, FlowHasher>,
+    pub(crate) listeners: Listeners,
+    pub(crate) udp_ports: HashMap<u16, Vec<SocketId>>,
+    pub(crate) timers: Timers,
+    pub(crate) ready: VecDeque<SocketId>,
+    pub(crate) signals: Vec<SocketId>,
+    pub(crate) events: Events,
+    pub(crate) mesh: Mesh,
+    pub(crate) secret: tcp::isn::Secret,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) icmp_errors: RateLimit,
+    pub(crate) resets: RateLimit,
+    pub(crate) arp_defences: RateLimit,
+    pub(crate) orphan_bytes: usize,
+    pub(crate) stopping: bool,
+    commands: Receiver<Command>,
+    rx: Vec<RxPort>,
+    burst: Burst,
+}
+
+impl Worker {
+    /// A worker without ports.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let (channel, doorbell) = parts.events;
+        Self {
+            out: Output::new(parts.pool, Arc::clone(&parts.counters)),
+            sockets: Sockets::default(),
+            clients: Clients::default(),
+            flows: HashMap::with_hasher(FlowHasher(parts.secret)),
+            listeners: Listeners::default(),
+            udp_ports: HashMap::new(),
+            timers: Timers::default(),
+            ready: VecDeque::new(),
+            signals: Vec::new(),
+            events: Events { channel, doorbell, waiting: VecDeque::new(), sent: false },
+            mesh: parts.mesh,
+            secret: tcp::isn::Secret(parts.secret),
+            counters: parts.counters,
+            icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SECOND),
+            resets: RateLimit::new(RESETS_PER_SECOND),
+            arp_defences: RateLimit::new(1),
+            orphan_bytes: 0,
+            stopping: false,
+            commands: parts.commands,
+            rx: Vec::new(),
+            burst: Burst::new(),
+        }
+    }
+
+    /// Gives the worker its queues of a port.
+    pub fn add_port(&mut self, interface: u16, rx: Option<RxQueue>, tx: TxQueue) {
+        if let Some(queue) = rx {
+            self.rx.push(RxPort { interface, queue });
+        }
+        self.out.add_port(interface, tx);
+    }
+
+    /// One round: everything that has come in, everything that is due, everything that can go out.
+    /// `true`: there was work.
+    pub fn breathe(&mut self, now: Instant) -> bool {
+        let mut busy = self.inhale(now);
+        busy |= self.attend(now);
+        busy |= self.exhale(now);
+        self.counters.worker.breaths.add(1);
+        self.counters.worker.busy_breaths.add(u64::from(busy));
+        busy
+    }
+
+    fn inhale(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        for port in 0..self.rx.len() {
+            let Some(rx) = self.rx.get_mut(port) else { break };
+            let interface = rx.interface;
+            let mut burst = core::mem::take(&mut self.burst);
+            busy |= rx.queue.rx_burst(&mut burst) > 0;
+            for mbuf in burst.drain() {
+                self.input(mbuf, interface, now);
+            }
+            self.burst = burst;
+        }
+        while let Some(handoff) = self.mesh.receive() {
+            busy = true;
+            self.receive_handoff(handoff, now);
+        }
+        for _ in 0..crate::limits::BURST_MAX {
+            let Some(mbuf) = self.out.take_looped() else { break };
+            busy = true;
+            self.loopback_input(mbuf, now);
+        }
+        busy
+    }
+
+    fn receive_handoff(&mut self, handoff: Handoff, now: Instant) {
+        match handoff {
+            Handoff::Packet { interface, mbuf } => {
+                if let Err(reason) = self.ipv4_input(mbuf, 0, interface, now) {
+                    self.out.count_drop(reason);
+                }
+            }
+            Handoff::Neighbor { address, mac, interface, at } => {
+                let waiting = self.out.neighbors.learn(address, mac, interface, true, at);
+                self.out.neighbor_learned(waiting, mac, interface);
+            }
+        }
+    }
+
+    fn attend(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while let Ok(command) = self.commands.try_recv() {
+            busy = true;
+            self.command(command, now);
+        }
+        busy |= self.attend_clients(now);
+        busy | self.run_timers(now)
+    }
+
+    fn exhale(&mut self, now: Instant) -> bool {
+        let mut busy = self.transmit_ready(now);
+        busy |= self.out.flush();
+        busy |= self.signal_clients();
+        self.events.flush();
+        busy
+    }
+
+    /// One frame as if it had come from a port, for tests and benchmarks without one.
+    pub fn inject(&mut self, mbuf: dpdk::Mbuf, interface: u16, now: Instant) {
+        self.input(mbuf, interface, now);
+    }
+
+    /// Nothing is waiting that a sleep would delay. Call after the `sleeping` flags are set.
+    #[must_use]
+    pub fn may_sleep(&self) -> bool {
+        self.ready.is_empty()
+            && self.events.waiting.is_empty()
+            && !self.out.is_backlogged()
+            && !self.out.has_looped()
+            && !self.clients.any_pending()
+    }
+
+    /// When the next timer is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The control plane has asked the worker to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// The worker's counters.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.counters
+    }
+
+    /// Endpoints, sockets and timers in use, for leak checks.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            flows: self.flows.len(),
+            sockets: self.sockets.len(),
+            timers: self.timers.len(),
+            clients: self.clients.slots().count(),
+        }
+    }
+}
+
+/// What a worker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// TCP endpoints.
+    pub flows: usize,
+    /// Sockets.
+    pub sockets: usize,
+    /// Timer entries.
+    pub timers: usize,
+    /// Attached clients.
+    pub clients: usize,
+}
