@@ -1,0 +1,30 @@
+//! Routing: which interface and which neighbour come next on the way to a destination.
+//!
+//! * [`Rib`]: the route base. The control plane adds and deletes routes here.
+//! * [`Fib`]: what a worker looks up: an immutable snapshot that [`Rib::publish`] makes.
+//! * [`Route`], [`Ipv4Net`], [`NextHop`], [`RouteFlags`]: what a route is made of.
+//!
+//! ```
+//! use fib::{Ipv4Net, NextHop, Rib, Route};
+//! use std::net::Ipv4Addr;
+//!
+//! let mut rib = Rib::new();
+//! let link = Ipv4Net::new(Ipv4Addr::new(192, 0, 2, 0), 24).unwrap();
+//! let router = Ipv4Addr::new(192, 0, 2, 1);
+//! rib.add(Route::connected(link, 1)).unwrap();
+//! rib.add(Route::gateway(Ipv4Net::DEFAULT, 1, router)).unwrap();
+//!
+//! let far = Ipv4Addr::new(198, 51, 100, 7);
+//! assert_eq!(rib.publish().lookup(far), Some(NextHop { interface: 1, gateway: Some(router) }));
+//! ```
+#![forbid(unsafe_code)]
+
+mod net;
+mod rib;
+mod route;
+mod snapshot;
+
+pub use net::{BadPrefix, Ipv4Net};
+pub use rib::{AddRouteError, DeleteRouteError, Rib};
+pub use route::{NextHop, Route, RouteFlags};
+pub use snapshot::Fib;

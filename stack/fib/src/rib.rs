@@ -1,0 +1,118 @@
+//! The route base: the control plane's mutable list of routes.
+
+use core::net::Ipv4Addr;
+use std::collections::BTreeMap;
+
+use crate::net::{BadPrefix, Ipv4Net};
+use crate::route::{NextHop, Route};
+use crate::snapshot::Fib;
+
+/// Why a route was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddRouteError {
+    /// There is a route to exactly this destination; delete it first.
+    #[error("there is already a route to {0}")]
+    Exists(Ipv4Net),
+    /// The gateway is not on the link of the route's interface.
+    #[error("gateway {0} is not on a link of the interface")]
+    Unreachable(Ipv4Addr),
+    /// The destination is not a prefix. Said by [`Ipv4Net::new`]; here so that `?` carries it.
+    #[error(transparent)]
+    BadPrefix(#[from] BadPrefix),
+}
+
+/// Why a route was not deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteRouteError {
+    /// There is no route to exactly this destination.
+    #[error("there is no route to {0}")]
+    NotFound(Ipv4Net),
+}
+
+/// All routes, one per destination.
+///
+/// A route through a gateway is *active* while the gateway is on a link of the route's interface.
+/// Deleting the link's route does not delete the routes that depend on it: they stay listed, are
+/// left out of the [`Fib`], and come back with the link.
+#[derive(Clone, Debug, Default)]
+pub struct Rib {
+    routes: BTreeMap<Ipv4Net, Route>,
+}
+
+impl Rib {
+    /// No routes.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { routes: BTreeMap::new() }
+    }
+
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// [`AddRouteError::Exists`] if there is a route to the same prefix,
+    /// [`AddRouteError::Unreachable`] if it would not be active.
+    pub fn add(&mut self, route: Route) -> Result<(), AddRouteError> {
+        if self.routes.contains_key(&route.destination) {
+            return Err(AddRouteError::Exists(route.destination));
+        }
+        if let Some(gateway) = route.next_hop.gateway
+            && !self.is_active(&route)
+        {
+            return Err(AddRouteError::Unreachable(gateway));
+        }
+        let _none = self.routes.insert(route.destination, route);
+        Ok(())
+    }
+
+    /// Deletes the route to `destination` and returns it.
+    ///
+    /// # Errors
+    /// [`DeleteRouteError::NotFound`] if there is none to exactly this prefix.
+    pub fn delete(&mut self, destination: Ipv4Net) -> Result<Route, DeleteRouteError> {
+        self.routes.remove(&destination).ok_or(DeleteRouteError::NotFound(destination))
+    }
+
+    /// Deletes all routes of an interface that goes away; returns how many.
+    pub fn delete_interface(&mut self, interface: u16) -> usize {
+        let before = self.routes.len();
+        self.routes.retain(|_, route| route.next_hop.interface != interface);
+        before - self.routes.len()
+    }
+
+    /// All routes, active or not, by address and then by prefix length.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Route> + '_ {
+        self.routes.values()
+    }
+
+    /// How many routes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether there is no route.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// Whether `route`'s next hop can be reached over a link: it has no gateway, or the best route
+    /// to the gateway has none and leaves by the same interface (RFC 1122, 3.3.1.1).
+    #[must_use]
+    pub fn is_active(&self, route: &Route) -> bool {
+        let Some(gateway) = route.next_hop.gateway else { return true };
+        let link = NextHop { interface: route.next_hop.interface, gateway: None };
+        self.best(gateway).is_some_and(|best| best.next_hop == link)
+    }
+
+    /// A snapshot of the active routes for the workers.
+    #[must_use]
+    pub fn publish(&self) -> Fib {
+        Fib::new(self.iter().filter(|route| self.is_active(route)))
+    }
+
+    /// The route to `addr` with the longest prefix, active or not.
+    fn best(&self, addr: Ipv4Addr) -> Option<&Route> {
+        (0..=32).rev().find_map(|len| self.routes.get(&Ipv4Net::containing(addr, len).ok()?))
+    }
+}

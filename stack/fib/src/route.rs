@@ -1,0 +1,85 @@
+//! What a route is made of.
+
+use core::net::Ipv4Addr;
+use core::ops::BitOr;
+
+use crate::Ipv4Net;
+
+/// Where a packet goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NextHop {
+    /// Index of the interface that sends the packet.
+    pub interface: u16,
+    /// The router on that interface's link, or `None` if the destination itself is on the link.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+impl NextHop {
+    /// The address on the link to resolve for a packet to `destination` (RFC 1122, 3.3.1.1).
+    #[must_use]
+    pub fn neighbor(self, destination: Ipv4Addr) -> Ipv4Addr {
+        self.gateway.unwrap_or(destination)
+    }
+}
+
+/// Where a route comes from: a set of the constants below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RouteFlags(u8);
+
+impl RouteFlags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+    /// Follows from an interface's address.
+    pub const CONNECTED: Self = Self(1 << 0);
+    /// The operator added it.
+    pub const STATIC: Self = Self(1 << 1);
+    /// A configuration protocol (DHCP) added it.
+    pub const DYNAMIC: Self = Self(1 << 2);
+
+    /// Whether all flags of `other` are set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for RouteFlags {
+    type Output = Self;
+    fn bitor(self, rhs: Self) -> Self {
+        Self(self.0 | rhs.0)
+    }
+}
+
+/// The way to a set of destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// Destinations.
+    pub destination: Ipv4Net,
+    /// Where packets to them go next.
+    pub next_hop: NextHop,
+    /// Where the route comes from.
+    pub flags: RouteFlags,
+}
+
+impl Route {
+    /// The route to the network of one of the host's addresses.
+    #[must_use]
+    pub const fn connected(destination: Ipv4Net, interface: u16) -> Self {
+        let next_hop = NextHop { interface, gateway: None };
+        Self { destination, next_hop, flags: RouteFlags::CONNECTED }
+    }
+
+    /// An operator's route to destinations on an interface's link without an address there.
+    #[must_use]
+    pub const fn on_link(destination: Ipv4Net, interface: u16) -> Self {
+        let next_hop = NextHop { interface, gateway: None };
+        Self { destination, next_hop, flags: RouteFlags::STATIC }
+    }
+
+    /// An operator's route through a router; with [`Ipv4Net::DEFAULT`], the default route.
+    #[must_use]
+    pub const fn gateway(destination: Ipv4Net, interface: u16, gateway: Ipv4Addr) -> Self {
+        let next_hop = NextHop { interface, gateway: Some(gateway) };
+        Self { destination, next_hop, flags: RouteFlags::STATIC }
+    }
+}
