@@ -1,0 +1,144 @@
+//! What is asked of a port and what it answers.
+
+use crate::offload::{RxOffloads, TxOffloads};
+
+/// How a port is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EthDevConfig {
+    /// Receive queues.
+    pub rx_queues: u16,
+    /// Transmit queues.
+    pub tx_queues: u16,
+    /// Largest IP packet; `None` leaves 1500.
+    pub mtu: Option<u16>,
+    /// Wanted; what the driver lacks is left out.
+    pub rx_offloads: RxOffloads,
+    /// Wanted; what the driver lacks is left out.
+    pub tx_offloads: TxOffloads,
+    /// Make receive queues something to sleep on.
+    pub rx_interrupts: bool,
+    /// Spread flows over the receive queues by their hash, if the driver can.
+    pub rss: bool,
+}
+
+impl Default for EthDevConfig {
+    fn default() -> Self {
+        Self {
+            rx_queues: 1,
+            tx_queues: 1,
+            mtu: None,
+            rx_offloads: RxOffloads::empty(),
+            tx_offloads: TxOffloads::empty(),
+            rx_interrupts: false,
+            rss: false,
+        }
+    }
+}
+
+/// Addresses, and ports where there are any.
+const RSS_TYPES: u64 = dpdk_sys::SHIM_ETH_RSS_IPV4
+    | dpdk_sys::SHIM_ETH_RSS_IPV6
+    | dpdk_sys::SHIM_ETH_RSS_NONFRAG_IPV4_TCP
+    | dpdk_sys::SHIM_ETH_RSS_NONFRAG_IPV4_UDP
+    | dpdk_sys::SHIM_ETH_RSS_NONFRAG_IPV6_TCP
+    | dpdk_sys::SHIM_ETH_RSS_NONFRAG_IPV6_UDP;
+
+impl EthDevConfig {
+    pub(super) fn to_raw(self, info: &EthDevInfo) -> dpdk_sys::rte_eth_conf {
+        let mut raw = dpdk_sys::rte_eth_conf::default();
+        raw.rxmode.mtu = self.mtu.unwrap_or(0).into();
+        raw.rxmode.offloads = (self.rx_offloads & info.rx_offloads).bits();
+        raw.txmode.offloads = (self.tx_offloads & info.tx_offloads).bits();
+        raw.intr_conf.set_rxq(self.rx_interrupts.into());
+        let rss = RSS_TYPES & info.rss_types;
+        if self.rss && self.rx_queues > 1 && rss != 0 {
+            raw.rxmode.mq_mode = dpdk_sys::SHIM_ETH_MQ_RX_RSS;
+            raw.rx_adv_conf.rss_conf.rss_hf = rss;
+        }
+        raw
+    }
+}
+
+/// What a driver offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EthDevInfo {
+    /// Its name, `net_tap`.
+    pub driver: String,
+    /// Most receive queues.
+    pub max_rx_queues: u16,
+    /// Most transmit queues.
+    pub max_tx_queues: u16,
+    /// Work it does on received packets.
+    pub rx_offloads: RxOffloads,
+    /// Work it does on packets to be sent.
+    pub tx_offloads: TxOffloads,
+    /// Smallest MTU.
+    pub min_mtu: u16,
+    /// Largest MTU.
+    pub max_mtu: u16,
+    /// The kernel interface behind it.
+    pub if_index: Option<u32>,
+    /// The NUMA node it is on.
+    pub numa: Option<u32>,
+    /// DPDK's bits of what it can hash.
+    pub(crate) rss_types: u64,
+}
+
+/// A port's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EthStats {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets dropped because the receive queue was full.
+    pub rx_missed: u64,
+    /// Packets received with errors.
+    pub rx_errors: u64,
+    /// Packets not sent because of errors.
+    pub tx_errors: u64,
+    /// Times the pool was empty when a buffer was needed for reception.
+    pub rx_no_mbuf: u64,
+}
+
+impl EthStats {
+    pub(super) fn from_raw(raw: &dpdk_sys::rte_eth_stats) -> Self {
+        Self {
+            rx_packets: raw.ipackets,
+            tx_packets: raw.opackets,
+            rx_bytes: raw.ibytes,
+            tx_bytes: raw.obytes,
+            rx_missed: raw.imissed,
+            rx_errors: raw.ierrors,
+            tx_errors: raw.oerrors,
+            rx_no_mbuf: raw.rx_nombuf,
+        }
+    }
+}
+
+/// The state of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Frames can pass.
+    pub up: bool,
+    /// Its speed, if the driver knows.
+    pub speed_mbps: Option<u32>,
+    /// Both directions at once.
+    pub full_duplex: bool,
+}
+
+impl Link {
+    pub(super) fn from_raw(raw: &dpdk_sys::rte_eth_link) -> Self {
+        Self {
+            up: raw.link_status() != 0,
+            // 0 is "none", all bits are "unknown".
+            speed_mbps: (raw.link_speed != 0 && raw.link_speed != u32::MAX)
+                .then_some(raw.link_speed),
+            full_duplex: raw.link_duplex() != 0,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Every number this crate fixes, and why.
+
+/// Packets in one burst. DPDK's vector drivers work in blocks of 32, and 32 headers of two cache
+/// lines fit the L1 cache beside the stack's tables.
+pub const BURST_MAX: usize = 32;
+
+/// Queues of one direction of a port that can be handed out: one bit each in a `u64`.
+pub const QUEUES_MAX: u16 = 64;
+
+/// Private bytes of each packet buffer, for the books of a loan: DPDK's shared info (24 bytes) and
+/// the [`shm::Loan`] (32 bytes).
+pub const PRIVATE_LEN: u16 = 64;
+
+/// EAL's own limit on the name of a pool, with its terminator and the prefix `MP_`.
+pub(crate) const POOL_NAME_MAX: usize = 22;
+
+/// Ports DPDK was built for.
+pub(crate) const PORTS_MAX: usize = dpdk_sys::RTE_MAX_ETHPORTS as usize;
+
+/// Bytes of log text kept for the reason of one failed call.
+pub(crate) const LOG_CAPTURE_MAX: usize = 4096;
