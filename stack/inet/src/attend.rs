@@ -33,7 +33,7 @@ impl Worker {
             let Some(client) = self.clients.find_mut(slot) else { return };
             match client.lane.receive() {
                 Ok(Some(posted)) => {
-                    self.counters.worker.descriptors_received.add(1);
+                    self.counters.worker.descriptors_received.increment();
                     self.posted(slot, &posted, now);
                 }
                 Ok(None) => break,
@@ -186,7 +186,7 @@ impl Worker {
             // A full descriptor holds a token already.
             let _ = send(descriptor, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             client.lane.in_token_sent(socket.cell);
-            self.counters.worker.tokens_sent.add(1);
+            self.counters.worker.tokens_sent.increment();
         }
         if signal.writable
             && has_room(&socket.kind, socket.options.send_buffer, socket.error.is_some())

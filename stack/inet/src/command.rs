@@ -23,7 +23,7 @@ pub type CallId = u64;
 pub struct ListenerId(pub u64);
 
 /// Transport of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// TCP.
     Stream,

@@ -81,7 +81,7 @@ impl Worker {
     fn announce(&mut self, interface: u16, address: core::net::Ipv4Addr) {
         let Some(mac) = self.out.network.interface(interface).map(|i| i.mac) else { return };
         let packet = wire::arp::Packet::announcement(mac, address);
-        self.out.arp(&packet, interface, MacAddr::BROADCAST);
+        self.out.arp(packet, interface, MacAddr::BROADCAST);
     }
 
     fn open(
@@ -204,7 +204,7 @@ impl Worker {
             client.lane.set_error(cell, 0);
         }
         let _ = self.flows.insert(flow, Endpoint::Connection(id));
-        self.counters.tcp.active_opens.add(1);
+        self.counters.tcp.active_opens.increment();
         self.after_event(id, tcp::Events::default(), now);
         Ok(Outcome::Done)
     }

@@ -6,17 +6,13 @@ use dpdk::Mbuf;
 use rustix::io::Errno;
 use types::{DropReason, FlowKey, Instant};
 use wire::icmp::{self, Code, Type};
-use wire::ipv4;
-use zerocopy::IntoBytes;
+use wire::{checksum, ipv4};
+use zerocopy::{FromBytes, IntoBytes};
 
-use crate::input::Received;
+use crate::input::{Received, drop_front};
 use crate::network::Destination;
-use crate::output::{IPV4_LEN, Ipv4Out};
+use crate::output::Ipv4Out;
 use crate::worker::Worker;
-
-/// Bytes of the offending packet that an error quotes beyond its IP header (RFC 1812 4.3.2.3 asks
-/// for as much as fits in 576 bytes).
-const QUOTE_MAX: usize = 576 - IPV4_LEN - 8;
 
 impl Worker {
     pub(crate) fn icmp_input(
@@ -32,15 +28,15 @@ impl Worker {
             .ok_or(DropReason::IcmpTooShort)?;
         let message = icmp::Message::parse(bytes)?;
         message.verify()?;
-        self.counters.icmp.messages_received.add(1);
-        match message.header.kind {
+        self.counters.icmp.messages_received.increment();
+        match message.header.kind() {
             Type::ECHO_REQUEST if received.to != Destination::Local => {
                 Err(DropReason::IcmpBroadcast)
             }
             Type::ECHO_REQUEST => self.echo_reply(mbuf, received, now),
             Type::DESTINATION_UNREACHABLE => {
                 let quoted = message.quoted()?;
-                self.unreachable(&quoted, message.header.code, message.next_hop_mtu(), now)
+                self.unreachable(&quoted, message.header.code(), message.header.mtu(), now)
             }
             _ => Err(DropReason::IcmpType),
         }
@@ -53,15 +49,21 @@ impl Worker {
         received: &Received,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if !mbuf.adjust(received.ip_offset + received.ip_len) {
+        if !drop_front(&mut mbuf, received.ip_offset + received.ip_len) {
             return Err(DropReason::IcmpTooShort);
         }
-        let padding = mbuf.data_len().saturating_sub(received.segment_len);
-        if padding > 0 && !mbuf.trim(padding) {
+        let padding = usize::from(mbuf.data_len()).saturating_sub(received.segment_len);
+        if !u16::try_from(padding).is_ok_and(|padding| mbuf.trim(padding)) {
             return Err(DropReason::IcmpTooShort);
         }
-        icmp::turn_echo_around(mbuf.data_mut())?;
-        self.counters.icmp.echoes_answered.add(1);
+        let (header, _) = icmp::Header::mut_from_prefix(mbuf.data_mut())
+            .map_err(|_| DropReason::IcmpTooShort)?;
+        let request = u16::from_be_bytes([header.kind, header.code]);
+        header.kind = Type::ECHO_REPLY.0;
+        let reply = u16::from_be_bytes([header.kind, header.code]);
+        let checksum = checksum::update_u16(header.checksum.get(), request, reply);
+        header.checksum.set(checksum);
+        self.counters.icmp.echoes_answered.increment();
         let out = Ipv4Out::new(received.destination, received.source, ipv4::Protocol::ICMP);
         self.send_ipv4(mbuf, &out, now);
         Ok(())
@@ -72,7 +74,7 @@ impl Worker {
     fn unreachable(
         &mut self,
         quoted: &icmp::Quoted<'_>,
-        code: u8,
+        code: Code,
         mtu: u16,
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -80,17 +82,18 @@ impl Worker {
             return Err(DropReason::IcmpQuoted);
         };
         let flow = FlowKey {
-            local_addr: quoted.header.source().into(),
-            remote_addr: quoted.header.destination().into(),
+            local_addr: quoted.header.src().into(),
+            remote_addr: quoted.header.dst().into(),
             local_port,
             remote_port,
         };
-        match quoted.header.protocol {
+        let sequence = quoted.tcp_sequence().unwrap_or(0);
+        match quoted.header.protocol() {
             ipv4::Protocol::TCP if code == Code::FRAGMENTATION_NEEDED => {
-                self.tcp_path_mtu(&flow, quoted.tcp_sequence(), mtu)
+                self.tcp_path_mtu(&flow, sequence, mtu)
             }
             ipv4::Protocol::TCP => {
-                self.tcp_unreachable(&flow, quoted.tcp_sequence(), unreachable_errno(code), now)
+                self.tcp_unreachable(&flow, sequence, unreachable_errno(code), now)
             }
             ipv4::Protocol::UDP => self.udp_unreachable(&flow, unreachable_errno(code)),
             _ => Err(DropReason::IcmpQuoted),
@@ -107,7 +110,7 @@ impl Worker {
         &mut self,
         about: &Mbuf,
         received: &Received,
-        code: u8,
+        code: Code,
         now: Instant,
     ) {
         if received.to != Destination::Local {
@@ -117,15 +120,14 @@ impl Worker {
             return self.out.count_drop(DropReason::IcmpRateLimit);
         }
         let end = received.ip_offset + received.ip_len + received.segment_len;
-        let end = end.min(received.ip_offset + QUOTE_MAX);
-        let Some(quote) = about.data().get(received.ip_offset..end) else { return };
-        let header = icmp::Header::unreachable(code, 0, quote);
+        let Some(packet) = about.data().get(received.ip_offset..end) else { return };
+        let quote = icmp::quote(packet);
+        let header = icmp::Header::destination_unreachable(code).with_checksum(quote);
         let Some(mut mbuf) = self.out.alloc() else { return };
-        let Some(room) = mbuf.append(header.as_bytes().len() + quote.len()) else { return };
-        let (front, back) = room.split_at_mut(header.as_bytes().len());
-        front.copy_from_slice(header.as_bytes());
-        back.copy_from_slice(quote);
-        self.counters.icmp.errors_sent.add(1);
+        if !mbuf.extend_from_slice(header.as_bytes()) || !mbuf.extend_from_slice(quote) {
+            return self.out.count_drop(DropReason::MbufExhausted);
+        }
+        self.counters.icmp.errors_sent.increment();
         let out = Ipv4Out::new(received.destination, received.source, ipv4::Protocol::ICMP);
         self.send_ipv4(mbuf, &out, now);
     }
@@ -141,15 +143,14 @@ impl Worker {
     /// Packets that can't be sent since nobody answers ARP: the sockets learn it as from a router.
     pub(crate) fn host_unreachable(&mut self, packet: &Mbuf, now: Instant) {
         self.out.count_drop(DropReason::NeighborUnresolved);
-        let Ok(packet) = ipv4::Packet::parse(packet.data()) else { return };
-        let Some(quoted) = icmp::Quoted::from_packet(&packet) else { return };
+        let Ok(quoted) = icmp::Quoted::parse(packet.data()) else { return };
         // A reason not to tell a socket is no reason to count the packet twice.
         let _ = self.unreachable(&quoted, Code::HOST_UNREACHABLE, 0, now);
     }
 }
 
 /// Linux's errno for an unreachable code (RFC 1122 4.2.3.9 calls 2, 3 and 4 hard errors).
-fn unreachable_errno(code: u8) -> Errno {
+fn unreachable_errno(code: Code) -> Errno {
     match code {
         Code::PORT_UNREACHABLE => Errno::CONNREFUSED,
         Code::PROTOCOL_UNREACHABLE => Errno::NOPROTOOPT,

@@ -66,13 +66,13 @@ impl Worker {
             return Err(DropReason::InterfaceDown);
         }
         let frame = ethernet::Frame::parse(mbuf.data())?;
-        let to = frame.header.destination();
+        let to = frame.header.dst();
         if !to.is_group() && to != config.mac {
             return Err(DropReason::EthernetNotForUs);
         }
         match frame.header.ethertype() {
             ethernet::EtherType::IPV4 => {
-                self.ipv4_input(mbuf, size_of::<ethernet::Header>(), interface, now)
+                self.ipv4_input(mbuf, ethernet::Header::LEN, interface, now)
             }
             ethernet::EtherType::ARP => self.arp_input(&mbuf, interface, now),
             _ => Err(DropReason::EthernetType),
@@ -83,9 +83,9 @@ impl Worker {
     fn arp_input(&mut self, mbuf: &Mbuf, interface: u16, now: Instant) -> Result<(), DropReason> {
         let frame = ethernet::Frame::parse(mbuf.data())?;
         let packet = arp::Packet::parse(frame.payload)?;
-        self.counters.arp.packets_received.add(1);
-        let (sender, mac) = (packet.sender_ip(), packet.sender_mac());
-        if !mac.is_unicast() || mac != frame.header.source() || sender.is_multicast() {
+        self.counters.arp.packets_received.increment();
+        let (sender, mac) = (packet.sender_ip, packet.sender_mac);
+        if !mac.is_unicast() || mac != frame.header.src() || sender.is_multicast() {
             return Err(DropReason::ArpSender);
         }
         let network = self.out.network.clone();
@@ -95,14 +95,11 @@ impl Worker {
             if !self.arp_defences.permit(now) {
                 return Err(DropReason::ArpConflict);
             }
-            self.out.arp(
-                &arp::Packet::announcement(config.mac, sender),
-                interface,
-                types::MacAddr::BROADCAST,
-            );
+            let defence = arp::Packet::announcement(config.mac, sender);
+            self.out.arp(defence, interface, types::MacAddr::BROADCAST);
             return Err(DropReason::ArpConflict);
         }
-        let for_us = ours(packet.target_ip());
+        let for_us = ours(packet.target_ip);
         if !sender.is_unspecified() && !sender.is_broadcast() {
             let waiting = self.out.neighbors.learn(sender, mac, interface, for_us, now);
             self.out.neighbor_learned(waiting, mac, interface);
@@ -111,9 +108,8 @@ impl Worker {
         if !for_us {
             return Err(DropReason::ArpNotForUs);
         }
-        if packet.operation() == arp::Operation::Request {
-            let reply = arp::Packet::reply(config.mac, packet.target_ip(), mac, sender);
-            self.out.arp(&reply, interface, mac);
+        if packet.operation == arp::Operation::Request {
+            self.out.arp(packet.reply(config.mac), interface, mac);
         }
         Ok(())
     }
@@ -133,7 +129,7 @@ impl Worker {
         interface: u16,
         now: Instant,
     ) -> Result<(), DropReason> {
-        self.counters.ipv4.packets_received.add(1);
+        self.counters.ipv4.packets_received.increment();
         let bytes = mbuf.data().get(ip_offset..).ok_or(DropReason::Ipv4TooShort)?;
         let packet = ipv4::Packet::parse(bytes)?;
         match mbuf.rx_ip_checksum() {
@@ -141,7 +137,7 @@ impl Worker {
             ChecksumState::Good => {}
             ChecksumState::Unknown => packet.verify()?,
         }
-        let (source, destination) = (packet.header.source(), packet.header.destination());
+        let (source, destination) = (packet.header.src(), packet.header.dst());
         let to = self.check_addresses(source, destination, interface)?;
         if packet.has_source_route()? {
             return Err(DropReason::Ipv4SourceRoute);
@@ -155,15 +151,15 @@ impl Worker {
             destination,
             to,
             ip_offset,
-            ip_len: packet.header_len(),
+            ip_len: packet.header.header_len(),
             segment_len: packet.payload.len(),
             verified: match mbuf.rx_l4_checksum() {
-                ChecksumState::Bad => return Err(self.bad_l4_checksum(packet.header.protocol)),
+                ChecksumState::Bad => return Err(bad_l4_checksum(packet.header.protocol())),
                 ChecksumState::Good => true,
                 ChecksumState::Unknown => false,
             },
         };
-        match packet.header.protocol {
+        match packet.header.protocol() {
             ipv4::Protocol::TCP => self.tcp_input(mbuf, &received, now),
             ipv4::Protocol::UDP => self.udp_input(mbuf, &received, now),
             ipv4::Protocol::ICMP => self.icmp_input(mbuf, &received, now),
@@ -171,13 +167,6 @@ impl Worker {
                 self.protocol_unreachable(&mbuf, &received, now);
                 Err(DropReason::Ipv4Protocol)
             }
-        }
-    }
-
-    fn bad_l4_checksum(&self, protocol: u8) -> DropReason {
-        match protocol {
-            ipv4::Protocol::UDP => DropReason::UdpChecksum,
-            _ => DropReason::TcpChecksum,
         }
     }
 
@@ -214,11 +203,23 @@ impl Worker {
         received: &Received,
         to: u16,
     ) -> Result<(), DropReason> {
-        if received.ip_offset > 0 && !mbuf.adjust(received.ip_offset) {
+        if !drop_front(&mut mbuf, received.ip_offset) {
             return Err(DropReason::Ipv4TooShort);
         }
         let packet = Handoff::Packet { interface: received.interface, mbuf };
-        self.counters.worker.handoffs.add(1);
+        self.counters.worker.handoffs.increment();
         self.mesh.send(to, packet).map_err(|_| DropReason::HandoffQueueFull)
     }
+}
+
+fn bad_l4_checksum(protocol: ipv4::Protocol) -> DropReason {
+    match protocol {
+        ipv4::Protocol::UDP => DropReason::UdpChecksum,
+        _ => DropReason::TcpChecksum,
+    }
+}
+
+/// Takes bytes off the front; `false` if there are fewer.
+pub(crate) fn drop_front(mbuf: &mut Mbuf, len: usize) -> bool {
+    u16::try_from(len).is_ok_and(|len| mbuf.adjust(len))
 }

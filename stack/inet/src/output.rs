@@ -9,7 +9,7 @@ use core::net::Ipv4Addr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dpdk::{Burst, L4Checksum, Mbuf, Mempool, TxChecksum as MbufChecksum, TxQueue};
+use dpdk::{Burst, L4, Mbuf, Mempool, TxChecksum as MbufChecksum, TxQueue};
 use types::{DropReason, Instant, MacAddr};
 use wire::{arp, ethernet, ipv4};
 use zerocopy::IntoBytes;
@@ -19,9 +19,6 @@ use crate::limits::{TTL, TX_BACKLOG_MAX};
 use crate::neighbor::{Due, Neighbors, Resolution};
 use crate::network::{Destination, Interface, LOOPBACK, Network, TxChecksum};
 use crate::timer::{Owner, Timers};
-
-/// Bytes of an IPv4 header without options.
-pub const IPV4_LEN: usize = size_of::<ipv4::Header>();
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +52,7 @@ pub struct Ipv4Out {
     /// Destination address.
     pub destination: Ipv4Addr,
     /// Protocol number.
-    pub protocol: u8,
+    pub protocol: ipv4::Protocol,
     /// Type of service.
     pub tos: u8,
     /// Time to live.
@@ -63,13 +60,13 @@ pub struct Ipv4Out {
     /// Length of the transport header, for checksum offload.
     pub l4_len: u8,
     /// The port computes this transport checksum.
-    pub offload: Option<L4Checksum>,
+    pub offload: Option<L4>,
 }
 
 impl Ipv4Out {
     /// Default TTL and TOS, checksum complete.
     #[must_use]
-    pub fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) -> Self {
+    pub fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: ipv4::Protocol) -> Self {
         Self { source, destination, protocol, tos: 0, ttl: TTL, l4_len: 0, offload: None }
     }
 }
@@ -86,7 +83,6 @@ pub struct Output {
     ports: Vec<Option<TxPort>>,
     loopback: VecDeque<Mbuf>,
     counters: Arc<WorkerCounters>,
-    ipv4_id: u16,
 }
 
 impl Output {
@@ -101,7 +97,6 @@ impl Output {
             ports: Vec::new(),
             loopback: VecDeque::with_capacity(TX_BACKLOG_MAX),
             counters,
-            ipv4_id: 0,
         }
     }
 
@@ -188,37 +183,26 @@ impl Output {
 
     /// Sends a transport segment in `mbuf` as an IPv4 packet along `hop`.
     pub fn ipv4(&mut self, mut mbuf: Mbuf, out: &Ipv4Out, hop: &Hop, now: Instant, timers: &mut Timers) {
-        let Ok(payload_len) = u16::try_from(mbuf.packet_len()) else {
+        let payload_len = mbuf.packet_len() as usize;
+        let header = ipv4::Header::new(out.source, out.destination, out.protocol, payload_len);
+        let Some(header) = header.filter(|h| h.total_len.get() <= hop.mtu) else {
             return self.count_drop(DropReason::Ipv4TooBig);
         };
-        if usize::from(payload_len) + IPV4_LEN > usize::from(hop.mtu) {
-            return self.count_drop(DropReason::Ipv4TooBig);
-        }
-        self.ipv4_id = self.ipv4_id.wrapping_add(1);
-        let header = ipv4::Header::new(&ipv4::NewHeader {
-            source: out.source,
-            destination: out.destination,
-            protocol: out.protocol,
-            payload_len,
-            ttl: out.ttl,
-            tos: out.tos,
-            id: self.ipv4_id,
-            dont_fragment: true,
-        });
-        let Some(room) = mbuf.prepend(IPV4_LEN) else {
+        let header = header.with_ttl(out.ttl).with_tos(out.tos).with_checksum();
+        if !prepend(&mut mbuf, header.as_bytes()) {
             return self.count_drop(DropReason::MbufExhausted);
-        };
-        room.copy_from_slice(header.as_bytes());
+        }
         if let Some(l4) = out.offload {
-            mbuf.set_tx_checksum(MbufChecksum {
+            mbuf.set_tx_checksum(&MbufChecksum {
                 l2_len: 14,
                 l3_len: 20,
                 l4_len: out.l4_len,
-                ipv4: false,
+                ipv4: true,
+                ipv4_header: false,
                 l4: Some(l4),
             });
         }
-        self.counters.ipv4.packets_sent.add(1);
+        self.counters.ipv4.packets_sent.increment();
         self.link(mbuf, hop, now, timers);
     }
 
@@ -282,16 +266,16 @@ impl Output {
             return;
         };
         let packet = arp::Packet::request(config.mac, source, target);
-        self.arp(&packet, interface, MacAddr::BROADCAST);
+        self.arp(packet, interface, MacAddr::BROADCAST);
     }
 
     /// Sends an ARP packet.
-    pub fn arp(&mut self, packet: &arp::Packet, interface: u16, to: MacAddr) {
+    pub fn arp(&mut self, packet: arp::Packet, interface: u16, to: MacAddr) {
         let Some(mut mbuf) = self.alloc() else { return };
-        let bytes = packet.as_bytes();
-        let Some(room) = mbuf.append(bytes.len()) else { return };
-        room.copy_from_slice(bytes);
-        self.counters.arp.packets_sent.add(1);
+        if !mbuf.extend_from_slice(packet.emit().as_bytes()) {
+            return self.count_drop(DropReason::MbufExhausted);
+        }
+        self.counters.arp.packets_sent.increment();
         self.ethernet(mbuf, interface, to, ethernet::EtherType::ARP);
     }
 
@@ -304,15 +288,12 @@ impl Output {
             return self.count_drop(DropReason::InterfaceDown);
         }
         let header = ethernet::Header::new(to, config.mac, kind);
-        let Some(room) = mbuf.prepend(header.as_bytes().len()) else {
+        if !prepend(&mut mbuf, header.as_bytes()) {
             return self.count_drop(DropReason::MbufExhausted);
-        };
-        room.copy_from_slice(header.as_bytes());
-        let len = mbuf.packet_len() as usize;
-        if len < ethernet::MIN_FRAME
-            && let Some(padding) = mbuf.append(ethernet::MIN_FRAME - len)
-        {
-            padding.fill(0);
+        }
+        let missing = ethernet::MIN_FRAME.saturating_sub(mbuf.packet_len() as usize);
+        if missing > 0 && !mbuf.extend_from_slice(&[0; ethernet::MIN_FRAME][..missing]) {
+            return self.count_drop(DropReason::MbufExhausted);
         }
         self.transmit(mbuf, interface);
     }
@@ -321,21 +302,19 @@ impl Output {
         let Some(Some(port)) = self.ports.get_mut(usize::from(interface)) else {
             return self.count_drop(DropReason::InterfaceDown);
         };
-        if port.backlog.is_empty() && !port.burst.is_full() {
-            port.burst.push(mbuf);
-            return;
-        }
         if port.backlog.is_empty() {
-            let _ = port.queue.tx_burst(&mut port.burst);
-            if !port.burst.is_full() {
-                port.burst.push(mbuf);
-                return;
+            if port.burst.is_full() {
+                let _ = port.queue.tx_burst(&mut port.burst);
             }
+            match port.burst.push(mbuf) {
+                Ok(()) => {}
+                Err(mbuf) => port.backlog.push_back(mbuf),
+            }
+        } else if port.backlog.len() < TX_BACKLOG_MAX {
+            port.backlog.push_back(mbuf);
+        } else {
+            self.count_drop(DropReason::TransmitQueueFull);
         }
-        if port.backlog.len() >= TX_BACKLOG_MAX {
-            return self.count_drop(DropReason::TransmitQueueFull);
-        }
-        port.backlog.push_back(mbuf);
     }
 
     /// Hands what is queued to the ports. `true`: something was sent.
@@ -346,7 +325,8 @@ impl Output {
                 while !port.burst.is_full()
                     && let Some(mbuf) = port.backlog.pop_front()
                 {
-                    port.burst.push(mbuf);
+                    // There is room: the loop's condition says so.
+                    let _ = port.burst.push(mbuf);
                 }
                 if port.burst.is_empty() {
                     break;
@@ -390,6 +370,12 @@ impl Output {
         }
         lost
     }
+}
+
+/// Puts a header in front of what the buffer holds.
+pub(crate) fn prepend(mbuf: &mut Mbuf, header: &[u8]) -> bool {
+    let room = u16::try_from(header.len()).ok().and_then(|len| mbuf.prepend(len));
+    room.map(|room| room.copy_from_slice(header)).is_some()
 }
 
 /// RFC 1112 6.4: the low 23 bits of the group address.

@@ -79,8 +79,8 @@ impl Worker {
         let flow = FlowKey {
             local_addr: received.destination_ip(),
             remote_addr: received.source_ip(),
-            local_port: parsed.header.dst_port(),
-            remote_port: parsed.header.src_port(),
+            local_port: parsed.header.dst_port.get(),
+            remote_port: parsed.header.src_port.get(),
         };
         if self.mesh.workers() > 1 && !self.flows.contains_key(&flow) {
             let owner = steer::owner(&flow, self.mesh.workers());
@@ -88,13 +88,13 @@ impl Worker {
                 return self.hand_over(mbuf, received, owner);
             }
         }
-        self.counters.tcp.segments_received.add(1);
+        self.counters.tcp.segments_received.increment();
         let segment = SegmentIn {
-            seq: tcp::SeqNum::new(parsed.header.seq()),
-            ack: tcp::SeqNum::new(parsed.header.ack()),
-            flags: Flags::from_bits(parsed.header.flags()),
-            window: parsed.header.window(),
-            urgent: parsed.header.urgent(),
+            seq: tcp::SeqNum::new(parsed.header.seq.get()),
+            ack: tcp::SeqNum::new(parsed.header.ack.get()),
+            flags: Flags::from_bits(parsed.flags()),
+            window: parsed.header.window.get(),
+            urgent: parsed.header.urgent.get(),
             options: tcp::Options::parse(parsed.options),
             text: parsed.text,
         };
@@ -141,7 +141,7 @@ impl Worker {
             _ => {
                 if let Some(reset) = tcp::closed_reply(segment) {
                     if self.resets.permit(now) {
-                        self.counters.tcp.resets_sent.add(1);
+                        self.counters.tcp.resets_sent.increment();
                         self.send_segment(flow, &reset, now);
                     }
                 }
@@ -163,14 +163,14 @@ impl Worker {
         let config = self.stream_config(flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         if !entry.take_place() {
-            self.counters.tcp.listen_overflows.add(1);
+            self.counters.tcp.listen_overflows.increment();
             return Err(DropReason::TcpListenOverflow);
         }
         let iss = tcp::isn::initial_sequence(&self.secret, flow, now);
         let window = entry.options.receive_buffer.min(u32::from(u16::MAX));
         let window = u16::try_from(window).unwrap_or(u16::MAX);
         let half_open = HalfOpen::new(syn, &config, iss, window, now);
-        self.counters.tcp.passive_opens.add(1);
+        self.counters.tcp.passive_opens.increment();
         let at = half_open.next_timeout();
         let endpoint = Endpoint::HalfOpen { half_open, listener };
         let _ = self.flows.insert(*flow, endpoint);
@@ -212,13 +212,13 @@ impl Worker {
             }
             HalfOpenVerdict::Reset(reset) => {
                 self.drop_half_open(flow);
-                self.counters.tcp.resets_sent.add(1);
+                self.counters.tcp.resets_sent.increment();
                 self.send_segment(flow, &reset, now);
                 Err(DropReason::TcpAckUnacceptable)
             }
             HalfOpenVerdict::Closed => {
                 self.drop_half_open(flow);
-                self.counters.tcp.resets_received.add(1);
+                self.counters.tcp.resets_received.increment();
                 Ok(())
             }
         }
@@ -382,10 +382,10 @@ impl Worker {
 
     fn count_events(&self, events: Events) {
         if events.contains(Events::RESET) || events.contains(Events::REFUSED) {
-            self.counters.tcp.resets_received.add(1);
+            self.counters.tcp.resets_received.increment();
         }
         if events.contains(Events::TIMED_OUT) {
-            self.counters.tcp.timeouts.add(1);
+            self.counters.tcp.timeouts.increment();
         }
     }
 

@@ -2,17 +2,16 @@
 
 use core::net::IpAddr;
 
-use dpdk::{L4Checksum, Mbuf};
+use dpdk::{L4, Mbuf};
 use shm::Lane;
 use tcp::SegmentOut;
 use types::{DropReason, FlowKey, Instant};
-use wire::checksum::Checksum;
 use wire::{ipv4, tcp as header};
 use zerocopy::IntoBytes;
 
 use crate::limits::{EXTERNAL_MIN, SEGMENTS_PER_TURN};
 use crate::network::TxChecksum;
-use crate::output::{Hop, Ipv4Out, Output};
+use crate::output::{Hop, Ipv4Out, Output, prepend};
 use crate::send_queue::{SendQueue, Store};
 use crate::socket::{Kind, Options, SocketId};
 use crate::tcp_input::Text;
@@ -146,10 +145,10 @@ impl Output {
             tos: options.tos,
             ttl: options.ttl,
             l4_len: header_len,
-            offload: offload.then_some(L4Checksum::Tcp),
+            offload: offload.then_some(L4::Tcp),
             ..Ipv4Out::new(from, to, ipv4::Protocol::TCP)
         };
-        self.counters().tcp.segments_sent.add(1);
+        self.counters().tcp.segments_sent.increment();
         self.ipv4(mbuf, &out, hop, now, timers);
     }
 
@@ -167,7 +166,7 @@ impl Output {
                 (Store::Private(bytes), _) => {
                     let start = piece.offset as usize;
                     let bytes = bytes.get(start..start + piece.len as usize)?;
-                    mbuf.append(bytes.len())?.copy_from_slice(bytes);
+                    mbuf.extend_from_slice(bytes).then_some(())?;
                 }
                 (Store::Client, None) => return None,
             }
@@ -180,7 +179,7 @@ impl Output {
 
 /// Copies a segment's text into the buffer.
 fn copy_text(mbuf: &mut Mbuf, segment: &SegmentOut, source: &mut Source<'_>) -> Option<()> {
-    let mut room = mbuf.append(segment.text_len as usize)?;
+    let mut room = mbuf.append(u16::try_from(segment.text_len).ok()?)?;
     let mut done = 0;
     while done < segment.text_len {
         let offset = segment.text_offset.checked_add(done)?;
@@ -212,29 +211,22 @@ fn prepend_header(mbuf: &mut Mbuf, flow: &FlowKey, segment: &SegmentOut, offload
     let mut option_bytes = [0_u8; 40];
     let options_len = segment.options.emit(&mut option_bytes);
     let option_bytes = option_bytes.get(..options_len)?;
-    let header_len = size_of::<header::Header>() + options_len;
-    let segment_len = u16::try_from(mbuf.packet_len() as usize + header_len).ok()?;
-    let mut tcp_header = header::Header::new(&header::NewHeader {
-        src_port: flow.local_port,
-        dst_port: flow.remote_port,
-        seq: segment.seq.value(),
-        ack: segment.ack.value(),
-        flags: segment.flags.bits(),
-        window: segment.window,
-        options_len,
-    });
-    let mut sum = Checksum::pseudo_v4(from, to, ipv4::Protocol::TCP, segment_len);
-    if offload {
-        tcp_header.set_checksum(!sum.finish());
+    let header_len = header::Header::LEN + options_len;
+    let tcp_header = header::Header::new(
+        flow.local_port,
+        flow.remote_port,
+        segment.seq.value(),
+        segment.ack.value(),
+        segment.flags.bits(),
+        segment.window,
+    )
+    .with_options_len(options_len)?;
+    let tcp_header = if offload {
+        let segment_len = u16::try_from(mbuf.packet_len() as usize + header_len).ok()?;
+        tcp_header.with_pseudo_checksum(from, to, segment_len)
     } else {
-        sum.add(tcp_header.as_bytes());
-        sum.add(option_bytes);
-        sum.add(mbuf.data());
-        tcp_header.set_checksum(sum.finish());
-    }
-    let room = mbuf.prepend(header_len)?;
-    let (front, back) = room.split_at_mut_checked(size_of::<header::Header>())?;
-    front.copy_from_slice(tcp_header.as_bytes());
-    back.copy_from_slice(option_bytes);
-    u8::try_from(header_len).ok()
+        tcp_header.with_checksum(from, to, option_bytes, mbuf.data())
+    };
+    let whole = prepend(mbuf, option_bytes) && prepend(mbuf, tcp_header.as_bytes());
+    whole.then(|| u8::try_from(header_len).ok())?
 }

@@ -2,11 +2,10 @@
 
 use core::net::{Ipv4Addr, SocketAddr};
 
-use dpdk::{L4Checksum, Mbuf};
+use dpdk::{L4, Mbuf};
 use rustix::io::Errno;
 use shm::{DatagramHeader, TxDescriptor};
 use types::{DropReason, FlowKey, Instant};
-use wire::checksum::Checksum;
 use wire::icmp::Code;
 use wire::{ipv4, udp};
 use zerocopy::IntoBytes;
@@ -14,12 +13,9 @@ use zerocopy::IntoBytes;
 use crate::icmp::as_v4;
 use crate::input::Received;
 use crate::network::{Destination, TxChecksum};
-use crate::output::{IPV4_LEN, Ipv4Out};
+use crate::output::{Ipv4Out, prepend};
 use crate::socket::{Datagram, Kind, Options, SocketId};
 use crate::worker::Worker;
-
-/// Bytes of a UDP header.
-const UDP_LEN: usize = size_of::<udp::Header>();
 
 impl Worker {
     pub(crate) fn udp_input(
@@ -37,9 +33,9 @@ impl Worker {
         if !received.verified && received.interface != crate::network::LOOPBACK {
             datagram.verify(received.source, received.destination)?;
         }
-        self.counters.udp.datagrams_received.add(1);
-        let to = SocketAddr::new(received.destination_ip(), datagram.header.dst_port());
-        let from = SocketAddr::new(received.source_ip(), datagram.header.src_port());
+        self.counters.udp.datagrams_received.increment();
+        let to = SocketAddr::new(received.destination_ip(), datagram.header.dst_port.get());
+        let from = SocketAddr::new(received.source_ip(), datagram.header.src_port.get());
         let group = received.to != Destination::Local;
         let found = self.udp_sockets(to, from, group);
         if found.is_empty() {
@@ -150,7 +146,7 @@ impl Worker {
         if hop.destination == Destination::Broadcast && !options.broadcast {
             return Err(Errno::ACCESS);
         }
-        if len + UDP_LEN + IPV4_LEN > usize::from(hop.mtu) {
+        if len + udp::Header::LEN + ipv4::Header::LEN > usize::from(hop.mtu) {
             return Err(Errno::MSGSIZE);
         }
         let source = match as_v4(local) {
@@ -159,7 +155,7 @@ impl Worker {
         };
         let mut mbuf = self.out.alloc().ok_or(Errno::NOBUFS)?;
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
-        let room = mbuf.append(len).ok_or(Errno::MSGSIZE)?;
+        let room = u16::try_from(len).ok().and_then(|len| mbuf.append(len)).ok_or(Errno::MSGSIZE)?;
         if !client.lane.copy_out(offset, room) {
             return Err(Errno::FAULT);
         }
@@ -170,10 +166,10 @@ impl Worker {
             tos: options.tos,
             ttl: options.ttl,
             l4_len: 8,
-            offload: offload.then_some(L4Checksum::Udp),
+            offload: offload.then_some(L4::Udp),
             ..Ipv4Out::new(source, destination, ipv4::Protocol::UDP)
         };
-        self.counters.udp.datagrams_sent.add(1);
+        self.counters.udp.datagrams_sent.increment();
         self.out.ipv4(mbuf, &out, &hop, now, &mut self.timers);
         Ok(())
     }
@@ -205,21 +201,13 @@ fn prepend_header(
     (destination, dst_port): (Ipv4Addr, u16),
     offload: bool,
 ) -> Option<()> {
-    let len = u16::try_from(mbuf.packet_len() as usize + UDP_LEN).ok()?;
-    let mut header = udp::Header::new(src_port, dst_port, len);
-    let mut sum = Checksum::pseudo_v4(source, destination, ipv4::Protocol::UDP, len);
-    if offload {
-        header.set_checksum(!sum.finish());
+    let header = udp::Header::new(src_port, dst_port, mbuf.packet_len() as usize)?;
+    let header = if offload {
+        header.with_pseudo_checksum(source, destination)
     } else {
-        sum.add(header.as_bytes());
-        sum.add(mbuf.data());
-        header.set_checksum(match sum.finish() {
-            0 => 0xffff,
-            sum => sum,
-        });
-    }
-    mbuf.prepend(UDP_LEN)?.copy_from_slice(header.as_bytes());
-    Some(())
+        header.with_checksum(source, destination, mbuf.data())
+    };
+    prepend(mbuf, header.as_bytes()).then_some(())
 }
 
 /// A handful of sockets, without allocating for it.

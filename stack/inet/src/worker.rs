@@ -170,7 +170,7 @@ impl Worker {
         let mut busy = self.inhale(now);
         busy |= self.attend(now);
         busy |= self.exhale(now);
-        self.counters.worker.breaths.add(1);
+        self.counters.worker.breaths.increment();
         self.counters.worker.busy_breaths.add(u64::from(busy));
         busy
     }

@@ -1,0 +1,148 @@
+//! The command line: QNX io-pkt's letters, where they mean something here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+const EXAMPLES: &str = "\
+Examples:
+  io-pkt -d net_tap iface=iop0,address=198.18.77.2/24
+      one interface (tap0) whose other end is the kernel's interface iop0
+  io-pkt -d net_memif role=server,socket=/run/m.sock -d net_pcap rx_pcap=in.pcap,tx_pcap=out.pcap
+      two interfaces; what follows the driver's name are its options, one word, commas between
+  io-pkt -d 0000:03:00.0 -t 2 --idle spin
+      a NIC bound to vfio-pci, two workers that never sleep
+  io-pkt -c /etc/io-pkt/io-pkt.toml
+      everything from a file
+  io-pkt -p tcpip prefix=/alt -d net_null
+      a second stack; its clients say SOCK=/alt
+
+Then: iopkt ifconfig -a · iopkt run -- python3 -m http.server · curl http://127.0.0.1:9478/metrics";
+
+/// io-pkt: a network manager for Linux on DPDK.
+///
+/// Owns network interfaces through DPDK drivers, runs Ethernet to TCP on pinned workers and serves
+/// client processes through shared memory and a BSD socket library.
+#[derive(Debug, Parser)]
+#[command(name = "io-pkt", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Args {
+    /// Attach a driver; the next word is its options unless it begins with `-`. Repeatable.
+    #[arg(short = 'd', value_names = ["DRIVER", "OPTIONS"], num_args = 1..=2, action = clap::ArgAction::Append)]
+    pub drivers: Vec<String>,
+
+    /// Protocol options: `-p tcpip prefix=/alt`.
+    #[arg(short = 'p', value_names = ["PROTOCOL", "OPTIONS"], num_args = 1..=2, action = clap::ArgAction::Append)]
+    pub protocols: Vec<String>,
+
+    /// Workers, one per core [default: 1].
+    #[arg(short = 't', value_name = "N")]
+    pub workers: Option<u16>,
+
+    /// Configuration file (TOML). The command line wins over it.
+    #[arg(short = 'c', value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What an idle worker does: sleep until something happens, or spin on its own core.
+    #[arg(long, value_enum)]
+    pub idle: Option<crate::config::Idle>,
+
+    /// Address of the metrics endpoint, or `off` [default: 127.0.0.1:9478].
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<String>,
+
+    /// Serve 127.0.0.0/8 for clients too, instead of leaving it to the kernel.
+    #[arg(long)]
+    pub claim_loopback: bool,
+
+    /// Don't use hugepages even if there are free ones.
+    #[arg(long)]
+    pub no_huge: bool,
+
+    /// Say more.
+    #[arg(short = 'v', action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Check configuration and command line, then exit.
+    #[arg(long)]
+    pub check: bool,
+
+    /// Arguments for DPDK's EAL, after `--`.
+    #[arg(last = true, value_name = "EAL")]
+    pub eal: Vec<String>,
+}
+
+/// Name and options of each `-d` or `-p`.
+pub fn pairs(matches: &clap::ArgMatches, id: &str) -> Vec<(String, String)> {
+    let occurrences = matches.get_occurrences::<String>(id);
+    occurrences
+        .into_iter()
+        .flatten()
+        .map(|mut words| {
+            let name = words.next().cloned().unwrap_or_default();
+            (name, words.next().cloned().unwrap_or_default())
+        })
+        .collect()
+}
+
+/// getopt allows `-ptcpip`; clap wants the value apart when a second one may follow.
+pub fn split_attached(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut out = Vec::new();
+    let mut rest = false;
+    for arg in args {
+        rest |= arg == "--";
+        match arg.to_str() {
+            Some(text) if !rest && text.len() > 2 && is_attached(text) => {
+                let (flag, value) = text.split_at(2);
+                out.push(flag.into());
+                out.push(value.into());
+            }
+            _ => out.push(arg),
+        }
+    }
+    out
+}
+
+fn is_attached(text: &str) -> bool {
+    text.starts_with("-d") || text.starts_with("-p")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, FromArgMatches};
+
+    fn parse(line: &str) -> (Args, Vec<(String, String)>, Vec<(String, String)>) {
+        let words = split_attached(line.split_whitespace().map(OsString::from));
+        let matches = Args::command().get_matches_from(words);
+        let args = Args::from_arg_matches(&matches).unwrap();
+        (args, pairs(&matches, "drivers"), pairs(&matches, "protocols"))
+    }
+
+    fn pair(name: &str, options: &str) -> (String, String) {
+        (name.into(), options.into())
+    }
+
+    #[test]
+    fn the_word_after_a_driver_is_its_options() {
+        let (args, drivers, protocols) =
+            parse("io-pkt -d net_tap iface=iop0 -d net_null -t 2 -p tcpip prefix=/alt");
+        assert_eq!(drivers, [pair("net_tap", "iface=iop0"), pair("net_null", "")]);
+        assert_eq!(protocols, [pair("tcpip", "prefix=/alt")]);
+        assert_eq!(args.workers, Some(2));
+    }
+
+    #[test]
+    fn attached_values_work_as_with_getopt() {
+        let (_, drivers, protocols) = parse("io-pkt -dnet_tap iface=x -ptcpip prefix=/alt");
+        assert_eq!(drivers, [pair("net_tap", "iface=x")]);
+        assert_eq!(protocols, [pair("tcpip", "prefix=/alt")]);
+    }
+
+    #[test]
+    fn words_after_two_dashes_are_for_eal() {
+        let (args, drivers, _) = parse("io-pkt -d net_null -- --log-level debug -d x");
+        assert_eq!(drivers, [pair("net_null", "")]);
+        assert_eq!(args.eal, ["--log-level", "debug", "-d", "x"]);
+    }
+}

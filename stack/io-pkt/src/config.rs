@@ -1,0 +1,246 @@
+//! What the daemon is to do: the configuration file, with the command line over it.
+
+use core::net::{Ipv4Addr, SocketAddr};
+use std::fs;
+use std::path::Path;
+
+use clap::ArgMatches;
+use serde::Deserialize;
+
+use crate::args::{Args, pairs};
+use crate::error::StartError;
+
+/// What an idle worker does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Idle {
+    /// Spin while there is work, then sleep until something happens.
+    #[default]
+    Adaptive,
+    /// Never sleep: for cores that nobody else needs.
+    Spin,
+}
+
+/// An address with its prefix length, as text `198.18.77.2/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AddressLen {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Prefix length, 1 to 32.
+    pub prefix_len: u8,
+}
+
+impl core::str::FromStr for AddressLen {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is not an address: write 198.18.77.2/24");
+        let (address, len) = text.split_once('/').ok_or_else(wrong)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+        let prefix_len: u8 = len.parse().map_err(|_| wrong())?;
+        if !(1..=32).contains(&prefix_len) || address.is_unspecified() || address.is_multicast() {
+            return Err(wrong());
+        }
+        Ok(Self { address, prefix_len })
+    }
+}
+
+impl TryFrom<String> for AddressLen {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// One `[[interface]]`, or one `-d`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// Driver name, as after `-d`.
+    pub driver: String,
+    /// Options, commas between.
+    #[serde(default)]
+    pub options: String,
+    /// Addresses, primary first.
+    #[serde(default)]
+    pub address: Vec<AddressLen>,
+}
+
+/// One `[[route]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// `default` or `10.0.0.0/8`.
+    pub destination: String,
+    /// Next hop.
+    pub gateway: Ipv4Addr,
+}
+
+/// `[eal]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EalSection {
+    /// Further arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Use hugepages if there are any [default: true].
+    pub hugepages: Option<bool>,
+}
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Prefix of the stack's paths.
+    #[serde(default)]
+    pub prefix: String,
+    /// Runtime directory; `$IOPKT_RUN` wins.
+    pub run: Option<String>,
+    /// Workers.
+    pub workers: Option<u16>,
+    /// What an idle worker does.
+    #[serde(default)]
+    pub idle: Idle,
+    /// Metrics endpoint, or `off`.
+    pub metrics: Option<String>,
+    /// Serve 127.0.0.0/8 for clients too.
+    #[serde(default)]
+    pub claim_loopback: bool,
+    /// EAL.
+    #[serde(default)]
+    pub eal: EalSection,
+    /// Interfaces.
+    #[serde(default, rename = "interface")]
+    pub interfaces: Vec<Interface>,
+    /// Routes.
+    #[serde(default, rename = "route")]
+    pub routes: Vec<Route>,
+    /// Things the operator should know about the command line.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file the command line names, then lays the command line over it.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] with file, line and column.
+    pub fn of(args: &Args, matches: &ArgMatches) -> Result<Self, StartError> {
+        let mut config = match &args.config {
+            Some(path) => Self::read(path)?,
+            None => Self::default(),
+        };
+        for (name, options) in pairs(matches, "drivers") {
+            config.interfaces.push(interface(name, &options)?);
+        }
+        for (name, options) in pairs(matches, "protocols") {
+            config.protocol(&name, &options);
+        }
+        config.workers = args.workers.or(config.workers);
+        config.idle = args.idle.unwrap_or(config.idle);
+        config.metrics = args.metrics.clone().or(config.metrics);
+        config.claim_loopback |= args.claim_loopback;
+        config.eal.args.extend(args.eal.iter().cloned());
+        if args.no_huge {
+            config.eal.hugepages = Some(false);
+        }
+        let _ = config.metrics_address()?;
+        Ok(config)
+    }
+
+    fn read(path: &Path) -> Result<Self, StartError> {
+        let wrong = |what: String| StartError::Config { path: path.into(), what };
+        let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+        toml::from_str(&text).map_err(|e| wrong(e.to_string()))
+    }
+
+    /// `-p`: only the built-in stack for now; its options that mean something here.
+    fn protocol(&mut self, name: &str, options: &str) {
+        if !name.contains("tcpip") {
+            self.notes.push(format!("-p {name}: no such protocol module; ignored"));
+            return;
+        }
+        for option in options.split(',').filter(|o| !o.is_empty()) {
+            match option.split_once('=') {
+                Some(("prefix", prefix)) => self.prefix = prefix.into(),
+                _ => self.notes.push(format!("-p tcpip {option}: has no effect here; ignored")),
+            }
+        }
+    }
+
+    /// Address of the metrics endpoint, `None` if it is off.
+    ///
+    /// # Errors
+    /// [`StartError::Usage`] if the text is no address.
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>, StartError> {
+        match self.metrics.as_deref() {
+            Some("off") => Ok(None),
+            None => Ok(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9478)))),
+            Some(text) => text.parse().map(Some).map_err(|_| {
+                StartError::Usage(format!(
+                    "--metrics {text}: write an address and port, 127.0.0.1:9478, or off"
+                ))
+            }),
+        }
+    }
+}
+
+/// Takes `address=` out of a driver's options: it is the stack's business, not the driver's.
+fn interface(driver: String, options: &str) -> Result<Interface, StartError> {
+    let mut address = Vec::new();
+    let mut others = Vec::new();
+    for option in options.split(',').filter(|o| !o.is_empty()) {
+        match option.strip_prefix("address=") {
+            Some(text) => address.push(
+                text.parse()
+                    .map_err(|what: String| StartError::Usage(format!("-d {driver}: {what}")))?,
+            ),
+            None => others.push(option),
+        }
+    }
+    Ok(Interface { driver, options: others.join(","), address })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_is_read() {
+        let text = r#"
+            prefix = "/alt"
+            workers = 2
+            idle = "spin"
+            metrics = "off"
+            [eal]
+            args = ["--log-level", "info"]
+            [[interface]]
+            driver = "net_tap"
+            options = "iface=iop0"
+            address = ["198.18.77.2/24"]
+            [[route]]
+            destination = "default"
+            gateway = "198.18.77.1"
+        "#;
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.idle, Idle::Spin);
+        assert_eq!(config.interfaces[0].address[0].prefix_len, 24);
+        assert_eq!(config.metrics_address().unwrap(), None);
+    }
+
+    #[test]
+    fn mistakes_name_their_line() {
+        let error = toml::from_str::<Config>("workers = 1\nworker = 2\n").unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+        let bad = "[[interface]]\ndriver = \"x\"\naddress = [\"198.18.77.2\"]\n";
+        let error = toml::from_str::<Config>(bad).unwrap_err().to_string();
+        assert!(error.contains("write 198.18.77.2/24"), "{error}");
+    }
+
+    #[test]
+    fn the_address_option_is_not_the_drivers() {
+        let got = interface("net_tap".into(), "iface=x,address=10.0.0.1/8,mac=020000000001").unwrap();
+        assert_eq!(got.options, "iface=x,mac=020000000001");
+        assert_eq!(got.address[0].address, Ipv4Addr::new(10, 0, 0, 1));
+    }
+}

@@ -1,0 +1,135 @@
+//! One connection to the control socket: who is behind it, and messages with descriptors.
+
+use std::collections::HashMap;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use proto::{Answer, Call, MESSAGE_MAX, Reply};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use shm::Slot;
+
+use crate::control::{ConnectionId, SocketKey};
+
+/// Descriptors that one answer carries: two memfds, the workers' page, a doorbell per worker.
+const DESCRIPTORS_MAX: usize = 3 + shm::LANES_MAX as usize;
+
+/// Memory and name of a client that uses sockets.
+pub struct Attachment {
+    /// Its memory.
+    pub slot: Arc<Slot>,
+    /// Daemon's copies of its doorbells, by worker.
+    pub doorbells: Vec<Arc<OwnedFd>>,
+    /// Program name, cut and cleaned of control characters.
+    pub program: String,
+}
+
+/// One peer of the control socket: a client, a tool.
+pub struct Connection {
+    fd: OwnedFd,
+    /// Process id (`SO_PEERCRED`).
+    pub pid: u32,
+    /// User id (`SO_PEERCRED`).
+    pub uid: u32,
+    /// Present after [`proto::Request::Attach`].
+    pub attachment: Option<Attachment>,
+    /// Its sockets by cell.
+    pub cells: HashMap<u32, SocketKey>,
+    /// Answers it has not been given yet.
+    pub outstanding: u32,
+}
+
+/// What a read from a connection gave.
+pub enum Received {
+    /// A request.
+    Call(Call),
+    /// Nothing more for now.
+    Empty,
+    /// The peer is gone, or sent what is no message.
+    Closed,
+}
+
+impl Connection {
+    /// Takes over an accepted connection.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
+        let credentials = rustix::net::sockopt::socket_peercred(&fd)?;
+        Ok(Self {
+            fd,
+            pid: credentials.pid.as_raw_nonzero().get().unsigned_abs(),
+            uid: credentials.uid.as_raw(),
+            attachment: None,
+            cells: HashMap::new(),
+            outstanding: 0,
+        })
+    }
+
+    /// Its descriptor, for polling.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The next request. Descriptors a peer sends along are refused: it has no reason to.
+    pub fn receive(&self, buffer: &mut [u8; MESSAGE_MAX]) -> Received {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut slices = [IoSliceMut::new(buffer)];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let received = match recvmsg(&self.fd, &mut slices, &mut control, flags) {
+            Ok(received) => received,
+            Err(Errno::AGAIN | Errno::INTR) => return Received::Empty,
+            Err(_) => return Received::Closed,
+        };
+        let truncated = received.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC);
+        if received.bytes == 0 || truncated || control.drain().next().is_some() {
+            return Received::Closed;
+        }
+        match proto::parse(buffer.get(..received.bytes).unwrap_or_default()) {
+            Ok(call) => Received::Call(call),
+            Err(_) => Received::Closed,
+        }
+    }
+
+    /// Sends an answer with its descriptors. `false`: the peer does not take it; drop it.
+    pub fn answer(
+        &self,
+        sequence: u32,
+        result: Result<Reply, Errno>,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> bool {
+        let result = result.map_err(Errno::raw_os_error);
+        let Ok(bytes) = proto::emit(&Answer { sequence, result }) else { return false };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return false;
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        sendmsg(&self.fd, &[IoSlice::new(&bytes)], &mut control, flags).is_ok()
+    }
+}
+
+/// A program's name as it may be shown: short, without control characters.
+#[must_use]
+pub fn clean_name(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_and_harmless() {
+        assert_eq!(clean_name("py\x1b[31mthon3\n"), "py[31mthon3");
+        assert_eq!(clean_name(&"x".repeat(100)).len(), 32);
+    }
+}

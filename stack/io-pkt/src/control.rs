@@ -1,0 +1,379 @@
+//! The control thread: serves the control socket, follows the descriptors' lives, talks to the workers.
+//!
+//! It never blocks on a worker or on a client. A request that needs a worker is noted under a call
+//! id and answered when the worker's event comes back.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::time::Instant as StdInstant;
+
+use inet::WorkerCounters;
+use inet::command::{CallId, Command, Event, Transport};
+use inet::steer::Doorbell;
+use inet::SocketId;
+use proto::{MESSAGE_MAX, SocketHandle};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use shm::{Arena, CellId};
+
+use crate::connection::{Connection, Received};
+use crate::network_state::NetworkState;
+use crate::options::Values;
+use crate::pending::Pending;
+use crate::port_table::PortTable;
+use crate::tables::ScrapeRequest;
+
+/// Control connections at once; a client and a few tools each.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// Requests taken from one connection before the others have their turn.
+const REQUESTS_PER_TURN: usize = 16;
+
+/// Names a control connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u32);
+
+/// Names a socket for the control plane: owner of its port, its listener, its descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketKey(pub u64);
+
+/// What an epoll event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Somebody connects to the control socket.
+    Path,
+    /// Workers have events, or the metrics thread wants a sample.
+    Doorbell,
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// A connection has a request or is gone.
+    Connection(ConnectionId),
+    /// The last copy of a socket's descriptor is closed.
+    Descriptor(SocketKey),
+}
+
+impl Source {
+    pub(crate) fn data(self) -> EventData {
+        EventData::new_u64(match self {
+            Self::Path => 0,
+            Self::Doorbell => 1,
+            Self::Signal => 2,
+            Self::Connection(ConnectionId(id)) => 1 << 62 | u64::from(id),
+            Self::Descriptor(SocketKey(key)) => 1 << 63 | key,
+        })
+    }
+
+    fn of(data: u64) -> Self {
+        match data {
+            0 => Self::Path,
+            1 => Self::Doorbell,
+            2 => Self::Signal,
+            _ if data >> 63 == 1 => Self::Descriptor(SocketKey(data & !(1 << 63))),
+            _ => Self::Connection(ConnectionId(u32::try_from(data & 0xffff_ffff).unwrap_or(0))),
+        }
+    }
+}
+
+/// A connection that nobody has accepted yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) socket: SocketId,
+    pub(crate) cell: CellId,
+    pub(crate) worker: u16,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+}
+
+/// Connections to accept at a listening socket.
+#[derive(Debug, Default)]
+pub(crate) struct AcceptQueue {
+    pub(crate) waiting: VecDeque<Waiting>,
+    /// `in_arm` of the cell when the last token was written.
+    pub(crate) armed_seen: u32,
+}
+
+/// A socket as the control plane knows it.
+pub(crate) struct SocketEntry {
+    pub(crate) connection: ConnectionId,
+    pub(crate) handle: SocketHandle,
+    pub(crate) id: SocketId,
+    pub(crate) transport: Transport,
+    pub(crate) descriptor: Arc<OwnedFd>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) listening: Option<AcceptQueue>,
+    pub(crate) values: Values,
+}
+
+/// One worker, from outside.
+pub(crate) struct WorkerLink {
+    pub(crate) commands: SyncSender<Command>,
+    pub(crate) doorbell: Arc<Doorbell>,
+    pub(crate) epoll: Arc<OwnedFd>,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) cpu: Option<u32>,
+    /// Commands its channel had no room for.
+    pub(crate) backlog: VecDeque<Command>,
+}
+
+/// A client whose memory the workers are giving back.
+pub(crate) struct Leaving {
+    pub(crate) workers_left: u16,
+    pub(crate) _slot: Arc<shm::Slot>,
+}
+
+/// Facts about the daemon that don't change.
+pub(crate) struct Facts {
+    pub(crate) prefix: String,
+    pub(crate) hugepages: bool,
+    pub(crate) started: StdInstant,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) claim_loopback: bool,
+    pub(crate) pool: dpdk::Mempool,
+    pub(crate) pool_size: u32,
+    pub(crate) uid: u32,
+}
+
+/// What became of clients.
+#[derive(Debug, Default)]
+pub(crate) struct ClientCounts {
+    pub(crate) left: u64,
+    pub(crate) violations: u64,
+    pub(crate) refused: u64,
+}
+
+/// The control thread's world.
+pub struct Control {
+    pub(crate) epoll: OwnedFd,
+    pub(crate) path: OwnedFd,
+    pub(crate) signal: UnixStream,
+    pub(crate) doorbell: Arc<Doorbell>,
+    pub(crate) workers: Vec<WorkerLink>,
+    pub(crate) events: Receiver<Event>,
+    pub(crate) scrapes: Receiver<ScrapeRequest>,
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) page_fd: OwnedFd,
+    pub(crate) connections: HashMap<ConnectionId, Connection>,
+    pub(crate) sockets: HashMap<SocketKey, SocketEntry>,
+    pub(crate) slots: HashMap<u16, ConnectionId>,
+    pub(crate) leaving: HashMap<u16, Leaving>,
+    pub(crate) pending: HashMap<CallId, Pending>,
+    pub(crate) network: NetworkState,
+    pub(crate) ports: PortTable,
+    pub(crate) facts: Facts,
+    pub(crate) counts: ClientCounts,
+    pub(crate) next_connection: u32,
+    pub(crate) next_key: u64,
+    pub(crate) next_call: CallId,
+    pub(crate) next_worker: u16,
+    pub(crate) stopping: bool,
+}
+
+impl Control {
+    /// Serves until a signal says stop.
+    pub fn run(&mut self) {
+        let mut buffer = Box::new([0_u8; MESSAGE_MAX]);
+        let mut space = [const { core::mem::MaybeUninit::uninit() }; 64];
+        while !self.stopping {
+            self.doorbell.prepare_to_sleep();
+            self.take_events();
+            let timeout = self.has_backlog().then_some(rustix::event::Timespec {
+                tv_sec: 0,
+                tv_nsec: 1_000_000,
+            });
+            let ready = match epoll::wait(&self.epoll, &mut space[..], timeout.as_ref()) {
+                Ok((ready, _)) => ready,
+                Err(Errno::INTR) => continue,
+                Err(error) => {
+                    tracing::error!("epoll_wait: {error}");
+                    return;
+                }
+            };
+            let sources: Vec<Source> = ready.iter().map(|e| Source::of(e.data.u64())).collect();
+            self.doorbell.awake();
+            for source in sources {
+                self.serve(source, &mut buffer);
+            }
+            self.flush_commands();
+        }
+    }
+
+    fn serve(&mut self, source: Source, buffer: &mut [u8; MESSAGE_MAX]) {
+        match source {
+            Source::Path => self.accept_connection(),
+            Source::Doorbell => self.take_events(),
+            Source::Signal => self.stopping = true,
+            Source::Connection(id) => self.serve_connection(id, buffer),
+            Source::Descriptor(key) => self.close_socket(key),
+        }
+    }
+
+    fn accept_connection(&mut self) {
+        let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+        let Ok(fd) = rustix::net::accept_with(&self.path, flags) else { return };
+        if self.connections.len() >= CONNECTIONS_MAX {
+            self.counts.refused += 1;
+            return;
+        }
+        let Ok(connection) = Connection::new(fd) else { return };
+        self.next_connection = self.next_connection.wrapping_add(1);
+        let id = ConnectionId(self.next_connection);
+        let data = Source::Connection(id).data();
+        if epoll::add(&self.epoll, connection.fd(), data, EventFlags::IN).is_ok() {
+            let _ = self.connections.insert(id, connection);
+        }
+    }
+
+    fn serve_connection(&mut self, id: ConnectionId, buffer: &mut [u8; MESSAGE_MAX]) {
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(connection) = self.connections.get(&id) else { return };
+            match connection.receive(buffer) {
+                Received::Call(call) => self.request(id, call),
+                Received::Empty => return,
+                Received::Closed => return self.drop_connection(id),
+            }
+        }
+    }
+
+    /// A peer is gone, or has to go: its sockets are closed and its memory is taken back.
+    pub(crate) fn drop_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let _ = epoll::delete(&self.epoll, connection.fd());
+        for key in connection.cells.values() {
+            self.forget_socket(*key);
+        }
+        self.pending.retain(|_, pending| pending.connection != Some(id));
+        let Some(attachment) = connection.attachment else { return };
+        let slot = attachment.slot.index();
+        for (worker, doorbell) in attachment.doorbells.iter().enumerate() {
+            if let Some(link) = self.workers.get(worker) {
+                let _ = epoll::delete(&*link.epoll, &**doorbell);
+            }
+        }
+        let _ = self.slots.remove(&slot);
+        let workers_left = u16::try_from(self.workers.len()).unwrap_or(u16::MAX);
+        let _ = self.leaving.insert(slot, Leaving { workers_left, _slot: attachment.slot });
+        for worker in 0..workers_left {
+            self.command(worker, Command::Detach { client: slot });
+        }
+    }
+
+    /// The last copy of a socket's descriptor is closed.
+    pub(crate) fn close_socket(&mut self, key: SocketKey) {
+        let Some(entry) = self.sockets.get(&key) else { return };
+        let (worker, id, connection) = (entry.handle.worker, entry.id, entry.connection);
+        let cell = entry.handle.cell;
+        self.command(worker, Command::Close { socket: id, reset: false });
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            let _ = connection.cells.remove(&cell);
+        }
+        self.forget_socket(key);
+    }
+
+    /// Takes a socket out of all tables. Its worker has been told, or is being told of its client.
+    fn forget_socket(&mut self, key: SocketKey) {
+        let Some(entry) = self.sockets.remove(&key) else { return };
+        let _ = epoll::delete(&self.epoll, entry.descriptor.as_fd());
+        if let Some(local) = entry.local {
+            self.ports.release(entry.transport, local.port(), key.0);
+            if entry.transport == Transport::Datagram {
+                self.publish_udp_owner(local.port(), None);
+            }
+        }
+        if let Some(queue) = entry.listening {
+            let listener = inet::command::ListenerId(key.0);
+            for worker in 0..self.worker_count() {
+                self.command(worker, Command::Unlisten { listener });
+            }
+            for waiting in queue.waiting {
+                let close = Command::Close { socket: waiting.socket, reset: true };
+                self.command(waiting.worker, close);
+            }
+        }
+    }
+
+    /// How many workers there are.
+    pub(crate) fn worker_count(&self) -> u16 {
+        u16::try_from(self.workers.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Sends a command; order to one worker is kept.
+    pub(crate) fn command(&mut self, worker: u16, command: Command) {
+        let Some(link) = self.workers.get_mut(usize::from(worker)) else { return };
+        link.backlog.push_back(command);
+        link.flush();
+    }
+
+    fn flush_commands(&mut self) {
+        self.workers.iter_mut().for_each(WorkerLink::flush);
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.workers.iter().any(|link| !link.backlog.is_empty())
+    }
+
+    /// Publishes the present configuration to all workers.
+    pub(crate) fn publish(&mut self) {
+        let network = Arc::new(self.network.publish());
+        for worker in 0..self.worker_count() {
+            self.command(worker, Command::Network(Arc::clone(&network)));
+        }
+    }
+
+    /// With several workers each must know who owns a UDP port.
+    pub(crate) fn publish_udp_owner(&mut self, port: u16, worker: Option<u16>) {
+        if self.workers.len() > 1 {
+            self.network.set_udp_owner(port, worker);
+            self.publish();
+        }
+    }
+
+    /// Starts a call to a worker.
+    pub(crate) fn call(&mut self, worker: u16, pending: Pending, command: impl FnOnce(CallId) -> Command) {
+        self.next_call = self.next_call.wrapping_add(1);
+        let call = self.next_call;
+        let _ = self.pending.insert(call, pending);
+        self.command(worker, command(call));
+    }
+}
+
+impl WorkerLink {
+    fn flush(&mut self) {
+        let mut sent = false;
+        while let Some(command) = self.backlog.pop_front() {
+            match self.commands.try_send(command) {
+                Ok(()) => sent = true,
+                Err(TrySendError::Full(command)) => {
+                    self.backlog.push_front(command);
+                    break;
+                }
+                Err(TrySendError::Disconnected(_)) => break,
+            }
+        }
+        if sent {
+            self.doorbell.ring();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_survive_the_trip_through_epoll() {
+        for source in [
+            Source::Path,
+            Source::Doorbell,
+            Source::Signal,
+            Source::Connection(ConnectionId(7)),
+            Source::Descriptor(SocketKey(1 << 40)),
+        ] {
+            assert_eq!(Source::of(source.data().u64()), source);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Why the daemon does not start: what, why and the next command, in one line.
+
+use std::path::PathBuf;
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration file is wrong.
+    #[error("{}: {what}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        what: String,
+    },
+    /// DPDK's environment did not come up.
+    #[error("DPDK did not start: {0}")]
+    Eal(String),
+    /// The runtime directory can't be used.
+    #[error("{}: {why}; set IOPKT_RUN to a directory you may write, or run as root", path.display())]
+    RunDir {
+        /// The directory or socket.
+        path: PathBuf,
+        /// The kernel's reason.
+        why: String,
+        /// It is a matter of permission.
+        denied: bool,
+    },
+    /// Another daemon serves this path.
+    #[error("another io-pkt (pid {pid}) serves {}; stop it (kill {pid}), or choose another prefix: -p tcpip prefix=/alt", path.display())]
+    Running {
+        /// The socket.
+        path: PathBuf,
+        /// Its process id.
+        pid: String,
+    },
+    /// The metrics endpoint can't be opened.
+    #[error("{0}")]
+    Metrics(String),
+    /// Memory, descriptors or threads are short.
+    #[error("{what}: {why}")]
+    Resources {
+        /// What was needed.
+        what: &'static str,
+        /// The reason.
+        why: String,
+    },
+}
+
+impl StartError {
+    /// Exit code: 64 usage, 77 not allowed, 78 bad configuration, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 64,
+            Self::Config { .. } => 78,
+            Self::RunDir { denied: true, .. } => 77,
+            _ => 1,
+        }
+    }
+}

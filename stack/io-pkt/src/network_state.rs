@@ -1,0 +1,345 @@
+//! The control plane's own copy of the network: interfaces, addresses, routes. Each change makes a
+//! new snapshot for the workers.
+
+use core::net::Ipv4Addr;
+
+use devnp::Port;
+use fib::{AddRouteError, Ipv4Net, NextHop, Rib, Route, RouteFlags};
+use inet::network::{Address, Interface, LOOPBACK, Network, StaticNeighbor, TxChecksum};
+use proto::table::{AddressRow, InterfaceRow, RouteRow};
+use rustix::io::Errno;
+use types::MacAddr;
+
+/// Addresses of one interface.
+const ADDRESSES_MAX: usize = 64;
+/// Routes.
+const ROUTES_MAX: usize = 65_536;
+/// Static neighbours.
+const NEIGHBORS_MAX: usize = 1024;
+/// MTU of `lo0`: as large as a packet buffer takes.
+const LOOPBACK_MTU: u16 = 1500;
+
+/// An interface with its port; `lo0` has none.
+struct Entry {
+    config: Interface,
+    port: Option<Port>,
+}
+
+/// Interfaces, routes and static neighbours.
+pub struct NetworkState {
+    interfaces: Vec<Entry>,
+    rib: Rib,
+    neighbors: Vec<StaticNeighbor>,
+    udp_owners: Vec<(u16, u16)>,
+}
+
+impl NetworkState {
+    /// Only `lo0` with 127.0.0.1.
+    #[must_use]
+    pub fn new() -> Self {
+        let lo0 = Interface {
+            index: LOOPBACK,
+            name: "lo0".into(),
+            mac: MacAddr::ZERO,
+            mtu: LOOPBACK_MTU,
+            up: true,
+            addresses: vec![Address { address: Ipv4Addr::LOCALHOST, prefix_len: 8 }],
+            tx_checksum: TxChecksum::Stack,
+            multi_segment: false,
+        };
+        let interfaces = vec![Entry { config: lo0, port: None }];
+        Self { interfaces, rib: Rib::new(), neighbors: Vec::new(), udp_owners: Vec::new() }
+    }
+
+    /// Adds a port as an interface that is up and has no address yet; returns its index.
+    pub fn add_port(&mut self, port: Port) -> u16 {
+        let index = u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX);
+        let capabilities = port.capabilities();
+        let offload = capabilities.tcp_checksum && capabilities.udp_checksum;
+        let config = Interface {
+            index,
+            name: port.name().into(),
+            mac: port.mac(),
+            mtu: port.mtu(),
+            up: true,
+            addresses: Vec::new(),
+            tx_checksum: if offload { TxChecksum::Port } else { TxChecksum::Stack },
+            multi_segment: capabilities.multi_segment,
+        };
+        self.interfaces.push(Entry { config, port: Some(port) });
+        index
+    }
+
+    /// Ports with their interface index.
+    pub fn ports_mut(&mut self) -> impl Iterator<Item = (u16, &mut Port)> {
+        self.interfaces.iter_mut().filter_map(|e| Some((e.config.index, e.port.as_mut()?)))
+    }
+
+    /// Takes the ports out, for detaching them at exit.
+    pub fn take_ports(&mut self) -> Vec<Port> {
+        self.interfaces.iter_mut().filter_map(|e| e.port.take()).collect()
+    }
+
+    /// A snapshot for the workers.
+    #[must_use]
+    pub fn publish(&self) -> Network {
+        Network {
+            interfaces: self.interfaces.iter().map(|e| e.config.clone()).collect(),
+            fib: self.rib.publish(),
+            neighbors: self.neighbors.clone(),
+            udp_owners: self.udp_owners.iter().copied().collect(),
+        }
+    }
+
+    /// The index of an interface.
+    ///
+    /// # Errors
+    /// `ENXIO`.
+    pub fn index(&self, name: &str) -> Result<u16, Errno> {
+        self.interfaces.iter().find(|e| e.config.name == name).map(|e| e.config.index).ok_or(Errno::NXIO)
+    }
+
+    fn entry(&mut self, name: &str) -> Result<&mut Entry, Errno> {
+        self.interfaces.iter_mut().find(|e| e.config.name == name).ok_or(Errno::NXIO)
+    }
+
+    /// Adds an address and the route to its network; returns the interface's index.
+    ///
+    /// # Errors
+    /// `ENXIO`, `EINVAL`, `EEXIST`, `ENOSPC`.
+    pub fn add_address(&mut self, name: &str, address: Ipv4Addr, len: u8) -> Result<u16, Errno> {
+        let refused = address.is_unspecified() || address.is_multicast() || address.is_broadcast();
+        if refused || !(1..=32).contains(&len) {
+            return Err(Errno::INVAL);
+        }
+        let taken = self.interfaces.iter().flat_map(|e| &e.config.addresses);
+        if taken.into_iter().any(|a| a.address == address) {
+            return Err(Errno::EXIST);
+        }
+        let entry = self.entry(name)?;
+        if entry.config.addresses.len() >= ADDRESSES_MAX {
+            return Err(Errno::NOSPC);
+        }
+        entry.config.addresses.push(Address { address, prefix_len: len });
+        let index = entry.config.index;
+        if index != LOOPBACK {
+            // A second address of the same network finds its route there already.
+            let _ = self.rib.add(Route::connected(network(address, len), index));
+        }
+        Ok(index)
+    }
+
+    /// Removes an address, and its network's route if it was the last one there.
+    ///
+    /// # Errors
+    /// `ENXIO`, `EADDRNOTAVAIL`.
+    pub fn delete_address(&mut self, name: &str, address: Ipv4Addr) -> Result<(), Errno> {
+        let entry = self.entry(name)?;
+        let addresses = &mut entry.config.addresses;
+        let at = addresses.iter().position(|a| a.address == address).ok_or(Errno::ADDRNOTAVAIL)?;
+        let gone = addresses.remove(at);
+        let net = network(gone.address, gone.prefix_len);
+        if !addresses.iter().any(|a| network(a.address, a.prefix_len) == net) {
+            let _ = self.rib.delete(net);
+        }
+        Ok(())
+    }
+
+    /// Sets an interface up or down.
+    ///
+    /// # Errors
+    /// `ENXIO`.
+    pub fn set_up(&mut self, name: &str, up: bool) -> Result<(), Errno> {
+        self.entry(name)?.config.up = up;
+        Ok(())
+    }
+
+    /// Changes an interface's MTU.
+    ///
+    /// # Errors
+    /// `ENXIO`; `EINVAL` if the port does not take it.
+    pub fn set_mtu(&mut self, name: &str, mtu: u16) -> Result<(), Errno> {
+        let entry = self.entry(name)?;
+        if mtu < 576 {
+            return Err(Errno::INVAL);
+        }
+        match &mut entry.port {
+            Some(port) => port.set_mtu(mtu).map_err(|_| Errno::INVAL)?,
+            None if mtu > LOOPBACK_MTU => return Err(Errno::INVAL),
+            None => {}
+        }
+        entry.config.mtu = mtu;
+        Ok(())
+    }
+
+    /// Adds a route through a gateway on one of our links.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EEXIST`, `ENETUNREACH`, `ENOSPC`.
+    pub fn add_route(&mut self, to: Ipv4Addr, len: u8, gateway: Ipv4Addr) -> Result<(), Errno> {
+        let destination = Ipv4Net::new(to, len).map_err(|_| Errno::INVAL)?;
+        if self.rib.len() >= ROUTES_MAX {
+            return Err(Errno::NOSPC);
+        }
+        let on_link = |a: &Address| network(a.address, a.prefix_len).contains(gateway);
+        let link = self.interfaces.iter().skip(1).find(|e| e.config.addresses.iter().any(on_link));
+        let interface = link.ok_or(Errno::NETUNREACH)?.config.index;
+        let next_hop = NextHop { interface, gateway: Some(gateway) };
+        let route = Route { destination, next_hop, flags: RouteFlags::STATIC };
+        self.rib.add(route).map_err(|error| match error {
+            AddRouteError::Exists(_) => Errno::EXIST,
+            AddRouteError::Unreachable(_) => Errno::NETUNREACH,
+            AddRouteError::BadPrefix(_) => Errno::INVAL,
+        })
+    }
+
+    /// Deletes a route.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ESRCH`.
+    pub fn delete_route(&mut self, to: Ipv4Addr, len: u8) -> Result<(), Errno> {
+        let destination = Ipv4Net::new(to, len).map_err(|_| Errno::INVAL)?;
+        self.rib.delete(destination).map(drop).map_err(|_| Errno::SRCH)
+    }
+
+    /// Adds a static neighbour on the link its address belongs to.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENETUNREACH`, `ENOSPC`.
+    pub fn add_neighbor(&mut self, address: Ipv4Addr, mac: MacAddr) -> Result<(), Errno> {
+        if !mac.is_unicast() {
+            return Err(Errno::INVAL);
+        }
+        let hop = self.rib.publish().lookup(address).filter(|hop| hop.gateway.is_none());
+        let interface = hop.ok_or(Errno::NETUNREACH)?.interface;
+        self.neighbors.retain(|n| n.address != address);
+        if self.neighbors.len() >= NEIGHBORS_MAX {
+            return Err(Errno::NOSPC);
+        }
+        self.neighbors.push(StaticNeighbor { address, mac, interface });
+        Ok(())
+    }
+
+    /// Forgets a static neighbour, if there is one.
+    pub fn delete_neighbor(&mut self, address: Ipv4Addr) {
+        self.neighbors.retain(|n| n.address != address);
+    }
+
+    /// Says which worker owns a UDP port, or that none does.
+    pub fn set_udp_owner(&mut self, port: u16, worker: Option<u16>) {
+        self.udp_owners.retain(|(p, _)| *p != port);
+        self.udp_owners.extend(worker.map(|w| (port, w)));
+    }
+
+    /// Name of an interface.
+    #[must_use]
+    pub fn name(&self, index: u16) -> &str {
+        self.interfaces.get(usize::from(index)).map_or("?", |e| &e.config.name)
+    }
+
+    /// First address that is not the loopback's.
+    #[must_use]
+    pub fn first_address(&self) -> Option<Ipv4Addr> {
+        self.interfaces.iter().skip(1).flat_map(|e| &e.config.addresses).map(|a| a.address).next()
+    }
+
+    /// Interfaces as the tools show them.
+    #[must_use]
+    pub fn interface_rows(&self) -> Vec<InterfaceRow> {
+        self.interfaces.iter().map(interface_row).collect()
+    }
+
+    /// Routes as the tools show them.
+    #[must_use]
+    pub fn route_rows(&self) -> Vec<RouteRow> {
+        let rows = self.rib.iter().map(|route| RouteRow {
+            destination: route.destination.addr(),
+            prefix_len: route.destination.prefix_len(),
+            gateway: route.next_hop.gateway,
+            interface: self.name(route.next_hop.interface).into(),
+            flags: self.route_letters(route),
+        });
+        rows.collect()
+    }
+
+    fn route_letters(&self, route: &Route) -> String {
+        let letters = [
+            ('U', self.rib.is_active(route)),
+            ('G', route.next_hop.gateway.is_some()),
+            ('H', route.destination.prefix_len() == 32),
+            ('C', route.flags.contains(RouteFlags::CONNECTED)),
+            ('S', route.flags.contains(RouteFlags::STATIC)),
+        ];
+        letters.into_iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect()
+    }
+}
+
+/// The network an address belongs to.
+fn network(address: Ipv4Addr, len: u8) -> Ipv4Net {
+    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(len))).unwrap_or(0);
+    let base = Ipv4Addr::from_bits(address.to_bits() & mask);
+    Ipv4Net::new(base, len.min(32)).unwrap_or(Ipv4Net::DEFAULT)
+}
+
+fn interface_row(entry: &Entry) -> InterfaceRow {
+    let (config, port) = (&entry.config, entry.port.as_ref());
+    let stats = port.and_then(|p| p.stats().ok()).unwrap_or_default();
+    let link = port.and_then(|p| p.link().ok());
+    InterfaceRow {
+        name: config.name.clone(),
+        index: u32::from(config.index) + 1,
+        driver: port.map_or("loopback", Port::driver).into(),
+        kernel_interface: port.and_then(Port::kernel_interface).map(Into::into),
+        mac: config.mac,
+        mtu: config.mtu,
+        up: config.up,
+        running: port.is_none() || link.is_some_and(|l| l.up),
+        speed_mbps: link.and_then(|l| l.speed_mbps).unwrap_or(0),
+        addresses: config
+            .addresses
+            .iter()
+            .map(|a| AddressRow { address: a.address, prefix_len: a.prefix_len })
+            .collect(),
+        rx_packets: stats.rx_packets,
+        rx_bytes: stats.rx_bytes,
+        rx_errors: stats.rx_errors + stats.rx_missed + stats.rx_no_mbuf,
+        tx_packets: stats.tx_packets,
+        tx_bytes: stats.tx_bytes,
+        tx_errors: stats.tx_errors,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 2);
+
+    #[test]
+    fn loopback_is_there_from_the_start() {
+        let state = NetworkState::new();
+        let rows = state.interface_rows();
+        assert_eq!(rows[0].name, "lo0");
+        assert_eq!(rows[0].addresses[0].address, Ipv4Addr::LOCALHOST);
+        assert!(rows[0].up && rows[0].running);
+    }
+
+    #[test]
+    fn bad_addresses_and_unknown_interfaces_are_refused() {
+        let mut state = NetworkState::new();
+        assert_eq!(state.add_address("tap0", A, 24), Err(Errno::NXIO));
+        assert_eq!(state.add_address("lo0", A, 33), Err(Errno::INVAL));
+        assert_eq!(state.add_address("lo0", Ipv4Addr::BROADCAST, 8), Err(Errno::INVAL));
+        assert_eq!(state.add_address("lo0", A, 32), Ok(LOOPBACK));
+        assert_eq!(state.add_address("lo0", A, 32), Err(Errno::EXIST));
+        assert_eq!(state.delete_address("lo0", A), Ok(()));
+        assert_eq!(state.delete_address("lo0", A), Err(Errno::ADDRNOTAVAIL));
+    }
+
+    #[test]
+    fn a_route_needs_a_gateway_on_a_link() {
+        let mut state = NetworkState::new();
+        assert_eq!(state.add_route(Ipv4Addr::UNSPECIFIED, 0, A), Err(Errno::NETUNREACH));
+        assert_eq!(state.delete_route(Ipv4Addr::UNSPECIFIED, 0), Err(Errno::SRCH));
+    }
+}

@@ -1,0 +1,142 @@
+//! A worker on its core: breathe while there is work, then sleep until something happens.
+
+use core::time::Duration;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use inet::Worker;
+use inet::steer::Doorbell;
+use rustix::event::{Timespec, epoll};
+use rustix::time::{ClockId, clock_gettime};
+use shm::WorkersPage;
+use types::Instant;
+
+use crate::config::Idle;
+
+/// How long an idle worker looks for work before it sleeps: about what waking it costs.
+const SPIN: Duration = Duration::from_micros(40);
+
+/// Longest sleep while a port has nothing to wait on: what a frame may have to wait on such a port.
+const POLL_MIN: Duration = Duration::from_micros(50);
+/// Such a port's worker sleeps twice as long after each empty look, up to this.
+const POLL_MAX: Duration = Duration::from_millis(1);
+
+/// Longest sleep in any case, so that a lost wake-up is a delay and not the end.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+
+/// Now, on the clock of all engines.
+#[must_use]
+pub fn now() -> Instant {
+    let at = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(at.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(at.tv_nsec).unwrap_or(0);
+    Instant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+/// What a worker sleeps on.
+#[derive(Debug)]
+pub struct Bed {
+    /// Receive queues, doorbells of clients, the worker's own doorbell.
+    pub epoll: Arc<OwnedFd>,
+    /// Rung by the control plane and by other workers.
+    pub doorbell: Arc<Doorbell>,
+    /// Read by the clients.
+    pub page: Arc<WorkersPage>,
+    /// This worker.
+    pub number: u16,
+    /// A port has no descriptor to wait on: it must be looked at now and then.
+    pub must_poll: bool,
+    /// What to do when idle.
+    pub idle: Idle,
+}
+
+impl Bed {
+    /// A bed with nothing to wait on but the doorbell.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn new(number: u16, page: Arc<WorkersPage>, idle: Idle) -> rustix::io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let doorbell = Arc::new(Doorbell::new()?);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, doorbell.fd(), epoll::EventData::new_u64(0), flags)?;
+        Ok(Self { epoll: Arc::new(epoll), doorbell, page, number, must_poll: false, idle })
+    }
+
+    /// Wakes the worker when a port's receive queue has frames.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn watch_port(&mut self, queue: Option<BorrowedFd<'_>>) -> rustix::io::Result<()> {
+        match queue {
+            Some(fd) => {
+                epoll::add(&*self.epoll, fd, epoll::EventData::new_u64(1), epoll::EventFlags::IN)
+            }
+            None => {
+                self.must_poll = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn lie_down(&self) {
+        self.page.set_sleeping(self.number, true);
+        self.doorbell.prepare_to_sleep();
+    }
+
+    fn get_up(&self) {
+        self.page.set_sleeping(self.number, false);
+        self.doorbell.awake();
+    }
+
+    fn sleep(&self, longest: Duration) {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(longest.as_secs()).unwrap_or(0),
+            tv_nsec: i64::from(longest.subsec_nanos()),
+        };
+        let mut events = [const { core::mem::MaybeUninit::uninit() }; 8];
+        // Interrupted or not: the next breath looks at everything anyway.
+        let _ = epoll::wait(&*self.epoll, &mut events[..], Some(&timeout));
+    }
+}
+
+/// Runs until the control plane says stop.
+pub fn run(mut worker: Worker, bed: &Bed) {
+    let mut last_busy = now();
+    let mut poll = POLL_MIN;
+    while !worker.is_stopping() {
+        let at = now();
+        if worker.breathe(at) {
+            last_busy = at;
+            poll = POLL_MIN;
+            continue;
+        }
+        if bed.idle == Idle::Spin {
+            core::hint::spin_loop();
+            continue;
+        }
+        if at.since(last_busy) < SPIN {
+            rustix::thread::sched_yield();
+            continue;
+        }
+        bed.lie_down();
+        // Whoever saw the flag down has left something that this breath finds.
+        let at = now();
+        if worker.breathe(at) || !worker.may_sleep() {
+            bed.get_up();
+            last_busy = at;
+            continue;
+        }
+        let until_timer = worker.next_timeout().map_or(SLEEP_MAX, |t| t.since(at));
+        let longest = until_timer.min(if bed.must_poll { poll } else { SLEEP_MAX });
+        if bed.must_poll {
+            poll = (poll * 2).min(POLL_MAX);
+        }
+        worker.counters().worker.sleeps.increment();
+        bed.sleep(longest);
+        bed.get_up();
+    }
+    // The last segments: resets for the peers.
+    let _ = worker.breathe(now());
+}
+
