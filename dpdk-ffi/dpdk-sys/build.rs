@@ -28,7 +28,7 @@ const TYPES: &str = "rte_mbuf|rte_mbuf_ext_shared_info|rte_mempool|rte_eth_dev_i
 |rte_eth_rxconf|rte_eth_txconf|rte_eth_stats|rte_eth_link|rte_ether_addr";
 
 const CONSTANTS: &str = "SHIM_.*|RTE_MAX_LCORE|RTE_MAX_ETHPORTS|RTE_PKTMBUF_HEADROOM\
-|RTE_MEMPOOL_CACHE_MAX_SIZE|RTE_ETH_NAME_MAX_LEN|RTE_MEMPOOL_NAMESIZE";
+|RTE_EAL_PMD_PATH|RTE_MEMPOOL_CACHE_MAX_SIZE|RTE_ETH_NAME_MAX_LEN|RTE_MEMPOOL_NAMESIZE";
 
 fn main() {
     println!("cargo:rerun-if-changed=csrc");

@@ -28,8 +28,8 @@ use crate::offload::{RxOffloads, TxOffloads};
 
 pub use config::{EthDevConfig, EthDevInfo, EthStats, Link};
 pub use error::EthDevError;
-pub(crate) use port::held_port_of;
 use port::{Direction, state};
+pub(crate) use port::{forget, ports_to_remove};
 pub use queue::{RxQueue, TxQueue};
 
 /// The one owner of a port: its control plane. Dropping it leaves the port as it is; it can be
@@ -234,9 +234,7 @@ impl EthDev {
             // keeps it from being looked up meanwhile.
             unsafe { dpdk_sys::rte_eth_dev_close(self.port) }
         });
-        if let Some(state) = state(self.port) {
-            state.set_queues(0, 0);
-        }
+        forget(&[self.port]);
         self.check("close", code, &text)
     }
 
@@ -424,6 +422,16 @@ impl EthDev {
         self.check("tell its link state", code, "")?;
         Ok(Link::from_raw(&raw))
     }
+}
+
+/// Whether DPDK has a port of this name, held or not.
+#[must_use]
+pub fn port_exists(name: &str) -> bool {
+    let (Some(_live), Ok(c_name)) = (Live::new(), CString::new(name)) else { return false };
+    let _control = live::control();
+    let mut port = 0;
+    // SAFETY: EAL runs; a C string and a place for the answer.
+    unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &raw mut port) == 0 }
 }
 
 impl Drop for EthDev {
