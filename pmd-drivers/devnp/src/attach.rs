@@ -1,6 +1,6 @@
 //! From a specification to a running port.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -79,9 +79,10 @@ fn check_kernel(device: &Device) -> Result<(), AttachError> {
     if device.driver != "net_tap" {
         return Ok(());
     }
-    // A persistent tap may be reused; another process's, or an interface of another kind, may not.
-    let is_tap = folder.as_deref().is_some_and(|folder| folder.join("tun_flags").exists());
-    if let Some(interface) = interface.filter(|_| exists && !is_tap) {
+    if let (Some(interface), Some(folder)) = (interface, folder)
+        && exists
+        && !is_idle_tap(&folder)
+    {
         return Err(AttachError::InterfaceTaken { interface: interface.into() });
     }
     const TUN: &str = "/dev/net/tun";
@@ -92,6 +93,17 @@ fn check_kernel(device: &Device) -> Result<(), AttachError> {
         }
         Err(_) => Err(AttachError::NoKernelSupport { what: TUN }),
     }
+}
+
+/// A tap that an administrator made (`ip tuntap add`) for somebody to attach to, and that nobody is
+/// attached to: the kernel would let a second process in and share the frames out among both.
+fn is_idle_tap(folder: &Path) -> bool {
+    const IFF_PERSIST: u32 = 0x0800;
+    let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let flags = read("tun_flags")
+        .and_then(|text| u32::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok());
+    let has_carrier = read("carrier").is_some_and(|text| text.trim() == "1");
+    flags.is_some_and(|flags| flags & IFF_PERSIST != 0) && !has_carrier
 }
 
 fn set_up(

@@ -112,23 +112,27 @@ fn join(args: &[(String, Option<String>)]) -> String {
     args.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
-/// Levenshtein's distance: insertions, deletions and replacements between two words.
+/// Insertions, deletions, replacements and swaps of neighbours between two words.
 fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    let b: Vec<char> = b.chars().collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    let mut last = None;
     for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = *cell;
-            *cell = replaced.min(left + 1).min(*cell + 1);
-            left = *cell;
+        let mut row = vec![i + 1];
+        for (j, &y) in b.iter().enumerate() {
+            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX - 1);
+            let replaced = at(&above, j) + usize::from(x != y);
+            let mut best = replaced.min(at(&above, j + 1) + 1).min(at(&row, j) + 1);
+            if j > 0 && Some(y) == last && b.get(j - 1) == Some(&x) {
+                best = best.min(at(&before, j - 1) + 1);
+            }
+            row.push(best);
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
+        last = Some(x);
+        before = core::mem::replace(&mut above, row);
     }
-    row.last().copied().unwrap_or(0)
+    above.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -157,7 +161,8 @@ mod tests {
 
     #[test]
     fn edits_are_counted() {
-        assert_eq!(edits("net_tpa", "net_tap"), 2);
+        assert_eq!(edits("net_tpa", "net_tap"), 1);
+        assert_eq!(edits("kitten", "sitting"), 3);
         assert_eq!(edits("", "abc"), 3);
         assert_eq!(edits("abc", "abc"), 0);
     }

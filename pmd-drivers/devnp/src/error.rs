@@ -145,7 +145,8 @@ impl AttachError {
         if device.bus == "pci" {
             return Self::PciNotBound { address: driver.clone(), reason: reason.clone() };
         }
-        if reason.contains("no driver found for") {
+        // The bus takes only names that begin with a driver's.
+        if reason.contains("failed to parse device") || reason.contains("no driver found for") {
             return Self::UnknownDriver {
                 driver: driver.clone(),
                 similar: device::similar(driver),

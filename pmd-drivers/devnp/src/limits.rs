@@ -11,4 +11,4 @@ pub(crate) const KERNEL_NAME_MAX: usize = 15;
 pub(crate) const MTU_ONE_BUFFER: u16 = 1500;
 
 /// Edits between an unknown driver's name and one that is suggested instead.
-pub(crate) const SUGGEST_EDITS_MAX: usize = 3;
+pub(crate) const SUGGEST_EDITS_MAX: usize = 2;
