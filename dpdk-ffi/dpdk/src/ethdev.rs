@@ -253,6 +253,12 @@ impl EthDev {
     /// A descriptor that is readable while frames wait in receive queue `q`, if the driver has one
     /// and the port was configured with `rx_interrupts`. It belongs to the driver: poll it, never
     /// read or close it.
+    ///
+    /// Measured with `net_tap` of DPDK 22.11: in 2000 of 2000 rounds the descriptor became readable
+    /// (level-triggered) and the first `rx_burst` after it had the frame; 200 waiting frames came
+    /// in 7 bursts. That driver looks at the descriptor only after a signal (`SIGRTMAX` − n, one per
+    /// frame, sent to the process): if this thread blocks it, another must not, and the frame comes
+    /// when that one ran (4 ms); system calls of any thread may return `EINTR`.
     #[must_use]
     pub fn rx_queue_fd(&self, q: u16) -> Option<RawFd> {
         if !state(self.port)?.has_queue(Direction::Rx, q) {
