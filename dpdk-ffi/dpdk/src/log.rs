@@ -1,8 +1,8 @@
 //! Where DPDK's log text goes.
 //!
-//! DPDK logs to one C stream. [`install`] replaces it with [`emit`]: complete lines go to the sink
-//! set with [`set_sink`] (standard error by default), or, on a thread inside [`capture`], into the
-//! reason of the error it is about to return.
+//! DPDK logs to one C stream. This crate replaces it: lines go to the sink set with [`set_sink`]
+//! (standard error by default), or, on a thread inside a call that may fail, into the reason of the
+//! error it is about to return.
 
 use core::cell::RefCell;
 use core::ffi::c_char;
