@@ -60,7 +60,10 @@ impl Device {
         stack_mac: MacAddr,
     ) -> Self {
         let mut args = settings.device.clone();
-        let mut kernel_interface = settings.device_option("iface").map(Into::into);
+        // Elsewhere `iface=` is something else: a socket's path for net_vhost.
+        let has_interface = matches!(driver, "net_tap" | "net_af_packet" | "net_af_xdp");
+        let iface = settings.device_option("iface").filter(|_| has_interface);
+        let mut kernel_interface = iface.map(Into::into);
         if driver == "net_tap" {
             let name: String = kernel_interface.unwrap_or_else(|| format!("iop{unit}"));
             args.retain(|(key, _)| key != "iface");

@@ -1,7 +1,7 @@
 //! Why a port was not attached, and what to do about it.
 
+use dpdk::EthDevError;
 use dpdk::hotplug::{ProbeError, RemoveError};
-use dpdk::{Errno, EthDevError};
 
 use crate::device::{self, Device};
 use crate::spec::SpecError;
@@ -140,7 +140,7 @@ impl AttachError {
 
     /// The cause behind DPDK's refusal to make the device.
     pub(crate) fn of_probe(error: ProbeError, device: &Device) -> Self {
-        let ProbeError::Refused { reason, errno, .. } = &error else { return Self::Probe(error) };
+        let ProbeError::Refused { reason, .. } = &error else { return Self::Probe(error) };
         let driver = &device.driver;
         if device.bus == "pci" {
             return Self::PciNotBound { address: driver.clone(), reason: reason.clone() };
@@ -152,7 +152,8 @@ impl AttachError {
                 similar: device::similar(driver),
             };
         }
-        if *errno == Errno::PERM || *errno == Errno::ACCES || names_permission(reason) {
+        // The log says it; the number may not: many drivers return a bare -1, which is -EPERM too.
+        if names_permission(reason) {
             let what = if driver == "net_tap" { "/dev/net/tun" } else { driver };
             return Self::NoPermission { what: what.into(), reason: reason.clone() };
         }
