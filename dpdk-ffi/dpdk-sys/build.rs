@@ -13,7 +13,7 @@ const LIBRARIES: [&str; 6] =
     ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal", "rte_kvargs"];
 
 const FUNCTIONS: &str = "shim_.*\
-|rte_eal_(init|cleanup|hotplug_add|hotplug_remove|has_hugepages|iova_mode|remote_launch|wait_lcore|get_lcore_state)\
+|rte_eal_(init|cleanup|hotplug_add|hotplug_remove|has_hugepages|get_runtime_dir|remote_launch|wait_lcore|get_lcore_state)\
 |rte_(get_main_lcore|get_next_lcore|lcore_count|lcore_index|lcore_to_cpu_id|lcore_to_socket_id|socket_id|lcore_is_enabled)\
 |rte_thread_(register|unregister)\
 |rte_(strerror|version)\
@@ -28,7 +28,7 @@ const TYPES: &str = "rte_mbuf|rte_mbuf_ext_shared_info|rte_mempool|rte_eth_dev_i
 |rte_eth_rxconf|rte_eth_txconf|rte_eth_stats|rte_eth_link|rte_ether_addr";
 
 const CONSTANTS: &str = "SHIM_.*|RTE_MAX_LCORE|RTE_MAX_ETHPORTS|RTE_PKTMBUF_HEADROOM\
-|RTE_MEMPOOL_CACHE_MAX_SIZE|RTE_ETH_NAME_MAX_LEN|RTE_MEMPOOL_NAMESIZE";
+|RTE_EAL_PMD_PATH|RTE_MEMPOOL_CACHE_MAX_SIZE|RTE_ETH_NAME_MAX_LEN|RTE_MEMPOOL_NAMESIZE";
 
 fn main() {
     println!("cargo:rerun-if-changed=csrc");

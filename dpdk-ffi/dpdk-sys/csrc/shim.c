@@ -103,7 +103,7 @@ shim_eth_device_name(uint16_t port)
 {
 	struct rte_eth_dev_info info;
 
-	if (rte_eth_dev_info_get(port, &info) != 0 || info.device == NULL)
+	if (!rte_eth_dev_is_valid_port(port) || rte_eth_dev_info_get(port, &info) != 0 || info.device == NULL)
 		return NULL;
 	return rte_dev_name(info.device);
 }

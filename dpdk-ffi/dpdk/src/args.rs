@@ -109,17 +109,20 @@ impl EalArgs {
             format!("--log-level={}", self.log_level),
             "--no-hpet".to_owned(),
         ];
-        if !self.multi_process {
-            args.push("--in-memory".into());
-        }
-        match self.memory {
-            Memory::Hugepages { preallocate_mib: None } => {}
-            Memory::Hugepages { preallocate_mib: Some(mib) } => {
-                args.extend(["-m".into(), mib.to_string()]);
-            }
+        let memory = match self.memory {
+            Memory::Hugepages { preallocate_mib } => preallocate_mib,
             Memory::Ordinary { mib } => {
-                args.extend(["--no-huge".into(), "-m".into(), mib.to_string()]);
+                args.push("--no-huge".into());
+                Some(mib)
             }
+        };
+        args.extend(memory.into_iter().flat_map(|mib| ["-m".into(), mib.to_string()]));
+        // EAL refuses --in-memory (hugepages without files) together with --no-huge, which has no
+        // files anyway: there the configuration alone has to stay private.
+        match (self.multi_process, self.memory) {
+            (true, _) => {}
+            (false, Memory::Hugepages { .. }) => args.push("--in-memory".into()),
+            (false, Memory::Ordinary { .. }) => args.push("--no-shconf".into()),
         }
         if self.pci.is_empty() {
             args.push("--no-pci".into());
@@ -156,9 +159,17 @@ mod tests {
     #[test]
     fn the_default_leaves_the_machine_alone() {
         let args = EalArgs::new("t").to_vec();
-        for wanted in ["--in-memory", "--no-huge", "--no-pci", "--no-telemetry"] {
+        for wanted in ["--no-shconf", "--no-huge", "--no-pci", "--no-telemetry"] {
             assert!(args.iter().any(|arg| arg == wanted), "{wanted} in {args:?}");
         }
+    }
+
+    #[test]
+    fn hugepages_leave_no_files() {
+        let memory = Memory::Hugepages { preallocate_mib: Some(64) };
+        let args = EalArgs::new("t").memory(memory).to_vec();
+        assert!(args.iter().any(|arg| arg == "--in-memory"), "{args:?}");
+        assert!(!args.iter().any(|arg| arg == "--no-huge"), "{args:?}");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! DPDK's environment: started once per process, and the workers on its lcores.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use crate::errno::{Errno, check};
 use crate::hotplug::{self, ProbeError, RemoveError};
@@ -124,7 +127,7 @@ impl Eal {
     }
 
     /// Gives back what EAL holds. Ending the process without it is fine too: the kernel does the
-    /// same, and with the default arguments EAL leaves no files.
+    /// same, and with the default arguments only an empty folder `/run/dpdk/PREFIX` remains.
     ///
     /// # Errors
     /// Something still points into EAL's memory; EAL then keeps running.
@@ -144,9 +147,16 @@ impl Eal {
             return Err(error);
         }
         mempool::forget_all();
+        // SAFETY: EAL is initialised; takes nothing.
+        let folder = unsafe { dpdk_sys::rte_eal_get_runtime_dir() };
+        // SAFETY: a C string in static memory.
+        let folder = unsafe { CStr::from_ptr(folder) };
+        let folder = PathBuf::from(OsStr::from_bytes(folder.to_bytes()));
         // SAFETY: no handle and no packet buffer exists, workers are idle, and the cleared flag
         // keeps new handles from being made: the pointers that dangle from here on are unused.
         let code = unsafe { dpdk_sys::rte_eal_cleanup() };
+        // Fails, and should, if another process of this prefix has files there.
+        let _ = fs::remove_dir(folder);
         check(code).map(|_| ()).map_err(CleanupError::Eal)
     }
 }

@@ -28,8 +28,8 @@ use crate::offload::{RxOffloads, TxOffloads};
 
 pub use config::{EthDevConfig, EthDevInfo, EthStats, Link};
 pub use error::EthDevError;
-pub(crate) use port::held_port_of;
 use port::{Direction, state};
+pub(crate) use port::{forget, ports_to_remove};
 pub use queue::{RxQueue, TxQueue};
 
 /// The one owner of a port: its control plane. Dropping it leaves the port as it is; it can be
@@ -234,9 +234,7 @@ impl EthDev {
             // keeps it from being looked up meanwhile.
             unsafe { dpdk_sys::rte_eth_dev_close(self.port) }
         });
-        if let Some(state) = state(self.port) {
-            state.set_queues(0, 0);
-        }
+        forget(&[self.port]);
         self.check("close", code, &text)
     }
 
@@ -255,6 +253,12 @@ impl EthDev {
     /// A descriptor that is readable while frames wait in receive queue `q`, if the driver has one
     /// and the port was configured with `rx_interrupts`. It belongs to the driver: poll it, never
     /// read or close it.
+    ///
+    /// Measured with `net_tap` of DPDK 22.11: in 2000 of 2000 rounds the descriptor became readable
+    /// (level-triggered) and the first `rx_burst` after it had the frame; 200 waiting frames came
+    /// in 7 bursts. That driver looks at the descriptor only after a signal (`SIGRTMAX` − n, one per
+    /// frame, sent to the process): if this thread blocks it, another must not, and the frame comes
+    /// when that one ran (4 ms); system calls of any thread may return `EINTR`.
     #[must_use]
     pub fn rx_queue_fd(&self, q: u16) -> Option<RawFd> {
         if !state(self.port)?.has_queue(Direction::Rx, q) {
@@ -424,6 +428,16 @@ impl EthDev {
         self.check("tell its link state", code, "")?;
         Ok(Link::from_raw(&raw))
     }
+}
+
+/// Whether DPDK has a port of this name, held or not.
+#[must_use]
+pub fn port_exists(name: &str) -> bool {
+    let (Some(_live), Ok(c_name)) = (Live::new(), CString::new(name)) else { return false };
+    let _control = live::control();
+    let mut port = 0;
+    // SAFETY: EAL runs; a C string and a place for the answer.
+    unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(c_name.as_ptr(), &raw mut port) == 0 }
 }
 
 impl Drop for EthDev {

@@ -1,6 +1,9 @@
 //! Devices that come and go while the process runs.
 
+use core::ffi::CStr;
 use std::ffi::CString;
+use std::fs;
+use std::path::Path;
 
 use crate::errno::{Errno, check};
 use crate::live::{self, Live};
@@ -36,19 +39,38 @@ pub fn remove(bus: &str, name: &str) -> Result<(), RemoveError> {
     let c = |text: &str| CString::new(text).map_err(|_| RemoveError::NulByte);
     let (c_bus, c_name) = (c(bus)?, c(name)?);
     let _control = live::control();
-    if let Some(port) = ethdev::held_port_of(name) {
-        return Err(RemoveError::PortHeld { name: name.into(), port });
-    }
+    let ports = ethdev::ports_to_remove(name)
+        .map_err(|port| RemoveError::PortHeld { name: name.into(), port })?;
     let (code, text) = log::capture(|| {
         // SAFETY: two C strings; no handle to a port of the device exists, so no queue of it is in
         // use, and the control lock keeps new ones from being made meanwhile.
         unsafe { dpdk_sys::rte_eal_hotplug_remove(c_bus.as_ptr(), c_name.as_ptr()) }
     });
+    if code == 0 {
+        ethdev::forget(&ports);
+    }
     check(code).map(|_| ()).map_err(|errno| RemoveError::Refused {
         name: name.into(),
         errno,
         reason: log::reason(&text),
     })
+}
+
+/// The network drivers that exist on this machine, as `net_*`, sorted: the plug-ins in the folder
+/// that DPDK was built to load from.
+#[must_use]
+pub fn drivers() -> Vec<String> {
+    let folder = CStr::from_bytes_with_nul(dpdk_sys::RTE_EAL_PMD_PATH).unwrap_or_default();
+    let folder = folder.to_string_lossy();
+    let Ok(entries) = fs::read_dir(Path::new(folder.as_ref())) else { return Vec::new() };
+    let name = |entry: fs::DirEntry| {
+        let file = entry.file_name().into_string().ok()?;
+        let name = file.strip_prefix("librte_net_")?.strip_suffix(".so")?;
+        Some(format!("net_{name}"))
+    };
+    let mut found: Vec<String> = entries.filter_map(Result::ok).filter_map(name).collect();
+    found.sort_unstable();
+    found
 }
 
 /// No device was added.

@@ -35,7 +35,9 @@ pub use args::{EalArgs, Memory};
 pub use burst::Burst;
 pub use eal::{CleanupError, Eal, EalError, LaunchError, LcoreId, WorkerPanicked};
 pub use errno::Errno;
-pub use ethdev::{EthDev, EthDevConfig, EthDevError, EthDevInfo, EthStats, Link, RxQueue, TxQueue};
+pub use ethdev::{
+    EthDev, EthDevConfig, EthDevError, EthDevInfo, EthStats, Link, RxQueue, TxQueue, port_exists,
+};
 pub use extmem::{ExternalRegion, RegisterError, register_external};
 pub use hugepages::{Hugepages, hugepages, hugepages_free};
 pub use limits::{BURST_MAX, PRIVATE_LEN, QUEUES_MAX};

@@ -1,8 +1,8 @@
 //! Where DPDK's log text goes.
 //!
-//! DPDK logs to one C stream. [`install`] replaces it with [`emit`]: complete lines go to the sink
-//! set with [`set_sink`] (standard error by default), or, on a thread inside [`capture`], into the
-//! reason of the error it is about to return.
+//! DPDK logs to one C stream. This crate replaces it: lines go to the sink set with [`set_sink`]
+//! (standard error by default), or, on a thread inside a call that may fail, into the reason of the
+//! error it is about to return.
 
 use core::cell::RefCell;
 use core::ffi::c_char;
@@ -73,12 +73,19 @@ fn show(line: &str) {
     }
 }
 
-/// The captured text as one line for an error message: DPDK's prefixes and repetitions gone.
+/// What EAL adds to every driver's refusal, and what it says about processes that are not there.
+const NOISE: [&str; 3] = [
+    "Driver cannot attach the device",
+    "Failed to attach device on primary process",
+    "rte_pmd_memif_probe(): Failed to register mp action callback",
+];
+
+/// The captured text as one line for an error message: DPDK's prefixes, repetitions and noise gone.
 pub(crate) fn reason(text: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let line = line.strip_prefix("EAL: ").unwrap_or(line);
-        if !parts.contains(&line) {
+        if !parts.contains(&line) && !NOISE.iter().any(|noise| line.starts_with(noise)) {
             parts.push(line);
         }
     }

@@ -31,11 +31,23 @@ pub(crate) fn state(port: u16) -> Option<&'static PortState> {
     PORTS.get(usize::from(port))
 }
 
-/// A port of the device that somebody holds, or whose queues are out. Called under the control lock.
-pub(crate) fn held_port_of(device: &str) -> Option<u16> {
-    let held = |state: &PortState| state.held.load(Ordering::SeqCst) || state.queues_out() != 0;
-    let ports = PORTS.iter().zip(0_u16..);
-    ports.filter(|(state, _)| held(state)).map(|(_, port)| port).find(|&port| is_on(port, device))
+/// The ports of a device that is about to be removed, or the one of them that somebody holds or
+/// whose queues are out. Called under the control lock.
+pub(crate) fn ports_to_remove(device: &str) -> Result<Vec<u16>, u16> {
+    let ports = PORTS.iter().zip(0_u16..).filter(|&(_, port)| is_on(port, device));
+    let free = |(state, port): (&PortState, u16)| {
+        let held = state.held.load(Ordering::SeqCst) || state.queues_out() != 0;
+        if held { Err(port) } else { Ok(port) }
+    };
+    ports.map(free).collect()
+}
+
+/// The ports are gone: their numbers may come back for other ports.
+pub(crate) fn forget(ports: &[u16]) {
+    for state in ports.iter().filter_map(|&port| state(port)) {
+        state.set_started(false);
+        state.set_queues(0, 0);
+    }
 }
 
 fn is_on(port: u16, device: &str) -> bool {

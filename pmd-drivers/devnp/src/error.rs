@@ -1,0 +1,177 @@
+//! Why a port was not attached, and what to do about it.
+
+use dpdk::EthDevError;
+use dpdk::hotplug::{ProbeError, RemoveError};
+
+use crate::device::{self, Device};
+use crate::spec::SpecError;
+
+/// No port was attached; nothing is left behind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// The options are wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// There is no such driver.
+    #[error("there is no driver {driver}")]
+    UnknownDriver {
+        /// As it was looked for.
+        driver: String,
+        /// Drivers that exist and have similar names.
+        similar: Vec<String>,
+    },
+    /// The driver does not take its options.
+    #[error("{driver} refuses its options: {reason}")]
+    OptionRefused {
+        /// The driver.
+        driver: String,
+        /// The driver's log.
+        reason: String,
+    },
+    /// The kernel does not let this process make the interface.
+    #[error("no permission to use {what}: {reason}")]
+    NoPermission {
+        /// What was to be used.
+        what: String,
+        /// Who said no.
+        reason: String,
+    },
+    /// The kernel lacks what the driver is made of.
+    #[error("{what} does not exist on this machine")]
+    NoKernelSupport {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The kernel interface's name is in use for something else.
+    #[error("the kernel has an interface {interface} already")]
+    InterfaceTaken {
+        /// Its name.
+        interface: String,
+    },
+    /// The unit is in use.
+    #[error("the interface {name} exists already")]
+    UnitTaken {
+        /// Its name.
+        name: String,
+    },
+    /// The kernel interface behind the port does not exist.
+    #[error("the kernel has no interface {interface}")]
+    NoSuchInterface {
+        /// Its name; empty if none was given.
+        interface: String,
+    },
+    /// The name can't be one of the kernel's.
+    #[error("{interface:?} can't be the name of a kernel interface")]
+    BadInterfaceName {
+        /// The name.
+        interface: String,
+    },
+    /// A PCI device that no user-space driver has.
+    #[error("the PCI device {address} can't be used: {reason}")]
+    PciNotBound {
+        /// Its address.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The device was made, but no port came of it.
+    #[error("{device} has no port")]
+    NoPort {
+        /// The device.
+        device: String,
+    },
+    /// The port does not take its queues or modes.
+    #[error("queue set-up failed: {0}")]
+    QueueSetup(EthDevError),
+    /// The port does not start.
+    #[error("start failed: {0}")]
+    Start(EthDevError),
+    /// The kernel gives no random bytes for an address.
+    #[error("no address for the port: the kernel gives no random bytes")]
+    NoAddress,
+    /// DPDK said no in another way.
+    #[error("{0}")]
+    Probe(ProbeError),
+}
+
+impl AttachError {
+    /// What to do next, as one line.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Spec(_) => "see `io-pkt --help` for the options every driver takes".into(),
+            Self::UnknownDriver { similar, .. } if similar.is_empty() => {
+                "the drivers are the librte_net_*.so of DPDK's plug-in folder: try tap, pcap, \
+                 af_packet, memif, ring or null; on Debian: apt-get install dpdk"
+                    .into()
+            }
+            Self::UnknownDriver { similar, .. } => format!("did you mean {}?", similar.join(", ")),
+            Self::OptionRefused { driver, .. } => {
+                let page = driver.strip_prefix("net_").unwrap_or(driver);
+                format!("the driver's options: https://doc.dpdk.org/guides-22.11/nics/{page}.html")
+            }
+            Self::NoPermission { .. } => "run as root, or: setcap \
+                 cap_net_admin,cap_net_raw,cap_ipc_lock+ep $(command -v io-pkt)"
+                .into(),
+            Self::NoKernelSupport { .. } => {
+                "modprobe tun; in a container: --device /dev/net/tun".into()
+            }
+            Self::InterfaceTaken { interface } => {
+                format!("choose another with iface=NAME, or: ip link delete {interface}")
+            }
+            Self::UnitTaken { .. } => "leave unit= out, or choose another".into(),
+            Self::NoSuchInterface { interface } if interface.is_empty() => {
+                "name it: iface=NAME; `ip link` lists them".into()
+            }
+            Self::NoSuchInterface { interface } => {
+                format!("`ip link` lists them; or make one: ip link add {interface} type veth")
+            }
+            Self::BadInterfaceName { .. } => "use up to 15 letters and digits".into(),
+            Self::PciNotBound { address, .. } => {
+                format!("dpdk-devbind.py --status; dpdk-devbind.py -b vfio-pci {address}")
+            }
+            Self::NoPort { .. } | Self::Probe(_) | Self::NoAddress => {
+                "repeat with DPDK's log: --log-level=debug".into()
+            }
+            Self::QueueSetup(_) => "ask for fewer workers, a smaller mtu= or a larger pool".into(),
+            Self::Start(_) => "see `ip link` for the kernel interface behind the port".into(),
+        }
+    }
+
+    /// The cause behind DPDK's refusal to make the device.
+    pub(crate) fn of_probe(error: ProbeError, device: &Device) -> Self {
+        let ProbeError::Refused { reason, .. } = &error else { return Self::Probe(error) };
+        let driver = &device.driver;
+        if device.bus == "pci" {
+            return Self::PciNotBound { address: driver.clone(), reason: reason.clone() };
+        }
+        // The bus takes only names that begin with a driver's.
+        if reason.contains("failed to parse device") || reason.contains("no driver found for") {
+            return Self::UnknownDriver {
+                driver: driver.clone(),
+                similar: device::similar(driver),
+            };
+        }
+        // The log says it; the number may not: many drivers return a bare -1, which is -EPERM too.
+        if names_permission(reason) {
+            let what = if driver == "net_tap" { "/dev/net/tun" } else { driver };
+            return Self::NoPermission { what: what.into(), reason: reason.clone() };
+        }
+        Self::OptionRefused { driver: driver.clone(), reason: reason.clone() }
+    }
+}
+
+fn names_permission(reason: &str) -> bool {
+    ["Operation not permitted", "Permission denied"].iter().any(|text| reason.contains(text))
+}
+
+/// The port stays attached.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DetachError {
+    /// Workers have its queues, or the driver does not close it.
+    #[error(transparent)]
+    Close(#[from] EthDevError),
+    /// The port is closed, but the device remains.
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
+}

@@ -1,0 +1,141 @@
+//! The options that io-pkt itself knows.
+
+use types::MacAddr;
+
+use crate::spec::{DriverSpec, SpecError};
+
+/// Options of QNX drivers that mean nothing to a DPDK device: resources that the bus assigns, and
+/// media that the driver negotiates.
+const IGNORED: [&str; 23] = [
+    "ioport",
+    "irq",
+    "smem",
+    "smemsz",
+    "dma",
+    "vid",
+    "did",
+    "pci",
+    "mru",
+    "duplex",
+    "speed",
+    "media",
+    "connector",
+    "deviceindex",
+    "phy",
+    "memrange",
+    "iorange",
+    "iftype",
+    "uptype",
+    "bustype",
+    "busindex",
+    "busdevice",
+    "busvendor",
+];
+
+/// A driver's options by their meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// `mac=`: the stack's address on this port.
+    pub(crate) mac: Option<MacAddr>,
+    /// `mtu=`.
+    pub(crate) mtu: Option<u16>,
+    /// `name=`: the base of the interface's name.
+    pub(crate) name: Option<String>,
+    /// `unit=` or `lan=`: its number.
+    pub(crate) unit: Option<u32>,
+    /// `promiscuous`.
+    pub(crate) promiscuous: bool,
+    /// `nomulticast`.
+    pub(crate) nomulticast: bool,
+    /// Options without a meaning here, as written.
+    pub(crate) ignored: Vec<String>,
+    /// The driver's own.
+    pub(crate) device: Vec<(String, Option<String>)>,
+}
+
+impl Settings {
+    pub(crate) fn of(spec: &DriverSpec) -> Result<Self, SpecError> {
+        let mut settings = Self::default();
+        for (key, value) in &spec.options {
+            settings.set(key, value.as_deref())?;
+        }
+        Ok(settings)
+    }
+
+    fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), SpecError> {
+        match key {
+            "mac" => self.mac = Some(mac(key, value)?),
+            "mtu" => self.mtu = Some(number(key, value, "an MTU from 68 to 65535", "1500")?),
+            "unit" | "lan" => self.unit = Some(number(key, value, "a unit number", "0")?),
+            "name" => self.name = Some(name(key, value)?),
+            "promiscuous" => self.promiscuous = true,
+            "nomulticast" => self.nomulticast = true,
+            // Verbosity is the daemon's own; the priority of a poll-mode driver's thread is the
+            // worker's.
+            "verbose" | "priority" => {}
+            key if IGNORED.contains(&key) => {
+                self.ignored
+                    .push(value.map_or_else(|| key.into(), |value| format!("{key}={value}")));
+            }
+            key => self.device.push((key.into(), value.map(Into::into))),
+        }
+        if self.mtu.is_some_and(|mtu| mtu < 68) {
+            // RFC 791: every network carries 68 bytes.
+            return Err(wrong(key, value, "an MTU from 68 to 65535", "1500"));
+        }
+        Ok(())
+    }
+
+    /// The value of one of the driver's own options.
+    pub(crate) fn device_option(&self, key: &str) -> Option<&str> {
+        self.device.iter().find(|(name, _)| name == key)?.1.as_deref()
+    }
+}
+
+fn required<'a>(
+    key: &str,
+    value: Option<&'a str>,
+    example: &'static str,
+) -> Result<&'a str, SpecError> {
+    value
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| SpecError::MissingValue { option: key.into(), example })
+}
+
+fn wrong(
+    key: &str,
+    value: Option<&str>,
+    expected: &'static str,
+    example: &'static str,
+) -> SpecError {
+    let value = value.unwrap_or_default().to_owned();
+    SpecError::Value { option: key.into(), value, expected, example }
+}
+
+fn number<T: core::str::FromStr>(
+    key: &str,
+    value: Option<&str>,
+    expected: &'static str,
+    example: &'static str,
+) -> Result<T, SpecError> {
+    let text = required(key, value, example)?;
+    text.parse().map_err(|_| wrong(key, value, expected, example))
+}
+
+fn mac(key: &str, value: Option<&str>) -> Result<MacAddr, SpecError> {
+    const EXAMPLE: &str = "020000000001";
+    let text = required(key, value, EXAMPLE)?;
+    let mac = text.parse::<MacAddr>().ok().filter(|mac| mac.is_unicast());
+    mac.ok_or_else(|| wrong(key, value, "the MAC address of one station", EXAMPLE))
+}
+
+/// The base of an interface's name: letters, digits, `-` and `_`, ending in no digit, so that the
+/// unit can be told from it.
+fn name(key: &str, value: Option<&str>) -> Result<String, SpecError> {
+    let text = required(key, value, "en")?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if text.chars().all(fits) && !text.ends_with(|c: char| c.is_ascii_digit()) && text.len() <= 11 {
+        return Ok(text.into());
+    }
+    Err(wrong(key, value, "up to 11 letters, digits, - and _, not ending in a digit", "en"))
+}

@@ -1,0 +1,173 @@
+//! A port in use.
+
+use std::os::fd::RawFd;
+
+use dpdk::{EthDev, EthDevError, EthStats, Link, RxQueue, TxQueue, hotplug};
+use types::MacAddr;
+
+use crate::error::DetachError;
+
+/// What a port does, so that the stack need not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Fills in the checksum of IPv4 headers.
+    pub ipv4_checksum: bool,
+    /// Fills in the TCP checksum.
+    pub tcp_checksum: bool,
+    /// Fills in the UDP checksum.
+    pub udp_checksum: bool,
+    /// Sends chains of buffers, and so loans of client memory without a copy.
+    pub multi_segment: bool,
+    /// The driver would sum in software (`net_tap` does, slowly and over a copy of the headers):
+    /// its offers are not taken, the flags above are false, and the stack sums by itself.
+    pub software_checksum: bool,
+}
+
+/// An attached, started port.
+#[derive(Debug)]
+pub struct Port {
+    pub(crate) dev: EthDev,
+    pub(crate) name: String,
+    pub(crate) base: String,
+    pub(crate) unit: u32,
+    pub(crate) driver: String,
+    pub(crate) bus: &'static str,
+    pub(crate) device: String,
+    pub(crate) mac: MacAddr,
+    pub(crate) mtu: u16,
+    pub(crate) queues: u16,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) kernel_interface: Option<String>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Port {
+    /// The interface's name, `tap0`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name without its number, and the number: what [`Units`](crate::Units) has.
+    #[must_use]
+    pub fn unit(&self) -> (&str, u32) {
+        (&self.base, self.unit)
+    }
+
+    /// The driver's name, `net_tap`.
+    #[must_use]
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// The stack's address on this port. On a `net_tap` the kernel's end has another one: the same
+    /// with the top bit of the second octet flipped.
+    #[must_use]
+    pub fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    /// The largest IP packet.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// DPDK's number of the port, which received packets carry.
+    #[must_use]
+    pub fn index(&self) -> u16 {
+        self.dev.port()
+    }
+
+    /// Receive queues: as many as workers, if the driver has that many.
+    #[must_use]
+    pub fn rx_queues(&self) -> u16 {
+        self.queues
+    }
+
+    /// Transmit queues: the same number.
+    #[must_use]
+    pub fn tx_queues(&self) -> u16 {
+        self.queues
+    }
+
+    /// The queue ends of this worker. `None` if they are out, or if the port has fewer queues than
+    /// there are workers: the worker then has to pass packets to one that has queues.
+    #[must_use]
+    pub fn take_queues(&mut self, worker: u16) -> Option<(RxQueue, TxQueue)> {
+        let rx = self.dev.rx_queue(worker)?;
+        let tx = self.dev.tx_queue(worker)?;
+        Some((rx, tx))
+    }
+
+    /// A descriptor that is readable while frames wait for this worker, if the driver has one. Poll
+    /// it, never read or close it.
+    #[must_use]
+    pub fn rx_fd(&self, worker: u16) -> Option<RawFd> {
+        self.dev.rx_queue_fd(worker)
+    }
+
+    /// What the port does for the stack.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// Its counters.
+    ///
+    /// # Errors
+    /// The driver has none.
+    pub fn stats(&self) -> Result<EthStats, EthDevError> {
+        self.dev.stats()
+    }
+
+    /// The state of the wire.
+    ///
+    /// # Errors
+    /// The driver does not say.
+    pub fn link(&self) -> Result<Link, EthDevError> {
+        self.dev.link()
+    }
+
+    /// Changes the largest IP packet; on a tap, that of the kernel's end too.
+    ///
+    /// # Errors
+    /// Out of the driver's range, or the driver can't while it runs.
+    pub fn set_mtu(&mut self, mtu: u16) -> Result<(), EthDevError> {
+        self.dev.set_mtu(mtu)?;
+        self.mtu = mtu;
+        Ok(())
+    }
+
+    /// Receives frames for everybody, or only for this port.
+    ///
+    /// # Errors
+    /// The driver can't.
+    pub fn set_promiscuous(&mut self, on: bool) -> Result<(), EthDevError> {
+        self.dev.set_promiscuous(on)
+    }
+
+    /// The kernel interface on the other end (`net_tap`) or behind the port (`net_af_packet`,
+    /// `net_af_xdp`).
+    #[must_use]
+    pub fn kernel_interface(&self) -> Option<&str> {
+        self.kernel_interface.as_deref()
+    }
+
+    /// What the operator should know of the attachment, such as options that were ignored.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Closes the port and removes its device. Release its [`unit`](Self::unit) afterwards.
+    ///
+    /// # Errors
+    /// Workers still have queues of it (have them drop those first; the port's handle is gone, but
+    /// the port keeps running), or the driver refuses.
+    pub fn detach(self) -> Result<(), DetachError> {
+        self.dev.close()?;
+        hotplug::remove(self.bus, &self.device)?;
+        Ok(())
+    }
+}
