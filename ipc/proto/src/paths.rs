@@ -1,7 +1,7 @@
 //! Where a stack's socket is.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Directory of all stacks of this machine: `$IOPKT_RUN`, else `/run/io-pkt`.
 #[must_use]
@@ -14,7 +14,13 @@ pub fn run_dir() -> PathBuf {
 /// The socket of the stack with this prefix (`""`, `"/alt"`): `<run><prefix>/dev/socket`.
 #[must_use]
 pub fn socket_path(prefix: &str) -> PathBuf {
-    let mut path = run_dir();
+    socket_path_in(&run_dir(), prefix)
+}
+
+/// The same under another runtime directory.
+#[must_use]
+pub fn socket_path_in(run_dir: &Path, prefix: &str) -> PathBuf {
+    let mut path = run_dir.to_path_buf();
     path.extend(prefix.split('/').filter(|part| !part.is_empty() && *part != "." && *part != ".."));
     path.push("dev");
     path.push("socket");

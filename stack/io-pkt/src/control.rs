@@ -103,7 +103,10 @@ pub(crate) struct SocketEntry {
     pub(crate) id: SocketId,
     pub(crate) transport: Transport,
     pub(crate) descriptor: Arc<OwnedFd>,
+    /// The local address whose port this socket holds.
     pub(crate) local: Option<SocketAddr>,
+    /// Its name if the port is its listener's.
+    pub(crate) name: Option<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) listening: Option<AcceptQueue>,
     pub(crate) values: Values,

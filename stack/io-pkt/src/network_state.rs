@@ -237,6 +237,18 @@ impl NetworkState {
         self.interfaces.get(usize::from(index)).map_or("?", |e| &e.config.name)
     }
 
+    /// Is this one of our addresses?
+    #[must_use]
+    pub fn has_address(&self, address: Ipv4Addr) -> bool {
+        self.interfaces.iter().flat_map(|e| &e.config.addresses).any(|a| a.address == address)
+    }
+
+    /// The source address for packets to a destination.
+    #[must_use]
+    pub fn source_for(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.publish().source_for(destination)
+    }
+
     /// First address that is not the loopback's.
     #[must_use]
     pub fn first_address(&self) -> Option<Ipv4Addr> {

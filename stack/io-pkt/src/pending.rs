@@ -95,7 +95,10 @@ impl Control {
             return;
         };
         match pending.then {
-            Then::Gather(gathering) => return self.gathered(&gathering, result),
+            Then::Gather(gathering) => {
+                let worker = u16::try_from(pending.sequence).unwrap_or(0);
+                return self.gathered(&gathering, worker, result);
+            }
             Then::Open { worker, transport, ours, theirs } => {
                 let Some(connection) = pending.connection else { return };
                 let opened = match result {
@@ -146,6 +149,7 @@ impl Control {
             transport,
             descriptor: ours,
             local: None,
+            name: None,
             remote: None,
             listening: None,
             values: options::Values::default(),

@@ -1,0 +1,66 @@
+//! The daemon: one process owns the interfaces and serves many clients.
+//!
+//! * `args`, `config`: what it is to do.
+//! * `start`: from there to a running daemon, and back.
+//! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
+//! * `control`: the control thread; `connection`, `requests`, `pending` (calls that wait for a
+//!   worker), `tables` (what tools are shown), `network_state`, `port_table`, `options` are its parts.
+#![forbid(unsafe_code)]
+
+mod args;
+mod config;
+mod connection;
+mod control;
+mod error;
+mod network_state;
+mod options;
+mod pending;
+mod port_table;
+mod requests;
+mod start;
+mod tables;
+mod worker_thread;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    let words = args::split_attached(std::env::args_os());
+    let matches = match args::Args::command().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // Nowhere left to report that the report failed.
+            let _ = error.print();
+            return ExitCode::from(if usage { 64 } else { 0 });
+        }
+    };
+    let args = match args::Args::from_arg_matches(&matches) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    let level = match args.verbose {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+    let outcome = config::Config::of(&args, &matches).and_then(|config| {
+        config.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        if args.check { Ok(()) } else { start::run(&config) }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

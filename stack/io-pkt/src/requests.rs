@@ -1,0 +1,496 @@
+//! What clients and tools ask for.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use inet::command::{Command, ListenerId, Transport};
+use proto::message::{Family, Shutdown, Transport as WireTransport};
+use proto::{Call, Reply, Request, SocketHandle};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::connection::{Attachment, clean_name};
+use crate::control::{AcceptQueue, ConnectionId, Control, SocketEntry, SocketKey, WorkerLink};
+use crate::options::Values;
+use crate::pending::{Pending, Then};
+
+/// Other ports tried when a connection attempt meets an old connection in its way.
+const CONNECT_TRIES: u8 = 8;
+
+/// Largest backlog a listener may ask for (`SOMAXCONN` of current Linux).
+const BACKLOG_MAX: u32 = 4096;
+
+/// Ports below need uid 0 or the daemon's uid.
+const PRIVILEGED_PORTS: u16 = 1024;
+
+impl Control {
+    pub(crate) fn request(&mut self, id: ConnectionId, call: Call) {
+        let Call { sequence, request } = call;
+        let result = match request {
+            Request::Attach { version, name } => return self.attach(id, sequence, version, &name),
+            Request::Socket { family, transport } => {
+                return self.open(id, sequence, family, transport);
+            }
+            Request::Accept { socket } => return self.accept(id, sequence, socket),
+            Request::Connect { socket, address } => {
+                return self.connect(id, sequence, socket, address);
+            }
+            Request::Bind { socket, address } => self.bind(id, sequence, socket, address),
+            Request::Listen { socket, backlog } => self.listen(id, socket, backlog),
+            Request::Shutdown { socket, how } => self.shutdown(id, sequence, socket, how),
+            Request::SetOption { socket, level, name, value } => {
+                self.set_option(id, sequence, socket, (level, name), &value)
+            }
+            Request::Option { socket, level, name } => {
+                self.option(id, sequence, socket, level, name)
+            }
+            Request::LocalName { socket } => self.local_name(id, socket).map(Some),
+            Request::PeerName { socket } => self.peer_name(id, sequence, socket),
+            other => self.table_request(id, sequence, other),
+        };
+        match result {
+            Ok(Some(reply)) => self.answer(id, sequence, Ok(reply)),
+            Ok(None) => {}
+            Err(errno) => self.answer(id, sequence, Err(errno)),
+        }
+    }
+
+    fn attach(&mut self, id: ConnectionId, sequence: u32, version: u32, name: &str) {
+        if let Err(errno) = self.try_attach(id, sequence, version, name) {
+            self.answer(id, sequence, Err(errno));
+        }
+    }
+
+    fn try_attach(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        version: u32,
+        name: &str,
+    ) -> Result<(), Errno> {
+        if version != proto::VERSION {
+            return Err(Errno::PROTONOSUPPORT);
+        }
+        let connection = self.connections.get(&id).ok_or(Errno::BADF)?;
+        if connection.attachment.is_some() {
+            return Err(Errno::ALREADY);
+        }
+        let workers = self.worker_count();
+        let (slot, files) = self.arena.attach(workers).map_err(|error| {
+            tracing::warn!("client {} (pid {}) not attached: {error}", clean_name(name), connection.pid);
+            Errno::NOMEM
+        })?;
+        let doorbells = self.doorbells()?;
+        for worker in 0..workers {
+            let lane = slot.lane(worker).ok_or(Errno::NOMEM)?;
+            self.command(worker, Command::Attach { client: slot.index(), lane });
+        }
+        let index = slot.index();
+        let reply = Reply::Attached {
+            slot: u32::from(index),
+            workers,
+            claim_loopback: self.facts.claim_loopback,
+        };
+        let mut descriptors = vec![files.read.as_fd(), files.write.as_fd(), self.page_fd.as_fd()];
+        descriptors.extend(doorbells.iter().map(|d| d.as_fd()));
+        let connection = self.connections.get_mut(&id).ok_or(Errno::BADF)?;
+        let sent = connection.answer(sequence, Ok(reply), &descriptors);
+        let program = clean_name(name);
+        connection.attachment = Some(Attachment { slot, doorbells, program });
+        let _ = self.slots.insert(index, id);
+        if !sent {
+            self.drop_connection(id);
+        }
+        Ok(())
+    }
+
+    /// A doorbell of the client for each worker, which the worker listens to from now on.
+    fn doorbells(&self) -> Result<Vec<Arc<OwnedFd>>, Errno> {
+        use rustix::event::EventfdFlags as Flags;
+        let new = |link: &WorkerLink| {
+            let eventfd = rustix::event::eventfd(0, Flags::NONBLOCK | Flags::CLOEXEC)?;
+            let flags = EventFlags::IN | EventFlags::ET;
+            epoll::add(&*link.epoll, &eventfd, EventData::new_u64(2), flags)?;
+            Ok(Arc::new(eventfd))
+        };
+        self.workers.iter().map(new).collect()
+    }
+
+    /// The socket a request is about, if it is the asker's and not a stale one.
+    fn socket(&self, id: ConnectionId, handle: SocketHandle) -> Result<SocketKey, Errno> {
+        let connection = self.connections.get(&id).ok_or(Errno::BADF)?;
+        let key = *connection.cells.get(&handle.cell).ok_or(Errno::BADF)?;
+        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
+        if entry.handle == handle { Ok(key) } else { Err(Errno::BADF) }
+    }
+
+    fn entry(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<(SocketKey, &mut SocketEntry), Errno> {
+        let key = self.socket(id, handle)?;
+        self.sockets.get_mut(&key).map(|entry| (key, entry)).ok_or(Errno::BADF)
+    }
+
+    fn open(&mut self, id: ConnectionId, sequence: u32, family: Family, transport: WireTransport) {
+        match self.try_open(id, sequence, family, transport) {
+            Ok(()) => {}
+            Err(errno) => self.answer(id, sequence, Err(errno)),
+        }
+    }
+
+    fn try_open(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        family: Family,
+        transport: WireTransport,
+    ) -> Result<(), Errno> {
+        if family != Family::Inet {
+            return Err(Errno::AFNOSUPPORT);
+        }
+        let transport = match transport {
+            WireTransport::Stream => Transport::Stream,
+            WireTransport::Datagram => Transport::Datagram,
+        };
+        let attachment = self.connections.get(&id).and_then(|c| c.attachment.as_ref());
+        let client = attachment.ok_or(Errno::NOTCONN)?.slot.index();
+        let (ours, theirs) = descriptor_pair()?;
+        self.next_worker = (self.next_worker + 1) % self.worker_count().max(1);
+        let worker = self.next_worker;
+        let then = Then::Open { worker, transport, ours: Arc::clone(&ours), theirs };
+        let pending = Pending { connection: Some(id), sequence, then };
+        self.call(worker, pending, |call| Command::Open { call, client, transport, descriptor: ours });
+        Ok(())
+    }
+
+    fn may_bind(&self, id: ConnectionId, port: u16) -> bool {
+        let uid = self.connections.get(&id).map(|c| c.uid);
+        port >= PRIVILEGED_PORTS || uid == Some(0) || uid == Some(self.facts.uid)
+    }
+
+    /// An address a socket of ours may have.
+    fn check_local(&self, address: SocketAddr) -> Result<SocketAddr, Errno> {
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() || ip.is_loopback() || ip.is_broadcast() => {
+                Ok(address)
+            }
+            IpAddr::V4(ip) if ip.is_multicast() => Ok(address),
+            IpAddr::V4(ip) if self.network.has_address(ip) => Ok(address),
+            IpAddr::V4(_) => Err(Errno::ADDRNOTAVAIL),
+            IpAddr::V6(_) => Err(Errno::AFNOSUPPORT),
+        }
+    }
+
+    fn bind(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        handle: SocketHandle,
+        address: SocketAddr,
+    ) -> Result<Option<Reply>, Errno> {
+        let address = self.check_local(address)?;
+        let key = self.socket(id, handle)?;
+        if address.port() != 0 && !self.may_bind(id, address.port()) {
+            return Err(Errno::ACCESS);
+        }
+        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
+        if entry.local.is_some() || entry.remote.is_some() {
+            return Err(Errno::INVAL);
+        }
+        let (transport, values) = (entry.transport, entry.values);
+        let port = match address.port() {
+            0 => self.free_port(transport, |_| true)?,
+            port => port,
+        };
+        let local = SocketAddr::new(address.ip(), port);
+        let reuse = values.reuse_address || values.reuse_port;
+        self.ports.bind(transport, local, reuse, key.0)?;
+        let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
+        entry.local = Some(local);
+        let (worker, socket) = (entry.handle.worker, entry.id);
+        if transport == Transport::Stream {
+            return Ok(Some(Reply::Done));
+        }
+        self.publish_udp_owner(port, Some(worker));
+        let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
+        self.call(worker, pending, |call| Command::Bind { call, socket, local });
+        Ok(None)
+    }
+
+    fn free_port(&self, transport: Transport, fits: impl Fn(u16) -> bool) -> Result<u16, Errno> {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(|_| Errno::AGAIN)?;
+        let random = u16::from_ne_bytes(random);
+        self.ports.ephemeral(transport, random, fits).ok_or(Errno::ADDRINUSE)
+    }
+
+    /// Gives back a port that was chosen for a connection attempt.
+    pub(crate) fn unbind(&mut self, key: SocketKey) {
+        let Some(entry) = self.sockets.get_mut(&key) else { return };
+        let transport = entry.transport;
+        if let Some(local) = entry.local.take() {
+            self.ports.release(transport, local.port(), key.0);
+        }
+    }
+
+    fn listen(
+        &mut self,
+        id: ConnectionId,
+        handle: SocketHandle,
+        backlog: u32,
+    ) -> Result<Option<Reply>, Errno> {
+        let key = self.socket(id, handle)?;
+        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
+        if entry.transport != Transport::Stream {
+            return Err(Errno::OPNOTSUPP);
+        }
+        if entry.remote.is_some() {
+            return Err(Errno::INVAL);
+        }
+        if entry.local.is_none() {
+            let port = self.free_port(Transport::Stream, |_| true)?;
+            let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+            self.ports.bind(Transport::Stream, local, false, key.0)?;
+            self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(local);
+        }
+        let attachment = self.connections.get(&id).and_then(|c| c.attachment.as_ref());
+        let slot = Arc::clone(&attachment.ok_or(Errno::NOTCONN)?.slot);
+        let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
+        let local = entry.local.ok_or(Errno::INVAL)?;
+        let options = entry.values.inherited();
+        self.ports.listen(local, key.0)?;
+        if entry.listening.is_none() {
+            // Armed from the start: the first connection writes a token.
+            let armed_seen = slot.in_arm(handle.cell).wrapping_sub(1);
+            entry.listening = Some(AcceptQueue { armed_seen, ..AcceptQueue::default() });
+        }
+        let (listener, client) = (ListenerId(key.0), slot.index());
+        let backlog = backlog.clamp(1, BACKLOG_MAX);
+        for worker in 0..self.worker_count() {
+            let options = options.clone();
+            self.command(worker, Command::Listen { listener, client, local, backlog, options });
+        }
+        Ok(Some(Reply::Done))
+    }
+
+    fn accept(&mut self, id: ConnectionId, sequence: u32, handle: SocketHandle) {
+        match self.try_accept(id, sequence, handle) {
+            Ok(()) => {}
+            Err(errno) => self.answer(id, sequence, Err(errno)),
+        }
+    }
+
+    fn try_accept(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        handle: SocketHandle,
+    ) -> Result<(), Errno> {
+        let (_, entry) = self.entry(id, handle)?;
+        let values = entry.values;
+        let queue = entry.listening.as_mut().ok_or(Errno::INVAL)?;
+        if queue.waiting.is_empty() {
+            return Err(Errno::AGAIN);
+        }
+        // Before the connection is taken: without descriptors it stays in the queue.
+        let (ours, theirs) = descriptor_pair()?;
+        let waiting = queue.waiting.pop_front().ok_or(Errno::AGAIN)?;
+        let more = !queue.waiting.is_empty();
+        let socket = SocketHandle {
+            cell: waiting.cell.index,
+            generation: waiting.cell.generation,
+            worker: waiting.worker,
+        };
+        let entry = SocketEntry {
+            connection: id,
+            handle: socket,
+            id: waiting.socket,
+            transport: Transport::Stream,
+            descriptor: Arc::clone(&ours),
+            // The listener holds the port.
+            local: None,
+            name: Some(waiting.local),
+            remote: Some(waiting.remote),
+            listening: None,
+            values: Values { reuse_address: false, reuse_port: false, ..values },
+        };
+        self.command(waiting.worker, Command::Accepted { socket: waiting.socket, descriptor: ours });
+        let (local, remote) = (waiting.local, waiting.remote);
+        let reply = Reply::Accepted { socket, local, remote, more };
+        self.hand_out(id, sequence, entry, reply, &theirs);
+        Ok(())
+    }
+
+    fn connect(&mut self, id: ConnectionId, sequence: u32, handle: SocketHandle, to: SocketAddr) {
+        match self.socket(id, handle) {
+            Ok(key) => self.start_connect(id, sequence, key, to, CONNECT_TRIES),
+            Err(errno) => self.answer(id, sequence, Err(errno)),
+        }
+    }
+
+    pub(crate) fn start_connect(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        key: SocketKey,
+        to: SocketAddr,
+        tries: u8,
+    ) {
+        if let Err(errno) = self.try_connect(id, sequence, key, to, tries) {
+            self.answer(id, sequence, Err(errno));
+        }
+    }
+
+    fn try_connect(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        key: SocketKey,
+        to: SocketAddr,
+        tries: u8,
+    ) -> Result<(), Errno> {
+        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
+        let (transport, worker, socket) = (entry.transport, entry.handle.worker, entry.id);
+        let stream = transport == Transport::Stream;
+        if stream && entry.listening.is_some() {
+            return Err(Errno::ISCONN);
+        }
+        let IpAddr::V4(destination) = to.ip() else { return Err(Errno::AFNOSUPPORT) };
+        let dissolve = !stream && destination.is_unspecified();
+        // Linux: the unspecified address is this host.
+        let destination =
+            if destination.is_unspecified() { Ipv4Addr::LOCALHOST } else { destination };
+        let to = SocketAddr::new(destination.into(), to.port());
+        if stream && (destination.is_multicast() || destination.is_broadcast() || to.port() == 0) {
+            return Err(if to.port() == 0 { Errno::CONNREFUSED } else { Errno::NETUNREACH });
+        }
+        let bound = entry.local;
+        let source = match bound.map(|l| l.ip()) {
+            Some(IpAddr::V4(ip)) if !ip.is_unspecified() => ip,
+            _ => self.network.source_for(destination).ok_or(Errno::NETUNREACH)?,
+        };
+        let port = match bound {
+            Some(local) => local.port(),
+            None => self.port_for(worker, transport, source, to)?,
+        };
+        let local = SocketAddr::new(source.into(), port);
+        if bound.is_none() {
+            self.ports.bind(transport, local, true, key.0)?;
+            self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(local);
+            if !stream {
+                self.publish_udp_owner(port, Some(worker));
+            }
+        }
+        let remote = (!dissolve).then_some(to);
+        let then = Then::Connect { key, remote: to, tries, chosen: bound.is_none() };
+        let pending = Pending { connection: Some(id), sequence, then };
+        self.call(worker, pending, |call| Command::Connect { call, socket, local, remote });
+        Ok(())
+    }
+
+    /// A free port whose flow leads back to the socket's own worker.
+    fn port_for(
+        &self,
+        worker: u16,
+        transport: Transport,
+        source: Ipv4Addr,
+        to: SocketAddr,
+    ) -> Result<u16, Errno> {
+        let workers = self.worker_count();
+        let leads_home = |port| {
+            let flow = types::FlowKey {
+                local_addr: source.into(),
+                remote_addr: to.ip(),
+                local_port: port,
+                remote_port: to.port(),
+            };
+            transport == Transport::Datagram || inet::steer::owner(&flow, workers) == worker
+        };
+        self.free_port(transport, leads_home)
+    }
+
+    fn shutdown(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        handle: SocketHandle,
+        how: Shutdown,
+    ) -> Result<Option<Reply>, Errno> {
+        let (_, entry) = self.entry(id, handle)?;
+        let (worker, socket) = (entry.handle.worker, entry.id);
+        let read = matches!(how, Shutdown::Read | Shutdown::Both);
+        let write = matches!(how, Shutdown::Write | Shutdown::Both);
+        let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
+        self.call(worker, pending, |call| Command::Shutdown { call, socket, read, write });
+        Ok(None)
+    }
+
+    fn set_option(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        handle: SocketHandle,
+        (level, name): (i32, i32),
+        value: &[u8],
+    ) -> Result<Option<Reply>, Errno> {
+        let (_, entry) = self.entry(id, handle)?;
+        let Some(option) = entry.values.set(level, name, value)? else {
+            return Ok(Some(Reply::Done));
+        };
+        let (worker, socket) = (entry.handle.worker, entry.id);
+        let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
+        self.call(worker, pending, |call| Command::SetOption { call, socket, option });
+        Ok(None)
+    }
+
+    fn option(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        handle: SocketHandle,
+        level: i32,
+        name: i32,
+    ) -> Result<Option<Reply>, Errno> {
+        use crate::options::sol;
+        let (_, entry) = self.entry(id, handle)?;
+        let listening = entry.listening.is_some();
+        if let Some(value) = entry.values.value(level, name, entry.transport, listening)? {
+            return Ok(Some(Reply::Value(value)));
+        }
+        let (worker, socket) = (entry.handle.worker, entry.id);
+        let take_error = (level, name) == (sol::SOCKET, sol::SO_ERROR);
+        let then = Then::Option { level, name };
+        let pending = Pending { connection: Some(id), sequence, then };
+        self.call(worker, pending, |call| Command::Info { call, socket, take_error });
+        Ok(None)
+    }
+
+    fn local_name(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
+        let (_, entry) = self.entry(id, handle)?;
+        let unbound = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        Ok(Reply::Name(entry.local.or(entry.name).unwrap_or(unbound)))
+    }
+
+    fn peer_name(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        handle: SocketHandle,
+    ) -> Result<Option<Reply>, Errno> {
+        let (_, entry) = self.entry(id, handle)?;
+        if entry.listening.is_some() {
+            return Err(Errno::NOTCONN);
+        }
+        let (worker, socket) = (entry.handle.worker, entry.id);
+        let pending = Pending { connection: Some(id), sequence, then: Then::PeerName };
+        self.call(worker, pending, |call| Command::Info { call, socket, take_error: false });
+        Ok(None)
+    }
+}
+
+/// The two ends of a socket's descriptor: ours, and the one its owner gets.
+fn descriptor_pair() -> Result<(Arc<OwnedFd>, OwnedFd), Errno> {
+    let flags = SocketFlags::CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok((Arc::new(ours), theirs))
+}

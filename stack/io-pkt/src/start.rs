@@ -1,0 +1,444 @@
+//! From a configuration to a running daemon, and back to nothing.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use devnp::{AttachEnv, DriverSpec, Port, Units};
+use dpdk::topology::{self, Plan};
+use dpdk::{Eal, EalArgs, ExternalRegion, Memory, Mempool, MempoolOptions};
+use exporter::Sample;
+use inet::command::{Event, Handoff};
+use inet::steer::{Doorbell, Mesh};
+use inet::{Parts, Worker, WorkerCounters};
+use rustix::event::epoll::{self, EventFlags};
+use rustix::io::Errno;
+use shm::{Arena, WorkersPage};
+
+use crate::config::Config;
+use crate::control::{ClientCounts, Control, Facts, Source, WorkerLink};
+use crate::error::StartError;
+use crate::network_state::NetworkState;
+use crate::port_table::PortTable;
+use crate::tables::ScrapeRequest;
+use crate::worker_thread::{self, Bed};
+
+/// Packet buffers: enough for the rings of a few ports and some thousand frames on their way.
+const MBUFS: u32 = 16_383;
+/// Memory for them on ordinary pages: 2.4 KiB each, and EAL's own tables.
+const ORDINARY_MIB: u32 = 96;
+/// Hugepages of 2 MiB for the same.
+const HUGEPAGES: u32 = 32;
+/// Client slots. Each is 64 MiB of address space, and memory only as it is used.
+const SLOTS: u16 = 512;
+/// Commands to one worker.
+const COMMANDS: usize = 4096;
+/// Events of all workers.
+const EVENTS: usize = 16_384;
+/// Frames handed from one worker to another.
+const HANDOFFS: usize = 4096;
+/// How long a scrape may take.
+const SCRAPE: Duration = Duration::from_secs(2);
+
+fn resources(what: &'static str) -> impl Fn(Errno) -> StartError {
+    move |error| StartError::Resources { what, why: error.to_string() }
+}
+
+/// The control socket, its lock, and where they are.
+struct ControlPath {
+    socket: OwnedFd,
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// Why it did not start.
+pub fn run(config: &Config) -> Result<(), StartError> {
+    let started = Instant::now();
+    let _ = raise_descriptor_limit();
+    let signal = signals()?;
+    let path = open_path(config)?;
+    let metrics = config.metrics_address()?;
+    let workers = config.workers.unwrap_or(1).clamp(1, shm::LANES_MAX);
+    let plan = topology::plan(workers);
+    let (eal, hugepages) = start_eal(config, &plan)?;
+    let pool = Mempool::create("frames", &MempoolOptions { count: MBUFS, ..MempoolOptions::default() })
+        .map_err(|error| StartError::Eal(error.to_string()))?;
+    let arena = Arena::reserve(SLOTS)
+        .map_err(|e| StartError::Resources { what: "client memory", why: e.to_string() })?;
+    let region: ExternalRegion =
+        dpdk::register_external(arena.base().addr().get(), arena.len(), arena.page_size())
+            .map_err(|error| StartError::Eal(error.to_string()))?;
+    let (page, page_fd) = WorkersPage::create(workers)
+        .map_err(|e| StartError::Resources { what: "workers' page", why: e.to_string() })?;
+    let page = Arc::new(page);
+
+    let mut network = NetworkState::new();
+    let names = attach_ports(&eal, config, &pool, workers, &mut network);
+    let doorbell = Arc::new(Doorbell::new().map_err(resources("doorbell"))?);
+    let (event_tx, events) = sync_channel(EVENTS);
+    let team = Team { pool: pool.clone(), page, event_tx, doorbell: Arc::clone(&doorbell), config };
+    let (links, beds) = team.assemble(workers, &plan, &mut network)?;
+    let lcores = eal.lcores();
+    for ((worker, bed), lcore) in beds.into_iter().zip(&lcores) {
+        eal.launch(*lcore, Box::new(move || worker_thread::run(worker, &bed)))
+            .map_err(|error| StartError::Eal(error.to_string()))?;
+    }
+
+    let (scrape_tx, scrapes) = sync_channel(8);
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
+    let mut control = Control {
+        epoll,
+        path: path.socket,
+        signal,
+        doorbell: Arc::clone(&doorbell),
+        workers: links,
+        events,
+        scrapes,
+        arena,
+        page_fd,
+        connections: Default::default(),
+        sockets: Default::default(),
+        slots: Default::default(),
+        leaving: Default::default(),
+        pending: Default::default(),
+        network,
+        ports: PortTable::default(),
+        facts: Facts {
+            prefix: config.prefix.clone(),
+            hugepages,
+            started,
+            metrics,
+            claim_loopback: config.claim_loopback,
+            pool: pool.clone(),
+            pool_size: MBUFS,
+            uid: rustix::process::getuid().as_raw(),
+        },
+        counts: ClientCounts::default(),
+        next_connection: 0,
+        next_key: 0,
+        next_call: 0,
+        next_worker: 0,
+        stopping: false,
+    };
+    watch(&control).map_err(resources("epoll"))?;
+    control.publish();
+    configure(&mut control, config, &names);
+    let server = match metrics {
+        Some(address) => Some(start_metrics(address, scrape_tx, doorbell)?),
+        None => None,
+    };
+    tracing::info!(
+        "ready in {:.2} s: {}, {} worker(s) on CPU {:?}, DPDK {} on {}",
+        started.elapsed().as_secs_f64(),
+        path.path.display(),
+        workers,
+        plan.worker_cpus,
+        crate::tables::DPDK_VERSION,
+        if hugepages { "hugepages" } else { "4 KiB pages (no hugepages needed)" },
+    );
+    control.run();
+    drop(server);
+    stop(control, eal, &lcores, region, &path.path);
+    Ok(())
+}
+
+fn watch(control: &Control) -> rustix::io::Result<()> {
+    let add = |fd: BorrowedFd<'_>, source: Source, flags| {
+        epoll::add(&control.epoll, fd, source.data(), flags)
+    };
+    add(control.path.as_fd(), Source::Path, EventFlags::IN)?;
+    add(control.doorbell.fd().as_fd(), Source::Doorbell, EventFlags::IN | EventFlags::ET)?;
+    add(control.signal.as_fd(), Source::Signal, EventFlags::IN)
+}
+
+/// SIGTERM and SIGINT as something to poll.
+fn signals() -> Result<UnixStream, StartError> {
+    let wrong = |e: std::io::Error| StartError::Resources { what: "signals", why: e.to_string() };
+    let (receiver, sender) = UnixStream::pair().map_err(wrong)?;
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        let sender = sender.try_clone().map_err(wrong)?;
+        let _ = signal_hook::low_level::pipe::register(signal, sender).map_err(wrong)?;
+    }
+    Ok(receiver)
+}
+
+/// Each socket costs a descriptor: take all the hard limit allows.
+fn raise_descriptor_limit() -> rustix::io::Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)
+}
+
+/// Makes `<run><prefix>/dev/socket`, unless another daemon serves it.
+fn open_path(config: &Config) -> Result<ControlPath, StartError> {
+    let path = match (&config.run, std::env::var_os("IOPKT_RUN")) {
+        (Some(run), None) => proto::paths::socket_path_in(Path::new(run), &config.prefix),
+        _ => proto::paths::socket_path(&config.prefix),
+    };
+    let wrong = |why: &dyn core::fmt::Display, denied| StartError::RunDir {
+        path: path.clone(),
+        why: why.to_string(),
+        denied,
+    };
+    let io = |e: std::io::Error| wrong(&e, e.kind() == std::io::ErrorKind::PermissionDenied);
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder).map_err(io)?;
+    let mut lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(folder.join(".lock"))
+        .map_err(io)?;
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    if rustix::fs::flock(&lock, exclusive).is_err() {
+        let mut pid = String::new();
+        let _ = lock.read_to_string(&mut pid);
+        return Err(StartError::Running { path, pid: pid.trim().into() });
+    }
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(io)?;
+    let _ = fs::remove_file(&path);
+    let kernel = |e: Errno| wrong(&e, e == Errno::ACCESS || e == Errno::PERM);
+    let socket = listen_at(&path).map_err(kernel)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).map_err(io)?;
+    Ok(ControlPath { socket, path, _lock: lock })
+}
+
+fn listen_at(path: &Path) -> rustix::io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, 128)?;
+    Ok(socket)
+}
+
+/// Brings DPDK up: on hugepages if enough are free, else on ordinary pages.
+fn start_eal(config: &Config, plan: &Plan) -> Result<(Eal, bool), StartError> {
+    let allowed = config.eal.hugepages.unwrap_or(true);
+    let hugepages = allowed && dpdk::hugepages_free() >= HUGEPAGES;
+    let memory = if hugepages {
+        Memory::Hugepages { preallocate_mib: Some(HUGEPAGES * 2) }
+    } else {
+        Memory::Ordinary { mib: ORDINARY_MIB }
+    };
+    let prefix = format!("io-pkt-{}", std::process::id());
+    let mut args = EalArgs::new(&prefix).memory(memory).plan(plan);
+    for interface in &config.interfaces {
+        if is_pci_address(&interface.driver) {
+            args = args.allow_pci(&interface.driver);
+        }
+    }
+    for extra in &config.eal.args {
+        args = args.extra(extra);
+    }
+    let eal = Eal::init(&args.to_vec()).map_err(|error| StartError::Eal(error.to_string()))?;
+    Ok((eal, hugepages))
+}
+
+/// `0000:03:00.0`.
+fn is_pci_address(name: &str) -> bool {
+    name.matches(':').count() == 2 && name.contains('.')
+}
+
+/// Attaches what the configuration asks for. One that fails is reported and left out; the names of
+/// the others come back beside their place in the configuration.
+fn attach_ports(
+    eal: &Eal,
+    config: &Config,
+    pool: &Mempool,
+    workers: u16,
+    network: &mut NetworkState,
+) -> Vec<(usize, String)> {
+    let mut units = Units::new();
+    let mut names = Vec::new();
+    for (i, interface) in config.interfaces.iter().enumerate() {
+        let mut env = AttachEnv { workers, pool, units: &mut units };
+        let spec = match DriverSpec::parse(&interface.driver, &interface.options) {
+            Ok(spec) => spec,
+            Err(error) => {
+                tracing::error!("-d {}: {error}", interface.driver);
+                continue;
+            }
+        };
+        match devnp::attach(eal, &spec, &mut env) {
+            Ok(port) => {
+                port.notes().iter().for_each(|note| tracing::info!("{}: {note}", port.name()));
+                names.push((i, port.name().to_owned()));
+                let _ = network.add_port(port);
+            }
+            Err(error) => {
+                tracing::error!("-d {}: {error}; {}", interface.driver, error.help());
+            }
+        }
+    }
+    if names.is_empty() {
+        tracing::warn!("no interface but lo0; attach one: io-pkt -d net_tap iface=iop0");
+    }
+    names
+}
+
+/// What all workers are made from.
+struct Team<'a> {
+    pool: Mempool,
+    page: Arc<WorkersPage>,
+    event_tx: SyncSender<Event>,
+    doorbell: Arc<Doorbell>,
+    config: &'a Config,
+}
+
+impl Team<'_> {
+    /// Makes the workers, gives them their queues, and says how to reach them.
+    fn assemble(
+        &self,
+        workers: u16,
+        plan: &Plan,
+        network: &mut NetworkState,
+    ) -> Result<(Vec<WorkerLink>, Vec<(Worker, Bed)>), StartError> {
+        let mut beds = Vec::new();
+        let mut inboxes = Vec::new();
+        let mut peers = Vec::new();
+        for number in 0..workers {
+            let bed = Bed::new(number, Arc::clone(&self.page), self.config.idle)
+                .map_err(resources("worker"))?;
+            let (tx, rx) = sync_channel::<Handoff>(HANDOFFS);
+            peers.push((tx, Arc::clone(&bed.doorbell)));
+            inboxes.push(rx);
+            beds.push(bed);
+        }
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret)
+            .map_err(|e| StartError::Resources { what: "random numbers", why: e.to_string() })?;
+        let mut links = Vec::new();
+        let mut made = Vec::new();
+        for ((mut bed, inbox), number) in beds.into_iter().zip(inboxes).zip(0_u16..) {
+            let (commands, command_rx) = sync_channel(COMMANDS);
+            let counters = Arc::new(WorkerCounters::default());
+            let mut worker = Worker::new(Parts {
+                pool: self.pool.clone(),
+                commands: command_rx,
+                events: (self.event_tx.clone(), Arc::clone(&self.doorbell)),
+                mesh: Mesh::new(number, peers.clone(), inbox),
+                secret,
+                counters: Arc::clone(&counters),
+            });
+            for (interface, port) in network.ports_mut() {
+                give_queues(&mut worker, &mut bed, interface, port, number)?;
+            }
+            links.push(WorkerLink {
+                commands,
+                doorbell: Arc::clone(&bed.doorbell),
+                epoll: Arc::clone(&bed.epoll),
+                counters,
+                cpu: plan.worker_cpus.get(usize::from(number)).copied(),
+                backlog: Default::default(),
+            });
+            made.push((worker, bed));
+        }
+        Ok((links, made))
+    }
+}
+
+/// Gives a worker its queues of a port, and its bed the descriptor that says when frames wait.
+fn give_queues(
+    worker: &mut Worker,
+    bed: &mut Bed,
+    interface: u16,
+    port: &mut Port,
+    number: u16,
+) -> Result<(), StartError> {
+    let Some((rx, tx)) = port.take_queues(number) else {
+        return Err(StartError::Usage(format!(
+            "{} has {} queue(s), too few for worker {number}; start with -t {}",
+            port.name(),
+            port.rx_queues(),
+            port.rx_queues(),
+        )));
+    };
+    let fd = port.rx_descriptor(number);
+    bed.watch_port(fd).map_err(resources("receive interrupt"))?;
+    worker.add_port(interface, Some(rx), tx);
+    Ok(())
+}
+
+/// Addresses and routes of the configuration; what is refused is reported and left out.
+fn configure(control: &mut Control, config: &Config, names: &[(usize, String)]) {
+    for (i, name) in names {
+        let addresses = config.interfaces.get(*i).map(|c| c.address.as_slice()).unwrap_or_default();
+        for a in addresses {
+            if let Err(errno) = control.add_address(name, a.address, a.prefix_len) {
+                tracing::error!("{name}: address {}/{}: {errno}", a.address, a.prefix_len);
+            }
+        }
+    }
+    for route in &config.routes {
+        if let Err(why) = add_route(control, route) {
+            tracing::error!("route {} via {}: {why}", route.destination, route.gateway);
+        }
+    }
+    control.publish();
+}
+
+fn add_route(control: &mut Control, route: &crate::config::Route) -> Result<(), String> {
+    let wrong = || "write default or 10.0.0.0/8".to_owned();
+    let (address, len) = match route.destination.as_str() {
+        "default" => (std::net::Ipv4Addr::UNSPECIFIED, 0),
+        text => {
+            let (address, len) = text.split_once('/').ok_or_else(wrong)?;
+            (address.parse().map_err(|_| wrong())?, len.parse().map_err(|_| wrong())?)
+        }
+    };
+    control.network.add_route(address, len, route.gateway).map_err(|errno| errno.to_string())
+}
+
+/// The metrics endpoint; each scrape asks the control thread for a sample.
+fn start_metrics(
+    address: std::net::SocketAddr,
+    requests: SyncSender<ScrapeRequest>,
+    doorbell: Arc<Doorbell>,
+) -> Result<exporter::Server, StartError> {
+    let source = move || {
+        let (tx, rx): (SyncSender<Sample>, Receiver<Sample>) = sync_channel(1);
+        if requests.try_send(ScrapeRequest(tx)).is_err() {
+            return Sample::default();
+        }
+        doorbell.ring_always();
+        rx.recv_timeout(SCRAPE).unwrap_or_default()
+    };
+    exporter::serve(address, Arc::new(source)).map_err(|e| StartError::Metrics(e.to_string()))
+}
+
+/// Resets the connections, stops workers and ports, removes the path.
+fn stop(mut control: Control, eal: Eal, lcores: &[dpdk::LcoreId], region: ExternalRegion, path: &Path) {
+    let _ = fs::remove_file(path);
+    for worker in 0..control.worker_count() {
+        control.command(worker, inet::command::Command::Stop);
+    }
+    for lcore in lcores {
+        if eal.wait(*lcore).is_err() {
+            tracing::error!("a worker had panicked");
+        }
+    }
+    for port in control.network.take_ports() {
+        let name = port.name().to_owned();
+        if let Err(error) = port.detach() {
+            tracing::warn!("{name}: {error}");
+        }
+    }
+    drop(control);
+    drop(region);
+    // Drivers that keep buffers make this fail; the process ends now anyway.
+    if let Err(error) = eal.cleanup() {
+        tracing::debug!("DPDK clean-up: {error}");
+    }
+}

@@ -1,0 +1,426 @@
+//! What tools and the metrics endpoint are shown, and what tools may change.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::mpsc::SyncSender;
+
+use exporter::{
+    BuildInfo, CounterSample, InterfaceSample, NeighborSample, PoolSample, Sample, WorkerSample,
+};
+use inet::command::{Command, NeighborSummary, Outcome, SocketSummary, Transport};
+use proto::table::{ClientRow, CounterRow, DaemonRow, NeighborRow, SocketRow, WorkerRow};
+use proto::{Reply, Request};
+use rustix::io::Errno;
+use types::DropReason;
+
+use crate::control::{ConnectionId, Control};
+use crate::pending::{Pending, Then};
+
+/// Sockets in one answer; the asker skips what it has.
+const SOCKETS_PER_PAGE: usize = 256;
+
+/// DPDK's version, as the headers this was built with say.
+pub const DPDK_VERSION: &str = dpdk::VERSION;
+
+/// The metrics thread asks for a sample and waits for it here.
+pub struct ScrapeRequest(pub SyncSender<Sample>);
+
+/// What to do when all workers have answered.
+enum Wanted {
+    /// A page of sockets.
+    Sockets { connection: ConnectionId, sequence: u32, skip: usize },
+    /// Neighbours.
+    Neighbors { connection: ConnectionId, sequence: u32 },
+    /// A sample for the metrics endpoint.
+    Sample(ScrapeRequest),
+}
+
+/// Answers of several workers to the same question.
+pub(crate) struct Gathering {
+    left: usize,
+    sockets: Vec<(u16, SocketSummary)>,
+    neighbors: Vec<NeighborSummary>,
+    wanted: Option<Wanted>,
+}
+
+impl Control {
+    /// Requests that are not about one socket.
+    pub(crate) fn table_request(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        request: Request,
+    ) -> Result<Option<Reply>, Errno> {
+        let reply = match request {
+            Request::Interfaces => Reply::Interfaces(self.network.interface_rows()),
+            Request::Routes => Reply::Routes(self.network.route_rows()),
+            Request::Clients => Reply::Clients(self.client_rows()),
+            Request::Workers => Reply::Workers(self.worker_rows()),
+            Request::Counters => Reply::Counters(self.counter_rows()),
+            Request::Daemon => Reply::Daemon(self.daemon_row()),
+            Request::Sockets { skip } => {
+                let skip = skip as usize;
+                self.gather(Wanted::Sockets { connection: id, sequence, skip }, true, false);
+                return Ok(None);
+            }
+            Request::Neighbors => {
+                self.gather(Wanted::Neighbors { connection: id, sequence }, false, true);
+                return Ok(None);
+            }
+            change => {
+                let uid = self.connections.get(&id).map(|c| c.uid);
+                if uid != Some(0) && uid != Some(self.facts.uid) {
+                    return Err(Errno::PERM);
+                }
+                self.change(change)?;
+                self.publish();
+                Reply::Done
+            }
+        };
+        Ok(Some(reply))
+    }
+
+    fn change(&mut self, request: Request) -> Result<(), Errno> {
+        match request {
+            Request::AddAddress { interface, address, prefix_len } => {
+                self.add_address(&interface, address, prefix_len)
+            }
+            Request::DeleteAddress { interface, address } => {
+                self.network.delete_address(&interface, address)
+            }
+            Request::SetUp { interface, up } => self.network.set_up(&interface, up),
+            Request::SetMtu { interface, mtu } => self.network.set_mtu(&interface, mtu),
+            Request::AddRoute { destination, prefix_len, gateway } => {
+                self.network.add_route(destination, prefix_len, gateway)
+            }
+            Request::DeleteRoute { destination, prefix_len } => {
+                self.network.delete_route(destination, prefix_len)
+            }
+            Request::AddNeighbor { address, mac } => self.network.add_neighbor(address, mac),
+            Request::DeleteNeighbor { address } => {
+                self.network.delete_neighbor(address);
+                for worker in 0..self.worker_count() {
+                    self.command(worker, Command::ForgetNeighbor { address });
+                }
+                Ok(())
+            }
+            _ => Err(Errno::OPNOTSUPP),
+        }
+    }
+
+    /// Adds an address and tells the link about it.
+    pub(crate) fn add_address(
+        &mut self,
+        name: &str,
+        address: Ipv4Addr,
+        prefix_len: u8,
+    ) -> Result<(), Errno> {
+        let interface = self.network.add_address(name, address, prefix_len)?;
+        self.publish();
+        if interface != inet::network::LOOPBACK {
+            self.command(0, Command::Announce { interface, address });
+        }
+        Ok(())
+    }
+
+    /// Asks all workers.
+    fn gather(&mut self, wanted: Wanted, sockets: bool, neighbors: bool) {
+        let workers = self.worker_count();
+        let questions = usize::from(sockets) + usize::from(neighbors);
+        let gathering = Rc::new(RefCell::new(Gathering {
+            left: usize::from(workers) * questions,
+            sockets: Vec::new(),
+            neighbors: Vec::new(),
+            wanted: Some(wanted),
+        }));
+        for worker in 0..workers {
+            let pending = || Pending {
+                connection: None,
+                sequence: u32::from(worker),
+                then: Then::Gather(Rc::clone(&gathering)),
+            };
+            if sockets {
+                self.call(worker, pending(), |call| Command::ListSockets { call });
+            }
+            if neighbors {
+                self.call(worker, pending(), |call| Command::ListNeighbors { call });
+            }
+        }
+    }
+
+    /// One worker's answer.
+    pub(crate) fn gathered(
+        &mut self,
+        gathering: &Rc<RefCell<Gathering>>,
+        worker: u16,
+        result: Result<Outcome, Errno>,
+    ) {
+        let mut all = gathering.borrow_mut();
+        match result {
+            Ok(Outcome::Sockets(rows)) => all.sockets.extend(rows.into_iter().map(|r| (worker, r))),
+            Ok(Outcome::Neighbors(rows)) => all.neighbors.extend(rows),
+            _ => {}
+        }
+        all.left = all.left.saturating_sub(1);
+        if all.left > 0 {
+            return;
+        }
+        let (sockets, neighbors) =
+            (core::mem::take(&mut all.sockets), core::mem::take(&mut all.neighbors));
+        match all.wanted.take() {
+            Some(Wanted::Sockets { connection, sequence, skip }) => {
+                let mut rows = self.listener_rows();
+                rows.extend(sockets.into_iter().map(|(w, row)| self.socket_row(w, &row)));
+                rows.sort_by(|a, b| (&a.protocol, a.local, a.remote).cmp(&(&b.protocol, b.local, b.remote)));
+                let page = rows.into_iter().skip(skip).take(SOCKETS_PER_PAGE).collect();
+                self.answer(connection, sequence, Ok(Reply::Sockets(page)));
+            }
+            Some(Wanted::Neighbors { connection, sequence }) => {
+                let rows = self.neighbor_rows(neighbors);
+                self.answer(connection, sequence, Ok(Reply::Neighbors(rows)));
+            }
+            Some(Wanted::Sample(ScrapeRequest(to))) => {
+                // The scraper may have given up; then nobody misses the sample.
+                let _ = to.try_send(self.sample(&sockets, &neighbors));
+            }
+            None => {}
+        }
+    }
+
+    fn program_of(&self, slot: Option<u16>) -> (u32, String) {
+        let id = slot.and_then(|slot| self.slots.get(&slot));
+        let connection = id.and_then(|id| self.connections.get(id));
+        match connection {
+            Some(c) => {
+                let program = c.attachment.as_ref().map(|a| a.program.clone());
+                (c.pid, program.unwrap_or_default())
+            }
+            None => (0, String::new()),
+        }
+    }
+
+    fn socket_row(&self, worker: u16, row: &SocketSummary) -> SocketRow {
+        let (pid, program) = self.program_of(row.client);
+        SocketRow {
+            protocol: protocol(row.transport).into(),
+            local: row.local,
+            remote: row.remote,
+            state: row.state.into(),
+            recv_queue: row.recv_queue,
+            send_queue: row.send_queue,
+            pid,
+            program,
+            worker,
+        }
+    }
+
+    fn listener_rows(&self) -> Vec<SocketRow> {
+        let listeners = self.sockets.values().filter_map(|entry| {
+            let queue = entry.listening.as_ref()?;
+            let connection = self.connections.get(&entry.connection)?;
+            let program = connection.attachment.as_ref().map(|a| a.program.clone());
+            Some(SocketRow {
+                protocol: "tcp".into(),
+                local: entry.local?,
+                remote: None,
+                state: "LISTEN".into(),
+                recv_queue: u32::try_from(queue.waiting.len()).unwrap_or(u32::MAX),
+                send_queue: 0,
+                pid: connection.pid,
+                program: program.unwrap_or_default(),
+                worker: entry.handle.worker,
+            })
+        });
+        listeners.collect()
+    }
+
+    fn neighbor_rows(&self, neighbors: Vec<NeighborSummary>) -> Vec<NeighborRow> {
+        // Several workers may know the same neighbour; the one with a MAC address knows more.
+        let mut best: BTreeMap<Ipv4Addr, NeighborSummary> = BTreeMap::new();
+        for row in neighbors {
+            let better = best.get(&row.address).is_none_or(|known| known.mac.is_none());
+            if better {
+                let _ = best.insert(row.address, row);
+            }
+        }
+        let rows = best.into_values().map(|row| NeighborRow {
+            address: row.address,
+            mac: row.mac,
+            interface: self.network.name(row.interface).into(),
+            state: row.state.into(),
+            expires_s: row.expires_s,
+        });
+        rows.collect()
+    }
+
+    fn client_rows(&self) -> Vec<ClientRow> {
+        let rows = self.connections.values().filter_map(|c| {
+            let attachment = c.attachment.as_ref()?;
+            Some(ClientRow {
+                slot: u32::from(attachment.slot.index()),
+                pid: c.pid,
+                uid: c.uid,
+                program: attachment.program.clone(),
+                sockets: u32::try_from(c.cells.len()).unwrap_or(u32::MAX),
+                rx_memory_bytes: attachment.slot.rx_memory_in_use(),
+            })
+        });
+        let mut rows: Vec<ClientRow> = rows.collect();
+        rows.sort_by_key(|row| row.slot);
+        rows
+    }
+
+    fn worker_rows(&self) -> Vec<WorkerRow> {
+        let rows = self.workers.iter().zip(0..).map(|(link, worker)| WorkerRow {
+            worker,
+            cpu: link.cpu,
+            breaths: link.counters.worker.breaths.value(),
+            busy_breaths: link.counters.worker.busy_breaths.value(),
+            sleeps: link.counters.worker.sleeps.value(),
+        });
+        rows.collect()
+    }
+
+    /// Counters summed over the workers: subsystem, name, text, value.
+    fn totals(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
+        let mut totals: Vec<(&str, &str, &str, u64)> = Vec::new();
+        for link in &self.workers {
+            for (i, row) in link.counters.rows().enumerate() {
+                match totals.get_mut(i) {
+                    Some(total) => total.3 += row.value,
+                    None => totals.push((row.subsystem, row.name, row.text, row.value)),
+                }
+            }
+        }
+        totals
+    }
+
+    fn drops(&self, reason: DropReason) -> u64 {
+        self.workers.iter().map(|link| link.counters.drops.value(reason as usize)).sum()
+    }
+
+    fn counter_rows(&self) -> Vec<CounterRow> {
+        let row = |subsystem: &str, name: &str, text: &str, value| CounterRow {
+            subsystem: subsystem.into(),
+            name: name.into(),
+            value,
+            text: text.into(),
+        };
+        let totals = self.totals().into_iter();
+        let counted = totals.filter(|t| t.3 > 0).map(|(s, n, t, v)| row(s, n, t, v));
+        let dropped = DropReason::ALL.iter().filter_map(|reason| {
+            let value = self.drops(*reason);
+            let name = format!("dropped_{}", reason.label());
+            (value > 0).then(|| row(reason.layer(), &name, reason.text(), value))
+        });
+        counted.chain(dropped).collect()
+    }
+
+    fn daemon_row(&self) -> DaemonRow {
+        let uptime = self.facts.started.elapsed().as_millis();
+        DaemonRow {
+            version: env!("CARGO_PKG_VERSION").into(),
+            dpdk: DPDK_VERSION.into(),
+            pid: std::process::id(),
+            prefix: self.facts.prefix.clone(),
+            hugepages: self.facts.hugepages,
+            uptime_ms: u64::try_from(uptime).unwrap_or(u64::MAX),
+            metrics: self.facts.metrics,
+            mbufs_used: self.facts.pool.in_use(),
+            mbufs_total: self.facts.pool_size,
+            address: self.network.first_address().map(Into::into),
+        }
+    }
+
+    /// Starts to put a sample together.
+    pub(crate) fn scrape(&mut self, request: ScrapeRequest) {
+        self.gather(Wanted::Sample(request), true, true);
+    }
+
+    fn sample(&self, sockets: &[(u16, SocketSummary)], neighbors: &[NeighborSummary]) -> Sample {
+        let mut states: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut protocols: BTreeMap<&str, u64> = BTreeMap::from([("tcp", 0), ("udp", 0)]);
+        for (_, row) in sockets {
+            *protocols.entry(protocol(row.transport)).or_default() += 1;
+            if row.transport == Transport::Stream {
+                *states.entry(row.state).or_default() += 1;
+            }
+        }
+        let listeners = self.sockets.values().filter(|s| s.listening.is_some()).count();
+        let _ = states.insert("LISTEN", listeners as u64);
+        let mut neighbor_states: BTreeMap<&str, u64> = BTreeMap::new();
+        for row in neighbors {
+            *neighbor_states.entry(row.state).or_default() += 1;
+        }
+        let neighbor = |(state, count): (&'static str, u64)| NeighborSample {
+            family: "inet".into(),
+            state: state.into(),
+            count,
+        };
+        let lower = |(s, n): (&'static str, u64)| (Cow::from(s.to_lowercase()), n);
+        Sample {
+            build: BuildInfo { version: env!("CARGO_PKG_VERSION").into(), dpdk: DPDK_VERSION.into() },
+            workers: self.worker_samples(),
+            interfaces: self.interface_samples(),
+            drops: DropReason::ALL.iter().map(|reason| self.drops(*reason)).collect(),
+            mbufs: vec![PoolSample {
+                pool: self.facts.pool.name().into(),
+                used: u64::from(self.facts.pool.in_use()),
+                free: u64::from(self.facts.pool.available()),
+            }],
+            tcp_connections: states.into_iter().map(lower).collect(),
+            sockets: protocols.into_iter().map(lower).collect(),
+            neighbors: neighbor_states.into_iter().map(neighbor).collect(),
+            clients: self.slots.len() as u64,
+            clients_reaped: vec![("left".into(), self.counts.left)],
+            client_violations: self.counts.violations,
+            counters: self.counter_samples(),
+            ..Sample::default()
+        }
+    }
+
+    fn worker_samples(&self) -> Vec<WorkerSample> {
+        let rows = self.worker_rows().into_iter().map(|row| WorkerSample {
+            worker: row.worker,
+            busy_ratio: row.busy_breaths as f64 / row.breaths.max(1) as f64,
+            breaths: row.breaths,
+            busy_breaths: row.busy_breaths,
+            sleeps: row.sleeps,
+        });
+        rows.collect()
+    }
+
+    fn interface_samples(&self) -> Vec<InterfaceSample> {
+        let rows = self.network.interface_rows().into_iter().map(|row| InterfaceSample {
+            interface: row.name,
+            rx_packets: row.rx_packets,
+            rx_bytes: row.rx_bytes,
+            rx_errors: row.rx_errors,
+            tx_packets: row.tx_packets,
+            tx_bytes: row.tx_bytes,
+            tx_errors: row.tx_errors,
+            up: row.up && row.running,
+        });
+        rows.collect()
+    }
+
+    fn counter_samples(&self) -> Vec<CounterSample> {
+        let rows = self.totals().into_iter().map(|(subsystem, name, help, value)| CounterSample {
+            subsystem: subsystem.into(),
+            name: name.into(),
+            help: help.into(),
+            value,
+        });
+        rows.collect()
+    }
+}
+
+fn protocol(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Stream => "tcp",
+        Transport::Datagram => "udp",
+    }
+}
