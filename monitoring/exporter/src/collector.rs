@@ -21,7 +21,9 @@ pub type Source = Arc<dyn Fn() -> Sample + Send + Sync>;
 /// A sample as Prometheus text, without the process's own metrics.
 #[must_use]
 pub fn render(sample: &Sample) -> String {
-    text(&families(sample))
+    let mut families = families(sample);
+    families.retain(|family| !family.get_metric().is_empty());
+    text(&families)
 }
 
 /// All that `/metrics` shows: the stack and the process it runs in.
@@ -32,11 +34,10 @@ pub(crate) fn registry(source: Source) -> Result<Registry, prometheus::Error> {
     Ok(registry)
 }
 
-/// Families as text. The encoder refuses only families without a name or without series, and
-/// [`families`] makes neither.
+/// Families as text. The encoder refuses only families without a name or without series; the
+/// registry and [`render`] have removed those.
 pub(crate) fn text(families: &[MetricFamily]) -> String {
-    let kept: Vec<_> = families.iter().filter(|f| !f.get_metric().is_empty()).cloned().collect();
-    TextEncoder::new().encode_to_string(&kept).unwrap_or_default()
+    TextEncoder::new().encode_to_string(families).unwrap_or_default()
 }
 
 /// The collector over the daemon's counters. It keeps nothing between scrapes.
