@@ -7,18 +7,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::help;
+
 /// Tools of io-pkt, a TCP/IP stack in user space.
 #[derive(Debug, Parser)]
 #[command(
     name = "iopkt",
     version,
     about,
-    before_long_help = "Examples:\n  iopkt status                              is it running, with which addresses?\n  \
-                        iopkt run -- curl http://198.18.77.1/     a program on the stack, unmodified\n  \
-                        iopkt netstat -an                         its sockets\n  \
-                        iopkt doctor                              what is wrong with this machine?",
-    after_long_help = "Exit codes: 0 ok, 1 failed, 2 doctor found problems, 64 usage, 69 io-pkt is not running, 77 not allowed, \
-                       78 bad configuration.\nEnvironment: SOCK chooses the stack, IOPKT_RUN its directory (default /run/io-pkt)."
+    before_long_help = help::IOPKT,
+    after_long_help = help::IOPKT_END
 )]
 pub(crate) struct Cli {
     /// Prefix of the stack, as in `io-pkt -p tcpip prefix=/alt` [default: $SOCK]
@@ -34,68 +32,53 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show and change interfaces
     #[command(
-        before_long_help = "Examples:\n  iopkt ifconfig                                all interfaces\n  \
-                            iopkt ifconfig tap0 198.18.77.2/24            set the address\n  \
-                            iopkt ifconfig tap0 10.0.0.1 netmask 0xffffff00 alias\n  \
-                            iopkt ifconfig tap0 10.0.0.1 -alias           remove it\n  \
-                            iopkt ifconfig tap0 mtu 9000 up"
+        before_long_help = help::IFCONFIG
     )]
     Ifconfig(IfconfigArgs),
     /// Show sockets, routes, interfaces, counters and packet buffers
     #[command(
-        before_long_help = "Examples:\n  iopkt netstat -an            all sockets, listening ones too\n  \
-                            iopkt netstat -s -p tcp      what TCP has counted\n  \
-                            iopkt netstat -rn            routes\n  \
-                            iopkt netstat -i --json      interfaces, for a program"
+        before_long_help = help::NETSTAT
     )]
     Netstat(NetstatArgs),
     /// Show and change the neighbour table
     #[command(
-        before_long_help = "Examples:\n  iopkt arp -an                                 all neighbours\n  \
-                            iopkt arp -s 198.18.77.9 02:00:00:00:00:09    a permanent one\n  \
-                            iopkt arp -d 198.18.77.9                      forget it"
+        before_long_help = help::ARP
     )]
     Arp(ArpArgs),
     /// Show and change routes
     #[command(
-        before_long_help = "Examples:\n  iopkt route show\n  iopkt route add default 198.18.77.1\n  \
-                            iopkt route add -net 10.0.0.0/8 198.18.77.1\n  \
-                            iopkt route delete 10.0.0.0/8\n  iopkt route get 8.8.8.8        which route would be taken?"
+        before_long_help = help::ROUTE
     )]
     Route(RouteArgs),
     /// Show the client processes
-    #[command(before_long_help = "Examples:\n  iopkt clients\n  iopkt clients --json")]
+    #[command(before_long_help = help::CLIENTS)]
     Clients(ReadArgs),
     /// Show the workers and how busy they are
-    #[command(before_long_help = "Examples:\n  iopkt workers\n  iopkt workers --json")]
+    #[command(before_long_help = help::WORKERS)]
     Workers(ReadArgs),
     /// Show the daemon in ten lines
-    #[command(before_long_help = "Examples:\n  iopkt status\n  iopkt --sock /alt status --json")]
+    #[command(before_long_help = help::STATUS)]
     Status(ReadArgs),
     /// Run an unmodified program on the stack
     #[command(
-        before_long_help = "Examples:\n  iopkt run -- curl http://198.18.77.1/\n  \
-                            iopkt run --sock /alt -- nginx -g 'daemon off;'\n  \
-                            iopkt run --loopback stack -- redis-server",
-        after_long_help = "The program is started in place of iopkt with LD_PRELOAD=libiopkt-preload.so, looked for in $IOPKT_PRELOAD, \
-                           beside iopkt, in ../lib, /usr/lib and /usr/local/lib. Its exit code is the program's; 126 and 127 mean \
-                           that it could not be started, as with env(1)."
+        before_long_help = help::RUN,
+        after_long_help = help::RUN_END
     )]
     Run(RunArgs),
     /// Print the environment that `run` sets, for a shell
     #[command(
-        before_long_help = "Examples:\n  eval \"$(iopkt env)\"        this shell's programs use the stack from now on"
+        before_long_help = help::ENV
     )]
     Env(EnvArgs),
     /// Check this machine: what is missing, and the command that mends it
     #[command(
-        before_long_help = "Examples:\n  iopkt doctor\n  iopkt doctor --json",
-        after_long_help = "Exit code 2 if a check fails; warnings leave it 0. Nothing is changed."
+        before_long_help = help::DOCTOR,
+        after_long_help = help::DOCTOR_END
     )]
     Doctor(ReadArgs),
     /// Print the completions of a shell
     #[command(
-        before_long_help = "Examples:\n  iopkt completions bash > /etc/bash_completion.d/iopkt\n  source <(iopkt completions zsh)"
+        before_long_help = help::COMPLETIONS
     )]
     Completions {
         /// The shell.
@@ -103,7 +86,7 @@ pub(crate) enum Command {
     },
     /// Print the manual page of iopkt or of one command
     #[command(
-        before_long_help = "Examples:\n  iopkt man | man -l -\n  iopkt man ifconfig | man -l -"
+        before_long_help = help::MAN
     )]
     Man {
         /// The command; none for the overview.
@@ -131,7 +114,8 @@ pub(crate) struct IfconfigArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down] [mtu BYTES]
+    /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
+    /// [mtu BYTES]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
     pub(crate) words: Vec<String>,
 }
@@ -152,7 +136,8 @@ pub(crate) struct NetstatArgs {
     #[arg(short = 'm', group = "view")]
     pub(crate) mbufs: bool,
     /// Only this protocol, or with -s this subsystem
-    #[arg(short = 'p', value_name = "PROTOCOL", conflicts_with_all = ["routes", "interfaces", "mbufs"])]
+    #[arg(short = 'p', value_name = "PROTOCOL")]
+    #[arg(conflicts_with_all = ["routes", "interfaces", "mbufs"])]
     pub(crate) protocol: Option<String>,
     /// Listening sockets too
     #[arg(short = 'a')]
@@ -175,7 +160,8 @@ pub(crate) struct ArpArgs {
     #[arg(short = 'n')]
     pub(crate) numeric: bool,
     /// Add a permanent neighbour
-    #[arg(short = 's', num_args = 2, value_names = ["HOST", "MAC"], conflicts_with_all = ["all", "delete"])]
+    #[arg(short = 's', num_args = 2, value_names = ["HOST", "MAC"])]
+    #[arg(conflicts_with_all = ["all", "delete"])]
     pub(crate) set: Option<Vec<String>>,
     /// Delete a neighbour; with -a all of them
     #[arg(short = 'd')]
@@ -197,7 +183,8 @@ pub(crate) struct RouteArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// show | add [-net | -host] {default | NETWORK/LEN | HOST} GATEWAY | delete {default | NETWORK/LEN | HOST} | get HOST
+    /// show | add [-net | -host] {default | NETWORK/LEN | HOST} GATEWAY |
+    /// delete {default | NETWORK/LEN | HOST} | get HOST
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "VERB")]
     pub(crate) words: Vec<String>,
 }

@@ -169,7 +169,8 @@ impl Control {
         let at = self.path.display();
         CallError::Broken(if error == Errno::AGAIN {
             Failure::failed(format!(
-                "io-pkt at {at} does not answer within 5 s; is it stopped or overloaded? see: top -H -p $(pidof io-pkt)"
+                "io-pkt at {at} does not answer within 5 s; is it stopped or overloaded? see: top \
+                 -H -p $(pidof io-pkt)"
             ))
         } else {
             Failure::failed(format!(

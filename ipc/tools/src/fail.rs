@@ -1,4 +1,5 @@
-//! How a tool fails: one line that says what, why and what to do next, and an exit code of sysexits.h.
+//! How a tool fails: one line that says what, why and what to do next, and an exit code as in
+//! sysexits.h.
 
 use std::env;
 use std::io;
@@ -46,17 +47,9 @@ impl Failure {
         let at = socket.display();
         match error {
             Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR => {
-                let option = if prefix.is_empty() {
-                    String::new()
-                } else {
-                    format!(" -p tcpip prefix={prefix}")
-                };
-                let start = format!("io-pkt -d net_tap iface=iop0{option}");
-                let others = other_instances(socket);
-                Self::new(
-                    ABSENT,
-                    format!("io-pkt is not running at {at}; start it: sudo {start}{others}"),
-                )
+                let (start, others) = (start_command(prefix), other_instances(socket));
+                let text = format!("io-pkt is not running at {at}; start it: {start}{others}");
+                Self::new(ABSENT, text)
             }
             Errno::ACCESS | Errno::PERM => Self::new(
                 NOT_ALLOWED,
@@ -69,7 +62,8 @@ impl Failure {
             Errno::NAMETOOLONG => Self::new(
                 BAD_CONFIG,
                 format!(
-                    "{at} is longer than a unix socket's path may be (107 bytes); set a shorter IOPKT_RUN"
+                    "{at} is longer than a unix socket's path may be (107 bytes); set a shorter \
+                     IOPKT_RUN"
                 ),
             ),
             error => Self::failed(format!(
@@ -82,8 +76,9 @@ impl Failure {
     /// The daemon answers with something this binary does not understand.
     pub(crate) fn other_version(socket: &Path) -> Self {
         Self::failed(format!(
-            "the daemon at {} speaks another version of the protocol than this iopkt ({}, protocol {}); use the iopkt \
-             installed with it, or restart the daemon: see iopkt --version and io-pkt --version",
+            "the daemon at {} speaks another version of the protocol than this iopkt ({}, \
+             protocol {}); use the iopkt installed with it, or restart the daemon: see iopkt \
+             --version and io-pkt --version",
             socket.display(),
             env!("CARGO_PKG_VERSION"),
             proto::VERSION
@@ -133,6 +128,16 @@ pub(crate) fn quote(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
+}
+
+/// The command that starts a stack of this prefix on a tap interface.
+pub(crate) fn start_command(prefix: &str) -> String {
+    let option = if prefix.is_empty() {
+        String::new()
+    } else {
+        format!(" -p tcpip {}", quote(&format!("prefix={prefix}")))
+    };
+    format!("sudo io-pkt -d net_tap iface=iop0,address=198.18.77.2/24{option}")
 }
 
 /// Stacks that are there although the one asked for is not.

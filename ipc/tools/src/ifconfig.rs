@@ -174,7 +174,10 @@ impl AddressWords {
             return Ok(Some(Step::Remove(address)));
         }
         let len = self.len.filter(|len| *len > 0).ok_or_else(|| {
-            format!("how long is the prefix of {address}? write {address}/24, or {address} netmask 255.255.255.0")
+            format!(
+                "how long is the prefix of {address}? write {address}/24, or {address} netmask \
+                 255.255.255.0"
+            )
         })?;
         let broadcast = address::broadcast(address, len);
         if let Some(given) = self.broadcast
@@ -200,26 +203,37 @@ fn unknown(word: &str) -> String {
 }
 
 fn apply(control: &mut Control, row: &InterfaceRow, step: Step) -> Result<(), Failure> {
-    let interface = row.name.clone();
-    let request = match step {
+    plan(row, step).into_iter().try_for_each(|request| {
+        let what = if let Request::DeleteAddress { address, .. } = request {
+            Step::Remove(address)
+        } else {
+            step
+        };
+        control.change(request).map_err(|error| explain(error, row, what))
+    })
+}
+
+/// The requests that make one step. An address that is there already is left as it is.
+fn plan(row: &InterfaceRow, step: Step) -> Vec<Request> {
+    let interface = || row.name.clone();
+    let delete = |address| Request::DeleteAddress { interface: interface(), address };
+    match step {
         Step::Set(address, prefix_len) | Step::Alias(address, prefix_len) => {
-            Request::AddAddress { interface, address, prefix_len }
+            let add = Request::AddAddress { interface: interface(), address, prefix_len };
+            let same = row.addresses.iter().find(|a| a.address == address);
+            match (same, row.addresses.first()) {
+                (Some(same), _) if same.prefix_len == prefix_len => Vec::new(),
+                (Some(_), _) => vec![delete(address), add],
+                // Only after the new address works is the one it replaces given up.
+                (None, Some(old)) if matches!(step, Step::Set(..)) => {
+                    vec![add, delete(old.address)]
+                }
+                (None, _) => vec![add],
+            }
         }
-        Step::Remove(address) => Request::DeleteAddress { interface, address },
-        Step::Up(up) => Request::SetUp { interface, up },
-        Step::Mtu(mtu) => Request::SetMtu { interface, mtu },
-    };
-    control.change(request).map_err(|error| explain(error, row, step))?;
-    // Only after the new address works is the one it replaces given up.
-    match (step, row.addresses.first()) {
-        (Step::Set(address, _), Some(old))
-            if row.addresses.iter().all(|a| a.address != address) =>
-        {
-            let request =
-                Request::DeleteAddress { interface: row.name.clone(), address: old.address };
-            control.change(request).map_err(|error| explain(error, row, Step::Remove(old.address)))
-        }
-        _ => Ok(()),
+        Step::Remove(address) => vec![delete(address)],
+        Step::Up(up) => vec![Request::SetUp { interface: interface(), up }],
+        Step::Mtu(mtu) => vec![Request::SetMtu { interface: interface(), mtu }],
     }
 }
 

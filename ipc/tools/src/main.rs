@@ -7,7 +7,9 @@
 //! * [`control`]: the connection to the daemon.
 //! * [`fail`]: one line of what, why and what next; and the exit code.
 //! * [`output`]: stdout, tables, and escaping what strangers chose.
-//! * one module per tool: [`ifconfig`], [`netstat`], [`arp`], [`route`], [`lists`], [`run`], [`doctor`].
+//! * [`help`]: what `--help` says.
+//! * one module per tool: [`ifconfig`], [`netstat`], [`arp`], [`route`], [`lists`] (clients,
+//!   workers, status), [`run`], [`doctor`].
 #![forbid(unsafe_code)]
 
 mod address;
@@ -16,6 +18,7 @@ mod cli;
 mod control;
 mod doctor;
 mod fail;
+mod help;
 mod ifconfig;
 mod lists;
 mod netstat;

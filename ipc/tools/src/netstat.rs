@@ -189,8 +189,8 @@ fn render_counters(rows: &[CounterRow]) -> String {
     text
 }
 
-/// "Segments received." after a number is "12 segments received"; "TCP checksum is wrong." keeps its
-/// capitals.
+/// "Segments received." after a number is "12 segments received"; "TCP checksum is wrong." keeps
+/// its capitals.
 fn sentence(row: &CounterRow) -> String {
     if row.text.is_empty() {
         return escape(&row.name).replace('_', " ");

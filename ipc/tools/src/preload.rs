@@ -20,7 +20,8 @@ impl NotFound {
     pub(crate) fn text(&self) -> String {
         let folders: Vec<_> = self.looked.iter().map(|path| path.display().to_string()).collect();
         format!(
-            "libiopkt-preload.so is not in {}; set IOPKT_PRELOAD=/path/to/libiopkt-preload.so, or build it: cargo build --release",
+            "libiopkt-preload.so is not in {}; set IOPKT_PRELOAD=/path/to/libiopkt-preload.so, or \
+             build it: cargo build --release",
             folders.join(", ")
         )
     }

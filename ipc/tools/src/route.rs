@@ -197,7 +197,8 @@ fn render_one(host: Ipv4Addr, row: &RouteRow) -> String {
         .collect();
     let gateway = row.gateway.map_or_else(|| "link".into(), |gateway| gateway.to_string());
     format!(
-        "   route to: {host}\ndestination: {}\n    gateway: {gateway}\n  interface: {}\n      flags: <{}>\n",
+        "   route to: {host}\ndestination: {}\n    gateway: {gateway}\n  interface: {}\n      \
+         flags: <{}>\n",
         address::destination(row.destination, row.prefix_len),
         escape(&row.interface),
         names.join(","),

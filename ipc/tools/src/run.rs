@@ -117,7 +117,8 @@ fn hidden(missing: &preload::NotFound) -> Option<Failure> {
     let path = missing.looked.iter().find(denied)?.display();
     let uid = rustix::process::getuid().as_raw();
     let text = format!(
-        "uid {uid} may not look for {path}; sudo install -m 755 {path} /usr/local/lib/libiopkt-preload.so"
+        "uid {uid} may not look for {path}; sudo install -m 755 {path} \
+         /usr/local/lib/libiopkt-preload.so"
     );
     Some(Failure::new(NOT_ALLOWED, text))
 }
@@ -126,7 +127,8 @@ fn hidden(missing: &preload::NotFound) -> Option<Failure> {
 fn prepend(library: &Path, list: Option<OsString>) -> Result<OsString, Failure> {
     if library.as_os_str().as_encoded_bytes().iter().any(|b| matches!(b, b' ' | b':')) {
         let text = format!(
-            "{} has a blank or a colon in its path, which LD_PRELOAD cannot name; copy it elsewhere",
+            "{} has a blank or a colon in its path, which LD_PRELOAD cannot name; copy it \
+             elsewhere",
             library.display()
         );
         return Err(Failure::new(BAD_CONFIG, text));

@@ -16,6 +16,9 @@ use crate::process::Process;
 use crate::sample::{CounterSample, InterfaceSample, Sample, WorkerSample};
 
 /// Where samples come from: called once per scrape, on the exporter's thread.
+///
+/// A source that learns nothing in time returns the default sample, which no running daemon has.
+/// The scrape then fails: zeros would look like a restart to Prometheus.
 pub type Source = Arc<dyn Fn() -> Sample + Send + Sync>;
 
 /// A sample as Prometheus text, without the process's own metrics.
@@ -34,6 +37,11 @@ pub(crate) fn registry(source: Source) -> Result<Registry, prometheus::Error> {
     Ok(registry)
 }
 
+/// Whether the source had something to say.
+pub(crate) fn has_stack(families: &[MetricFamily]) -> bool {
+    families.iter().any(|family| family.name() == BUILD_INFO)
+}
+
 /// Families as text. The encoder refuses only families without a name or without series; the
 /// registry and [`render`] have removed those.
 pub(crate) fn text(families: &[MetricFamily]) -> String {
@@ -49,8 +57,7 @@ struct Stack {
 
 impl Stack {
     fn new(source: Source) -> Result<Self, prometheus::Error> {
-        let desc =
-            Desc::new("iopkt_build_info".into(), BUILD_HELP.into(), Vec::new(), HashMap::new())?;
+        let desc = Desc::new(BUILD_INFO.into(), BUILD_HELP.into(), Vec::new(), HashMap::new())?;
         Ok(Self { source, desc })
     }
 }
@@ -61,7 +68,8 @@ impl Collector for Stack {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        families(&(self.source)())
+        let sample = (self.source)();
+        if sample == Sample::default() { Vec::new() } else { families(&sample) }
     }
 }
 
@@ -71,6 +79,7 @@ impl fmt::Debug for Stack {
     }
 }
 
+const BUILD_INFO: &str = "iopkt_build_info";
 const BUILD_HELP: &str = "Versions of the running daemon; always 1.";
 
 fn families(sample: &Sample) -> Vec<MetricFamily> {
@@ -93,7 +102,7 @@ fn daemon_families(sample: &Sample) -> Vec<MetricFamily> {
     let labels = [("version", &*build.version), ("dpdk", &*build.dpdk)];
     let started = sample.start_time.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
     vec![
-        gauge("iopkt_build_info", BUILD_HELP, vec![level(&labels, 1.0)]),
+        gauge(BUILD_INFO, BUILD_HELP, vec![level(&labels, 1.0)]),
         gauge(
             "iopkt_start_time_seconds",
             "When the stack started, seconds since 1970.",

@@ -51,23 +51,25 @@ pub enum ServeError {
     /// Another process listens there.
     #[error(
         "metrics address {0} is in use, often by another io-pkt; see by whom: \
-         ss -ltnp 'sport = :{port}'; stop it or choose another metrics address", port = .0.port()
+         ss -ltnp 'sport = :{port}'; stop it, or choose another address with --metrics (or off)",
+        port = .0.port()
     )]
     AddressInUse(SocketAddr),
     /// No interface of this host has the address.
     #[error(
         "metrics address {0} is not an address of this host; see which are: ip -br addr; \
-         127.0.0.1:{port} always works", port = .0.port()
+         this one always works: \
+         --metrics 127.0.0.1:{port}", port = .0.port()
     )]
     AddressNotAvailable(SocketAddr),
     /// A port below 1024, or a policy forbids it.
     #[error(
-        "not allowed to listen on metrics address {0}; choose a port from 1024 up, for example \
-         {ip}:9478", ip = .0.ip()
+        "not allowed to listen on metrics address {0}; choose a port from 1024 up: \
+         --metrics {ip}:9478", ip = .0.ip()
     )]
     NotAllowed(SocketAddr),
     /// Anything else.
-    #[error("cannot serve metrics on {address}: {error}; choose another metrics address")]
+    #[error("cannot serve metrics on {address}: {error}; choose another address with --metrics")]
     Other {
         /// The address asked for.
         address: SocketAddr,
@@ -156,8 +158,12 @@ fn respond(method: &Method, path: &str, registry: &Registry) -> Response<Full<By
     }
     match path {
         "/metrics" => {
-            let body = collector::text(&registry.gather());
-            answer(StatusCode::OK, prometheus::TEXT_FORMAT, body)
+            let families = registry.gather();
+            if !collector::has_stack(&families) {
+                let body = "the stack did not answer in time; see: iopkt status\n".into();
+                return answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, body);
+            }
+            answer(StatusCode::OK, prometheus::TEXT_FORMAT, collector::text(&families))
         }
         "/healthz" => answer(StatusCode::OK, TEXT, "ok\n".into()),
         _ => answer(StatusCode::OK, "text/html; charset=utf-8", INDEX.into()),

@@ -193,10 +193,19 @@ fn a_source_that_panics_costs_one_answer() {
     static FAIL: AtomicBool = AtomicBool::new(true);
     let source: Source = Arc::new(|| {
         assert!(!FAIL.load(Ordering::Relaxed), "the test asks for this panic");
-        Sample::default()
+        full_sample()
     });
     let server = serve(SocketAddr::from(([127, 0, 0, 1], 0)), source).expect("a free port");
     assert_eq!(get(&server, "/metrics"), "");
     FAIL.store(false, Ordering::Relaxed);
     assert!(get(&server, "/metrics").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_source_without_an_answer_fails_the_scrape() {
+    let source: Source = Arc::new(Sample::default);
+    let server = serve(SocketAddr::from(([127, 0, 0, 1], 0)), source).expect("a free port");
+    let answer = get(&server, "/metrics");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(!answer.contains("iopkt_"), "zeros would look like a restart: {answer}");
 }

@@ -41,14 +41,17 @@ pub(super) fn cpu_features(host: &Host) -> Finding {
         let found = "the processor has no SSE4.2, which Debian's DPDK is built for";
         return Finding::fail(
             found,
-            "in a virtual machine choose the processor \"host\"; else build DPDK with -Dcpu_instruction_set=generic",
+            "in a virtual machine choose the processor \"host\"; else build DPDK with \
+             -Dcpu_instruction_set=generic",
         );
     }
     if !has("constant_tsc") || !has("nonstop_tsc") {
-        let found = "the time-stamp counter changes its rate (constant_tsc, nonstop_tsc missing); measured times will be wrong";
+        let found = "the time-stamp counter changes its rate (constant_tsc, nonstop_tsc missing); \
+                     measured times will be wrong";
         return Finding::warn(
             found,
-            "in a virtual machine pass the flag invtsc; else set the governor: sudo cpupower frequency-set -g performance",
+            "in a virtual machine pass the flag invtsc; else set the governor: sudo cpupower \
+             frequency-set -g performance",
         );
     }
     Finding::ok("SSE4.2 and a steady time-stamp counter")
@@ -162,7 +165,8 @@ pub(super) fn container_cpu(host: &Host) -> Finding {
     match percent.min() {
         Some(percent @ 0..200) => Finding::warn(
             format!(
-                "the container may use {percent}% of one processor; a worker and its clients want two"
+                "the container may use {percent}% of one processor; a worker and its clients want \
+                 two"
             ),
             "start the container with --cpus 2",
         ),
@@ -236,7 +240,8 @@ pub(super) fn net_admin(host: &Host) -> Finding {
         ),
         (false, uid) => Finding::warn(
             format!(
-                "uid {uid} has no CAP_NET_ADMIN: it can use a running stack but not start one on net_tap (E0103)"
+                "uid {uid} has no CAP_NET_ADMIN: it can use a running stack but not start one on \
+                 net_tap (E0103)"
             ),
             "start the daemon with sudo, or: sudo setcap cap_net_admin+ep \"$(command -v io-pkt)\"",
         ),

@@ -131,7 +131,8 @@ pub(super) fn hugepage_users(host: &Host) -> Finding {
             };
             Finding::warn(
                 format!("{used} pages are in use by others{by}"),
-                "see by whom: sudo grep -ls hugepage /proc/[0-9]*/maps; files of no process: sudo dpdk-hugepages.py --clear",
+                "see by whom: sudo grep -ls hugepage /proc/[0-9]*/maps; files of no process: sudo \
+                 dpdk-hugepages.py --clear",
             )
         }
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::Finding;
 use super::host::{Answer, Host};
+use crate::fail::start_command;
 use crate::preload;
 
 /// The port the daemon serves metrics on unless told otherwise.
@@ -26,7 +27,8 @@ pub(super) fn run_directory(host: &Host) -> Finding {
                 Finding::warn(
                     found,
                     format!(
-                        "sudo install -d -m 755 -o {uid} {at}, or set IOPKT_RUN to a folder of yours"
+                        "sudo install -d -m 755 -o {uid} {at}, or set IOPKT_RUN to a folder of \
+                         yours"
                     ),
                 )
             };
@@ -55,17 +57,7 @@ pub(super) fn run_directory(host: &Host) -> Finding {
 pub(super) fn daemon(host: &Host) -> Finding {
     match &host.answer {
         Answer::Here(row) => Finding::ok(format!("pid {}, up {} s", row.pid, row.uptime_ms / 1000)),
-        Answer::Absent => {
-            let option = if host.prefix.is_empty() {
-                String::new()
-            } else {
-                format!(" -p tcpip prefix={}", host.prefix)
-            };
-            Finding::warn(
-                "not running (E0201)",
-                format!("sudo io-pkt -d net_tap iface=iop0{option}"),
-            )
-        }
+        Answer::Absent => Finding::warn("not running (E0201)", start_command(&host.prefix)),
         Answer::Trouble(failure) => {
             let (found, fix) =
                 failure.text.split_once("; ").unwrap_or((&failure.text, "iopkt status"));
@@ -127,7 +119,8 @@ pub(super) fn metrics_port(host: &Host) -> Finding {
         _ if listens(host, METRICS_PORT) => Finding::warn(
             format!("port {METRICS_PORT} is in use by another process"),
             format!(
-                "see by whom: sudo ss -ltnp 'sport = :{METRICS_PORT}'; or choose another metrics address"
+                "see by whom: sudo ss -ltnp 'sport = :{METRICS_PORT}'; or choose another metrics \
+                 address"
             ),
         ),
         _ => Finding::ok(format!("port {METRICS_PORT} is free")),
