@@ -12,7 +12,7 @@ use tcp::{
 };
 use types::{DropReason, FlowKey, Instant};
 
-use crate::command::{Event, ListenerId};
+use crate::command::{Event, ListenerId, Misbehaviour};
 use crate::input::Received;
 use crate::limits::{ENDPOINTS_MAX, WINDOW_SCALE};
 use crate::network::{Destination, LOOPBACK};
@@ -327,7 +327,7 @@ impl Worker {
             && stream.recv.unread() > 0
             && let Err(what) = stream.recv.refresh(lane)
         {
-            self.client_misbehaved(owner, what);
+            self.client_misbehaved(owner, Misbehaviour::Memory(what));
             return Err(DropReason::TcpAfterClose);
         }
         let mut text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
@@ -340,7 +340,7 @@ impl Worker {
     pub(crate) fn apply(&mut self, id: SocketId, arrival: &Arrival, now: Instant) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let Kind::Stream(stream) = &mut socket.kind else { return };
-        let client = self.clients.owner_mut(socket.client);
+        let mut client = self.clients.owner_mut(socket.client);
         let mut signal = socket.signal;
         if arrival.acked_len > 0 {
             stream.send.release(arrival.acked_len);
@@ -361,15 +361,15 @@ impl Worker {
             signal.readable = true;
             signal.hang_up = true;
             if let Some(client) = &client {
-                client.lane.add_status(socket.cell, Status::PEER_CLOSED);
+                client.add_status(socket.cell, Status::EOF);
             }
         }
         if let Some(errno) = errno_of(events) {
             socket.error = Some(errno);
             signal = Signal { readable: true, writable: true, hang_up: true };
-            if let Some(client) = &client {
-                client.lane.set_error(socket.cell, errno.raw_os_error());
-                client.lane.add_status(socket.cell, Status::RESET);
+            if let Some(client) = &mut client {
+                client.set_error(socket.cell, errno);
+                client.add_status(socket.cell, Status::CLOSED);
             }
         }
         if socket.signal.is_empty() && !signal.is_empty() {
@@ -461,8 +461,8 @@ impl Worker {
         let first = socket.signal.is_empty();
         socket.signal = Signal { readable: true, writable: true, hang_up: true };
         if let Some(client) = self.clients.owner_mut(socket.client) {
-            client.lane.set_error(socket.cell, errno.raw_os_error());
-            client.lane.add_status(socket.cell, Status::RESET);
+            client.set_error(socket.cell, errno);
+            client.add_status(socket.cell, Status::CLOSED);
         }
         if first {
             self.signals.push(id);

@@ -67,7 +67,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     let signal = signals()?;
     let path = open_path(config)?;
     let metrics = config.metrics_address()?;
-    let workers = config.workers.unwrap_or(1).clamp(1, shm::LANES_MAX);
+    let workers = config.workers.unwrap_or(1).clamp(1, shm::layout::LANES_MAX);
     let plan = topology::plan(workers);
     let (eal, hugepages) = start_eal(config, &plan)?;
     let pool = Mempool::create("frames", &MempoolOptions { count: MBUFS, ..MempoolOptions::default() })
