@@ -130,6 +130,7 @@ pub(crate) struct Leaving {
 /// Facts about the daemon that don't change.
 pub(crate) struct Facts {
     pub(crate) prefix: String,
+    pub(crate) dpdk: String,
     pub(crate) hugepages: bool,
     pub(crate) started: StdInstant,
     pub(crate) metrics: Option<SocketAddr>,
