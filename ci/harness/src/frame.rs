@@ -163,7 +163,7 @@ fn put(bytes: &mut [u8], at: usize, value: u16) {
 pub fn spoil(frame: &mut Vec<u8>, random: &mut Random) {
     for _ in 0..=random.below(3) {
         match random.below(8) {
-            0 | 1 => flip(frame, random, frame.len()),
+            0 | 1 => flip(frame, random, usize::MAX),
             // The headers, where a flip matters more.
             2 | 3 => flip(frame, random, 74),
             4 => {
