@@ -61,7 +61,8 @@ impl World {
         let prefix = format!("io-pkt-harness-{}", std::process::id());
         let args = EalArgs::new(&prefix).memory(Memory::Ordinary { mib: 64 });
         let eal = Eal::init(&args.to_vec()).map_err(|e| e.to_string())?;
-        let pool = Mempool::create("frames", &MempoolOptions::default()).map_err(|e| e.to_string())?;
+        let pool =
+            Mempool::create("frames", &MempoolOptions::default()).map_err(|e| e.to_string())?;
         let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
         let mut units = Units::new();
         let mut env = AttachEnv { workers: 1, pool: &pool, units: &mut units };

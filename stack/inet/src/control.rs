@@ -21,7 +21,7 @@ use crate::worker::{Endpoint, Worker};
 impl Worker {
     pub(crate) fn command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Network(network) => self.adopt(network),
+            Command::Network(network) => self.adopt(&network),
             Command::Attach { client, lane } => self.clients.insert(client, Client::new(lane)),
             Command::Detach { client } => self.detach(client, now),
             Command::Open { call, client, transport, descriptor } => {
@@ -67,9 +67,9 @@ impl Worker {
         }
     }
 
-    fn adopt(&mut self, network: Arc<Network>) {
+    fn adopt(&mut self, network: &Arc<Network>) {
         self.out.neighbors.retain_pinned(|a| network.neighbors.iter().any(|n| n.address == a));
-        self.out.network = Arc::clone(&network);
+        self.out.network = Arc::clone(network);
         self.out.generation = self.out.generation.wrapping_add(1);
         for pinned in &network.neighbors {
             let waiting = self.out.neighbors.pin(pinned.address, pinned.mac, pinned.interface);
@@ -97,12 +97,12 @@ impl Worker {
         client.lane.set_status(cell, Status::empty());
         let kind = match transport {
             Transport::Stream => Kind::Unconnected,
-            Transport::Datagram => Kind::Datagram(Datagram {
+            Transport::Datagram => Kind::Datagram(Box::new(Datagram {
                 local: None,
                 remote: None,
                 recv: DatagramProducer::new(cell, options.receive_buffer),
                 released: 0,
-            }),
+            })),
         };
         let socket = Socket {
             client: Some(slot),
@@ -238,9 +238,8 @@ impl Worker {
         if self.listeners.remove(id).is_none() {
             return;
         }
-        self.flows.retain(
-            |_, e| !matches!(e, Endpoint::HalfOpen { listener, .. } if *listener == id),
-        );
+        self.flows
+            .retain(|_, e| !matches!(e, Endpoint::HalfOpen { listener, .. } if *listener == id));
     }
 
     fn shutdown(
@@ -302,7 +301,8 @@ impl Worker {
         {
             listener.give_place();
         }
-        if stream.tcb.state() == tcp::State::Closed || !matches!(self.flows.get(&stream.flow), Some(Endpoint::Connection(owner)) if *owner == id)
+        if stream.tcb.state() == tcp::State::Closed
+            || !matches!(self.flows.get(&stream.flow), Some(Endpoint::Connection(owner)) if *owner == id)
         {
             return self.free_socket(id);
         }
@@ -311,8 +311,7 @@ impl Worker {
         }
         if reset {
             stream.tcb.abort();
-            let arrival =
-                tcp::Arrival { events: tcp::Events::CLOSED, ..tcp::Arrival::default() };
+            let arrival = tcp::Arrival { events: tcp::Events::CLOSED, ..tcp::Arrival::default() };
             return self.apply(id, &arrival, now);
         }
         let unread = stream.recv.unread() > 0;
@@ -386,7 +385,8 @@ impl Worker {
         if let Some(client) = self.clients.owner_mut(owner) {
             let lane: &mut Lane = &mut client.lane;
             let limit = socket.options.receive_buffer;
-            let recv = core::mem::replace(&mut stream.recv, StreamProducer::new(socket.cell, limit));
+            let recv =
+                core::mem::replace(&mut stream.recv, StreamProducer::new(socket.cell, limit));
             recv.release(lane);
             if self.orphan_bytes.saturating_add(len) <= ORPHAN_BYTES_MAX {
                 stream.send.make_private(|offset, out| {
@@ -401,7 +401,12 @@ impl Worker {
         self.apply(id, &arrival, now);
     }
 
-    fn set_option(&mut self, id: SocketId, option: SocketOption, now: Instant) -> Result<Outcome, Errno> {
+    fn set_option(
+        &mut self,
+        id: SocketId,
+        option: SocketOption,
+        now: Instant,
+    ) -> Result<Outcome, Errno> {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         set(&mut socket.options, option);
         let options = socket.options;

@@ -19,6 +19,7 @@ use crate::network::{Destination, LOOPBACK};
 use crate::send_queue::SendQueue;
 use crate::socket::{Kind, Signal, Socket, SocketId, Stream};
 use crate::steer;
+use crate::tcp_output::Way;
 use crate::timer::Owner;
 use crate::worker::{Endpoint, Worker};
 
@@ -68,10 +69,8 @@ impl Worker {
             return Err(DropReason::TcpAddress);
         }
         let start = received.ip_offset + received.ip_len;
-        let bytes = mbuf
-            .data()
-            .get(start..start + received.segment_len)
-            .ok_or(DropReason::TcpTooShort)?;
+        let bytes =
+            mbuf.data().get(start..start + received.segment_len).ok_or(DropReason::TcpTooShort)?;
         let parsed = wire::tcp::Segment::parse(bytes)?;
         if !received.verified && received.interface != LOOPBACK {
             parsed.verify(received.source, received.destination)?;
@@ -139,11 +138,11 @@ impl Worker {
         match listener {
             Some(listener) if plain_syn => self.passive_open(flow, listener, segment, None, now),
             _ => {
-                if let Some(reset) = tcp::closed_reply(segment) {
-                    if self.resets.permit(now) {
-                        self.counters.tcp.resets_sent.increment();
-                        self.send_segment(flow, &reset, now);
-                    }
+                if let Some(reset) = tcp::closed_reply(segment)
+                    && self.resets.permit(now)
+                {
+                    self.counters.tcp.resets_sent.increment();
+                    self.send_segment(flow, &reset, now);
                 }
                 Err(DropReason::TcpNoListener)
             }
@@ -521,7 +520,8 @@ impl Worker {
         match self.out.route(to) {
             Some(hop) => {
                 let options = crate::socket::Options::default();
-                self.out.bare_segment(flow, segment, &hop, &options, now, &mut self.timers);
+                let way = Way { flow, hop: &hop, options: &options };
+                self.out.bare_segment(&way, segment, now, &mut self.timers);
             }
             None => self.out.count_drop(DropReason::Ipv4NoRoute),
         }
