@@ -274,7 +274,7 @@ impl StreamProducer {
 }
 
 fn slot_of(position: u64) -> usize {
-    usize::try_from(position.wrapping_div(BLOCK) % u64::from(QUEUE_LEN)).unwrap_or(0)
+    usize::try_from(position.wrapping_div(BLOCK).wrapping_rem(u64::from(QUEUE_LEN))).unwrap_or(0)
 }
 
 fn in_block(position: u64) -> u32 {
