@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
@@ -130,6 +130,7 @@ pub(crate) struct Leaving {
 /// Facts about the daemon that don't change.
 pub(crate) struct Facts {
     pub(crate) prefix: String,
+    pub(crate) dpdk: String,
     pub(crate) hugepages: bool,
     pub(crate) started: StdInstant,
     pub(crate) metrics: Option<SocketAddr>,

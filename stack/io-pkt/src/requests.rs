@@ -13,7 +13,6 @@ use shm::SocketEnd;
 
 use crate::connection::{Attachment, clean_name};
 use crate::control::{AcceptQueue, ConnectionId, Control, SocketEntry, SocketKey, WorkerLink};
-use crate::options::Values;
 use crate::pending::{Pending, Then};
 
 /// Other ports tried when a connection attempt meets an old connection in its way.
@@ -312,7 +311,7 @@ impl Control {
             name: Some(waiting.local),
             remote: Some(waiting.remote),
             listening: None,
-            values: Values { reuse_address: false, reuse_port: false, ..values },
+            values,
         };
         self.command(waiting.worker, Command::Accepted { socket: waiting.socket, descriptor: ours });
         let (local, remote) = (waiting.local, waiting.remote);
