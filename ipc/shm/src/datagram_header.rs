@@ -28,7 +28,8 @@ const _: () = assert!(size_of::<DatagramHeader>() == DatagramHeader::LEN);
 
 impl DatagramHeader {
     /// Length in bytes.
-    pub const LEN: usize = 32;
+    pub const LEN: usize = Self::LEN_U32 as usize;
+    pub(crate) const LEN_U32: u32 = 32;
 
     const NONE: u16 = 0;
     const V4: u16 = 4;

@@ -136,6 +136,7 @@ pub(crate) mod own_cell {
     pub(crate) const TX_FILL: usize = 28;
     pub(crate) const ERROR_SEEN: usize = 32;
     pub(crate) const FLAGS: usize = 36;
+    pub(crate) const RX_TOLD: usize = 40;
 
     pub(crate) const fn word(cell: u32, word: usize) -> usize {
         OWN_CELLS + cell as usize * LINE + word
@@ -165,7 +166,7 @@ pub(crate) mod own {
         ring_lock(lane) + 4
     }
 
-    /// Entry of the block table: `end` u64, `next` u32.
+    /// Entry of the block table: `end` u64, `next` u32, `count` u32.
     pub(crate) const fn tx_block_end(block: u32) -> usize {
         TX_BLOCK_TABLE + block as usize * 16
     }
@@ -173,6 +174,11 @@ pub(crate) mod own {
     /// The next block of the same socket.
     pub(crate) const fn tx_block_next(block: u32) -> usize {
         tx_block_end(block) + 8
+    }
+
+    /// Blocks that follow each other from this one on and are used as one.
+    pub(crate) const fn tx_block_count(block: u32) -> usize {
+        tx_block_end(block) + 12
     }
 }
 

@@ -9,6 +9,11 @@
 //! * [`WorkersPage`]: which workers sleep.
 //! * [`Loan`]: bytes of a client's memory that the daemon lends to a packet buffer in flight.
 //!
+//! The client's side:
+//!
+//! * [`ClientMap`]: the mapping; [`SocketMemory`]: one socket in it.
+//! * [`ReceiveQueue`], [`SendQueue`]: its queues, locked against other threads and processes.
+//!
 //! Both sides: [`DatagramHeader`], [`Status`], [`layout`].
 //!
 //! Everything a client can write is hostile here: words are read once and checked, bytes are copied
@@ -21,6 +26,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod client;
 mod daemon;
 mod datagram_header;
 pub mod layout;
@@ -29,6 +35,9 @@ mod memory;
 mod region;
 mod status;
 
+pub use client::{
+    ClientFiles, ClientMap, Datagram, PushError, ReceiveQueue, SendQueue, SocketMemory,
+};
 pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, PeerMisbehaved, QueueFull, Slot, SlotFiles,
     SocketEnd, StreamProducer, TxDescriptor, TxFlags, WorkersPage,

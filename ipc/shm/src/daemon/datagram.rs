@@ -187,8 +187,7 @@ impl DatagramProducer {
 
 /// Length of a record with this much payload.
 pub(crate) fn record_len(payload_len: u32) -> u32 {
-    const HEADER: u32 = DatagramHeader::LEN as u32;
-    payload_len.saturating_add(HEADER).next_multiple_of(8)
+    payload_len.saturating_add(DatagramHeader::LEN_U32).next_multiple_of(8)
 }
 
 fn slot_of(index: u32) -> usize {

@@ -28,6 +28,8 @@ pub struct CellId {
 pub struct TxFlags(u32);
 
 impl TxFlags {
+    /// Bytes of a stream.
+    pub(crate) const NONE: Self = Self(0);
     /// Look at this socket once more, both directions: see [`Lane::in_armed`], [`Lane::out_armed`]
     /// and the producers' `refresh`. May come with bytes or without.
     pub const ARM: Self = Self(1);

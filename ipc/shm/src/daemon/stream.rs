@@ -9,6 +9,7 @@ use crate::layout::{self, BLOCK_LEN, QUEUE_BLOCKS, QUEUE_LEN, read_cell};
 
 const NO_BLOCK: u16 = u16::MAX;
 const BLOCK: u64 = BLOCK_LEN as u64;
+const QUEUE: u64 = QUEUE_LEN as u64;
 
 /// Bytes of one connection on their way to the client.
 ///
@@ -274,7 +275,7 @@ impl StreamProducer {
 }
 
 fn slot_of(position: u64) -> usize {
-    usize::try_from(position.wrapping_div(BLOCK) % u64::from(QUEUE_LEN)).unwrap_or(0)
+    usize::try_from(position.wrapping_div(BLOCK).wrapping_rem(QUEUE)).unwrap_or(0)
 }
 
 fn in_block(position: u64) -> u32 {
