@@ -62,8 +62,7 @@ impl Frames {
     fn new(seed: u64) -> Result<Self, String> {
         let mut world = World::new()?;
         let _ = world.bind_udp(BOUND)?;
-        world.listen(LISTENING, 128);
-        let _ = world.inject(&frame::arp(true));
+        world.listen(LISTENING, 1024);
         Ok(Self {
             world,
             random: Random::new(seed),
@@ -202,7 +201,7 @@ impl Frames {
             }
             let _ = self.world.inject(&frame);
             if n % 32 == 31 {
-                self.world.pass(Duration::from_micros(200));
+                self.world.pass(Duration::from_millis(5));
                 self.world.each_sent(|_| {});
                 self.accept();
             }

@@ -367,7 +367,7 @@ fn give_queues(
         )));
     };
     bed.watch_port(port.rx_descriptor(number)).map_err(resources("receive interrupt"))?;
-    worker.add_port(interface, Some(rx), tx);
+    worker.add_port(interface, rx, tx);
     Ok(())
 }
 
