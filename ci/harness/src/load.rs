@@ -117,11 +117,11 @@ fn rr(address: SocketAddr, time: Duration) -> io::Result<()> {
     }
     let rate = took.len() as f64 / started.elapsed().as_secs_f64();
     took.sort_unstable();
-    let at = |share: f64| {
-        let index = (took.len() as f64 * share) as usize;
-        took.get(index.min(took.len().saturating_sub(1))).map_or(0.0, |d| d.as_secs_f64() * 1e6)
+    let at = |share: usize| {
+        let index = took.len().saturating_sub(1) * share / 1000;
+        took.get(index).map_or(0.0, |d| d.as_secs_f64() * 1e6)
     };
-    println!("rate {rate:.0} p50 {:.1} p99 {:.1} p999 {:.1}", at(0.5), at(0.99), at(0.999));
+    println!("rate {rate:.0} p50 {:.1} p99 {:.1} p999 {:.1}", at(500), at(990), at(999));
     Ok(())
 }
 
