@@ -1,7 +1,6 @@
 //! Fifth: the ACK field (RFC 9293 §3.10.7.4): what is acknowledged, what the peer's window is.
 
 use core::ops::ControlFlow;
-use core::time::Duration;
 
 use types::{DropReason, Instant};
 
@@ -28,8 +27,8 @@ impl Tcb {
             self.timestamps.update(theirs.value, seg.seq, self.rcv.last_ack, now);
         }
         let window_changed = self.update_window(seg);
-        if self.snd.una == self.snd.nxt {
-            // Nothing but window probes was out: the peer answers them.
+        if self.timers.is_on(Timer::Persist) {
+            // Nothing but window probes is out, and the peer answers them.
             self.retransmits = 0;
         }
         if seg.ack.after(self.snd.una) {
@@ -155,11 +154,10 @@ impl Tcb {
     fn sample_rtt(&mut self, seg: &SegmentIn<'_>, now: Instant) {
         if let Some(rtt) = self.rtt.take_timed(seg.ack, now) {
             self.rtt.sample(rtt);
-        } else if self.rtt.is_backed_off()
-            && let Some(theirs) = seg.options.timestamps
+        } else if let Some(theirs) = seg.options.timestamps
             && let Some(elapsed_ms) = self.timestamps.elapsed_ms(theirs.echo, now)
         {
-            self.rtt.sample(Duration::from_millis(u64::from(elapsed_ms)));
+            self.rtt.sample_echo(elapsed_ms, now);
         }
     }
 
