@@ -64,6 +64,7 @@ impl Tcb {
         self.sample_rtt(seg, now);
         self.snd.una = self.snd.iss + 1;
         self.snd.nxt = self.snd.una;
+        self.snd.wl1 = seg.seq;
         self.set_window(seg);
         self.retransmits = 0;
         self.timers.stop(Timer::Retransmit);
@@ -90,11 +91,31 @@ impl Tcb {
         ControlFlow::Continue(())
     }
 
-    /// SND.WND, from segments that are not older than the last one used. Says if it changed.
+    /// The ACK field of a segment that is otherwise old. If it acknowledges something new it is
+    /// used: two ends that both lost ACKs may know no acceptable sequence number to repeat them
+    /// with (RFC 9293 §3.10.7.4: "special allowance should be made to accept valid ACKs").
+    pub(crate) fn ack_of_old_segment(
+        &mut self,
+        seg: &SegmentIn<'_>,
+        now: Instant,
+        arrival: &mut Arrival,
+    ) {
+        let news = seg.ack.after(self.snd.una) && seg.ack.at_or_before(self.snd.max);
+        if seg.flags.contains(Flags::ACK) && self.state != State::SynReceived && news {
+            self.set_window(seg);
+            self.new_ack(seg, now, arrival);
+        }
+    }
+
+    /// SND.WND. What acknowledges something new is news, whatever its sequence number: a repeated
+    /// segment has an old number and a fresh window, and a window that stayed behind while SND.UNA
+    /// moves on would reach beyond what the peer offered. Else the RFC's SND.WL1 and SND.WL2
+    /// decide. Says if the window changed.
     fn update_window(&mut self, seg: &SegmentIn<'_>) -> bool {
         let snd = &self.snd;
-        let newer =
-            snd.wl1.before(seg.seq) || (snd.wl1 == seg.seq && snd.wl2.at_or_before(seg.ack));
+        let newer = seg.ack.after(snd.una)
+            || snd.wl1.before(seg.seq)
+            || (snd.wl1 == seg.seq && snd.wl2.at_or_before(seg.ack));
         if !newer || seg.ack.before(snd.una) {
             return false;
         }
@@ -108,7 +129,7 @@ impl Tcb {
         let scale = if seg.flags.contains(Flags::SYN) { 0 } else { self.snd.scale };
         self.snd.wnd = u32::from(seg.window).checked_shl(u32::from(scale)).unwrap_or(0);
         self.snd.wnd_max = self.snd.wnd_max.max(self.snd.wnd);
-        self.snd.wl1 = seg.seq;
+        self.snd.wl1 = self.snd.wl1.later(seg.seq);
         self.snd.wl2 = seg.ack;
     }
 

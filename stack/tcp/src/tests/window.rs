@@ -207,3 +207,24 @@ fn old_segments_do_not_change_the_window() {
     let _ = host.gets(&seg(1, 1).window(5));
     assert_eq!(host.tcb.info().snd_wnd, 9_000);
 }
+
+#[test]
+fn window_of_a_repeated_segment_counts_if_it_acknowledges_something_new() {
+    let mut host = Host::nodelay();
+    let _ = host.gets(&seg(1, 1).text(100).window(4_000));
+    let _ = host.gets(&seg(101, 1).text(100).window(4_000));
+    assert_eq!(host.queue(9_000).len(), 4);
+    // Sent again with more behind it: older than the last segment, but it moves SND.UNA.
+    let _ = host.gets(&seg(51, 3001).text(200).window(1_000));
+    assert_eq!((host.tcb.info().snd_wnd, host.sends()), (1000, vec![]));
+}
+
+#[test]
+fn ack_on_an_old_segment_is_used() {
+    let mut host = Host::nodelay();
+    let _ = host.gets(&seg(1, 1).text(100));
+    let _ = host.queue(500);
+    let arrival = host.gets(&seg(1, 501).text(100));
+    assert_eq!(arrival.drop, Some(types::DropReason::TcpDuplicate));
+    assert_eq!(arrival.acked_len, 500);
+}
