@@ -88,12 +88,14 @@ impl Tcb {
         if !seg.flags.contains(Flags::SYN) {
             return ControlFlow::Continue(());
         }
-        let simultaneous = self.state == State::SynReceived
-            && seg.flags.contains(Flags::ACK)
-            && seg.seq == self.rcv.irs;
-        if !simultaneous {
+        if self.state != State::SynReceived || seg.seq != self.rcv.irs {
             self.challenge(now);
             return dropped(DropReason::TcpSynUnacceptable);
+        }
+        if !seg.flags.contains(Flags::ACK) {
+            // The peer's own SYN again: our SYN-ACK was lost, and only a SYN-ACK helps it.
+            self.snd.nxt = self.snd.una;
+            return dropped(DropReason::TcpDuplicate);
         }
         // RFC 9293 figure 8: the other half of a simultaneous open; its SYN is old news.
         seg.flags = seg.flags.without(Flags::SYN);

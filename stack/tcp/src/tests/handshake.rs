@@ -129,6 +129,17 @@ fn simultaneous_open_also_ends_with_a_plain_ack() {
 }
 
 #[test]
+fn repeated_syn_of_a_simultaneous_open_gets_the_syn_ack_again() {
+    let mut host = Host::syn_sent(plain());
+    let _ = host.sends();
+    for _ in 0..3 {
+        let _ = host.gets(&seg(0, 0).flags(Flags::SYN));
+        let syn_ack = Sent { seq: 0, len: 0, ack: 1, flags: Flags::SYN | Flags::ACK };
+        assert_eq!(host.sends(), [syn_ack]);
+    }
+}
+
+#[test]
 fn text_queued_before_the_handshake_follows_it() {
     let mut host = Host::syn_sent(plain());
     assert_eq!(host.queue(300).len(), 1, "the SYN alone");

@@ -201,7 +201,7 @@ fn arrived<'a>(out: &SegmentOut, text: &'a [u8]) -> SegmentIn<'a> {
 
 #[test]
 fn every_byte_arrives_and_both_ends_come_to_rest() {
-    let seeds = if cfg!(debug_assertions) { 150 } else { 3_000 };
+    let seeds = if cfg!(debug_assertions) { 150 } else { 10_000 };
     let mut misled = 0;
     for seed in 0..seeds {
         let mut world = World::new(seed);
