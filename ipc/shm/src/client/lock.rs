@@ -50,9 +50,11 @@ pub(super) fn lock(word: &AtomicU32, process: u32) -> Guard<'_> {
 
 /// The lock, if nobody has it.
 pub(super) fn try_lock(word: &AtomicU32, process: u32) -> Option<Guard<'_>> {
-    word.compare_exchange(0, process, Ordering::Acquire, Ordering::Relaxed)
-        .is_ok()
-        .then_some(Guard { word })
+    // No guard may be made before the lock is ours: dropping it would unlock another's.
+    match word.compare_exchange(0, process, Ordering::Acquire, Ordering::Relaxed) {
+        Ok(_) => Some(Guard { word }),
+        Err(_) => None,
+    }
 }
 
 impl Drop for Guard<'_> {
@@ -79,14 +81,15 @@ mod tests {
         let count = AtomicU32::new(0);
         let me = std::process::id();
         std::thread::scope(|scope| {
+            let add = || {
+                for _ in 0..20_000 {
+                    let _guard = lock(&word, me);
+                    let seen = count.load(Ordering::Relaxed);
+                    count.store(seen + 1, Ordering::Relaxed);
+                }
+            };
             for _ in 0..4 {
-                let _ = scope.spawn(|| {
-                    for _ in 0..20_000 {
-                        let _guard = lock(&word, me);
-                        let seen = count.load(Ordering::Relaxed);
-                        count.store(seen + 1, Ordering::Relaxed);
-                    }
-                });
+                let _ = scope.spawn(add);
             }
         });
         assert_eq!(count.load(Ordering::Relaxed), 80_000);

@@ -31,7 +31,7 @@ impl TxFlags {
     /// Bytes of a stream.
     pub(crate) const NONE: Self = Self(0);
     /// Look at this socket once more, both directions: see [`Lane::in_armed`], [`Lane::out_armed`]
-    /// and the producers' `refresh`. May come with bytes or without.
+    /// and the producers' `refresh`. Comes without bytes.
     pub const ARM: Self = Self(1);
     /// The bytes are a [`DatagramHeader`] and one datagram's payload.
     pub const DATAGRAM: Self = Self(1 << 1);
