@@ -14,7 +14,9 @@ pub use data::{
     iopkt_read, iopkt_readv, iopkt_recv, iopkt_recvfrom, iopkt_send, iopkt_sendto, iopkt_write,
     iopkt_writev,
 };
-pub use number::{iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2, iopkt_dup3};
+pub use number::{
+    close_sockets, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2, iopkt_dup3,
+};
 pub use open::{
     iopkt_accept, iopkt_accept4, iopkt_bind, iopkt_connect, iopkt_listen, iopkt_shutdown,
     iopkt_socket,

@@ -23,5 +23,6 @@ mod name;
 mod process;
 mod table;
 
+pub use abi::close_sockets;
 pub use errno::{errno, set_errno};
 pub use table::is_ours;

@@ -21,13 +21,21 @@ pub extern "C" fn iopkt_close(fd: c_int) -> c_int {
 /// `close_range(2)`.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_close_range(first: c_uint, last: c_uint, flags: c_uint) -> c_int {
-    if flags & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last {
-        let first = c_int::try_from(first).unwrap_or(c_int::MAX);
-        let last = c_int::try_from(last).unwrap_or(c_int::MAX);
-        table::numbers(first, last).for_each(|fd| drop(table::remove(fd)));
+    if flags & libc::CLOSE_RANGE_CLOEXEC == 0 {
+        close_sockets(first, last);
     }
     // SAFETY: no pointers; the program's own descriptors.
     unsafe { kernel::close_range(first, last, flags) }
+}
+
+/// Closes those of the descriptors that are sockets of a stack, one by one. The rest is left to a call
+/// that the kernel may not have.
+pub fn close_sockets(first: c_uint, last: c_uint) {
+    let first = c_int::try_from(first).unwrap_or(c_int::MAX);
+    let last = c_int::try_from(last).unwrap_or(c_int::MAX);
+    for fd in table::numbers(first, last) {
+        let _ = iopkt_close(fd);
+    }
 }
 
 /// `dup(2)`.
