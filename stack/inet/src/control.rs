@@ -311,17 +311,11 @@ impl Worker {
         }
         if reset {
             stream.tcb.abort();
-            let arrival = tcp::Arrival { events: tcp::Events::CLOSED, ..tcp::Arrival::default() };
-            return self.apply(id, &arrival, now);
+            return self.after_event(id, tcp::Events::default(), now);
         }
         let unread = stream.recv.unread() > 0;
         stream.tcb.close(now, unread);
-        let events = if stream.tcb.state() == tcp::State::Closed {
-            tcp::Events::CLOSED
-        } else {
-            tcp::Events::default()
-        };
-        self.after_event(id, events, now);
+        self.after_event(id, tcp::Events::default(), now);
     }
 
     /// The socket is gone: cell, queue blocks and port are free.
@@ -329,6 +323,9 @@ impl Worker {
         let Some(socket) = self.sockets.remove(id) else { return };
         let transport = socket.kind.transport();
         let mut local = None;
+        if let Kind::Stream(stream) = &socket.kind {
+            self.forget_flow(&stream.flow, id);
+        }
         let lane = self.clients.owner_mut(socket.client);
         match socket.kind {
             Kind::Unconnected | Kind::Listening { .. } => {}
@@ -397,8 +394,7 @@ impl Worker {
             }
         }
         stream.tcb.abort();
-        let arrival = tcp::Arrival { events: tcp::Events::CLOSED, ..tcp::Arrival::default() };
-        self.apply(id, &arrival, now);
+        self.after_event(id, tcp::Events::default(), now);
     }
 
     fn set_option(

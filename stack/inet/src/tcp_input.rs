@@ -405,15 +405,21 @@ impl Worker {
             let _ = self.flows.insert(flow, Endpoint::TimeWait(time_wait));
             self.timers.arm(at, Owner::Flow(flow));
             self.endpoint_gone(id);
-        } else if events.contains(Events::CLOSED) {
+        } else if stream.tcb.state() == State::Closed {
             let flow = stream.flow;
+            // A reset may be what is left to send.
             let _ = self.transmit_stream(id, now);
-            if let Entry::Occupied(entry) = self.flows.entry(flow)
-                && matches!(entry.get(), Endpoint::Connection(owner) if *owner == id)
-            {
-                let _ = entry.remove();
-            }
+            self.forget_flow(&flow, id);
             self.endpoint_gone(id);
+        }
+    }
+
+    /// Takes a connection out of the flow table, if it is still the flow's endpoint.
+    pub(crate) fn forget_flow(&mut self, flow: &FlowKey, id: SocketId) {
+        if let Entry::Occupied(entry) = self.flows.entry(*flow)
+            && matches!(entry.get(), Endpoint::Connection(owner) if *owner == id)
+        {
+            let _ = entry.remove();
         }
     }
 
@@ -449,9 +455,8 @@ impl Worker {
     pub(crate) fn fail_stream(&mut self, id: SocketId, errno: Errno, now: Instant) {
         let Some(stream) = self.sockets.stream_mut(id) else { return };
         stream.tcb.abort();
-        let arrival = Arrival { events: Events::CLOSED, ..Arrival::default() };
         self.set_error(id, errno);
-        self.apply(id, &arrival, now);
+        self.after_event(id, Events::default(), now);
     }
 
     /// A pending error: for the call that comes next, and for whoever sleeps on the descriptor.

@@ -80,16 +80,16 @@ mod tests {
         let word = AtomicU32::new(0);
         let count = AtomicU32::new(0);
         let me = std::process::id();
+        let count_up = || {
+            for _ in 0..20_000 {
+                let _guard = lock(&word, me);
+                let seen = count.load(Ordering::Relaxed);
+                count.store(seen + 1, Ordering::Relaxed);
+            }
+        };
         std::thread::scope(|scope| {
-            let add = || {
-                for _ in 0..20_000 {
-                    let _guard = lock(&word, me);
-                    let seen = count.load(Ordering::Relaxed);
-                    count.store(seen + 1, Ordering::Relaxed);
-                }
-            };
             for _ in 0..4 {
-                let _ = scope.spawn(add);
+                let _ = scope.spawn(count_up);
             }
         });
         assert_eq!(count.load(Ordering::Relaxed), 80_000);

@@ -92,6 +92,11 @@ impl SocketMemory {
         let _ = self.own_word(own_cell::FLAGS).fetch_or(marks, Ordering::AcqRel);
     }
 
+    /// Clears bits of [`SocketMemory::marks`].
+    pub fn remove_marks(&self, marks: u32) {
+        let _ = self.own_word(own_cell::FLAGS).fetch_and(!marks, Ordering::AcqRel);
+    }
+
     /// The receive queue, locked.
     #[must_use]
     pub fn receive(&self) -> ReceiveQueue<'_> {

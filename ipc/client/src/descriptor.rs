@@ -1,0 +1,80 @@
+//! The client's end of a socket's real descriptor: tokens come in, stuffing goes out.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+/// What taking the tokens out of a descriptor has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The daemon's end is there.
+    Open,
+    /// It is shut or closed: nothing comes any more.
+    Shut,
+}
+
+/// Takes all tokens out; says how many they were.
+pub(crate) fn take_tokens(fd: BorrowedFd<'_>) -> (End, usize) {
+    let mut tokens = [0; 64];
+    let mut taken = 0usize;
+    loop {
+        match recv(fd, &mut tokens, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return (End::Shut, taken),
+            Ok((len, _)) => {
+                taken = taken.saturating_add(len);
+                if len < tokens.len() {
+                    return (End::Open, taken);
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return (End::Open, taken),
+            Err(_) => return (End::Shut, taken),
+        }
+    }
+}
+
+/// Is there a token, or no daemon to write one any more?
+pub(crate) fn holds_token(fd: BorrowedFd<'_>) -> bool {
+    let mut token = [0; 1];
+    loop {
+        match recv(fd, &mut token, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return false,
+            _ => return true,
+        }
+    }
+}
+
+/// Fills the descriptor up, so that the kernel calls it not writable. True if anything went in.
+///
+/// # Errors
+/// `EPIPE`: the daemon's end is closed.
+pub(crate) fn stuff(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // Its send buffer is the smallest there is: two of these fill it.
+    let stuffing = [0; 2048];
+    let mut any = false;
+    loop {
+        match send(fd, &stuffing, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(_) => any = true,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(any),
+            Err(_) => return Err(Errno::PIPE.into()),
+        }
+    }
+}
+
+/// Is the daemon's end closed?
+pub(crate) fn is_closed(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Nothing was asked for, so an event is an error or a hang-up.
+    matches!(poll(&mut fds, Some(&now)), Ok(events) if events > 0)
+}
+
+/// Is the descriptor in non-blocking mode?
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(rustix::fs::fcntl_getfl(fd)?.contains(rustix::fs::OFlags::NONBLOCK))
+}

@@ -1,0 +1,28 @@
+//! Sockets of io-pkt for Rust programs.
+//!
+//! * [`TcpStream`], [`TcpListener`], [`UdpSocket`]: like those of `std::net`.
+//! * [`Socket`]: what they are made of, in the words of BSD; the C library is made of it too.
+//! * [`Channel`]: a process's connection to the daemon, with the memory they share.
+//!
+//! A socket's descriptor is real: select, poll and epoll work on it and mix it with any other. How
+//! that is done is in `ipc/README.md`.
+#![forbid(unsafe_code)]
+
+mod accept;
+mod channel;
+mod descriptor;
+mod option;
+mod receive;
+mod send;
+mod socket;
+mod tcp;
+mod udp;
+mod wait;
+
+pub use channel::Channel;
+pub use proto::message::{Shutdown, Transport};
+pub use receive::{Received, RecvFlags};
+pub use send::SendFlags;
+pub use socket::Socket;
+pub use tcp::{TcpListener, TcpStream};
+pub use udp::UdpSocket;
