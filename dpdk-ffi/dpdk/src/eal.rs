@@ -68,7 +68,7 @@ impl Eal {
         }
     }
 
-    /// Runs `f` on a worker lcore. A panic in it is caught and reported by [`wait`](Self::wait).
+    /// Runs `f` on a worker lcore, which takes the drivers' signals from then on. A panic in it is caught and reported by [`wait`](Self::wait).
     ///
     /// # Errors
     /// The lcore still runs something (`f` is dropped), or is no worker of this EAL.
@@ -170,8 +170,19 @@ fn is_busy(lcore: LcoreId) -> bool {
 unsafe extern "C" fn trampoline(argument: *mut c_void) -> c_int {
     // SAFETY: `launch` leaked exactly such a box for this one call.
     let f = unsafe { Box::from_raw(argument.cast::<Box<dyn FnOnce() + Send>>()) };
+    crate::signals::take();
     // The closure is consumed whatever happens, so nothing broken can be seen afterwards.
     c_int::from(catch_unwind(AssertUnwindSafe(f)).is_err())
+}
+
+/// DPDK's version as the linked library says it, `22.11.11`.
+#[must_use]
+pub fn version() -> String {
+    // SAFETY: returns a static C string and needs no environment.
+    let text = unsafe { dpdk_sys::rte_version() };
+    // SAFETY: as above; the string ends with NUL and lives as long as the process.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    text.trim_start_matches("DPDK ").to_owned()
 }
 
 /// The number EAL gave to one of its threads.

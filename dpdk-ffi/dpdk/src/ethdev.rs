@@ -15,7 +15,7 @@ use core::cell::Cell;
 use core::ffi::{CStr, c_char};
 use core::marker::PhantomData;
 use std::ffi::CString;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use types::MacAddr;
 
@@ -269,6 +269,15 @@ impl EthDev {
             unsafe { dpdk_sys::rte_eth_dev_rx_intr_ctl_q_get_fd(self.port, q) }
         });
         (fd >= 0).then_some(fd)
+    }
+
+    /// A copy of [`rx_queue_fd`](Self::rx_queue_fd) that the caller owns: poll it, never read it.
+    #[must_use]
+    pub fn rx_queue_descriptor(&self, q: u16) -> Option<OwnedFd> {
+        let fd = self.rx_queue_fd(q)?;
+        // SAFETY: the driver keeps the descriptor open while the port is started, which it is: the
+        // borrow of `self` ends after the copy is made.
+        unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()
     }
 
     fn claim(port: u16, live: Live) -> Option<Self> {

@@ -29,11 +29,12 @@ pub mod log;
 mod mbuf;
 mod mempool;
 mod offload;
+pub mod signals;
 pub mod topology;
 
 pub use args::{EalArgs, Memory};
 pub use burst::Burst;
-pub use eal::{CleanupError, Eal, EalError, LaunchError, LcoreId, WorkerPanicked};
+pub use eal::{CleanupError, Eal, EalError, LaunchError, LcoreId, WorkerPanicked, version};
 pub use errno::Errno;
 pub use ethdev::{
     EthDev, EthDevConfig, EthDevError, EthDevInfo, EthStats, Link, RxQueue, TxQueue, port_exists,

@@ -1,69 +1,28 @@
-//! Placeholder with the interface of the client library: no daemon is ever there.
+//! Sockets of io-pkt for Rust programs.
+//!
+//! * [`TcpStream`], [`TcpListener`], [`UdpSocket`]: like those of `std::net`.
+//! * [`Socket`]: what they are made of, in the words of BSD; the C library is made of it too.
+//! * [`Channel`]: a process's connection to the daemon, with the memory they share.
+//!
+//! A socket's descriptor is real: select, poll and epoll work on it and mix it with any other. How
+//! that is done is in `ipc/README.md`.
 #![forbid(unsafe_code)]
-#![expect(missing_docs, reason = "placeholder until the client library is merged")]
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
+mod accept;
+mod channel;
+mod descriptor;
+mod option;
+mod receive;
+mod send;
+mod socket;
+mod tcp;
+mod udp;
+mod wait;
 
-pub struct Channel(());
-
-impl Channel {
-    pub fn current() -> io::Result<Arc<Self>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-    pub fn claims_loopback(&self) -> bool {
-        false
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Stream,
-    Datagram,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shutdown {
-    Read,
-    Write,
-    Both,
-}
-
-bitflags::bitflags! {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct SendFlags: u32 { const DONTWAIT = 1; }
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct RecvFlags: u32 { const DONTWAIT = 1; const PEEK = 2; const WAITALL = 4; const TRUNC = 8; }
-}
-
-pub struct Received {
-    pub len: usize,
-    pub from: Option<SocketAddr>,
-    pub truncated: bool,
-}
-
-pub struct Socket(Transport);
-
-fn gone<T>() -> io::Result<T> {
-    Err(io::ErrorKind::ConnectionReset.into())
-}
-
-#[rustfmt::skip]
-impl Socket {
-    pub fn open(_: &Arc<Channel>, _: Transport) -> io::Result<(Self, OwnedFd)> { gone() }
-    pub fn bind(&self, _: BorrowedFd<'_>, _: SocketAddr) -> io::Result<()> { gone() }
-    pub fn listen(&self, _: BorrowedFd<'_>, _: u32) -> io::Result<()> { gone() }
-    pub fn connect(&self, _: BorrowedFd<'_>, _: SocketAddr, _: bool) -> io::Result<()> { gone() }
-    pub fn accept(&self, _: BorrowedFd<'_>, _: bool) -> io::Result<(Self, OwnedFd, SocketAddr)> { gone() }
-    pub fn send(&self, _: BorrowedFd<'_>, _: &[IoSlice<'_>], _: Option<SocketAddr>, _: SendFlags) -> io::Result<usize> { gone() }
-    pub fn recv(&self, _: BorrowedFd<'_>, _: &mut [IoSliceMut<'_>], _: RecvFlags) -> io::Result<Received> { gone() }
-    pub fn shutdown(&self, _: BorrowedFd<'_>, _: Shutdown) -> io::Result<()> { gone() }
-    pub fn set_option(&self, _: i32, _: i32, _: &[u8]) -> io::Result<()> { gone() }
-    pub fn option(&self, _: i32, _: i32) -> io::Result<Vec<u8>> { gone() }
-    pub fn local_name(&self) -> io::Result<SocketAddr> { gone() }
-    pub fn peer_name(&self) -> io::Result<SocketAddr> { gone() }
-    pub fn readable_bytes(&self) -> usize { 0 }
-    pub fn transport(&self) -> Transport { self.0 }
-}
+pub use channel::Channel;
+pub use proto::message::{Shutdown, Transport};
+pub use receive::{Received, RecvFlags};
+pub use send::SendFlags;
+pub use socket::Socket;
+pub use tcp::{TcpListener, TcpStream};
+pub use udp::UdpSocket;

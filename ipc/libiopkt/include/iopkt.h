@@ -91,7 +91,7 @@ int iopkt_dup3(int fd, int to, int flags);
 /* All commands of fcntl; the third argument is an int or a pointer. */
 int iopkt_fcntl(int fd, int command, ...);
 
-/* FIONREAD, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX; others: ENOTTY. The third argument is a pointer. */
+/* FIONREAD, SIOCOUTQ, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX; others: ENOTTY. The third argument is a pointer. */
 int iopkt_ioctl(int fd, unsigned long request, ...);
 
 /*

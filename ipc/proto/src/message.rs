@@ -240,9 +240,6 @@ pub enum Reply {
         local: SocketAddr,
         /// Remote end.
         remote: SocketAddr,
-        /// Others are waiting: the listener's descriptor stays readable. If not, the client takes
-        /// the token out, arms the listener and asks once more before it trusts the descriptor.
-        more: bool,
     },
     /// A socket's address.
     Name(SocketAddr),

@@ -1,7 +1,47 @@
-//! Shared memory between the daemon and its clients.
+//! Shared memory between the daemon and its clients: the contract of `ipc/README.md` in code.
 //!
+//! The daemon's side, in the order of a packet's life:
+//!
+//! * [`Arena`]: the range of addresses for all clients; [`Slot`]: one client's memory in it.
+//! * [`Lane`]: one worker's end of one client: descriptors posted, socket cells, receive blocks.
+//! * [`StreamProducer`], [`DatagramProducer`]: a socket's receive queue.
+//! * [`SocketEnd`]: the daemon's end of the socket's real descriptor.
+//! * [`WorkersPage`]: which workers sleep.
 //! * [`Loan`]: bytes of a client's memory that the daemon lends to a packet buffer in flight.
+//!
+//! The client's side:
+//!
+//! * [`ClientMap`]: the mapping; [`SocketMemory`]: one socket in it.
+//! * [`ReceiveQueue`], [`SendQueue`]: its queues, locked against other threads and processes.
+//!
+//! Both sides: [`DatagramHeader`], [`Status`], [`layout`].
+//!
+//! Everything a client can write is hostile here: words are read once and checked, bytes are copied
+//! or lent by address, and no reference into them exists.
+#![warn(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
 
+mod client;
+mod daemon;
+mod datagram_header;
+pub mod layout;
 mod loan;
+mod memory;
+mod region;
+mod status;
 
+pub use client::{
+    ClientFiles, ClientMap, Datagram, PushError, ReceiveQueue, SendQueue, SocketMemory,
+};
+pub use daemon::{
+    Arena, ArenaError, CellId, DatagramProducer, Lane, PeerMisbehaved, QueueFull, Slot, SlotFiles,
+    SocketEnd, StreamProducer, TxDescriptor, TxFlags, WorkersPage,
+};
+pub use datagram_header::DatagramHeader;
 pub use loan::Loan;
+pub use status::Status;

@@ -1,6 +1,6 @@
 //! A port in use.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use dpdk::{EthDev, EthDevError, EthStats, Link, RxQueue, TxQueue, hotplug};
 use types::MacAddr;
@@ -105,6 +105,12 @@ impl Port {
     #[must_use]
     pub fn rx_fd(&self, worker: u16) -> Option<RawFd> {
         self.dev.rx_queue_fd(worker)
+    }
+
+    /// A copy of [`rx_fd`](Self::rx_fd) that the caller owns.
+    #[must_use]
+    pub fn rx_descriptor(&self, worker: u16) -> Option<OwnedFd> {
+        self.dev.rx_queue_descriptor(worker)
     }
 
     /// What the port does for the stack.

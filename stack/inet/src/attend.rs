@@ -1,11 +1,10 @@
 //! What a worker does for its clients and for time: transmit rings, timers, wake-ups.
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
-use shm::{PeerMisbehaved, TxDescriptor, TxFlags};
+use shm::{TxDescriptor, TxFlags};
 use types::Instant;
 
-use crate::command::Event;
+use crate::command::{Event, Misbehaviour};
 use crate::limits::{CLIENT_BUDGET, TIMER_BUDGET};
 use crate::send_queue::Range;
 use crate::socket::{Kind, Signal, SocketId};
@@ -37,7 +36,9 @@ impl Worker {
                     self.posted(slot, &posted, now);
                 }
                 Ok(None) => break,
-                Err(what) => return self.client_misbehaved(Some(slot), what),
+                Err(what) => {
+                    return self.client_misbehaved(Some(slot), Misbehaviour::Memory(what));
+                }
             }
         }
         if let Some(client) = self.clients.find_mut(slot) {
@@ -61,12 +62,12 @@ impl Worker {
             Kind::Stream(stream) => {
                 let range = Range { offset: posted.offset, len: posted.length };
                 if stream.send.push(range).is_err() {
-                    return self.client_misbehaved(Some(slot), PeerMisbehaved::TooManyRanges);
+                    return self.client_misbehaved(Some(slot), Misbehaviour::TooManyRanges);
                 }
                 stream.tcb.send(posted.length);
                 self.after_event(id, tcp::Events::default(), now);
             }
-            Kind::Unconnected => {}
+            Kind::Unconnected | Kind::Listening { .. } => {}
         }
     }
 
@@ -90,16 +91,16 @@ impl Worker {
                 refreshed
             }
             Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
-            Kind::Unconnected => Ok(0),
+            Kind::Unconnected | Kind::Listening { .. } => Ok(0),
         };
         match refreshed {
             Ok(_) => self.after_event(id, tcp::Events::default(), now),
-            Err(what) => self.client_misbehaved(owner, what),
+            Err(what) => self.client_misbehaved(owner, Misbehaviour::Memory(what)),
         }
     }
 
     /// Nothing more is read from this client; the control plane disconnects it.
-    pub(crate) fn client_misbehaved(&mut self, slot: Option<u16>, what: PeerMisbehaved) {
+    pub(crate) fn client_misbehaved(&mut self, slot: Option<u16>, what: Misbehaviour) {
         let Some(slot) = slot else { return };
         let Some(client) = self.clients.find_mut(slot) else { return };
         if !client.misbehaved {
@@ -182,9 +183,11 @@ impl Worker {
         let Some(descriptor) = &socket.descriptor else { return };
         let signal = core::mem::take(&mut socket.signal);
         let Some(client) = self.clients.owner_mut(socket.client) else { return };
-        if signal.readable && has_news(&socket.kind) && client.lane.in_armed(socket.cell) {
-            // A full descriptor holds a token already.
-            let _ = send(descriptor, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        if signal.readable
+            && has_news(&socket.kind, socket.error.is_some())
+            && client.lane.in_armed(socket.cell) {
+            // A closed end is the control thread's business; it sees the hang-up.
+            let _ = descriptor.send_token();
             client.lane.in_token_sent(socket.cell);
             self.counters.worker.tokens_sent.increment();
         }
@@ -192,12 +195,11 @@ impl Worker {
             && has_room(&socket.kind, socket.options.send_buffer, socket.error.is_some())
             && client.lane.out_armed(socket.cell)
         {
-            let mut stuffing = [0_u8; 512];
-            while recv(descriptor, &mut stuffing[..], RecvFlags::DONTWAIT).is_ok_and(|(n, _)| n > 0) {}
+            let _ = descriptor.drain();
             client.lane.out_drained(socket.cell);
         }
         if signal.hang_up {
-            let _ = shutdown(descriptor, Shutdown::Write);
+            descriptor.end_of_input();
         }
     }
 
@@ -218,10 +220,11 @@ impl Worker {
     }
 }
 
-fn has_news(kind: &Kind) -> bool {
+fn has_news(kind: &Kind, failed: bool) -> bool {
     match kind {
         Kind::Stream(stream) => stream.recv.unread() > 0 || stream.tcb.state() == tcp::State::Closed,
-        Kind::Datagram(_) => true,
+        Kind::Datagram(datagram) => datagram.recv.unread() > 0 || failed,
+        Kind::Listening { waiting } => *waiting,
         Kind::Unconnected => false,
     }
 }
@@ -235,6 +238,6 @@ fn has_room(kind: &Kind, send_buffer: u32, failed: bool) -> bool {
                 && stream.send.len() <= send_buffer - send_buffer / 3
         }
         Kind::Datagram(_) => true,
-        Kind::Unconnected => false,
+        Kind::Unconnected | Kind::Listening { .. } => false,
     }
 }

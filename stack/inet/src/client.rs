@@ -1,6 +1,6 @@
 //! A worker's view of its clients: their lanes and which cell is which socket.
 
-use shm::Lane;
+use shm::{CellId, Lane, Status};
 
 use crate::socket::SocketId;
 
@@ -37,6 +37,16 @@ impl Client {
         if let Some(entry) = self.cells.get_mut(index) {
             *entry = socket;
         }
+    }
+
+    /// Sets status bits beside those that are set.
+    pub fn add_status(&self, cell: CellId, status: Status) {
+        self.lane.set_status(cell, self.lane.status(cell) | status);
+    }
+
+    /// A pending error, for the client to report once.
+    pub fn set_error(&mut self, cell: CellId, errno: rustix::io::Errno) {
+        self.lane.set_error(cell, u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX));
     }
 
     /// All its sockets on this worker.

@@ -4,12 +4,11 @@
 //! waits for the control plane.
 
 use core::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use dpdk::Mbuf;
 use rustix::io::Errno;
-use shm::{CellId, Lane, PeerMisbehaved};
+use shm::{CellId, Lane, PeerMisbehaved, SocketEnd};
 use types::{Instant, MacAddr};
 
 use crate::network::Network;
@@ -78,7 +77,7 @@ pub enum Command {
         /// Transport.
         transport: Transport,
         /// The daemon's end of the socket's descriptor.
-        descriptor: Arc<OwnedFd>,
+        descriptor: Arc<SocketEnd>,
     },
     /// Local address of a datagram socket (the control plane has reserved the port).
     Bind {
@@ -107,6 +106,13 @@ pub enum Command {
         /// The listener.
         listener: ListenerId,
     },
+    /// Connections wait to be accepted at a listening socket, or none any more.
+    Acceptable {
+        /// The listening socket.
+        socket: SocketId,
+        /// Some wait.
+        waiting: bool,
+    },
     /// Active open, or a datagram socket's peer.
     Connect {
         /// Answer to this call: done means the SYN is on its way.
@@ -123,7 +129,7 @@ pub enum Command {
         /// The connection.
         socket: SocketId,
         /// The daemon's end of its descriptor.
-        descriptor: Arc<OwnedFd>,
+        descriptor: Arc<SocketEnd>,
     },
     /// `shutdown()`.
     Shutdown {
@@ -300,8 +306,26 @@ pub enum Event {
         /// Its slot.
         client: u16,
         /// How.
-        what: PeerMisbehaved,
+        what: Misbehaviour,
     },
+}
+
+/// How a client broke the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misbehaviour {
+    /// In its memory.
+    Memory(PeerMisbehaved),
+    /// It posted a stream in more fragments than a working client makes.
+    TooManyRanges,
+}
+
+impl core::fmt::Display for Misbehaviour {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Memory(what) => what.fmt(f),
+            Self::TooManyRanges => f.write_str("stream posted in too many fragments"),
+        }
+    }
 }
 
 /// From one worker to another.

@@ -1,11 +1,10 @@
 //! Commands of the control plane, carried out between two bursts.
 
 use core::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use shm::{DatagramProducer, Lane, Status, StreamProducer};
+use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
 use types::{FlowKey, Instant, MacAddr};
 
 use crate::client::Client;
@@ -43,6 +42,7 @@ impl Worker {
                 let result = self.connect(socket, local, remote, now);
                 self.done(call, result);
             }
+            Command::Acceptable { socket, waiting } => self.acceptable(socket, waiting),
             Command::Accepted { socket, descriptor } => self.accepted(socket, descriptor),
             Command::Shutdown { call, socket, read, write } => {
                 let result = self.shutdown(socket, read, write, now);
@@ -88,13 +88,13 @@ impl Worker {
         &mut self,
         slot: u16,
         transport: Transport,
-        descriptor: Arc<OwnedFd>,
+        descriptor: Arc<SocketEnd>,
     ) -> Result<Outcome, Errno> {
         let client = self.clients.find_mut(slot).ok_or(Errno::NETDOWN)?;
         let cell = client.lane.allocate_cell().ok_or(Errno::NOBUFS)?;
         let options = Options::default();
         client.lane.set_send_buffer(cell, options.send_buffer);
-        client.lane.set_status(cell, Status::default());
+        client.lane.set_status(cell, Status::empty());
         let kind = match transport {
             Transport::Stream => Kind::Unconnected,
             Transport::Datagram => Kind::Datagram(Datagram {
@@ -151,7 +151,7 @@ impl Worker {
                 datagram.remote = remote;
                 Ok(Outcome::Done)
             }
-            Kind::Stream(_) => Err(Errno::ISCONN),
+            Kind::Stream(_) | Kind::Listening { .. } => Err(Errno::ISCONN),
             Kind::Unconnected => {
                 let remote = remote.ok_or(Errno::AFNOSUPPORT)?;
                 self.active_open(id, local, remote, now)
@@ -200,8 +200,7 @@ impl Worker {
         socket.kind = Kind::Stream(Box::new(stream));
         socket.error = None;
         if let Some(client) = self.clients.owner_mut(socket.client) {
-            client.lane.set_status(cell, Status::CONNECTING);
-            client.lane.set_error(cell, 0);
+            client.lane.set_status(cell, Status::empty());
         }
         let _ = self.flows.insert(flow, Endpoint::Connection(id));
         self.counters.tcp.active_opens.increment();
@@ -209,7 +208,17 @@ impl Worker {
         Ok(Outcome::Done)
     }
 
-    fn accepted(&mut self, id: SocketId, descriptor: Arc<OwnedFd>) {
+    fn acceptable(&mut self, id: SocketId, waiting: bool) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        socket.kind = Kind::Listening { waiting };
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            let status = if waiting { Status::ACCEPTABLE } else { Status::empty() };
+            client.lane.set_status(socket.cell, status);
+        }
+        self.raise(id, Signal { readable: true, ..Signal::default() });
+    }
+
+    fn accepted(&mut self, id: SocketId, descriptor: Arc<SocketEnd>) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         socket.descriptor = Some(descriptor);
         let mut hang_up = socket.signal.hang_up;
@@ -245,7 +254,7 @@ impl Worker {
         let owner = self.sockets.find(id).ok_or(Errno::BADF)?.client;
         self.drain_client(owner, now);
         match &mut self.sockets.find_mut(id).ok_or(Errno::BADF)?.kind {
-            Kind::Unconnected => return Err(Errno::NOTCONN),
+            Kind::Unconnected | Kind::Listening { .. } => return Err(Errno::NOTCONN),
             Kind::Datagram(datagram) if datagram.remote.is_none() => return Err(Errno::NOTCONN),
             Kind::Datagram(_) => {}
             Kind::Stream(stream) => {
@@ -265,7 +274,7 @@ impl Worker {
     /// Takes everything a client has posted so far.
     fn drain_client(&mut self, owner: Option<u16>, now: Instant) {
         let Some(slot) = owner else { return };
-        for _ in 0..shm::TX_RING_ENTRIES {
+        for _ in 0..shm::layout::RING_LEN {
             match self.clients.find_mut(slot) {
                 Some(client) if !client.misbehaved && client.lane.pending() => {}
                 _ => return,
@@ -323,7 +332,7 @@ impl Worker {
         let mut local = None;
         let lane = self.clients.owner_mut(socket.client);
         match socket.kind {
-            Kind::Unconnected => {}
+            Kind::Unconnected | Kind::Listening { .. } => {}
             Kind::Stream(stream) => {
                 local = Some(stream.flow.local());
                 if let crate::send_queue::Store::Private(bytes) = stream.send.store() {
@@ -406,7 +415,7 @@ impl Worker {
                 stream.recv.set_limit(options.receive_buffer);
             }
             Kind::Datagram(datagram) => datagram.recv.set_limit(options.receive_buffer),
-            Kind::Unconnected => {}
+            Kind::Unconnected | Kind::Listening { .. } => {}
         }
         self.after_event(id, tcp::Events::default(), now);
         Ok(Outcome::Done)
@@ -415,12 +424,9 @@ impl Worker {
     fn info(&mut self, id: SocketId, take_error: bool) -> Result<Outcome, Errno> {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let error = if take_error { socket.error.take() } else { socket.error };
-        if take_error && let Some(client) = self.clients.owner_mut(socket.client) {
-            client.lane.set_error(socket.cell, 0);
-        }
         let mut info = SocketInfo { error, ..SocketInfo::default() };
         match &socket.kind {
-            Kind::Unconnected => {}
+            Kind::Unconnected | Kind::Listening { .. } => {}
             Kind::Stream(stream) => {
                 info.local = Some(stream.flow.local());
                 info.remote = Some(stream.flow.remote());
@@ -441,7 +447,7 @@ impl Worker {
         let mut rows = Vec::new();
         for (_, socket) in self.sockets.iter() {
             let (local, remote, state, recv_queue, send_queue) = match &socket.kind {
-                Kind::Unconnected => continue,
+                Kind::Unconnected | Kind::Listening { .. } => continue,
                 Kind::Stream(s) => (
                     s.flow.local(),
                     Some(s.flow.remote()),

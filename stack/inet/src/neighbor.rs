@@ -170,11 +170,12 @@ impl<P> Neighbors<P> {
                     _ => Vec::new(),
                 }
             }
-            None if create && (self.table.len() < NEIGHBORS_MAX || self.evict(now)) => {
-                let _ = self.table.insert(from, Neighbor { interface, state: known, due });
+            None => {
+                if create && (self.table.len() < NEIGHBORS_MAX || self.evict(now)) {
+                    let _ = self.table.insert(from, Neighbor { interface, state: known, due });
+                }
                 Vec::new()
             }
-            None => Vec::new(),
         }
     }
 

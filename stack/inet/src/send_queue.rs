@@ -97,11 +97,12 @@ impl SendQueue {
     /// [`TooManyRanges`] when the limit is reached.
     pub fn push(&mut self, range: Range) -> Result<(), TooManyRanges> {
         let total = self.len.checked_add(range.len).ok_or(TooManyRanges)?;
+        let full = self.ranges.len() >= SEND_RANGES_MAX;
         match self.ranges.back_mut() {
             Some(last) if last.offset.wrapping_add(last.len) == range.offset => {
                 last.len = last.len.saturating_add(range.len);
             }
-            _ if self.ranges.len() >= SEND_RANGES_MAX => return Err(TooManyRanges),
+            _ if full => return Err(TooManyRanges),
             _ => self.ranges.push_back(range),
         }
         self.len = total;

@@ -1,11 +1,10 @@
 //! A worker's sockets: generational slots, and what each kind of socket holds.
 
 use core::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use shm::{CellId, DatagramProducer, StreamProducer};
+use shm::{CellId, DatagramProducer, SocketEnd, StreamProducer};
 use tcp::Tcb;
 use types::{FlowKey, Instant};
 
@@ -50,7 +49,7 @@ pub struct Socket {
     /// Its cell in the owner's memory.
     pub cell: CellId,
     /// Daemon's end of the kernel descriptor; `None` before accept and after close.
-    pub descriptor: Option<Arc<OwnedFd>>,
+    pub descriptor: Option<Arc<SocketEnd>>,
     /// What to tell the descriptor.
     pub signal: Signal,
     /// `SO_ERROR`.
@@ -100,8 +99,13 @@ impl Default for Options {
 /// What a socket is.
 #[derive(Debug)]
 pub enum Kind {
-    /// A stream socket that is neither connected nor connecting; a listener's own socket too.
+    /// A stream socket that is neither connected nor connecting.
     Unconnected,
+    /// A listening socket; connections wait at it or not.
+    Listening {
+        /// Some wait.
+        waiting: bool,
+    },
     /// A connection.
     Stream(Box<Stream>),
     /// A datagram socket.
@@ -113,7 +117,7 @@ impl Kind {
     #[must_use]
     pub fn transport(&self) -> Transport {
         match self {
-            Self::Unconnected | Self::Stream(_) => Transport::Stream,
+            Self::Unconnected | Self::Listening { .. } | Self::Stream(_) => Transport::Stream,
             Self::Datagram(_) => Transport::Datagram,
         }
     }
@@ -238,7 +242,7 @@ impl Sockets {
     pub fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
         match &mut self.find_mut(id)?.kind {
             Kind::Stream(stream) => Some(stream),
-            Kind::Unconnected | Kind::Datagram(_) => None,
+            Kind::Unconnected | Kind::Listening { .. } | Kind::Datagram(_) => None,
         }
     }
 

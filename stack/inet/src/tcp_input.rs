@@ -8,11 +8,11 @@ use rustix::io::Errno;
 use shm::{Lane, Status, StreamProducer};
 use tcp::{
     Arrival, Events, Flags, HalfOpen, HalfOpenVerdict, RecvBuffer, SegmentIn, SegmentOut, State,
-    Tcb, TimeWait, TimeWaitVerdict,
+    TimeWait, TimeWaitVerdict,
 };
 use types::{DropReason, FlowKey, Instant};
 
-use crate::command::{Event, ListenerId};
+use crate::command::{Event, ListenerId, Misbehaviour};
 use crate::input::Received;
 use crate::limits::{ENDPOINTS_MAX, WINDOW_SCALE};
 use crate::network::{Destination, LOOPBACK};
@@ -137,7 +137,7 @@ impl Worker {
             && !segment.flags.contains(Flags::RST)
             && !segment.flags.contains(Flags::FIN);
         match listener {
-            Some(listener) if plain_syn => self.passive_open(flow, listener, segment, now),
+            Some(listener) if plain_syn => self.passive_open(flow, listener, segment, None, now),
             _ => {
                 if let Some(reset) = tcp::closed_reply(segment) {
                     if self.resets.permit(now) {
@@ -155,6 +155,7 @@ impl Worker {
         flow: &FlowKey,
         listener: ListenerId,
         syn: &SegmentIn<'_>,
+        beyond: Option<tcp::SeqNum>,
         now: Instant,
     ) -> Result<(), DropReason> {
         if self.flows.len() >= ENDPOINTS_MAX {
@@ -167,6 +168,8 @@ impl Worker {
             return Err(DropReason::TcpListenOverflow);
         }
         let iss = tcp::isn::initial_sequence(&self.secret, flow, now);
+        // A connection that replaces one in TIME-WAIT begins beyond it (RFC 6191).
+        let iss = beyond.map_or(iss, |beyond| iss.later(beyond));
         let window = entry.options.receive_buffer.min(u32::from(u16::MAX));
         let window = u16::try_from(window).unwrap_or(u16::MAX);
         let half_open = HalfOpen::new(syn, &config, iss, window, now);
@@ -181,13 +184,9 @@ impl Worker {
 
     /// Sends what a half-open endpoint wants to send.
     pub(crate) fn half_open_transmit(&mut self, flow: &FlowKey, now: Instant) {
-        let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get_mut(flow) else { return };
-        while let Some(segment) = {
-            let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get_mut(flow) else {
-                return;
-            };
-            half_open.poll_transmit(now)
-        } {
+        while let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get_mut(flow)
+            && let Some(segment) = half_open.poll_transmit(now)
+        {
             self.send_segment(flow, &segment, now);
         }
     }
@@ -211,7 +210,6 @@ impl Worker {
                 Err(reason)
             }
             HalfOpenVerdict::Reset(reset) => {
-                self.drop_half_open(flow);
                 self.counters.tcp.resets_sent.increment();
                 self.send_segment(flow, &reset, now);
                 Err(DropReason::TcpAckUnacceptable)
@@ -303,9 +301,12 @@ impl Worker {
                 self.send_segment(flow, &ack, now);
                 Ok(())
             }
-            TimeWaitVerdict::Reopen => {
+            TimeWaitVerdict::Reopen(beyond) => {
                 let _ = self.flows.remove(flow);
-                self.listener_segment(flow, segment, now)
+                match self.listeners.find(flow.local()) {
+                    Some(listener) => self.passive_open(flow, listener, segment, Some(beyond), now),
+                    None => self.listener_segment(flow, segment, now),
+                }
             }
             TimeWaitVerdict::Drop(reason) => Err(reason),
         }
@@ -327,7 +328,7 @@ impl Worker {
             && stream.recv.unread() > 0
             && let Err(what) = stream.recv.refresh(lane)
         {
-            self.client_misbehaved(owner, what);
+            self.client_misbehaved(owner, Misbehaviour::Memory(what));
             return Err(DropReason::TcpAfterClose);
         }
         let mut text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
@@ -340,7 +341,7 @@ impl Worker {
     pub(crate) fn apply(&mut self, id: SocketId, arrival: &Arrival, now: Instant) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let Kind::Stream(stream) = &mut socket.kind else { return };
-        let client = self.clients.owner_mut(socket.client);
+        let mut client = self.clients.owner_mut(socket.client);
         let mut signal = socket.signal;
         if arrival.acked_len > 0 {
             stream.send.release(arrival.acked_len);
@@ -361,15 +362,15 @@ impl Worker {
             signal.readable = true;
             signal.hang_up = true;
             if let Some(client) = &client {
-                client.lane.add_status(socket.cell, Status::PEER_CLOSED);
+                client.add_status(socket.cell, Status::EOF);
             }
         }
         if let Some(errno) = errno_of(events) {
             socket.error = Some(errno);
             signal = Signal { readable: true, writable: true, hang_up: true };
-            if let Some(client) = &client {
-                client.lane.set_error(socket.cell, errno.raw_os_error());
-                client.lane.add_status(socket.cell, Status::RESET);
+            if let Some(client) = &mut client {
+                client.set_error(socket.cell, errno);
+                client.add_status(socket.cell, Status::CLOSED);
             }
         }
         if socket.signal.is_empty() && !signal.is_empty() {
@@ -461,8 +462,8 @@ impl Worker {
         let first = socket.signal.is_empty();
         socket.signal = Signal { readable: true, writable: true, hang_up: true };
         if let Some(client) = self.clients.owner_mut(socket.client) {
-            client.lane.set_error(socket.cell, errno.raw_os_error());
-            client.lane.add_status(socket.cell, Status::RESET);
+            client.set_error(socket.cell, errno);
+            client.add_status(socket.cell, Status::CLOSED);
         }
         if first {
             self.signals.push(id);

@@ -10,6 +10,7 @@ use wire::icmp::Code;
 use wire::{ipv4, udp};
 use zerocopy::IntoBytes;
 
+use crate::command::Misbehaviour;
 use crate::icmp::as_v4;
 use crate::input::Received;
 use crate::network::{Destination, TxChecksum};
@@ -82,7 +83,7 @@ impl Worker {
         };
         if let Err(what) = datagram.recv.refresh(&mut client.lane) {
             let owner = socket.client;
-            self.client_misbehaved(owner, what);
+            self.client_misbehaved(owner, Misbehaviour::Memory(what));
             return Err(DropReason::UdpNoSocket);
         }
         datagram
@@ -100,10 +101,14 @@ impl Worker {
     pub(crate) fn udp_output(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) {
         let result = self.udp_send(id, posted, now);
         let Some(socket) = self.sockets.find_mut(id) else { return };
+        let cell = socket.cell;
         if let Err(errno) = result {
             socket.error = Some(errno);
+            socket.signal.readable = true;
+            if let Some(client) = self.clients.owner_mut(socket.client) {
+                client.set_error(cell, errno);
+            }
         }
-        let cell = socket.cell;
         let Kind::Datagram(datagram) = &mut socket.kind else { return };
         datagram.released = datagram.released.saturating_add(u64::from(posted.length));
         let released = datagram.released;
@@ -128,7 +133,7 @@ impl Worker {
         if !client.lane.copy_out(posted.offset, &mut header) {
             return Err(Errno::FAULT);
         }
-        let to = DatagramHeader::parse(&header).or(remote).ok_or(Errno::DESTADDRREQ)?;
+        let to = DatagramHeader::parse(&header).address().or(remote).ok_or(Errno::DESTADDRREQ)?;
         let payload = (posted.offset.wrapping_add(header_len), payload_len as usize);
         self.udp_emit(owner, payload, (local, to), &options, now)
     }
@@ -183,7 +188,7 @@ impl Worker {
             if matches!(&socket.kind, Kind::Datagram(d) if d.remote.is_some()) {
                 socket.error = Some(errno);
                 if let Some(client) = self.clients.owner_mut(socket.client) {
-                    client.lane.set_error(socket.cell, errno.raw_os_error());
+                    client.set_error(socket.cell, errno);
                 }
                 socket.signal.readable = true;
                 self.signals.push(id);

@@ -14,10 +14,10 @@ use rustix::net::{
 };
 use shm::Slot;
 
-use crate::control::{ConnectionId, SocketKey};
+use crate::control::SocketKey;
 
 /// Descriptors that one answer carries: two memfds, the workers' page, a doorbell per worker.
-const DESCRIPTORS_MAX: usize = 3 + shm::LANES_MAX as usize;
+const DESCRIPTORS_MAX: usize = 3 + shm::layout::LANES_MAX as usize;
 
 /// Memory and name of a client that uses sockets.
 pub struct Attachment {

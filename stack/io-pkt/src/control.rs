@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
@@ -18,7 +18,7 @@ use inet::SocketId;
 use proto::{MESSAGE_MAX, SocketHandle};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use shm::{Arena, CellId};
+use shm::{Arena, CellId, SocketEnd};
 
 use crate::connection::{Connection, Received};
 use crate::network_state::NetworkState;
@@ -92,8 +92,6 @@ pub(crate) struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct AcceptQueue {
     pub(crate) waiting: VecDeque<Waiting>,
-    /// `in_arm` of the cell when the last token was written.
-    pub(crate) armed_seen: u32,
 }
 
 /// A socket as the control plane knows it.
@@ -102,7 +100,7 @@ pub(crate) struct SocketEntry {
     pub(crate) handle: SocketHandle,
     pub(crate) id: SocketId,
     pub(crate) transport: Transport,
-    pub(crate) descriptor: Arc<OwnedFd>,
+    pub(crate) descriptor: Arc<SocketEnd>,
     /// The local address whose port this socket holds.
     pub(crate) local: Option<SocketAddr>,
     /// Its name if the port is its listener's.
@@ -132,6 +130,7 @@ pub(crate) struct Leaving {
 /// Facts about the daemon that don't change.
 pub(crate) struct Facts {
     pub(crate) prefix: String,
+    pub(crate) dpdk: String,
     pub(crate) hugepages: bool,
     pub(crate) started: StdInstant,
     pub(crate) metrics: Option<SocketAddr>,
@@ -280,7 +279,7 @@ impl Control {
     /// Takes a socket out of all tables. Its worker has been told, or is being told of its client.
     fn forget_socket(&mut self, key: SocketKey) {
         let Some(entry) = self.sockets.remove(&key) else { return };
-        let _ = epoll::delete(&self.epoll, entry.descriptor.as_fd());
+        let _ = epoll::delete(&self.epoll, &*entry.descriptor);
         if let Some(local) = entry.local {
             self.ports.release(entry.transport, local.port(), key.0);
             if entry.transport == Transport::Datagram {

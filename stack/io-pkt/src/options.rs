@@ -191,11 +191,10 @@ impl Values {
     }
 
     fn keepalive_option(&self) -> SocketOption {
-        use core::time::Duration;
         SocketOption::Keepalive(self.keepalive.then(|| tcp::Keepalive {
-            idle: Duration::from_secs(u64::from(self.keep_idle_s)),
-            interval: Duration::from_secs(u64::from(self.keep_interval_s)),
-            count: self.keep_count,
+            idle_s: self.keep_idle_s,
+            interval_s: self.keep_interval_s,
+            count: u8::try_from(self.keep_count).unwrap_or(u8::MAX),
         }))
     }
 

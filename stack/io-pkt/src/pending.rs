@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 
 use inet::command::{
     CallId, Command, Event, ListenerId, Outcome, SocketInfo, Transport,
@@ -12,8 +11,7 @@ use inet::SocketId;
 use proto::{Reply, SocketHandle};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
-use shm::CellId;
+use shm::{CellId, SocketEnd};
 
 use crate::control::{ConnectionId, Control, SocketEntry, SocketKey, Source, Waiting};
 use crate::options;
@@ -34,7 +32,7 @@ pub(crate) enum Then {
     /// Answer `Done`, or the error.
     Answer,
     /// A new socket: remember it and send its descriptor.
-    Open { worker: u16, transport: Transport, ours: Arc<OwnedFd>, theirs: OwnedFd },
+    Open { worker: u16, transport: Transport, ours: Arc<SocketEnd>, theirs: OwnedFd },
     /// A connection attempt is under way: answer `EINPROGRESS`; on a collision try another port.
     Connect { key: SocketKey, remote: SocketAddr, tries: u8, chosen: bool },
     /// The state of a socket, for one option.
@@ -134,7 +132,7 @@ impl Control {
         opened: Result<(SocketId, CellId), Errno>,
         worker: u16,
         transport: Transport,
-        ours: Arc<OwnedFd>,
+        ours: Arc<SocketEnd>,
         theirs: OwnedFd,
     ) {
         let (id, cell) = match opened {
@@ -238,30 +236,20 @@ impl Control {
             return self.command(worker, Command::Close { socket, reset: true });
         };
         queue.waiting.push_back(waiting);
-        self.announce_waiting(key);
+        if queue.waiting.len() == 1 {
+            self.acceptable(key, true);
+        }
     }
 
-    /// Writes a token to a listener's descriptor if its client has armed it since the last one.
-    pub(crate) fn announce_waiting(&mut self, key: SocketKey) {
-        let Some(entry) = self.sockets.get_mut(&key) else { return };
-        let Some(queue) = &mut entry.listening else { return };
-        if queue.waiting.is_empty() {
-            return;
-        }
-        let slot = self.connections.get(&entry.connection).and_then(|c| c.attachment.as_ref());
-        let Some(slot) = slot.map(|a| &a.slot) else { return };
-        // The queue is filled before the flag is read; the client reads in the other order.
-        fence(Ordering::SeqCst);
-        let armed = slot.in_arm(entry.handle.cell);
-        if armed != queue.armed_seen {
-            queue.armed_seen = armed;
-            // A full descriptor holds a token already.
-            let _ = send(&entry.descriptor, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        }
+    /// Tells the worker of a listening socket whether connections wait at it.
+    pub(crate) fn acceptable(&mut self, key: SocketKey, waiting: bool) {
+        let Some(entry) = self.sockets.get(&key) else { return };
+        let (worker, socket) = (entry.handle.worker, entry.id);
+        self.command(worker, Command::Acceptable { socket, waiting });
     }
 
     fn worker_of_cell(&self, cell: CellId) -> u16 {
-        let per_lane = shm::cells_per_lane(self.worker_count()).max(1);
+        let per_lane = shm::layout::cells_per_lane(self.worker_count()).max(1);
         u16::try_from(cell.index / per_lane).unwrap_or(0)
     }
 }

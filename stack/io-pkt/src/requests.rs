@@ -9,11 +9,10 @@ use proto::message::{Family, Shutdown, Transport as WireTransport};
 use proto::{Call, Reply, Request, SocketHandle};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use shm::SocketEnd;
 
 use crate::connection::{Attachment, clean_name};
 use crate::control::{AcceptQueue, ConnectionId, Control, SocketEntry, SocketKey, WorkerLink};
-use crate::options::Values;
 use crate::pending::{Pending, Then};
 
 /// Other ports tried when a connection attempt meets an old connection in its way.
@@ -260,9 +259,7 @@ impl Control {
         let options = entry.values.inherited();
         self.ports.listen(local, key.0)?;
         if entry.listening.is_none() {
-            // Armed from the start: the first connection writes a token.
-            let armed_seen = slot.in_arm(handle.cell).wrapping_sub(1);
-            entry.listening = Some(AcceptQueue { armed_seen, ..AcceptQueue::default() });
+            entry.listening = Some(AcceptQueue::default());
         }
         let (listener, client) = (ListenerId(key.0), slot.index());
         let backlog = backlog.clamp(1, BACKLOG_MAX);
@@ -286,7 +283,7 @@ impl Control {
         sequence: u32,
         handle: SocketHandle,
     ) -> Result<(), Errno> {
-        let (_, entry) = self.entry(id, handle)?;
+        let (key, entry) = self.entry(id, handle)?;
         let values = entry.values;
         let queue = entry.listening.as_mut().ok_or(Errno::INVAL)?;
         if queue.waiting.is_empty() {
@@ -295,7 +292,9 @@ impl Control {
         // Before the connection is taken: without descriptors it stays in the queue.
         let (ours, theirs) = descriptor_pair()?;
         let waiting = queue.waiting.pop_front().ok_or(Errno::AGAIN)?;
-        let more = !queue.waiting.is_empty();
+        if queue.waiting.is_empty() {
+            self.acceptable(key, false);
+        }
         let socket = SocketHandle {
             cell: waiting.cell.index,
             generation: waiting.cell.generation,
@@ -312,11 +311,11 @@ impl Control {
             name: Some(waiting.local),
             remote: Some(waiting.remote),
             listening: None,
-            values: Values { reuse_address: false, reuse_port: false, ..values },
+            values,
         };
         self.command(waiting.worker, Command::Accepted { socket: waiting.socket, descriptor: ours });
         let (local, remote) = (waiting.local, waiting.remote);
-        let reply = Reply::Accepted { socket, local, remote, more };
+        let reply = Reply::Accepted { socket, local, remote };
         self.hand_out(id, sequence, entry, reply, &theirs);
         Ok(())
     }
@@ -489,8 +488,7 @@ impl Control {
 }
 
 /// The two ends of a socket's descriptor: ours, and the one its owner gets.
-fn descriptor_pair() -> Result<(Arc<OwnedFd>, OwnedFd), Errno> {
-    let flags = SocketFlags::CLOEXEC;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+fn descriptor_pair() -> Result<(Arc<SocketEnd>, OwnedFd), Errno> {
+    let (ours, theirs) = SocketEnd::pair()?;
     Ok((Arc::new(ours), theirs))
 }

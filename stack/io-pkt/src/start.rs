@@ -63,11 +63,13 @@ struct ControlPath {
 /// Why it did not start.
 pub fn run(config: &Config) -> Result<(), StartError> {
     let started = Instant::now();
+    dpdk::signals::leave_to_workers();
+    // With the old limit fewer sockets fit; that is reported when it happens.
     let _ = raise_descriptor_limit();
     let signal = signals()?;
     let path = open_path(config)?;
     let metrics = config.metrics_address()?;
-    let workers = config.workers.unwrap_or(1).clamp(1, shm::LANES_MAX);
+    let workers = config.workers.unwrap_or(1).clamp(1, shm::layout::LANES_MAX);
     let plan = topology::plan(workers);
     let (eal, hugepages) = start_eal(config, &plan)?;
     let pool = Mempool::create("frames", &MempoolOptions { count: MBUFS, ..MempoolOptions::default() })
@@ -114,6 +116,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         ports: PortTable::default(),
         facts: Facts {
             prefix: config.prefix.clone(),
+            dpdk: dpdk::version(),
             hugepages,
             started,
             metrics,
@@ -142,7 +145,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         path.path.display(),
         workers,
         plan.worker_cpus,
-        crate::tables::DPDK_VERSION,
+        dpdk::version(),
         if hugepages { "hugepages" } else { "4 KiB pages (no hugepages needed)" },
     );
     control.run();
@@ -365,8 +368,7 @@ fn give_queues(
             port.rx_queues(),
         )));
     };
-    let fd = port.rx_descriptor(number);
-    bed.watch_port(fd).map_err(resources("receive interrupt"))?;
+    bed.watch_port(port.rx_descriptor(number)).map_err(resources("receive interrupt"))?;
     worker.add_port(interface, Some(rx), tx);
     Ok(())
 }

@@ -22,9 +22,6 @@ use crate::pending::{Pending, Then};
 /// Sockets in one answer; the asker skips what it has.
 const SOCKETS_PER_PAGE: usize = 256;
 
-/// DPDK's version, as the headers this was built with say.
-pub const DPDK_VERSION: &str = dpdk::VERSION;
-
 /// The metrics thread asks for a sample and waits for it here.
 pub struct ScrapeRequest(pub SyncSender<Sample>);
 
@@ -323,7 +320,7 @@ impl Control {
         let uptime = self.facts.started.elapsed().as_millis();
         DaemonRow {
             version: env!("CARGO_PKG_VERSION").into(),
-            dpdk: DPDK_VERSION.into(),
+            dpdk: self.facts.dpdk.clone(),
             pid: std::process::id(),
             prefix: self.facts.prefix.clone(),
             hugepages: self.facts.hugepages,
@@ -362,7 +359,7 @@ impl Control {
         };
         let lower = |(s, n): (&'static str, u64)| (Cow::from(s.to_lowercase()), n);
         Sample {
-            build: BuildInfo { version: env!("CARGO_PKG_VERSION").into(), dpdk: DPDK_VERSION.into() },
+            build: BuildInfo { version: env!("CARGO_PKG_VERSION").into(), dpdk: self.facts.dpdk.clone().into() },
             workers: self.worker_samples(),
             interfaces: self.interface_samples(),
             drops: DropReason::ALL.iter().map(|reason| self.drops(*reason)).collect(),

@@ -1,7 +1,7 @@
 //! A worker on its core: breathe while there is work, then sleep until something happens.
 
 use core::time::Duration;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use inet::Worker;
@@ -48,6 +48,8 @@ pub struct Bed {
     pub must_poll: bool,
     /// What to do when idle.
     pub idle: Idle,
+    /// Descriptors of receive queues: closing them would take them out of the epoll set.
+    queues: Vec<OwnedFd>,
 }
 
 impl Bed {
@@ -60,17 +62,20 @@ impl Bed {
         let doorbell = Arc::new(Doorbell::new()?);
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, doorbell.fd(), epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { epoll: Arc::new(epoll), doorbell, page, number, must_poll: false, idle })
+        Ok(Self { epoll: Arc::new(epoll), doorbell, page, number, must_poll: false, idle, queues: Vec::new() })
     }
 
     /// Wakes the worker when a port's receive queue has frames.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn watch_port(&mut self, queue: Option<BorrowedFd<'_>>) -> rustix::io::Result<()> {
+    pub fn watch_port(&mut self, queue: Option<OwnedFd>) -> rustix::io::Result<()> {
         match queue {
             Some(fd) => {
-                epoll::add(&*self.epoll, fd, epoll::EventData::new_u64(1), epoll::EventFlags::IN)
+                let data = epoll::EventData::new_u64(1);
+                epoll::add(&*self.epoll, &fd, data, epoll::EventFlags::IN)?;
+                self.queues.push(fd);
+                Ok(())
             }
             None => {
                 self.must_poll = true;

@@ -109,11 +109,10 @@ impl<'a> Datagram<'a> {
     /// `UdpChecksum`.
     #[inline]
     pub fn verify(&self, src: Ipv4Addr, dst: Ipv4Addr) -> Result<(), DropReason> {
-        let sum = self.header.pseudo(src, dst).sum(self.header.as_bytes()).sum(self.payload);
-        if self.header.checksum == U16::ZERO || sum.is_valid() {
-            Ok(())
-        } else {
-            Err(DropReason::UdpChecksum)
+        if self.header.checksum == U16::ZERO {
+            return Ok(());
         }
+        let sum = self.header.pseudo(src, dst).sum(self.header.as_bytes()).sum(self.payload);
+        if sum.is_valid() { Ok(()) } else { Err(DropReason::UdpChecksum) }
     }
 }

@@ -1,0 +1,10 @@
+//! One worker in one thread: no daemon, no kernel, virtual time.
+//!
+//! * [`World`]: a worker with a `net_ring` port, its control plane and a client's memory.
+//! * [`frame`]: frames as a peer would send them, and ways to spoil them.
+#![forbid(unsafe_code)]
+
+pub mod frame;
+mod world;
+
+pub use world::{LOCAL, LOCAL_MAC, PEER, PEER_MAC, World};

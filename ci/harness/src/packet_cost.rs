@@ -1,0 +1,2 @@
+//! What one packet costs, for callgrind: `packet-cost udp-echo 1000`.
+fn main() {}

@@ -1,0 +1,248 @@
+//! Attacks by the million. `torture frames`: no frame stops a worker or leaks a buffer.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use harness::frame::{self, Random, Segment};
+use harness::World;
+use inet::SocketId;
+use inet::command::{Command, Event};
+use shm::SocketEnd;
+use types::DropReason;
+use wire::tcp::flag;
+use wire::{icmp, ipv4};
+
+/// Attacks on one worker in this process. No root, no hugepages, no network.
+#[derive(Debug, Parser)]
+#[command(name = "torture", after_help = "Example:\n  torture frames --count 10000000 --seed 7")]
+struct Args {
+    #[command(subcommand)]
+    attack: Attack,
+}
+
+#[derive(Debug, Subcommand)]
+enum Attack {
+    /// Mutated frames of every kind the stack knows: 0 panics, buffers in = buffers out.
+    Frames {
+        /// Frames to inject.
+        #[arg(long, default_value_t = 10_000_000)]
+        count: u64,
+        /// The same seed gives the same frames.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+/// A connection the peer has, as far as it needs to know it.
+#[derive(Clone, Copy)]
+struct Peer {
+    port: u16,
+    seq: u32,
+    ack: u32,
+}
+
+const LISTENING: u16 = 80;
+const BOUND: u16 = 7;
+/// Connections kept open; the oldest is closed for a new one.
+const CONNECTIONS: usize = 32;
+
+struct Frames {
+    world: World,
+    random: Random,
+    peers: Vec<Peer>,
+    accepted: VecDeque<(SocketId, std::os::fd::OwnedFd)>,
+    next_port: u16,
+}
+
+impl Frames {
+    fn new(seed: u64) -> Result<Self, String> {
+        let mut world = World::new()?;
+        let _ = world.bind_udp(BOUND)?;
+        world.listen(LISTENING, 128);
+        let _ = world.inject(&frame::arp(true));
+        Ok(Self {
+            world,
+            random: Random::new(seed),
+            peers: Vec::new(),
+            accepted: VecDeque::new(),
+            next_port: 1024,
+        })
+    }
+
+    /// A handshake, so that segments reach an established connection.
+    fn connect(&mut self) {
+        self.next_port = self.next_port.checked_add(1).unwrap_or(1024);
+        let (src_port, isn) = (self.next_port, self.random.next() as u32);
+        let syn = Segment {
+            src_port,
+            dst_port: LISTENING,
+            seq: isn,
+            ack: 0,
+            flags: flag::SYN,
+            options: &[2, 4, 5, 180],
+            text: &[],
+        };
+        let _ = self.world.inject(&frame::tcp(&syn));
+        self.world.breathe();
+        let mut iss = None;
+        self.world.each_sent(|sent| iss = iss.or(syn_ack(sent, src_port)));
+        let Some(iss) = iss else { return };
+        let (seq, ack) = (isn.wrapping_add(1), iss.wrapping_add(1));
+        let segment = Segment { seq, ack, flags: flag::ACK, options: &[], ..syn };
+        let _ = self.world.inject(&frame::tcp(&segment));
+        self.world.breathe();
+        if self.peers.len() >= CONNECTIONS {
+            let _ = self.peers.remove(0);
+        }
+        self.peers.push(Peer { port: src_port, seq, ack });
+    }
+
+    /// Accepts what waits; closes the oldest connections.
+    fn accept(&mut self) {
+        for event in std::mem::take(&mut self.world.events) {
+            if let Event::Established { socket, .. } = event
+                && let Ok((ours, theirs)) = SocketEnd::pair()
+            {
+                self.world.send(Command::Accepted { socket, descriptor: Arc::new(ours) });
+                self.accepted.push_back((socket, theirs));
+            }
+        }
+        while self.accepted.len() > CONNECTIONS {
+            let Some((socket, _)) = self.accepted.pop_front() else { break };
+            let reset = self.random.below(4) == 0;
+            self.world.send(Command::Close { socket, reset });
+        }
+    }
+
+    fn sound(&mut self) -> Vec<u8> {
+        let payload: Vec<u8> = (0..self.random.below(80)).map(|_| self.random.byte()).collect();
+        match self.random.below(12) {
+            0 => frame::arp(self.random.below(2) == 0),
+            1 => frame::echo(&payload),
+            2 => {
+                let codes = [icmp::Code::PORT_UNREACHABLE, icmp::Code::FRAGMENTATION_NEEDED, icmp::Code::HOST_UNREACHABLE];
+                let code = codes[self.random.below(3)];
+                let peer = self.peer();
+                let quoted = frame::quoted(ipv4::Protocol::TCP, LISTENING, peer.port, peer.ack);
+                frame::unreachable(code, &quoted)
+            }
+            3 => frame::udp(5000, BOUND, &payload),
+            4 => frame::udp(5000, 9999, &payload),
+            5 => {
+                let src_port = 1024 + self.random.below(60_000) as u16;
+                let seq = self.random.next() as u32;
+                let options: &[u8] = &[2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
+                frame::tcp(&Segment { src_port, dst_port: LISTENING, seq, ack: 0, flags: flag::SYN, options, text: &[] })
+            }
+            _ => self.connection_segment(&payload),
+        }
+    }
+
+    fn peer(&mut self) -> Peer {
+        let at = self.random.below(self.peers.len());
+        self.peers.get(at).copied().unwrap_or(Peer { port: 1, seq: 1, ack: 1 })
+    }
+
+    /// A segment of an established connection, mostly where it is expected.
+    fn connection_segment(&mut self, text: &[u8]) -> Vec<u8> {
+        let peer = self.peer();
+        let jitter = [0, 0, 0, 1, 40, 70_000, u32::MAX][self.random.below(7)];
+        let flags = match self.random.below(16) {
+            0 => flag::FIN | flag::ACK,
+            1 => flag::RST,
+            2 => flag::SYN | flag::ACK,
+            3 => self.random.byte(),
+            4 => flag::ACK | flag::URG,
+            _ => flag::ACK | flag::PSH,
+        };
+        let seq = peer.seq.wrapping_add(jitter);
+        if jitter == 0 && flags == flag::ACK | flag::PSH {
+            let at = self.peers.iter().position(|p| p.port == peer.port);
+            if let Some(known) = at.and_then(|at| self.peers.get_mut(at)) {
+                known.seq = known.seq.wrapping_add(u32::try_from(text.len()).unwrap_or(0));
+            }
+        }
+        frame::tcp(&Segment {
+            src_port: peer.port,
+            dst_port: LISTENING,
+            seq,
+            ack: peer.ack,
+            flags,
+            options: &[],
+            text,
+        })
+    }
+
+    fn run(&mut self, count: u64) {
+        let started = Instant::now();
+        for n in 0..count {
+            if n % 4096 == 0 {
+                self.connect();
+            }
+            let mut frame = self.sound();
+            if self.random.below(8) > 0 {
+                frame::spoil(&mut frame, &mut self.random);
+            }
+            let _ = self.world.inject(&frame);
+            if n % 32 == 31 {
+                self.world.pass(Duration::from_micros(200));
+                self.world.each_sent(|_| {});
+                self.accept();
+            }
+            if n % 1_000_000 == 999_999 {
+                let rate = (n + 1) as f64 / started.elapsed().as_secs_f64() / 1e6;
+                eprintln!("    {} M frames, {rate:.2} M/s, {:?}", (n + 1) / 1_000_000, self.world.worker.usage());
+            }
+        }
+    }
+}
+
+/// The sequence number of a SYN-ACK to this port.
+fn syn_ack(frame: &[u8], to: u16) -> Option<u32> {
+    let packet = ipv4::Packet::parse(frame.get(14..)?).ok()?;
+    let segment = wire::tcp::Segment::parse(packet.payload).ok()?;
+    let is_it = segment.header.dst_port.get() == to && segment.flags() == flag::SYN | flag::ACK;
+    is_it.then(|| segment.header.seq.get())
+}
+
+fn frames(count: u64, seed: u64) -> Result<(), String> {
+    let mut frames = Frames::new(seed)?;
+    let started = Instant::now();
+    frames.run(count);
+    let seconds = started.elapsed().as_secs_f64();
+    frames.accepted.clear();
+    let left = frames.world.wind_up();
+    let counters = Arc::clone(frames.world.worker.counters());
+    let usage = frames.world.worker.usage();
+    let hit = |r: &&DropReason| counters.drops.value(**r as usize) > 0;
+    println!("drops by reason:");
+    for reason in DropReason::ALL.iter().filter(hit) {
+        println!("  {:>10}  {}", counters.drops.value(*reason as usize), reason.label());
+    }
+    let established = counters.tcp.passive_opens.value();
+    println!(
+        "{count} frames in {seconds:.1} s ({:.2} M/s), {established} connections opened, {} segments sent",
+        count as f64 / seconds / 1e6,
+        counters.tcp.segments_sent.value(),
+    );
+    println!("left behind: {left} buffers, {usage:?}");
+    if left != 0 || usage.flows != 0 || usage.sockets != 0 {
+        return Err("something was left behind".into());
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let Attack::Frames { count, seed } = Args::parse().attack;
+    let outcome = frames(count, seed);
+    if let Err(why) = &outcome {
+        eprintln!("FAILED (seed {seed}): {why}");
+    }
+    let failed = u8::from(outcome.is_err());
+    println!("{} passed, {failed} failed", 1 - failed);
+    ExitCode::from(failed)
+}

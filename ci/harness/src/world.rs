@@ -1,0 +1,251 @@
+//! A worker with a `net_ring` port, the control plane it expects, and a client's memory.
+
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use devnp::{AttachEnv, DriverSpec, Port, Units};
+use dpdk::{Burst, Eal, EalArgs, Memory, Mempool, MempoolOptions, RxQueue};
+use fib::{Ipv4Net, Rib, Route};
+use inet::command::{Command, Event, ListenerId, Outcome, Transport};
+use inet::network::{Address, Interface, Network, TxChecksum};
+use inet::steer::{Doorbell, Mesh};
+use inet::{Parts, SocketId, Worker, WorkerCounters};
+use shm::{Arena, CellId, SlotFiles, SocketEnd};
+use types::{Instant, MacAddr};
+
+/// The stack's address.
+pub const LOCAL: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 2);
+/// The peer's address.
+pub const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
+/// The stack's MAC address.
+pub const LOCAL_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 2]);
+/// The peer's MAC address.
+pub const PEER_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
+
+/// Interface of the port.
+const WIRE: u16 = 1;
+/// Slot of the client.
+const CLIENT: u16 = 0;
+
+/// One worker's world.
+pub struct World {
+    /// The worker.
+    pub worker: Worker,
+    /// Virtual time.
+    pub now: Instant,
+    /// The pool all frames come from.
+    pub pool: Mempool,
+    /// Memory files of the client, as it would get them.
+    pub files: SlotFiles,
+    /// What the worker has said and nobody has asked for.
+    pub events: Vec<Event>,
+    commands: SyncSender<Command>,
+    incoming: Receiver<Event>,
+    wire: RxQueue,
+    burst: Burst,
+    port: Port,
+    calls: u64,
+    // Dropped last: everything above came from it.
+    eal: Eal,
+}
+
+impl World {
+    /// Starts EAL without hugepages; once per process.
+    ///
+    /// # Errors
+    /// What DPDK or the kernel refused, as text.
+    pub fn new() -> Result<Self, String> {
+        let prefix = format!("io-pkt-harness-{}", std::process::id());
+        let args = EalArgs::new(&prefix).memory(Memory::Ordinary { mib: 64 });
+        let eal = Eal::init(&args.to_vec()).map_err(|e| e.to_string())?;
+        let pool = Mempool::create("frames", &MempoolOptions::default()).map_err(|e| e.to_string())?;
+        let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
+        let mut units = Units::new();
+        let mut env = AttachEnv { workers: 1, pool: &pool, units: &mut units };
+        let mut port = devnp::attach(&eal, &spec, &mut env).map_err(|e| e.to_string())?;
+        let (wire, tx) = port.take_queues(0).ok_or("net_ring has no queue")?;
+
+        let (commands, command_rx) = sync_channel(1024);
+        let (event_tx, incoming) = sync_channel(65_536);
+        let (mesh_tx, inbox) = sync_channel(16);
+        let doorbell = || Doorbell::new().map(Arc::new).map_err(|e| e.to_string());
+        let mut worker = Worker::new(Parts {
+            pool: pool.clone(),
+            commands: command_rx,
+            events: (event_tx, doorbell()?),
+            mesh: Mesh::new(0, vec![(mesh_tx, doorbell()?)], inbox),
+            secret: [7; 16],
+            counters: Arc::new(WorkerCounters::default()),
+        });
+        worker.add_port(WIRE, None, tx);
+        let arena = Arena::reserve(4).map_err(|e| e.to_string())?;
+        let (slot, files) = arena.attach(1).map_err(|e| e.to_string())?;
+        let lane = slot.lane(0).ok_or("no lane")?;
+        let mut world = Self {
+            worker,
+            now: Instant::from_millis(1_000_000),
+            pool,
+            files,
+            events: Vec::new(),
+            commands,
+            incoming,
+            wire,
+            burst: Burst::new(),
+            port,
+            calls: 0,
+            eal,
+        };
+        world.send(Command::Network(Arc::new(network())));
+        world.send(Command::Attach { client: CLIENT, lane });
+        world.breathe();
+        Ok(world)
+    }
+
+    /// Sends a command; the next breath carries it out.
+    pub fn send(&mut self, command: Command) {
+        // The channel is larger than what is sent between two breaths.
+        let _ = self.commands.try_send(command);
+    }
+
+    /// One breath; what the worker says is kept in `events`.
+    pub fn breathe(&mut self) {
+        let _ = self.worker.breathe(self.now);
+        self.events.extend(self.incoming.try_iter());
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.breathe();
+    }
+
+    /// A frame from the peer; the next breath answers it. `false`: no buffer was free.
+    pub fn inject(&mut self, frame: &[u8]) -> bool {
+        let Some(mut mbuf) = self.pool.alloc() else { return false };
+        if !mbuf.extend_from_slice(frame) {
+            return false;
+        }
+        self.worker.inject(mbuf, WIRE, self.now);
+        true
+    }
+
+    /// What the worker has sent since the last call.
+    pub fn sent(&mut self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        self.each_sent(|frame| frames.push(frame.to_vec()));
+        frames
+    }
+
+    /// Takes what the worker has sent off the wire.
+    pub fn each_sent(&mut self, mut with: impl FnMut(&[u8])) {
+        while self.wire.rx_burst(&mut self.burst) > 0 {
+            for mbuf in self.burst.drain() {
+                with(mbuf.data());
+            }
+        }
+    }
+
+    /// A new socket and the client's end of its descriptor.
+    ///
+    /// # Errors
+    /// The worker's or the kernel's refusal.
+    pub fn open(&mut self, transport: Transport) -> Result<(SocketId, CellId, OwnedFd), String> {
+        let (ours, theirs) = SocketEnd::pair().map_err(|e| e.to_string())?;
+        let descriptor = Arc::new(ours);
+        let outcome =
+            self.call(|call| Command::Open { call, client: CLIENT, transport, descriptor })?;
+        match outcome {
+            Outcome::Opened { socket, cell } => Ok((socket, cell, theirs)),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    /// A datagram socket bound to a port of every address.
+    ///
+    /// # Errors
+    /// The worker's refusal.
+    pub fn bind_udp(&mut self, port: u16) -> Result<(SocketId, CellId, OwnedFd), String> {
+        let opened = self.open(Transport::Datagram)?;
+        let (socket, local) = (opened.0, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
+        let _ = self.call(|call| Command::Bind { call, socket, local })?;
+        Ok(opened)
+    }
+
+    /// A listener on a port of every address.
+    pub fn listen(&mut self, port: u16, backlog: u32) {
+        let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+        let listener = ListenerId(u64::from(port));
+        let options = Vec::new();
+        self.send(Command::Listen { listener, client: CLIENT, local, backlog, options });
+        self.breathe();
+    }
+
+    /// Sends a command and breathes until it is done.
+    ///
+    /// # Errors
+    /// The worker's refusal.
+    pub fn call(&mut self, command: impl FnOnce(u64) -> Command) -> Result<Outcome, String> {
+        self.calls += 1;
+        let wanted = self.calls;
+        self.send(command(wanted));
+        self.breathe();
+        let is_answer = |e: &Event| matches!(e, Event::Done { call, .. } if *call == wanted);
+        let at = self.events.iter().position(is_answer).ok_or("no answer")?;
+        match self.events.remove(at) {
+            Event::Done { result, .. } => result.map_err(|e| e.to_string()),
+            _ => Err("no answer".into()),
+        }
+    }
+
+    /// Takes the client away, lets everything time out, and says how many buffers are still in use.
+    pub fn wind_up(&mut self) -> u32 {
+        self.send(Command::Detach { client: CLIENT });
+        for _ in 0..2000 {
+            self.pass(Duration::from_secs(1));
+            self.each_sent(|_| {});
+            self.events.clear();
+        }
+        self.pool.in_use()
+    }
+
+    /// The port's name, for messages.
+    #[must_use]
+    pub fn port_name(&self) -> &str {
+        self.port.name()
+    }
+
+    /// Workers of this EAL: none, the world runs in the calling thread.
+    #[must_use]
+    pub fn lcores(&self) -> usize {
+        self.eal.lcores().len()
+    }
+}
+
+fn network() -> Network {
+    let interface = |index, name: &str, mac, address, prefix_len| Interface {
+        index,
+        name: name.into(),
+        mac,
+        mtu: 1500,
+        up: true,
+        addresses: vec![Address { address, prefix_len }],
+        tx_checksum: TxChecksum::Stack,
+        multi_segment: false,
+    };
+    let mut rib = Rib::new();
+    if let Ok(net) = Ipv4Net::new(Ipv4Addr::new(198, 18, 77, 0), 24) {
+        // The first route of an empty table is never refused.
+        let _ = rib.add(Route::connected(net, WIRE));
+    }
+    Network {
+        interfaces: vec![
+            interface(0, "lo0", MacAddr::ZERO, Ipv4Addr::LOCALHOST, 8),
+            interface(WIRE, "ring0", LOCAL_MAC, LOCAL, 24),
+        ],
+        fib: rib.publish(),
+        ..Network::default()
+    }
+}

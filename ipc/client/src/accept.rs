@@ -1,0 +1,84 @@
+//! Accepting connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use proto::message::Transport;
+use proto::{Reply, Request};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use shm::Status;
+
+use crate::descriptor::{self, End};
+use crate::option::timeout;
+use crate::socket::{Socket, mark};
+use crate::wait::Patience;
+
+impl Socket {
+    /// `accept()`. The descriptor is blocking and close-on-exec.
+    ///
+    /// # Errors
+    /// `EAGAIN` when it would have to wait and may not, `EINTR`, `EINVAL` if the socket does not
+    /// listen, `EMFILE`, `ECONNRESET` if the daemon is gone.
+    pub fn accept(
+        &self,
+        fd: BorrowedFd<'_>,
+        nonblocking: bool,
+    ) -> io::Result<(Self, OwnedFd, SocketAddr)> {
+        if self.transport() == Transport::Datagram {
+            return Err(Errno::OPNOTSUPP.into());
+        }
+        if self.memory.marks() & mark::LISTENING == 0 {
+            return Err(Errno::INVAL.into());
+        }
+        let mut patience = Patience::new(nonblocking, timeout(&self.receive_timeout));
+        // Once more at once: what the daemon says and what the descriptor says may differ a moment.
+        let mut retry = true;
+        loop {
+            match self.try_accept(fd) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            let (end, waiting) = self.settle_listener(fd);
+            if end == End::Shut {
+                return Err(Errno::CONNRESET.into());
+            }
+            if waiting && core::mem::take(&mut retry) {
+                continue;
+            }
+            patience.check(fd)?;
+            patience.sleep(fd, PollFlags::IN)?;
+            retry = true;
+        }
+    }
+
+    fn try_accept(&self, fd: BorrowedFd<'_>) -> io::Result<(Self, OwnedFd, SocketAddr)> {
+        match self.channel.call(Request::Accept { socket: self.handle })? {
+            (Reply::Accepted { socket, remote, .. }, Some(accepted)) => {
+                let _ = self.settle_listener(fd);
+                let socket = Self::new(&self.channel, socket, Transport::Stream)?;
+                socket.memory.add_marks(mark::CONNECTED);
+                Ok((socket, accepted, remote))
+            }
+            _ => Err(Errno::PROTO.into()),
+        }
+    }
+
+    /// Takes the token out and asks for a new one, which the worker writes at once if it knows that
+    /// more connections wait. What the cell says may be a moment old, so it cannot be the reason to
+    /// leave the token where it is.
+    fn settle_listener(&self, fd: BorrowedFd<'_>) -> (End, bool) {
+        let end = {
+            let mut queue = self.memory.receive();
+            let end = descriptor::take_tokens(fd);
+            queue.arm();
+            end
+        };
+        let waiting = self.has(Status::ACCEPTABLE);
+        if waiting {
+            let _ = self.memory.post_arm();
+        }
+        (end, waiting)
+    }
+}

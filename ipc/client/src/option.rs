@@ -1,0 +1,142 @@
+//! Socket options: the library keeps what is about waiting, the daemon the rest.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use proto::message::Transport;
+use proto::{Reply, Request};
+use rustix::io::Errno;
+
+use crate::socket::Socket;
+
+// Linux's numbers, asm-generic.
+const SOL_SOCKET: i32 = 1;
+const SO_TYPE: i32 = 3;
+const SO_ERROR: i32 = 4;
+const SO_RCVTIMEO_OLD: i32 = 20;
+const SO_SNDTIMEO_OLD: i32 = 21;
+const SO_RCVTIMEO_NEW: i32 = 66;
+const SO_SNDTIMEO_NEW: i32 = 67;
+const SOCK_STREAM: i32 = 1;
+const SOCK_DGRAM: i32 = 2;
+
+const MICROS: i64 = 1_000_000;
+
+impl Socket {
+    /// `setsockopt()` with Linux's numbers and the bytes of its values.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`, `EINVAL`, `EDOM`.
+    pub fn set_option(&self, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+        if level == SOL_SOCKET
+            && let Some(timeout) = self.timeout_word(name)
+        {
+            timeout.store(parse_timeval(value)?, Ordering::Relaxed);
+            return Ok(());
+        }
+        let value = value.to_vec();
+        self.done(Request::SetOption { socket: self.handle, level, name, value })
+    }
+
+    /// `getsockopt()` with Linux's numbers and the bytes of its values.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`.
+    pub fn option(&self, level: i32, name: i32) -> io::Result<Vec<u8>> {
+        if level == SOL_SOCKET {
+            if let Some(timeout) = self.timeout_word(name) {
+                return Ok(emit_timeval(timeout.load(Ordering::Relaxed)));
+            }
+            match name {
+                SO_TYPE => return Ok(self.kind().to_ne_bytes().to_vec()),
+                SO_ERROR => return Ok(self.error_option().to_ne_bytes().to_vec()),
+                _ => {}
+            }
+        }
+        self.ask(level, name)
+    }
+
+    /// Reads and clears the daemon's record of the pending error.
+    pub(crate) fn daemon_error(&self) -> io::Result<Vec<u8>> {
+        self.ask(SOL_SOCKET, SO_ERROR)
+    }
+
+    fn ask(&self, level: i32, name: i32) -> io::Result<Vec<u8>> {
+        match self.channel.call(Request::Option { socket: self.handle, level, name })?.0 {
+            Reply::Value(value) => Ok(value),
+            _ => Err(Errno::PROTO.into()),
+        }
+    }
+
+    fn error_option(&self) -> i32 {
+        // A call that reported the error before has cleared both; here it is the same.
+        let seen = self.memory.take_error();
+        match (self.daemon_error(), seen) {
+            (_, Some(errno)) => errno,
+            (Ok(value), None) => value.try_into().map_or(0, i32::from_ne_bytes),
+            (Err(_), None) => Errno::CONNRESET.raw_os_error(),
+        }
+    }
+
+    fn kind(&self) -> i32 {
+        match self.transport() {
+            Transport::Stream => SOCK_STREAM,
+            Transport::Datagram => SOCK_DGRAM,
+        }
+    }
+
+    fn timeout_word(&self, name: i32) -> Option<&AtomicU64> {
+        match name {
+            SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW => Some(&self.receive_timeout),
+            SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW => Some(&self.send_timeout),
+            _ => None,
+        }
+    }
+}
+
+/// A timeout in microseconds; 0 is none.
+pub(crate) fn timeout(word: &AtomicU64) -> Option<Duration> {
+    match word.load(Ordering::Relaxed) {
+        0 => None,
+        micros => Some(Duration::from_micros(micros)),
+    }
+}
+
+/// `struct timeval` of 64-bit machines.
+fn parse_timeval(value: &[u8]) -> io::Result<u64> {
+    let (seconds, rest) = value.split_first_chunk::<8>().ok_or(Errno::INVAL)?;
+    let micros = rest.first_chunk::<8>().ok_or(Errno::INVAL)?;
+    let (seconds, micros) = (i64::from_ne_bytes(*seconds), i64::from_ne_bytes(*micros));
+    if !(0..MICROS).contains(&micros) {
+        return Err(Errno::DOM.into());
+    }
+    if seconds < 0 {
+        // Linux: no time at all to wait.
+        return Ok(1);
+    }
+    let total = seconds.saturating_mul(MICROS).saturating_add(micros);
+    Ok(u64::try_from(total).unwrap_or(0))
+}
+
+fn emit_timeval(micros: u64) -> Vec<u8> {
+    let micros = i64::try_from(micros).unwrap_or(i64::MAX);
+    let mut value = (micros / MICROS).to_ne_bytes().to_vec();
+    value.extend((micros % MICROS).to_ne_bytes());
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_timevals() {
+        let mut value = 3_i64.to_ne_bytes().to_vec();
+        value.extend(500_000_i64.to_ne_bytes());
+        let micros = parse_timeval(&value).expect("a good timeval");
+        assert_eq!(micros, 3_500_000);
+        assert_eq!(emit_timeval(micros), value);
+        assert_eq!(parse_timeval(&value[..12]).map_err(|e| e.raw_os_error()), Err(Some(22)));
+    }
+}

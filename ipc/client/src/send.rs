@@ -1,0 +1,202 @@
+//! Sending.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use proto::message::Transport;
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+use shm::{PushError, SendQueue, Status};
+
+use crate::descriptor;
+use crate::option::timeout;
+use crate::socket::{Socket, mark};
+use crate::wait::Patience;
+
+/// How often a socket that only sends looks whether the daemon is still there.
+const LOOK_EVERY_MS: u64 = 10;
+
+/// Memory comes back when other sockets' peers acknowledge: nothing tells this one.
+const MEMORY_PAUSE: Duration = Duration::from_millis(1);
+
+bitflags::bitflags! {
+    /// How to send.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SendFlags: u32 {
+        /// Do not wait.
+        const DONTWAIT = 1;
+    }
+}
+
+impl Socket {
+    /// `send()`, `sendto()`, `sendmsg()`. A stream sends all before it returns, unless it may not
+    /// wait; a datagram goes as a whole or not at all.
+    ///
+    /// # Errors
+    /// `EAGAIN` when it would have to wait and may not, `EINTR`, `EPIPE` (the daemon's death
+    /// included), `EDESTADDRREQ`, `EMSGSIZE`, and what the network has reported about the peer.
+    pub fn send(
+        &self,
+        fd: BorrowedFd<'_>,
+        data: &[IoSlice<'_>],
+        to: Option<SocketAddr>,
+        flags: SendFlags,
+    ) -> io::Result<usize> {
+        let nonblocking = flags.contains(SendFlags::DONTWAIT);
+        let mut patience = Patience::new(nonblocking, timeout(&self.send_timeout));
+        let total = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
+        if self.transport() == Transport::Datagram {
+            self.check_destination(fd, to)?;
+            return self.send_datagram(fd, data, to, &mut patience).map(|()| total);
+        }
+        let mut done = 0usize;
+        loop {
+            match self.send_some(fd, data, done, &mut patience) {
+                Ok(len) => done = done.saturating_add(len),
+                Err(_) if done > 0 => return Ok(done),
+                Err(error) => return Err(error),
+            }
+            if done >= total {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Posts what there is room for; waits until there is some.
+    fn send_some(
+        &self,
+        fd: BorrowedFd<'_>,
+        data: &[IoSlice<'_>],
+        skip: usize,
+        patience: &mut Patience,
+    ) -> io::Result<usize> {
+        loop {
+            if !self.check_stream(fd)? {
+                // Still connecting: the descriptor is stuffed until that is decided.
+                patience.check(fd)?;
+                patience.sleep(fd, PollFlags::OUT)?;
+                continue;
+            }
+            let mut queue = self.memory.send();
+            if self.memory.marks() & mark::WRITE_SHUT != 0 {
+                return Err(Errno::PIPE.into());
+            }
+            let why = match queue.push(data, skip) {
+                Ok(len) => return Ok(len),
+                Err(why) => why,
+            };
+            if !self.out_of_room(fd, queue, why, 1)? {
+                self.wait_for_room(fd, why, patience)?;
+            }
+        }
+    }
+
+    fn send_datagram(
+        &self,
+        fd: BorrowedFd<'_>,
+        data: &[IoSlice<'_>],
+        to: Option<SocketAddr>,
+        patience: &mut Patience,
+    ) -> io::Result<()> {
+        let len = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        loop {
+            if self.memory.status().is_none() || self.daemon_is_gone(fd) {
+                return Err(Errno::PIPE.into());
+            }
+            if let Some(error) = self.take_error() {
+                return Err(error);
+            }
+            let mut queue = self.memory.send();
+            if self.memory.marks() & mark::WRITE_SHUT != 0 {
+                return Err(Errno::PIPE.into());
+            }
+            let why = match queue.push_datagram(to, data) {
+                Ok(()) => return Ok(()),
+                Err(PushError::TooLong) => return Err(Errno::MSGSIZE.into()),
+                Err(why) => why,
+            };
+            if !self.out_of_room(fd, queue, why, len)? {
+                self.wait_for_room(fd, why, patience)?;
+            }
+        }
+    }
+
+    fn check_destination(&self, fd: BorrowedFd<'_>, to: Option<SocketAddr>) -> io::Result<()> {
+        match to {
+            None if self.memory.marks() & mark::PEER == 0 => return Err(Errno::DESTADDRREQ.into()),
+            Some(SocketAddr::V6(_)) => return Err(Errno::AFNOSUPPORT.into()),
+            Some(to) if to.port() == 0 => return Err(Errno::INVAL.into()),
+            _ => {}
+        }
+        self.bind_if_needed(fd)
+    }
+
+    /// May a stream send? False: it is still connecting.
+    fn check_stream(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
+        let Some(status) = self.memory.status() else { return Err(Errno::PIPE.into()) };
+        if status.contains(Status::CLOSED) {
+            return Err(self.take_error().unwrap_or_else(|| Errno::PIPE.into()));
+        }
+        if self.memory.marks() & mark::WRITE_SHUT != 0 || self.daemon_is_gone(fd) {
+            return Err(Errno::PIPE.into());
+        }
+        if status.contains(Status::CONNECTED) {
+            return Ok(true);
+        }
+        let connecting = self.memory.marks() & mark::CONNECTING != 0;
+        if connecting { Ok(false) } else { Err(Errno::PIPE.into()) }
+    }
+
+    /// Makes the descriptor say that there is no room. True: there is some now.
+    fn out_of_room(
+        &self,
+        fd: BorrowedFd<'_>,
+        mut queue: SendQueue<'_>,
+        why: PushError,
+        wanted: u32,
+    ) -> io::Result<bool> {
+        if why == PushError::RingFull && descriptor::is_closed(fd) {
+            return Err(Errno::PIPE.into());
+        }
+        let stuffed = descriptor::stuff(fd)?;
+        if stuffed || queue.is_drained() {
+            queue.arm();
+            let _ = self.memory.post_arm();
+        }
+        let empty = queue.unreleased() == 0;
+        Ok(why == PushError::NoRoom && (queue.room() >= wanted || empty))
+    }
+
+    fn wait_for_room(
+        &self,
+        fd: BorrowedFd<'_>,
+        why: PushError,
+        patience: &mut Patience,
+    ) -> io::Result<()> {
+        patience.check(fd)?;
+        if why != PushError::NoRoom {
+            std::thread::sleep(MEMORY_PAUSE);
+            return Ok(());
+        }
+        Ok(patience.sleep(fd, PollFlags::OUT)?)
+    }
+
+    /// Looks at the descriptor, but not with every packet.
+    fn daemon_is_gone(&self, fd: BorrowedFd<'_>) -> bool {
+        let now = clock_gettime(ClockId::MonotonicCoarse);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let millis = u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000;
+        let now = seconds.saturating_mul(1000).saturating_add(millis);
+        let last = self.looked_ms.load(Ordering::Relaxed);
+        if now.saturating_sub(last) < LOOK_EVERY_MS {
+            return false;
+        }
+        self.looked_ms.store(now, Ordering::Relaxed);
+        descriptor::is_closed(fd)
+    }
+}

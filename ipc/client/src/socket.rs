@@ -1,0 +1,299 @@
+//! A socket in BSD's words: making, naming, connecting and shutting it down.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use proto::message::{Family, Shutdown, Transport};
+use proto::{Reply, Request, SocketHandle};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use shm::{CellId, SocketMemory, Status};
+
+use crate::channel::Channel;
+use crate::descriptor;
+use crate::option::timeout;
+use crate::wait::{Patience, Spin};
+
+/// A socket without its descriptor: each call is given that. So numbers made by `dup` can share one
+/// socket, and whoever owns the descriptor closes it. Dropping a socket closes nothing.
+///
+/// Any thread may use it at any time, and so may a child that inherited it in a fork.
+#[derive(Debug)]
+pub struct Socket {
+    pub(crate) channel: Arc<Channel>,
+    pub(crate) memory: SocketMemory,
+    pub(crate) handle: SocketHandle,
+    transport: Transport,
+    pub(crate) receive_timeout: AtomicU64,
+    pub(crate) send_timeout: AtomicU64,
+    pub(crate) spin: Spin,
+    /// When the descriptor was last looked at for a daemon that is gone.
+    pub(crate) looked_ms: AtomicU64,
+}
+
+/// What the client library remembers of a socket, for all processes that share it.
+pub(crate) mod mark {
+    /// The datagram socket has a local address.
+    pub(crate) const BOUND: u32 = 1;
+    /// The datagram socket has a peer.
+    pub(crate) const PEER: u32 = 1 << 1;
+    /// A connection attempt was begun.
+    pub(crate) const CONNECTING: u32 = 1 << 2;
+    /// The connection was established.
+    pub(crate) const CONNECTED: u32 = 1 << 3;
+    /// It has been shut down for reading.
+    pub(crate) const READ_SHUT: u32 = 1 << 4;
+    /// It has been shut down for writing.
+    pub(crate) const WRITE_SHUT: u32 = 1 << 5;
+    /// It listens.
+    pub(crate) const LISTENING: u32 = 1 << 6;
+}
+
+impl Socket {
+    /// `socket()`. The descriptor is blocking and close-on-exec.
+    ///
+    /// # Errors
+    /// `ENOBUFS`: as many sockets as a client can have; `ECONNRESET`: the daemon is gone.
+    pub fn open(channel: &Arc<Channel>, transport: Transport) -> io::Result<(Self, OwnedFd)> {
+        let request = Request::Socket { family: Family::Inet, transport };
+        match channel.call(request)? {
+            (Reply::Socket { socket }, Some(fd)) => {
+                Ok((Self::new(channel, socket, transport)?, fd))
+            }
+            _ => Err(Errno::PROTO.into()),
+        }
+    }
+
+    pub(crate) fn new(
+        channel: &Arc<Channel>,
+        handle: SocketHandle,
+        transport: Transport,
+    ) -> io::Result<Self> {
+        let cell = CellId { index: handle.cell, generation: handle.generation };
+        let memory = channel.map().socket(cell, handle.worker).ok_or(Errno::PROTO)?;
+        Ok(Self {
+            channel: Arc::clone(channel),
+            memory,
+            handle,
+            transport,
+            receive_timeout: AtomicU64::new(0),
+            send_timeout: AtomicU64::new(0),
+            spin: Spin::default(),
+            looked_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Stream or datagram.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// `bind()`.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`.
+    pub fn bind(&self, _fd: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
+        self.done(Request::Bind { socket: self.handle, address })?;
+        self.memory.add_marks(mark::BOUND);
+        Ok(())
+    }
+
+    /// A datagram socket without a name gets one when it first sends.
+    pub(crate) fn bind_if_needed(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.memory.marks() & mark::BOUND != 0 {
+            return Ok(());
+        }
+        match self.bind(fd, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))) {
+            // Another thread was faster.
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// `listen()`.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for datagrams, `EINVAL` for a connected socket, `EADDRINUSE`.
+    pub fn listen(&self, _fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
+        self.done(Request::Listen { socket: self.handle, backlog })?;
+        self.memory.add_marks(mark::LISTENING);
+        Ok(())
+    }
+
+    /// `connect()`. A stream waits until the connection is there, unless `nonblocking`. A datagram
+    /// socket's peer is dissolved by the unspecified address.
+    ///
+    /// # Errors
+    /// `EINPROGRESS`: under way; the descriptor becomes writable when it is decided, and `SO_ERROR`
+    /// says how. `EALREADY`, `EISCONN`, `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH` and others.
+    pub fn connect(
+        &self,
+        fd: BorrowedFd<'_>,
+        address: SocketAddr,
+        nonblocking: bool,
+    ) -> io::Result<()> {
+        if self.transport == Transport::Datagram {
+            return self.connect_datagram(address);
+        }
+        let marks = self.memory.marks();
+        if marks & mark::CONNECTED != 0 {
+            return Err(Errno::ISCONN.into());
+        }
+        if marks & mark::CONNECTING != 0 {
+            return match self.attempt() {
+                Some(result) => result,
+                None if nonblocking => Err(Errno::ALREADY.into()),
+                None => self.wait_connected(fd),
+            };
+        }
+        match self.done(Request::Connect { socket: self.handle, address }) {
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+            result => return result,
+        }
+        self.memory.add_marks(mark::CONNECTING);
+        // Not writable until it is decided.
+        let _ = descriptor::stuff(fd)?;
+        self.memory.send().arm();
+        let _ = self.memory.post_arm();
+        if nonblocking {
+            return Err(Errno::INPROGRESS.into());
+        }
+        self.wait_connected(fd)
+    }
+
+    fn connect_datagram(&self, address: SocketAddr) -> io::Result<()> {
+        self.done(Request::Connect { socket: self.handle, address })?;
+        if address.ip().is_unspecified() {
+            self.memory.remove_marks(mark::PEER);
+        } else {
+            self.memory.add_marks(mark::PEER | mark::BOUND);
+        }
+        Ok(())
+    }
+
+    fn wait_connected(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let mut patience = Patience::new(false, timeout(&self.send_timeout));
+        loop {
+            if let Some(result) = self.attempt() {
+                return result;
+            }
+            if descriptor::is_closed(fd) {
+                return self.attempt().unwrap_or_else(|| Err(Errno::CONNRESET.into()));
+            }
+            if self.spin.until(|| self.attempt_is_decided()) {
+                continue;
+            }
+            // A blocking call waits even if somebody has made the descriptor non-blocking meanwhile.
+            patience.start();
+            match patience.sleep(fd, PollFlags::OUT) {
+                Err(Errno::AGAIN) => return Err(Errno::INPROGRESS.into()),
+                result => result?,
+            }
+        }
+    }
+
+    fn attempt_is_decided(&self) -> bool {
+        let decided = |s: Status| s.contains(Status::CONNECTED) || s.contains(Status::CLOSED);
+        self.memory.status().is_none_or(decided)
+    }
+
+    /// How the connection attempt ended, if it did.
+    fn attempt(&self) -> Option<io::Result<()>> {
+        let status = self.memory.status();
+        match status {
+            Some(status) if status.contains(Status::CONNECTED) => {
+                self.memory.add_marks(mark::CONNECTED);
+                Some(Ok(()))
+            }
+            Some(status) if status.contains(Status::CLOSED) => {
+                Some(Err(self.take_error().unwrap_or_else(|| Errno::CONNABORTED.into())))
+            }
+            Some(_) => None,
+            None => Some(Err(Errno::CONNRESET.into())),
+        }
+    }
+
+    /// `shutdown()`. What was sent before still goes out.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub fn shutdown(&self, _fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+        let marks = match how {
+            Shutdown::Read => mark::READ_SHUT,
+            Shutdown::Write => mark::WRITE_SHUT,
+            Shutdown::Both => mark::READ_SHUT | mark::WRITE_SHUT,
+        };
+        let before = self.memory.marks();
+        {
+            // What other threads are posting comes before the FIN.
+            let _queue = self.memory.send();
+            self.memory.add_marks(marks);
+        }
+        let result = self.done(Request::Shutdown { socket: self.handle, how });
+        if result.is_err() {
+            self.memory.remove_marks(marks & !before);
+        }
+        result
+    }
+
+    /// `getsockname()`.
+    ///
+    /// # Errors
+    /// `ECONNRESET`: the daemon is gone.
+    pub fn local_name(&self) -> io::Result<SocketAddr> {
+        self.name(Request::LocalName { socket: self.handle })
+    }
+
+    /// `getpeername()`.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub fn peer_name(&self) -> io::Result<SocketAddr> {
+        self.name(Request::PeerName { socket: self.handle })
+    }
+
+    fn name(&self, request: Request) -> io::Result<SocketAddr> {
+        match self.channel.call(request)?.0 {
+            Reply::Name(address) => Ok(address),
+            _ => Err(Errno::PROTO.into()),
+        }
+    }
+
+    /// Bytes that can be read at once (`FIONREAD`): of a stream all, else of the first datagram.
+    #[must_use]
+    pub fn readable_bytes(&self) -> usize {
+        match self.transport {
+            Transport::Stream => usize::try_from(self.memory.unread()).unwrap_or(usize::MAX),
+            Transport::Datagram => self.memory.receive().next_datagram_len().unwrap_or(0),
+        }
+    }
+
+    /// Bytes that have been sent and not been acknowledged (`SIOCOUTQ`).
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        usize::try_from(self.memory.send().unreleased()).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn done(&self, request: Request) -> io::Result<()> {
+        match self.channel.call(request)?.0 {
+            Reply::Done => Ok(()),
+            _ => Err(Errno::PROTO.into()),
+        }
+    }
+
+    pub(crate) fn has(&self, bits: Status) -> bool {
+        self.memory.status().is_some_and(|status| status.contains(bits))
+    }
+
+    /// The pending error: to be reported once, by whichever call comes first.
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        let errno = self.memory.take_error()?;
+        // The daemon's `SO_ERROR` is the same error. If the daemon is gone, so is that.
+        let _ = self.daemon_error();
+        Some(io::Error::from_raw_os_error(errno))
+    }
+}

@@ -1,0 +1,104 @@
+//! How a call waits: a moment awake, then asleep on the descriptor.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::descriptor;
+
+/// An answer from a peer on the same machine comes within this time or not at all soon.
+const SPIN_MAX: Duration = Duration::from_micros(20);
+
+/// After this many waits for which staying awake was not worth it, it is tried once more.
+const SPIN_RETRY: u32 = 32;
+
+/// Whether it was worth staying awake, lately.
+#[derive(Debug, Default)]
+pub(crate) struct Spin {
+    /// Waits left until it is tried again.
+    pause: AtomicU32,
+}
+
+impl Spin {
+    /// Stays awake a moment; true as soon as `ready` is.
+    pub(crate) fn until(&self, ready: impl Fn() -> bool) -> bool {
+        let pause = self.pause.load(Ordering::Relaxed);
+        if pause > 0 {
+            self.pause.store(pause.saturating_sub(1), Ordering::Relaxed);
+            return false;
+        }
+        let start = Instant::now();
+        loop {
+            if ready() {
+                return true;
+            }
+            if start.elapsed() >= SPIN_MAX {
+                self.pause.store(SPIN_RETRY, Ordering::Relaxed);
+                return false;
+            }
+            rustix::thread::sched_yield();
+        }
+    }
+}
+
+/// How long a call may wait, found out when it first has to.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    nonblocking: bool,
+    timeout: Option<Duration>,
+    started: bool,
+    until: Option<Instant>,
+}
+
+impl Patience {
+    pub(crate) fn new(nonblocking: bool, timeout: Option<Duration>) -> Self {
+        Self { nonblocking, timeout, started: false, until: None }
+    }
+
+    /// May the call wait at all? To be asked before [`Patience::sleep`].
+    ///
+    /// # Errors
+    /// `EAGAIN` if not.
+    pub(crate) fn check(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if !self.started {
+            self.nonblocking |= descriptor::is_nonblocking(fd)?;
+            self.start();
+        }
+        if self.nonblocking || self.left() == Some(Duration::ZERO) {
+            return Err(Errno::AGAIN.into());
+        }
+        Ok(())
+    }
+
+    /// The time begins to run, if it does not run yet.
+    pub(crate) fn start(&mut self) {
+        if !self.started {
+            self.started = true;
+            self.until = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        }
+    }
+
+    /// Sleeps until the kernel says that the descriptor is ready.
+    ///
+    /// # Errors
+    /// `EAGAIN`: time is up. `EINTR`: a signal.
+    pub(crate) fn sleep(&self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<(), Errno> {
+        let timeout = self.left().map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        let mut fds = [PollFd::from_borrowed_fd(fd, events)];
+        match poll(&mut fds, timeout.as_ref())? {
+            0 => Err(Errno::AGAIN),
+            _ => Ok(()),
+        }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+}

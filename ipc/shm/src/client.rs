@@ -1,0 +1,17 @@
+//! The client's side. All of its state is in the shared memory itself, behind locks that work
+//! across processes, so that a forked child can go on using the sockets it inherited.
+//!
+//! The daemon is trusted here. Other processes of the same client are too, but nothing they write
+//! can lead outside of the mapping.
+
+mod blocks;
+mod lock;
+mod map;
+mod receive;
+mod send;
+mod socket;
+
+pub use map::{ClientFiles, ClientMap};
+pub use receive::{Datagram, ReceiveQueue};
+pub use send::{PushError, SendQueue};
+pub use socket::SocketMemory;

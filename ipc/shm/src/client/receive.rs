@@ -1,0 +1,211 @@
+//! Reading a socket's receive queue.
+
+use core::net::SocketAddr;
+use core::sync::atomic::{Ordering, fence};
+use std::io::IoSliceMut;
+
+use super::lock::Guard;
+use super::socket::SocketMemory;
+use crate::daemon::consumed;
+use crate::daemon::datagram::record_len;
+use crate::datagram_header::DatagramHeader;
+use crate::layout::{self, QUEUE_LEN, own_cell, read_cell, write_cell};
+
+/// After this many bytes the worker is asked to look, so that it can tell the peer of the room.
+const WINDOW_STEP: u64 = 64 * 1024;
+
+/// The receive queue of a socket, locked until this is dropped.
+///
+/// What is read is given back at once; [`ReceiveQueue::worth_telling`] says when the worker should
+/// hear of it.
+#[derive(Debug)]
+pub struct ReceiveQueue<'a> {
+    socket: &'a SocketMemory,
+    _guard: Guard<'a>,
+}
+
+/// What was read of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Who sent it.
+    pub from: Option<SocketAddr>,
+    /// Bytes copied.
+    pub len: usize,
+    /// Bytes it had.
+    pub full_len: usize,
+}
+
+/// Where in the queue the next byte is.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    consumed: u64,
+    index: u32,
+    offset: u32,
+}
+
+impl<'a> ReceiveQueue<'a> {
+    pub(super) fn lock(socket: &'a SocketMemory) -> Self {
+        let at = own_cell::word(socket.cell.index, own_cell::RX_LOCK);
+        Self { socket, _guard: socket.map.lock(at) }
+    }
+
+    /// Bytes that wait; for datagrams with their headers.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        self.socket.unread()
+    }
+
+    /// Copies stream bytes; with `peek` they stay. Returns how many.
+    pub fn read(&mut self, into: &mut [IoSliceMut<'_>], peek: bool) -> usize {
+        let Some(mut position) = self.position() else { return 0 };
+        let mut unread = self.unread();
+        let mut total = 0usize;
+        for slice in into {
+            let mut rest: &mut [u8] = slice;
+            while !rest.is_empty() && unread > 0 {
+                let most = rest.len().min(usize::try_from(unread).unwrap_or(usize::MAX));
+                let Some((at, len)) = self.piece(&mut position, most) else { break };
+                let (now, later) = rest.split_at_mut(len.min(most));
+                if !self.socket.map.read.copy_out(at, now) {
+                    break;
+                }
+                unread = unread.saturating_sub(now.len() as u64);
+                total = total.saturating_add(now.len());
+                position.pass(now.len());
+                rest = later;
+            }
+        }
+        if !peek && total > 0 {
+            self.store(position);
+        }
+        total
+    }
+
+    /// Takes all stream bytes that wait, unseen.
+    pub fn discard(&mut self) -> u64 {
+        let mut scrap = [0; 4096];
+        let mut total = 0u64;
+        loop {
+            let len = self.read(&mut [IoSliceMut::new(&mut scrap)], false);
+            if len == 0 {
+                return total;
+            }
+            total = total.saturating_add(len as u64);
+        }
+    }
+
+    /// Copies the first datagram, as much of it as there is room for; without `peek` all of it is
+    /// gone afterwards.
+    pub fn read_datagram(&mut self, into: &mut [IoSliceMut<'_>], peek: bool) -> Option<Datagram> {
+        let mut position = self.position()?;
+        if self.unread() == 0 {
+            return None;
+        }
+        let (at, len) = self.piece(&mut position, usize::MAX)?;
+        let mut header = [0; DatagramHeader::LEN];
+        if len < header.len() || !self.socket.map.read.copy_out(at, &mut header) {
+            return None;
+        }
+        let header = DatagramHeader::parse(&header);
+        let mut at = at.wrapping_add(DatagramHeader::LEN);
+        let full_len = header.payload_len() as usize;
+        let mut left = full_len;
+        for slice in into {
+            let most = slice.len().min(left);
+            let (now, _) = slice.split_at_mut(most);
+            if !self.socket.map.read.copy_out(at, now) {
+                return None;
+            }
+            at = at.wrapping_add(most);
+            left = left.saturating_sub(most);
+        }
+        if !peek {
+            position.pass(record_len(header.payload_len()) as usize);
+            self.store(position);
+        }
+        let len = full_len.saturating_sub(left);
+        Some(Datagram { from: header.address(), len, full_len })
+    }
+
+    /// Payload bytes of the first datagram.
+    #[must_use]
+    pub fn next_datagram_len(&mut self) -> Option<usize> {
+        self.read_datagram(&mut [], true).map(|datagram| datagram.full_len)
+    }
+
+    /// Has the worker written a token since the queue was last armed?
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        let armed = self.socket.write_word(write_cell::IN_ARM).load(Ordering::Relaxed);
+        self.socket.read_word(read_cell::IN_TOKEN).load(Ordering::Acquire) == armed
+    }
+
+    /// Asks for a token when something comes. Look at everything once more afterwards, and
+    /// [`SocketMemory::post_arm`] if there is something: it may have come before.
+    pub fn arm(&mut self) {
+        let _ = self.socket.write_word(write_cell::IN_ARM).fetch_add(1, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Has so much been read that the worker should look ([`SocketMemory::post_arm`])? True once
+    /// per step.
+    #[must_use]
+    pub fn worth_telling(&mut self) -> bool {
+        let Some(position) = self.position() else { return false };
+        // The worker stores the notice, fences, and looks at the position; here it is the reverse.
+        fence(Ordering::SeqCst);
+        let notice = self.socket.read_long(read_cell::RX_NOTICE).load(Ordering::Relaxed);
+        let told = self.socket.told().load(Ordering::Relaxed);
+        let reached = position.consumed >= notice && told < notice;
+        let worth = reached || position.consumed.wrapping_sub(told) >= WINDOW_STEP;
+        if worth {
+            self.socket.told().store(position.consumed, Ordering::Relaxed);
+        }
+        worth
+    }
+
+    /// `None` once the cell serves another socket.
+    fn position(&self) -> Option<Position> {
+        let word = self.socket.consumed().load(Ordering::Relaxed);
+        Some(Position {
+            consumed: consumed::parse(self.socket.cell.generation, word)?,
+            index: self.socket.write_word(write_cell::RX_INDEX).load(Ordering::Relaxed),
+            offset: self.socket.write_word(write_cell::RX_OFFSET).load(Ordering::Relaxed),
+        })
+    }
+
+    fn store(&self, position: Position) {
+        self.socket.write_word(write_cell::RX_INDEX).store(position.index, Ordering::Relaxed);
+        self.socket.write_word(write_cell::RX_OFFSET).store(position.offset, Ordering::Relaxed);
+        let word = consumed::emit(self.socket.cell.generation, position.consumed);
+        self.socket.consumed().store(word, Ordering::Release);
+    }
+
+    /// Where the next bytes are and how many of them follow each other, `most` at most. Something
+    /// must be unread.
+    fn piece(&self, position: &mut Position, most: usize) -> Option<(usize, usize)> {
+        let read = &self.socket.map.read;
+        for _ in 0..=QUEUE_LEN {
+            let at = layout::rx_descriptor(self.socket.cell.index, position.index);
+            let len = read.u32(at.wrapping_add(8)).load(Ordering::Acquire);
+            if position.offset >= len {
+                position.index = position.index.wrapping_add(1);
+                position.offset = 0;
+                continue;
+            }
+            let block = read.u32(at).load(Ordering::Relaxed);
+            let start = read.u32(at.wrapping_add(4)).load(Ordering::Relaxed);
+            let first = (start as usize).wrapping_add(position.offset as usize);
+            let left = len.wrapping_sub(position.offset) as usize;
+            return Some((layout::rx_block(block).wrapping_add(first), left.min(most)));
+        }
+        None
+    }
+}
+
+impl Position {
+    fn pass(&mut self, len: usize) {
+        self.consumed = self.consumed.saturating_add(len as u64);
+        self.offset = self.offset.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+    }
+}

@@ -1,0 +1,19 @@
+//! The daemon's side.
+
+mod arena;
+mod blocks;
+pub(crate) mod consumed;
+pub(crate) mod datagram;
+mod lane;
+mod misbehaved;
+mod socket_end;
+mod stream;
+mod workers;
+
+pub use arena::{Arena, ArenaError, Slot, SlotFiles};
+pub use datagram::{DatagramProducer, QueueFull};
+pub use lane::{CellId, Lane, TxDescriptor, TxFlags};
+pub use misbehaved::PeerMisbehaved;
+pub use socket_end::SocketEnd;
+pub use stream::StreamProducer;
+pub use workers::WorkersPage;

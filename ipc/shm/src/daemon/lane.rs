@@ -1,0 +1,417 @@
+//! One worker's end of one client: its transmit ring, its socket cells, its receive blocks.
+
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::sync::atomic::{Ordering, fence};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::arena::Slot;
+use super::blocks::{self, BlockPool};
+use super::misbehaved::PeerMisbehaved;
+use crate::datagram_header::DatagramHeader;
+use crate::layout::{self, DATAGRAM_MAX, LAP, RING_LEN, TX_AREA_LEN, read_cell, write_cell};
+use crate::loan::Loan;
+use crate::status::Status;
+
+/// A socket's cell in one of its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CellId {
+    /// Index among the client's cells.
+    pub index: u32,
+    /// Tells this life of the cell from earlier ones.
+    pub generation: u16,
+}
+
+/// Flags of a descriptor in a transmit ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxFlags(u32);
+
+impl TxFlags {
+    /// Bytes of a stream.
+    pub(crate) const NONE: Self = Self(0);
+    /// Look at this socket once more, both directions: see [`Lane::in_armed`], [`Lane::out_armed`]
+    /// and the producers' `refresh`. May come with bytes or without.
+    pub const ARM: Self = Self(1);
+    /// The bytes are a [`DatagramHeader`] and one datagram's payload.
+    pub const DATAGRAM: Self = Self(1 << 1);
+
+    /// Are all bits of `other` set?
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl core::ops::BitOr for TxFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A descriptor a client has posted: copied once and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxDescriptor {
+    /// The socket's cell, in use and one of this lane.
+    pub cell: u32,
+    /// The cell's generation; descriptors of earlier ones are never returned.
+    pub generation: u16,
+    /// First byte in the transmit area.
+    pub offset: u32,
+    /// Number of bytes, all inside the transmit area. May be 0.
+    pub length: u32,
+    /// Flags, all known.
+    pub flags: TxFlags,
+}
+
+impl TxDescriptor {
+    /// The cell and its generation.
+    #[must_use]
+    pub fn id(&self) -> CellId {
+        CellId { index: self.cell, generation: self.generation }
+    }
+}
+
+/// One worker's end of one client. `Send`, but not `Sync`: it moves to its worker and stays there.
+///
+/// What it publishes for the client it writes with `Release`; what the client has written it reads
+/// once, and believes nothing of it.
+#[derive(Debug)]
+pub struct Lane {
+    pub(super) slot: Arc<Slot>,
+    worker: u16,
+    position: u32,
+    first_cell: u32,
+    cells: Box<[CellState]>,
+    /// Cells below this one have been used before.
+    fresh: u32,
+    /// Cells used before and free; longest free first.
+    free: VecDeque<u32>,
+    pool: BlockPool,
+    one_thread: PhantomData<Cell<()>>,
+}
+
+/// The daemon's own memory of a cell.
+#[derive(Clone, Copy, Debug, Default)]
+struct CellState {
+    generation: u16,
+    live: bool,
+    errors: u16,
+    in_seen: u32,
+    in_token: u32,
+    out_seen: u32,
+    out_drained: u32,
+}
+
+impl Lane {
+    pub(super) fn new(slot: Arc<Slot>, worker: u16) -> Self {
+        let lanes = slot.lanes();
+        let cells = layout::cells_per_lane(lanes);
+        let blocks = layout::rx_blocks_per_lane(lanes);
+        Self {
+            slot,
+            worker,
+            position: 0,
+            first_cell: cells.saturating_mul(u32::from(worker)),
+            cells: vec![CellState::default(); cells as usize].into_boxed_slice(),
+            fresh: 0,
+            free: VecDeque::with_capacity(cells as usize),
+            pool: BlockPool::new(blocks.saturating_mul(u32::from(worker)), blocks),
+            one_thread: PhantomData,
+        }
+    }
+
+    /// The worker this lane belongs to.
+    #[must_use]
+    pub fn worker(&self) -> u16 {
+        self.worker
+    }
+
+    /// The memory this lane is a part of.
+    #[must_use]
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// Has the client posted anything that was not received yet?
+    #[must_use]
+    pub fn pending(&self) -> bool {
+        let at = layout::tx_descriptor(self.worker, self.position);
+        let upper = self.slot.write.u64(at.wrapping_add(8)).load(Ordering::Acquire);
+        is_fresh(upper, self.position)
+    }
+
+    /// The next descriptor. Those for a socket that is no more are skipped.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`]: disconnect the client.
+    pub fn receive(&mut self) -> Result<Option<TxDescriptor>, PeerMisbehaved> {
+        for _ in 0..RING_LEN {
+            let at = layout::tx_descriptor(self.worker, self.position);
+            let upper = self.slot.write.u64(at.wrapping_add(8)).load(Ordering::Acquire);
+            if !is_fresh(upper, self.position) {
+                return Ok(None);
+            }
+            let lower = self.slot.write.u64(at).load(Ordering::Relaxed);
+            self.position = self.position.wrapping_add(1);
+            let descriptor = check(lower, upper)?;
+            let state = self.state(descriptor.cell).ok_or(PeerMisbehaved::ForeignCell)?;
+            if state.live && state.generation == descriptor.generation {
+                return Ok(Some(descriptor));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tells the client how far its ring has been read: once per burst.
+    pub fn commit(&mut self) {
+        let word = self.slot.read.u32(layout::lane_consumer(self.worker));
+        word.store(self.position, Ordering::Release);
+    }
+
+    /// Lends bytes of the transmit area to a packet buffer. The client may change them meanwhile.
+    #[must_use]
+    pub fn loan(&self, offset: u32, len: u32) -> Option<Loan> {
+        if offset.checked_add(len)? > TX_AREA_LEN {
+            return None;
+        }
+        let start = self.slot.write.range(layout::tx_area(offset), len as usize)?;
+        let owner = Arc::clone(&self.slot);
+        // SAFETY: `range` checked that the bytes are inside the slot's write part, which stays
+        // mapped until the slot is dropped, and the loan holds an `Arc` of it.
+        Some(unsafe { Loan::new(owner, start, len) })
+    }
+
+    /// Copies bytes of the transmit area; false if they are not all inside.
+    #[must_use]
+    pub fn copy_out(&self, offset: u32, out: &mut [u8]) -> bool {
+        offset <= TX_AREA_LEN && self.slot.write.copy_out(layout::tx_area(offset), out)
+    }
+
+    /// A cell for a new socket; none if all are in use. Its words are reset before the client
+    /// hears of it.
+    pub fn allocate_cell(&mut self) -> Option<CellId> {
+        let local = if (self.fresh as usize) < self.cells.len() {
+            let local = self.fresh;
+            self.fresh = self.fresh.saturating_add(1);
+            local
+        } else {
+            self.free.pop_front()?
+        };
+        let index = self.first_cell.saturating_add(local);
+        let in_arm = self.slot.write.u32(write_cell::word(index, write_cell::IN_ARM));
+        let in_arm = in_arm.load(Ordering::Relaxed);
+        let out_arm = self.slot.write.u32(write_cell::word(index, write_cell::OUT_ARM));
+        let out_arm = out_arm.load(Ordering::Relaxed);
+        let state = self.cells.get_mut(local as usize)?;
+        *state = CellState {
+            generation: state.generation.wrapping_add(1),
+            live: true,
+            errors: 0,
+            in_seen: in_arm,
+            in_token: in_arm.wrapping_sub(1), // armed: the first byte brings a token
+            out_seen: out_arm,
+            out_drained: out_arm, // writable
+        };
+        let state = *state;
+        self.reset_cell(index, state);
+        Some(CellId { index, generation: state.generation })
+    }
+
+    /// Gives a cell back: whatever the client still does with it is ignored from now on.
+    pub fn free_cell(&mut self, cell: CellId) {
+        let Some(state) = self.live_mut(cell) else { return };
+        state.live = false;
+        state.generation = state.generation.wrapping_add(1);
+        let generation = u32::from(state.generation);
+        self.word(cell, read_cell::GENERATION).store(generation, Ordering::Release);
+        self.free.push_back(cell.index.saturating_sub(self.first_cell));
+    }
+
+    /// Sets all status bits.
+    pub fn set_status(&self, cell: CellId, status: Status) {
+        if self.is_live(cell) {
+            self.word(cell, read_cell::STATUS).store(status.bits(), Ordering::Release);
+        }
+    }
+
+    /// The status bits as last set.
+    #[must_use]
+    pub fn status(&self, cell: CellId) -> Status {
+        if !self.is_live(cell) {
+            return Status::empty();
+        }
+        Status::from_bits(self.word(cell, read_cell::STATUS).load(Ordering::Relaxed))
+    }
+
+    /// Leaves an error (Linux's errno) for the client, which reports it once. Follow it with a token
+    /// or by closing the socket's end, so that sleepers wake.
+    pub fn set_error(&mut self, cell: CellId, errno: u16) {
+        let Some(state) = self.live_mut(cell) else { return };
+        // The count tells a second refusal from the first one; it is never 0.
+        state.errors = state.errors.checked_add(1).unwrap_or(1);
+        let word = u32::from(state.errors).wrapping_shl(16) | u32::from(errno);
+        self.word(cell, read_cell::ERROR).store(word, Ordering::Release);
+    }
+
+    /// Bytes of the socket that the client may reuse, counted since the socket was made.
+    pub fn set_tx_released(&self, cell: CellId, released: u64) {
+        if self.is_live(cell) {
+            self.long(cell, read_cell::TX_RELEASED).store(released, Ordering::Release);
+        }
+    }
+
+    /// Bytes the client may have posted and not yet released.
+    pub fn set_send_buffer(&self, cell: CellId, len: u32) {
+        if self.is_live(cell) {
+            self.word(cell, read_cell::SEND_BUFFER).store(len, Ordering::Release);
+        }
+    }
+
+    /// Does the client wait for a token? Ask after publishing (bytes, an error, a connection); the
+    /// fence that must be in between is in here. If so: write the token, then
+    /// [`Lane::in_token_sent`].
+    pub fn in_armed(&mut self, cell: CellId) -> bool {
+        fence(Ordering::SeqCst);
+        let at = write_cell::word(cell.index, write_cell::IN_ARM);
+        let Some(local) = self.live_index(cell) else { return false };
+        let armed = self.slot.write.u32(at).load(Ordering::Relaxed);
+        let Some(state) = self.cells.get_mut(local) else { return false };
+        state.in_seen = armed;
+        armed != state.in_token
+    }
+
+    /// The token is in the socket: the client may consume what made it necessary.
+    pub fn in_token_sent(&mut self, cell: CellId) {
+        let Some(state) = self.live_mut(cell) else { return };
+        state.in_token = state.in_seen;
+        let token = state.in_token;
+        self.word(cell, read_cell::IN_TOKEN).store(token, Ordering::Release);
+    }
+
+    /// Does the client wait for room to send? Ask after releasing bytes, and when a third of the send
+    /// buffer is free take the stuffing out, then [`Lane::out_drained`].
+    pub fn out_armed(&mut self, cell: CellId) -> bool {
+        fence(Ordering::SeqCst);
+        let at = write_cell::word(cell.index, write_cell::OUT_ARM);
+        let Some(local) = self.live_index(cell) else { return false };
+        let armed = self.slot.write.u32(at).load(Ordering::Relaxed);
+        let Some(state) = self.cells.get_mut(local) else { return false };
+        state.out_seen = armed;
+        armed != state.out_drained
+    }
+
+    /// The stuffing is out: the kernel calls the socket writable again, and so may the client.
+    pub fn out_drained(&mut self, cell: CellId) {
+        let Some(state) = self.live_mut(cell) else { return };
+        state.out_drained = state.out_seen;
+        let drained = state.out_drained;
+        self.word(cell, read_cell::OUT_DRAINED).store(drained, Ordering::Release);
+    }
+
+    /// Receive blocks left to this lane.
+    #[must_use]
+    pub fn free_blocks(&self) -> u32 {
+        self.pool.count()
+    }
+
+    pub(super) fn take_blocks(&mut self, count: u32) -> Option<u32> {
+        let first = self.pool.take_run(count)?;
+        self.slot.rx_memory_taken(blocks::bytes(count));
+        Some(first)
+    }
+
+    pub(super) fn give_blocks(&mut self, first: u32, count: u32) {
+        self.pool.give(first, count);
+        self.slot.rx_memory_freed(blocks::bytes(count));
+    }
+
+    pub(super) fn word(&self, cell: CellId, word: usize) -> &core::sync::atomic::AtomicU32 {
+        self.slot.read.u32(read_cell::word(cell.index, word))
+    }
+
+    pub(super) fn long(&self, cell: CellId, word: usize) -> &core::sync::atomic::AtomicU64 {
+        self.slot.read.u64(read_cell::word(cell.index, word))
+    }
+
+    /// The client's word of consumed bytes, read once: see [`super::consumed`].
+    pub(super) fn consumed(&self, cell: CellId) -> u64 {
+        let at = write_cell::word(cell.index, write_cell::RX_CONSUMED);
+        self.slot.write.u64(at).load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_live(&self, cell: CellId) -> bool {
+        self.live_index(cell).is_some()
+    }
+
+    fn live_index(&self, cell: CellId) -> Option<usize> {
+        let local = cell.index.checked_sub(self.first_cell)? as usize;
+        let state = self.cells.get(local)?;
+        (state.live && state.generation == cell.generation).then_some(local)
+    }
+
+    fn live_mut(&mut self, cell: CellId) -> Option<&mut CellState> {
+        let local = self.live_index(cell)?;
+        self.cells.get_mut(local)
+    }
+
+    fn state(&self, cell: u32) -> Option<&CellState> {
+        self.cells.get(cell.checked_sub(self.first_cell)? as usize)
+    }
+
+    /// The generation goes first: a client that reads a value of the new life and then compares
+    /// generations finds out.
+    fn reset_cell(&self, index: u32, state: CellState) {
+        let cell = CellId { index, generation: state.generation };
+        let word = |at, value| self.word(cell, at).store(value, Ordering::Release);
+        word(read_cell::GENERATION, u32::from(state.generation));
+        word(read_cell::STATUS, 0);
+        word(read_cell::ERROR, 0);
+        word(read_cell::RX_TAIL, 0);
+        word(read_cell::SEND_BUFFER, 0);
+        word(read_cell::IN_TOKEN, state.in_token);
+        word(read_cell::OUT_DRAINED, state.out_drained);
+        self.long(cell, read_cell::RX_LEN).store(0, Ordering::Release);
+        self.long(cell, read_cell::TX_RELEASED).store(0, Ordering::Release);
+        self.long(cell, read_cell::RX_NOTICE).store(u64::MAX, Ordering::Release);
+    }
+}
+
+fn is_fresh(upper: u64, position: u32) -> bool {
+    let (_, flags) = halves(upper);
+    flags & LAP == layout::lap(position)
+}
+
+/// The two words of a half descriptor: the one at the lower address first.
+fn halves(pair: u64) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = pair.to_ne_bytes();
+    (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
+}
+
+fn check(lower: u64, upper: u64) -> Result<TxDescriptor, PeerMisbehaved> {
+    let (socket, offset) = halves(lower);
+    let (length, flags) = halves(upper);
+    let flags = TxFlags(flags & !LAP);
+    let known = TxFlags::ARM | TxFlags::DATAGRAM;
+    if !known.contains(flags) {
+        return Err(PeerMisbehaved::UnknownFlags);
+    }
+    if offset.checked_add(length).is_none_or(|end| end > TX_AREA_LEN) {
+        return Err(PeerMisbehaved::OutsideTransmitArea);
+    }
+    if flags.contains(TxFlags::DATAGRAM) {
+        let payload = (length as usize).checked_sub(DatagramHeader::LEN);
+        if payload.is_none_or(|len| len > DATAGRAM_MAX as usize) {
+            return Err(PeerMisbehaved::DatagramLength);
+        }
+    }
+    let [a, b, c, d] = socket.to_ne_bytes();
+    let (cell, generation) = (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
+    Ok(TxDescriptor { cell: u32::from(cell), generation, offset, length, flags })
+}

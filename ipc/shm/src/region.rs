@@ -1,0 +1,124 @@
+//! Mapped memory that another process may write at any time.
+//!
+//! The only way in is by value: atomic words, and copies whose machine code the compiler cannot
+//! merge, repeat or reorder into a second look. No reference to the bytes ever exists.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+/// A mapped range. Whoever holds it keeps the mapping alive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+impl Region {
+    /// # Safety
+    /// `base..base + len` must be a shared mapping, aligned to a page, that stays mapped with the
+    /// same protection for as long as the value or a copy of it is used. If it is mapped read-only,
+    /// only loads and [`Region::copy_out`] may be used.
+    pub(crate) const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
+        Self { base, len }
+    }
+
+    pub(crate) const fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The u32 at `offset`.
+    pub(crate) fn u32(&self, offset: usize) -> &AtomicU32 {
+        let word = self.word(offset, size_of::<u32>());
+        // SAFETY: `word` is inside the mapping and aligned to 4 (asserted by `word`), the mapping
+        // outlives `self`, and all access to it in this process is atomic or by opaque copies.
+        unsafe { AtomicU32::from_ptr(word.cast::<u32>()) }
+    }
+
+    /// The u64 at `offset`.
+    pub(crate) fn u64(&self, offset: usize) -> &AtomicU64 {
+        let word = self.word(offset, size_of::<u64>());
+        // SAFETY: as in `u32`, with alignment 8.
+        unsafe { AtomicU64::from_ptr(word.cast::<u64>()) }
+    }
+
+    /// Copies `bytes` to `offset`; false (and nothing copied) if they do not fit.
+    #[must_use]
+    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) -> bool {
+        let Some(to) = self.range(offset, bytes.len()) else { return false };
+        // SAFETY: source is a live slice, destination is inside a writable mapping (constructor's
+        // contract), and no slice can overlap the mapping since none is ever made of it.
+        unsafe { copy(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
+        true
+    }
+
+    /// Copies from `offset` into `out`; false (and nothing copied) if that is outside.
+    #[must_use]
+    pub(crate) fn copy_out(&self, offset: usize, out: &mut [u8]) -> bool {
+        let Some(from) = self.range(offset, out.len()) else { return false };
+        // SAFETY: as in `copy_in`, the other way round.
+        unsafe { copy(from.as_ptr(), out.as_mut_ptr(), out.len()) };
+        true
+    }
+
+    /// Address of `offset`, if `len` bytes from there on are inside.
+    pub(crate) fn range(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
+        if offset.checked_add(len)? > self.len {
+            return None;
+        }
+        // SAFETY: `offset <= self.len` was checked, so the result is inside or one past the mapping.
+        Some(unsafe { self.base.add(offset) })
+    }
+
+    /// Address of an aligned word. Offsets come from `layout`, never from the peer: a bad one is a
+    /// bug of this crate, and stops here.
+    fn word(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(
+            offset.is_multiple_of(len) && offset < self.len && len <= self.len.wrapping_sub(offset),
+            "word outside of its region"
+        );
+        // SAFETY: just asserted to be inside.
+        unsafe { self.base.as_ptr().add(offset) }
+    }
+}
+
+/// Copies bytes of which one side may change under our hands.
+///
+/// # Safety
+/// Both ranges must be mapped for `len` bytes, `to` writable, and they must not overlap.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: by contract both ranges are valid; the instruction reads each source byte once and
+    // the direction flag is clear as the ABI demands. The compiler knows nothing of the accesses,
+    // so that a concurrent writer costs torn bytes, not undefined behaviour.
+    unsafe {
+        core::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Copies bytes of which one side may change under our hands.
+///
+/// # Safety
+/// Both ranges must be mapped for `len` bytes, `to` writable, and they must not overlap.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    for i in 0..len {
+        // SAFETY: `i < len`, and the source is mapped for `len` bytes.
+        let source = unsafe { from.add(i) };
+        // SAFETY: `i < len`, and the destination is mapped for `len` bytes.
+        let target = unsafe { to.add(i) };
+        // SAFETY: mapped and aligned (a byte).
+        let byte = unsafe { source.read_volatile() };
+        // SAFETY: mapped, writable and aligned (a byte).
+        unsafe { target.write_volatile(byte) };
+    }
+}

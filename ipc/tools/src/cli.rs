@@ -1,0 +1,283 @@
+//! The words of the command line.
+//!
+//! `--help` of each command begins with examples; a test holds every command to it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::help;
+
+/// Tools of io-pkt, a TCP/IP stack in user space.
+#[derive(Debug, Parser)]
+#[command(
+    name = "iopkt",
+    version,
+    about,
+    before_long_help = help::IOPKT,
+    after_long_help = help::IOPKT_END
+)]
+pub(crate) struct Cli {
+    /// Prefix of the stack, as in `io-pkt -p tcpip prefix=/alt` [default: $SOCK]
+    #[arg(long, global = true, value_name = "PREFIX")]
+    pub(crate) sock: Option<String>,
+    /// The tool.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The tools.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show and change interfaces
+    #[command(
+        before_long_help = help::IFCONFIG
+    )]
+    Ifconfig(IfconfigArgs),
+    /// Show sockets, routes, interfaces, counters and packet buffers
+    #[command(
+        before_long_help = help::NETSTAT
+    )]
+    Netstat(NetstatArgs),
+    /// Show and change the neighbour table
+    #[command(
+        before_long_help = help::ARP
+    )]
+    Arp(ArpArgs),
+    /// Show and change routes
+    #[command(
+        before_long_help = help::ROUTE
+    )]
+    Route(RouteArgs),
+    /// Show the client processes
+    #[command(before_long_help = help::CLIENTS)]
+    Clients(ReadArgs),
+    /// Show the workers and how busy they are
+    #[command(before_long_help = help::WORKERS)]
+    Workers(ReadArgs),
+    /// Show the daemon in ten lines
+    #[command(before_long_help = help::STATUS)]
+    Status(ReadArgs),
+    /// Run an unmodified program on the stack
+    #[command(
+        before_long_help = help::RUN,
+        after_long_help = help::RUN_END
+    )]
+    Run(RunArgs),
+    /// Print the environment that `run` sets, for a shell
+    #[command(
+        before_long_help = help::ENV
+    )]
+    Env(EnvArgs),
+    /// Check this machine: what is missing, and the command that mends it
+    #[command(
+        before_long_help = help::DOCTOR,
+        after_long_help = help::DOCTOR_END
+    )]
+    Doctor(ReadArgs),
+    /// Print the completions of a shell
+    #[command(
+        before_long_help = help::COMPLETIONS
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of iopkt or of one command
+    #[command(
+        before_long_help = help::MAN
+    )]
+    Man {
+        /// The command; none for the overview.
+        command: Option<String>,
+    },
+}
+
+/// Arguments of a command that only reads.
+#[derive(Debug, Args)]
+pub(crate) struct ReadArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `ifconfig`.
+#[derive(Debug, Args)]
+pub(crate) struct IfconfigArgs {
+    /// All interfaces, the default
+    #[arg(short = 'a')]
+    pub(crate) all: bool,
+    /// Names only
+    #[arg(short = 'l', conflicts_with = "all")]
+    pub(crate) list: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
+    /// [mtu BYTES]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
+    pub(crate) words: Vec<String>,
+}
+
+/// Arguments of `netstat`.
+#[derive(Debug, Args)]
+pub(crate) struct NetstatArgs {
+    /// Routes
+    #[arg(short = 'r', group = "view")]
+    pub(crate) routes: bool,
+    /// Interfaces
+    #[arg(short = 'i', group = "view")]
+    pub(crate) interfaces: bool,
+    /// Counters that are not zero, by subsystem
+    #[arg(short = 's', group = "view")]
+    pub(crate) statistics: bool,
+    /// Packet buffers
+    #[arg(short = 'm', group = "view")]
+    pub(crate) mbufs: bool,
+    /// Only this protocol, or with -s this subsystem
+    #[arg(short = 'p', value_name = "PROTOCOL")]
+    #[arg(conflicts_with_all = ["routes", "interfaces", "mbufs"])]
+    pub(crate) protocol: Option<String>,
+    /// Listening sockets too
+    #[arg(short = 'a')]
+    pub(crate) all: bool,
+    /// Numbers instead of names; names are never looked up, so this is always so
+    #[arg(short = 'n')]
+    pub(crate) numeric: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `arp`.
+#[derive(Debug, Args)]
+pub(crate) struct ArpArgs {
+    /// All neighbours, the default
+    #[arg(short = 'a')]
+    pub(crate) all: bool,
+    /// Numbers instead of names; names are never looked up, so this is always so
+    #[arg(short = 'n')]
+    pub(crate) numeric: bool,
+    /// Add a permanent neighbour
+    #[arg(short = 's', num_args = 2, value_names = ["HOST", "MAC"])]
+    #[arg(conflicts_with_all = ["all", "delete"])]
+    pub(crate) set: Option<Vec<String>>,
+    /// Delete a neighbour; with -a all of them
+    #[arg(short = 'd')]
+    pub(crate) delete: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The neighbour's address.
+    #[arg(conflicts_with_all = ["all", "set"])]
+    pub(crate) host: Option<String>,
+}
+
+/// Arguments of `route`.
+#[derive(Debug, Args)]
+pub(crate) struct RouteArgs {
+    /// Numbers instead of names; names are never looked up, so this is always so
+    #[arg(short = 'n')]
+    pub(crate) numeric: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// show | add [-net | -host] {default | NETWORK/LEN | HOST} GATEWAY |
+    /// delete {default | NETWORK/LEN | HOST} | get HOST
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "VERB")]
+    pub(crate) words: Vec<String>,
+}
+
+/// Who owns 127.0.0.0/8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Loopback {
+    /// Connections to 127.0.0.1 go through the stack.
+    Stack,
+    /// Connections to 127.0.0.1 stay with the kernel.
+    Kernel,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Who serves 127.0.0.1 [default: what the daemon says]
+    #[arg(long, value_enum)]
+    pub(crate) loopback: Option<Loopback>,
+    /// The program and its arguments
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Arguments of `env`.
+#[derive(Debug, Args)]
+pub(crate) struct EnvArgs {
+    /// Who serves 127.0.0.1 [default: what the daemon says]
+    #[arg(long, value_enum)]
+    pub(crate) loopback: Option<Loopback>,
+}
+
+/// `--json` and `--sock` may also stand after the first word of `ifconfig` and `route`, whose words
+/// clap leaves alone because BSD's begin with hyphens too.
+pub(crate) fn take_options(
+    words: Vec<String>,
+    json: &mut bool,
+    sock: &mut Option<String>,
+) -> Result<Vec<String>, String> {
+    let mut kept = Vec::with_capacity(words.len());
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        match (word.as_str(), word.strip_prefix("--sock=")) {
+            ("--json", _) => *json = true,
+            ("--sock", _) => {
+                *sock = Some(words.next().ok_or("--sock needs a prefix, as in --sock /alt")?)
+            }
+            (_, Some(prefix)) => *sock = Some(prefix.to_owned()),
+            _ => kept.push(word),
+        }
+    }
+    Ok(kept)
+}
+
+/// Where `$IOPKT_PRELOAD` says that the library is.
+pub(crate) fn preload_from_environment() -> Option<PathBuf> {
+    std::env::var_os("IOPKT_PRELOAD").filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_of_every_command_begins_with_examples() {
+        let mut root = Cli::command();
+        root.build();
+        for command in root.get_subcommands_mut().filter(|c| c.get_name() != "help") {
+            let help = command.render_long_help().to_string();
+            assert!(help.starts_with("Examples:\n  "), "{}: {help}", command.get_name());
+        }
+        assert!(root.render_long_help().to_string().starts_with("Examples:\n  "));
+    }
+
+    #[test]
+    fn options_are_found_among_words() {
+        let words = ["tap0", "--json", "--sock=/a", "up", "--sock", "/b"].map(String::from);
+        let (mut json, mut sock) = (false, None);
+        let kept = take_options(words.into(), &mut json, &mut sock);
+        assert_eq!(kept, Ok(vec!["tap0".into(), "up".into()]));
+        assert!(json);
+        assert_eq!(sock.as_deref(), Some("/b"));
+        assert!(take_options(vec!["--sock".into()], &mut json, &mut sock).is_err());
+    }
+}

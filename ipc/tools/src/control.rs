@@ -1,0 +1,193 @@
+//! The connection to the daemon: send a [`Call`], receive its [`Answer`].
+//!
+//! Tools need neither sockets nor shared memory, so they never attach; descriptors that come with
+//! an answer are dropped by the kernel because no room is given for them.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proto::table::{
+    ClientRow, CounterRow, DaemonRow, InterfaceRow, NeighborRow, RouteRow, SocketRow, WorkerRow,
+};
+use proto::{Answer, Call, MESSAGE_MAX, Reply, Request, paths};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
+    send, socket_with,
+};
+
+use crate::fail::{Failure, describe};
+
+/// A daemon that takes longer hangs; the control thread answers in microseconds.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Pages of sockets read at most: a list that never ends is a broken daemon.
+const PAGES_MAX: u32 = 65_536;
+
+/// The prefix of the stack: the option, else `$SOCK`.
+pub(crate) fn prefix(option: Option<String>) -> String {
+    let prefix = option.unwrap_or_else(paths::client_prefix);
+    if prefix == "/" { String::new() } else { prefix }
+}
+
+/// Prefixes of the stacks whose sockets are under the run directory.
+pub(crate) fn instances() -> Vec<String> {
+    let run = paths::run_dir();
+    let mut found = Vec::new();
+    if run.join("dev/socket").exists() {
+        found.push(String::new());
+    }
+    let entries = fs::read_dir(&run).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.path().join("dev/socket").exists());
+    found.extend(named.map(|entry| format!("/{}", entry.file_name().to_string_lossy())));
+    found.sort();
+    found
+}
+
+/// A connection to one stack.
+#[derive(Debug)]
+pub(crate) struct Control {
+    socket: OwnedFd,
+    path: PathBuf,
+    sequence: u32,
+}
+
+/// Why a call brought no reply.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The daemon refused, with Linux's errno.
+    Refused(i32),
+    /// The connection or the protocol failed.
+    Broken(Failure),
+}
+
+impl Control {
+    /// Connects to the stack of this prefix.
+    pub(crate) fn open(option: Option<String>) -> Result<Self, Failure> {
+        let prefix = prefix(option);
+        let path = paths::socket_path(&prefix);
+        let socket = dial(&path).map_err(|error| Failure::unreachable(&path, &prefix, error))?;
+        Ok(Self { socket, path, sequence: 0 })
+    }
+
+    /// Path of the daemon's socket.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One request, one reply.
+    pub(crate) fn call(&mut self, request: Request) -> Result<Reply, CallError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let call = Call { sequence: self.sequence, request };
+        let bytes = proto::emit(&call).map_err(|error| {
+            CallError::Broken(Failure::usage(format!("the request is too long: {error}")))
+        })?;
+        let _all = send(&self.socket, &bytes, SendFlags::NOSIGNAL).map_err(|e| self.lost(e))?;
+        // One byte more than a message may have tells a message cut by the kernel from a full one.
+        let mut buffer = vec![0_u8; MESSAGE_MAX + 1];
+        let (_, length) =
+            recv(&self.socket, &mut *buffer, RecvFlags::empty()).map_err(|e| self.lost(e))?;
+        let bytes = buffer.get(..length).unwrap_or_default();
+        match proto::parse::<Answer>(bytes) {
+            Ok(answer) if answer.sequence == self.sequence => {
+                answer.result.map_err(CallError::Refused)
+            }
+            // The daemon closes the connection on a message it does not know.
+            _ => Err(CallError::Broken(Failure::other_version(&self.path))),
+        }
+    }
+
+    /// A request that changes the stack.
+    pub(crate) fn change(&mut self, request: Request) -> Result<(), CallError> {
+        match self.call(request)? {
+            Reply::Done => Ok(()),
+            _ => Err(CallError::Broken(Failure::other_version(&self.path))),
+        }
+    }
+
+    pub(crate) fn interfaces(&mut self) -> Result<Vec<InterfaceRow>, Failure> {
+        self.ask(Request::Interfaces, |r| if let Reply::Interfaces(x) = r { Some(x) } else { None })
+    }
+
+    pub(crate) fn routes(&mut self) -> Result<Vec<RouteRow>, Failure> {
+        self.ask(Request::Routes, |r| if let Reply::Routes(x) = r { Some(x) } else { None })
+    }
+
+    pub(crate) fn neighbors(&mut self) -> Result<Vec<NeighborRow>, Failure> {
+        self.ask(Request::Neighbors, |r| if let Reply::Neighbors(x) = r { Some(x) } else { None })
+    }
+
+    pub(crate) fn clients(&mut self) -> Result<Vec<ClientRow>, Failure> {
+        self.ask(Request::Clients, |r| if let Reply::Clients(x) = r { Some(x) } else { None })
+    }
+
+    pub(crate) fn workers(&mut self) -> Result<Vec<WorkerRow>, Failure> {
+        self.ask(Request::Workers, |r| if let Reply::Workers(x) = r { Some(x) } else { None })
+    }
+
+    pub(crate) fn counters(&mut self) -> Result<Vec<CounterRow>, Failure> {
+        self.ask(Request::Counters, |r| if let Reply::Counters(x) = r { Some(x) } else { None })
+    }
+
+    pub(crate) fn daemon(&mut self) -> Result<DaemonRow, Failure> {
+        self.ask(Request::Daemon, |r| if let Reply::Daemon(x) = r { Some(x) } else { None })
+    }
+
+    /// All sockets, page after page.
+    pub(crate) fn sockets(&mut self) -> Result<Vec<SocketRow>, Failure> {
+        let mut rows = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let skip = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+            let page = self.ask(Request::Sockets { skip }, |r| {
+                if let Reply::Sockets(x) = r { Some(x) } else { None }
+            })?;
+            if page.is_empty() {
+                return Ok(rows);
+            }
+            rows.extend(page);
+        }
+        Err(Failure::failed(format!(
+            "the daemon's list of sockets does not end after {} rows",
+            rows.len()
+        )))
+    }
+
+    fn ask<T>(&mut self, request: Request, pick: fn(Reply) -> Option<T>) -> Result<T, Failure> {
+        match self.call(request) {
+            Ok(reply) => pick(reply).ok_or_else(|| Failure::other_version(&self.path)),
+            Err(CallError::Refused(errno)) => {
+                Err(Failure::refused("the daemon refused", errno, ""))
+            }
+            Err(CallError::Broken(failure)) => Err(failure),
+        }
+    }
+
+    fn lost(&self, error: Errno) -> CallError {
+        let at = self.path.display();
+        CallError::Broken(if error == Errno::AGAIN {
+            Failure::failed(format!(
+                "io-pkt at {at} does not answer within 5 s; is it stopped or overloaded? see: top \
+                 -H -p $(pidof io-pkt)"
+            ))
+        } else {
+            Failure::failed(format!(
+                "the connection to io-pkt at {at} broke: {}; see: iopkt status",
+                describe(error.raw_os_error())
+            ))
+        })
+    }
+}
+
+/// A connected socket that gives up waiting after [`ANSWER_TIME_MAX`].
+fn dial(path: &Path) -> Result<OwnedFd, Errno> {
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    for direction in [Timeout::Recv, Timeout::Send] {
+        set_socket_timeout(&socket, direction, Some(ANSWER_TIME_MAX))?;
+    }
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}

@@ -1,0 +1,90 @@
+//! What `--help` says beyond the options: examples first.
+
+pub(crate) const IOPKT: &str = "\
+Examples:
+  iopkt status                              is it running, with which addresses?
+  iopkt run -- curl http://198.18.77.1/     a program on the stack, unmodified
+  iopkt netstat -an                         its sockets
+  iopkt doctor                              what is wrong with this machine?";
+
+pub(crate) const IOPKT_END: &str = "\
+Exit codes: 0 ok, 1 failed, 2 doctor found problems, 64 usage, 69 io-pkt is not running,
+77 not allowed, 78 bad configuration.
+Environment: SOCK chooses the stack, IOPKT_RUN its directory (default /run/io-pkt).";
+
+pub(crate) const IFCONFIG: &str = "\
+Examples:
+  iopkt ifconfig                                all interfaces
+  iopkt ifconfig tap0 198.18.77.2/24            set the address
+  iopkt ifconfig tap0 10.0.0.1 netmask 0xffffff00 alias
+  iopkt ifconfig tap0 10.0.0.1 -alias           remove it
+  iopkt ifconfig tap0 mtu 9000 up";
+
+pub(crate) const NETSTAT: &str = "\
+Examples:
+  iopkt netstat -an            all sockets, listening ones too
+  iopkt netstat -s -p tcp      what TCP has counted
+  iopkt netstat -rn            routes
+  iopkt netstat -i --json      interfaces, for a program";
+
+pub(crate) const ARP: &str = "\
+Examples:
+  iopkt arp -an                                 all neighbours
+  iopkt arp -s 198.18.77.9 02:00:00:00:00:09    a permanent one
+  iopkt arp -d 198.18.77.9                      forget it";
+
+pub(crate) const ROUTE: &str = "\
+Examples:
+  iopkt route show
+  iopkt route add default 198.18.77.1
+  iopkt route add -net 10.0.0.0/8 198.18.77.1
+  iopkt route delete 10.0.0.0/8
+  iopkt route get 8.8.8.8        which route would be taken?";
+
+pub(crate) const CLIENTS: &str = "\
+Examples:
+  iopkt clients
+  iopkt clients --json";
+
+pub(crate) const WORKERS: &str = "\
+Examples:
+  iopkt workers
+  iopkt workers --json";
+
+pub(crate) const STATUS: &str = "\
+Examples:
+  iopkt status
+  iopkt --sock /alt status --json";
+
+pub(crate) const RUN: &str = "\
+Examples:
+  iopkt run -- curl http://198.18.77.1/
+  iopkt run --sock /alt -- nginx -g 'daemon off;'
+  iopkt run --loopback stack -- redis-server";
+
+pub(crate) const RUN_END: &str = "\
+The program is started in place of iopkt with LD_PRELOAD=libiopkt-preload.so, which is looked
+for in $IOPKT_PRELOAD, beside iopkt, in ../lib, /usr/lib and /usr/local/lib. Its exit code is the
+program's; 126 and 127 mean that it could not be started, as with env(1).";
+
+pub(crate) const ENV: &str = "\
+Examples:
+  eval \"$(iopkt env)\"        this shell's programs use the stack from now on";
+
+pub(crate) const DOCTOR: &str = "\
+Examples:
+  iopkt doctor
+  iopkt doctor --json";
+
+pub(crate) const DOCTOR_END: &str =
+    "Exit code 2 if a check fails; warnings leave it 0. Nothing is changed.";
+
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  iopkt completions bash > /etc/bash_completion.d/iopkt
+  source <(iopkt completions zsh)";
+
+pub(crate) const MAN: &str = "\
+Examples:
+  iopkt man | man -l -
+  iopkt man ifconfig | man -l -";

@@ -1,0 +1,331 @@
+//! `iopkt ifconfig`: BSD's grammar and BSD's output.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use proto::Request;
+use proto::table::InterfaceRow;
+use rustix::io::Errno;
+use types::MacAddr;
+
+use crate::address;
+use crate::cli::{IfconfigArgs, take_options};
+use crate::control::{CallError, Control};
+use crate::fail::{Failure, nearest};
+use crate::output::{escape, print, show};
+
+/// One change of an interface, in the order they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Make this the address, in place of the first one.
+    Set(Ipv4Addr, u8),
+    /// Add a further address.
+    Alias(Ipv4Addr, u8),
+    /// Remove an address.
+    Remove(Ipv4Addr),
+    /// Up or down.
+    Up(bool),
+    /// MTU in bytes.
+    Mtu(u16),
+}
+
+/// Words after the interface's name.
+const WORDS: [&str; 12] = [
+    "inet",
+    "netmask",
+    "broadcast",
+    "alias",
+    "-alias",
+    "add",
+    "delete",
+    "remove",
+    "up",
+    "down",
+    "mtu",
+    "prefixlen",
+];
+
+/// Runs the tool.
+pub(crate) fn main(mut sock: Option<String>, mut args: IfconfigArgs) -> Result<(), Failure> {
+    let words = take_options(args.words, &mut args.json, &mut sock).map_err(Failure::usage)?;
+    let Some((name, words)) = words.split_first() else {
+        return if args.list { list(sock, args.json) } else { all(sock, args.json) };
+    };
+    let steps = parse(words).map_err(Failure::usage)?;
+    let mut control = Control::open(sock)?;
+    let row = find(control.interfaces()?, name)?;
+    if steps.is_empty() {
+        return show(&[row], args.json, |rows| render(rows));
+    }
+    steps.iter().try_for_each(|step| apply(&mut control, &row, *step))
+}
+
+fn all(sock: Option<String>, json: bool) -> Result<(), Failure> {
+    show(&*Control::open(sock)?.interfaces()?, json, render)
+}
+
+fn list(sock: Option<String>, json: bool) -> Result<(), Failure> {
+    let rows = Control::open(sock)?.interfaces()?;
+    let names: Vec<_> = rows.iter().map(|row| escape(&row.name)).collect();
+    if json { show(&names, true, |_| String::new()) } else { print(&(names.join(" ") + "\n")) }
+}
+
+fn find(rows: Vec<InterfaceRow>, name: &str) -> Result<InterfaceRow, Failure> {
+    let known = rows.iter().map(|row| escape(&row.name)).collect::<Vec<_>>().join(" ");
+    rows.into_iter().find(|row| row.name == name).ok_or_else(|| {
+        let there =
+            if known.is_empty() { "there is none".into() } else { format!("there are: {known}") };
+        Failure::failed(format!("no interface {:?}; {there}", escape(name)))
+    })
+}
+
+/// The changes that the words after an interface's name ask for; none means to show it.
+fn parse(words: &[String]) -> Result<Vec<Step>, String> {
+    let mut steps = Vec::new();
+    let mut address = AddressWords::default();
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let mut argument = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word {
+            "up" => steps.push(Step::Up(true)),
+            "down" => steps.push(Step::Up(false)),
+            "mtu" => {
+                let text = argument()?;
+                let mtu = text
+                    .parse()
+                    .map_err(|_| format!("mtu {text:?} is not a number from 0 to 65535"))?;
+                steps.push(Step::Mtu(mtu));
+            }
+            "inet" => address.set_address(argument()?)?,
+            "netmask" => address.set_len(address::parse_mask(argument()?)?)?,
+            "prefixlen" => {
+                let text = argument()?;
+                let len = text.parse().ok().filter(|len| *len <= 32);
+                address.set_len(
+                    len.ok_or_else(|| format!("prefixlen {text:?} is not a number from 0 to 32"))?,
+                )?;
+            }
+            "broadcast" => {
+                let text = argument()?;
+                address.broadcast = Some(
+                    text.parse()
+                        .map_err(|_| format!("broadcast {text:?} is not an IPv4 address"))?,
+                );
+            }
+            "alias" | "add" => address.mode = Mode::Alias,
+            "-alias" | "delete" | "remove" => address.mode = Mode::Remove,
+            "inet6" => return Err("inet6: this stack has no IPv6".into()),
+            _ if word.starts_with(|c: char| c.is_ascii_digit()) => address.set_address(word)?,
+            _ => return Err(unknown(word)),
+        }
+    }
+    // The address first, so that "ADDRESS up" never opens the interface without its address.
+    if let Some(step) = address.step()? {
+        steps.insert(0, step);
+    }
+    Ok(steps)
+}
+
+/// The words that together make one address.
+#[derive(Debug, Default)]
+struct AddressWords {
+    address: Option<Ipv4Addr>,
+    len: Option<u8>,
+    broadcast: Option<Ipv4Addr>,
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Set,
+    Alias,
+    Remove,
+}
+
+impl AddressWords {
+    fn set_address(&mut self, word: &str) -> Result<(), String> {
+        let (address, len) = address::parse(word)?;
+        if self.address.replace(address).is_some() {
+            return Err(format!("a second address {word}; give one command for each"));
+        }
+        len.map_or(Ok(()), |len| self.set_len(len))
+    }
+
+    fn set_len(&mut self, len: u8) -> Result<(), String> {
+        match self.len.replace(len) {
+            Some(before) if before != len => {
+                Err(format!("two different masks: /{before} and /{len}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn step(&self) -> Result<Option<Step>, String> {
+        let Some(address) = self.address else {
+            let idle = self.len.is_none() && self.broadcast.is_none() && self.mode == Mode::Set;
+            return if idle {
+                Ok(None)
+            } else {
+                Err("an address is missing, as in: 198.18.77.2/24".into())
+            };
+        };
+        if self.mode == Mode::Remove {
+            return Ok(Some(Step::Remove(address)));
+        }
+        let len = self.len.filter(|len| *len > 0).ok_or_else(|| {
+            format!(
+                "how long is the prefix of {address}? write {address}/24, or {address} netmask \
+                 255.255.255.0"
+            )
+        })?;
+        let broadcast = address::broadcast(address, len);
+        if let Some(given) = self.broadcast
+            && Some(given) != broadcast
+        {
+            let right = broadcast.map_or_else(|| "none".into(), |b| b.to_string());
+            return Err(format!(
+                "the broadcast address of {address}/{len} is {right}, not {given}; leave it out"
+            ));
+        }
+        Ok(Some(match self.mode {
+            Mode::Alias => Step::Alias(address, len),
+            _ => Step::Set(address, len),
+        }))
+    }
+}
+
+fn unknown(word: &str) -> String {
+    match nearest(word, &WORDS) {
+        Some(near) => format!("unknown word {word:?}; did you mean {near}?"),
+        None => format!("unknown word {word:?}; see: iopkt ifconfig --help"),
+    }
+}
+
+fn apply(control: &mut Control, row: &InterfaceRow, step: Step) -> Result<(), Failure> {
+    plan(row, step).into_iter().try_for_each(|request| {
+        let what = if let Request::DeleteAddress { address, .. } = request {
+            Step::Remove(address)
+        } else {
+            step
+        };
+        control.change(request).map_err(|error| explain(error, row, what))
+    })
+}
+
+/// The requests that make one step. An address that is there already is left as it is.
+fn plan(row: &InterfaceRow, step: Step) -> Vec<Request> {
+    let interface = || row.name.clone();
+    let delete = |address| Request::DeleteAddress { interface: interface(), address };
+    match step {
+        Step::Set(address, prefix_len) | Step::Alias(address, prefix_len) => {
+            let add = Request::AddAddress { interface: interface(), address, prefix_len };
+            let same = row.addresses.iter().find(|a| a.address == address);
+            match (same, row.addresses.first()) {
+                (Some(same), _) if same.prefix_len == prefix_len => Vec::new(),
+                (Some(_), _) => vec![delete(address), add],
+                // Only after the new address works is the one it replaces given up.
+                (None, Some(old)) if matches!(step, Step::Set(..)) => {
+                    vec![add, delete(old.address)]
+                }
+                (None, _) => vec![add],
+            }
+        }
+        Step::Remove(address) => vec![delete(address)],
+        Step::Up(up) => vec![Request::SetUp { interface: interface(), up }],
+        Step::Mtu(mtu) => vec![Request::SetMtu { interface: interface(), mtu }],
+    }
+}
+
+fn explain(error: CallError, row: &InterfaceRow, step: Step) -> Failure {
+    let errno = match error {
+        CallError::Broken(failure) => return failure,
+        CallError::Refused(errno) => errno,
+    };
+    let name = escape(&row.name);
+    let have = row.addresses.iter().map(|a| a.address.to_string()).collect::<Vec<_>>().join(" ");
+    let (what, hint) = match step {
+        Step::Set(a, len) | Step::Alias(a, len) if errno == Errno::EXIST.raw_os_error() => (
+            format!("{name}: cannot add {a}/{len}"),
+            "the stack has it; see: iopkt ifconfig".into(),
+        ),
+        Step::Set(a, len) | Step::Alias(a, len) => {
+            (format!("{name}: cannot add {a}/{len}"), String::new())
+        }
+        Step::Remove(a) => {
+            (format!("{name}: cannot remove {a}"), format!("its addresses are: {have}"))
+        }
+        Step::Up(up) => {
+            (format!("{name}: cannot set it {}", if up { "up" } else { "down" }), String::new())
+        }
+        Step::Mtu(mtu) => (
+            format!("{name}: cannot set mtu {mtu}"),
+            "the port's limits forbid it; 1500 always works".into(),
+        ),
+    };
+    Failure::refused(&what, errno, &hint)
+}
+
+const UP: u32 = 0x1;
+const BROADCAST: u32 = 0x2;
+const LOOPBACK: u32 = 0x8;
+const RUNNING: u32 = 0x40;
+const SIMPLEX: u32 = 0x800;
+const MULTICAST: u32 = 0x8000;
+
+/// BSD's `IFF_` bits and their names in BSD's order.
+fn flags(row: &InterfaceRow) -> (u32, String) {
+    let loopback = row.mac == MacAddr::ZERO;
+    let kind = if loopback { LOOPBACK } else { BROADCAST | SIMPLEX };
+    let up = if row.up { UP } else { 0 };
+    let running = if row.running { RUNNING } else { 0 };
+    let bits = up | kind | running | MULTICAST;
+    let names = [
+        (UP, "UP"),
+        (BROADCAST, "BROADCAST"),
+        (LOOPBACK, "LOOPBACK"),
+        (RUNNING, "RUNNING"),
+        (SIMPLEX, "SIMPLEX"),
+        (MULTICAST, "MULTICAST"),
+    ];
+    let set: Vec<_> =
+        names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
+    (bits, set.join(","))
+}
+
+fn render(rows: &[InterfaceRow]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        // Writing to a String cannot fail.
+        let _infallible = render_one(&mut text, row);
+    }
+    text
+}
+
+fn render_one(text: &mut String, row: &InterfaceRow) -> std::fmt::Result {
+    let (bits, names) = flags(row);
+    writeln!(text, "{}: flags={bits:x}<{names}> mtu {}", escape(&row.name), row.mtu)?;
+    if row.mac != MacAddr::ZERO {
+        writeln!(text, "\taddress: {}", row.mac)?;
+    }
+    if row.speed_mbps > 0 {
+        writeln!(text, "\tmedia: Ethernet {} Mbit/s", row.speed_mbps)?;
+    }
+    writeln!(text, "\tstatus: {}", if row.running { "active" } else { "no carrier" })?;
+    write!(text, "\tdriver: {}", escape(&row.driver))?;
+    if let Some(kernel) = &row.kernel_interface {
+        write!(text, ", kernel peer: {}", escape(kernel))?;
+    }
+    text.push('\n');
+    for a in &row.addresses {
+        write!(text, "\tinet {} netmask 0x{:08x}", a.address, address::mask(a.prefix_len))?;
+        if let Some(broadcast) = address::broadcast(a.address, a.prefix_len) {
+            write!(text, " broadcast {broadcast}")?;
+        }
+        text.push('\n');
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,122 @@
+//! The grammar, good and bad, and the picture of an interface.
+
+use proto::table::AddressRow;
+
+use super::*;
+
+fn parse_line(line: &str) -> Result<Vec<Step>, String> {
+    parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
+}
+
+const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+#[test]
+fn every_spelling_of_an_address() {
+    for line in [
+        "10.0.0.1/24",
+        "inet 10.0.0.1/24",
+        "10.0.0.1 netmask 255.255.255.0",
+        "inet 10.0.0.1 netmask 0xffffff00",
+        "netmask 0xffffff00 10.0.0.1",
+        "10.0.0.1 prefixlen 24",
+        "10.0.0.1/24 broadcast 10.0.0.255",
+    ] {
+        assert_eq!(parse_line(line), Ok(vec![Step::Set(A, 24)]), "{line}");
+    }
+    assert_eq!(parse_line("10.0.0.1/24 alias"), Ok(vec![Step::Alias(A, 24)]));
+    assert_eq!(parse_line("alias inet 10.0.0.1/24"), Ok(vec![Step::Alias(A, 24)]));
+    for line in ["10.0.0.1 -alias", "10.0.0.1/24 delete", "inet 10.0.0.1 delete", "-alias 10.0.0.1"]
+    {
+        assert_eq!(parse_line(line), Ok(vec![Step::Remove(A)]), "{line}");
+    }
+}
+
+#[test]
+fn changes_are_made_in_order_and_the_address_first() {
+    let expected = vec![Step::Set(A, 8), Step::Mtu(9000), Step::Up(true)];
+    assert_eq!(parse_line("mtu 9000 up 10.0.0.1/8"), Ok(expected));
+    assert_eq!(parse_line("down"), Ok(vec![Step::Up(false)]));
+    assert_eq!(parse_line(""), Ok(vec![]));
+}
+
+#[test]
+fn mistakes_say_what_to_write_instead() {
+    for (line, part) in [
+        ("10.0.0.1", "write 10.0.0.1/24"),
+        ("10.0.0.1/0", "how long"),
+        ("10.0.0.1/33", "from 0 to 32"),
+        ("10.0.0/24", "not an IPv4 address"),
+        ("10.0.0.1/24 10.0.0.2/24", "second address"),
+        ("10.0.0.1/24 netmask 255.0.0.0", "two different masks"),
+        ("10.0.0.1/24 broadcast 10.0.0.0", "is 10.0.0.255"),
+        ("10.0.0.1/24 netmsk 255.0.0.0", "did you mean netmask?"),
+        ("mtu", "needs a value"),
+        ("mtu 70000", "65535"),
+        ("mtu -1", "65535"),
+        ("alias", "address is missing"),
+        ("inet6 fe80::1", "no IPv6"),
+        ("frobnicate", "--help"),
+    ] {
+        let error = parse_line(line).expect_err(line);
+        assert!(error.contains(part), "{line}: {error}");
+    }
+}
+
+pub(crate) fn tap0() -> InterfaceRow {
+    InterfaceRow {
+        name: "tap0".into(),
+        index: 1,
+        driver: "net_tap".into(),
+        kernel_interface: Some("iop0".into()),
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        mtu: 1500,
+        up: true,
+        running: true,
+        speed_mbps: 10_000,
+        addresses: vec![
+            AddressRow { address: Ipv4Addr::new(198, 18, 77, 2), prefix_len: 24 },
+            AddressRow { address: Ipv4Addr::new(10, 0, 0, 1), prefix_len: 32 },
+        ],
+        rx_packets: 12,
+        rx_bytes: 3456,
+        rx_errors: 0,
+        tx_packets: 7,
+        tx_bytes: 890,
+        tx_errors: 1,
+    }
+}
+
+#[test]
+fn an_interface_looks_like_bsds() {
+    let expected = "\
+tap0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> mtu 1500
+\taddress: 02:00:00:00:00:01
+\tmedia: Ethernet 10000 Mbit/s
+\tstatus: active
+\tdriver: net_tap, kernel peer: iop0
+\tinet 198.18.77.2 netmask 0xffffff00 broadcast 198.18.77.255
+\tinet 10.0.0.1 netmask 0xffffffff
+";
+    assert_eq!(render(&[tap0()]), expected);
+    let down = InterfaceRow { up: false, running: false, kernel_interface: None, ..tap0() };
+    assert!(
+        render(&[down]).starts_with("tap0: flags=8802<BROADCAST,SIMPLEX,MULTICAST> mtu 1500\n")
+    );
+}
+
+#[test]
+fn addresses_are_added_before_others_go_and_kept_if_they_are_there() {
+    let row = tap0();
+    let first = row.addresses[0].address;
+    let add =
+        |address, prefix_len| Request::AddAddress { interface: "tap0".into(), address, prefix_len };
+    let delete = |address| Request::DeleteAddress { interface: "tap0".into(), address };
+    let new = Ipv4Addr::new(10, 0, 0, 2);
+    assert_eq!(plan(&row, Step::Set(new, 8)), [add(new, 8), delete(first)]);
+    assert_eq!(plan(&row, Step::Alias(new, 8)), [add(new, 8)]);
+    assert_eq!(plan(&row, Step::Set(first, 24)), []);
+    assert_eq!(plan(&row, Step::Alias(first, 24)), []);
+    assert_eq!(plan(&row, Step::Set(first, 16)), [delete(first), add(first, 16)]);
+    let bare = InterfaceRow { addresses: vec![], ..tap0() };
+    assert_eq!(plan(&bare, Step::Set(new, 8)), [add(new, 8)]);
+}

@@ -1,0 +1,240 @@
+//! `iopkt clients`, `workers` and `status`.
+
+use std::path::Path;
+
+use proto::table::{ClientRow, DaemonRow, InterfaceRow, WorkerRow};
+use serde::Serialize;
+
+use crate::control::Control;
+use crate::fail::Failure;
+use crate::output::{Side, escape, show, table};
+
+/// Runs `clients`.
+pub(crate) fn clients(sock: Option<String>, json: bool) -> Result<(), Failure> {
+    show(&*Control::open(sock)?.clients()?, json, render_clients)
+}
+
+/// Runs `workers`.
+pub(crate) fn workers(sock: Option<String>, json: bool) -> Result<(), Failure> {
+    show(&*Control::open(sock)?.workers()?, json, render_workers)
+}
+
+/// Runs `status`.
+pub(crate) fn status(sock: Option<String>, json: bool) -> Result<(), Failure> {
+    let mut control = Control::open(sock)?;
+    let status = Status {
+        daemon: control.daemon()?,
+        interfaces: control.interfaces()?,
+        workers: control.workers()?,
+        clients: control.clients()?,
+    };
+    let path = control.path().to_owned();
+    show(&status, json, |status| render_status(status, &path))
+}
+
+fn render_clients(rows: &[ClientRow]) -> String {
+    let columns = [
+        ("Slot", Side::Right),
+        ("PID", Side::Right),
+        ("UID", Side::Right),
+        ("Sockets", Side::Right),
+        ("Rx memory", Side::Right),
+        ("Program", Side::Left),
+    ];
+    let cells = |row: &ClientRow| {
+        vec![
+            row.slot.to_string(),
+            row.pid.to_string(),
+            row.uid.to_string(),
+            row.sockets.to_string(),
+            bytes(row.rx_memory_bytes),
+            escape(&row.program),
+        ]
+    };
+    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+}
+
+fn render_workers(rows: &[WorkerRow]) -> String {
+    let columns = [
+        ("Worker", Side::Right),
+        ("CPU", Side::Right),
+        ("Breaths", Side::Right),
+        ("Busy", Side::Right),
+        ("Sleeps", Side::Right),
+    ];
+    let cells = |row: &WorkerRow| {
+        vec![
+            row.worker.to_string(),
+            row.cpu.map_or_else(|| "-".into(), |cpu| cpu.to_string()),
+            row.breaths.to_string(),
+            format!("{}%", percent(row.busy_breaths, row.breaths)),
+            row.sleeps.to_string(),
+        ]
+    };
+    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+}
+
+/// All that `status` shows.
+#[derive(Debug, Serialize)]
+struct Status {
+    daemon: DaemonRow,
+    interfaces: Vec<InterfaceRow>,
+    workers: Vec<WorkerRow>,
+    clients: Vec<ClientRow>,
+}
+
+fn render_status(status: &Status, socket: &Path) -> String {
+    let daemon = &status.daemon;
+    let sockets: u64 = status.clients.iter().map(|c| u64::from(c.sockets)).sum();
+    let pages = if daemon.hugepages { "hugepages" } else { "4 KiB pages" };
+    let metrics = daemon.metrics.map_or_else(|| "off".into(), |a| format!("http://{a}/metrics"));
+    let mut lines = vec![
+        ("socket", socket.display().to_string()),
+        (
+            "memory",
+            format!("{} of {} mbufs in use, in {pages}", daemon.mbufs_used, daemon.mbufs_total),
+        ),
+        ("metrics", metrics),
+        ("workers", workers_in_words(&status.workers)),
+        ("clients", format!("{} with {sockets} sockets", status.clients.len())),
+    ];
+    lines.extend(status.interfaces.iter().map(|row| ("interface", interface_in_words(row))));
+    let head = format!(
+        "io-pkt {} on DPDK {}, pid {}, up {}\n",
+        escape(&daemon.version),
+        escape(&daemon.dpdk),
+        daemon.pid,
+        duration(daemon.uptime_ms / 1000)
+    );
+    lines.iter().fold(head, |text, (name, value)| text + &format!("  {name:<10} {value}\n"))
+}
+
+fn workers_in_words(rows: &[WorkerRow]) -> String {
+    let one = |row: &WorkerRow| {
+        let cpu = row.cpu.map(|cpu| format!(" on CPU {cpu}")).unwrap_or_default();
+        format!("{}{cpu} {}% busy", row.worker, percent(row.busy_breaths, row.breaths))
+    };
+    if rows.is_empty() {
+        "none".into()
+    } else {
+        rows.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn interface_in_words(row: &InterfaceRow) -> String {
+    let state = match (row.up, row.running) {
+        (true, true) => "up",
+        (true, false) => "up, no carrier",
+        (false, _) => "down",
+    };
+    let mut text = format!("{} {state}", escape(&row.name));
+    for a in &row.addresses {
+        text.push_str(&format!(" {}/{}", a.address, a.prefix_len));
+    }
+    if let Some(kernel) = &row.kernel_interface {
+        text.push_str(&format!(" (kernel peer {})", escape(kernel)));
+    }
+    text
+}
+
+fn percent(part: u64, whole: u64) -> u128 {
+    (u128::from(part) * 100).checked_div(u128::from(whole)).unwrap_or(0)
+}
+
+/// Bytes in the largest unit that keeps the number exact enough to read.
+fn bytes(count: u64) -> String {
+    match count {
+        0..=8191 => format!("{count} B"),
+        8192..=8_388_607 => format!("{} KiB", count >> 10),
+        _ => format!("{} MiB", count >> 20),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match seconds {
+        0..=59 => format!("{seconds} s"),
+        60..=3599 => format!("{minutes} min {} s", seconds % 60),
+        3600..=86399 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ifconfig::tests::tap0;
+
+    fn worker() -> WorkerRow {
+        WorkerRow { worker: 0, cpu: Some(1), breaths: 200, busy_breaths: 50, sleeps: 3 }
+    }
+
+    fn client() -> ClientRow {
+        ClientRow {
+            slot: 3,
+            pid: 42,
+            uid: 1000,
+            program: "ng\tinx".into(),
+            sockets: 2,
+            rx_memory_bytes: 32768,
+        }
+    }
+
+    #[test]
+    fn clients_as_a_table() {
+        let expected = "\
+Slot  PID   UID  Sockets  Rx memory  Program
+   3   42  1000        2     32 KiB  ng\\tinx
+";
+        assert_eq!(render_clients(&[client()]), expected);
+    }
+
+    #[test]
+    fn workers_as_a_table() {
+        let expected = "\
+Worker  CPU  Breaths  Busy  Sleeps
+     0    1      200   25%       3
+     1    -        0    0%       0
+";
+        let idle = WorkerRow { worker: 1, cpu: None, breaths: 0, busy_breaths: 0, sleeps: 0 };
+        assert_eq!(render_workers(&[worker(), idle]), expected);
+    }
+
+    #[test]
+    fn status_in_ten_lines() {
+        let status = Status {
+            daemon: DaemonRow {
+                version: "0.1.0".into(),
+                dpdk: "22.11.11".into(),
+                pid: 7,
+                prefix: String::new(),
+                hugepages: false,
+                uptime_ms: 3_723_000,
+                metrics: Some("127.0.0.1:9478".parse().expect("address")),
+                mbufs_used: 300,
+                mbufs_total: 8192,
+                address: None,
+            },
+            interfaces: vec![tap0()],
+            workers: vec![worker()],
+            clients: vec![client()],
+        };
+        let expected = "\
+io-pkt 0.1.0 on DPDK 22.11.11, pid 7, up 1 h 2 min
+  socket     /run/io-pkt/dev/socket
+  memory     300 of 8192 mbufs in use, in 4 KiB pages
+  metrics    http://127.0.0.1:9478/metrics
+  workers    0 on CPU 1 25% busy
+  clients    1 with 2 sockets
+  interface  tap0 up 198.18.77.2/24 10.0.0.1/32 (kernel peer iop0)
+";
+        assert_eq!(render_status(&status, Path::new("/run/io-pkt/dev/socket")), expected);
+    }
+
+    #[test]
+    fn durations_and_sizes_at_their_edges() {
+        let all: Vec<_> = [0, 59, 60, 3599, 3600, 86400].map(duration).into();
+        assert_eq!(all, ["0 s", "59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "1 d 0 h"]);
+        assert_eq!([8191, 8192, 8_388_608].map(bytes), ["8191 B", "8 KiB", "8 MiB"]);
+    }
+}

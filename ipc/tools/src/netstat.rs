@@ -1,0 +1,210 @@
+//! `iopkt netstat`: sockets, routes, interfaces, counters, packet buffers.
+
+use std::net::SocketAddr;
+
+use proto::table::{CounterRow, DaemonRow, InterfaceRow, RouteRow, SocketRow};
+use serde::Serialize;
+
+use crate::address;
+use crate::cli::NetstatArgs;
+use crate::control::Control;
+use crate::fail::{Failure, nearest};
+use crate::output::{Side, escape, print, show, table};
+
+/// Runs the tool.
+pub(crate) fn main(sock: Option<String>, args: &NetstatArgs) -> Result<(), Failure> {
+    let mut control = Control::open(sock)?;
+    if args.routes {
+        return show(&*control.routes()?, args.json, render_routes);
+    }
+    if args.interfaces {
+        return show(&*control.interfaces()?, args.json, render_interfaces);
+    }
+    if args.mbufs {
+        return show(&Mbufs::of(&control.daemon()?), args.json, render_mbufs);
+    }
+    if args.statistics {
+        let rows = of_subsystem(control.counters()?, args.protocol.as_deref());
+        return show(&*rows, args.json, render_counters);
+    }
+    let rows = chosen(control.sockets()?, args)?;
+    if args.json {
+        return show(&*rows, true, |_| String::new());
+    }
+    let which = if args.all { "including servers" } else { "without servers; -a shows them" };
+    print(&format!("Active Internet connections ({which})\n{}", render_sockets(&rows)))
+}
+
+/// Connections, and with `-a` what waits for them.
+fn chosen(mut rows: Vec<SocketRow>, args: &NetstatArgs) -> Result<Vec<SocketRow>, Failure> {
+    if let Some(protocol) = &args.protocol {
+        if !["tcp", "udp"].contains(&protocol.as_str()) {
+            let near = nearest(protocol, &["tcp", "udp"]).unwrap_or("tcp");
+            return Err(Failure::usage(format!(
+                "-p {protocol}: sockets are tcp or udp; try: iopkt netstat -p {near}"
+            )));
+        }
+        rows.retain(|row| row.protocol == *protocol);
+    }
+    if !args.all {
+        rows.retain(|row| row.remote.is_some());
+    }
+    Ok(rows)
+}
+
+fn render_sockets(rows: &[SocketRow]) -> String {
+    let columns = [
+        ("Proto", Side::Left),
+        ("Recv-Q", Side::Right),
+        ("Send-Q", Side::Right),
+        ("Local Address", Side::Left),
+        ("Foreign Address", Side::Left),
+        ("State", Side::Left),
+        ("Worker", Side::Right),
+        ("PID/Program", Side::Left),
+    ];
+    let cells = |row: &SocketRow| {
+        let owner =
+            if row.pid == 0 { "-".into() } else { format!("{}/{}", row.pid, escape(&row.program)) };
+        vec![
+            escape(&row.protocol),
+            row.recv_queue.to_string(),
+            row.send_queue.to_string(),
+            endpoint(row.local),
+            row.remote.map_or_else(|| "*.*".into(), endpoint),
+            escape(&row.state),
+            row.worker.to_string(),
+            owner,
+        ]
+    };
+    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+}
+
+/// BSD's way: a dot before the port, a star for "any".
+fn endpoint(address: SocketAddr) -> String {
+    let host = if address.ip().is_unspecified() { "*".into() } else { address.ip().to_string() };
+    let port = if address.port() == 0 { "*".into() } else { address.port().to_string() };
+    format!("{host}.{port}")
+}
+
+/// The routing table; `iopkt route show` prints the same.
+pub(crate) fn render_routes(rows: &[RouteRow]) -> String {
+    let columns = [
+        ("Destination", Side::Left),
+        ("Gateway", Side::Left),
+        ("Flags", Side::Left),
+        ("Interface", Side::Left),
+    ];
+    let cells = |row: &RouteRow| {
+        vec![
+            address::destination(row.destination, row.prefix_len),
+            row.gateway.map_or_else(|| "link".into(), |gateway| gateway.to_string()),
+            escape(&row.flags),
+            escape(&row.interface),
+        ]
+    };
+    let rows: Vec<_> = rows.iter().map(cells).collect();
+    format!("Routing tables\n\nInternet:\n{}", table(&columns, &rows))
+}
+
+fn render_interfaces(rows: &[InterfaceRow]) -> String {
+    let columns = [
+        ("Name", Side::Left),
+        ("Mtu", Side::Right),
+        ("Network", Side::Left),
+        ("Address", Side::Left),
+        ("Ipkts", Side::Right),
+        ("Ierrs", Side::Right),
+        ("Ibytes", Side::Right),
+        ("Opkts", Side::Right),
+        ("Oerrs", Side::Right),
+        ("Obytes", Side::Right),
+    ];
+    let mut lines = Vec::new();
+    for row in rows {
+        // BSD marks an interface that is down with a star.
+        let name = format!("{}{}", escape(&row.name), if row.up { "" } else { "*" });
+        let counts = [
+            row.rx_packets,
+            row.rx_errors,
+            row.rx_bytes,
+            row.tx_packets,
+            row.tx_errors,
+            row.tx_bytes,
+        ];
+        let mut line =
+            vec![name.clone(), row.mtu.to_string(), "<Link>".into(), row.mac.to_string()];
+        line.extend(counts.iter().map(u64::to_string));
+        lines.push(line);
+        for a in &row.addresses {
+            let network = format!("{}/{}", address::network(a.address, a.prefix_len), a.prefix_len);
+            let mut line = vec![name.clone(), row.mtu.to_string(), network, a.address.to_string()];
+            line.extend(counts.iter().map(|_| "-".to_owned()));
+            lines.push(line);
+        }
+    }
+    table(&columns, &lines)
+}
+
+/// Packet buffers, `-m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Mbufs {
+    used: u32,
+    total: u32,
+    hugepages: bool,
+}
+
+impl Mbufs {
+    const fn of(daemon: &DaemonRow) -> Self {
+        Self { used: daemon.mbufs_used, total: daemon.mbufs_total, hugepages: daemon.hugepages }
+    }
+}
+
+fn render_mbufs(mbufs: &Mbufs) -> String {
+    let percent = (u64::from(mbufs.used) * 100).checked_div(u64::from(mbufs.total)).unwrap_or(0);
+    let pages = if mbufs.hugepages { "hugepages" } else { "4 KiB pages" };
+    let free = mbufs.total.saturating_sub(mbufs.used);
+    format!("{}/{} mbufs in use ({percent}%), {free} free, in {pages}\n", mbufs.used, mbufs.total)
+}
+
+fn of_subsystem(mut rows: Vec<CounterRow>, subsystem: Option<&str>) -> Vec<CounterRow> {
+    if let Some(subsystem) = subsystem {
+        rows.retain(|row| row.subsystem == subsystem);
+    }
+    rows.sort_by(|a, b| a.subsystem.cmp(&b.subsystem));
+    rows
+}
+
+/// BSD's paragraphs: the subsystem, then a sentence for each counter.
+fn render_counters(rows: &[CounterRow]) -> String {
+    let mut text = String::new();
+    let mut subsystem = None;
+    for row in rows {
+        if subsystem != Some(&row.subsystem) {
+            text.push_str(&format!("{}:\n", escape(&row.subsystem)));
+            subsystem = Some(&row.subsystem);
+        }
+        text.push_str(&format!("\t{} {}\n", row.value, sentence(row)));
+    }
+    text
+}
+
+/// "Segments received." after a number is "12 segments received"; "TCP checksum is wrong." keeps
+/// its capitals.
+fn sentence(row: &CounterRow) -> String {
+    if row.text.is_empty() {
+        return escape(&row.name).replace('_', " ");
+    }
+    let text = escape(row.text.trim_end_matches('.'));
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            let rest = text.chars().skip(1);
+            first.to_lowercase().chain(rest).collect()
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

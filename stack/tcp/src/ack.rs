@@ -1,0 +1,170 @@
+//! Fifth: the ACK field (RFC 9293 §3.10.7.4): what is acknowledged, what the peer's window is.
+
+use core::ops::ControlFlow;
+use core::time::Duration;
+
+use types::{DropReason, Instant};
+
+use crate::input::{Step, dropped};
+use crate::state::Event;
+use crate::timers::Timer;
+use crate::{Arrival, Events, Flags, SegmentIn, State, Tcb, limits};
+
+impl Tcb {
+    pub(crate) fn process_ack(
+        &mut self,
+        seg: &SegmentIn<'_>,
+        now: Instant,
+        arrival: &mut Arrival,
+    ) -> Step {
+        if !seg.flags.contains(Flags::ACK) {
+            return dropped(DropReason::TcpAckMissing);
+        }
+        if self.state == State::SynReceived {
+            self.ack_of_syn(seg, now, arrival)?;
+        }
+        self.check_ack(seg, now)?;
+        if let Some(theirs) = seg.options.timestamps {
+            self.timestamps.update(theirs.value, seg.seq, self.rcv.last_ack, now);
+        }
+        let window_changed = self.update_window(seg);
+        if self.snd.una == self.snd.nxt {
+            // Nothing but window probes was out: the peer answers them.
+            self.retransmits = 0;
+        }
+        if seg.ack.after(self.snd.una) {
+            self.new_ack(seg, now, arrival);
+        } else if self.is_duplicate(seg, window_changed) {
+            self.duplicate_ack(now);
+        }
+        if self.state == State::Closed {
+            ControlFlow::Break(None)
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// SYN-RECEIVED: the handshake ends here, or the ACK belongs to another life.
+    fn ack_of_syn(&mut self, seg: &SegmentIn<'_>, now: Instant, arrival: &mut Arrival) -> Step {
+        if !(seg.ack.after(self.snd.una) && seg.ack.at_or_before(self.snd.max)) {
+            self.reset_in_reply(seg.ack);
+            return dropped(DropReason::TcpAckUnacceptable);
+        }
+        self.transition(Event::AckOfSyn);
+        self.syn_acknowledged(seg, now, arrival);
+        ControlFlow::Continue(())
+    }
+
+    /// Our SYN is acknowledged by `seg`, with or without a SYN of its own.
+    pub(crate) fn syn_acknowledged(
+        &mut self,
+        seg: &SegmentIn<'_>,
+        now: Instant,
+        arrival: &mut Arrival,
+    ) {
+        self.sample_rtt(seg, now);
+        self.snd.una = self.snd.iss + 1;
+        self.snd.nxt = self.snd.una;
+        self.set_window(seg);
+        self.retransmits = 0;
+        self.timers.stop(Timer::Retransmit);
+        if self.syn_lost {
+            // RFC 5681 §3.1 and RFC 6298 §5.7.
+            self.cc.restart(self.snd.mss);
+            self.rtt.begin_after_syn_loss();
+        }
+        self.snd.sent_at = now;
+        self.start_keepalive();
+        arrival.events |= Events::ESTABLISHED;
+        if self.snd.fin_queued {
+            self.transition(Event::Close);
+        }
+    }
+
+    /// RFC 5961 §5.2: SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT.
+    fn check_ack(&mut self, seg: &SegmentIn<'_>, now: Instant) -> Step {
+        let oldest = self.snd.una - self.snd.wnd_max.min(limits::SEND_QUEUE_MAX);
+        if seg.ack.after(self.snd.max) || seg.ack.before(oldest) {
+            self.challenge(now);
+            return dropped(DropReason::TcpAckUnacceptable);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// SND.WND, from segments that are not older than the last one used. Says if it changed.
+    fn update_window(&mut self, seg: &SegmentIn<'_>) -> bool {
+        let snd = &self.snd;
+        let newer =
+            snd.wl1.before(seg.seq) || (snd.wl1 == seg.seq && snd.wl2.at_or_before(seg.ack));
+        if !newer || seg.ack.before(snd.una) {
+            return false;
+        }
+        let before = snd.wnd;
+        self.set_window(seg);
+        self.snd.wnd != before
+    }
+
+    /// The window of a SYN is never scaled (RFC 7323 §2.2).
+    fn set_window(&mut self, seg: &SegmentIn<'_>) {
+        let scale = if seg.flags.contains(Flags::SYN) { 0 } else { self.snd.scale };
+        self.snd.wnd = u32::from(seg.window).checked_shl(u32::from(scale)).unwrap_or(0);
+        self.snd.wnd_max = self.snd.wnd_max.max(self.snd.wnd);
+        self.snd.wl1 = seg.seq;
+        self.snd.wl2 = seg.ack;
+    }
+
+    fn new_ack(&mut self, seg: &SegmentIn<'_>, now: Instant, arrival: &mut Arrival) {
+        let snd = &mut self.snd;
+        let acked_len = seg.ack.since(snd.una);
+        let text_len = acked_len.min(snd.queued);
+        let fin_acked = acked_len > snd.queued && snd.fin_queued;
+        snd.queued = snd.queued.saturating_sub(text_len);
+        snd.una = seg.ack;
+        snd.nxt = snd.nxt.later(seg.ack);
+        arrival.acked_len = text_len;
+        if text_len > 0 {
+            arrival.events |= Events::WRITABLE;
+        }
+        self.retransmits = 0;
+        self.sample_rtt(seg, now);
+        self.recovery_on_ack(acked_len, now);
+        if fin_acked {
+            self.fin_acknowledged(now, arrival);
+        }
+    }
+
+    /// Our FIN is acknowledged.
+    fn fin_acknowledged(&mut self, now: Instant, arrival: &mut Arrival) {
+        // The FIN is behind SND.UNA now; it must not be sent again.
+        self.snd.fin_queued = false;
+        self.transition(Event::AckOfFin);
+        match self.state {
+            State::FinWait2 => self.limit_fin_wait_2(now),
+            State::TimeWait => self.enter_time_wait(now, arrival),
+            State::Closed => arrival.events |= Events::CLOSED,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn enter_time_wait(&mut self, now: Instant, arrival: &mut Arrival) {
+        self.timers.start(Timer::TwoMsl, now + limits::TIME_WAIT);
+        arrival.events |= Events::TIME_WAIT;
+    }
+
+    /// RFC 6298 §3 with the timed segment; after a retransmission RFC 7323 §4.1 with the echo.
+    fn sample_rtt(&mut self, seg: &SegmentIn<'_>, now: Instant) {
+        if let Some(rtt) = self.rtt.take_timed(seg.ack, now) {
+            self.rtt.sample(rtt);
+        } else if self.rtt.is_backed_off()
+            && let Some(theirs) = seg.options.timestamps
+            && let Some(elapsed_ms) = self.timestamps.elapsed_ms(theirs.echo, now)
+        {
+            self.rtt.sample(Duration::from_millis(u64::from(elapsed_ms)));
+        }
+    }
+
+    /// RFC 5681 §2: nothing new in it, and something of ours is missing.
+    fn is_duplicate(&self, seg: &SegmentIn<'_>, window_changed: bool) -> bool {
+        seg.ack == self.snd.una && seg.is_empty() && !window_changed && self.snd.una != self.snd.nxt
+    }
+}

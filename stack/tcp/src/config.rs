@@ -1,0 +1,39 @@
+//! What the caller decides about a connection before it begins.
+
+use crate::{Keepalive, limits};
+
+/// Settings of a connection; the same for a listener's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Largest segment text we receive: the interface's MTU minus IP and TCP headers without
+    /// options (RFC 9293 §3.7.1). Also the most we send before the peer's MSS is applied.
+    pub mss: u16,
+    /// What to assume of a peer that sends no MSS option: 536 for IPv4, 1220 for IPv6
+    /// (RFC 9293 §3.7.1, MUST-15).
+    pub mss_default: u16,
+    /// Window scale shift to offer, at most 14 (RFC 7323 §2).
+    pub window_scale: u8,
+    /// Offer timestamps (RFC 7323 §3).
+    pub timestamps: bool,
+    /// Added to the timestamp clock, so that it tells nothing about the host's uptime
+    /// (RFC 7323 §5.4): [`crate::isn::timestamp_offset`].
+    pub timestamp_offset: u32,
+    /// Send small segments at once (no Nagle algorithm).
+    pub nodelay: bool,
+    /// Probe an idle peer (RFC 9293 §3.8.4). Off by default, as the RFC demands.
+    pub keepalive: Option<Keepalive>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mss: 1460,
+            mss_default: limits::MSS_DEFAULT,
+            window_scale: 7,
+            timestamps: true,
+            timestamp_offset: 0,
+            nodelay: false,
+            keepalive: None,
+        }
+    }
+}

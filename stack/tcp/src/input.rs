@@ -1,0 +1,177 @@
+//! SEGMENT ARRIVES (RFC 9293 §3.10.7.4): the steps, each of which may be the last.
+
+use core::ops::ControlFlow;
+
+use types::{DropReason, Instant};
+
+use crate::state::Event;
+use crate::timers::Timer;
+use crate::{Arrival, Events, Flags, RecvBuffer, SegmentIn, SeqNum, State, Tcb, limits};
+
+/// The RFC's "and return": `Some` names why the segment was dropped.
+pub(crate) type Step = ControlFlow<Option<DropReason>>;
+
+pub(crate) const fn dropped(reason: DropReason) -> Step {
+    ControlFlow::Break(Some(reason))
+}
+
+impl Tcb {
+    /// SEGMENT ARRIVES. Sends nothing: call [`Tcb::poll_transmit`] after the burst.
+    pub fn segment_arrives(
+        &mut self,
+        seg: &SegmentIn<'_>,
+        now: Instant,
+        buffer: &mut impl RecvBuffer,
+    ) -> Arrival {
+        let mut seg = *seg;
+        let mut arrival = Arrival::default();
+        let step = match self.state {
+            State::Closed | State::Listen => dropped(DropReason::TcpNoListener),
+            State::SynSent => self.syn_sent(&mut seg, now, &mut arrival, buffer),
+            _ => self.steps(&mut seg, now, &mut arrival, buffer),
+        };
+        if let ControlFlow::Break(Some(reason)) = step {
+            arrival.drop = Some(reason);
+        }
+        self.update_persist(now);
+        self.assert_invariants();
+        arrival
+    }
+
+    /// The synchronized states. RFC 5961 answers SYN and RST wherever they are, so these two come
+    /// before the check of the sequence number, which would only answer in the same way.
+    fn steps(
+        &mut self,
+        seg: &mut SegmentIn<'_>,
+        now: Instant,
+        arrival: &mut Arrival,
+        buffer: &mut impl RecvBuffer,
+    ) -> Step {
+        self.check_rst(seg, now, arrival)?;
+        self.check_syn(seg, now)?;
+        self.check_timestamps(seg, now)?;
+        self.check_sequence(seg, now)?;
+        self.process_ack(seg, now, arrival)?;
+        self.keepalive.heard(now);
+        self.process_urgent(seg, arrival);
+        self.process_text(seg, now, arrival, buffer)?;
+        self.process_fin(now, arrival);
+        ControlFlow::Continue(())
+    }
+
+    /// Second: RST (RFC 9293 §3.10.7.4, RFC 5961 §3.2): only the exact number resets; elsewhere
+    /// in the window it is answered, so that a peer who means it can do better.
+    fn check_rst(&mut self, seg: &SegmentIn<'_>, now: Instant, arrival: &mut Arrival) -> Step {
+        if !seg.flags.contains(Flags::RST) {
+            return ControlFlow::Continue(());
+        }
+        if self.state == State::TimeWait {
+            // RFC 1337: a RST must not assassinate TIME-WAIT.
+            return dropped(DropReason::TcpResetUnacceptable);
+        }
+        if seg.seq != self.rcv.nxt {
+            if seg.seq.in_window(self.rcv.nxt, self.rcv.adv.since(self.rcv.nxt)) {
+                self.challenge(now);
+            }
+            return dropped(DropReason::TcpResetUnacceptable);
+        }
+        // Both sides had sent their FIN: all the user's text may have arrived, nobody is harmed.
+        let harmless = matches!(self.state, State::Closing | State::LastAck);
+        self.transition(Event::Reset);
+        arrival.events |= if harmless { Events::CLOSED } else { Events::CLOSED | Events::RESET };
+        ControlFlow::Break(None)
+    }
+
+    /// Fourth: SYN (RFC 5961 §4.2): a challenge ACK, whatever the sequence number. A peer that
+    /// lost its state answers that with an exact RST.
+    fn check_syn(&mut self, seg: &mut SegmentIn<'_>, now: Instant) -> Step {
+        if !seg.flags.contains(Flags::SYN) {
+            return ControlFlow::Continue(());
+        }
+        let simultaneous = self.state == State::SynReceived
+            && seg.flags.contains(Flags::ACK)
+            && seg.seq == self.rcv.irs;
+        if !simultaneous {
+            self.challenge(now);
+            return dropped(DropReason::TcpSynUnacceptable);
+        }
+        // RFC 9293 figure 8: the other half of a simultaneous open; its SYN is old news.
+        seg.flags = seg.flags.without(Flags::SYN);
+        seg.seq += 1;
+        self.ack_now();
+        ControlFlow::Continue(())
+    }
+
+    /// RFC 7323 §5.3 R1 and §3.2.
+    fn check_timestamps(&mut self, seg: &SegmentIn<'_>, now: Instant) -> Step {
+        if !self.timestamps.enabled {
+            return ControlFlow::Continue(());
+        }
+        let Some(theirs) = seg.options.timestamps else {
+            return dropped(DropReason::TcpTimestampMissing);
+        };
+        if self.timestamps.is_old(theirs.value, now) {
+            self.answer_unacceptable(seg, now);
+            return dropped(DropReason::TcpPaws);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// First: the sequence number (RFC 9293 §3.10.7.4). Besides the RFC's four cases these are
+    /// acceptable: a pure ACK exactly at the right edge (its sender has filled our window), and
+    /// the first byte of a closed window (its sender probes; the ACK field still counts).
+    fn check_sequence(&mut self, seg: &SegmentIn<'_>, now: Instant) -> Step {
+        let rcv = &self.rcv;
+        let wnd = rcv.adv.since(rcv.nxt);
+        let len = seg.len();
+        let begins_inside = seg.seq.since(rcv.nxt) < wnd || seg.seq == rcv.nxt;
+        let acceptable = if len == 0 {
+            seg.seq.since(rcv.nxt) <= wnd
+        } else {
+            begins_inside || (seg.seq.before(rcv.nxt) && (seg.seq + len).after(rcv.nxt))
+        };
+        if acceptable {
+            return ControlFlow::Continue(());
+        }
+        self.answer_unacceptable(seg, now);
+        if self.state == State::TimeWait && seg.flags.contains(Flags::FIN) {
+            // The peer did not get our last ACK: 2 MSL begin again.
+            self.timers.start(Timer::TwoMsl, now + limits::TIME_WAIT);
+        }
+        let duplicate = len > 0 && (seg.seq + len).at_or_before(self.rcv.nxt);
+        dropped(if duplicate { DropReason::TcpDuplicate } else { DropReason::TcpSequence })
+    }
+
+    /// Sixth: URG (RFC 9293 §3.8.5, RFC 6093). Urgent text stays where it is in the stream, so a
+    /// pointer beyond the text, or 0, or 65535, can do no harm: it only raises an event.
+    pub(crate) fn process_urgent(&mut self, seg: &SegmentIn<'_>, arrival: &mut Arrival) {
+        let up = seg.seq + u32::from(seg.urgent);
+        let receiving = self.state.is_receiving();
+        if receiving && seg.flags.contains(Flags::URG) && up.after(self.rcv.nxt) {
+            arrival.events |= Events::URGENT;
+        }
+    }
+
+    /// An unacceptable segment is answered with an ACK (RFC 9293 §3.10.7.4). One with text or FIN
+    /// is most likely a retransmission whose ACK was lost; anything else could be part of a loop
+    /// or an attack and counts against the limit.
+    fn answer_unacceptable(&mut self, seg: &SegmentIn<'_>, now: Instant) {
+        if seg.is_empty() {
+            self.challenge(now);
+        } else {
+            self.ack_now();
+        }
+    }
+
+    /// RFC 5961 §7: a challenge ACK, unless this connection has sent its share.
+    pub(crate) fn challenge(&mut self, now: Instant) {
+        if self.challenge.allow(now) {
+            self.ack_now();
+        }
+    }
+
+    /// RST with the number the peer expects, for an ACK of something never sent (§3.10.7.3).
+    pub(crate) fn reset_in_reply(&mut self, ack: SeqNum) {
+        self.reply_reset = Some(ack);
+    }
+}

@@ -1,0 +1,93 @@
+//! Keepalive (RFC 9293 §3.8.4, RFC 1122 §4.2.3.6): is a silent peer still there?
+
+use core::time::Duration;
+
+use types::Instant;
+
+use crate::timers::Timer;
+use crate::{Events, State, Tcb};
+
+/// The settings behind `SO_KEEPALIVE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe (`TCP_KEEPIDLE`).
+    pub idle_s: u32,
+    /// Time between probes (`TCP_KEEPINTVL`).
+    pub interval_s: u32,
+    /// Unanswered probes that end the connection (`TCP_KEEPCNT`).
+    pub count: u8,
+}
+
+impl Default for Keepalive {
+    /// Two hours, as RFC 9293 §3.8.4 (MUST-28) demands of the default.
+    fn default() -> Self {
+        Self { idle_s: 7_200, interval_s: 75, count: 9 }
+    }
+}
+
+/// A connection's keepalive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeepaliveState {
+    pub(crate) settings: Option<Keepalive>,
+    /// Probes sent since the peer was last heard.
+    pub(crate) probes: u8,
+    /// A probe is due.
+    pub(crate) probe: bool,
+    pub(crate) heard_at: Instant,
+}
+
+impl KeepaliveState {
+    pub(crate) const fn new(settings: Option<Keepalive>, now: Instant) -> Self {
+        Self { settings, probes: 0, probe: false, heard_at: now }
+    }
+
+    /// The peer is alive. The timer is left alone; it finds out when it fires.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.probes = 0;
+    }
+}
+
+impl Tcb {
+    /// Turns keepalive on, off, or changes its settings.
+    pub fn set_keepalive(&mut self, settings: Option<Keepalive>, now: Instant) {
+        self.keepalive = KeepaliveState::new(settings, now);
+        self.timers.stop(Timer::Keepalive);
+        self.start_keepalive();
+    }
+
+    /// Arms the timer, if the connection is open and keepalive is on.
+    pub(crate) fn start_keepalive(&mut self) {
+        let open = self.state.is_sending() || self.state == State::FinWait2;
+        if let Some(settings) = self.keepalive.settings.filter(|_| open) {
+            self.timers.start(Timer::Keepalive, self.keepalive.heard_at + seconds(settings.idle_s));
+        }
+    }
+
+    pub(crate) fn keepalive_timeout(&mut self, now: Instant) -> Events {
+        let Some(settings) = self.keepalive.settings else { return Events::NONE };
+        let idle = seconds(settings.idle_s);
+        if now < self.keepalive.heard_at + idle {
+            self.start_keepalive();
+            return Events::NONE;
+        }
+        // Unacknowledged text has its own timers, which find a dead peer sooner.
+        if self.snd.una != self.snd.max || self.snd.queued > 0 {
+            self.timers.start(Timer::Keepalive, now + idle);
+            return Events::NONE;
+        }
+        if self.keepalive.probes >= settings.count {
+            self.abort();
+            return Events::TIMED_OUT | Events::CLOSED;
+        }
+        self.keepalive.probes = self.keepalive.probes.saturating_add(1);
+        self.keepalive.probe = true;
+        self.timers.start(Timer::Keepalive, now + seconds(settings.interval_s));
+        Events::NONE
+    }
+}
+
+/// At least one second, so that a setting of zero can't make the timer fire forever.
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds.max(1)))
+}

@@ -1,0 +1,91 @@
+//! TCP as a pure engine: RFC 9293 without I/O, without a clock, without allocation per segment.
+//!
+//! # The tour
+//!
+//! An address pair is in exactly one of four situations, and each has its own type and size
+//! ([`Slot`]): a [`Listener`] waits, a [`HalfOpen`] (≤ 64 bytes) has seen a SYN, a [`Tcb`] is a
+//! connection, a [`TimeWait`] (≤ 32 bytes) remembers one.
+//!
+//! The interface is RFC 9293 §3.10's three classes of events and one way out:
+//!
+//! | event | function |
+//! |---|---|
+//! | SEGMENT ARRIVES | [`Tcb::segment_arrives`], [`HalfOpen::segment_arrives`], [`TimeWait::segment_arrives`], [`Listener::segment_arrives`], [`closed_reply`] |
+//! | USER CALLS | [`Tcb::connect`], [`Tcb::send`], [`Tcb::window_opened`], [`Tcb::shutdown`], [`Tcb::close`], [`Tcb::abort`] |
+//! | TIMEOUTS | [`Tcb::timeout`] at [`Tcb::next_timeout`] |
+//! | out | [`Tcb::poll_transmit`], the only maker of segments |
+//!
+//! Events never send. They set intents (an ACK is due, retransmit the first segment, …) that
+//! `poll_transmit` turns into segments, so that a burst of arrivals costs one ACK.
+//!
+//! Text lives outside: the send buffer is named by offsets ([`SegmentOut::text_offset`]), the
+//! receive buffer is the caller's [`RecvBuffer`].
+//!
+//! # Where to find what
+//!
+//! | file | mechanism | RFC |
+//! |---|---|---|
+//! | `seq` | sequence numbers | 9293 §3.4 |
+//! | `segment`, `options` | what the engine knows of a segment | 9293 §3.1, 7323 |
+//! | `state` | figure 5 as data | 9293 §3.3.2 |
+//! | `tcb` | the control block, its invariants | 9293 §3.3.1 |
+//! | `input`, `syn_sent` | SEGMENT ARRIVES | 9293 §3.10.7, 5961 |
+//! | `ack`, `recovery`, `cc` | acknowledgments, loss, congestion | 5681, 6582, 6928, 3042, 3465 |
+//! | `text`, `reassembly` | text and FIN, delayed ACK, windows | 9293 §3.8.6 |
+//! | `user`, `output`, `timers` | calls, segments, timers | 9293 §3.10, 1122 |
+//! | `rtt` | round-trip time and RTO | 6298 |
+//! | `timestamp` | timestamps and PAWS | 7323 |
+//! | `challenge` | challenge ACK limit | 5961 §7 |
+//! | `keepalive` | keepalive | 9293 §3.8.4 |
+//! | `listener`, `half_open`, `time_wait` | the other three situations | 6191, 1337 |
+//! | `isn` | initial sequence numbers | 6528 |
+//! | `limits` | every constant and its reason | |
+#![forbid(unsafe_code)]
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+mod ack;
+mod cc;
+mod challenge;
+mod config;
+mod endpoint;
+mod error;
+mod half_open;
+mod input;
+pub mod isn;
+mod keepalive;
+pub mod limits;
+mod listener;
+mod options;
+mod output;
+mod reassembly;
+mod recovery;
+mod rtt;
+mod segment;
+mod seq;
+mod state;
+mod syn_sent;
+mod tcb;
+mod text;
+mod time_wait;
+mod timers;
+mod timestamp;
+mod user;
+
+pub use config::Config;
+pub use endpoint::{Arrival, Events, RecvBuffer, Slot};
+pub use error::ConnectionError;
+pub use half_open::{HalfOpen, HalfOpenVerdict};
+pub use keepalive::Keepalive;
+pub use listener::{ListenVerdict, Listener, closed_reply};
+pub use options::{Options, Timestamps};
+pub use segment::{Flags, SegmentIn, SegmentOut};
+pub use seq::SeqNum;
+pub use state::{Event, State};
+pub use tcb::{Info, Tcb};
+pub use time_wait::{TimeWait, TimeWaitVerdict};

@@ -1,0 +1,91 @@
+//! Every limit and default of the engine, with the reason for the number.
+
+use core::time::Duration;
+
+/// MSS of an IPv4 peer that sends no MSS option (RFC 9293 §3.7.1).
+pub const MSS_DEFAULT: u16 = 536;
+
+/// A smaller advertised MSS counts as this one. A peer that asks for one-byte segments makes us
+/// spend a header, a descriptor and an interrupt per byte (CVE-2019-11479); no real path is
+/// narrower. The timestamps option (12 bytes) is taken off after the floor is applied.
+pub const MSS_MIN: u16 = 64;
+
+/// Largest shift of the window field (RFC 7323 §2.3).
+pub const WINDOW_SCALE_MAX: u8 = 14;
+
+/// Most bytes a send buffer may hold. Keeps SND.UNA, SND.NXT and the end of the buffer less than
+/// half of the sequence space apart.
+pub const SEND_QUEUE_MAX: u32 = 1 << 30;
+
+/// Largest congestion window, for the same reason.
+pub const CWND_MAX: u32 = 1 << 30;
+
+/// Initial window in segments (RFC 6928 §2).
+pub const INITIAL_WINDOW_SEGMENTS: u32 = 10;
+
+/// Upper bound of the initial window in bytes (RFC 6928 §2).
+pub const INITIAL_WINDOW_LEN: u32 = 14_600;
+
+/// Duplicate ACKs that start a fast retransmit (RFC 5681 §3.2).
+pub const DUP_ACKS: u8 = 3;
+
+/// Out-of-order ranges kept per connection. Each hole in a window needs one; with more holes
+/// than this the rest is retransmitted. Fixed, so that a peer cannot make the list grow
+/// (CVE-2018-5390).
+pub const REASSEMBLY_RANGES: usize = 8;
+
+/// RTO before the first measurement (RFC 6298 §2.1).
+pub const RTO_INITIAL: Duration = Duration::from_secs(1);
+
+/// RTO for data if the SYN had to be retransmitted and gave no measurement (RFC 6298 §5.7).
+pub const RTO_AFTER_SYN_LOSS: Duration = Duration::from_secs(3);
+
+/// Smallest RTO. RFC 6298 §2.4 asks for one second; like Linux we take 200 ms, which is five
+/// times our longest delayed ACK.
+pub const RTO_MIN: Duration = Duration::from_millis(200);
+
+/// Largest RTO; RFC 6298 §2.5 allows any value from 60 s on.
+pub const RTO_MAX: Duration = Duration::from_secs(120);
+
+/// Retransmissions of text before the connection is given up: with an RTO from 200 ms to 120 s
+/// this is R2 of about 15 minutes (RFC 9293 §3.8.3 asks for at least 100 s).
+pub const RETRIES_MAX: u8 = 15;
+
+/// Retransmissions of a SYN: 127 s in all (RFC 9293 §3.8.3 asks for at least 3 minutes; like Linux
+/// we give up earlier, because users do).
+pub const SYN_RETRIES_MAX: u8 = 6;
+
+/// Retransmissions of a SYN-ACK: 63 s in all.
+pub const SYN_ACK_RETRIES_MAX: u8 = 5;
+
+/// Retransmissions once the user is gone: nobody waits for the outcome.
+pub const ORPHAN_RETRIES_MAX: u8 = 8;
+
+/// A delayed ACK waits no longer (RFC 9293 §3.8.6.3 allows 500 ms).
+pub const DELAYED_ACK: Duration = Duration::from_millis(40);
+
+/// An ACK goes out with at least every second segment (RFC 5681 §4.2).
+pub const DELAYED_ACK_SEGMENTS: u8 = 2;
+
+/// Segments acknowledged at once at the start, while the peer's congestion window is small.
+pub const QUICK_ACKS: u8 = 8;
+
+/// 2 MSL with an MSL of 30 s, as Linux and the BSDs have it.
+pub const TIME_WAIT: Duration = Duration::from_secs(60);
+
+/// How long FIN-WAIT-2 lasts once the user is gone (RFC 9293 leaves it open; Linux: 60 s).
+pub const FIN_WAIT_2: Duration = Duration::from_secs(60);
+
+/// Challenge ACKs per connection and [`CHALLENGE_PERIOD_MS`] (RFC 5961 §7). The limit is per
+/// connection on purpose: a shared one tells an attacker about other connections (CVE-2016-5696).
+pub const CHALLENGE_ACKS: u8 = 10;
+
+/// Period over which [`CHALLENGE_ACKS`] counts.
+pub const CHALLENGE_PERIOD_MS: u32 = 1_000;
+
+/// TS.Recent older than this is not used for PAWS (RFC 7323 §5.5): 24 days, in seconds.
+pub const PAWS_IDLE_S: u32 = 24 * 24 * 3_600;
+
+/// How far a connection's ISN must be beyond the last SND.NXT of the one it replaces in
+/// TIME-WAIT: beyond any window the old one could have had without scaling (RFC 1122 §4.2.2.13).
+pub const REOPEN_ISN_STEP: u32 = 65_537;

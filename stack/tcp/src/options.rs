@@ -1,0 +1,152 @@
+//! TCP options: MSS (RFC 9293 §3.7.1), window scale and timestamps (RFC 7323), SACK permitted
+//! (RFC 2018).
+
+/// The timestamps option (RFC 7323 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timestamps {
+    /// TSval.
+    pub value: u32,
+    /// TSecr.
+    pub echo: u32,
+}
+
+/// The options of one segment that the engine understands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Maximum segment size.
+    pub mss: Option<u16>,
+    /// Window scale shift count, as received (may be above 14).
+    pub window_scale: Option<u8>,
+    /// SACK permitted.
+    pub sack_permitted: bool,
+    /// Timestamps.
+    pub timestamps: Option<Timestamps>,
+}
+
+const END: u8 = 0;
+const NOP: u8 = 1;
+const MSS: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+const TIMESTAMPS: u8 = 8;
+
+impl Options {
+    /// Reads an option list. A malformed list is not an error: what came before the damage counts,
+    /// the rest is ignored. Unknown options are skipped (RFC 9293 §3.2, MUST-6).
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        let mut options = Self::default();
+        let mut rest = bytes;
+        while let Some((option, after)) = split_option(rest) {
+            options.read(option);
+            rest = after;
+        }
+        options
+    }
+
+    fn read(&mut self, option: &[u8]) {
+        match *option {
+            [MSS, _, a, b] => self.mss = Some(u16::from_be_bytes([a, b])),
+            [WINDOW_SCALE, _, shift] => self.window_scale = Some(shift),
+            [SACK_PERMITTED, _] => self.sack_permitted = true,
+            [TIMESTAMPS, _, a, b, c, d, e, f, g, h] => {
+                self.timestamps = Some(Timestamps {
+                    value: u32::from_be_bytes([a, b, c, d]),
+                    echo: u32::from_be_bytes([e, f, g, h]),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes the list, padded with NOPs to a multiple of four, and returns its length.
+    #[must_use]
+    pub fn emit(&self, out: &mut [u8; 40]) -> usize {
+        let mut writer = Writer { out, len: 0 };
+        if let Some(mss) = self.mss {
+            let [a, b] = mss.to_be_bytes();
+            writer.put(&[MSS, 4, a, b]);
+        }
+        if let Some(shift) = self.window_scale {
+            writer.put(&[NOP, WINDOW_SCALE, 3, shift]);
+        }
+        match (self.sack_permitted, self.timestamps.is_some()) {
+            (true, _) => writer.put(&[SACK_PERMITTED, 2]),
+            (false, true) => writer.put(&[NOP, NOP]),
+            (false, false) => {}
+        }
+        match self.timestamps {
+            Some(Timestamps { value, echo }) => {
+                writer.put(&[TIMESTAMPS, 10]);
+                writer.put(&value.to_be_bytes());
+                writer.put(&echo.to_be_bytes());
+            }
+            None if self.sack_permitted => writer.put(&[NOP, NOP]),
+            None => {}
+        }
+        writer.len
+    }
+}
+
+/// The first option, kind and length included, and what follows it. `None` at the end of the list.
+fn split_option(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match *bytes {
+        [] | [END, ..] => None,
+        [NOP, ..] => bytes.split_at_checked(1),
+        [_, len, ..] if len >= 2 => bytes.split_at_checked(usize::from(len)),
+        _ => None,
+    }
+}
+
+struct Writer<'a> {
+    out: &'a mut [u8; 40],
+    len: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.len.saturating_add(bytes.len());
+        if let Some(place) = self.out.get_mut(self.len..end) {
+            place.copy_from_slice(bytes);
+            self.len = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_emitted_parses_back() {
+        for bits in 0_u8..16 {
+            let options = Options {
+                mss: (bits & 1 != 0).then_some(1460),
+                window_scale: (bits & 2 != 0).then_some(7),
+                sack_permitted: bits & 4 != 0,
+                timestamps: (bits & 8 != 0).then_some(Timestamps { value: 0x0102_0304, echo: 5 }),
+            };
+            let mut out = [0xee; 40];
+            let len = options.emit(&mut out);
+            assert_eq!(len % 4, 0);
+            assert_eq!(Options::parse(&out[..len]), options);
+        }
+    }
+
+    #[test]
+    fn damage_ends_the_list_but_keeps_what_came_before() {
+        let mss = Options { mss: Some(1000), ..Options::default() };
+        for tail in [
+            &[8][..],              // kind without length
+            &[8, 0],               // length 0 would loop
+            &[8, 1],               // length below the header
+            &[8, 11, 0, 0],        // beyond the list
+            &[0, 3, 3, 7],         // end of list
+            &[3, 4, 7, 0],         // wrong length for its kind: skipped
+            &[254, 4, 0, 0, 1, 1], // unknown kind: skipped
+        ] {
+            let list = [&[2, 4, 3, 232][..], tail].concat();
+            assert_eq!(Options::parse(&list), mss, "{list:?}");
+        }
+    }
+}

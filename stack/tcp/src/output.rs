@@ -1,0 +1,258 @@
+//! The only maker of segments: `plan` decides what is due, `make` makes it.
+
+use types::Instant;
+
+use crate::tcb::AckIntent;
+use crate::timers::Timer;
+use crate::{Flags, Options, RecvBuffer, SegmentOut, SeqNum, State, Tcb};
+
+/// What to send next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// RST in reply to a segment of another life.
+    ReplyReset(SeqNum),
+    /// The last word of an aborted connection.
+    Reset,
+    /// SYN, or SYN-ACK in SYN-RECEIVED.
+    Syn,
+    Text(Text),
+    Keepalive,
+    Ack,
+}
+
+/// A segment with text, FIN, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Text {
+    seq: SeqNum,
+    len: u32,
+    fin: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// From SND.NXT on, which advances.
+    Next,
+    /// From SND.UNA on: the first segment is lost.
+    First,
+    /// One byte into a window that is too small; SND.NXT stays.
+    Probe,
+}
+
+impl Tcb {
+    /// [`Tcb::poll_transmit`] has something to do. Cheap.
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        self.plan().is_some() || (self.window_blocks() && !self.timers.is_on(Timer::Persist))
+    }
+
+    /// The next segment to send, if one is due. Call it after a burst of events, until it returns
+    /// `None`; text acknowledged must have left the send buffer.
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &impl RecvBuffer) -> Option<SegmentOut> {
+        self.restart_after_idle(now);
+        let segment = self.plan().map(|plan| self.make(plan, now, buffer.window()));
+        if segment.is_none() {
+            self.update_persist(now);
+        }
+        self.assert_invariants();
+        segment
+    }
+
+    fn plan(&self) -> Option<Plan> {
+        if let Some(seq) = self.reply_reset {
+            return Some(Plan::ReplyReset(seq));
+        }
+        match self.state {
+            State::Closed | State::Listen => return self.last_word.then_some(Plan::Reset),
+            State::SynSent | State::SynReceived if self.snd.nxt == self.snd.una => {
+                return Some(Plan::Syn);
+            }
+            _ => {}
+        }
+        if let Some(text) = self.plan_first().or_else(|| self.plan_next()) {
+            return Some(Plan::Text(text));
+        }
+        if self.probe && self.window_blocks() {
+            return Some(Plan::Text(self.plan_probe()));
+        }
+        if self.keepalive.probe {
+            return Some(Plan::Keepalive);
+        }
+        (self.ack == AckIntent::Now && self.state != State::SynSent).then_some(Plan::Ack)
+    }
+
+    /// The segment that fast retransmit repeats.
+    fn plan_first(&self) -> Option<Text> {
+        let sent_len = self.snd.max.since(self.snd.una);
+        if !self.retransmit_first || !self.state.is_sending() || sent_len == 0 {
+            return None;
+        }
+        let len = self.snd.queued.min(u32::from(self.snd.mss)).min(sent_len);
+        let fin = self.snd.fin_queued && len == self.snd.queued && sent_len > len;
+        Some(Text { seq: self.snd.una, len, fin, kind: Kind::First })
+    }
+
+    /// The next text that the windows, Nagle and silly window avoidance let go.
+    fn plan_next(&self) -> Option<Text> {
+        if !self.state.is_sending() {
+            return None;
+        }
+        let snd = &self.snd;
+        let in_flight = snd.in_flight();
+        let window = snd.wnd.min(self.cwnd());
+        let unsent = snd.queued.checked_sub(in_flight)?;
+        let len = unsent.min(window.saturating_sub(in_flight)).min(u32::from(snd.mss));
+        let fin = snd.fin_queued && len == unsent;
+        let due = fin || (len > 0 && self.may_send(len, unsent));
+        due.then_some(Text { seq: snd.nxt, len, fin, kind: Kind::Next })
+    }
+
+    /// Sender's silly window avoidance with Nagle (RFC 9293 §3.8.6.2.1, §3.7.4).
+    fn may_send(&self, len: u32, unsent: u32) -> bool {
+        let snd = &self.snd;
+        let again = snd.nxt.before(snd.max);
+        let idle = snd.una == snd.max;
+        again
+            || len == u32::from(snd.mss)
+            || (len == unsent && (self.nodelay || idle || snd.fin_queued))
+            || len >= (snd.wnd_max >> 1).max(1)
+    }
+
+    fn plan_probe(&self) -> Text {
+        Text { seq: self.snd.una, len: 1, fin: false, kind: Kind::Probe }
+    }
+
+    /// Nothing is in flight, text waits, and the peer's window lets none of it go.
+    pub(crate) fn window_blocks(&self) -> bool {
+        self.state.is_sending()
+            && self.snd.queued > 0
+            && self.snd.nxt == self.snd.una
+            && self.plan_next().is_none()
+    }
+
+    /// cwnd with what limited transmit adds (RFC 3042).
+    fn cwnd(&self) -> u32 {
+        self.cc.cwnd.saturating_add(self.recovery.limited_transmit(self.snd.mss))
+    }
+
+    /// RFC 5681 §4.1.
+    fn restart_after_idle(&mut self, now: Instant) {
+        let idle = self.snd.una == self.snd.max && now.since(self.snd.sent_at) > self.rtt.base();
+        if idle && self.snd.queued > 0 && self.state.is_sending() {
+            self.cc.on_idle(self.snd.mss);
+        }
+    }
+
+    fn make(&mut self, plan: Plan, now: Instant, space: u32) -> SegmentOut {
+        match plan {
+            Plan::ReplyReset(seq) => {
+                self.reply_reset = None;
+                SegmentOut::reset(seq)
+            }
+            Plan::Reset => {
+                self.last_word = false;
+                self.segment(self.acceptable_seq(), Flags::RST | Flags::ACK, now, space)
+            }
+            Plan::Syn => self.make_syn(now, space),
+            Plan::Text(text) => self.make_text(text, now, space),
+            Plan::Keepalive => {
+                self.keepalive.probe = false;
+                self.segment(self.snd.una - 1, Flags::ACK, now, space)
+            }
+            Plan::Ack => self.segment(self.acceptable_seq(), Flags::ACK, now, space),
+        }
+    }
+
+    /// `<SYN>`, or `<SYN,ACK>` when both opened at once. Every transmission offers all options;
+    /// what the peer's SYN did not offer is left out of the SYN-ACK.
+    fn make_syn(&mut self, now: Instant, space: u32) -> SegmentOut {
+        let received = self.state == State::SynReceived;
+        let scaled = !received || self.peer_scales;
+        let mut segment = if received {
+            self.segment(self.snd.iss, Flags::SYN | Flags::ACK, now, space)
+        } else {
+            SegmentOut::control(self.snd.iss, SeqNum::new(0), Flags::SYN)
+        };
+        segment.window = self.rcv.advertise_unscaled(space);
+        segment.options = Options {
+            mss: Some(self.rcv.mss),
+            window_scale: scaled.then_some(self.rcv.scale),
+            sack_permitted: false,
+            timestamps: self.timestamps.option(now),
+        };
+        self.sent(self.snd.iss, self.snd.iss + 1, now);
+        self.snd.nxt = self.snd.iss + 1;
+        segment
+    }
+
+    fn make_text(&mut self, text: Text, now: Instant, space: u32) -> SegmentOut {
+        let Text { seq, len, fin, kind } = text;
+        let offset = seq.since(self.snd.una);
+        let end = seq + len + u32::from(fin);
+        let mut flags = Flags::ACK;
+        if len > 0 && offset.saturating_add(len) == self.snd.queued {
+            flags |= Flags::PSH;
+        }
+        if fin {
+            flags |= Flags::FIN;
+        }
+        let mut segment = self.segment(seq, flags, now, space);
+        segment.text_offset = offset;
+        segment.text_len = len;
+        match kind {
+            Kind::Probe => {
+                self.probe = false;
+                self.rtt.cancel();
+                self.snd.max = self.snd.max.later(end);
+            }
+            Kind::First => {
+                self.retransmit_first = false;
+                self.sent(seq, end, now);
+                self.snd.nxt = self.snd.nxt.later(end);
+            }
+            Kind::Next => {
+                self.sent(seq, end, now);
+                self.snd.nxt = end;
+                let used = self.snd.in_flight().saturating_add(u32::from(self.snd.mss));
+                self.cc.limited = used > self.cc.cwnd;
+            }
+        }
+        segment
+    }
+
+    /// Book-keeping for what occupies sequence space: SND.MAX, timing, the retransmission timer.
+    fn sent(&mut self, seq: SeqNum, end: SeqNum, now: Instant) {
+        if seq.before(self.snd.max) {
+            self.rtt.cancel();
+        } else {
+            self.rtt.time(end, now);
+        }
+        self.snd.max = self.snd.max.later(end);
+        self.snd.sent_at = now;
+        self.timers.stop(Timer::Persist);
+        if !self.timers.is_on(Timer::Retransmit) {
+            self.timers.start(Timer::Retransmit, now + self.rtt.rto());
+        }
+    }
+
+    /// A segment with ACK, window and timestamps; whatever ACK was due is thereby sent.
+    fn segment(&mut self, seq: SeqNum, flags: Flags, now: Instant, space: u32) -> SegmentOut {
+        self.ack = AckIntent::None;
+        self.delayed_segments = 0;
+        self.timers.stop(Timer::DelayedAck);
+        let window = self.rcv.advertise(space);
+        self.rcv.last_ack = self.rcv.nxt;
+        SegmentOut {
+            window,
+            options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
+            ..SegmentOut::control(seq, self.rcv.nxt, flags)
+        }
+    }
+
+    /// The sequence number of a segment without text: the highest one sent, unless the peer's
+    /// window does not reach that far (a window probe it refused).
+    fn acceptable_seq(&self) -> SeqNum {
+        let sent_len = self.snd.max.since(self.snd.una);
+        self.snd.una + sent_len.min(self.snd.wnd)
+    }
+}

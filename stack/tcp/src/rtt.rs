@@ -1,0 +1,155 @@
+//! Round-trip time and retransmission timeout (RFC 6298).
+
+use core::time::Duration;
+
+use types::Instant;
+
+use crate::{SeqNum, limits};
+
+/// SRTT, RTTVAR, RTO, and the one segment that is being timed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rtt {
+    /// Smoothed round-trip time in microseconds, 0 before the first sample.
+    pub(crate) srtt_us: u32,
+    /// Its variation in microseconds.
+    pub(crate) rttvar_us: u32,
+    rto_us: u32,
+    backoff: u8,
+    timed_end: SeqNum,
+    /// When the timed segment was sent; `FAR_FUTURE`: none is timed.
+    timed_at: Instant,
+}
+
+impl Rtt {
+    pub(crate) fn new() -> Self {
+        Self {
+            srtt_us: 0,
+            rttvar_us: 0,
+            rto_us: micros(limits::RTO_INITIAL),
+            backoff: 0,
+            timed_end: SeqNum::new(0),
+            timed_at: Instant::FAR_FUTURE,
+        }
+    }
+
+    /// The timeout to arm the timer with, backed off.
+    pub(crate) fn rto(&self) -> Duration {
+        let factor = 1_u32.checked_shl(u32::from(self.backoff)).unwrap_or(u32::MAX);
+        self.base().saturating_mul(factor).min(limits::RTO_MAX)
+    }
+
+    /// The timeout without back-off.
+    pub(crate) fn base(&self) -> Duration {
+        Duration::from_micros(u64::from(self.rto_us))
+    }
+
+    /// RFC 6298 §5.5.
+    pub(crate) fn back_off(&mut self) {
+        self.backoff = self.backoff.saturating_add(1).min(16);
+    }
+
+    pub(crate) fn is_backed_off(&self) -> bool {
+        self.backoff > 0
+    }
+
+    /// RFC 6298 §5.7: the SYN was lost and there is no sample.
+    pub(crate) fn begin_after_syn_loss(&mut self) {
+        self.backoff = 0;
+        if self.srtt_us == 0 {
+            self.rto_us = micros(limits::RTO_AFTER_SYN_LOSS);
+        }
+    }
+
+    /// Times the segment that ends at `end`, unless one is timed already.
+    pub(crate) fn time(&mut self, end: SeqNum, now: Instant) {
+        if self.timed_at == Instant::FAR_FUTURE {
+            self.timed_end = end;
+            self.timed_at = now;
+        }
+    }
+
+    /// Karn's algorithm: what is sent twice can't be timed (RFC 6298 §3).
+    pub(crate) fn cancel(&mut self) {
+        self.timed_at = Instant::FAR_FUTURE;
+    }
+
+    /// Takes the sample of the timed segment if `ack` covers it.
+    pub(crate) fn take_timed(&mut self, ack: SeqNum, now: Instant) -> Option<Duration> {
+        if self.timed_at == Instant::FAR_FUTURE || ack.before(self.timed_end) {
+            return None;
+        }
+        let sent_at = core::mem::replace(&mut self.timed_at, Instant::FAR_FUTURE);
+        Some(now.since(sent_at))
+    }
+
+    /// RFC 6298 §2.2, 2.3. A sample ends the back-off.
+    pub(crate) fn sample(&mut self, rtt: Duration) {
+        let rtt = micros(rtt.min(limits::RTO_MAX)).max(1);
+        if self.srtt_us == 0 {
+            self.srtt_us = rtt;
+            self.rttvar_us = rtt >> 1;
+        } else {
+            let error = self.srtt_us.abs_diff(rtt);
+            // RTTVAR <- 3/4 RTTVAR + 1/4 |SRTT - R'|; SRTT <- 7/8 SRTT + 1/8 R'
+            self.rttvar_us =
+                self.rttvar_us.saturating_sub(self.rttvar_us >> 2).saturating_add(error >> 2);
+            self.srtt_us = self.srtt_us.saturating_sub(self.srtt_us >> 3).saturating_add(rtt >> 3);
+        }
+        let margin = self.rttvar_us.saturating_mul(4).max(CLOCK_GRANULARITY_US);
+        self.rto_us = self
+            .srtt_us
+            .saturating_add(margin)
+            .clamp(micros(limits::RTO_MIN), micros(limits::RTO_MAX));
+        self.backoff = 0;
+    }
+}
+
+/// G of RFC 6298: the timestamp clock's tick.
+const CLOCK_GRANULARITY_US: u32 = 1_000;
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn first_sample_sets_srtt_and_half_of_it_as_variation() {
+        let mut rtt = Rtt::new();
+        assert_eq!(rtt.rto(), limits::RTO_INITIAL);
+        rtt.sample(ms(100));
+        assert_eq!((rtt.srtt_us, rtt.rttvar_us), (100_000, 50_000));
+        assert_eq!(rtt.rto(), ms(300));
+    }
+
+    #[test]
+    fn rto_stays_between_its_bounds_and_backs_off_to_the_maximum() {
+        let mut rtt = Rtt::new();
+        rtt.sample(Duration::ZERO);
+        assert_eq!(rtt.rto(), limits::RTO_MIN);
+        for _ in 0..300 {
+            rtt.back_off();
+        }
+        assert_eq!(rtt.rto(), limits::RTO_MAX);
+        rtt.sample(Duration::MAX);
+        assert_eq!(rtt.rto(), limits::RTO_MAX);
+    }
+
+    #[test]
+    fn a_retransmitted_segment_gives_no_sample() {
+        let mut rtt = Rtt::new();
+        rtt.time(SeqNum::new(10), Instant::from_millis(1));
+        rtt.time(SeqNum::new(20), Instant::from_millis(5));
+        assert_eq!(rtt.take_timed(SeqNum::new(9), Instant::from_millis(9)), None);
+        assert_eq!(rtt.take_timed(SeqNum::new(10), Instant::from_millis(9)), Some(ms(8)));
+        rtt.time(SeqNum::new(30), Instant::from_millis(9));
+        rtt.cancel();
+        assert_eq!(rtt.take_timed(SeqNum::new(30), Instant::from_millis(99)), None);
+    }
+}

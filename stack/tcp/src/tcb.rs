@@ -1,0 +1,324 @@
+//! The transmission control block (RFC 9293 §3.3.1) and what always holds of it.
+
+use types::Instant;
+
+use crate::cc::newreno::NewReno;
+use crate::challenge::ChallengeLimit;
+use crate::keepalive::KeepaliveState;
+use crate::reassembly::Reassembly;
+use crate::recovery::Recovery;
+use crate::rtt::Rtt;
+use crate::state::Event;
+use crate::timers::{Timer, TimerTable};
+use crate::timestamp::TimestampClock;
+use crate::{Config, Options, SeqNum, State, limits};
+
+/// A connection.
+#[derive(Debug)]
+pub struct Tcb {
+    pub(crate) state: State,
+    pub(crate) snd: SendSequence,
+    pub(crate) rcv: ReceiveSequence,
+    pub(crate) recovery: Recovery,
+    pub(crate) cc: NewReno,
+    pub(crate) rtt: Rtt,
+    pub(crate) timestamps: TimestampClock,
+    pub(crate) timers: TimerTable,
+    pub(crate) reassembly: Reassembly,
+    pub(crate) keepalive: KeepaliveState,
+    pub(crate) challenge: ChallengeLimit,
+    /// RST to send in answer to a segment that belongs to no connection of ours.
+    pub(crate) reply_reset: Option<SeqNum>,
+    pub(crate) ack: AckIntent,
+    /// In-order segments since the last ACK we sent.
+    pub(crate) delayed_segments: u8,
+    /// Segments still to be acknowledged at once.
+    pub(crate) quick_acks: u8,
+    /// Consecutive retransmissions, or unanswered window probes.
+    pub(crate) retransmits: u8,
+    /// Window probes since the window closed.
+    pub(crate) persist_shift: u8,
+    /// The segment at SND.UNA is lost: send it again.
+    pub(crate) retransmit_first: bool,
+    /// A window probe is due.
+    pub(crate) probe: bool,
+    /// The connection was aborted: its last word is RST.
+    pub(crate) last_word: bool,
+    /// The user is gone.
+    pub(crate) orphan: bool,
+    pub(crate) nodelay: bool,
+    /// Our SYN was sent more than once.
+    pub(crate) syn_lost: bool,
+    /// The peer's SYN had a window scale option.
+    pub(crate) peer_scales: bool,
+}
+
+const _: () = assert!(size_of::<Tcb>() <= 328, "a connection costs more than planned");
+
+/// Does the peer wait for an ACK?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AckIntent {
+    None,
+    /// When the timer fires, or with the next segment.
+    Delayed,
+    Now,
+}
+
+/// The send sequence space.
+///
+/// ```text
+///             una            nxt        max            una + queued
+///   ──────────┼──────────────┼──────────┼──────────────┼─── FIN
+///   acknowledged  in flight    lost?      not sent yet
+/// ```
+/// `nxt` falls back to `una` on a timeout; `max` is the highest number ever sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SendSequence {
+    pub(crate) iss: SeqNum,
+    pub(crate) una: SeqNum,
+    pub(crate) nxt: SeqNum,
+    pub(crate) max: SeqNum,
+    /// SND.WND, scaled.
+    pub(crate) wnd: u32,
+    /// The largest window the peer ever offered.
+    pub(crate) wnd_max: u32,
+    pub(crate) wl1: SeqNum,
+    pub(crate) wl2: SeqNum,
+    /// Text bytes in the send buffer, sent or not.
+    pub(crate) queued: u32,
+    /// Eff.snd.MSS: most text in one segment, options taken off (RFC 9293 §3.7.1). Before the
+    /// peer's SYN: what to assume if that has no MSS option.
+    pub(crate) mss: u16,
+    pub(crate) scale: u8,
+    /// The user will send no more: FIN follows the queued text.
+    pub(crate) fin_queued: bool,
+    /// When text was last sent.
+    pub(crate) sent_at: Instant,
+}
+
+impl SendSequence {
+    /// FlightSize.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.nxt.since(self.una)
+    }
+}
+
+/// The receive sequence space.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReceiveSequence {
+    pub(crate) irs: SeqNum,
+    pub(crate) nxt: SeqNum,
+    /// Right edge of the window as advertised: RCV.NXT + RCV.WND.
+    pub(crate) adv: SeqNum,
+    /// Last.ACK.sent (RFC 7323 §4.3).
+    pub(crate) last_ack: SeqNum,
+    /// The largest window the buffer ever had: RCV.BUFF as far as we know.
+    pub(crate) wnd_max: u32,
+    /// Where the peer's FIN is, if it came before some of the text.
+    pub(crate) fin: Option<SeqNum>,
+    /// Our MSS, as advertised.
+    pub(crate) mss: u16,
+    pub(crate) scale: u8,
+}
+
+/// What `netstat` and `getsockopt(TCP_INFO)` show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// State.
+    pub state: State,
+    /// Smoothed round-trip time, 0 if not yet measured.
+    pub srtt_us: u32,
+    /// Variation of the round-trip time.
+    pub rttvar_us: u32,
+    /// Retransmission timeout, back-off included.
+    pub rto_ms: u32,
+    /// Congestion window.
+    pub cwnd: u32,
+    /// Slow start threshold; `u32::MAX` before the first loss.
+    pub ssthresh: u32,
+    /// The window the peer offers.
+    pub snd_wnd: u32,
+    /// The window we offer.
+    pub rcv_wnd: u32,
+    /// Effective send MSS.
+    pub mss: u16,
+    /// Consecutive retransmissions.
+    pub retransmits: u8,
+    /// Text bytes sent and not acknowledged.
+    pub unacked: u32,
+    /// Text bytes queued and not sent.
+    pub unsent: u32,
+    /// Timestamps are in use.
+    pub timestamps: bool,
+    /// Shift of the peer's window field.
+    pub snd_scale: u8,
+    /// Shift of our window field.
+    pub rcv_scale: u8,
+}
+
+impl Tcb {
+    /// A block in `state` that has sent nothing yet.
+    pub(crate) fn new(state: State, config: &Config, iss: SeqNum, now: Instant) -> Self {
+        let mss = config.mss.max(limits::MSS_MIN);
+        Self {
+            state,
+            snd: SendSequence {
+                iss,
+                una: iss,
+                nxt: iss,
+                max: iss,
+                wnd: 0,
+                wnd_max: 0,
+                wl1: SeqNum::new(0),
+                wl2: iss,
+                queued: 0,
+                mss: config.mss_default.clamp(limits::MSS_MIN, mss),
+                scale: 0,
+                fin_queued: false,
+                sent_at: now,
+            },
+            rcv: ReceiveSequence {
+                irs: SeqNum::new(0),
+                nxt: SeqNum::new(0),
+                adv: SeqNum::new(0),
+                last_ack: SeqNum::new(0),
+                wnd_max: 0,
+                fin: None,
+                mss,
+                scale: config.window_scale.min(limits::WINDOW_SCALE_MAX),
+            },
+            recovery: Recovery::new(iss),
+            cc: NewReno::new(mss),
+            rtt: Rtt::new(),
+            timestamps: TimestampClock::new(config.timestamps, config.timestamp_offset),
+            timers: TimerTable::new(),
+            reassembly: Reassembly::default(),
+            keepalive: KeepaliveState::new(config.keepalive, now),
+            challenge: ChallengeLimit::default(),
+            reply_reset: None,
+            ack: AckIntent::None,
+            delayed_segments: 0,
+            quick_acks: limits::QUICK_ACKS,
+            retransmits: 0,
+            persist_shift: 0,
+            retransmit_first: false,
+            probe: false,
+            last_word: false,
+            orphan: false,
+            nodelay: config.nodelay,
+            syn_lost: false,
+            peer_scales: false,
+        }
+    }
+
+    /// The connection's state.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// A snapshot for people and tools.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        let unacked = self.snd.max.since(self.snd.una).min(self.snd.queued);
+        Info {
+            state: self.state,
+            srtt_us: self.rtt.srtt_us,
+            rttvar_us: self.rtt.rttvar_us,
+            rto_ms: u32::try_from(self.rtt.rto().as_millis()).unwrap_or(u32::MAX),
+            cwnd: self.cc.cwnd,
+            ssthresh: self.cc.ssthresh,
+            snd_wnd: self.snd.wnd,
+            rcv_wnd: self.rcv.adv.since(self.rcv.nxt),
+            mss: self.snd.mss,
+            retransmits: self.retransmits,
+            unacked,
+            unsent: self.snd.queued.saturating_sub(unacked),
+            timestamps: self.timestamps.enabled,
+            snd_scale: self.snd.scale,
+            rcv_scale: self.rcv.scale,
+        }
+    }
+
+    /// `seq` was sent and is not acknowledged: an ICMP error that quotes it may be about this
+    /// connection (RFC 5927 §4).
+    #[must_use]
+    pub fn is_in_flight(&self, seq: SeqNum) -> bool {
+        seq.in_window(self.snd.una, self.snd.max.since(self.snd.una))
+    }
+
+    /// What both SYNs agreed on (RFC 9293 §3.7.1, RFC 7323 §2.2, §3.2).
+    pub(crate) fn negotiate(&mut self, syn: &Options, now: Instant) {
+        self.peer_scales = syn.window_scale.is_some();
+        match syn.window_scale {
+            Some(shift) => self.snd.scale = shift.min(limits::WINDOW_SCALE_MAX),
+            None => self.rcv.scale = 0,
+        }
+        self.timestamps.enabled &= syn.timestamps.is_some();
+        if let Some(theirs) = syn.timestamps {
+            self.timestamps.set_recent(theirs.value, now);
+        }
+        let theirs = syn.mss.unwrap_or(self.snd.mss);
+        self.snd.mss = effective_mss(self.rcv.mss, theirs, self.timestamps.enabled);
+        self.cc = NewReno::new(self.snd.mss);
+    }
+
+    /// The only writer of `state`. An event the table does not know leaves the state alone.
+    pub(crate) fn transition(&mut self, event: Event) {
+        let Some(next) = self.state.next(event) else { return };
+        self.state = next;
+        if matches!(next, State::Closed | State::TimeWait) {
+            self.timers.stop_all();
+            self.probe = false;
+            self.keepalive.probe = false;
+            self.retransmit_first = false;
+        }
+        if next == State::Closed {
+            self.ack = AckIntent::None;
+        }
+    }
+
+    pub(crate) fn ack_now(&mut self) {
+        self.ack = AckIntent::Now;
+        self.timers.stop(Timer::DelayedAck);
+    }
+
+    /// What we guarantee after every event, whatever the peer did.
+    #[cfg(any(test, debug_assertions))]
+    pub fn assert_invariants(&self) {
+        let snd = &self.snd;
+        let sent_len = snd.max.since(snd.una);
+        let syn = u32::from(matches!(self.state, State::SynSent | State::SynReceived));
+        let queued = snd.queued.saturating_add(syn).saturating_add(u32::from(snd.fin_queued));
+        assert!(snd.nxt.since(snd.una) <= sent_len, "SND.NXT is outside of UNA..MAX: {self:?}");
+        assert!(sent_len <= queued, "more was sent than queued: {self:?}");
+        assert!(self.cc.cwnd >= u32::from(snd.mss), "cwnd below one segment: {self:?}");
+        let rcv = &self.rcv;
+        assert!(rcv.adv.at_or_after(rcv.nxt), "RCV.NXT is beyond the window: {self:?}");
+        assert!(self.reassembly.end().is_none_or(|end| end.at_or_before(rcv.adv)), "{self:?}");
+        self.reassembly.assert_invariants(rcv.nxt);
+        let idle = self.state == State::Closed;
+        assert!(!idle || self.timers.next().is_none(), "a closed block has timers: {self:?}");
+        let waits = self.timers.is_on(Timer::Retransmit) || self.timers.is_on(Timer::Persist);
+        let sends = self.state.is_sending() || syn == 1;
+        assert!(!sends || waits || snd.una == snd.nxt, "in flight without a timer: {self:?}");
+        assert!(
+            self.ack != AckIntent::Delayed || self.timers.is_on(Timer::DelayedAck),
+            "a delayed ACK without a timer: {self:?}"
+        );
+    }
+
+    /// Checks nothing in a release build.
+    #[cfg(not(any(test, debug_assertions)))]
+    #[inline]
+    pub fn assert_invariants(&self) {}
+}
+
+/// RFC 9293 §3.7.1: what both ends allow, less the options of every segment.
+pub(crate) fn effective_mss(ours: u16, theirs: u16, timestamps: bool) -> u16 {
+    let options_len = if timestamps { TIMESTAMPS_LEN } else { 0 };
+    ours.min(theirs).max(limits::MSS_MIN).saturating_sub(options_len)
+}
+
+/// Length of the timestamps option with its padding.
+const TIMESTAMPS_LEN: u16 = 12;
