@@ -240,7 +240,7 @@ fn set_mode(fd: &OwnedFd, command: c_int, mode: c_int) -> io::Result<()> {
 /// Enters a new socket in the table and gives its number to the program.
 fn enter(description: Description, fd: OwnedFd) -> io::Result<c_int> {
     let number = fd.as_raw_fd();
-    table::insert(number, Held::new(description))?;
+    table::insert(number, table::hold(description))?;
     // From here on the program closes it.
     Ok(fd.into_raw_fd())
 }
