@@ -15,7 +15,7 @@ pub use data::{
     iopkt_writev,
 };
 pub use number::{
-    close_sockets, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2, iopkt_dup3,
+    close_sockets, forget, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2, iopkt_dup3,
 };
 pub use open::{
     iopkt_accept, iopkt_accept4, iopkt_bind, iopkt_connect, iopkt_listen, iopkt_shutdown,

@@ -23,6 +23,6 @@ mod name;
 mod process;
 mod table;
 
-pub use abi::close_sockets;
+pub use abi::{close_sockets, forget};
 pub use errno::{errno, set_errno};
 pub use table::is_ours;

@@ -1,12 +1,23 @@
 //! Descriptors as numbers: closing and copying.
 
-use libc::{c_int, c_uint};
+use libc::{FILE, c_int, c_uint};
 
 use crate::next::{call_next, interpose};
 
 interpose! {
     close(fd: c_int) -> c_int => iopkt_close;
     dup(fd: c_int) -> c_int => iopkt_dup;
+}
+
+/// `fclose(3)`: closes the descriptor within libc, so the table is told first.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
+    // SAFETY: an open stream by the caller's promise.
+    iopkt::forget(unsafe { libc::fileno(stream) });
+    call_next!(fclose(stream => *mut FILE) -> c_int)
 }
 
 /// `dup2(2)`: either number may be a socket of a stack.

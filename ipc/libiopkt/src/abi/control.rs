@@ -133,7 +133,7 @@ pub unsafe extern "C" fn iopkt_fcntl(fd: c_int, command: c_int, argument: usize)
     }
 }
 
-/// `ioctl(2)`: `FIONREAD` and the modes of the descriptor. Questions about interfaces are answered
+/// `ioctl(2)`: `FIONREAD`, `TIOCOUTQ` (`SIOCOUTQ`) and the modes of the descriptor. Questions about interfaces are answered
 /// with `ENOTTY`: the kernel's interfaces are not the stack's.
 ///
 /// # Safety
@@ -142,16 +142,10 @@ pub unsafe extern "C" fn iopkt_fcntl(fd: c_int, command: c_int, argument: usize)
 pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     if let Some(held) = table::lookup(fd) {
         match request {
-            libc::FIONREAD => {
-                let waiting = held.socket.readable_bytes();
-                let place = argument.cast::<c_int>();
-                if place.is_null() {
-                    return status(Err(os(libc::EFAULT)));
-                }
-                // SAFETY: not null; an int by the caller's promise.
-                unsafe { place.write(c_int::try_from(waiting).unwrap_or(c_int::MAX)) };
-                return 0;
-            }
+            // SAFETY: the caller's promise.
+            libc::FIONREAD => return unsafe { tell(held.socket.readable_bytes(), argument) },
+            // SAFETY: the caller's promise.
+            libc::TIOCOUTQ => return unsafe { tell(held.socket.unsent_bytes(), argument) },
             libc::FIONBIO | libc::FIOASYNC | libc::FIOCLEX | libc::FIONCLEX => {}
             _ => return status(Err(os(libc::ENOTTY))),
         }
@@ -176,6 +170,20 @@ pub unsafe extern "C" fn iopkt_setprefix(prefix: *const c_char) -> c_int {
     let prefix = unsafe { CStr::from_ptr(prefix) };
     // SAFETY: the caller's promise.
     unsafe { env::set_var("SOCK", OsStr::from_bytes(prefix.to_bytes())) };
+    0
+}
+
+/// Writes a number of bytes where the program wants it.
+///
+/// # Safety
+/// `place` is null or has room for an int.
+unsafe fn tell(len: usize, place: *mut c_void) -> c_int {
+    let place = place.cast::<c_int>();
+    if place.is_null() {
+        return status(Err(os(libc::EFAULT)));
+    }
+    // SAFETY: not null; room for an int by the caller's promise.
+    unsafe { place.write(c_int::try_from(len).unwrap_or(c_int::MAX)) };
     0
 }
 

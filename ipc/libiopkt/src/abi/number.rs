@@ -38,6 +38,11 @@ pub fn close_sockets(first: c_uint, last: c_uint) {
     }
 }
 
+/// Takes a number out of the table that somebody else is about to close.
+pub fn forget(fd: c_int) {
+    drop(table::remove(fd));
+}
+
 /// `dup(2)`.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_dup(fd: c_int) -> c_int {

@@ -9,10 +9,10 @@ use libc::{c_int, sockaddr, socklen_t};
 use super::{borrow, is_nonblocking};
 use crate::description::Description;
 use crate::errno::{errno, number, number_of, os, status};
-use crate::kernel;
 use crate::loopback::{self, Side};
 use crate::name::{self, Name};
 use crate::table::{self, Held};
+use crate::{kernel, process};
 
 /// `socket(2)`: `AF_INET` with `SOCK_STREAM` or `SOCK_DGRAM`. `ENETDOWN` if no stack is running.
 #[unsafe(no_mangle)]
@@ -141,6 +141,10 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(os(libc::EPROTONOSUPPORT)),
         _ => return Err(os(libc::ESOCKTNOSUPPORT)),
     };
+    if process::is_guest() {
+        // A channel made here would be the parent's memory with the child's descriptors.
+        return Err(os(libc::EOPNOTSUPP));
+    }
     let channel = Channel::current().map_err(|error| no_stack(&error))?;
     let (socket, fd) = Socket::open(&channel, transport)?;
     set_modes(&fd, kind)?;
@@ -207,22 +211,28 @@ fn accept(
     if !held.is_stream() {
         return Err(os(libc::EOPNOTSUPP));
     }
-    let (socket, new, peer) = held.socket.accept(borrow(&fd), is_nonblocking(fd)?)?;
+    let (socket, new, peer) = held.socket.accept(borrow(&fd), false)?;
     set_modes(&new, flags)?;
     Ok(((held.accepted(socket), new), peer))
 }
 
-/// Makes a new descriptor blocking or not, inherited or not, as the flags of `socket` and `accept4`
-/// say, whatever it was.
+/// Makes a new descriptor, which is blocking and close-on-exec, what the flags of `socket` and
+/// `accept4` say.
 fn set_modes(fd: &OwnedFd, flags: c_int) -> io::Result<()> {
-    let status = if flags & libc::SOCK_NONBLOCK == 0 { 0 } else { libc::O_NONBLOCK };
-    let inherit = if flags & libc::SOCK_CLOEXEC == 0 { 0 } else { libc::FD_CLOEXEC };
-    for (command, argument) in [(libc::F_SETFL, status), (libc::F_SETFD, inherit)] {
-        let argument = usize::try_from(argument).unwrap_or(0);
-        // SAFETY: no pointers.
-        if unsafe { kernel::fcntl(fd.as_raw_fd(), command, argument) } < 0 {
-            return Err(os(errno()));
-        }
+    if flags & libc::SOCK_NONBLOCK != 0 {
+        set_mode(fd, libc::F_SETFL, libc::O_NONBLOCK)?;
+    }
+    if flags & libc::SOCK_CLOEXEC == 0 {
+        set_mode(fd, libc::F_SETFD, 0)?;
+    }
+    Ok(())
+}
+
+fn set_mode(fd: &OwnedFd, command: c_int, mode: c_int) -> io::Result<()> {
+    let mode = usize::try_from(mode).unwrap_or(0);
+    // SAFETY: no pointers.
+    if unsafe { kernel::fcntl(fd.as_raw_fd(), command, mode) } < 0 {
+        return Err(os(errno()));
     }
     Ok(())
 }
@@ -230,7 +240,7 @@ fn set_modes(fd: &OwnedFd, flags: c_int) -> io::Result<()> {
 /// Enters a new socket in the table and gives its number to the program.
 fn enter(description: Description, fd: OwnedFd) -> io::Result<c_int> {
     let number = fd.as_raw_fd();
-    table::insert(number, Held::new(description))?;
+    table::insert(number, table::hold(description))?;
     // From here on the program closes it.
     Ok(fd.into_raw_fd())
 }
