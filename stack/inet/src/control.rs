@@ -43,7 +43,7 @@ impl Worker {
                 self.done(call, result);
             }
             Command::Acceptable { socket, waiting } => self.acceptable(socket, waiting),
-            Command::Accepted { socket, descriptor } => self.accepted(socket, descriptor),
+            Command::Accepted { socket, descriptor } => self.accepted(socket, descriptor, now),
             Command::Shutdown { call, socket, read, write } => {
                 let result = self.shutdown(socket, read, write, now);
                 self.done(call, result);
@@ -218,20 +218,20 @@ impl Worker {
         self.raise(id, Signal { readable: true, ..Signal::default() });
     }
 
-    fn accepted(&mut self, id: SocketId, descriptor: Arc<SocketEnd>) {
+    fn accepted(&mut self, id: SocketId, descriptor: Arc<SocketEnd>, now: Instant) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         socket.descriptor = Some(descriptor);
         let mut hang_up = socket.signal.hang_up;
+        let mut left = None;
         if let Kind::Stream(stream) = &mut socket.kind {
             hang_up |= stream.tcb.state() == tcp::State::CloseWait;
-            if let Some(listener) = stream.waiting_at.take()
-                && let Some(listener) = self.listeners.get_mut(listener)
-            {
-                listener.leave();
-            }
+            left = stream.waiting_at.take();
         }
         socket.signal = Signal { readable: true, writable: true, hang_up };
         self.signals.push(id);
+        if let Some(listener) = left {
+            self.leave_listener(listener, now);
+        }
     }
 
     fn unlisten(&mut self, id: ListenerId) {
@@ -296,11 +296,11 @@ impl Worker {
             return;
         }
         stream.closed = true;
-        if let Some(listener) = stream.waiting_at.take()
-            && let Some(listener) = self.listeners.get_mut(listener)
-        {
-            listener.leave();
+        if let Some(listener) = stream.waiting_at.take() {
+            self.leave_listener(listener, now);
         }
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let Kind::Stream(stream) = &mut socket.kind else { return };
         if stream.tcb.state() == tcp::State::Closed
             || !matches!(self.flows.get(&stream.flow), Some(Endpoint::Connection(owner)) if *owner == id)
         {

@@ -1,8 +1,10 @@
 //! Listeners of one worker: who accepts at an address, and how many may wait.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::VecDeque;
 
 use hashbrown::HashMap;
+use types::FlowKey;
 
 use crate::command::ListenerId;
 use crate::limits::{HALF_OPEN_MAX, LISTENERS_MAX};
@@ -22,6 +24,8 @@ pub(crate) struct Listener {
     waiting: u32,
     /// SYN received, handshake not complete.
     half_open: u32,
+    /// Half-open connections whose handshake found the accept queue full.
+    blocked: VecDeque<FlowKey>,
 }
 
 impl Listener {
@@ -54,9 +58,18 @@ impl Listener {
         self.half_open = self.half_open.saturating_sub(1);
     }
 
-    /// A waiting connection has been accepted, or is gone.
-    pub(crate) fn leave(&mut self) {
+    /// Remembers a connection that [`Self::establish`] has refused.
+    pub(crate) fn block(&mut self, flow: FlowKey) {
+        if self.blocked.len() < HALF_OPEN_MAX as usize {
+            self.blocked.push_back(flow);
+        }
+    }
+
+    /// A waiting connection has been accepted, or is gone. Returns the refused one that may try
+    /// again now.
+    pub(crate) fn leave(&mut self) -> Option<FlowKey> {
         self.waiting = self.waiting.saturating_sub(1);
+        self.blocked.pop_front()
     }
 }
 
@@ -84,7 +97,15 @@ impl Listeners {
         if self.by_id.len() >= LISTENERS_MAX {
             return false;
         }
-        let listener = Listener { client, options, local, backlog: backlog.max(1), waiting: 0, half_open: 0 };
+        let listener = Listener {
+            client,
+            options,
+            local,
+            backlog: backlog.max(1),
+            waiting: 0,
+            half_open: 0,
+            blocked: VecDeque::new(),
+        };
         let _ = self.by_id.insert(id, listener);
         let _ = self.by_address.insert(local, id);
         true
@@ -119,6 +140,11 @@ impl Listeners {
 mod tests {
     use super::*;
 
+    fn flow() -> FlowKey {
+        let address = Ipv4Addr::LOCALHOST.into();
+        FlowKey { local_addr: address, remote_addr: address, local_port: 80, remote_port: 1 }
+    }
+
     fn listener(backlog: u32) -> Listeners {
         let mut listeners = Listeners::default();
         let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
@@ -133,8 +159,10 @@ mod tests {
         assert_eq!((0..100).filter(|_| listener.begin()).count(), 100);
         assert_eq!((0..100).filter(|_| listener.establish()).count(), 6);
         assert!(!listener.begin(), "nobody accepts: no new handshakes");
-        listener.leave();
-        assert!(listener.establish() && !listener.establish());
+        listener.block(flow());
+        assert_eq!(listener.leave(), Some(flow()));
+        assert_eq!(listener.leave(), None);
+        assert!(listener.establish() && listener.establish() && !listener.establish());
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Worker {
         let half_open = HalfOpen::new(syn, &config, iss, window, now);
         self.counters.tcp.passive_opens.increment();
         let at = half_open.next_timeout();
-        let endpoint = Endpoint::HalfOpen { half_open, listener };
+        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: false };
         let _ = self.flows.insert(*flow, endpoint);
         self.timers.arm(at, Owner::Flow(*flow));
         self.half_open_transmit(flow, now);
@@ -221,6 +221,18 @@ impl Worker {
         }
     }
 
+    /// A connection has left the accept queue. One that was refused gets its SYN-ACK again, so that
+    /// its peer repeats the acknowledgement at once and not when its own timer runs out.
+    pub(crate) fn leave_listener(&mut self, listener: ListenerId, now: Instant) {
+        let next = self.listeners.get_mut(listener).and_then(|entry| entry.leave());
+        let Some(flow) = next else { return };
+        if let Some(Endpoint::HalfOpen { half_open, blocked, .. }) = self.flows.get_mut(&flow) {
+            *blocked = false;
+            let _ = half_open.timeout(now);
+            self.half_open_transmit(&flow, now);
+        }
+    }
+
     /// Forgets a half-open endpoint and gives its place in the backlog back.
     pub(crate) fn drop_half_open(&mut self, flow: &FlowKey) {
         if let Some(Endpoint::HalfOpen { listener, .. }) = self.flows.remove(flow)
@@ -243,12 +255,17 @@ impl Worker {
         let (owner, options) = (entry.client, entry.options);
         let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
         if !entry.establish() {
+            if let Some(Endpoint::HalfOpen { blocked, .. }) = self.flows.get_mut(flow)
+                && !core::mem::replace(blocked, true)
+            {
+                entry.block(*flow);
+            }
             self.counters.tcp.listen_overflows.increment();
             return Err(DropReason::TcpListenOverflow);
         }
         let Some(cell) = client.lane.allocate_cell() else {
             // Half-open it stays.
-            entry.leave();
+            let _ = entry.leave();
             let _ = entry.begin();
             return Err(DropReason::ClientMemory);
         };
@@ -286,9 +303,7 @@ impl Worker {
             if let Some(client) = self.clients.find_mut(owner) {
                 client.lane.free_cell(cell);
             }
-            if let Some(entry) = self.listeners.get_mut(listener) {
-                entry.leave();
-            }
+            self.leave_listener(listener, now);
             return Err(DropReason::TcpTableFull);
         };
         if let Some(client) = self.clients.find_mut(owner) {

@@ -31,7 +31,7 @@ use crate::timer::Timers;
 #[derive(Debug)]
 pub(crate) enum Endpoint {
     /// A passive open that has not completed.
-    HalfOpen { half_open: HalfOpen, listener: ListenerId },
+    HalfOpen { half_open: HalfOpen, listener: ListenerId, blocked: bool },
     /// A connection with a socket.
     Connection(SocketId),
     /// What is left of a connection.
