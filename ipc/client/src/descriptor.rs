@@ -9,23 +9,25 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// What taking the tokens out of a descriptor has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The daemon's end is there.
-    Open,
-    /// It is shut or closed: nothing comes any more.
-    Shut,
+pub(crate) struct Tokens {
+    /// There were some.
+    pub(crate) any: bool,
+    /// The daemon's end is shut or closed: nothing comes any more.
+    pub(crate) shut: bool,
 }
 
 /// Takes all tokens out.
-pub(crate) fn take_tokens(fd: BorrowedFd<'_>) -> End {
+pub(crate) fn take_tokens(fd: BorrowedFd<'_>) -> Tokens {
     let mut tokens = [0; 64];
+    let mut any = false;
     loop {
         match recv(fd, &mut tokens, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return End::Shut,
-            Ok((len, _)) if len < tokens.len() => return End::Open,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return End::Open,
-            Err(_) => return End::Shut,
+            Ok((0, _)) => return Tokens { any, shut: true },
+            Ok((len, _)) if len < tokens.len() => return Tokens { any: true, shut: false },
+            Ok(_) => any = true,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Tokens { any, shut: false },
+            Err(_) => return Tokens { any, shut: true },
         }
     }
 }

@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use shm::{ReceiveQueue, Status};
 
-use crate::descriptor::{self, End};
+use crate::descriptor::{self, Tokens};
 use crate::option::timeout;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
@@ -125,8 +125,7 @@ impl Socket {
             }
             return Ok(Attempt::Done(Received::bytes(len)));
         }
-        let end = descriptor::take_tokens(fd);
-        let again = self.settle(fd, &mut queue);
+        let (tokens, again) = self.take_tokens(fd, &mut queue);
         drop(queue);
         let marks = self.memory.marks();
         let Some(status) = status else { return Err(Errno::CONNRESET.into()) };
@@ -142,7 +141,7 @@ impl Socket {
         if again || self.memory.unread() > 0 || self.memory.status() != Some(status) {
             return Ok(Attempt::Again);
         }
-        if end == End::Shut {
+        if tokens.shut {
             // Nobody has announced an end: the daemon is gone.
             return Err(Errno::CONNRESET.into());
         }
@@ -172,22 +171,20 @@ impl Socket {
         }
         let mut queue = self.memory.receive();
         let datagram = queue.read_datagram(into, flags.contains(RecvFlags::PEEK));
-        let end = match datagram {
-            Some(_) => End::Open,
-            None => descriptor::take_tokens(fd),
-        };
-        let tell = self.settle(fd, &mut queue);
-        drop(queue);
         let Some(datagram) = datagram else {
-            return match end {
-                _ if tell || self.memory.has_error() => Ok(Attempt::Again),
+            let (tokens, again) = self.take_tokens(fd, &mut queue);
+            drop(queue);
+            return match tokens {
+                _ if again || self.memory.has_error() => Ok(Attempt::Again),
                 _ if self.memory.marks() & mark::READ_SHUT != 0 => {
                     Ok(Attempt::Done(Received::bytes(0)))
                 }
-                End::Shut => Err(Errno::CONNRESET.into()),
-                End::Open => Ok(Attempt::Empty),
+                Tokens { shut: true, .. } => Err(Errno::CONNRESET.into()),
+                Tokens { shut: false, .. } => Ok(Attempt::Empty),
             };
         };
+        let tell = self.settle(fd, &mut queue);
+        drop(queue);
         if tell {
             let _ = self.memory.post_arm();
         }
@@ -200,16 +197,25 @@ impl Socket {
     /// Makes the descriptor say what the queue says. True: the worker must look once more, since
     /// something waits that no token may have been written for.
     fn settle(&self, fd: BorrowedFd<'_>, queue: &mut ReceiveQueue<'_>) -> bool {
-        let waits = |queue: &ReceiveQueue<'_>| queue.unread() > 0 || self.memory.has_error();
-        if waits(queue) {
+        if self.waits(queue) {
             return !queue.has_token();
         }
-        if !queue.has_token() {
-            return false;
+        // Without a token the queue is armed, and was looked at after that.
+        queue.has_token() && self.take_tokens(fd, queue).1
+    }
+
+    /// Takes the tokens out and asks for a new one. True: something waits meanwhile.
+    fn take_tokens(&self, fd: BorrowedFd<'_>, queue: &mut ReceiveQueue<'_>) -> (Tokens, bool) {
+        let tokens = descriptor::take_tokens(fd);
+        // A token can be here before the worker has noted that it wrote it.
+        if tokens.any || queue.has_token() {
+            queue.arm();
         }
-        let _ = descriptor::take_tokens(fd);
-        queue.arm();
-        waits(queue)
+        (tokens, self.waits(queue))
+    }
+
+    fn waits(&self, queue: &ReceiveQueue<'_>) -> bool {
+        queue.unread() > 0 || self.memory.has_error()
     }
 }
 

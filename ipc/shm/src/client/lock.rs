@@ -50,9 +50,10 @@ pub(super) fn lock(word: &AtomicU32, process: u32) -> Guard<'_> {
 
 /// The lock, if nobody has it.
 pub(super) fn try_lock(word: &AtomicU32, process: u32) -> Option<Guard<'_>> {
-    word.compare_exchange(0, process, Ordering::Acquire, Ordering::Relaxed)
-        .is_ok()
-        .then_some(Guard { word })
+    match word.compare_exchange(0, process, Ordering::Acquire, Ordering::Relaxed) {
+        Ok(_) => Some(Guard { word }),
+        Err(_) => None,
+    }
 }
 
 impl Drop for Guard<'_> {
@@ -82,6 +83,9 @@ mod tests {
             for _ in 0..20_000 {
                 let _guard = lock(&word, me);
                 let seen = count.load(Ordering::Relaxed);
+                if seen % 64 == 0 {
+                    std::thread::yield_now();
+                }
                 count.store(seen + 1, Ordering::Relaxed);
             }
         };
