@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use shm::Status;
 
-use crate::descriptor::{self, Tokens};
+use crate::descriptor::Tokens;
 use crate::option::timeout;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
@@ -69,12 +69,7 @@ impl Socket {
     /// more connections wait. What the cell says may be a moment old, so it cannot be the reason to
     /// leave the token where it is.
     fn settle_listener(&self, fd: BorrowedFd<'_>) -> (Tokens, bool) {
-        let tokens = {
-            let mut queue = self.memory.receive();
-            let tokens = descriptor::take_tokens(fd);
-            queue.arm();
-            tokens
-        };
+        let (tokens, _) = self.take_tokens(fd, &mut self.memory.receive());
         let waiting = self.has(Status::ACCEPTABLE);
         if waiting {
             let _ = self.memory.post_arm();

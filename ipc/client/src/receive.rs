@@ -40,6 +40,10 @@ pub struct Received {
     pub truncated: bool,
 }
 
+/// How often to look for a token that was announced. A worker that takes longer was interrupted; then
+/// the descriptor may say readable once when nothing waits.
+const TOKEN_ROUNDS_MAX: u32 = 200;
+
 /// What an attempt to read has found.
 enum Attempt {
     Done(Received),
@@ -205,9 +209,19 @@ impl Socket {
     }
 
     /// Takes the tokens out and asks for a new one. True: something waits meanwhile.
-    fn take_tokens(&self, fd: BorrowedFd<'_>, queue: &mut ReceiveQueue<'_>) -> (Tokens, bool) {
-        let tokens = descriptor::take_tokens(fd);
-        // A token can be here before the worker has noted that it wrote it.
+    pub(crate) fn take_tokens(
+        &self,
+        fd: BorrowedFd<'_>,
+        queue: &mut ReceiveQueue<'_>,
+    ) -> (Tokens, bool) {
+        let mut tokens = descriptor::take_tokens(fd);
+        // One that was announced comes in a moment, or is revoked.
+        let mut rounds = 0;
+        while !tokens.any && !tokens.shut && queue.has_token() && rounds < TOKEN_ROUNDS_MAX {
+            rounds += 1;
+            rustix::thread::sched_yield();
+            tokens = descriptor::take_tokens(fd);
+        }
         if tokens.any || queue.has_token() {
             queue.arm();
         }

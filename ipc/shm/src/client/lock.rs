@@ -83,7 +83,7 @@ mod tests {
             for _ in 0..20_000 {
                 let _guard = lock(&word, me);
                 let seen = count.load(Ordering::Relaxed);
-                if seen % 64 == 0 {
+                if seen.is_multiple_of(64) {
                     std::thread::yield_now();
                 }
                 count.store(seen + 1, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::arena::Slot;
 use super::blocks::{self, BlockPool};
+use super::consumed;
 use super::misbehaved::PeerMisbehaved;
 use crate::datagram_header::DatagramHeader;
 use crate::layout::{self, DATAGRAM_MAX, LAP, RING_LEN, TX_AREA_LEN, read_cell, write_cell};
@@ -277,22 +278,44 @@ impl Lane {
     /// Does the client wait for a token? Ask after publishing (bytes, an error, a connection); the
     /// fence that must be in between is in here. If so: write the token, then
     /// [`Lane::in_token_sent`].
+    ///
+    /// The token is announced to the client before it is written, and then the queue is looked at
+    /// once more: either the client, having emptied the queue, sees the announcement and takes the
+    /// token out when it comes, or it is seen here that nothing waits, and no token is written.
     pub fn in_armed(&mut self, cell: CellId) -> bool {
         fence(Ordering::SeqCst);
         let at = write_cell::word(cell.index, write_cell::IN_ARM);
         let Some(local) = self.live_index(cell) else { return false };
         let armed = self.slot.write.u32(at).load(Ordering::Relaxed);
         let Some(state) = self.cells.get_mut(local) else { return false };
+        if armed == state.in_token {
+            return false;
+        }
         state.in_seen = armed;
-        armed != state.in_token
+        let before = state.in_token;
+        self.word(cell, read_cell::IN_TOKEN).store(armed, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.has_news(cell) {
+            return true;
+        }
+        self.word(cell, read_cell::IN_TOKEN).store(before, Ordering::Release);
+        false
     }
 
-    /// The token is in the socket: the client may consume what made it necessary.
+    /// The token is in the socket.
     pub fn in_token_sent(&mut self, cell: CellId) {
         let Some(state) = self.live_mut(cell) else { return };
         state.in_token = state.in_seen;
-        let token = state.in_token;
-        self.word(cell, read_cell::IN_TOKEN).store(token, Ordering::Release);
+    }
+
+    /// Is there anything that the client has not taken, as far as memory can tell?
+    fn has_news(&self, cell: CellId) -> bool {
+        let published = self.long(cell, read_cell::RX_LEN).load(Ordering::Relaxed);
+        let consumed = consumed::parse(cell.generation, self.consumed(cell)).unwrap_or(0);
+        let status = self.word(cell, read_cell::STATUS).load(Ordering::Relaxed);
+        published != consumed
+            || status & !Status::CONNECTED.bits() != 0
+            || self.word(cell, read_cell::ERROR).load(Ordering::Relaxed) != 0
     }
 
     /// Does the client wait for room to send? Ask after releasing bytes, and when a third of the send
