@@ -18,7 +18,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,12 +28,22 @@ impl Random {
 
     /// A number below `end`, 0 if `end` is.
     pub fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % (end.max(1) as u64)).unwrap_or(0)
+        usize::try_from(self.number() % (end.max(1) as u64)).unwrap_or(0)
+    }
+
+    /// A 32-bit word.
+    pub fn word(&mut self) -> u32 {
+        u32::try_from(self.number() >> 32).unwrap_or(0)
+    }
+
+    /// A port above the privileged ones.
+    pub fn port(&mut self) -> u16 {
+        u16::try_from(self.number() >> 48).unwrap_or(0) | 1024
     }
 
     /// A byte.
     pub fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
+        self.number().to_le_bytes()[0]
     }
 }
 
@@ -59,7 +69,8 @@ pub struct Segment<'a> {
 /// Ethernet and IPv4 in front of a transport segment from the peer.
 #[must_use]
 pub fn ipv4(protocol: ipv4::Protocol, segment: &[u8]) -> Vec<u8> {
-    let mut out = ethernet::Header::new(LOCAL_MAC, PEER_MAC, ethernet::EtherType::IPV4).as_bytes().to_vec();
+    let mut out =
+        ethernet::Header::new(LOCAL_MAC, PEER_MAC, ethernet::EtherType::IPV4).as_bytes().to_vec();
     if let Some(header) = ipv4::Header::new(PEER, LOCAL, protocol, segment.len()) {
         out.extend_from_slice(header.with_checksum().as_bytes());
     }
@@ -114,7 +125,11 @@ pub fn quoted(protocol: ipv4::Protocol, src_port: u16, dst_port: u16, seq: u32) 
 #[must_use]
 pub fn arp(request: bool) -> Vec<u8> {
     let ask = arp::Packet::request(PEER_MAC, PEER, LOCAL);
-    let packet = if request { ask } else { arp::Packet { operation: arp::Operation::Reply, target_mac: LOCAL_MAC, ..ask } };
+    let packet = if request {
+        ask
+    } else {
+        arp::Packet { operation: arp::Operation::Reply, target_mac: LOCAL_MAC, ..ask }
+    };
     let header = ethernet::Header::new(LOCAL_MAC, PEER_MAC, ethernet::EtherType::ARP);
     let mut out = [header.as_bytes(), packet.emit().as_bytes()].concat();
     out.resize(ethernet::MIN_FRAME, 0);
@@ -176,7 +191,7 @@ pub fn spoil(frame: &mut Vec<u8>, random: &mut Random) {
             }
             6 => put(frame, 16, u16::from_be_bytes([random.byte() & 7, random.byte()])),
             _ => {
-                let (at, value) = (14 + random.below(40), random.next().to_le_bytes());
+                let (at, value) = (14 + random.below(40), random.number().to_le_bytes());
                 put(frame, at, u16::from_le_bytes([value[0], value[1]]));
             }
         }

@@ -2,9 +2,11 @@
 //!
 //! * [`World`]: a worker with a `net_ring` port, its control plane and a client's memory.
 //! * [`frame`]: frames as a peer would send them, and ways to spoil them.
+//! * [`path`]: one thing done to a burst of packets.
 #![forbid(unsafe_code)]
 
 pub mod frame;
+pub mod path;
 mod world;
 
 pub use world::{LOCAL, LOCAL_MAC, PEER, PEER_MAC, World};

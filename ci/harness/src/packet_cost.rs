@@ -1,2 +1,49 @@
-//! What one packet costs, for callgrind: `packet-cost udp-echo 1000`.
-fn main() {}
+//! Does one thing to many packets, so that callgrind can count the instructions of one.
+//!
+//! `packet-cost udp-echo 1000` and the same with 11000: the difference is 10000 packets without the
+//! start. Only `Worker::breathe` counts: the client's side and the peer's are outside of it.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use harness::World;
+use harness::path::{BURST, Kind, Path, tick};
+
+/// One worker, one client, one peer in this process, over `net_ring`, without hugepages.
+#[derive(Debug, Parser)]
+#[command(name = "packet-cost")]
+struct Args {
+    /// What is done to each packet.
+    path: Kind,
+    /// How many packets, rounded up to bursts of 32.
+    count: u32,
+}
+
+fn run(args: &Args) -> Result<(), String> {
+    let mut world = World::new()?;
+    let mut path = Path::new(&mut world, args.path)?;
+    let bursts = args.count.div_ceil(BURST);
+    let started = Instant::now();
+    for _ in 0..bursts {
+        let done = path.burst(&mut world, tick)?;
+        if done != BURST {
+            return Err(format!("{done} of {BURST} packets came through"));
+        }
+    }
+    let packets = bursts * BURST;
+    let each = started.elapsed().as_nanos() / u128::from(packets).max(1);
+    println!("{packets} packets, {each} ns each with peer and client");
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("packet-cost: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

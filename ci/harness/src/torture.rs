@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use harness::frame::{self, Random, Segment};
 use harness::World;
+use harness::frame::{self, Random, Segment};
 use inet::SocketId;
 use inet::command::{Command, Event};
 use shm::SocketEnd;
@@ -62,8 +62,7 @@ impl Frames {
     fn new(seed: u64) -> Result<Self, String> {
         let mut world = World::new()?;
         let _ = world.bind_udp(BOUND)?;
-        world.listen(LISTENING, 128);
-        let _ = world.inject(&frame::arp(true));
+        world.listen(LISTENING, 1024);
         Ok(Self {
             world,
             random: Random::new(seed),
@@ -76,7 +75,7 @@ impl Frames {
     /// A handshake, so that segments reach an established connection.
     fn connect(&mut self) {
         self.next_port = self.next_port.checked_add(1).unwrap_or(1024);
-        let (src_port, isn) = (self.next_port, self.random.next() as u32);
+        let (src_port, isn) = (self.next_port, self.random.word());
         let syn = Segment {
             src_port,
             dst_port: LISTENING,
@@ -89,7 +88,7 @@ impl Frames {
         let _ = self.world.inject(&frame::tcp(&syn));
         self.world.breathe();
         let mut iss = None;
-        self.world.each_sent(|sent| iss = iss.or(syn_ack(sent, src_port)));
+        self.world.each_sent(|sent| iss = iss.or_else(|| syn_ack(sent, src_port)));
         let Some(iss) = iss else { return };
         let (seq, ack) = (isn.wrapping_add(1), iss.wrapping_add(1));
         let segment = Segment { seq, ack, flags: flag::ACK, options: &[], ..syn };
@@ -124,7 +123,11 @@ impl Frames {
             0 => frame::arp(self.random.below(2) == 0),
             1 => frame::echo(&payload),
             2 => {
-                let codes = [icmp::Code::PORT_UNREACHABLE, icmp::Code::FRAGMENTATION_NEEDED, icmp::Code::HOST_UNREACHABLE];
+                let codes = [
+                    icmp::Code::PORT_UNREACHABLE,
+                    icmp::Code::FRAGMENTATION_NEEDED,
+                    icmp::Code::HOST_UNREACHABLE,
+                ];
                 let code = codes[self.random.below(3)];
                 let peer = self.peer();
                 let quoted = frame::quoted(ipv4::Protocol::TCP, LISTENING, peer.port, peer.ack);
@@ -133,10 +136,19 @@ impl Frames {
             3 => frame::udp(5000, BOUND, &payload),
             4 => frame::udp(5000, 9999, &payload),
             5 => {
-                let src_port = 1024 + self.random.below(60_000) as u16;
-                let seq = self.random.next() as u32;
-                let options: &[u8] = &[2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
-                frame::tcp(&Segment { src_port, dst_port: LISTENING, seq, ack: 0, flags: flag::SYN, options, text: &[] })
+                let src_port = self.random.port();
+                let seq = self.random.word();
+                let options: &[u8] =
+                    &[2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
+                frame::tcp(&Segment {
+                    src_port,
+                    dst_port: LISTENING,
+                    seq,
+                    ack: 0,
+                    flags: flag::SYN,
+                    options,
+                    text: &[],
+                })
             }
             _ => self.connection_segment(&payload),
         }
@@ -189,13 +201,17 @@ impl Frames {
             }
             let _ = self.world.inject(&frame);
             if n % 32 == 31 {
-                self.world.pass(Duration::from_micros(200));
+                self.world.pass(Duration::from_millis(5));
                 self.world.each_sent(|_| {});
                 self.accept();
             }
             if n % 1_000_000 == 999_999 {
                 let rate = (n + 1) as f64 / started.elapsed().as_secs_f64() / 1e6;
-                eprintln!("    {} M frames, {rate:.2} M/s, {:?}", (n + 1) / 1_000_000, self.world.worker.usage());
+                eprintln!(
+                    "    {} M frames, {rate:.2} M/s, {:?}",
+                    (n + 1) / 1_000_000,
+                    self.world.worker.usage()
+                );
             }
         }
     }

@@ -1,4 +1,7 @@
-//! A worker with a `net_ring` port, the control plane it expects, and a client's memory.
+//! A worker between two `net_ring` ports, the control plane it expects, and a client's memory.
+//!
+//! A `net_ring` port receives what it sends. The peer sends on the first, from which the worker
+//! receives; the worker sends on the second, from which the peer receives.
 
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -7,13 +10,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use devnp::{AttachEnv, DriverSpec, Port, Units};
-use dpdk::{Burst, Eal, EalArgs, Memory, Mempool, MempoolOptions, RxQueue};
+use dpdk::{Burst, Eal, EalArgs, Memory, Mempool, MempoolOptions, RxQueue, TxQueue};
 use fib::{Ipv4Net, Rib, Route};
 use inet::command::{Command, Event, ListenerId, Outcome, Transport};
 use inet::network::{Address, Interface, Network, TxChecksum};
 use inet::steer::{Doorbell, Mesh};
 use inet::{Parts, SocketId, Worker, WorkerCounters};
-use shm::{Arena, CellId, SlotFiles, SocketEnd};
+use shm::{Arena, CellId, ClientFiles, ClientMap, SocketEnd, WorkersPage};
 use types::{Instant, MacAddr};
 
 /// The stack's address.
@@ -38,18 +41,18 @@ pub struct World {
     pub now: Instant,
     /// The pool all frames come from.
     pub pool: Mempool,
-    /// Memory files of the client, as it would get them.
-    pub files: SlotFiles,
+    /// The client's memory as the client sees it.
+    pub client: Arc<ClientMap>,
     /// What the worker has said and nobody has asked for.
     pub events: Vec<Event>,
     commands: SyncSender<Command>,
     incoming: Receiver<Event>,
-    wire: RxQueue,
-    burst: Burst,
-    port: Port,
+    to_worker: (TxQueue, Burst),
+    from_worker: (RxQueue, Burst),
+    _ports: [Port; 2],
     calls: u64,
     // Dropped last: everything above came from it.
-    eal: Eal,
+    _eal: Eal,
 }
 
 impl World {
@@ -61,12 +64,18 @@ impl World {
         let prefix = format!("io-pkt-harness-{}", std::process::id());
         let args = EalArgs::new(&prefix).memory(Memory::Ordinary { mib: 64 });
         let eal = Eal::init(&args.to_vec()).map_err(|e| e.to_string())?;
-        let pool = Mempool::create("frames", &MempoolOptions::default()).map_err(|e| e.to_string())?;
-        let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
+        let pool =
+            Mempool::create("frames", &MempoolOptions::default()).map_err(|e| e.to_string())?;
         let mut units = Units::new();
-        let mut env = AttachEnv { workers: 1, pool: &pool, units: &mut units };
-        let mut port = devnp::attach(&eal, &spec, &mut env).map_err(|e| e.to_string())?;
-        let (wire, tx) = port.take_queues(0).ok_or("net_ring has no queue")?;
+        let mut attach = || {
+            let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
+            let mut env = AttachEnv { workers: 1, pool: &pool, units: &mut units };
+            let mut port = devnp::attach(&eal, &spec, &mut env).map_err(|e| e.to_string())?;
+            let queues = port.take_queues(0).ok_or("net_ring has no queue")?;
+            Ok::<_, String>((port, queues))
+        };
+        let (first, (worker_rx, peer_tx)) = attach()?;
+        let (second, (peer_rx, worker_tx)) = attach()?;
 
         let (commands, command_rx) = sync_channel(1024);
         let (event_tx, incoming) = sync_channel(65_536);
@@ -80,27 +89,36 @@ impl World {
             secret: [7; 16],
             counters: Arc::new(WorkerCounters::default()),
         });
-        worker.add_port(WIRE, None, tx);
+        worker.add_port(WIRE, worker_rx, worker_tx);
         let arena = Arena::reserve(4).map_err(|e| e.to_string())?;
         let (slot, files) = arena.attach(1).map_err(|e| e.to_string())?;
         let lane = slot.lane(0).ok_or("no lane")?;
+        let (_page, workers) = WorkersPage::create(1).map_err(|e| e.to_string())?;
+        let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK);
+        let doorbells = vec![bell.map_err(|e| e.to_string())?];
+        let files = ClientFiles { read: files.read, write: files.write, workers, doorbells };
+        let client = ClientMap::map(files).map_err(|e| e.to_string())?;
         let mut world = Self {
             worker,
             now: Instant::from_millis(1_000_000),
             pool,
-            files,
+            client,
             events: Vec::new(),
             commands,
             incoming,
-            wire,
-            burst: Burst::new(),
-            port,
+            to_worker: (peer_tx, Burst::new()),
+            from_worker: (peer_rx, Burst::new()),
+            _ports: [first, second],
             calls: 0,
-            eal,
+            _eal: eal,
         };
         world.send(Command::Network(Arc::new(network())));
         world.send(Command::Attach { client: CLIENT, lane });
         world.breathe();
+        // The peer asks for us, so its address is known from now on.
+        let _ = world.inject(&crate::frame::arp(true));
+        world.breathe();
+        world.each_sent(|_| {});
         Ok(world)
     }
 
@@ -112,8 +130,15 @@ impl World {
 
     /// One breath; what the worker says is kept in `events`.
     pub fn breathe(&mut self) {
+        self.put_on_wire();
         let _ = self.worker.breathe(self.now);
         self.events.extend(self.incoming.try_iter());
+    }
+
+    fn put_on_wire(&mut self) {
+        let (queue, burst) = &mut self.to_worker;
+        // The ring is larger than what is sent between two breaths.
+        let _ = queue.tx_burst(burst);
     }
 
     /// Lets time pass.
@@ -122,14 +147,18 @@ impl World {
         self.breathe();
     }
 
-    /// A frame from the peer; the next breath answers it. `false`: no buffer was free.
+    /// A frame from the peer; the next breath receives it. `false`: no buffer was free.
     pub fn inject(&mut self, frame: &[u8]) -> bool {
         let Some(mut mbuf) = self.pool.alloc() else { return false };
         if !mbuf.extend_from_slice(frame) {
             return false;
         }
-        self.worker.inject(mbuf, WIRE, self.now);
-        true
+        let (_, burst) = &mut self.to_worker;
+        let queued = burst.push(mbuf).is_ok();
+        if burst.is_full() {
+            self.put_on_wire();
+        }
+        queued
     }
 
     /// What the worker has sent since the last call.
@@ -141,8 +170,9 @@ impl World {
 
     /// Takes what the worker has sent off the wire.
     pub fn each_sent(&mut self, mut with: impl FnMut(&[u8])) {
-        while self.wire.rx_burst(&mut self.burst) > 0 {
-            for mbuf in self.burst.drain() {
+        let (queue, burst) = &mut self.from_worker;
+        while queue.rx_burst(burst) > 0 {
+            for mbuf in burst.drain() {
                 with(mbuf.data());
             }
         }
@@ -200,6 +230,12 @@ impl World {
         }
     }
 
+    /// The memory of one of the client's sockets.
+    #[must_use]
+    pub fn memory(&self, cell: CellId) -> Option<shm::SocketMemory> {
+        self.client.socket(cell, 0)
+    }
+
     /// Takes the client away, lets everything time out, and says how many buffers are still in use.
     pub fn wind_up(&mut self) -> u32 {
         self.send(Command::Detach { client: CLIENT });
@@ -209,18 +245,6 @@ impl World {
             self.events.clear();
         }
         self.pool.in_use()
-    }
-
-    /// The port's name, for messages.
-    #[must_use]
-    pub fn port_name(&self) -> &str {
-        self.port.name()
-    }
-
-    /// Workers of this EAL: none, the world runs in the calling thread.
-    #[must_use]
-    pub fn lcores(&self) -> usize {
-        self.eal.lcores().len()
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use shm::Status;
 
-use crate::descriptor::Tokens;
+use crate::descriptor::{self, End};
 use crate::option::timeout;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
@@ -40,8 +40,8 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
-            let (tokens, waiting) = self.settle_listener(fd);
-            if tokens.shut {
+            let (end, waiting) = self.settle_listener(fd);
+            if end == End::Shut {
                 return Err(Errno::CONNRESET.into());
             }
             if waiting && core::mem::take(&mut retry) {
@@ -68,12 +68,17 @@ impl Socket {
     /// Takes the token out and asks for a new one, which the worker writes at once if it knows that
     /// more connections wait. What the cell says may be a moment old, so it cannot be the reason to
     /// leave the token where it is.
-    fn settle_listener(&self, fd: BorrowedFd<'_>) -> (Tokens, bool) {
-        let (tokens, _) = self.take_tokens(fd, &mut self.memory.receive());
+    fn settle_listener(&self, fd: BorrowedFd<'_>) -> (End, bool) {
+        let end = {
+            let mut queue = self.memory.receive();
+            let (end, _) = descriptor::take_tokens(fd);
+            queue.arm();
+            end
+        };
         let waiting = self.has(Status::ACCEPTABLE);
         if waiting {
             let _ = self.memory.post_arm();
         }
-        (tokens, waiting)
+        (end, waiting)
     }
 }

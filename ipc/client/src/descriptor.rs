@@ -9,25 +9,41 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// What taking the tokens out of a descriptor has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tokens {
-    /// There were some.
-    pub(crate) any: bool,
-    /// The daemon's end is shut or closed: nothing comes any more.
-    pub(crate) shut: bool,
+pub(crate) enum End {
+    /// The daemon's end is there.
+    Open,
+    /// It is shut or closed: nothing comes any more.
+    Shut,
 }
 
-/// Takes all tokens out.
-pub(crate) fn take_tokens(fd: BorrowedFd<'_>) -> Tokens {
+/// Takes all tokens out; says how many they were.
+pub(crate) fn take_tokens(fd: BorrowedFd<'_>) -> (End, usize) {
     let mut tokens = [0; 64];
-    let mut any = false;
+    let mut taken = 0usize;
     loop {
         match recv(fd, &mut tokens, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return Tokens { any, shut: true },
-            Ok((len, _)) if len < tokens.len() => return Tokens { any: true, shut: false },
-            Ok(_) => any = true,
+            Ok((0, _)) => return (End::Shut, taken),
+            Ok((len, _)) => {
+                taken = taken.saturating_add(len);
+                if len < tokens.len() {
+                    return (End::Open, taken);
+                }
+            }
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Tokens { any, shut: false },
-            Err(_) => return Tokens { any, shut: true },
+            Err(Errno::AGAIN) => return (End::Open, taken),
+            Err(_) => return (End::Shut, taken),
+        }
+    }
+}
+
+/// Is there a token, or no daemon to write one any more?
+pub(crate) fn holds_token(fd: BorrowedFd<'_>) -> bool {
+    let mut token = [0; 1];
+    loop {
+        match recv(fd, &mut token, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return false,
+            _ => return true,
         }
     }
 }

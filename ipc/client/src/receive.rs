@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use shm::{ReceiveQueue, Status};
 
-use crate::descriptor::{self, Tokens};
+use crate::descriptor::{self, End};
 use crate::option::timeout;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
@@ -39,10 +39,6 @@ pub struct Received {
     /// The datagram was longer than the room.
     pub truncated: bool,
 }
-
-/// How often to look for a token that was announced. A worker that takes longer was interrupted; then
-/// the descriptor may say readable once when nothing waits.
-const TOKEN_ROUNDS_MAX: u32 = 200;
 
 /// What an attempt to read has found.
 enum Attempt {
@@ -104,7 +100,8 @@ impl Socket {
                 Attempt::Again => continue,
                 Attempt::Empty => patience.check(fd)?,
             }
-            if !self.spin.until(|| self.memory.unread() > 0) {
+            let come = || self.memory.unread() > 0 && self.memory.receive().has_token();
+            if !self.spin.until(come) {
                 patience.sleep(fd, PollFlags::IN)?;
             }
         }
@@ -120,17 +117,25 @@ impl Socket {
         let status = self.memory.status();
         let mut queue = self.memory.receive();
         let peek = flags.contains(RecvFlags::PEEK);
+        let ended = status
+            .is_none_or(|status| status.contains(Status::EOF) || status.contains(Status::CLOSED));
+        if queue.unread() > 0 && !ended && !is_announced(fd, &queue) {
+            return Ok(Attempt::Empty);
+        }
         let len = queue.read(into, peek);
         if len > 0 {
-            let tell = queue.worth_telling() | self.settle(fd, &mut queue);
+            let tell = queue.worth_telling() | (!peek && self.settle(fd, &mut queue).1);
             drop(queue);
             if tell {
                 let _ = self.memory.post_arm();
             }
             return Ok(Attempt::Done(Received::bytes(len)));
         }
-        let (tokens, again) = self.take_tokens(fd, &mut queue);
+        let (end, again) = self.settle(fd, &mut queue);
         drop(queue);
+        if again {
+            let _ = self.memory.post_arm();
+        }
         let marks = self.memory.marks();
         let Some(status) = status else { return Err(Errno::CONNRESET.into()) };
         if let Some(error) = self.take_error() {
@@ -145,7 +150,7 @@ impl Socket {
         if again || self.memory.unread() > 0 || self.memory.status() != Some(status) {
             return Ok(Attempt::Again);
         }
-        if tokens.shut {
+        if end == End::Shut {
             // Nobody has announced an end: the daemon is gone.
             return Err(Errno::CONNRESET.into());
         }
@@ -166,7 +171,7 @@ impl Socket {
         }
         if let Some(error) = self.take_error() {
             let mut queue = self.memory.receive();
-            let tell = self.settle(fd, &mut queue);
+            let (_, tell) = self.settle(fd, &mut queue);
             drop(queue);
             if tell {
                 let _ = self.memory.post_arm();
@@ -174,63 +179,59 @@ impl Socket {
             return Err(error);
         }
         let mut queue = self.memory.receive();
-        let datagram = queue.read_datagram(into, flags.contains(RecvFlags::PEEK));
-        let Some(datagram) = datagram else {
-            let (tokens, again) = self.take_tokens(fd, &mut queue);
-            drop(queue);
-            return match tokens {
-                _ if again || self.memory.has_error() => Ok(Attempt::Again),
-                _ if self.memory.marks() & mark::READ_SHUT != 0 => {
-                    Ok(Attempt::Done(Received::bytes(0)))
-                }
-                Tokens { shut: true, .. } => Err(Errno::CONNRESET.into()),
-                Tokens { shut: false, .. } => Ok(Attempt::Empty),
-            };
+        if queue.unread() > 0 && !is_announced(fd, &queue) {
+            return Ok(Attempt::Empty);
+        }
+        let peek = flags.contains(RecvFlags::PEEK);
+        let datagram = queue.read_datagram(into, peek);
+        let (end, tell) = if peek && datagram.is_some() {
+            (End::Open, false)
+        } else {
+            self.settle(fd, &mut queue)
         };
-        let tell = self.settle(fd, &mut queue);
         drop(queue);
         if tell {
             let _ = self.memory.post_arm();
         }
+        let Some(datagram) = datagram else {
+            return match end {
+                _ if tell || self.memory.has_error() => Ok(Attempt::Again),
+                _ if self.memory.marks() & mark::READ_SHUT != 0 => {
+                    Ok(Attempt::Done(Received::bytes(0)))
+                }
+                End::Shut => Err(Errno::CONNRESET.into()),
+                End::Open => Ok(Attempt::Empty),
+            };
+        };
         let truncated = datagram.len < datagram.full_len;
         let full = flags.contains(RecvFlags::TRUNC);
         let len = if full { datagram.full_len } else { datagram.len };
         Ok(Attempt::Done(Received { len, from: datagram.from, truncated }))
     }
 
-    /// Makes the descriptor say what the queue says. True: the worker must look once more, since
-    /// something waits that no token may have been written for.
-    fn settle(&self, fd: BorrowedFd<'_>, queue: &mut ReceiveQueue<'_>) -> bool {
-        if self.waits(queue) {
-            return !queue.has_token();
+    /// Makes the descriptor say what the queue says: if all has been read, no token stays in it, and
+    /// a new one is asked for. True: the worker must look once more, since something waits that no
+    /// token may have been written for.
+    fn settle(&self, fd: BorrowedFd<'_>, queue: &mut ReceiveQueue<'_>) -> (End, bool) {
+        let waits = |queue: &ReceiveQueue<'_>| queue.unread() > 0 || self.memory.has_error();
+        if waits(queue) {
+            return (End::Open, false);
         }
-        // Without a token the queue is armed, and was looked at after that.
-        queue.has_token() && self.take_tokens(fd, queue).1
+        let announced = queue.has_token();
+        let (end, taken) = descriptor::take_tokens(fd);
+        if !announced && taken == 0 {
+            return (end, false);
+        }
+        queue.arm();
+        (end, waits(queue))
     }
+}
 
-    /// Takes the tokens out and asks for a new one. True: something waits meanwhile.
-    pub(crate) fn take_tokens(
-        &self,
-        fd: BorrowedFd<'_>,
-        queue: &mut ReceiveQueue<'_>,
-    ) -> (Tokens, bool) {
-        let mut tokens = descriptor::take_tokens(fd);
-        // One that was announced comes in a moment, or is revoked.
-        let mut rounds = 0;
-        while !tokens.any && !tokens.shut && queue.has_token() && rounds < TOKEN_ROUNDS_MAX {
-            rounds += 1;
-            rustix::thread::sched_yield();
-            tokens = descriptor::take_tokens(fd);
-        }
-        if tokens.any || queue.has_token() {
-            queue.arm();
-        }
-        (tokens, self.waits(queue))
-    }
-
-    fn waits(&self, queue: &ReceiveQueue<'_>) -> bool {
-        queue.unread() > 0 || self.memory.has_error()
-    }
+/// Is the token for what waits there? The worker may have been interrupted after writing it and
+/// before saying so: then the descriptor knows. Nothing may be read before it is there, or it would
+/// come for bytes that are gone, and a call that trusts the descriptor would wait in vain.
+fn is_announced(fd: BorrowedFd<'_>, queue: &ReceiveQueue<'_>) -> bool {
+    queue.has_token() || descriptor::holds_token(fd)
 }
 
 impl Received {

@@ -185,7 +185,8 @@ impl Worker {
         let Some(client) = self.clients.owner_mut(socket.client) else { return };
         if signal.readable
             && has_news(&socket.kind, socket.error.is_some())
-            && client.lane.in_armed(socket.cell) {
+            && client.lane.in_armed(socket.cell)
+        {
             // A closed end is the control thread's business; it sees the hang-up.
             let _ = descriptor.send_token();
             client.lane.in_token_sent(socket.cell);
@@ -222,7 +223,9 @@ impl Worker {
 
 fn has_news(kind: &Kind, failed: bool) -> bool {
     match kind {
-        Kind::Stream(stream) => stream.recv.unread() > 0 || stream.tcb.state() == tcp::State::Closed,
+        Kind::Stream(stream) => {
+            stream.recv.unread() > 0 || stream.tcb.state() == tcp::State::Closed
+        }
         Kind::Datagram(datagram) => datagram.recv.unread() > 0 || failed,
         Kind::Listening { waiting } => *waiting,
         Kind::Unconnected => false,

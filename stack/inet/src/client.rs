@@ -6,7 +6,7 @@ use crate::socket::SocketId;
 
 /// One client process.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// The worker's end of its memory.
     pub lane: Lane,
     /// Socket behind each cell of the client.
@@ -18,18 +18,18 @@ pub struct Client {
 impl Client {
     /// A client without sockets.
     #[must_use]
-    pub fn new(lane: Lane) -> Self {
+    pub(crate) fn new(lane: Lane) -> Self {
         Self { lane, cells: Vec::new(), misbehaved: false }
     }
 
     /// The socket behind a cell.
     #[must_use]
-    pub fn socket(&self, cell: u32) -> Option<SocketId> {
+    pub(crate) fn socket(&self, cell: u32) -> Option<SocketId> {
         self.cells.get(cell as usize).copied().flatten()
     }
 
     /// Says which socket is behind a cell.
-    pub fn set_socket(&mut self, cell: u32, socket: Option<SocketId>) {
+    pub(crate) fn set_socket(&mut self, cell: u32, socket: Option<SocketId>) {
         let index = cell as usize;
         if self.cells.len() <= index {
             self.cells.resize(index + 1, None);
@@ -40,30 +40,30 @@ impl Client {
     }
 
     /// Sets status bits beside those that are set.
-    pub fn add_status(&self, cell: CellId, status: Status) {
+    pub(crate) fn add_status(&self, cell: CellId, status: Status) {
         self.lane.set_status(cell, self.lane.status(cell) | status);
     }
 
     /// A pending error, for the client to report once.
-    pub fn set_error(&mut self, cell: CellId, errno: rustix::io::Errno) {
+    pub(crate) fn set_error(&mut self, cell: CellId, errno: rustix::io::Errno) {
         self.lane.set_error(cell, u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX));
     }
 
     /// All its sockets on this worker.
-    pub fn sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
         self.cells.iter().copied().flatten()
     }
 }
 
 /// All clients of a worker, by slot.
 #[derive(Debug, Default)]
-pub struct Clients {
+pub(crate) struct Clients {
     slots: Vec<Option<Client>>,
 }
 
 impl Clients {
     /// Adds a client.
-    pub fn insert(&mut self, slot: u16, client: Client) {
+    pub(crate) fn insert(&mut self, slot: u16, client: Client) {
         let index = usize::from(slot);
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
@@ -74,22 +74,22 @@ impl Clients {
     }
 
     /// Looks a client up.
-    pub fn find_mut(&mut self, slot: u16) -> Option<&mut Client> {
+    pub(crate) fn find_mut(&mut self, slot: u16) -> Option<&mut Client> {
         self.slots.get_mut(usize::from(slot))?.as_mut()
     }
 
     /// The client of a socket, whose slot may be gone.
-    pub fn owner_mut(&mut self, slot: Option<u16>) -> Option<&mut Client> {
+    pub(crate) fn owner_mut(&mut self, slot: Option<u16>) -> Option<&mut Client> {
         self.find_mut(slot?)
     }
 
     /// Takes a client out.
-    pub fn remove(&mut self, slot: u16) -> Option<Client> {
+    pub(crate) fn remove(&mut self, slot: u16) -> Option<Client> {
         self.slots.get_mut(usize::from(slot))?.take()
     }
 
     /// Slots in use.
-    pub fn slots(&self) -> impl Iterator<Item = u16> + '_ {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u16> + '_ {
         self.slots
             .iter()
             .enumerate()
@@ -99,13 +99,13 @@ impl Clients {
 
     /// One past the highest slot ever used.
     #[must_use]
-    pub fn end(&self) -> u16 {
+    pub(crate) fn end(&self) -> u16 {
         u16::try_from(self.slots.len()).unwrap_or(u16::MAX)
     }
 
     /// Has any client posted something?
     #[must_use]
-    pub fn any_pending(&self) -> bool {
+    pub(crate) fn any_pending(&self) -> bool {
         self.slots.iter().flatten().any(|c| !c.misbehaved && c.lane.pending())
     }
 }

@@ -350,4 +350,3 @@ pub enum Handoff {
         at: Instant,
     },
 }
-

@@ -21,7 +21,7 @@ use crate::worker::{Endpoint, Worker};
 impl Worker {
     pub(crate) fn command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Network(network) => self.adopt(network),
+            Command::Network(network) => self.adopt(&network),
             Command::Attach { client, lane } => self.clients.insert(client, Client::new(lane)),
             Command::Detach { client } => self.detach(client, now),
             Command::Open { call, client, transport, descriptor } => {
@@ -67,9 +67,9 @@ impl Worker {
         }
     }
 
-    fn adopt(&mut self, network: Arc<Network>) {
+    fn adopt(&mut self, network: &Arc<Network>) {
         self.out.neighbors.retain_pinned(|a| network.neighbors.iter().any(|n| n.address == a));
-        self.out.network = Arc::clone(&network);
+        self.out.network = Arc::clone(network);
         self.out.generation = self.out.generation.wrapping_add(1);
         for pinned in &network.neighbors {
             let waiting = self.out.neighbors.pin(pinned.address, pinned.mac, pinned.interface);
@@ -97,12 +97,12 @@ impl Worker {
         client.lane.set_status(cell, Status::empty());
         let kind = match transport {
             Transport::Stream => Kind::Unconnected,
-            Transport::Datagram => Kind::Datagram(Datagram {
+            Transport::Datagram => Kind::Datagram(Box::new(Datagram {
                 local: None,
                 remote: None,
                 recv: DatagramProducer::new(cell, options.receive_buffer),
                 released: 0,
-            }),
+            })),
         };
         let socket = Socket {
             client: Some(slot),
@@ -238,9 +238,8 @@ impl Worker {
         if self.listeners.remove(id).is_none() {
             return;
         }
-        self.flows.retain(
-            |_, e| !matches!(e, Endpoint::HalfOpen { listener, .. } if *listener == id),
-        );
+        self.flows
+            .retain(|_, e| !matches!(e, Endpoint::HalfOpen { listener, .. } if *listener == id));
     }
 
     fn shutdown(
@@ -302,7 +301,8 @@ impl Worker {
         {
             listener.give_place();
         }
-        if stream.tcb.state() == tcp::State::Closed || !matches!(self.flows.get(&stream.flow), Some(Endpoint::Connection(owner)) if *owner == id)
+        if stream.tcb.state() == tcp::State::Closed
+            || !matches!(self.flows.get(&stream.flow), Some(Endpoint::Connection(owner)) if *owner == id)
         {
             return self.free_socket(id);
         }
@@ -311,18 +311,11 @@ impl Worker {
         }
         if reset {
             stream.tcb.abort();
-            let arrival =
-                tcp::Arrival { events: tcp::Events::CLOSED, ..tcp::Arrival::default() };
-            return self.apply(id, &arrival, now);
+            return self.after_event(id, tcp::Events::default(), now);
         }
         let unread = stream.recv.unread() > 0;
         stream.tcb.close(now, unread);
-        let events = if stream.tcb.state() == tcp::State::Closed {
-            tcp::Events::CLOSED
-        } else {
-            tcp::Events::default()
-        };
-        self.after_event(id, events, now);
+        self.after_event(id, tcp::Events::default(), now);
     }
 
     /// The socket is gone: cell, queue blocks and port are free.
@@ -330,6 +323,9 @@ impl Worker {
         let Some(socket) = self.sockets.remove(id) else { return };
         let transport = socket.kind.transport();
         let mut local = None;
+        if let Kind::Stream(stream) = &socket.kind {
+            self.forget_flow(&stream.flow, id);
+        }
         let lane = self.clients.owner_mut(socket.client);
         match socket.kind {
             Kind::Unconnected | Kind::Listening { .. } => {}
@@ -386,7 +382,8 @@ impl Worker {
         if let Some(client) = self.clients.owner_mut(owner) {
             let lane: &mut Lane = &mut client.lane;
             let limit = socket.options.receive_buffer;
-            let recv = core::mem::replace(&mut stream.recv, StreamProducer::new(socket.cell, limit));
+            let recv =
+                core::mem::replace(&mut stream.recv, StreamProducer::new(socket.cell, limit));
             recv.release(lane);
             if self.orphan_bytes.saturating_add(len) <= ORPHAN_BYTES_MAX {
                 stream.send.make_private(|offset, out| {
@@ -397,11 +394,15 @@ impl Worker {
             }
         }
         stream.tcb.abort();
-        let arrival = tcp::Arrival { events: tcp::Events::CLOSED, ..tcp::Arrival::default() };
-        self.apply(id, &arrival, now);
+        self.after_event(id, tcp::Events::default(), now);
     }
 
-    fn set_option(&mut self, id: SocketId, option: SocketOption, now: Instant) -> Result<Outcome, Errno> {
+    fn set_option(
+        &mut self,
+        id: SocketId,
+        option: SocketOption,
+        now: Instant,
+    ) -> Result<Outcome, Errno> {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         set(&mut socket.options, option);
         let options = socket.options;
@@ -443,7 +444,22 @@ impl Worker {
         Ok(Outcome::Info(Box::new(info)))
     }
 
+    /// Brings up to date what the clients have read; a listing is no time to judge them.
+    fn refresh_queues(&mut self) {
+        let ids: Vec<SocketId> = self.sockets.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let Some(socket) = self.sockets.find_mut(id) else { continue };
+            let Some(client) = self.clients.owner_mut(socket.client) else { continue };
+            let _ = match &mut socket.kind {
+                Kind::Stream(stream) => stream.recv.refresh(&mut client.lane),
+                Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
+                Kind::Unconnected | Kind::Listening { .. } => Ok(0),
+            };
+        }
+    }
+
     fn list_sockets(&mut self, call: CallId) {
+        self.refresh_queues();
         let mut rows = Vec::new();
         for (_, socket) in self.sockets.iter() {
             let (local, remote, state, recv_queue, send_queue) = match &socket.kind {

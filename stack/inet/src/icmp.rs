@@ -22,10 +22,8 @@ impl Worker {
         now: Instant,
     ) -> Result<(), DropReason> {
         let start = received.ip_offset + received.ip_len;
-        let bytes = mbuf
-            .data()
-            .get(start..start + received.segment_len)
-            .ok_or(DropReason::IcmpTooShort)?;
+        let bytes =
+            mbuf.data().get(start..start + received.segment_len).ok_or(DropReason::IcmpTooShort)?;
         let message = icmp::Message::parse(bytes)?;
         message.verify()?;
         self.counters.icmp.messages_received.increment();
@@ -56,8 +54,8 @@ impl Worker {
         if !u16::try_from(padding).is_ok_and(|padding| mbuf.trim(padding)) {
             return Err(DropReason::IcmpTooShort);
         }
-        let (header, _) = icmp::Header::mut_from_prefix(mbuf.data_mut())
-            .map_err(|_| DropReason::IcmpTooShort)?;
+        let (header, _) =
+            icmp::Header::mut_from_prefix(mbuf.data_mut()).map_err(|_| DropReason::IcmpTooShort)?;
         let request = u16::from_be_bytes([header.kind, header.code]);
         header.kind = Type::ECHO_REPLY.0;
         let reply = u16::from_be_bytes([header.kind, header.code]);

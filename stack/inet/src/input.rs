@@ -15,7 +15,7 @@ use crate::worker::Worker;
 
 /// What a transport needs to know about the packet that carried a segment.
 #[derive(Clone, Copy, Debug)]
-pub struct Received {
+pub(crate) struct Received {
     /// Interface it came in on.
     pub interface: u16,
     /// Source address.
@@ -37,13 +37,13 @@ pub struct Received {
 impl Received {
     /// Source as the transports see it.
     #[must_use]
-    pub fn source_ip(&self) -> IpAddr {
+    pub(crate) fn source_ip(&self) -> IpAddr {
         self.source.into()
     }
 
     /// Destination as the transports see it.
     #[must_use]
-    pub fn destination_ip(&self) -> IpAddr {
+    pub(crate) fn destination_ip(&self) -> IpAddr {
         self.destination.into()
     }
 }
@@ -59,7 +59,12 @@ impl Worker {
         }
     }
 
-    fn ethernet_input(&mut self, mbuf: Mbuf, interface: u16, now: Instant) -> Result<(), DropReason> {
+    fn ethernet_input(
+        &mut self,
+        mbuf: Mbuf,
+        interface: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
         let network = &self.out.network;
         let config = network.interface(interface).ok_or(DropReason::InterfaceDown)?;
         if !config.up {

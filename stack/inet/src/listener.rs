@@ -10,7 +10,7 @@ use crate::socket::Options;
 
 /// One listener.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// Owner of the accepted connections.
     pub client: u16,
     /// Options they inherit.
@@ -23,28 +23,28 @@ pub struct Listener {
 
 impl Listener {
     /// Takes a place in the backlog if one is free.
-    pub fn take_place(&mut self) -> bool {
+    pub(crate) fn take_place(&mut self) -> bool {
         let free = self.waiting < self.backlog;
         self.waiting += u32::from(free);
         free
     }
 
     /// Gives a place back.
-    pub fn give_place(&mut self) {
+    pub(crate) fn give_place(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
 }
 
 /// All listeners of a worker.
 #[derive(Debug, Default)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     by_address: HashMap<SocketAddr, ListenerId>,
     by_id: HashMap<ListenerId, Listener>,
 }
 
 impl Listeners {
     /// Adds a listener, or changes the backlog of one that is there. `false`: the table is full.
-    pub fn insert(
+    pub(crate) fn insert(
         &mut self,
         id: ListenerId,
         client: u16,
@@ -67,7 +67,7 @@ impl Listeners {
 
     /// The listener for a local address: the exact one, else one bound to any address.
     #[must_use]
-    pub fn find(&self, local: SocketAddr) -> Option<ListenerId> {
+    pub(crate) fn find(&self, local: SocketAddr) -> Option<ListenerId> {
         let any = match local.ip() {
             IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), local.port()),
             IpAddr::V6(_) => SocketAddr::new(core::net::Ipv6Addr::UNSPECIFIED.into(), local.port()),
@@ -76,21 +76,16 @@ impl Listeners {
     }
 
     /// Looks a listener up.
-    pub fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
+    pub(crate) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
         self.by_id.get_mut(&id)
     }
 
     /// Removes a listener.
-    pub fn remove(&mut self, id: ListenerId) -> Option<Listener> {
+    pub(crate) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
         let listener = self.by_id.remove(&id)?;
         if self.by_address.get(&listener.local) == Some(&id) {
             let _ = self.by_address.remove(&listener.local);
         }
         Some(listener)
-    }
-
-    /// All listeners.
-    pub fn iter(&self) -> impl Iterator<Item = (&ListenerId, &Listener)> {
-        self.by_id.iter()
     }
 }

@@ -35,7 +35,7 @@ struct Neighbor<P> {
 
 /// What to do with a packet for a neighbour.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Resolution<P> {
+pub(crate) enum Resolution<P> {
     /// Send it there.
     Send(P, MacAddr),
     /// Send it there and ask whether the neighbour is still at this address.
@@ -51,7 +51,7 @@ pub enum Resolution<P> {
 
 /// What the passing of time asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Due<P> {
+pub(crate) enum Due<P> {
     /// Send an ARP request for this address on this interface.
     Ask(Ipv4Addr, u16),
     /// Nobody answered: these packets can't be sent.
@@ -60,7 +60,7 @@ pub enum Due<P> {
 
 /// A row for listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// Address.
     pub address: Ipv4Addr,
     /// MAC address if known.
@@ -75,7 +75,7 @@ pub struct Row {
 
 /// Neighbours of one worker; `P` is a packet.
 #[derive(Debug)]
-pub struct Neighbors<P> {
+pub(crate) struct Neighbors<P> {
     table: HashMap<Ipv4Addr, Neighbor<P>>,
 }
 
@@ -87,7 +87,13 @@ impl<P> Default for Neighbors<P> {
 
 impl<P> Neighbors<P> {
     /// Looks up the next hop of a packet.
-    pub fn resolve(&mut self, to: Ipv4Addr, interface: u16, packet: P, now: Instant) -> Resolution<P> {
+    pub(crate) fn resolve(
+        &mut self,
+        to: Ipv4Addr,
+        interface: u16,
+        packet: P,
+        now: Instant,
+    ) -> Resolution<P> {
         if !self.table.contains_key(&to) {
             return self.begin(to, interface, packet, now);
         }
@@ -96,14 +102,10 @@ impl<P> Neighbors<P> {
         };
         match &mut neighbor.state {
             State::Permanent { mac } => Resolution::Send(packet, *mac),
-            State::Known { mac, confirmed, .. }
-                if now.since(*confirmed) < NEIGHBOR_REACHABLE =>
-            {
+            State::Known { mac, confirmed, .. } if now.since(*confirmed) < NEIGHBOR_REACHABLE => {
                 Resolution::Send(packet, *mac)
             }
-            State::Known { asked, .. }
-                if *asked >= NEIGHBOR_PROBES_MAX && now >= neighbor.due =>
-            {
+            State::Known { asked, .. } if *asked >= NEIGHBOR_PROBES_MAX && now >= neighbor.due => {
                 self.begin(to, interface, packet, now)
             }
             State::Known { mac, asked, .. } => {
@@ -144,7 +146,9 @@ impl<P> Neighbors<P> {
         let rank = |n: &Neighbor<P>| match &n.state {
             State::Failed => Some(0),
             State::Incomplete { .. } => Some(1),
-            State::Known { confirmed, .. } if now.since(*confirmed) >= NEIGHBOR_REACHABLE => Some(2),
+            State::Known { confirmed, .. } if now.since(*confirmed) >= NEIGHBOR_REACHABLE => {
+                Some(2)
+            }
             State::Known { .. } | State::Permanent { .. } => None,
         };
         let victim = self
@@ -157,7 +161,14 @@ impl<P> Neighbors<P> {
 
     /// A station has told us its address. `create`: also when we did not ask (it asked for us).
     /// Returns the packets that waited for it.
-    pub fn learn(&mut self, from: Ipv4Addr, mac: MacAddr, interface: u16, create: bool, now: Instant) -> Vec<P> {
+    pub(crate) fn learn(
+        &mut self,
+        from: Ipv4Addr,
+        mac: MacAddr,
+        interface: u16,
+        create: bool,
+        now: Instant,
+    ) -> Vec<P> {
         let known = State::Known { mac, confirmed: now, asked: 0 };
         let due = now + NEIGHBOR_REACHABLE;
         match self.table.get_mut(&from) {
@@ -180,7 +191,7 @@ impl<P> Neighbors<P> {
     }
 
     /// Sets an entry that neither expires nor is overwritten. Returns the packets that waited.
-    pub fn pin(&mut self, address: Ipv4Addr, mac: MacAddr, interface: u16) -> Vec<P> {
+    pub(crate) fn pin(&mut self, address: Ipv4Addr, mac: MacAddr, interface: u16) -> Vec<P> {
         let neighbor =
             Neighbor { interface, state: State::Permanent { mac }, due: Instant::FAR_FUTURE };
         match self.table.insert(address, neighbor) {
@@ -190,25 +201,23 @@ impl<P> Neighbors<P> {
     }
 
     /// Forgets an entry; `false` if there was none.
-    pub fn forget(&mut self, address: Ipv4Addr) -> bool {
+    pub(crate) fn forget(&mut self, address: Ipv4Addr) -> bool {
         self.table.remove(&address).is_some()
     }
 
     /// Forgets static entries that `keep` does not name.
-    pub fn retain_pinned(&mut self, keep: impl Fn(Ipv4Addr) -> bool) {
+    pub(crate) fn retain_pinned(&mut self, keep: impl Fn(Ipv4Addr) -> bool) {
         self.table.retain(|a, n| !matches!(n.state, State::Permanent { .. }) || keep(*a));
     }
 
     /// Is an entry waiting for an answer or for its failure to be forgotten?
     #[must_use]
-    pub fn needs_timer(&self) -> bool {
-        self.table
-            .values()
-            .any(|n| matches!(n.state, State::Incomplete { .. } | State::Failed))
+    pub(crate) fn needs_timer(&self) -> bool {
+        self.table.values().any(|n| matches!(n.state, State::Incomplete { .. } | State::Failed))
     }
 
     /// Appends everything that is due to `todo` and forgets what has failed long enough ago.
-    pub fn timeout(&mut self, now: Instant, todo: &mut Vec<Due<P>>) {
+    pub(crate) fn timeout(&mut self, now: Instant, todo: &mut Vec<Due<P>>) {
         self.table.retain(|address, neighbor| {
             if neighbor.due > now {
                 return true;
@@ -233,7 +242,7 @@ impl<P> Neighbors<P> {
     }
 
     /// All entries.
-    pub fn rows(&self, now: Instant) -> impl Iterator<Item = Row> + '_ {
+    pub(crate) fn rows(&self, now: Instant) -> impl Iterator<Item = Row> + '_ {
         self.table.iter().map(move |(address, n)| {
             let (mac, state) = match &n.state {
                 State::Incomplete { .. } => (None, "incomplete"),
@@ -277,7 +286,7 @@ mod tests {
     fn a_silent_neighbour_is_asked_four_times_then_unreachable() {
         let mut table = Neighbors::default();
         let _ = table.resolve(A, 1, 'x', at(0));
-        let mut due = |table: &mut Neighbors<char>, s| {
+        let due = |table: &mut Neighbors<char>, s| {
             let mut todo = Vec::new();
             table.timeout(at(s), &mut todo);
             todo
@@ -287,7 +296,10 @@ mod tests {
             assert_eq!(due(&mut table, s), vec![]);
         }
         assert_eq!(due(&mut table, 4), vec![Due::Unreachable(A, vec!['x'])]);
-        assert_eq!(table.resolve(A, 1, 'y', at(5)), Resolution::Drop('y', DropReason::NeighborUnresolved));
+        assert_eq!(
+            table.resolve(A, 1, 'y', at(5)),
+            Resolution::Drop('y', DropReason::NeighborUnresolved)
+        );
         assert_eq!(due(&mut table, 8), vec![]);
         assert_eq!(table.resolve(A, 1, 'z', at(8)), Resolution::Wait { ask: true });
     }
@@ -298,7 +310,10 @@ mod tests {
         for i in 0..NEIGHBOR_QUEUE_MAX {
             assert!(matches!(table.resolve(A, 1, i, at(0)), Resolution::Wait { .. }));
         }
-        assert_eq!(table.resolve(A, 1, 99, at(0)), Resolution::Drop(99, DropReason::NeighborQueueFull));
+        assert_eq!(
+            table.resolve(A, 1, 99, at(0)),
+            Resolution::Drop(99, DropReason::NeighborQueueFull)
+        );
     }
 
     #[test]

@@ -142,6 +142,11 @@ impl Network {
             let shift = 32_u32.saturating_sub(u32::from(a.prefix_len));
             (a.address.to_bits() ^ next.to_bits()).checked_shr(shift).unwrap_or(0) == 0
         };
-        interface.addresses.iter().find(on_link).or(interface.addresses.first()).map(|a| a.address)
+        interface
+            .addresses
+            .iter()
+            .find(on_link)
+            .or_else(|| interface.addresses.first())
+            .map(|a| a.address)
     }
 }

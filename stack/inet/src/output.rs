@@ -22,7 +22,7 @@ use crate::timer::{Owner, Timers};
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hop {
+pub(crate) struct Hop {
     /// Interface; [`LOOPBACK`] for our own addresses.
     pub interface: u16,
     /// The neighbour to send to.
@@ -46,7 +46,7 @@ struct TxPort {
 
 /// Fields of the IPv4 header that the transport chooses.
 #[derive(Clone, Copy, Debug)]
-pub struct Ipv4Out {
+pub(crate) struct Ipv4Out {
     /// Source address.
     pub source: Ipv4Addr,
     /// Destination address.
@@ -66,13 +66,13 @@ pub struct Ipv4Out {
 impl Ipv4Out {
     /// Default TTL and TOS, checksum complete.
     #[must_use]
-    pub fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: ipv4::Protocol) -> Self {
+    pub(crate) fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: ipv4::Protocol) -> Self {
         Self { source, destination, protocol, tos: 0, ttl: TTL, l4_len: 0, offload: None }
     }
 }
 
 /// Everything between a finished segment and the wire.
-pub struct Output {
+pub(crate) struct Output {
     /// The configuration in force.
     pub network: Arc<Network>,
     /// Its generation, for caches of [`Hop`].
@@ -88,7 +88,7 @@ pub struct Output {
 impl Output {
     /// An output without ports.
     #[must_use]
-    pub fn new(pool: Mempool, counters: Arc<WorkerCounters>) -> Self {
+    pub(crate) fn new(pool: Mempool, counters: Arc<WorkerCounters>) -> Self {
         Self {
             network: Arc::new(Network::default()),
             generation: 0,
@@ -101,7 +101,7 @@ impl Output {
     }
 
     /// Gives the worker's transmit queue of an interface.
-    pub fn add_port(&mut self, interface: u16, queue: TxQueue) {
+    pub(crate) fn add_port(&mut self, interface: u16, queue: TxQueue) {
         let index = usize::from(interface);
         if self.ports.len() <= index {
             self.ports.resize_with(index + 1, || None);
@@ -114,17 +114,17 @@ impl Output {
 
     /// The worker's counters.
     #[must_use]
-    pub fn counters(&self) -> &WorkerCounters {
+    pub(crate) fn counters(&self) -> &WorkerCounters {
         &self.counters
     }
 
     /// Counts a dropped packet.
-    pub fn count_drop(&self, reason: DropReason) {
+    pub(crate) fn count_drop(&self, reason: DropReason) {
         self.counters.drops.count(reason as usize);
     }
 
     /// An empty mbuf, or the drop is counted.
-    pub fn alloc(&mut self) -> Option<Mbuf> {
+    pub(crate) fn alloc(&mut self) -> Option<Mbuf> {
         let mbuf = self.pool.alloc();
         if mbuf.is_none() {
             self.count_drop(DropReason::MbufExhausted);
@@ -134,7 +134,7 @@ impl Output {
 
     /// Room for more frames on the way to this interface?
     #[must_use]
-    pub fn has_room(&self, interface: u16) -> bool {
+    pub(crate) fn has_room(&self, interface: u16) -> bool {
         if interface == LOOPBACK {
             return self.loopback.len() < TX_BACKLOG_MAX;
         }
@@ -146,14 +146,14 @@ impl Output {
 
     /// The way to a destination; `None` without route or with the interface down.
     #[must_use]
-    pub fn route(&self, to: Ipv4Addr) -> Option<Hop> {
+    pub(crate) fn route(&self, to: Ipv4Addr) -> Option<Hop> {
         let destination = self.network.classify(to);
         if destination == Destination::Local {
             return Some(Hop {
                 interface: LOOPBACK,
                 next: to,
                 destination,
-                mtu: u16::MAX.min(self.loopback_mtu()),
+                mtu: self.loopback_mtu(),
                 checksum: TxChecksum::Stack,
                 multi_segment: false,
             });
@@ -182,7 +182,14 @@ impl Output {
     }
 
     /// Sends a transport segment in `mbuf` as an IPv4 packet along `hop`.
-    pub fn ipv4(&mut self, mut mbuf: Mbuf, out: &Ipv4Out, hop: &Hop, now: Instant, timers: &mut Timers) {
+    pub(crate) fn ipv4(
+        &mut self,
+        mut mbuf: Mbuf,
+        out: &Ipv4Out,
+        hop: &Hop,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
         let payload_len = mbuf.packet_len() as usize;
         let header = ipv4::Header::new(out.source, out.destination, out.protocol, payload_len);
         let Some(header) = header.filter(|h| h.total_len.get() <= hop.mtu) else {
@@ -247,21 +254,22 @@ impl Output {
     }
 
     /// The next packet we sent to ourselves: an IPv4 packet without link header.
-    pub fn take_looped(&mut self) -> Option<Mbuf> {
+    pub(crate) fn take_looped(&mut self) -> Option<Mbuf> {
         self.loopback.pop_front()
     }
 
     /// Packets to ourselves are waiting.
     #[must_use]
-    pub fn has_looped(&self) -> bool {
+    pub(crate) fn has_looped(&self) -> bool {
         !self.loopback.is_empty()
     }
 
     /// Who has this address?
-    pub fn arp_request(&mut self, target: Ipv4Addr, interface: u16) {
+    pub(crate) fn arp_request(&mut self, target: Ipv4Addr, interface: u16) {
         let network = Arc::clone(&self.network);
         let Some(config) = network.interface(interface) else { return };
-        let Some(source) = network.source_for(target).or(config.addresses.first().map(|a| a.address))
+        let Some(source) =
+            network.source_for(target).or_else(|| config.addresses.first().map(|a| a.address))
         else {
             return;
         };
@@ -270,7 +278,7 @@ impl Output {
     }
 
     /// Sends an ARP packet.
-    pub fn arp(&mut self, packet: arp::Packet, interface: u16, to: MacAddr) {
+    pub(crate) fn arp(&mut self, packet: arp::Packet, interface: u16, to: MacAddr) {
         let Some(mut mbuf) = self.alloc() else { return };
         if !mbuf.extend_from_slice(packet.emit().as_bytes()) {
             return self.count_drop(DropReason::MbufExhausted);
@@ -280,7 +288,13 @@ impl Output {
     }
 
     /// Prepends the Ethernet header, pads runts and queues the frame for the port.
-    pub fn ethernet(&mut self, mut mbuf: Mbuf, interface: u16, to: MacAddr, kind: ethernet::EtherType) {
+    pub(crate) fn ethernet(
+        &mut self,
+        mut mbuf: Mbuf,
+        interface: u16,
+        to: MacAddr,
+        kind: ethernet::EtherType,
+    ) {
         let Some(config) = self.network.interface(interface) else {
             return self.count_drop(DropReason::InterfaceDown);
         };
@@ -318,7 +332,7 @@ impl Output {
     }
 
     /// Hands what is queued to the ports. `true`: something was sent.
-    pub fn flush(&mut self) -> bool {
+    pub(crate) fn flush(&mut self) -> bool {
         let mut worked = false;
         for port in self.ports.iter_mut().flatten() {
             loop {
@@ -343,19 +357,19 @@ impl Output {
 
     /// Frames wait because a port's queue is full.
     #[must_use]
-    pub fn is_backlogged(&self) -> bool {
+    pub(crate) fn is_backlogged(&self) -> bool {
         self.ports.iter().flatten().any(|p| !p.burst.is_empty() || !p.backlog.is_empty())
     }
 
     /// A neighbour has answered: sends what waited for it.
-    pub fn neighbor_learned(&mut self, waiting: Vec<Mbuf>, mac: MacAddr, interface: u16) {
+    pub(crate) fn neighbor_learned(&mut self, waiting: Vec<Mbuf>, mac: MacAddr, interface: u16) {
         for mbuf in waiting {
             self.ethernet(mbuf, interface, mac, ethernet::EtherType::IPV4);
         }
     }
 
     /// Asks again for neighbours that have not answered; returns the packets that can't be sent.
-    pub fn neighbor_timeout(&mut self, now: Instant, timers: &mut Timers) -> Vec<Mbuf> {
+    pub(crate) fn neighbor_timeout(&mut self, now: Instant, timers: &mut Timers) -> Vec<Mbuf> {
         let mut todo = Vec::new();
         let mut lost = Vec::new();
         self.neighbors.timeout(now, &mut todo);

@@ -6,7 +6,7 @@ use types::Instant;
 
 /// At most `per_second` permits a second, in bursts of at most as many.
 #[derive(Clone, Copy, Debug)]
-pub struct RateLimit {
+pub(crate) struct RateLimit {
     per_second: u32,
     tokens: u32,
     refilled: Instant,
@@ -15,12 +15,12 @@ pub struct RateLimit {
 impl RateLimit {
     /// A full bucket.
     #[must_use]
-    pub const fn new(per_second: u32) -> Self {
+    pub(crate) const fn new(per_second: u32) -> Self {
         Self { per_second, tokens: per_second, refilled: Instant::ZERO }
     }
 
     /// Takes a permit if there is one.
-    pub fn permit(&mut self, now: Instant) -> bool {
+    pub(crate) fn permit(&mut self, now: Instant) -> bool {
         let passed = now.since(self.refilled);
         if passed >= Duration::from_secs(1) {
             self.tokens = self.per_second;

@@ -16,7 +16,7 @@ use crate::limits::SEND_RANGES_MAX;
 
 /// A piece of the client's transmit area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
+pub(crate) struct Range {
     /// First byte, from the start of the transmit area (or of the private copy).
     pub offset: u32,
     /// Length in bytes.
@@ -25,7 +25,7 @@ pub struct Range {
 
 /// Where the bytes of a queue are.
 #[derive(Debug)]
-pub enum Store {
+pub(crate) enum Store {
     /// In the client's transmit area.
     Client,
     /// In the daemon's own memory: the client is gone.
@@ -34,11 +34,11 @@ pub enum Store {
 
 /// The queue is cut into more pieces than a well-behaved client makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyRanges;
+pub(crate) struct TooManyRanges;
 
 /// Posted and unacknowledged bytes of one stream.
 #[derive(Debug)]
-pub struct SendQueue {
+pub(crate) struct SendQueue {
     ranges: VecDeque<Range>,
     len: u32,
     released: u64,
@@ -69,25 +69,19 @@ impl Default for SendQueue {
 impl SendQueue {
     /// Bytes in the queue.
     #[must_use]
-    pub fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.len
-    }
-
-    /// Nothing is queued.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Bytes released since the stream began: what the client may use again.
     #[must_use]
-    pub fn released(&self) -> u64 {
+    pub(crate) fn released(&self) -> u64 {
         self.released
     }
 
     /// Where the bytes are.
     #[must_use]
-    pub fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
@@ -95,7 +89,7 @@ impl SendQueue {
     ///
     /// # Errors
     /// [`TooManyRanges`] when the limit is reached.
-    pub fn push(&mut self, range: Range) -> Result<(), TooManyRanges> {
+    pub(crate) fn push(&mut self, range: Range) -> Result<(), TooManyRanges> {
         let total = self.len.checked_add(range.len).ok_or(TooManyRanges)?;
         let full = self.ranges.len() >= SEND_RANGES_MAX;
         match self.ranges.back_mut() {
@@ -110,7 +104,7 @@ impl SendQueue {
     }
 
     /// The peer has acknowledged `len` bytes: takes them from the front.
-    pub fn release(&mut self, len: u32) {
+    pub(crate) fn release(&mut self, len: u32) {
         let mut left = len.min(self.len);
         self.len -= left;
         self.released = self.released.saturating_add(u64::from(left));
@@ -128,7 +122,7 @@ impl SendQueue {
 
     /// The piece that holds the byte `offset` bytes after the front, from that byte on, no longer
     /// than `len`. `None` beyond the end.
-    pub fn piece(&mut self, offset: u32, len: u32) -> Option<Range> {
+    pub(crate) fn piece(&mut self, offset: u32, len: u32) -> Option<Range> {
         if offset < self.cursor.start {
             self.cursor = Cursor::default();
         }
@@ -147,7 +141,7 @@ impl SendQueue {
     }
 
     /// Moves all bytes into private memory, read with `copy_out(offset, out)`.
-    pub fn make_private(&mut self, mut copy_out: impl FnMut(u32, &mut [u8])) {
+    pub(crate) fn make_private(&mut self, mut copy_out: impl FnMut(u32, &mut [u8])) {
         let mut bytes = vec![0_u8; self.len as usize];
         let mut rest = bytes.as_mut_slice();
         for range in &self.ranges {

@@ -24,7 +24,7 @@ pub struct SocketId {
 
 /// What the socket's descriptor may have to be told at the end of the breath.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Signal {
+pub(crate) struct Signal {
     /// There may be something to read.
     pub readable: bool,
     /// There may be room to write.
@@ -36,14 +36,14 @@ pub struct Signal {
 impl Signal {
     /// Nothing to tell.
     #[must_use]
-    pub fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }
 }
 
 /// One socket.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     /// Owner; `None` once its client is gone.
     pub client: Option<u16>,
     /// Its cell in the owner's memory.
@@ -62,7 +62,7 @@ pub struct Socket {
 
 /// Options of a socket.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// `TCP_NODELAY`.
     pub nodelay: bool,
     /// `SO_KEEPALIVE`.
@@ -98,7 +98,7 @@ impl Default for Options {
 
 /// What a socket is.
 #[derive(Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A stream socket that is neither connected nor connecting.
     Unconnected,
     /// A listening socket; connections wait at it or not.
@@ -109,13 +109,13 @@ pub enum Kind {
     /// A connection.
     Stream(Box<Stream>),
     /// A datagram socket.
-    Datagram(Datagram),
+    Datagram(Box<Datagram>),
 }
 
 impl Kind {
     /// Its transport.
     #[must_use]
-    pub fn transport(&self) -> Transport {
+    pub(crate) fn transport(&self) -> Transport {
         match self {
             Self::Unconnected | Self::Listening { .. } | Self::Stream(_) => Transport::Stream,
             Self::Datagram(_) => Transport::Datagram,
@@ -125,7 +125,7 @@ impl Kind {
 
 /// A TCP connection.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// The engine's state.
     pub tcb: Tcb,
     /// Both ends.
@@ -150,7 +150,7 @@ pub struct Stream {
 
 /// A UDP socket.
 #[derive(Debug)]
-pub struct Datagram {
+pub(crate) struct Datagram {
     /// Local address, `None` before bind.
     pub local: Option<SocketAddr>,
     /// Peer if connected.
@@ -164,7 +164,7 @@ pub struct Datagram {
 impl Datagram {
     /// Does a datagram with these addresses belong to this socket? How well?
     #[must_use]
-    pub fn score(&self, to: SocketAddr, from: SocketAddr) -> Option<u8> {
+    pub(crate) fn score(&self, to: SocketAddr, from: SocketAddr) -> Option<u8> {
         let local = self.local?;
         if local.port() != to.port() {
             return None;
@@ -198,7 +198,7 @@ struct Slot {
 
 /// All sockets of a worker.
 #[derive(Debug, Default)]
-pub struct Sockets {
+pub(crate) struct Sockets {
     slots: Vec<Slot>,
     free: Vec<u32>,
     len: usize,
@@ -209,8 +209,7 @@ impl Sockets {
     ///
     /// # Errors
     /// The socket itself.
-    #[expect(clippy::result_large_err, reason = "the caller takes the socket apart again")]
-    pub fn insert(&mut self, socket: Socket) -> Result<SocketId, Socket> {
+    pub(crate) fn insert(&mut self, socket: Socket) -> Result<SocketId, Socket> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.slots.len() >= SOCKETS_MAX => return Err(socket),
@@ -227,19 +226,19 @@ impl Sockets {
 
     /// Looks a socket up.
     #[must_use]
-    pub fn find(&self, id: SocketId) -> Option<&Socket> {
+    pub(crate) fn find(&self, id: SocketId) -> Option<&Socket> {
         let slot = self.slots.get(id.index as usize)?;
         if slot.generation == id.generation { slot.socket.as_ref() } else { None }
     }
 
     /// Looks a socket up to change it.
-    pub fn find_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+    pub(crate) fn find_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
         let slot = self.slots.get_mut(id.index as usize)?;
         if slot.generation == id.generation { slot.socket.as_mut() } else { None }
     }
 
     /// A connection and the socket around it.
-    pub fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
+    pub(crate) fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
         match &mut self.find_mut(id)?.kind {
             Kind::Stream(stream) => Some(stream),
             Kind::Unconnected | Kind::Listening { .. } | Kind::Datagram(_) => None,
@@ -247,7 +246,7 @@ impl Sockets {
     }
 
     /// Takes a socket out; its name is stale from now on.
-    pub fn remove(&mut self, id: SocketId) -> Option<Socket> {
+    pub(crate) fn remove(&mut self, id: SocketId) -> Option<Socket> {
         let slot = self.slots.get_mut(id.index as usize)?;
         if slot.generation != id.generation {
             return None;
@@ -260,7 +259,7 @@ impl Sockets {
     }
 
     /// All sockets.
-    pub fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
         self.slots.iter().enumerate().filter_map(|(i, slot)| {
             let index = u32::try_from(i).ok()?;
             Some((SocketId { index, generation: slot.generation }, slot.socket.as_ref()?))
@@ -269,13 +268,7 @@ impl Sockets {
 
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    /// There are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 }

@@ -112,7 +112,6 @@ impl Mesh {
     ///
     /// # Errors
     /// What was to be handed over.
-    #[expect(clippy::result_large_err, reason = "the packet goes back to its owner")]
     pub fn send(&self, to: u16, what: Handoff) -> Result<(), Handoff> {
         let Some((peer, doorbell)) = self.peers.get(usize::from(to)) else { return Err(what) };
         match peer.try_send(what) {
@@ -125,7 +124,13 @@ impl Mesh {
     }
 
     /// Tells all others that a neighbour was learned.
-    pub fn neighbor(&self, address: Ipv4Addr, mac: types::MacAddr, interface: u16, at: types::Instant) {
+    pub fn neighbor(
+        &self,
+        address: Ipv4Addr,
+        mac: types::MacAddr,
+        interface: u16,
+        at: types::Instant,
+    ) {
         for to in 0..self.workers() {
             if to != self.me {
                 // A lost note costs the other worker one ARP request.

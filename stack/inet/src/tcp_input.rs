@@ -19,6 +19,7 @@ use crate::network::{Destination, LOOPBACK};
 use crate::send_queue::SendQueue;
 use crate::socket::{Kind, Signal, Socket, SocketId, Stream};
 use crate::steer;
+use crate::tcp_output::Way;
 use crate::timer::Owner;
 use crate::worker::{Endpoint, Worker};
 
@@ -68,10 +69,8 @@ impl Worker {
             return Err(DropReason::TcpAddress);
         }
         let start = received.ip_offset + received.ip_len;
-        let bytes = mbuf
-            .data()
-            .get(start..start + received.segment_len)
-            .ok_or(DropReason::TcpTooShort)?;
+        let bytes =
+            mbuf.data().get(start..start + received.segment_len).ok_or(DropReason::TcpTooShort)?;
         let parsed = wire::tcp::Segment::parse(bytes)?;
         if !received.verified && received.interface != LOOPBACK {
             parsed.verify(received.source, received.destination)?;
@@ -139,11 +138,11 @@ impl Worker {
         match listener {
             Some(listener) if plain_syn => self.passive_open(flow, listener, segment, None, now),
             _ => {
-                if let Some(reset) = tcp::closed_reply(segment) {
-                    if self.resets.permit(now) {
-                        self.counters.tcp.resets_sent.increment();
-                        self.send_segment(flow, &reset, now);
-                    }
+                if let Some(reset) = tcp::closed_reply(segment)
+                    && self.resets.permit(now)
+                {
+                    self.counters.tcp.resets_sent.increment();
+                    self.send_segment(flow, &reset, now);
                 }
                 Err(DropReason::TcpNoListener)
             }
@@ -406,15 +405,21 @@ impl Worker {
             let _ = self.flows.insert(flow, Endpoint::TimeWait(time_wait));
             self.timers.arm(at, Owner::Flow(flow));
             self.endpoint_gone(id);
-        } else if events.contains(Events::CLOSED) {
+        } else if stream.tcb.state() == State::Closed {
             let flow = stream.flow;
+            // A reset may be what is left to send.
             let _ = self.transmit_stream(id, now);
-            if let Entry::Occupied(entry) = self.flows.entry(flow)
-                && matches!(entry.get(), Endpoint::Connection(owner) if *owner == id)
-            {
-                let _ = entry.remove();
-            }
+            self.forget_flow(&flow, id);
             self.endpoint_gone(id);
+        }
+    }
+
+    /// Takes a connection out of the flow table, if it is still the flow's endpoint.
+    pub(crate) fn forget_flow(&mut self, flow: &FlowKey, id: SocketId) {
+        if let Entry::Occupied(entry) = self.flows.entry(*flow)
+            && matches!(entry.get(), Endpoint::Connection(owner) if *owner == id)
+        {
+            let _ = entry.remove();
         }
     }
 
@@ -450,9 +455,8 @@ impl Worker {
     pub(crate) fn fail_stream(&mut self, id: SocketId, errno: Errno, now: Instant) {
         let Some(stream) = self.sockets.stream_mut(id) else { return };
         stream.tcb.abort();
-        let arrival = Arrival { events: Events::CLOSED, ..Arrival::default() };
         self.set_error(id, errno);
-        self.apply(id, &arrival, now);
+        self.after_event(id, Events::default(), now);
     }
 
     /// A pending error: for the call that comes next, and for whoever sleeps on the descriptor.
@@ -521,7 +525,8 @@ impl Worker {
         match self.out.route(to) {
             Some(hop) => {
                 let options = crate::socket::Options::default();
-                self.out.bare_segment(flow, segment, &hop, &options, now, &mut self.timers);
+                let way = Way { flow, hop: &hop, options: &options };
+                self.out.bare_segment(&way, segment, now, &mut self.timers);
             }
             None => self.out.count_drop(DropReason::Ipv4NoRoute),
         }

@@ -18,6 +18,17 @@ use crate::tcp_input::Text;
 use crate::timer::{Owner, Timers};
 use crate::worker::Worker;
 
+/// Whose segment it is and the way it goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    /// Both ends.
+    pub(crate) flow: &'a FlowKey,
+    /// Where it goes out.
+    pub(crate) hop: &'a Hop,
+    /// The socket's options.
+    pub(crate) options: &'a Options,
+}
+
 /// Where a segment's text lies.
 struct Source<'a> {
     queue: &'a mut SendQueue,
@@ -71,7 +82,8 @@ impl Worker {
             let Some(segment) = stream.tcb.poll_transmit(now, &text) else { break };
             sent += 1;
             let mut source = Source { queue: &mut stream.send, lane: lane.as_deref() };
-            self.out.segment(&stream.flow, &segment, &hop, &options, &mut source, now, &mut self.timers);
+            let way = Way { flow: &stream.flow, hop: &hop, options: &options };
+            self.out.segment(&way, &segment, &mut source, now, &mut self.timers);
         }
         self.timers.arm_lazily(stream.tcb.next_timeout(), Owner::Socket(id), &mut stream.armed);
         more
@@ -100,30 +112,25 @@ impl Output {
     /// Sends a segment without text.
     pub(crate) fn bare_segment(
         &mut self,
-        flow: &FlowKey,
+        way: &Way<'_>,
         segment: &SegmentOut,
-        hop: &Hop,
-        options: &Options,
         now: Instant,
         timers: &mut Timers,
     ) {
         let mut queue = SendQueue::default();
-        let mut source = Source { queue: &mut queue, lane: None };
-        self.segment(flow, segment, hop, options, &mut source, now, timers);
+        self.segment(way, segment, &mut Source { queue: &mut queue, lane: None }, now, timers);
     }
 
     /// Sends one segment: text, then the headers in front of it.
-    #[expect(clippy::too_many_arguments, reason = "a segment, its way and its bytes; all borrowed")]
     fn segment(
         &mut self,
-        flow: &FlowKey,
+        way: &Way<'_>,
         segment: &SegmentOut,
-        hop: &Hop,
-        options: &Options,
         source: &mut Source<'_>,
         now: Instant,
         timers: &mut Timers,
     ) {
+        let Way { flow, hop, options } = *way;
         let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.local_addr, flow.remote_addr) else {
             return;
         };
@@ -153,7 +160,12 @@ impl Output {
     }
 
     /// Chains buffers that point at the client's bytes behind `head`.
-    fn attach_text(&mut self, head: &mut Mbuf, segment: &SegmentOut, source: &mut Source<'_>) -> Option<()> {
+    fn attach_text(
+        &mut self,
+        head: &mut Mbuf,
+        segment: &SegmentOut,
+        source: &mut Source<'_>,
+    ) -> Option<()> {
         let mut done = 0;
         while done < segment.text_len {
             let offset = segment.text_offset.checked_add(done)?;
@@ -204,7 +216,12 @@ fn copy_text(mbuf: &mut Mbuf, segment: &SegmentOut, source: &mut Source<'_>) -> 
 }
 
 /// Prepends TCP header and options; returns their length.
-fn prepend_header(mbuf: &mut Mbuf, flow: &FlowKey, segment: &SegmentOut, offload: bool) -> Option<u8> {
+fn prepend_header(
+    mbuf: &mut Mbuf,
+    flow: &FlowKey,
+    segment: &SegmentOut,
+    offload: bool,
+) -> Option<u8> {
     let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.local_addr, flow.remote_addr) else {
         return None;
     };

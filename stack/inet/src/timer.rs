@@ -12,7 +12,7 @@ use crate::socket::SocketId;
 
 /// Whose deadline it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Owner {
+pub(crate) enum Owner {
     /// A connection's earliest timer.
     Socket(SocketId),
     /// A half-open or TIME-WAIT endpoint.
@@ -23,18 +23,23 @@ pub enum Owner {
 
 /// All timers of a worker.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Owner)>>,
 }
 
 impl Timers {
     /// Arms a timer.
-    pub fn arm(&mut self, at: Instant, owner: Owner) {
+    pub(crate) fn arm(&mut self, at: Instant, owner: Owner) {
         self.heap.push(Reverse((at, owner)));
     }
 
     /// Arms a timer for an owner that remembers its entry in `armed`: only if none fires earlier.
-    pub fn arm_lazily(&mut self, at: Option<Instant>, owner: Owner, armed: &mut Option<Instant>) {
+    pub(crate) fn arm_lazily(
+        &mut self,
+        at: Option<Instant>,
+        owner: Owner,
+        armed: &mut Option<Instant>,
+    ) {
         let Some(at) = at else { return };
         if armed.is_none_or(|entry| entry > at) {
             *armed = Some(at);
@@ -43,7 +48,7 @@ impl Timers {
     }
 
     /// Takes the next timer that is due.
-    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Owner)> {
         let Reverse((at, _)) = self.heap.peek()?;
         if *at > now {
             return None;
@@ -53,20 +58,14 @@ impl Timers {
 
     /// When the next timer is due.
     #[must_use]
-    pub fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
     /// Entries, live and stale.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.heap.len()
-    }
-
-    /// No timer is armed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
     }
 }
 
@@ -84,7 +83,7 @@ mod tests {
         assert_eq!(timers.pop_due(at(9)), None);
         assert_eq!(timers.pop_due(at(25)), Some((at(10), Owner::Neighbors)));
         assert_eq!(timers.pop_due(at(25)), Some((at(20), Owner::Neighbors)));
-        assert!(timers.is_empty());
+        assert_eq!(timers.len(), 0);
     }
 
     #[test]
@@ -95,7 +94,11 @@ mod tests {
             timers.arm_lazily(Some(Instant::from_millis(ms)), Owner::Neighbors, &mut armed);
         }
         assert_eq!(timers.len(), 1);
-        timers.arm_lazily(Some(Instant::ZERO + Duration::from_millis(5)), Owner::Neighbors, &mut armed);
+        timers.arm_lazily(
+            Some(Instant::ZERO + Duration::from_millis(5)),
+            Owner::Neighbors,
+            &mut armed,
+        );
         assert_eq!(timers.next(), Some(Instant::from_millis(5)));
     }
 }

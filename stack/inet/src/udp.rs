@@ -15,7 +15,7 @@ use crate::icmp::as_v4;
 use crate::input::Received;
 use crate::network::{Destination, TxChecksum};
 use crate::output::{Ipv4Out, prepend};
-use crate::socket::{Datagram, Kind, Options, SocketId};
+use crate::socket::{Kind, Options, SocketId};
 use crate::worker::Worker;
 
 impl Worker {
@@ -26,10 +26,8 @@ impl Worker {
         now: Instant,
     ) -> Result<(), DropReason> {
         let start = received.ip_offset + received.ip_len;
-        let bytes = mbuf
-            .data()
-            .get(start..start + received.segment_len)
-            .ok_or(DropReason::UdpTooShort)?;
+        let bytes =
+            mbuf.data().get(start..start + received.segment_len).ok_or(DropReason::UdpTooShort)?;
         let datagram = udp::Datagram::parse(bytes)?;
         if !received.verified && received.interface != crate::network::LOOPBACK {
             datagram.verify(received.source, received.destination)?;
@@ -75,7 +73,12 @@ impl Worker {
         matches
     }
 
-    fn udp_deliver(&mut self, id: SocketId, from: SocketAddr, payload: &[u8]) -> Result<(), DropReason> {
+    fn udp_deliver(
+        &mut self,
+        id: SocketId,
+        from: SocketAddr,
+        payload: &[u8],
+    ) -> Result<(), DropReason> {
         let socket = self.sockets.find_mut(id).ok_or(DropReason::UdpNoSocket)?;
         let client = self.clients.owner_mut(socket.client).ok_or(DropReason::UdpNoSocket)?;
         let Kind::Datagram(datagram) = &mut socket.kind else {
@@ -122,10 +125,9 @@ impl Worker {
     fn udp_send(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) -> Result<(), Errno> {
         let socket = self.sockets.find(id).ok_or(Errno::BADF)?;
         let options = socket.options;
-        let Kind::Datagram(Datagram { local: Some(local), remote, .. }) = &socket.kind else {
-            return Err(Errno::DESTADDRREQ);
-        };
-        let (local, remote, owner) = (*local, *remote, socket.client);
+        let Kind::Datagram(datagram) = &socket.kind else { return Err(Errno::BADF) };
+        let local = datagram.local.ok_or(Errno::DESTADDRREQ)?;
+        let (remote, owner) = (datagram.remote, socket.client);
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
         let mut header = [0_u8; DatagramHeader::LEN];
         let header_len = u32::try_from(DatagramHeader::LEN).unwrap_or(u32::MAX);
@@ -160,7 +162,8 @@ impl Worker {
         };
         let mut mbuf = self.out.alloc().ok_or(Errno::NOBUFS)?;
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
-        let room = u16::try_from(len).ok().and_then(|len| mbuf.append(len)).ok_or(Errno::MSGSIZE)?;
+        let room =
+            u16::try_from(len).ok().and_then(|len| mbuf.append(len)).ok_or(Errno::MSGSIZE)?;
         if !client.lane.copy_out(offset, room) {
             return Err(Errno::FAULT);
         }
@@ -180,7 +183,11 @@ impl Worker {
     }
 
     /// Nobody listens at the peer: a connected socket learns it (RFC 1122 4.1.3.3).
-    pub(crate) fn udp_unreachable(&mut self, flow: &FlowKey, errno: Errno) -> Result<(), DropReason> {
+    pub(crate) fn udp_unreachable(
+        &mut self,
+        flow: &FlowKey,
+        errno: Errno,
+    ) -> Result<(), DropReason> {
         let found = self.udp_sockets(flow.local(), flow.remote(), false);
         let mut told = Err(DropReason::IcmpQuoted);
         for id in found {

@@ -157,10 +157,8 @@ impl Worker {
     }
 
     /// Gives the worker its queues of a port.
-    pub fn add_port(&mut self, interface: u16, rx: Option<RxQueue>, tx: TxQueue) {
-        if let Some(queue) = rx {
-            self.rx.push(RxPort { interface, queue });
-        }
+    pub fn add_port(&mut self, interface: u16, queue: RxQueue, tx: TxQueue) {
+        self.rx.push(RxPort { interface, queue });
         self.out.add_port(interface, tx);
     }
 
@@ -229,11 +227,6 @@ impl Worker {
         busy |= self.signal_clients();
         self.events.flush();
         busy
-    }
-
-    /// One frame as if it had come from a port, for tests and benchmarks without one.
-    pub fn inject(&mut self, mbuf: dpdk::Mbuf, interface: u16, now: Instant) {
-        self.input(mbuf, interface, now);
     }
 
     /// Nothing is waiting that a sleep would delay. Call after the `sleeping` flags are set.

@@ -26,7 +26,7 @@ Then: iopkt ifconfig -a · iopkt run -- python3 -m http.server · curl http://12
 /// client processes through shared memory and a BSD socket library.
 #[derive(Debug, Parser)]
 #[command(name = "io-pkt", version, after_help = EXAMPLES, max_term_width = 100)]
-pub struct Args {
+pub(crate) struct Args {
     /// Attach a driver; the next word is its options unless it begins with `-`. Repeatable.
     #[arg(short = 'd', value_names = ["DRIVER", "OPTIONS"], num_args = 1..=2, action = clap::ArgAction::Append)]
     pub drivers: Vec<String>,
@@ -73,7 +73,7 @@ pub struct Args {
 }
 
 /// Name and options of each `-d` or `-p`.
-pub fn pairs(matches: &clap::ArgMatches, id: &str) -> Vec<(String, String)> {
+pub(crate) fn pairs(matches: &clap::ArgMatches, id: &str) -> Vec<(String, String)> {
     let occurrences = matches.get_occurrences::<String>(id);
     occurrences
         .into_iter()
@@ -86,7 +86,7 @@ pub fn pairs(matches: &clap::ArgMatches, id: &str) -> Vec<(String, String)> {
 }
 
 /// getopt allows `-ptcpip`; clap wants the value apart when a second one may follow.
-pub fn split_attached(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+pub(crate) fn split_attached(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut out = Vec::new();
     let mut rest = false;
     for arg in args {
@@ -112,7 +112,9 @@ mod tests {
     use super::*;
     use clap::{CommandFactory, FromArgMatches};
 
-    fn parse(line: &str) -> (Args, Vec<(String, String)>, Vec<(String, String)>) {
+    type Pairs = Vec<(String, String)>;
+
+    fn parse(line: &str) -> (Args, Pairs, Pairs) {
         let words = split_attached(line.split_whitespace().map(OsString::from));
         let matches = Args::command().get_matches_from(words);
         let args = Args::from_arg_matches(&matches).unwrap();

@@ -13,7 +13,7 @@ use crate::error::StartError;
 /// What an idle worker does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Idle {
+pub(crate) enum Idle {
     /// Spin while there is work, then sleep until something happens.
     #[default]
     Adaptive,
@@ -24,7 +24,7 @@ pub enum Idle {
 /// An address with its prefix length, as text `198.18.77.2/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct AddressLen {
+pub(crate) struct AddressLen {
     /// Address.
     pub address: Ipv4Addr,
     /// Prefix length, 1 to 32.
@@ -55,7 +55,7 @@ impl TryFrom<String> for AddressLen {
 /// One `[[interface]]`, or one `-d`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Interface {
+pub(crate) struct Interface {
     /// Driver name, as after `-d`.
     pub driver: String,
     /// Options, commas between.
@@ -69,7 +69,7 @@ pub struct Interface {
 /// One `[[route]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Route {
+pub(crate) struct Route {
     /// `default` or `10.0.0.0/8`.
     pub destination: String,
     /// Next hop.
@@ -79,7 +79,7 @@ pub struct Route {
 /// `[eal]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EalSection {
+pub(crate) struct EalSection {
     /// Further arguments.
     #[serde(default)]
     pub args: Vec<String>,
@@ -90,7 +90,7 @@ pub struct EalSection {
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// Prefix of the stack's paths.
     #[serde(default)]
     pub prefix: String,
@@ -125,7 +125,7 @@ impl Config {
     ///
     /// # Errors
     /// [`StartError::Config`] with file, line and column.
-    pub fn of(args: &Args, matches: &ArgMatches) -> Result<Self, StartError> {
+    pub(crate) fn of(args: &Args, matches: &ArgMatches) -> Result<Self, StartError> {
         let mut config = match &args.config {
             Some(path) => Self::read(path)?,
             None => Self::default(),
@@ -172,7 +172,7 @@ impl Config {
     ///
     /// # Errors
     /// [`StartError::Usage`] if the text is no address.
-    pub fn metrics_address(&self) -> Result<Option<SocketAddr>, StartError> {
+    pub(crate) fn metrics_address(&self) -> Result<Option<SocketAddr>, StartError> {
         match self.metrics.as_deref() {
             Some("off") => Ok(None),
             None => Ok(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9478)))),
@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn the_address_option_is_not_the_drivers() {
-        let got = interface("net_tap".into(), "iface=x,address=10.0.0.1/8,mac=020000000001").unwrap();
+        let got =
+            interface("net_tap".into(), "iface=x,address=10.0.0.1/8,mac=020000000001").unwrap();
         assert_eq!(got.options, "iface=x,mac=020000000001");
         assert_eq!(got.address[0].address, Ipv4Addr::new(10, 0, 0, 1));
     }

@@ -20,7 +20,7 @@ use crate::control::SocketKey;
 const DESCRIPTORS_MAX: usize = 3 + shm::layout::LANES_MAX as usize;
 
 /// Memory and name of a client that uses sockets.
-pub struct Attachment {
+pub(crate) struct Attachment {
     /// Its memory.
     pub slot: Arc<Slot>,
     /// Daemon's copies of its doorbells, by worker.
@@ -30,7 +30,7 @@ pub struct Attachment {
 }
 
 /// One peer of the control socket: a client, a tool.
-pub struct Connection {
+pub(crate) struct Connection {
     fd: OwnedFd,
     /// Process id (`SO_PEERCRED`).
     pub pid: u32,
@@ -40,12 +40,10 @@ pub struct Connection {
     pub attachment: Option<Attachment>,
     /// Its sockets by cell.
     pub cells: HashMap<u32, SocketKey>,
-    /// Answers it has not been given yet.
-    pub outstanding: u32,
 }
 
 /// What a read from a connection gave.
-pub enum Received {
+pub(crate) enum Received {
     /// A request.
     Call(Call),
     /// Nothing more for now.
@@ -59,7 +57,7 @@ impl Connection {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
         let credentials = rustix::net::sockopt::socket_peercred(&fd)?;
         Ok(Self {
             fd,
@@ -67,18 +65,17 @@ impl Connection {
             uid: credentials.uid.as_raw(),
             attachment: None,
             cells: HashMap::new(),
-            outstanding: 0,
         })
     }
 
     /// Its descriptor, for polling.
     #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
     /// The next request. Descriptors a peer sends along are refused: it has no reason to.
-    pub fn receive(&self, buffer: &mut [u8; MESSAGE_MAX]) -> Received {
+    pub(crate) fn receive(&self, buffer: &mut [u8; MESSAGE_MAX]) -> Received {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut slices = [IoSliceMut::new(buffer)];
@@ -99,7 +96,7 @@ impl Connection {
     }
 
     /// Sends an answer with its descriptors. `false`: the peer does not take it; drop it.
-    pub fn answer(
+    pub(crate) fn answer(
         &self,
         sequence: u32,
         result: Result<Reply, Errno>,
@@ -119,7 +116,7 @@ impl Connection {
 
 /// A program's name as it may be shown: short, without control characters.
 #[must_use]
-pub fn clean_name(name: &str) -> String {
+pub(crate) fn clean_name(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(32).collect()
 }
 

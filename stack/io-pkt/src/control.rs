@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::Instant as StdInstant;
 
+use inet::SocketId;
 use inet::WorkerCounters;
 use inet::command::{CallId, Command, Event, Transport};
 use inet::steer::Doorbell;
-use inet::SocketId;
 use proto::{MESSAGE_MAX, SocketHandle};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
@@ -35,11 +35,11 @@ const REQUESTS_PER_TURN: usize = 16;
 
 /// Names a control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub u32);
+pub(crate) struct ConnectionId(pub u32);
 
 /// Names a socket for the control plane: owner of its port, its listener, its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SocketKey(pub u64);
+pub(crate) struct SocketKey(pub u64);
 
 /// What an epoll event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ pub(crate) struct ClientCounts {
 }
 
 /// The control thread's world.
-pub struct Control {
+pub(crate) struct Control {
     pub(crate) epoll: OwnedFd,
     pub(crate) path: OwnedFd,
     pub(crate) signal: UnixStream,
@@ -175,18 +175,63 @@ pub struct Control {
     pub(crate) stopping: bool,
 }
 
+/// What the control thread listens to.
+pub(crate) struct Ends {
+    pub(crate) epoll: OwnedFd,
+    pub(crate) path: OwnedFd,
+    pub(crate) signal: UnixStream,
+    pub(crate) doorbell: Arc<Doorbell>,
+    pub(crate) events: Receiver<Event>,
+    pub(crate) scrapes: Receiver<ScrapeRequest>,
+}
+
 impl Control {
+    /// A control thread without clients.
+    pub(crate) fn new(
+        ends: Ends,
+        workers: Vec<WorkerLink>,
+        network: NetworkState,
+        facts: Facts,
+        (arena, page_fd): (Arc<Arena>, OwnedFd),
+    ) -> Self {
+        let Ends { epoll, path, signal, doorbell, events, scrapes } = ends;
+        Self {
+            epoll,
+            path,
+            signal,
+            doorbell,
+            workers,
+            events,
+            scrapes,
+            arena,
+            page_fd,
+            connections: HashMap::new(),
+            sockets: HashMap::new(),
+            slots: HashMap::new(),
+            leaving: HashMap::new(),
+            pending: HashMap::new(),
+            network,
+            ports: PortTable::default(),
+            facts,
+            counts: ClientCounts::default(),
+            next_connection: 0,
+            next_key: 0,
+            next_call: 0,
+            next_worker: 0,
+            stopping: false,
+        }
+    }
+
     /// Serves until a signal says stop.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let mut buffer = Box::new([0_u8; MESSAGE_MAX]);
         let mut space = [const { core::mem::MaybeUninit::uninit() }; 64];
         while !self.stopping {
             self.doorbell.prepare_to_sleep();
             self.take_events();
-            let timeout = self.has_backlog().then_some(rustix::event::Timespec {
-                tv_sec: 0,
-                tv_nsec: 1_000_000,
-            });
+            let timeout = self
+                .has_backlog()
+                .then_some(rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 });
             let ready = match epoll::wait(&self.epoll, &mut space[..], timeout.as_ref()) {
                 Ok((ready, _)) => ready,
                 Err(Errno::INTR) => continue,
@@ -335,7 +380,12 @@ impl Control {
     }
 
     /// Starts a call to a worker.
-    pub(crate) fn call(&mut self, worker: u16, pending: Pending, command: impl FnOnce(CallId) -> Command) {
+    pub(crate) fn call(
+        &mut self,
+        worker: u16,
+        pending: Pending,
+        command: impl FnOnce(CallId) -> Command,
+    ) {
         self.next_call = self.next_call.wrapping_add(1);
         let call = self.next_call;
         let _ = self.pending.insert(call, pending);

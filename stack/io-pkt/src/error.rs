@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// The command line is wrong.
     #[error("{0}")]
     Usage(String),
@@ -53,7 +53,7 @@ pub enum StartError {
 impl StartError {
     /// Exit code: 64 usage, 77 not allowed, 78 bad configuration, else 1.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
             Self::Config { .. } => 78,

@@ -26,7 +26,7 @@ struct Entry {
 }
 
 /// Interfaces, routes and static neighbours.
-pub struct NetworkState {
+pub(crate) struct NetworkState {
     interfaces: Vec<Entry>,
     rib: Rib,
     neighbors: Vec<StaticNeighbor>,
@@ -36,7 +36,7 @@ pub struct NetworkState {
 impl NetworkState {
     /// Only `lo0` with 127.0.0.1.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let lo0 = Interface {
             index: LOOPBACK,
             name: "lo0".into(),
@@ -52,7 +52,7 @@ impl NetworkState {
     }
 
     /// Adds a port as an interface that is up and has no address yet; returns its index.
-    pub fn add_port(&mut self, port: Port) -> u16 {
+    pub(crate) fn add_port(&mut self, port: Port) -> u16 {
         let index = u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX);
         let capabilities = port.capabilities();
         let offload = capabilities.tcp_checksum && capabilities.udp_checksum;
@@ -71,32 +71,24 @@ impl NetworkState {
     }
 
     /// Ports with their interface index.
-    pub fn ports_mut(&mut self) -> impl Iterator<Item = (u16, &mut Port)> {
+    pub(crate) fn ports_mut(&mut self) -> impl Iterator<Item = (u16, &mut Port)> {
         self.interfaces.iter_mut().filter_map(|e| Some((e.config.index, e.port.as_mut()?)))
     }
 
     /// Takes the ports out, for detaching them at exit.
-    pub fn take_ports(&mut self) -> Vec<Port> {
+    pub(crate) fn take_ports(&mut self) -> Vec<Port> {
         self.interfaces.iter_mut().filter_map(|e| e.port.take()).collect()
     }
 
     /// A snapshot for the workers.
     #[must_use]
-    pub fn publish(&self) -> Network {
+    pub(crate) fn publish(&self) -> Network {
         Network {
             interfaces: self.interfaces.iter().map(|e| e.config.clone()).collect(),
             fib: self.rib.publish(),
             neighbors: self.neighbors.clone(),
             udp_owners: self.udp_owners.iter().copied().collect(),
         }
-    }
-
-    /// The index of an interface.
-    ///
-    /// # Errors
-    /// `ENXIO`.
-    pub fn index(&self, name: &str) -> Result<u16, Errno> {
-        self.interfaces.iter().find(|e| e.config.name == name).map(|e| e.config.index).ok_or(Errno::NXIO)
     }
 
     fn entry(&mut self, name: &str) -> Result<&mut Entry, Errno> {
@@ -107,7 +99,12 @@ impl NetworkState {
     ///
     /// # Errors
     /// `ENXIO`, `EINVAL`, `EEXIST`, `ENOSPC`.
-    pub fn add_address(&mut self, name: &str, address: Ipv4Addr, len: u8) -> Result<u16, Errno> {
+    pub(crate) fn add_address(
+        &mut self,
+        name: &str,
+        address: Ipv4Addr,
+        len: u8,
+    ) -> Result<u16, Errno> {
         let refused = address.is_unspecified() || address.is_multicast() || address.is_broadcast();
         if refused || !(1..=32).contains(&len) {
             return Err(Errno::INVAL);
@@ -133,7 +130,7 @@ impl NetworkState {
     ///
     /// # Errors
     /// `ENXIO`, `EADDRNOTAVAIL`.
-    pub fn delete_address(&mut self, name: &str, address: Ipv4Addr) -> Result<(), Errno> {
+    pub(crate) fn delete_address(&mut self, name: &str, address: Ipv4Addr) -> Result<(), Errno> {
         let entry = self.entry(name)?;
         let addresses = &mut entry.config.addresses;
         let at = addresses.iter().position(|a| a.address == address).ok_or(Errno::ADDRNOTAVAIL)?;
@@ -149,7 +146,7 @@ impl NetworkState {
     ///
     /// # Errors
     /// `ENXIO`.
-    pub fn set_up(&mut self, name: &str, up: bool) -> Result<(), Errno> {
+    pub(crate) fn set_up(&mut self, name: &str, up: bool) -> Result<(), Errno> {
         self.entry(name)?.config.up = up;
         Ok(())
     }
@@ -158,7 +155,7 @@ impl NetworkState {
     ///
     /// # Errors
     /// `ENXIO`; `EINVAL` if the port does not take it.
-    pub fn set_mtu(&mut self, name: &str, mtu: u16) -> Result<(), Errno> {
+    pub(crate) fn set_mtu(&mut self, name: &str, mtu: u16) -> Result<(), Errno> {
         let entry = self.entry(name)?;
         if mtu < 576 {
             return Err(Errno::INVAL);
@@ -176,7 +173,12 @@ impl NetworkState {
     ///
     /// # Errors
     /// `EINVAL`, `EEXIST`, `ENETUNREACH`, `ENOSPC`.
-    pub fn add_route(&mut self, to: Ipv4Addr, len: u8, gateway: Ipv4Addr) -> Result<(), Errno> {
+    pub(crate) fn add_route(
+        &mut self,
+        to: Ipv4Addr,
+        len: u8,
+        gateway: Ipv4Addr,
+    ) -> Result<(), Errno> {
         let destination = Ipv4Net::new(to, len).map_err(|_| Errno::INVAL)?;
         if self.rib.len() >= ROUTES_MAX {
             return Err(Errno::NOSPC);
@@ -197,7 +199,7 @@ impl NetworkState {
     ///
     /// # Errors
     /// `EINVAL`, `ESRCH`.
-    pub fn delete_route(&mut self, to: Ipv4Addr, len: u8) -> Result<(), Errno> {
+    pub(crate) fn delete_route(&mut self, to: Ipv4Addr, len: u8) -> Result<(), Errno> {
         let destination = Ipv4Net::new(to, len).map_err(|_| Errno::INVAL)?;
         self.rib.delete(destination).map(drop).map_err(|_| Errno::SRCH)
     }
@@ -206,7 +208,7 @@ impl NetworkState {
     ///
     /// # Errors
     /// `EINVAL`, `ENETUNREACH`, `ENOSPC`.
-    pub fn add_neighbor(&mut self, address: Ipv4Addr, mac: MacAddr) -> Result<(), Errno> {
+    pub(crate) fn add_neighbor(&mut self, address: Ipv4Addr, mac: MacAddr) -> Result<(), Errno> {
         if !mac.is_unicast() {
             return Err(Errno::INVAL);
         }
@@ -221,49 +223,49 @@ impl NetworkState {
     }
 
     /// Forgets a static neighbour, if there is one.
-    pub fn delete_neighbor(&mut self, address: Ipv4Addr) {
+    pub(crate) fn delete_neighbor(&mut self, address: Ipv4Addr) {
         self.neighbors.retain(|n| n.address != address);
     }
 
     /// Says which worker owns a UDP port, or that none does.
-    pub fn set_udp_owner(&mut self, port: u16, worker: Option<u16>) {
+    pub(crate) fn set_udp_owner(&mut self, port: u16, worker: Option<u16>) {
         self.udp_owners.retain(|(p, _)| *p != port);
         self.udp_owners.extend(worker.map(|w| (port, w)));
     }
 
     /// Name of an interface.
     #[must_use]
-    pub fn name(&self, index: u16) -> &str {
+    pub(crate) fn name(&self, index: u16) -> &str {
         self.interfaces.get(usize::from(index)).map_or("?", |e| &e.config.name)
     }
 
     /// Is this one of our addresses?
     #[must_use]
-    pub fn has_address(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn has_address(&self, address: Ipv4Addr) -> bool {
         self.interfaces.iter().flat_map(|e| &e.config.addresses).any(|a| a.address == address)
     }
 
     /// The source address for packets to a destination.
     #[must_use]
-    pub fn source_for(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+    pub(crate) fn source_for(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
         self.publish().source_for(destination)
     }
 
     /// First address that is not the loopback's.
     #[must_use]
-    pub fn first_address(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn first_address(&self) -> Option<Ipv4Addr> {
         self.interfaces.iter().skip(1).flat_map(|e| &e.config.addresses).map(|a| a.address).next()
     }
 
     /// Interfaces as the tools show them.
     #[must_use]
-    pub fn interface_rows(&self) -> Vec<InterfaceRow> {
+    pub(crate) fn interface_rows(&self) -> Vec<InterfaceRow> {
         self.interfaces.iter().map(interface_row).collect()
     }
 
     /// Routes as the tools show them.
     #[must_use]
-    pub fn route_rows(&self) -> Vec<RouteRow> {
+    pub(crate) fn route_rows(&self) -> Vec<RouteRow> {
         let rows = self.rib.iter().map(|route| RouteRow {
             destination: route.destination.addr(),
             prefix_len: route.destination.prefix_len(),

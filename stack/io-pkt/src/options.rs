@@ -4,47 +4,46 @@ use inet::command::{SocketInfo, SocketOption, Transport};
 use rustix::io::Errno;
 
 /// `SOL_SOCKET` and its options, from Linux's `asm-generic/socket.h`.
-pub mod sol {
-    #![expect(missing_docs, reason = "the kernel's names")]
-    pub const SOCKET: i32 = 1;
-    pub const IP: i32 = 0;
-    pub const TCP: i32 = 6;
-    pub const SO_REUSEADDR: i32 = 2;
-    pub const SO_TYPE: i32 = 3;
-    pub const SO_ERROR: i32 = 4;
-    pub const SO_DONTROUTE: i32 = 5;
-    pub const SO_BROADCAST: i32 = 6;
-    pub const SO_SNDBUF: i32 = 7;
-    pub const SO_RCVBUF: i32 = 8;
-    pub const SO_KEEPALIVE: i32 = 9;
-    pub const SO_OOBINLINE: i32 = 10;
-    pub const SO_PRIORITY: i32 = 12;
-    pub const SO_LINGER: i32 = 13;
-    pub const SO_REUSEPORT: i32 = 15;
-    pub const SO_RCVLOWAT: i32 = 18;
-    pub const SO_SNDLOWAT: i32 = 19;
-    pub const SO_RCVTIMEO: i32 = 20;
-    pub const SO_SNDTIMEO: i32 = 21;
-    pub const SO_ACCEPTCONN: i32 = 30;
-    pub const SO_PROTOCOL: i32 = 38;
-    pub const SO_DOMAIN: i32 = 39;
-    pub const IP_TOS: i32 = 1;
-    pub const IP_TTL: i32 = 2;
-    pub const TCP_NODELAY: i32 = 1;
-    pub const TCP_MAXSEG: i32 = 2;
-    pub const TCP_CORK: i32 = 3;
-    pub const TCP_KEEPIDLE: i32 = 4;
-    pub const TCP_KEEPINTVL: i32 = 5;
-    pub const TCP_KEEPCNT: i32 = 6;
-    pub const TCP_DEFER_ACCEPT: i32 = 9;
-    pub const TCP_QUICKACK: i32 = 12;
-    pub const TCP_USER_TIMEOUT: i32 = 18;
+pub(crate) mod sol {
+    pub(crate) const SOCKET: i32 = 1;
+    pub(crate) const IP: i32 = 0;
+    pub(crate) const TCP: i32 = 6;
+    pub(crate) const SO_REUSEADDR: i32 = 2;
+    pub(crate) const SO_TYPE: i32 = 3;
+    pub(crate) const SO_ERROR: i32 = 4;
+    pub(crate) const SO_DONTROUTE: i32 = 5;
+    pub(crate) const SO_BROADCAST: i32 = 6;
+    pub(crate) const SO_SNDBUF: i32 = 7;
+    pub(crate) const SO_RCVBUF: i32 = 8;
+    pub(crate) const SO_KEEPALIVE: i32 = 9;
+    pub(crate) const SO_OOBINLINE: i32 = 10;
+    pub(crate) const SO_PRIORITY: i32 = 12;
+    pub(crate) const SO_LINGER: i32 = 13;
+    pub(crate) const SO_REUSEPORT: i32 = 15;
+    pub(crate) const SO_RCVLOWAT: i32 = 18;
+    pub(crate) const SO_SNDLOWAT: i32 = 19;
+    pub(crate) const SO_RCVTIMEO: i32 = 20;
+    pub(crate) const SO_SNDTIMEO: i32 = 21;
+    pub(crate) const SO_ACCEPTCONN: i32 = 30;
+    pub(crate) const SO_PROTOCOL: i32 = 38;
+    pub(crate) const SO_DOMAIN: i32 = 39;
+    pub(crate) const IP_TOS: i32 = 1;
+    pub(crate) const IP_TTL: i32 = 2;
+    pub(crate) const TCP_NODELAY: i32 = 1;
+    pub(crate) const TCP_MAXSEG: i32 = 2;
+    pub(crate) const TCP_CORK: i32 = 3;
+    pub(crate) const TCP_KEEPIDLE: i32 = 4;
+    pub(crate) const TCP_KEEPINTVL: i32 = 5;
+    pub(crate) const TCP_KEEPCNT: i32 = 6;
+    pub(crate) const TCP_DEFER_ACCEPT: i32 = 9;
+    pub(crate) const TCP_QUICKACK: i32 = 12;
+    pub(crate) const TCP_USER_TIMEOUT: i32 = 18;
 }
 use sol as o;
 
 /// A socket's options as its user has set them.
 #[derive(Clone, Copy, Debug)]
-pub struct Values {
+pub(crate) struct Values {
     /// `SO_REUSEADDR`.
     pub reuse_address: bool,
     /// `SO_REUSEPORT`.
@@ -106,7 +105,12 @@ impl Values {
     ///
     /// # Errors
     /// `EINVAL`, `ENOPROTOOPT`.
-    pub fn set(&mut self, level: i32, name: i32, value: &[u8]) -> Result<Option<SocketOption>, Errno> {
+    pub(crate) fn set(
+        &mut self,
+        level: i32,
+        name: i32,
+        value: &[u8],
+    ) -> Result<Option<SocketOption>, Errno> {
         match level {
             o::SOCKET => self.set_socket(name, value),
             o::TCP => self.set_tcp(name, value),
@@ -200,7 +204,7 @@ impl Values {
 
     /// What connections accepted by this listener inherit.
     #[must_use]
-    pub fn inherited(&self) -> Vec<SocketOption> {
+    pub(crate) fn inherited(&self) -> Vec<SocketOption> {
         vec![
             SocketOption::NoDelay(self.nodelay),
             self.keepalive_option(),
@@ -216,7 +220,7 @@ impl Values {
     ///
     /// # Errors
     /// `ENOPROTOOPT`.
-    pub fn value(
+    pub(crate) fn value(
         &self,
         level: i32,
         name: i32,
@@ -236,9 +240,21 @@ impl Values {
             (o::SOCKET, o::SO_DONTROUTE) => 0,
             (o::SOCKET, o::SO_RCVBUF) => self.receive_buffer,
             (o::SOCKET, o::SO_SNDBUF) => self.send_buffer,
-            (o::SOCKET, o::SO_TYPE) => if stream { 1 } else { 2 },
+            (o::SOCKET, o::SO_TYPE) => {
+                if stream {
+                    1
+                } else {
+                    2
+                }
+            }
             (o::SOCKET, o::SO_DOMAIN) => 2,
-            (o::SOCKET, o::SO_PROTOCOL) => if stream { 6 } else { 17 },
+            (o::SOCKET, o::SO_PROTOCOL) => {
+                if stream {
+                    6
+                } else {
+                    17
+                }
+            }
             (o::SOCKET, o::SO_ACCEPTCONN) => u32::from(listening),
             (o::SOCKET, o::SO_RCVTIMEO) => return Ok(Some(self.receive_timeout.to_vec())),
             (o::SOCKET, o::SO_SNDTIMEO) => return Ok(Some(self.send_timeout.to_vec())),
@@ -268,7 +284,7 @@ impl Values {
 ///
 /// # Errors
 /// `ENOPROTOOPT`.
-pub fn live_value(level: i32, name: i32, info: &SocketInfo) -> Result<Vec<u8>, Errno> {
+pub(crate) fn live_value(level: i32, name: i32, info: &SocketInfo) -> Result<Vec<u8>, Errno> {
     match (level, name) {
         (o::SOCKET, o::SO_ERROR) => {
             let errno = info.error.map_or(0, Errno::raw_os_error);

@@ -4,10 +4,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use inet::command::{
-    CallId, Command, Event, ListenerId, Outcome, SocketInfo, Transport,
-};
 use inet::SocketId;
+use inet::command::{CallId, Command, Event, ListenerId, Outcome, SocketInfo, Transport};
 use proto::{Reply, SocketHandle};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
@@ -27,14 +25,42 @@ pub(crate) struct Pending {
     pub(crate) then: Then,
 }
 
+/// Who asked.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) connection: ConnectionId,
+    pub(crate) sequence: u32,
+}
+
+/// A socket that a worker is making.
+pub(crate) struct NewSocket {
+    pub(crate) worker: u16,
+    pub(crate) transport: Transport,
+    /// The daemon's end of its descriptor.
+    pub(crate) ours: Arc<SocketEnd>,
+    /// The end its owner gets.
+    pub(crate) theirs: OwnedFd,
+}
+
+/// A connection attempt.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) key: SocketKey,
+    pub(crate) remote: SocketAddr,
+    /// Other ports that may be tried.
+    pub(crate) tries: u8,
+    /// The port was chosen for it; its user did not bind.
+    pub(crate) chosen: bool,
+}
+
 /// What to do with a worker's outcome.
 pub(crate) enum Then {
     /// Answer `Done`, or the error.
     Answer,
     /// A new socket: remember it and send its descriptor.
-    Open { worker: u16, transport: Transport, ours: Arc<SocketEnd>, theirs: OwnedFd },
+    Open(NewSocket),
     /// A connection attempt is under way: answer `EINPROGRESS`; on a collision try another port.
-    Connect { key: SocketKey, remote: SocketAddr, tries: u8, chosen: bool },
+    Connect(Attempt),
     /// The state of a socket, for one option.
     Option { level: i32, name: i32 },
     /// The state of a socket, for its peer's name.
@@ -88,57 +114,39 @@ impl Control {
     }
 
     fn done(&mut self, call: CallId, result: Result<Outcome, Errno>) {
-        let Some(pending) = self.pending.remove(&call) else {
-            // The asker is gone; a socket it would have got is not left behind.
+        // Without an entry the asker is gone; its sockets go with its memory.
+        let Some(Pending { connection, sequence, then }) = self.pending.remove(&call) else {
             return;
         };
-        match pending.then {
-            Then::Gather(gathering) => {
-                let worker = u16::try_from(pending.sequence).unwrap_or(0);
-                return self.gathered(&gathering, worker, result);
-            }
-            Then::Open { worker, transport, ours, theirs } => {
-                let Some(connection) = pending.connection else { return };
-                let opened = match result {
-                    Ok(Outcome::Opened { socket, cell }) => Ok((socket, cell)),
-                    Ok(_) => Err(Errno::IO),
-                    Err(errno) => Err(errno),
-                };
-                return self.opened(connection, pending.sequence, opened, worker, transport, ours, theirs);
-            }
-            Then::Connect { key, remote, tries, chosen } => {
-                return self.connected(&Asked { connection: pending.connection, sequence: pending.sequence }, result.map(drop), key, remote, tries, chosen);
-            }
-            Then::Answer | Then::Option { .. } | Then::PeerName => {}
+        if let Then::Gather(gathering) = then {
+            return self.gathered(&gathering, u16::try_from(sequence).unwrap_or(0), result);
         }
-        let reply = match (&pending.then, result) {
+        let Some(connection) = connection else { return };
+        let asked = Asked { connection, sequence };
+        let reply = match (then, result) {
+            (Then::Open(new), result) => return self.opened(asked, result, new),
+            (Then::Connect(attempt), result) => {
+                return self.connected(asked, result.map(drop), &attempt);
+            }
             (_, Err(errno)) => Err(errno),
             (Then::Option { level, name }, Ok(Outcome::Info(info))) => {
-                options::live_value(*level, *name, &info).map(Reply::Value)
+                options::live_value(level, name, &info).map(Reply::Value)
             }
             (Then::PeerName, Ok(Outcome::Info(info))) => peer_name(&info),
             _ => Ok(Reply::Done),
         };
-        if let Some(connection) = pending.connection {
-            self.answer(connection, pending.sequence, reply);
-        }
+        self.answer(connection, sequence, reply);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one new socket")]
-    fn opened(
-        &mut self,
-        connection: ConnectionId,
-        sequence: u32,
-        opened: Result<(SocketId, CellId), Errno>,
-        worker: u16,
-        transport: Transport,
-        ours: Arc<SocketEnd>,
-        theirs: OwnedFd,
-    ) {
-        let (id, cell) = match opened {
-            Ok(opened) => opened,
+    #[expect(clippy::needless_pass_by_value, reason = "an outcome is used up by its call")]
+    fn opened(&mut self, asked: Asked, result: Result<Outcome, Errno>, new: NewSocket) {
+        let Asked { connection, sequence } = asked;
+        let (id, cell) = match result {
+            Ok(Outcome::Opened { socket, cell }) => (socket, cell),
+            Ok(_) => return self.answer(connection, sequence, Err(Errno::IO)),
             Err(errno) => return self.answer(connection, sequence, Err(errno)),
         };
+        let NewSocket { worker, transport, ours, theirs } = new;
         let handle = SocketHandle { cell: cell.index, generation: cell.generation, worker };
         let entry = SocketEntry {
             connection,
@@ -153,24 +161,23 @@ impl Control {
             values: options::Values::default(),
         };
         let reply = Reply::Socket { socket: handle };
-        self.hand_out(connection, sequence, entry, reply, &theirs);
+        self.hand_out(asked, entry, reply, &theirs);
     }
 
     /// Remembers a socket, watches its descriptor and sends the other end to its owner.
     pub(crate) fn hand_out(
         &mut self,
-        connection: ConnectionId,
-        sequence: u32,
+        asked: Asked,
         entry: SocketEntry,
         reply: Reply,
         theirs: &OwnedFd,
     ) {
+        let Asked { connection, sequence } = asked;
         self.next_key += 1;
         let key = SocketKey(self.next_key);
         let data = Source::Descriptor(key).data();
         // No event but hang-up, which is always reported.
-        let flags = EventFlags::ET;
-        let watched = epoll::add(&self.epoll, entry.descriptor.as_fd(), data, flags);
+        let watched = epoll::add(&self.epoll, &*entry.descriptor, data, EventFlags::ET);
         let cell = entry.handle.cell;
         let _ = self.sockets.insert(key, entry);
         let sent = match self.connections.get_mut(&connection) {
@@ -188,33 +195,26 @@ impl Control {
         }
     }
 
-    fn connected(
-        &mut self,
-        asked: &Asked,
-        result: Result<(), Errno>,
-        key: SocketKey,
-        remote: SocketAddr,
-        tries: u8,
-        chosen: bool,
-    ) {
-        let Some(connection) = asked.connection else { return };
+    fn connected(&mut self, asked: Asked, result: Result<(), Errno>, attempt: &Attempt) {
+        let Asked { connection, sequence } = asked;
+        let Attempt { key, remote, tries, chosen } = *attempt;
         match result {
             Err(Errno::ADDRINUSE) if chosen && tries > 0 => {
                 self.unbind(key);
-                self.start_connect(connection, asked.sequence, key, remote, tries - 1);
+                self.start_connect(asked, key, remote, tries - 1);
             }
             Err(errno) => {
                 if chosen {
                     self.unbind(key);
                 }
-                self.answer(connection, asked.sequence, Err(errno));
+                self.answer(connection, sequence, Err(errno));
             }
             Ok(()) => {
                 let Some(entry) = self.sockets.get_mut(&key) else { return };
                 entry.remote = Some(remote);
                 let stream = entry.transport == Transport::Stream;
                 let reply = if stream { Err(Errno::INPROGRESS) } else { Ok(Reply::Done) };
-                self.answer(connection, asked.sequence, reply);
+                self.answer(connection, sequence, reply);
             }
         }
     }
@@ -252,12 +252,6 @@ impl Control {
         let per_lane = shm::layout::cells_per_lane(self.worker_count()).max(1);
         u16::try_from(cell.index / per_lane).unwrap_or(0)
     }
-}
-
-/// Who asked.
-struct Asked {
-    connection: Option<ConnectionId>,
-    sequence: u32,
 }
 
 fn peer_name(info: &SocketInfo) -> Result<Reply, Errno> {

@@ -7,12 +7,12 @@ use inet::command::Transport;
 use rustix::io::Errno;
 
 /// First port for connections that don't ask for one (RFC 6056 3.2 wants the range to be large).
-pub const EPHEMERAL_FIRST: u16 = 32_768;
+pub(crate) const EPHEMERAL_FIRST: u16 = 32_768;
 /// Last one; the kernel's default too.
-pub const EPHEMERAL_LAST: u16 = 60_999;
+pub(crate) const EPHEMERAL_LAST: u16 = 60_999;
 
 /// Who holds a port; chosen by the caller, unique.
-pub type Owner = u64;
+pub(crate) type Owner = u64;
 
 #[derive(Clone, Copy, Debug)]
 struct Bound {
@@ -24,7 +24,7 @@ struct Bound {
 
 /// Local ports of one stack.
 #[derive(Debug, Default)]
-pub struct PortTable {
+pub(crate) struct PortTable {
     bound: HashMap<(Transport, u16), Vec<Bound>>,
 }
 
@@ -34,7 +34,7 @@ impl PortTable {
     ///
     /// # Errors
     /// `EADDRINUSE`.
-    pub fn bind(
+    pub(crate) fn bind(
         &mut self,
         transport: Transport,
         local: SocketAddr,
@@ -59,7 +59,7 @@ impl PortTable {
     ///
     /// # Errors
     /// `EADDRINUSE` if another does at the same address.
-    pub fn listen(&mut self, local: SocketAddr, owner: Owner) -> Result<(), Errno> {
+    pub(crate) fn listen(&mut self, local: SocketAddr, owner: Owner) -> Result<(), Errno> {
         let key = (Transport::Stream, local.port());
         let entries = self.bound.get_mut(&key).ok_or(Errno::INVAL)?;
         if entries.iter().any(|e| e.listening && e.owner != owner && e.address == local.ip()) {
@@ -72,7 +72,7 @@ impl PortTable {
     }
 
     /// Gives a port back.
-    pub fn release(&mut self, transport: Transport, port: u16, owner: Owner) {
+    pub(crate) fn release(&mut self, transport: Transport, port: u16, owner: Owner) {
         let key = (transport, port);
         if let Some(entries) = self.bound.get_mut(&key) {
             entries.retain(|e| e.owner != owner);
@@ -84,7 +84,7 @@ impl PortTable {
 
     /// A free ephemeral port, searched from a random start (RFC 6056 3.3.1), for which `fits` holds.
     #[must_use]
-    pub fn ephemeral(
+    pub(crate) fn ephemeral(
         &self,
         transport: Transport,
         random: u16,
@@ -95,12 +95,6 @@ impl PortTable {
         (0..count)
             .map(|i| EPHEMERAL_FIRST + (start + i) % count)
             .find(|port| !self.bound.contains_key(&(transport, *port)) && fits(*port))
-    }
-
-    /// Ports in use.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.bound.len()
     }
 }
 

@@ -13,7 +13,7 @@ use shm::SocketEnd;
 
 use crate::connection::{Attachment, clean_name};
 use crate::control::{AcceptQueue, ConnectionId, Control, SocketEntry, SocketKey, WorkerLink};
-use crate::pending::{Pending, Then};
+use crate::pending::{Asked, Attempt, NewSocket, Pending, Then};
 
 /// Other ports tried when a connection attempt meets an old connection in its way.
 const CONNECT_TRIES: u8 = 8;
@@ -78,7 +78,11 @@ impl Control {
         }
         let workers = self.worker_count();
         let (slot, files) = self.arena.attach(workers).map_err(|error| {
-            tracing::warn!("client {} (pid {}) not attached: {error}", clean_name(name), connection.pid);
+            tracing::warn!(
+                "client {} (pid {}) not attached: {error}",
+                clean_name(name),
+                connection.pid
+            );
             Errno::NOMEM
         })?;
         let doorbells = self.doorbells()?;
@@ -125,7 +129,11 @@ impl Control {
         if entry.handle == handle { Ok(key) } else { Err(Errno::BADF) }
     }
 
-    fn entry(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<(SocketKey, &mut SocketEntry), Errno> {
+    fn entry(
+        &mut self,
+        id: ConnectionId,
+        handle: SocketHandle,
+    ) -> Result<(SocketKey, &mut SocketEntry), Errno> {
         let key = self.socket(id, handle)?;
         self.sockets.get_mut(&key).map(|entry| (key, entry)).ok_or(Errno::BADF)
     }
@@ -156,9 +164,14 @@ impl Control {
         let (ours, theirs) = descriptor_pair()?;
         self.next_worker = (self.next_worker + 1) % self.worker_count().max(1);
         let worker = self.next_worker;
-        let then = Then::Open { worker, transport, ours: Arc::clone(&ours), theirs };
+        let then = Then::Open(NewSocket { worker, transport, ours: Arc::clone(&ours), theirs });
         let pending = Pending { connection: Some(id), sequence, then };
-        self.call(worker, pending, |call| Command::Open { call, client, transport, descriptor: ours });
+        self.call(worker, pending, |call| Command::Open {
+            call,
+            client,
+            transport,
+            descriptor: ours,
+        });
         Ok(())
     }
 
@@ -313,37 +326,40 @@ impl Control {
             listening: None,
             values,
         };
-        self.command(waiting.worker, Command::Accepted { socket: waiting.socket, descriptor: ours });
+        self.command(
+            waiting.worker,
+            Command::Accepted { socket: waiting.socket, descriptor: ours },
+        );
         let (local, remote) = (waiting.local, waiting.remote);
         let reply = Reply::Accepted { socket, local, remote };
-        self.hand_out(id, sequence, entry, reply, &theirs);
+        self.hand_out(Asked { connection: id, sequence }, entry, reply, &theirs);
         Ok(())
     }
 
     fn connect(&mut self, id: ConnectionId, sequence: u32, handle: SocketHandle, to: SocketAddr) {
         match self.socket(id, handle) {
-            Ok(key) => self.start_connect(id, sequence, key, to, CONNECT_TRIES),
+            Ok(key) => {
+                self.start_connect(Asked { connection: id, sequence }, key, to, CONNECT_TRIES);
+            }
             Err(errno) => self.answer(id, sequence, Err(errno)),
         }
     }
 
     pub(crate) fn start_connect(
         &mut self,
-        id: ConnectionId,
-        sequence: u32,
+        asked: Asked,
         key: SocketKey,
         to: SocketAddr,
         tries: u8,
     ) {
-        if let Err(errno) = self.try_connect(id, sequence, key, to, tries) {
-            self.answer(id, sequence, Err(errno));
+        if let Err(errno) = self.try_connect(asked, key, to, tries) {
+            self.answer(asked.connection, asked.sequence, Err(errno));
         }
     }
 
     fn try_connect(
         &mut self,
-        id: ConnectionId,
-        sequence: u32,
+        asked: Asked,
         key: SocketKey,
         to: SocketAddr,
         tries: u8,
@@ -381,8 +397,9 @@ impl Control {
             }
         }
         let remote = (!dissolve).then_some(to);
-        let then = Then::Connect { key, remote: to, tries, chosen: bound.is_none() };
-        let pending = Pending { connection: Some(id), sequence, then };
+        let then = Then::Connect(Attempt { key, remote: to, tries, chosen: bound.is_none() });
+        let pending =
+            Pending { connection: Some(asked.connection), sequence: asked.sequence, then };
         self.call(worker, pending, |call| Command::Connect { call, socket, local, remote });
         Ok(())
     }

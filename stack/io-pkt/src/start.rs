@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use devnp::{AttachEnv, DriverSpec, Port, Units};
@@ -22,10 +22,9 @@ use rustix::io::Errno;
 use shm::{Arena, WorkersPage};
 
 use crate::config::Config;
-use crate::control::{ClientCounts, Control, Facts, Source, WorkerLink};
+use crate::control::{Control, Ends, Facts, Source, WorkerLink};
 use crate::error::StartError;
 use crate::network_state::NetworkState;
-use crate::port_table::PortTable;
 use crate::tables::ScrapeRequest;
 use crate::worker_thread::{self, Bed};
 
@@ -61,33 +60,24 @@ struct ControlPath {
 ///
 /// # Errors
 /// Why it did not start.
-pub fn run(config: &Config) -> Result<(), StartError> {
+pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let started = Instant::now();
     dpdk::signals::leave_to_workers();
     // With the old limit fewer sockets fit; that is reported when it happens.
     let _ = raise_descriptor_limit();
     let signal = signals()?;
-    let path = open_path(config)?;
+    let ControlPath { socket, path, _lock } = open_path(config)?;
     let metrics = config.metrics_address()?;
     let workers = config.workers.unwrap_or(1).clamp(1, shm::layout::LANES_MAX);
     let plan = topology::plan(workers);
     let (eal, hugepages) = start_eal(config, &plan)?;
-    let pool = Mempool::create("frames", &MempoolOptions { count: MBUFS, ..MempoolOptions::default() })
-        .map_err(|error| StartError::Eal(error.to_string()))?;
-    let arena = Arena::reserve(SLOTS)
-        .map_err(|e| StartError::Resources { what: "client memory", why: e.to_string() })?;
-    let region: ExternalRegion =
-        dpdk::register_external(arena.base().addr().get(), arena.len(), arena.page_size())
-            .map_err(|error| StartError::Eal(error.to_string()))?;
-    let (page, page_fd) = WorkersPage::create(workers)
-        .map_err(|e| StartError::Resources { what: "workers' page", why: e.to_string() })?;
-    let page = Arc::new(page);
+    let memory = Memories::new(workers)?;
 
     let mut network = NetworkState::new();
-    let names = attach_ports(&eal, config, &pool, workers, &mut network);
+    let names = attach_ports(&eal, config, &memory.pool, workers, &mut network);
     let doorbell = Arc::new(Doorbell::new().map_err(resources("doorbell"))?);
     let (event_tx, events) = sync_channel(EVENTS);
-    let team = Team { pool: pool.clone(), page, event_tx, doorbell: Arc::clone(&doorbell), config };
+    let team = Team { memory: &memory, event_tx, doorbell: Arc::clone(&doorbell), config };
     let (links, beds) = team.assemble(workers, &plan, &mut network)?;
     let lcores = eal.lcores();
     for ((worker, bed), lcore) in beds.into_iter().zip(&lcores) {
@@ -96,62 +86,68 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     }
 
     let (scrape_tx, scrapes) = sync_channel(8);
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
-    let mut control = Control {
-        epoll,
-        path: path.socket,
-        signal,
-        doorbell: Arc::clone(&doorbell),
-        workers: links,
-        events,
-        scrapes,
-        arena,
-        page_fd,
-        connections: Default::default(),
-        sockets: Default::default(),
-        slots: Default::default(),
-        leaving: Default::default(),
-        pending: Default::default(),
-        network,
-        ports: PortTable::default(),
-        facts: Facts {
-            prefix: config.prefix.clone(),
-            dpdk: dpdk::version(),
-            hugepages,
-            started,
-            metrics,
-            claim_loopback: config.claim_loopback,
-            pool: pool.clone(),
-            pool_size: MBUFS,
-            uid: rustix::process::getuid().as_raw(),
-        },
-        counts: ClientCounts::default(),
-        next_connection: 0,
-        next_key: 0,
-        next_call: 0,
-        next_worker: 0,
-        stopping: false,
+    let facts = Facts {
+        prefix: config.prefix.clone(),
+        dpdk: dpdk::version(),
+        hugepages,
+        started,
+        metrics,
+        claim_loopback: config.claim_loopback,
+        pool: memory.pool.clone(),
+        pool_size: MBUFS,
+        uid: rustix::process::getuid().as_raw(),
     };
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
+    let ends =
+        Ends { epoll, path: socket, signal, doorbell: Arc::clone(&doorbell), events, scrapes };
+    let mut control = Control::new(ends, links, network, facts, (memory.arena, memory.page_fd));
     watch(&control).map_err(resources("epoll"))?;
     control.publish();
     configure(&mut control, config, &names);
-    let server = match metrics {
-        Some(address) => Some(start_metrics(address, scrape_tx, doorbell)?),
-        None => None,
+    let server = metrics.map(|address| start_metrics(address, scrape_tx, doorbell)).transpose();
+    let server = match server {
+        Ok(server) => server,
+        Err(error) => {
+            stop(control, eal, &lcores, memory.region, &path);
+            return Err(error);
+        }
     };
     tracing::info!(
-        "ready in {:.2} s: {}, {} worker(s) on CPU {:?}, DPDK {} on {}",
+        "ready in {:.2} s: {}, {workers} worker(s) on CPU {:?}, DPDK {} on {}",
         started.elapsed().as_secs_f64(),
-        path.path.display(),
-        workers,
+        path.display(),
         plan.worker_cpus,
         dpdk::version(),
         if hugepages { "hugepages" } else { "4 KiB pages (no hugepages needed)" },
     );
     control.run();
     drop(server);
-    stop(control, eal, &lcores, region, &path.path);
+    stop(control, eal, &lcores, memory.region, &path);
     Ok(())
+}
+
+/// Packet buffers and the memory that clients share with the workers.
+struct Memories {
+    pool: Mempool,
+    arena: Arc<Arena>,
+    region: ExternalRegion,
+    page: Arc<WorkersPage>,
+    page_fd: OwnedFd,
+}
+
+impl Memories {
+    fn new(workers: u16) -> Result<Self, StartError> {
+        let options = MempoolOptions { count: MBUFS, ..MempoolOptions::default() };
+        let pool = Mempool::create("frames", &options)
+            .map_err(|error| StartError::Eal(error.to_string()))?;
+        let arena = Arena::reserve(SLOTS)
+            .map_err(|e| StartError::Resources { what: "client memory", why: e.to_string() })?;
+        let start = arena.base().addr().get();
+        let region = dpdk::register_external(start, arena.len(), arena.page_size())
+            .map_err(|error| StartError::Eal(error.to_string()))?;
+        let (page, page_fd) = WorkersPage::create(workers).map_err(resources("workers' page"))?;
+        Ok(Self { pool, arena, region, page: Arc::new(page), page_fd })
+    }
 }
 
 fn watch(control: &Control) -> rustix::io::Result<()> {
@@ -194,7 +190,7 @@ fn open_path(config: &Config) -> Result<ControlPath, StartError> {
         denied,
     };
     let io = |e: std::io::Error| wrong(&e, e.kind() == std::io::ErrorKind::PermissionDenied);
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
     fs::create_dir_all(folder).map_err(io)?;
     let mut lock = OpenOptions::new()
         .create(true)
@@ -291,10 +287,12 @@ fn attach_ports(
     names
 }
 
+/// A worker and what it sleeps on.
+type Crewed = (Worker, Bed);
+
 /// What all workers are made from.
 struct Team<'a> {
-    pool: Mempool,
-    page: Arc<WorkersPage>,
+    memory: &'a Memories,
     event_tx: SyncSender<Event>,
     doorbell: Arc<Doorbell>,
     config: &'a Config,
@@ -307,12 +305,12 @@ impl Team<'_> {
         workers: u16,
         plan: &Plan,
         network: &mut NetworkState,
-    ) -> Result<(Vec<WorkerLink>, Vec<(Worker, Bed)>), StartError> {
+    ) -> Result<(Vec<WorkerLink>, Vec<Crewed>), StartError> {
         let mut beds = Vec::new();
         let mut inboxes = Vec::new();
         let mut peers = Vec::new();
         for number in 0..workers {
-            let bed = Bed::new(number, Arc::clone(&self.page), self.config.idle)
+            let bed = Bed::new(number, Arc::clone(&self.memory.page), self.config.idle)
                 .map_err(resources("worker"))?;
             let (tx, rx) = sync_channel::<Handoff>(HANDOFFS);
             peers.push((tx, Arc::clone(&bed.doorbell)));
@@ -328,7 +326,7 @@ impl Team<'_> {
             let (commands, command_rx) = sync_channel(COMMANDS);
             let counters = Arc::new(WorkerCounters::default());
             let mut worker = Worker::new(Parts {
-                pool: self.pool.clone(),
+                pool: self.memory.pool.clone(),
                 commands: command_rx,
                 events: (self.event_tx.clone(), Arc::clone(&self.doorbell)),
                 mesh: Mesh::new(number, peers.clone(), inbox),
@@ -369,7 +367,7 @@ fn give_queues(
         )));
     };
     bed.watch_port(port.rx_descriptor(number)).map_err(resources("receive interrupt"))?;
-    worker.add_port(interface, Some(rx), tx);
+    worker.add_port(interface, rx, tx);
     Ok(())
 }
 
@@ -410,7 +408,7 @@ fn start_metrics(
     doorbell: Arc<Doorbell>,
 ) -> Result<exporter::Server, StartError> {
     let source = move || {
-        let (tx, rx): (SyncSender<Sample>, Receiver<Sample>) = sync_channel(1);
+        let (tx, rx) = sync_channel::<Sample>(1);
         if requests.try_send(ScrapeRequest(tx)).is_err() {
             return Sample::default();
         }
@@ -421,7 +419,13 @@ fn start_metrics(
 }
 
 /// Resets the connections, stops workers and ports, removes the path.
-fn stop(mut control: Control, eal: Eal, lcores: &[dpdk::LcoreId], region: ExternalRegion, path: &Path) {
+fn stop(
+    mut control: Control,
+    eal: Eal,
+    lcores: &[dpdk::LcoreId],
+    region: ExternalRegion,
+    path: &Path,
+) {
     let _ = fs::remove_file(path);
     for worker in 0..control.worker_count() {
         control.command(worker, inet::command::Command::Stop);

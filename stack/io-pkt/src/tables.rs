@@ -23,7 +23,7 @@ use crate::pending::{Pending, Then};
 const SOCKETS_PER_PAGE: usize = 256;
 
 /// The metrics thread asks for a sample and waits for it here.
-pub struct ScrapeRequest(pub SyncSender<Sample>);
+pub(crate) struct ScrapeRequest(pub SyncSender<Sample>);
 
 /// What to do when all workers have answered.
 enum Wanted {
@@ -171,7 +171,9 @@ impl Control {
             Some(Wanted::Sockets { connection, sequence, skip }) => {
                 let mut rows = self.listener_rows();
                 rows.extend(sockets.into_iter().map(|(w, row)| self.socket_row(w, &row)));
-                rows.sort_by(|a, b| (&a.protocol, a.local, a.remote).cmp(&(&b.protocol, b.local, b.remote)));
+                rows.sort_by(|a, b| {
+                    (&a.protocol, a.local, a.remote).cmp(&(&b.protocol, b.local, b.remote))
+                });
                 let page = rows.into_iter().skip(skip).take(SOCKETS_PER_PAGE).collect();
                 self.answer(connection, sequence, Ok(Reply::Sockets(page)));
             }
@@ -359,7 +361,10 @@ impl Control {
         };
         let lower = |(s, n): (&'static str, u64)| (Cow::from(s.to_lowercase()), n);
         Sample {
-            build: BuildInfo { version: env!("CARGO_PKG_VERSION").into(), dpdk: self.facts.dpdk.clone().into() },
+            build: BuildInfo {
+                version: env!("CARGO_PKG_VERSION").into(),
+                dpdk: self.facts.dpdk.clone().into(),
+            },
             workers: self.worker_samples(),
             interfaces: self.interface_samples(),
             drops: DropReason::ALL.iter().map(|reason| self.drops(*reason)).collect(),

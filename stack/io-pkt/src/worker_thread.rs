@@ -26,7 +26,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 /// Now, on the clock of all engines.
 #[must_use]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let at = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(at.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(at.tv_nsec).unwrap_or(0);
@@ -35,7 +35,7 @@ pub fn now() -> Instant {
 
 /// What a worker sleeps on.
 #[derive(Debug)]
-pub struct Bed {
+pub(crate) struct Bed {
     /// Receive queues, doorbells of clients, the worker's own doorbell.
     pub epoll: Arc<OwnedFd>,
     /// Rung by the control plane and by other workers.
@@ -57,19 +57,27 @@ impl Bed {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn new(number: u16, page: Arc<WorkersPage>, idle: Idle) -> rustix::io::Result<Self> {
+    pub(crate) fn new(number: u16, page: Arc<WorkersPage>, idle: Idle) -> rustix::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let doorbell = Arc::new(Doorbell::new()?);
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, doorbell.fd(), epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { epoll: Arc::new(epoll), doorbell, page, number, must_poll: false, idle, queues: Vec::new() })
+        Ok(Self {
+            epoll: Arc::new(epoll),
+            doorbell,
+            page,
+            number,
+            must_poll: false,
+            idle,
+            queues: Vec::new(),
+        })
     }
 
     /// Wakes the worker when a port's receive queue has frames.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn watch_port(&mut self, queue: Option<OwnedFd>) -> rustix::io::Result<()> {
+    pub(crate) fn watch_port(&mut self, queue: Option<OwnedFd>) -> rustix::io::Result<()> {
         match queue {
             Some(fd) => {
                 let data = epoll::EventData::new_u64(1);
@@ -106,7 +114,7 @@ impl Bed {
 }
 
 /// Runs until the control plane says stop.
-pub fn run(mut worker: Worker, bed: &Bed) {
+pub(crate) fn run(mut worker: Worker, bed: &Bed) {
     let mut last_busy = now();
     let mut poll = POLL_MIN;
     while !worker.is_stopping() {
@@ -144,4 +152,3 @@ pub fn run(mut worker: Worker, bed: &Bed) {
     // The last segments: resets for the peers.
     let _ = worker.breathe(now());
 }
-

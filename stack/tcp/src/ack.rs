@@ -1,7 +1,6 @@
 //! Fifth: the ACK field (RFC 9293 §3.10.7.4): what is acknowledged, what the peer's window is.
 
 use core::ops::ControlFlow;
-use core::time::Duration;
 
 use types::{DropReason, Instant};
 
@@ -28,8 +27,8 @@ impl Tcb {
             self.timestamps.update(theirs.value, seg.seq, self.rcv.last_ack, now);
         }
         let window_changed = self.update_window(seg);
-        if self.snd.una == self.snd.nxt {
-            // Nothing but window probes was out: the peer answers them.
+        if self.timers.is_on(Timer::Persist) {
+            // Nothing but window probes is out, and the peer answers them.
             self.retransmits = 0;
         }
         if seg.ack.after(self.snd.una) {
@@ -65,6 +64,7 @@ impl Tcb {
         self.sample_rtt(seg, now);
         self.snd.una = self.snd.iss + 1;
         self.snd.nxt = self.snd.una;
+        self.snd.wl1 = seg.seq;
         self.set_window(seg);
         self.retransmits = 0;
         self.timers.stop(Timer::Retransmit);
@@ -91,11 +91,31 @@ impl Tcb {
         ControlFlow::Continue(())
     }
 
-    /// SND.WND, from segments that are not older than the last one used. Says if it changed.
+    /// The ACK field of a segment that is otherwise old. If it acknowledges something new it is
+    /// used: two ends that both lost ACKs may know no acceptable sequence number to repeat them
+    /// with (RFC 9293 §3.10.7.4: "special allowance should be made to accept valid ACKs").
+    pub(crate) fn ack_of_old_segment(
+        &mut self,
+        seg: &SegmentIn<'_>,
+        now: Instant,
+        arrival: &mut Arrival,
+    ) {
+        let news = seg.ack.after(self.snd.una) && seg.ack.at_or_before(self.snd.max);
+        if seg.flags.contains(Flags::ACK) && self.state != State::SynReceived && news {
+            self.set_window(seg);
+            self.new_ack(seg, now, arrival);
+        }
+    }
+
+    /// SND.WND. What acknowledges something new is news, whatever its sequence number: a repeated
+    /// segment has an old number and a fresh window, and a window that stayed behind while SND.UNA
+    /// moves on would reach beyond what the peer offered. Else the RFC's SND.WL1 and SND.WL2
+    /// decide. Says if the window changed.
     fn update_window(&mut self, seg: &SegmentIn<'_>) -> bool {
         let snd = &self.snd;
-        let newer =
-            snd.wl1.before(seg.seq) || (snd.wl1 == seg.seq && snd.wl2.at_or_before(seg.ack));
+        let newer = seg.ack.after(snd.una)
+            || snd.wl1.before(seg.seq)
+            || (snd.wl1 == seg.seq && snd.wl2.at_or_before(seg.ack));
         if !newer || seg.ack.before(snd.una) {
             return false;
         }
@@ -109,7 +129,7 @@ impl Tcb {
         let scale = if seg.flags.contains(Flags::SYN) { 0 } else { self.snd.scale };
         self.snd.wnd = u32::from(seg.window).checked_shl(u32::from(scale)).unwrap_or(0);
         self.snd.wnd_max = self.snd.wnd_max.max(self.snd.wnd);
-        self.snd.wl1 = seg.seq;
+        self.snd.wl1 = self.snd.wl1.later(seg.seq);
         self.snd.wl2 = seg.ack;
     }
 
@@ -155,11 +175,10 @@ impl Tcb {
     fn sample_rtt(&mut self, seg: &SegmentIn<'_>, now: Instant) {
         if let Some(rtt) = self.rtt.take_timed(seg.ack, now) {
             self.rtt.sample(rtt);
-        } else if self.rtt.is_backed_off()
-            && let Some(theirs) = seg.options.timestamps
+        } else if let Some(theirs) = seg.options.timestamps
             && let Some(elapsed_ms) = self.timestamps.elapsed_ms(theirs.echo, now)
         {
-            self.rtt.sample(Duration::from_millis(u64::from(elapsed_ms)));
+            self.rtt.sample_echo(elapsed_ms, now);
         }
     }
 

@@ -144,7 +144,8 @@ impl fmt::Debug for Events {
 /// What a segment did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
-    /// The segment, or all of its text, was dropped for this reason.
+    /// The segment, or all of its text, was dropped for this reason. Its ACK field may still have
+    /// been used: look at the other members too.
     pub drop: Option<DropReason>,
     /// Text bytes newly acknowledged: release them from the front of the send buffer before the
     /// next `poll_transmit`.

@@ -50,7 +50,7 @@ impl Tcb {
         self.check_rst(seg, now, arrival)?;
         self.check_syn(seg, now)?;
         self.check_timestamps(seg, now)?;
-        self.check_sequence(seg, now)?;
+        self.check_sequence(seg, now, arrival)?;
         self.process_ack(seg, now, arrival)?;
         self.keepalive.heard(now);
         self.process_urgent(seg, arrival);
@@ -88,12 +88,14 @@ impl Tcb {
         if !seg.flags.contains(Flags::SYN) {
             return ControlFlow::Continue(());
         }
-        let simultaneous = self.state == State::SynReceived
-            && seg.flags.contains(Flags::ACK)
-            && seg.seq == self.rcv.irs;
-        if !simultaneous {
+        if self.state != State::SynReceived || seg.seq != self.rcv.irs {
             self.challenge(now);
             return dropped(DropReason::TcpSynUnacceptable);
+        }
+        if !seg.flags.contains(Flags::ACK) {
+            // The peer's own SYN again: our SYN-ACK was lost, and only a SYN-ACK helps it.
+            self.snd.nxt = self.snd.una;
+            return dropped(DropReason::TcpDuplicate);
         }
         // RFC 9293 figure 8: the other half of a simultaneous open; its SYN is old news.
         seg.flags = seg.flags.without(Flags::SYN);
@@ -120,7 +122,7 @@ impl Tcb {
     /// First: the sequence number (RFC 9293 §3.10.7.4). Besides the RFC's four cases these are
     /// acceptable: a pure ACK exactly at the right edge (its sender has filled our window), and
     /// the first byte of a closed window (its sender probes; the ACK field still counts).
-    fn check_sequence(&mut self, seg: &SegmentIn<'_>, now: Instant) -> Step {
+    fn check_sequence(&mut self, seg: &SegmentIn<'_>, now: Instant, arrival: &mut Arrival) -> Step {
         let rcv = &self.rcv;
         let wnd = rcv.adv.since(rcv.nxt);
         let len = seg.len();
@@ -139,6 +141,9 @@ impl Tcb {
             self.timers.start(Timer::TwoMsl, now + limits::TIME_WAIT);
         }
         let duplicate = len > 0 && (seg.seq + len).at_or_before(self.rcv.nxt);
+        if seg.seq.in_window(self.rcv.nxt - limits::SEND_QUEUE_MAX, limits::SEND_QUEUE_MAX) {
+            self.ack_of_old_segment(seg, now, arrival);
+        }
         dropped(if duplicate { DropReason::TcpDuplicate } else { DropReason::TcpSequence })
     }
 

@@ -77,6 +77,9 @@ mod timers;
 mod timestamp;
 mod user;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::Config;
 pub use endpoint::{Arrival, Events, RecvBuffer, Slot};
 pub use error::ConnectionError;

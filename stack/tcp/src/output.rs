@@ -35,7 +35,7 @@ enum Kind {
     Next,
     /// From SND.UNA on: the first segment is lost.
     First,
-    /// One byte into a window that is too small; SND.NXT stays.
+    /// One byte into a closed window; SND.NXT stays.
     Probe,
 }
 
@@ -111,15 +111,18 @@ impl Tcb {
     fn may_send(&self, len: u32, unsent: u32) -> bool {
         let snd = &self.snd;
         let again = snd.nxt.before(snd.max);
-        let idle = snd.una == snd.max;
-        again
-            || len == u32::from(snd.mss)
-            || (len == unsent && (self.nodelay || idle || snd.fin_queued))
+        let idle = snd.nxt == snd.una;
+        len == u32::from(snd.mss)
+            || (len == unsent && (self.nodelay || idle || again || snd.fin_queued))
             || len >= (snd.wnd_max >> 1).max(1)
     }
 
+    /// The persist timer fired: one byte into a closed window, or what fits into a silly one.
     fn plan_probe(&self) -> Text {
-        Text { seq: self.snd.una, len: 1, fin: false, kind: Kind::Probe }
+        let snd = &self.snd;
+        let len = snd.wnd.min(snd.queued).min(u32::from(snd.mss));
+        let kind = if len == 0 { Kind::Probe } else { Kind::Next };
+        Text { seq: snd.una, len: len.max(1), fin: false, kind }
     }
 
     /// Nothing is in flight, text waits, and the peer's window lets none of it go.
@@ -211,6 +214,7 @@ impl Tcb {
                 self.snd.nxt = self.snd.nxt.later(end);
             }
             Kind::Next => {
+                self.probe = false;
                 self.sent(seq, end, now);
                 self.snd.nxt = end;
                 let used = self.snd.in_flight().saturating_add(u32::from(self.snd.mss));
@@ -250,9 +254,10 @@ impl Tcb {
     }
 
     /// The sequence number of a segment without text: the highest one sent, unless the peer's
-    /// window does not reach that far (a window probe it refused).
+    /// window does not reach that far (a window probe it refused). A SYN needs no window.
     fn acceptable_seq(&self) -> SeqNum {
         let sent_len = self.snd.max.since(self.snd.una);
-        self.snd.una + sent_len.min(self.snd.wnd)
+        let syn = u32::from(self.snd.una == self.snd.iss);
+        self.snd.una + sent_len.min(self.snd.wnd.max(syn))
     }
 }

@@ -124,9 +124,10 @@ mod tests {
             let mut bytes = [false; 100];
             for (offset, len) in pieces {
                 let (start, end) = (next + offset, next + offset + len);
+                let place = offset as usize..offset.saturating_add(len) as usize;
                 prop_assert_eq!(list.has_room(start, end), list.clone().insert(start, end));
                 if list.insert(start, end) {
-                    bytes[offset as usize..(offset + len) as usize].fill(true);
+                    bytes[place].fill(true);
                 }
                 list.assert_invariants(next);
             }

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use types::Instant;
 
+use crate::timestamp::millis;
 use crate::{SeqNum, limits};
 
 /// SRTT, RTTVAR, RTO, and the one segment that is being timed.
@@ -15,6 +16,8 @@ pub(crate) struct Rtt {
     pub(crate) rttvar_us: u32,
     rto_us: u32,
     backoff: u8,
+    /// When the timeout was last backed off, on the millisecond clock.
+    backed_off_ms: u32,
     timed_end: SeqNum,
     /// When the timed segment was sent; `FAR_FUTURE`: none is timed.
     timed_at: Instant,
@@ -27,6 +30,7 @@ impl Rtt {
             rttvar_us: 0,
             rto_us: micros(limits::RTO_INITIAL),
             backoff: 0,
+            backed_off_ms: 0,
             timed_end: SeqNum::new(0),
             timed_at: Instant::FAR_FUTURE,
         }
@@ -44,12 +48,19 @@ impl Rtt {
     }
 
     /// RFC 6298 §5.5.
-    pub(crate) fn back_off(&mut self) {
+    pub(crate) fn back_off(&mut self, now: Instant) {
+        self.backed_off_ms = millis(now);
         self.backoff = self.backoff.saturating_add(1).min(16);
     }
 
-    pub(crate) fn is_backed_off(&self) -> bool {
-        self.backoff > 0
+    /// A timestamp was echoed `elapsed_ms` after it was sent (RFC 7323 §4.1). It is a sample where
+    /// Karn's algorithm has none, if it is of a segment sent after the timeout. An older one may
+    /// stand for an ACK that was lost long ago, and would count the timeouts as round trip.
+    pub(crate) fn sample_echo(&mut self, elapsed_ms: u32, now: Instant) {
+        let since_timeout_ms = millis(now).wrapping_sub(self.backed_off_ms);
+        if self.backoff > 0 && elapsed_ms <= since_timeout_ms {
+            self.sample(Duration::from_millis(u64::from(elapsed_ms)));
+        }
     }
 
     /// RFC 6298 §5.7: the SYN was lost and there is no sample.
@@ -134,7 +145,7 @@ mod tests {
         rtt.sample(Duration::ZERO);
         assert_eq!(rtt.rto(), limits::RTO_MIN);
         for _ in 0..300 {
-            rtt.back_off();
+            rtt.back_off(Instant::ZERO);
         }
         assert_eq!(rtt.rto(), limits::RTO_MAX);
         rtt.sample(Duration::MAX);

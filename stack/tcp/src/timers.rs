@@ -102,6 +102,7 @@ impl Tcb {
         if !self.window_blocks() {
             self.timers.stop(Timer::Persist);
             self.persist_shift = 0;
+            self.probe = false;
         } else if !self.timers.is_on(Timer::Persist) {
             self.timers.stop(Timer::Retransmit);
             self.timers.start(Timer::Persist, now + self.persist_interval());
@@ -135,7 +136,7 @@ impl Tcb {
         self.syn_lost |= matches!(self.state, State::SynSent | State::SynReceived);
         let first = self.retransmits == 0;
         self.retransmits = self.retransmits.saturating_add(1);
-        self.rtt.back_off();
+        self.rtt.back_off(now);
         self.rtt.cancel();
         if first {
             self.cc.reduce(self.snd.in_flight(), self.snd.mss);

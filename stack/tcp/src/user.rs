@@ -41,7 +41,8 @@ impl Tcb {
         self.assert_invariants();
     }
 
-    /// CLOSE: no more sends; FIN follows the queued text (RFC 9293 §3.10.4).
+    /// CLOSE: no more sends; FIN follows the queued text (RFC 9293 §3.10.4). In SYN-SENT there is
+    /// nothing to finish: the block is [`State::Closed`] afterwards and can be freed.
     pub fn shutdown(&mut self, _now: Instant) {
         if self.snd.fin_queued {
             return;

@@ -133,13 +133,9 @@ impl<'a> ReceiveQueue<'a> {
         self.read_datagram(&mut [], true).map(|datagram| datagram.full_len)
     }
 
-    /// Has the worker written a token since the queue was last armed, or is it about to? It may still
-    /// change its mind if it sees that nothing waits any more.
+    /// Has the worker written a token since the queue was last armed?
     #[must_use]
     pub fn has_token(&self) -> bool {
-        // The worker announces the token, fences, and looks what has been read; here it is the
-        // reverse.
-        fence(Ordering::SeqCst);
         let armed = self.socket.write_word(write_cell::IN_ARM).load(Ordering::Relaxed);
         self.socket.read_word(read_cell::IN_TOKEN).load(Ordering::Acquire) == armed
     }

@@ -64,18 +64,19 @@ impl SocketMemory {
     #[must_use]
     pub fn take_error(&self) -> Option<i32> {
         let error = self.read_word(read_cell::ERROR).load(Ordering::Acquire);
-        if error == 0 || !self.is_open() {
+        let errno = errno_of(error);
+        if errno == 0 || !self.is_open() {
             return None;
         }
         let before = self.own_word(own_cell::ERROR_SEEN).swap(error, Ordering::Relaxed);
-        (before != error).then(|| i32::from(u16::try_from(error & 0xffff).unwrap_or(0)))
+        (before != error).then(|| i32::from(errno))
     }
 
     /// Is there an error that nobody has been told yet?
     #[must_use]
     pub fn has_error(&self) -> bool {
         let error = self.read_word(read_cell::ERROR).load(Ordering::Acquire);
-        error != 0
+        errno_of(error) != 0
             && self.own_word(own_cell::ERROR_SEEN).load(Ordering::Relaxed) != error
             && self.is_open()
     }
@@ -172,4 +173,11 @@ impl SocketMemory {
     pub(super) fn told(&self) -> &AtomicU64 {
         self.own_long(own_cell::RX_TOLD)
     }
+}
+
+/// The errno in an error word; its upper half counts, so that a second refusal is news. 0: the worker
+/// has taken the error back.
+fn errno_of(error: u32) -> u16 {
+    let [a, b, _, _] = error.to_le_bytes();
+    u16::from_le_bytes([a, b])
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::arena::Slot;
 use super::blocks::{self, BlockPool};
-use super::consumed;
 use super::misbehaved::PeerMisbehaved;
 use crate::datagram_header::DatagramHeader;
 use crate::layout::{self, DATAGRAM_MAX, LAP, RING_LEN, TX_AREA_LEN, read_cell, write_cell};
@@ -32,7 +31,7 @@ impl TxFlags {
     /// Bytes of a stream.
     pub(crate) const NONE: Self = Self(0);
     /// Look at this socket once more, both directions: see [`Lane::in_armed`], [`Lane::out_armed`]
-    /// and the producers' `refresh`. May come with bytes or without.
+    /// and the producers' `refresh`. Comes without bytes.
     pub const ARM: Self = Self(1);
     /// The bytes are a [`DatagramHeader`] and one datagram's payload.
     pub const DATAGRAM: Self = Self(1 << 1);
@@ -278,44 +277,22 @@ impl Lane {
     /// Does the client wait for a token? Ask after publishing (bytes, an error, a connection); the
     /// fence that must be in between is in here. If so: write the token, then
     /// [`Lane::in_token_sent`].
-    ///
-    /// The token is announced to the client before it is written, and then the queue is looked at
-    /// once more: either the client, having emptied the queue, sees the announcement and takes the
-    /// token out when it comes, or it is seen here that nothing waits, and no token is written.
     pub fn in_armed(&mut self, cell: CellId) -> bool {
         fence(Ordering::SeqCst);
         let at = write_cell::word(cell.index, write_cell::IN_ARM);
         let Some(local) = self.live_index(cell) else { return false };
         let armed = self.slot.write.u32(at).load(Ordering::Relaxed);
         let Some(state) = self.cells.get_mut(local) else { return false };
-        if armed == state.in_token {
-            return false;
-        }
         state.in_seen = armed;
-        let before = state.in_token;
-        self.word(cell, read_cell::IN_TOKEN).store(armed, Ordering::Release);
-        fence(Ordering::SeqCst);
-        if self.has_news(cell) {
-            return true;
-        }
-        self.word(cell, read_cell::IN_TOKEN).store(before, Ordering::Release);
-        false
+        armed != state.in_token
     }
 
-    /// The token is in the socket.
+    /// The token is in the socket: the client may consume what made it necessary.
     pub fn in_token_sent(&mut self, cell: CellId) {
         let Some(state) = self.live_mut(cell) else { return };
         state.in_token = state.in_seen;
-    }
-
-    /// Is there anything that the client has not taken, as far as memory can tell?
-    fn has_news(&self, cell: CellId) -> bool {
-        let published = self.long(cell, read_cell::RX_LEN).load(Ordering::Relaxed);
-        let consumed = consumed::parse(cell.generation, self.consumed(cell)).unwrap_or(0);
-        let status = self.word(cell, read_cell::STATUS).load(Ordering::Relaxed);
-        published != consumed
-            || status & !Status::CONNECTED.bits() != 0
-            || self.word(cell, read_cell::ERROR).load(Ordering::Relaxed) != 0
+        let token = state.in_token;
+        self.word(cell, read_cell::IN_TOKEN).store(token, Ordering::Release);
     }
 
     /// Does the client wait for room to send? Ask after releasing bytes, and when a third of the send

@@ -1,0 +1,108 @@
+/*
+ * iopkt.h: BSD sockets on an io-pkt stack.
+ *
+ * Each function has the signature, the results and the errno values of the call of its name without
+ * `iopkt_`. Link with -liopkt (pkg-config iopkt).
+ *
+ *     int s = iopkt_socket(AF_INET, SOCK_STREAM, 0);
+ *     iopkt_connect(s, (struct sockaddr *)&peer, sizeof peer);
+ *     iopkt_write(s, "hello", 5);
+ *     iopkt_close(s);
+ *
+ * Descriptors are real. A socket's number is a descriptor of the kernel's whose readiness always equals
+ * the socket's: hand it to select, poll or epoll together with any others, and make it nonblocking as
+ * usual. Reading, writing, closing and copying it must go through this library. The other way round,
+ * these functions take any descriptor: what is not a stack's socket is passed to the kernel.
+ *
+ * Loopback. 127.0.0.0/8 is left to the kernel, where the machine's own services are: a socket that is
+ * bound to it, connected to it, or sends its first datagram there becomes a kernel's socket under
+ * the same number (under all its copies' numbers, if it has been duplicated). Register it with epoll
+ * after that. It stays on the stack if the daemon claims loopback, or with IOPKT_LOOPBACK=stack.
+ *
+ * fork and exec. A child has its parent's sockets; a socket closes with its last copy. New sockets of a
+ * child are its own. What exec'd programs inherit are descriptors without their sockets.
+ *
+ * Threads. All functions may be called from any thread at any time, except iopkt_setprefix.
+ *
+ * Environment. SOCK: prefix of the stack (see iopkt_setprefix). IOPKT_RUN: directory of all stacks,
+ * /run/io-pkt if not set.
+ */
+#ifndef IOPKT_H
+#define IOPKT_H
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * A new socket: AF_INET with SOCK_STREAM (TCP) or SOCK_DGRAM (UDP), and SOCK_NONBLOCK, SOCK_CLOEXEC.
+ * ENETDOWN: no stack is running. EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT: not for a stack.
+ * ENOBUFS: the stack has no room. EMFILE: as ever, or the number would be above 2^20.
+ */
+int iopkt_socket(int domain, int type, int protocol);
+
+/* Names and connections. A name of another family than AF_INET: EAFNOSUPPORT. */
+int iopkt_bind(int fd, const struct sockaddr *name, socklen_t len);
+int iopkt_listen(int fd, int backlog);
+int iopkt_accept(int fd, struct sockaddr *name, socklen_t *len);
+int iopkt_accept4(int fd, struct sockaddr *name, socklen_t *len, int flags);
+int iopkt_connect(int fd, const struct sockaddr *name, socklen_t len);
+int iopkt_shutdown(int fd, int how);
+int iopkt_getsockname(int fd, struct sockaddr *name, socklen_t *len);
+int iopkt_getpeername(int fd, struct sockaddr *name, socklen_t *len);
+
+/*
+ * Sending. A stream whose peer is gone: EPIPE, and SIGPIPE unless MSG_NOSIGNAL. MSG_OOB, MSG_ZEROCOPY
+ * and MSG_FASTOPEN: EOPNOTSUPP. Control messages: EINVAL.
+ */
+ssize_t iopkt_write(int fd, const void *buf, size_t len);
+ssize_t iopkt_writev(int fd, const struct iovec *iov, int count);
+ssize_t iopkt_send(int fd, const void *buf, size_t len, int flags);
+ssize_t iopkt_sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to,
+                     socklen_t to_len);
+ssize_t iopkt_sendmsg(int fd, const struct msghdr *msg, int flags);
+
+/*
+ * Receiving: MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC. The error queue is always empty:
+ * MSG_ERRQUEUE: EAGAIN. No control messages are received.
+ */
+ssize_t iopkt_read(int fd, void *buf, size_t len);
+ssize_t iopkt_readv(int fd, const struct iovec *iov, int count);
+ssize_t iopkt_recv(int fd, void *buf, size_t len, int flags);
+ssize_t iopkt_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *from,
+                       socklen_t *from_len);
+ssize_t iopkt_recvmsg(int fd, struct msghdr *msg, int flags);
+
+/* Options the stack does not know: ENOPROTOOPT. */
+int iopkt_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
+int iopkt_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+
+/* Descriptors. */
+int iopkt_close(int fd);
+int iopkt_close_range(unsigned first, unsigned last, unsigned flags);
+int iopkt_dup(int fd);
+int iopkt_dup2(int fd, int to);
+int iopkt_dup3(int fd, int to, int flags);
+
+/* All commands of fcntl; the third argument is an int or a pointer. */
+int iopkt_fcntl(int fd, int command, ...);
+
+/* FIONREAD, SIOCOUTQ, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX; others: ENOTTY. The third argument is a pointer. */
+int iopkt_ioctl(int fd, unsigned long request, ...);
+
+/*
+ * Chooses the stack of sockets made from now on, in all threads: the prefix it was started with
+ * ("/alt"), or NULL for the one without. The same as the environment variable SOCK, which it sets: like
+ * setenv, not while another thread uses the environment.
+ */
+int iopkt_setprefix(const char *prefix);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

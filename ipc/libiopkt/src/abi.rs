@@ -1,0 +1,47 @@
+//! The exported functions. Each has the signature and the meaning of the BSD call of its name.
+
+mod control;
+mod data;
+mod number;
+mod open;
+mod packet;
+
+pub use control::{
+    iopkt_fcntl, iopkt_getpeername, iopkt_getsockname, iopkt_getsockopt, iopkt_ioctl,
+    iopkt_setprefix, iopkt_setsockopt,
+};
+pub use data::{
+    iopkt_read, iopkt_readv, iopkt_recv, iopkt_recvfrom, iopkt_send, iopkt_sendto, iopkt_write,
+    iopkt_writev,
+};
+pub use number::{
+    close_sockets, forget, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2, iopkt_dup3,
+};
+pub use open::{
+    iopkt_accept, iopkt_accept4, iopkt_bind, iopkt_connect, iopkt_listen, iopkt_shutdown,
+    iopkt_socket,
+};
+pub use packet::{iopkt_recvmsg, iopkt_sendmsg};
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use libc::c_int;
+
+use crate::errno::{errno, os};
+use crate::kernel;
+
+/// The descriptor of a call under way, for the client library.
+fn borrow(fd: &c_int) -> BorrowedFd<'_> {
+    // SAFETY: callers have just found the number in the table, so it is not negative and open. Should
+    // another thread of the program close it meanwhile, the kernel answers EBADF: these are the
+    // terms of every C call.
+    unsafe { BorrowedFd::borrow_raw(*fd) }
+}
+
+/// Is the descriptor in nonblocking mode?
+fn is_nonblocking(fd: c_int) -> io::Result<bool> {
+    // SAFETY: no pointers.
+    let flags = unsafe { kernel::fcntl(fd, libc::F_GETFL, 0) };
+    if flags < 0 { Err(os(errno())) } else { Ok(flags & libc::O_NONBLOCK != 0) }
+}

@@ -1,0 +1,202 @@
+//! Names, options, modes.
+
+use std::env;
+use std::ffi::{CStr, OsStr};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use io_pkt_client::Transport;
+use libc::{c_char, c_int, c_ulong, c_void, sockaddr, socklen_t};
+
+use super::number::copied;
+use crate::description::OptionSet;
+use crate::errno::{os, status};
+use crate::table::{self, Held};
+use crate::{kernel, message, name};
+
+/// No option of a socket is longer.
+const OPTION_MAX: usize = 1024;
+
+/// `getsockname(2)`.
+///
+/// # Safety
+/// As for the C call: `name` has room for `*len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_getsockname(
+    fd: c_int,
+    name: *mut sockaddr,
+    len: *mut socklen_t,
+) -> c_int {
+    let Some(held) = table::lookup(fd) else {
+        // SAFETY: the caller's promise.
+        return unsafe { kernel::getsockname(fd, name, len) };
+    };
+    status(held.socket.local_name().and_then(|local| {
+        // SAFETY: the caller's promise.
+        unsafe { name::write(Some(local), name, len) }
+    }))
+}
+
+/// `getpeername(2)`.
+///
+/// # Safety
+/// As for the C call: `name` has room for `*len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_getpeername(
+    fd: c_int,
+    name: *mut sockaddr,
+    len: *mut socklen_t,
+) -> c_int {
+    let Some(held) = table::lookup(fd) else {
+        // SAFETY: the caller's promise.
+        return unsafe { kernel::getpeername(fd, name, len) };
+    };
+    status(held.socket.peer_name().and_then(|peer| {
+        // SAFETY: the caller's promise.
+        unsafe { name::write(Some(peer), name, len) }
+    }))
+}
+
+/// `getsockopt(2)`. `ENOPROTOOPT` for what the stack does not know.
+///
+/// # Safety
+/// As for the C call: `value` has room for `*len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_getsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    len: *mut socklen_t,
+) -> c_int {
+    let Some(held) = table::lookup(fd) else {
+        // SAFETY: the caller's promise.
+        return unsafe { kernel::getsockopt(fd, level, name, value, len) };
+    };
+    status(option(&held, level, name).and_then(|found| {
+        // SAFETY: null or valid by the caller's promise.
+        let len = unsafe { len.as_mut() }.ok_or_else(|| os(libc::EFAULT))?;
+        let room = usize::try_from(*len).map_err(|_| os(libc::EINVAL))?;
+        // SAFETY: the caller's promise.
+        let into = unsafe { message::bytes_mut(value, room) }?;
+        let written = found.len().min(room);
+        for (to, from) in into.iter_mut().zip(&found) {
+            *to = *from;
+        }
+        *len = socklen_t::try_from(written).unwrap_or(0);
+        Ok(())
+    }))
+}
+
+/// `setsockopt(2)`. `ENOPROTOOPT` for what the stack does not know.
+///
+/// # Safety
+/// As for the C call: `value` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_setsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    len: socklen_t,
+) -> c_int {
+    let Some(held) = table::lookup(fd) else {
+        // SAFETY: the caller's promise.
+        return unsafe { kernel::setsockopt(fd, level, name, value, len) };
+    };
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    if len > OPTION_MAX {
+        return status(Err(os(libc::EINVAL)));
+    }
+    // SAFETY: the caller's promise.
+    let value = unsafe { message::bytes(value, len) };
+    status(value.and_then(|value| {
+        held.socket.set_option(level, name, value)?;
+        held.remember(OptionSet { level, name, value: value.to_vec() });
+        Ok(())
+    }))
+}
+
+/// `fcntl(2)`. In C its third argument is optional.
+///
+/// # Safety
+/// As for the C call: `argument` is what `command` wants, an address included.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: the caller's promise. Everything is the kernel's part: O_NONBLOCK and FD_CLOEXEC are
+    // those of the real descriptor. Where C passes no third argument, the register holds anything,
+    // and the kernel does not look at it.
+    let result = unsafe { kernel::fcntl(fd, command, argument) };
+    match command {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => copied(fd, result),
+        _ => result,
+    }
+}
+
+/// `ioctl(2)`: `FIONREAD`, `TIOCOUTQ` (`SIOCOUTQ`) and the modes of the descriptor. Questions about interfaces are answered
+/// with `ENOTTY`: the kernel's interfaces are not the stack's.
+///
+/// # Safety
+/// As for the C call: `argument` is what `request` wants.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
+    if let Some(held) = table::lookup(fd) {
+        match request {
+            // SAFETY: the caller's promise.
+            libc::FIONREAD => return unsafe { tell(held.socket.readable_bytes(), argument) },
+            // SAFETY: the caller's promise.
+            libc::TIOCOUTQ => return unsafe { tell(held.socket.unsent_bytes(), argument) },
+            libc::FIONBIO | libc::FIOASYNC | libc::FIOCLEX | libc::FIONCLEX => {}
+            _ => return status(Err(os(libc::ENOTTY))),
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { kernel::ioctl(fd, request, argument) }
+}
+
+/// Chooses the stack for sockets made from now on: the prefix it was started with (`/alt`), or null or
+/// "" for the one without. The same as the variable `SOCK`.
+///
+/// # Safety
+/// `prefix` is null or a C string. Like `setenv`, not while another thread uses the environment.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_setprefix(prefix: *const c_char) -> c_int {
+    if prefix.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { env::remove_var("SOCK") };
+        return 0;
+    }
+    // SAFETY: a C string by the caller's promise.
+    let prefix = unsafe { CStr::from_ptr(prefix) };
+    // SAFETY: the caller's promise.
+    unsafe { env::set_var("SOCK", OsStr::from_bytes(prefix.to_bytes())) };
+    0
+}
+
+/// Writes a number of bytes where the program wants it.
+///
+/// # Safety
+/// `place` is null or has room for an int.
+unsafe fn tell(len: usize, place: *mut c_void) -> c_int {
+    let place = place.cast::<c_int>();
+    if place.is_null() {
+        return status(Err(os(libc::EFAULT)));
+    }
+    // SAFETY: not null; room for an int by the caller's promise.
+    unsafe { place.write(c_int::try_from(len).unwrap_or(c_int::MAX)) };
+    0
+}
+
+/// An option's value. What a socket is, this library knows by itself.
+fn option(held: &Held, level: c_int, name: c_int) -> io::Result<Vec<u8>> {
+    let stream = matches!(held.socket.transport(), Transport::Stream);
+    let known = match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_DOMAIN) => libc::AF_INET,
+        (libc::SOL_SOCKET, libc::SO_TYPE) if stream => libc::SOCK_STREAM,
+        (libc::SOL_SOCKET, libc::SO_TYPE) => libc::SOCK_DGRAM,
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) if stream => libc::IPPROTO_TCP,
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => libc::IPPROTO_UDP,
+        _ => return held.socket.option(level, name),
+    };
+    Ok(known.to_ne_bytes().to_vec())
+}

@@ -1,0 +1,89 @@
+//! Descriptors as numbers: closing and copying.
+
+use libc::{c_int, c_uint};
+
+use crate::errno::{errno, number, set_errno};
+use crate::{kernel, table};
+
+/// `close(2)`. The socket closes with its last copy, in whichever process.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_close(fd: c_int) -> c_int {
+    // Out of the table first: once closed, the number may be another thread's at any time.
+    let held = table::remove(fd);
+    // SAFETY: the program's own descriptor.
+    let result = unsafe { kernel::close(fd) };
+    let before = errno();
+    drop(held);
+    set_errno(before);
+    result
+}
+
+/// `close_range(2)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_close_range(first: c_uint, last: c_uint, flags: c_uint) -> c_int {
+    if flags & libc::CLOSE_RANGE_CLOEXEC == 0 {
+        close_sockets(first, last);
+    }
+    // SAFETY: no pointers; the program's own descriptors.
+    unsafe { kernel::close_range(first, last, flags) }
+}
+
+/// Closes those of the descriptors that are sockets of a stack, one by one. The rest is left to a call
+/// that the kernel may not have.
+pub fn close_sockets(first: c_uint, last: c_uint) {
+    let first = c_int::try_from(first).unwrap_or(c_int::MAX);
+    let last = c_int::try_from(last).unwrap_or(c_int::MAX);
+    for fd in table::numbers(first, last) {
+        let _ = iopkt_close(fd);
+    }
+}
+
+/// Takes a number out of the table that somebody else is about to close.
+pub fn forget(fd: c_int) {
+    drop(table::remove(fd));
+}
+
+/// `dup(2)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_dup(fd: c_int) -> c_int {
+    // SAFETY: no pointers.
+    copied(fd, unsafe { kernel::dup(fd) })
+}
+
+/// `dup2(2)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_dup2(old: c_int, new: c_int) -> c_int {
+    if old == new {
+        // SAFETY: no pointers. Any command that fails for a closed descriptor will do.
+        return if unsafe { kernel::fcntl(old, libc::F_GETFD, 0) } < 0 { -1 } else { new };
+    }
+    iopkt_dup3(old, new, 0)
+}
+
+/// `dup3(2)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+    // SAFETY: no pointers; what was behind `new` the program gives up.
+    copied(old, unsafe { kernel::dup3(old, new, flags) })
+}
+
+/// Makes the table follow a copy the kernel has made (or refused: −1).
+pub(super) fn copied(old: c_int, new: c_int) -> c_int {
+    if new < 0 {
+        return new;
+    }
+    match table::lookup(old) {
+        Some(held) => match table::insert(new, held) {
+            Ok(()) => new,
+            Err(error) => {
+                // SAFETY: the copy just made, which nobody knows of.
+                let _ = unsafe { kernel::close(new) };
+                number(Err(error))
+            }
+        },
+        None => {
+            drop(table::remove(new));
+            new
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Opening, naming, connecting, accepting.
+
+use std::io;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+
+use io_pkt_client::{Channel, Shutdown, Socket, Transport};
+use libc::{c_int, sockaddr, socklen_t};
+
+use super::{borrow, is_nonblocking};
+use crate::description::Description;
+use crate::errno::{errno, number, number_of, os, status};
+use crate::loopback::{self, Side};
+use crate::name::{self, Name};
+use crate::table::{self, Held};
+use crate::{kernel, process};
+
+/// `socket(2)`: `AF_INET` with `SOCK_STREAM` or `SOCK_DGRAM`. `ENETDOWN` if no stack is running.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
+    number(open(family, kind, protocol))
+}
+
+/// `bind(2)`. An address of 127.0.0.0/8 moves the socket to the kernel.
+///
+/// # Safety
+/// As for the C call: `name` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_bind(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int {
+    if let Some(held) = table::lookup(fd) {
+        // SAFETY: the caller's promise.
+        let bound = unsafe { Name::read(name, len) }.and_then(|name| bind(fd, &held, name));
+        match bound {
+            Ok(Side::Kernel) => {}
+            Ok(_) => return 0,
+            Err(error) => return status(Err(error)),
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { kernel::bind(fd, name, len) }
+}
+
+/// `listen(2)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_listen(fd: c_int, backlog: c_int) -> c_int {
+    let Some(held) = table::lookup(fd) else {
+        // SAFETY: no pointers.
+        return unsafe { kernel::listen(fd, backlog) };
+    };
+    if !held.is_stream() {
+        return status(Err(os(libc::EOPNOTSUPP)));
+    }
+    // A negative backlog means the most there is, as in the kernel.
+    let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
+    let result = held.socket.listen(borrow(&fd), backlog);
+    if result.is_ok() {
+        held.settle();
+    }
+    status(result)
+}
+
+/// `connect(2)`. A peer in 127.0.0.0/8 moves the socket to the kernel.
+///
+/// # Safety
+/// As for the C call: `name` points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_connect(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int {
+    if let Some(held) = table::lookup(fd) {
+        // SAFETY: the caller's promise.
+        let result = unsafe { Name::read(name, len) }.and_then(|name| connect(fd, &held, name));
+        match result {
+            Ok(Side::Kernel) => {}
+            Ok(_) => return 0,
+            Err(error) => return status(Err(error)),
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { kernel::connect(fd, name, len) }
+}
+
+/// `accept(2)`.
+///
+/// # Safety
+/// As for the C call: `name` is null or has room for `*len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_accept(
+    fd: c_int,
+    name: *mut sockaddr,
+    len: *mut socklen_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { iopkt_accept4(fd, name, len, 0) }
+}
+
+/// `accept4(2)`, with `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
+///
+/// # Safety
+/// As for [`iopkt_accept`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_accept4(
+    fd: c_int,
+    name: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    let Some(held) = table::lookup(fd) else {
+        // SAFETY: the caller's promise.
+        return unsafe { kernel::accept4(fd, name, len, flags) };
+    };
+    let result = accept(fd, &held, flags).and_then(|(accepted, peer)| {
+        // SAFETY: the caller's promise. Nothing is lost if it fails: the connection closes.
+        unsafe { name::write(Some(peer), name, len) }?;
+        enter(accepted.0, accepted.1)
+    });
+    number(result)
+}
+
+/// `shutdown(2)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_shutdown(fd: c_int, how: c_int) -> c_int {
+    let Some(held) = table::lookup(fd) else {
+        // SAFETY: no pointers.
+        return unsafe { kernel::shutdown(fd, how) };
+    };
+    let how = match how {
+        libc::SHUT_RD => Shutdown::Read,
+        libc::SHUT_WR => Shutdown::Write,
+        libc::SHUT_RDWR => Shutdown::Both,
+        _ => return status(Err(os(libc::EINVAL))),
+    };
+    status(held.socket.shutdown(borrow(&fd), how))
+}
+
+fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
+    const FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    if family != libc::AF_INET {
+        return Err(os(libc::EAFNOSUPPORT));
+    }
+    let transport = match (kind & !FLAGS, protocol) {
+        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Transport::Stream,
+        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Transport::Datagram,
+        (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(os(libc::EPROTONOSUPPORT)),
+        _ => return Err(os(libc::ESOCKTNOSUPPORT)),
+    };
+    if process::is_guest() {
+        // A channel made here would be the parent's memory with the child's descriptors.
+        return Err(os(libc::EOPNOTSUPP));
+    }
+    let channel = Channel::current().map_err(|error| no_stack(&error))?;
+    let (socket, fd) = Socket::open(&channel, transport)?;
+    set_modes(&fd, kind)?;
+    enter(Description::new(socket, &channel), fd)
+}
+
+/// A stack that is not there is a network that is down; only want of resources is told apart.
+fn no_stack(error: &io::Error) -> io::Error {
+    match number_of(error) {
+        errno @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => os(errno),
+        _ => os(libc::ENETDOWN),
+    }
+}
+
+fn bind(fd: c_int, held: &Held, name: Name) -> io::Result<Side> {
+    let address = match name {
+        Name::Inet(address) => address,
+        // Linux takes AF_UNSPEC for AF_INET if the address is the wildcard.
+        Name::Unspecified(address) if address.ip().is_unspecified() => address,
+        Name::Unspecified(_) => return Err(os(libc::EAFNOSUPPORT)),
+    };
+    let side = loopback::side_of_local(held, address);
+    match side {
+        Side::Kernel if held.bound.get().is_some() => return Err(os(libc::EINVAL)),
+        Side::Kernel => loopback::move_to_kernel(fd, held)?,
+        Side::Neither => return Err(os(libc::EINVAL)),
+        Side::Stack => {
+            held.socket.bind(borrow(&fd), address)?;
+            // The port that was found, if the program left it open.
+            let _ = held.bound.set(held.socket.local_name().unwrap_or(address));
+        }
+    }
+    Ok(side)
+}
+
+fn connect(fd: c_int, held: &Held, name: Name) -> io::Result<Side> {
+    let (address, side) = match name {
+        Name::Inet(address) => (address, loopback::side_of_peer(held, address)),
+        Name::Unspecified(_) if held.is_stream() => return Err(os(libc::EAFNOSUPPORT)),
+        // The unspecified address dissolves the association.
+        Name::Unspecified(_) => (std::net::SocketAddr::from(([0, 0, 0, 0], 0)), Side::Stack),
+    };
+    match side {
+        Side::Kernel => loopback::move_to_kernel(fd, held)?,
+        Side::Neither => return Err(os(libc::ENETUNREACH)),
+        Side::Stack => {
+            // Settled before the outcome: a nonblocking connect goes on by itself.
+            held.settle();
+            held.socket.connect(borrow(&fd), address, is_nonblocking(fd)?)?;
+        }
+    }
+    Ok(side)
+}
+
+/// A new connection with its descriptor, and the peer's address.
+fn accept(
+    fd: c_int,
+    held: &Held,
+    flags: c_int,
+) -> io::Result<((Description, OwnedFd), std::net::SocketAddr)> {
+    if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
+        return Err(os(libc::EINVAL));
+    }
+    if !held.is_stream() {
+        return Err(os(libc::EOPNOTSUPP));
+    }
+    let (socket, new, peer) = held.socket.accept(borrow(&fd), false)?;
+    set_modes(&new, flags)?;
+    Ok(((held.accepted(socket), new), peer))
+}
+
+/// Makes a new descriptor, which is blocking and close-on-exec, what the flags of `socket` and
+/// `accept4` say.
+fn set_modes(fd: &OwnedFd, flags: c_int) -> io::Result<()> {
+    if flags & libc::SOCK_NONBLOCK != 0 {
+        set_mode(fd, libc::F_SETFL, libc::O_NONBLOCK)?;
+    }
+    if flags & libc::SOCK_CLOEXEC == 0 {
+        set_mode(fd, libc::F_SETFD, 0)?;
+    }
+    Ok(())
+}
+
+fn set_mode(fd: &OwnedFd, command: c_int, mode: c_int) -> io::Result<()> {
+    let mode = usize::try_from(mode).unwrap_or(0);
+    // SAFETY: no pointers.
+    if unsafe { kernel::fcntl(fd.as_raw_fd(), command, mode) } < 0 {
+        return Err(os(errno()));
+    }
+    Ok(())
+}
+
+/// Enters a new socket in the table and gives its number to the program.
+fn enter(description: Description, fd: OwnedFd) -> io::Result<c_int> {
+    let number = fd.as_raw_fd();
+    table::insert(number, table::hold(description))?;
+    // From here on the program closes it.
+    Ok(fd.into_raw_fd())
+}

@@ -1,0 +1,80 @@
+//! What is behind a descriptor, shared by all its copies: the socket and what must be known about it
+//! should it have to move to the kernel.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use io_pkt_client::{Channel, Socket, Transport};
+use libc::c_int;
+
+/// An option as the program set it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OptionSet {
+    pub(crate) level: c_int,
+    pub(crate) name: c_int,
+    pub(crate) value: Vec<u8>,
+}
+
+/// The open socket.
+pub(crate) struct Description {
+    pub(crate) socket: Socket,
+    /// The stack serves 127.0.0.0/8 itself.
+    pub(crate) claims_loopback: bool,
+    /// Where the program bound it on the stack.
+    pub(crate) bound: OnceLock<SocketAddr>,
+    /// It has a peer, is listening, or has sent: it cannot move any more.
+    settled: AtomicBool,
+    options: Mutex<Vec<OptionSet>>,
+}
+
+impl Description {
+    /// A fresh socket of this channel.
+    pub(crate) fn new(socket: Socket, channel: &Channel) -> Self {
+        Self::with(socket, channel.claims_loopback(), false)
+    }
+
+    /// A connection this listener has accepted.
+    pub(crate) fn accepted(&self, socket: Socket) -> Self {
+        Self::with(socket, self.claims_loopback, true)
+    }
+
+    fn with(socket: Socket, claims_loopback: bool, settled: bool) -> Self {
+        Self {
+            socket,
+            claims_loopback,
+            bound: OnceLock::new(),
+            settled: AtomicBool::new(settled),
+            options: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.socket.transport(), Transport::Stream)
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn settle(&self) {
+        if !self.is_settled() {
+            self.settled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Remembers an option; the last value of each counts. A socket that cannot move needs none.
+    pub(crate) fn remember(&self, set: OptionSet) {
+        if self.is_settled() {
+            return;
+        }
+        let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+        options.retain(|old| (old.level, old.name) != (set.level, set.name));
+        options.push(set);
+    }
+
+    /// The options set so far, in order.
+    pub(crate) fn options(&self) -> Vec<OptionSet> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

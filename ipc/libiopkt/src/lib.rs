@@ -1,0 +1,28 @@
+//! The BSD socket calls on a stack, for C.
+//!
+//! `include/iopkt.h` says what each call does. A descriptor these calls return is a real one of the
+//! kernel's: `select`, `poll`, `epoll`, `fcntl(O_NONBLOCK)` and inheritance work on it as they are. Only
+//! reading, writing and the socket calls must go through this library, and they may be given *any*
+//! descriptor: one that is not a stack's socket is passed to the kernel.
+//!
+//! * [`abi`]: the exported functions, by what they do.
+//! * `table`: which numbers are sockets of a stack; look-ups take no lock.
+//! * `description`: what is behind a number and its copies.
+//! * `name`, `message`, `errno`: translation of `sockaddr`, scatter lists, flags and errors.
+//! * `loopback`: why and how a socket moves to the kernel.
+//! * `process`: children of `vfork`, who work in their parent's memory.
+//! * `kernel`: system calls past interposed functions.
+
+pub mod abi;
+mod description;
+mod errno;
+mod kernel;
+mod loopback;
+mod message;
+mod name;
+mod process;
+mod table;
+
+pub use abi::{close_sockets, forget};
+pub use errno::{errno, set_errno};
+pub use table::is_ours;

@@ -1,0 +1,195 @@
+//! Scatter lists and flags.
+
+use core::slice;
+use std::io::{self, IoSlice, IoSliceMut};
+
+use io_pkt_client::{RecvFlags, SendFlags};
+use libc::{c_int, c_void, iovec};
+
+use crate::errno::os;
+
+/// Most buffers of one call (`IOV_MAX` of Linux).
+const BUFFERS_MAX: usize = 1024;
+
+/// Flags of `send` that change nothing here: `MSG_NOSIGNAL` is the caller's part, `MSG_MORE` a hint,
+/// `MSG_CONFIRM` advice to a neighbour cache, `MSG_EOR` the nature of a datagram.
+const SEND_IGNORED: c_int =
+    libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_CONFIRM | libc::MSG_EOR | libc::MSG_DONTROUTE;
+
+/// Flags of `recv` that change nothing here: no control messages come, so none carries descriptors.
+const RECV_IGNORED: c_int = libc::MSG_CMSG_CLOEXEC | libc::MSG_NOSIGNAL | libc::MSG_WAITFORONE;
+
+/// Flags of `send`. What the stack cannot do is refused: urgent data, zero copy, fast open.
+pub(crate) fn send_flags(flags: c_int) -> io::Result<SendFlags> {
+    if flags & !(SEND_IGNORED | libc::MSG_DONTWAIT) != 0 {
+        return Err(os(libc::EOPNOTSUPP));
+    }
+    Ok(if flags & libc::MSG_DONTWAIT == 0 { SendFlags::empty() } else { SendFlags::DONTWAIT })
+}
+
+/// Flags of `recv`. There is no error queue: it is always empty (`EAGAIN`); nor urgent data.
+pub(crate) fn recv_flags(flags: c_int) -> io::Result<RecvFlags> {
+    const KNOWN: [(c_int, RecvFlags); 4] = [
+        (libc::MSG_DONTWAIT, RecvFlags::DONTWAIT),
+        (libc::MSG_PEEK, RecvFlags::PEEK),
+        (libc::MSG_WAITALL, RecvFlags::WAITALL),
+        (libc::MSG_TRUNC, RecvFlags::TRUNC),
+    ];
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return Err(os(libc::EAGAIN));
+    }
+    if flags & libc::MSG_OOB != 0 {
+        return Err(os(libc::EINVAL));
+    }
+    let mut known = RecvFlags::empty();
+    let mut rest = flags & !RECV_IGNORED;
+    for (bit, flag) in KNOWN {
+        if rest & bit != 0 {
+            known |= flag;
+            rest &= !bit;
+        }
+    }
+    if rest == 0 { Ok(known) } else { Err(os(libc::EOPNOTSUPP)) }
+}
+
+/// The program's bytes to send.
+///
+/// # Safety
+/// `base` is null or points to `len` readable bytes that live for `'a`.
+pub(crate) unsafe fn bytes<'a>(base: *const c_void, len: usize) -> io::Result<&'a [u8]> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if base.is_null() || isize::try_from(len).is_err() {
+        return Err(os(libc::EFAULT));
+    }
+    // SAFETY: not null, at most isize::MAX bytes, which the caller vouches for.
+    Ok(unsafe { slice::from_raw_parts(base.cast::<u8>(), len) })
+}
+
+/// The program's buffer to fill.
+///
+/// # Safety
+/// `base` is null or points to `len` writable bytes that live for `'a` and that nobody else uses.
+pub(crate) unsafe fn bytes_mut<'a>(base: *mut c_void, len: usize) -> io::Result<&'a mut [u8]> {
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    if base.is_null() || isize::try_from(len).is_err() {
+        return Err(os(libc::EFAULT));
+    }
+    // SAFETY: not null, at most isize::MAX bytes, which the caller vouches for. They may be
+    // uninitialized to the program's compiler, but this library is another compilation and only
+    // writes to them.
+    Ok(unsafe { slice::from_raw_parts_mut(base.cast::<u8>(), len) })
+}
+
+/// The program's list of buffers.
+///
+/// # Safety
+/// `list` is null or points to `count` readable `iovec`s that live for `'a`.
+unsafe fn list<'a>(list: *const iovec, count: usize) -> io::Result<&'a [iovec]> {
+    if count > BUFFERS_MAX {
+        return Err(os(libc::EMSGSIZE));
+    }
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if list.is_null() {
+        return Err(os(libc::EFAULT));
+    }
+    // SAFETY: not null, and the caller vouches for `count` elements.
+    Ok(unsafe { slice::from_raw_parts(list, count) })
+}
+
+/// A list of buffers to send from.
+///
+/// # Safety
+/// As for [`list`], and each buffer as for [`bytes`].
+pub(crate) unsafe fn gather<'a>(from: *const iovec, count: usize) -> io::Result<Vec<IoSlice<'a>>> {
+    // SAFETY: the caller's promise.
+    unsafe { list(from, count) }?
+        .iter()
+        .map(|buffer| {
+            // SAFETY: the caller's promise for each element.
+            unsafe { bytes(buffer.iov_base, buffer.iov_len) }.map(IoSlice::new)
+        })
+        .collect()
+}
+
+/// A list of buffers to receive into.
+///
+/// # Safety
+/// As for [`list`], and each buffer as for [`bytes_mut`].
+pub(crate) unsafe fn scatter<'a>(
+    into: *const iovec,
+    count: usize,
+) -> io::Result<Vec<IoSliceMut<'a>>> {
+    // SAFETY: the caller's promise.
+    unsafe { list(into, count) }?
+        .iter()
+        .map(|buffer| {
+            // SAFETY: the caller's promise for each element.
+            unsafe { bytes_mut(buffer.iov_base, buffer.iov_len) }.map(IoSliceMut::new)
+        })
+        .collect()
+}
+
+/// The count of `readv` and `writev`, which is a signed number.
+pub(crate) fn buffer_count(count: c_int) -> io::Result<usize> {
+    usize::try_from(count)
+        .ok()
+        .filter(|count| *count <= BUFFERS_MAX)
+        .ok_or_else(|| os(libc::EINVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use core::ptr;
+
+    use super::*;
+
+    #[test]
+    fn flags_the_stack_knows_are_passed_on() {
+        let flags = recv_flags(libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC);
+        assert_eq!(flags.unwrap(), RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let flags = send_flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT);
+        assert_eq!(flags.unwrap(), SendFlags::DONTWAIT);
+    }
+
+    #[test]
+    fn what_the_stack_cannot_do_is_refused() {
+        let errno = |error: io::Error| error.raw_os_error().unwrap();
+        assert_eq!(send_flags(libc::MSG_OOB).map_err(errno), Err(libc::EOPNOTSUPP));
+        assert_eq!(send_flags(libc::MSG_FASTOPEN).map_err(errno), Err(libc::EOPNOTSUPP));
+        assert_eq!(recv_flags(libc::MSG_OOB).map_err(errno), Err(libc::EINVAL));
+        assert_eq!(recv_flags(libc::MSG_ERRQUEUE).map_err(errno), Err(libc::EAGAIN));
+    }
+
+    #[test]
+    fn an_empty_buffer_may_be_null_and_a_full_one_not() {
+        // SAFETY: null is allowed.
+        assert!(unsafe { bytes(ptr::null(), 0) }.unwrap().is_empty());
+        // SAFETY: null is allowed.
+        let error = unsafe { bytes(ptr::null(), 1) }.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
+    }
+
+    #[test]
+    fn lists_keep_their_order_and_their_limit() {
+        let (mut one, mut two) = (*b"ab", *b"cde");
+        let list = [
+            iovec { iov_base: one.as_mut_ptr().cast(), iov_len: 2 },
+            iovec { iov_base: ptr::null_mut(), iov_len: 0 },
+            iovec { iov_base: two.as_mut_ptr().cast(), iov_len: 3 },
+        ];
+        // SAFETY: three buffers that outlive the slices.
+        let slices = unsafe { gather(list.as_ptr(), 3) }.unwrap();
+        assert_eq!(
+            slices.iter().map(|s| s.to_vec()).collect::<Vec<_>>(),
+            [b"ab" as &[u8], b"", b"cde"]
+        );
+        assert!(buffer_count(-1).is_err());
+        assert!(buffer_count(1025).is_err());
+    }
+}

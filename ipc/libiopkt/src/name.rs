@@ -1,0 +1,199 @@
+//! `struct sockaddr` and back.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use libc::{c_int, sa_family_t, sockaddr, socklen_t};
+use zerocopy::byteorder::network_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::errno::os;
+
+/// `struct sockaddr_in`.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct InetName {
+    family: [u8; 2],
+    port: U16,
+    address: [u8; 4],
+    zero: [u8; 8],
+}
+
+/// `struct sockaddr_in6`.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct Inet6Name {
+    family: [u8; 2],
+    port: U16,
+    flow_info: U32,
+    address: [u8; 16],
+    scope_id: [u8; 4],
+}
+
+const _: () = assert!(size_of::<InetName>() == size_of::<libc::sockaddr_in>());
+const _: () = assert!(size_of::<Inet6Name>() == size_of::<libc::sockaddr_in6>());
+
+/// What a program passed where a name is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// `AF_INET`.
+    Inet(SocketAddr),
+    /// `AF_UNSPEC`: for `connect`, "dissolve the association".
+    Unspecified(SocketAddr),
+}
+
+impl Name {
+    /// Reads a name of an `AF_INET` socket.
+    pub(crate) fn parse(bytes: &[u8]) -> io::Result<Self> {
+        let (family, _) = <[u8; 2]>::ref_from_prefix(bytes).map_err(|_| os(libc::EINVAL))?;
+        let family = c_int::from(sa_family_t::from_ne_bytes(*family));
+        if family != libc::AF_INET && family != libc::AF_UNSPEC {
+            return Err(os(libc::EAFNOSUPPORT));
+        }
+        if family == libc::AF_UNSPEC && bytes.len() < size_of::<InetName>() {
+            return Ok(Self::Unspecified(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)));
+        }
+        let (name, _) = InetName::ref_from_prefix(bytes).map_err(|_| os(libc::EINVAL))?;
+        let address = SocketAddr::new(Ipv4Addr::from(name.address).into(), name.port.get());
+        Ok(if family == libc::AF_UNSPEC { Self::Unspecified(address) } else { Self::Inet(address) })
+    }
+
+    /// Reads a name out of the program's memory.
+    ///
+    /// # Safety
+    /// `name` is null or points to `len` readable bytes.
+    pub(crate) unsafe fn read(name: *const sockaddr, len: socklen_t) -> io::Result<Self> {
+        let len = usize::try_from(len).map_err(|_| os(libc::EINVAL))?;
+        if name.is_null() {
+            return Err(os(libc::EFAULT));
+        }
+        // SAFETY: not null, and the caller vouches for `len` bytes.
+        let bytes = unsafe { core::slice::from_raw_parts(name.cast::<u8>(), len) };
+        Self::parse(bytes)
+    }
+}
+
+/// Hands `use_bytes` the name as `struct sockaddr_in` or `sockaddr_in6`.
+pub(crate) fn with_bytes<T>(name: SocketAddr, use_bytes: impl FnOnce(&[u8]) -> T) -> T {
+    match name {
+        SocketAddr::V4(name) => use_bytes(
+            InetName {
+                family: family_bytes(libc::AF_INET),
+                port: name.port().into(),
+                address: name.ip().octets(),
+                zero: [0; 8],
+            }
+            .as_bytes(),
+        ),
+        SocketAddr::V6(name) => use_bytes(inet6(&name).as_bytes()),
+    }
+}
+
+/// Writes a name where the program wants it, cut to the room there is; `len` becomes its full length,
+/// or 0 if there is no name. A null `name` asks for none.
+///
+/// # Safety
+/// `name` is null, or `len` is null or valid and `name` has room for `*len` bytes.
+pub(crate) unsafe fn write(
+    from: Option<SocketAddr>,
+    name: *mut sockaddr,
+    len: *mut socklen_t,
+) -> io::Result<()> {
+    if name.is_null() {
+        return Ok(());
+    }
+    if len.is_null() {
+        return Err(os(libc::EFAULT));
+    }
+    // SAFETY: not null; the caller vouches for it.
+    let room = usize::try_from(unsafe { *len }).map_err(|_| os(libc::EINVAL))?;
+    let full = from.map_or(0, |from| {
+        with_bytes(from, |bytes| {
+            // SAFETY: at most `room` bytes, which the caller vouches for; the source is ours.
+            unsafe {
+                name.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len().min(room));
+            }
+            bytes.len()
+        })
+    });
+    // SAFETY: as above; the program's own word.
+    unsafe { *len = socklen_t::try_from(full).unwrap_or(0) };
+    Ok(())
+}
+
+fn inet6(name: &SocketAddrV6) -> Inet6Name {
+    Inet6Name {
+        family: family_bytes(libc::AF_INET6),
+        port: name.port().into(),
+        flow_info: name.flowinfo().into(),
+        address: name.ip().octets(),
+        scope_id: name.scope_id().to_ne_bytes(),
+    }
+}
+
+fn family_bytes(family: c_int) -> [u8; 2] {
+    sa_family_t::try_from(family).unwrap_or(0).to_ne_bytes()
+}
+
+/// Is this an address of the machine's own loopback network?
+pub(crate) fn is_loopback(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip == Ipv6Addr::LOCALHOST,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_of(name: &str) -> Vec<u8> {
+        with_bytes(name.parse().unwrap(), <[u8]>::to_vec)
+    }
+
+    #[test]
+    fn an_inet_name_survives_the_round_trip() {
+        let bytes = bytes_of("192.0.2.7:8080");
+        assert_eq!(bytes.len(), 16);
+        assert_eq!(bytes[2..8], [0x1f, 0x90, 192, 0, 2, 7]);
+        assert_eq!(Name::parse(&bytes).unwrap(), Name::Inet("192.0.2.7:8080".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_name_of_another_family_is_refused() {
+        let error = Name::parse(&bytes_of("[::1]:80")).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EAFNOSUPPORT));
+    }
+
+    #[test]
+    fn a_short_name_is_invalid() {
+        for len in [0, 1, 2, 15] {
+            let error = Name::parse(&bytes_of("192.0.2.7:8080")[..len]).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn unspec_may_be_a_bare_family() {
+        let name = Name::parse(&[0, 0]).unwrap();
+        assert_eq!(name, Name::Unspecified("0.0.0.0:0".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_small_buffer_gets_the_beginning_and_the_full_length() {
+        let mut room = [0xaau8; 16];
+        let mut len: socklen_t = 4;
+        let from = Some("10.0.0.1:53".parse().unwrap());
+        // SAFETY: the buffer has 16 bytes, of which 4 are offered.
+        let result = unsafe { write(from, room.as_mut_ptr().cast(), &raw mut len) };
+        result.unwrap();
+        assert_eq!(len, 16);
+        assert_eq!(room[2..6], [0, 53, 0xaa, 0xaa]);
+    }
+
+    #[test]
+    fn loopback_is_the_whole_network() {
+        assert!(is_loopback("127.8.9.10".parse().unwrap()));
+        assert!(!is_loopback("128.0.0.1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,188 @@
+//! Calls that are several others: `sendmmsg`, `recvmmsg`, `sendfile`.
+
+use std::time::{Duration, Instant};
+
+use libc::{c_int, c_uint, c_void, mmsghdr, off_t, size_t, ssize_t, timespec};
+
+use crate::next::call_next;
+
+/// Most messages of one call (`UIO_MAXIOV` of Linux).
+const MESSAGES_MAX: c_uint = 1024;
+
+/// Bytes of a file copied at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// `sendmmsg(2)`.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+) -> c_int {
+    if !iopkt::is_ours(fd) {
+        return call_next!(sendmmsg(fd => c_int, messages => *mut mmsghdr, n => c_uint,
+            flags => c_int) -> c_int);
+    }
+    let send = |message: &mut mmsghdr, _| {
+        // SAFETY: valid by the caller's promise.
+        unsafe { iopkt::abi::iopkt_sendmsg(fd, &raw const message.msg_hdr, flags) }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { each(messages, n, send) }
+}
+
+/// `recvmmsg(2)`. As in the kernel, the time limit is looked at after each datagram.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn recvmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> c_int {
+    if !iopkt::is_ours(fd) {
+        return call_next!(recvmmsg(fd => c_int, messages => *mut mmsghdr, n => c_uint,
+            flags => c_int, timeout => *mut timespec) -> c_int);
+    }
+    // SAFETY: null or valid by the caller's promise.
+    let until = unsafe { timeout.as_ref() }.and_then(deadline);
+    let receive = |message: &mut mmsghdr, done: c_int| {
+        if done > 0 && until.is_some_and(|until| Instant::now() >= until) {
+            iopkt::set_errno(libc::EAGAIN);
+            return -1;
+        }
+        let wait =
+            if done > 0 && flags & libc::MSG_WAITFORONE != 0 { libc::MSG_DONTWAIT } else { 0 };
+        // SAFETY: valid by the caller's promise.
+        unsafe { iopkt::abi::iopkt_recvmsg(fd, &raw mut message.msg_hdr, flags | wait) }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { each(messages, n, receive) }
+}
+
+/// `sendfile(2)` to a stack's socket, by copying.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendfile(
+    out: c_int,
+    file: c_int,
+    offset: *mut off_t,
+    len: size_t,
+) -> ssize_t {
+    if iopkt::is_ours(out) || iopkt::is_ours(file) {
+        // SAFETY: the caller's promise.
+        return unsafe { copy_file(out, file, offset, len) };
+    }
+    call_next!(sendfile(out => c_int, file => c_int, offset => *mut off_t, len => size_t) -> ssize_t)
+}
+
+/// `sendfile(2)` of programs built for large files: the same, since `off_t` has 64 bits.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sendfile64(
+    out: c_int,
+    file: c_int,
+    offset: *mut off_t,
+    len: size_t,
+) -> ssize_t {
+    // SAFETY: the caller's promise.
+    unsafe { sendfile(out, file, offset, len) }
+}
+
+/// Makes a call for each message, until one fails; the number of those that did not, or −1 if it was
+/// the first.
+///
+/// # Safety
+/// `messages` points to `n` valid messages.
+unsafe fn each(
+    messages: *mut mmsghdr,
+    n: c_uint,
+    mut call: impl FnMut(&mut mmsghdr, c_int) -> ssize_t,
+) -> c_int {
+    let mut done: c_int = 0;
+    for index in 0..usize::try_from(n.min(MESSAGES_MAX)).unwrap_or(0) {
+        // SAFETY: within the array, by the caller's promise.
+        let message = unsafe { messages.add(index) };
+        // SAFETY: as above; the program lets nobody else use it during the call.
+        let message = unsafe { &mut *message };
+        let Ok(len) = c_uint::try_from(call(message, done)) else {
+            return if done == 0 { -1 } else { done };
+        };
+        message.msg_len = len;
+        done += 1;
+    }
+    done
+}
+
+fn deadline(timeout: &timespec) -> Option<Instant> {
+    let seconds = u64::try_from(timeout.tv_sec).ok()?;
+    let nanoseconds = u32::try_from(timeout.tv_nsec).ok()?;
+    Instant::now().checked_add(Duration::new(seconds, nanoseconds))
+}
+
+/// # Safety
+/// As for [`sendfile`].
+unsafe fn copy_file(out: c_int, file: c_int, offset: *mut off_t, len: size_t) -> ssize_t {
+    // SAFETY: null or valid by the caller's promise.
+    let place = unsafe { offset.as_mut() };
+    let start = match &place {
+        Some(start) => **start,
+        // SAFETY: no pointers.
+        None => unsafe { libc::lseek(file, 0, libc::SEEK_CUR) },
+    };
+    if start < 0 {
+        iopkt::set_errno(libc::EINVAL);
+        return -1;
+    }
+    let result = copy_from(out, file, start, len);
+    let end = start.saturating_add(off_t::try_from(result.max(0)).unwrap_or(0));
+    match place {
+        Some(place) => *place = end,
+        None if result > 0 => {
+            // SAFETY: no pointers. The file could be read at this place, so it can be put there.
+            let _ = unsafe { libc::lseek(file, end, libc::SEEK_SET) };
+        }
+        None => {}
+    }
+    result
+}
+
+/// Copies `len` bytes of a file from `start` on, or what there is of them; the number copied, or −1 if
+/// none could be.
+fn copy_from(out: c_int, file: c_int, start: off_t, len: size_t) -> ssize_t {
+    let mut chunk = vec![0u8; len.min(CHUNK)];
+    let mut done: usize = 0;
+    while done < len {
+        let want = chunk.len().min(len - done);
+        let from = start.saturating_add(off_t::try_from(done).unwrap_or(off_t::MAX));
+        let into: *mut c_void = chunk.as_mut_ptr().cast();
+        // SAFETY: the buffer has room for `want` bytes.
+        let read = unsafe { libc::pread(file, into, want, from) };
+        let read = usize::try_from(read);
+        let written = match read {
+            Ok(0) => break,
+            // SAFETY: that many bytes have been read into the buffer.
+            Ok(read) => unsafe { iopkt::abi::iopkt_write(out, into, read) },
+            Err(_) => -1,
+        };
+        let Ok(written) = usize::try_from(written) else {
+            return if done == 0 { -1 } else { ssize_t::try_from(done).unwrap_or(ssize_t::MAX) };
+        };
+        done += written;
+        if read != Ok(written) {
+            break;
+        }
+    }
+    ssize_t::try_from(done).unwrap_or(ssize_t::MAX)
+}

@@ -1,0 +1,28 @@
+//! `libiopkt_preload.so`: puts unmodified programs on a stack.
+//!
+//! ```text
+//! $ LD_PRELOAD=/usr/lib/libiopkt_preload.so python3 -m http.server
+//! ```
+//!
+//! It shadows libc's socket calls and those that take any descriptor. `AF_INET` stream and datagram
+//! sockets go to the stack; for every other descriptor the next function of the same name is called,
+//! after one look at libiopkt's table. What waits for descriptors (`select`, `poll`, `epoll`) is not
+//! shadowed: a stack's socket is a descriptor of the kernel's that is ready when the socket is.
+//!
+//! * `next`: the functions behind ours, and the macros that define ours.
+//! * `transfer`: reading and writing. `control`: naming, options, modes. `number`: closing and copying.
+//! * `socket`: which sockets are the stack's; what happens if there is none.
+//! * `batch`: `sendmmsg`, `recvmmsg`, `sendfile`, by repeating simpler calls.
+//!
+//! Variables: `SOCK` and `IOPKT_RUN` name the stack; `IOPKT_FALLBACK=kernel` lets programs run over
+//! the kernel while no stack is there; `IOPKT_LOOPBACK=stack` keeps 127.0.0.0/8 on the stack.
+//!
+//! Not reached: system calls that do not go through libc's public functions. These are static programs,
+//! Go's, libc's own (stdio on a socket's descriptor, its resolver), and `io_uring`.
+
+pub mod batch;
+pub mod control;
+mod next;
+pub mod number;
+pub mod socket;
+pub mod transfer;

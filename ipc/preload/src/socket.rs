@@ -1,0 +1,71 @@
+//! `socket`: which sockets are the stack's, and what happens if no stack is there.
+
+use core::cell::Cell;
+use std::env;
+use std::io::{self, Write};
+use std::sync::Once;
+use std::sync::OnceLock;
+
+use libc::c_int;
+
+use crate::next::call_next;
+
+thread_local! {
+    /// This thread is about to make a socket of a stack. Should anything on the way open a socket
+    /// by libc, it gets a kernel's.
+    static OPENING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// `socket(2)`.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
+    if is_for_stack(family, kind, protocol) && !OPENING.get() {
+        OPENING.set(true);
+        let fd = iopkt::abi::iopkt_socket(family, kind, protocol);
+        OPENING.set(false);
+        if fd >= 0 || iopkt::errno() != libc::ENETDOWN {
+            return fd;
+        }
+        if !falls_back() {
+            say_that_no_stack_is_there();
+            iopkt::set_errno(libc::ENETDOWN);
+            return -1;
+        }
+    }
+    call_next!(socket(family => c_int, kind => c_int, protocol => c_int) -> c_int)
+}
+
+/// TCP and UDP over IPv4. Other kinds of stream are refused by the stack, so that a program tries
+/// TCP instead of passing it by; datagram sockets of ICMP are the kernel's.
+fn is_for_stack(family: c_int, kind: c_int, protocol: c_int) -> bool {
+    family == libc::AF_INET
+        && match kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
+            libc::SOCK_STREAM => true,
+            libc::SOCK_DGRAM => protocol == 0 || protocol == libc::IPPROTO_UDP,
+            _ => false,
+        }
+}
+
+/// `IOPKT_FALLBACK=kernel`, read once.
+fn falls_back() -> bool {
+    static ASKED: OnceLock<bool> = OnceLock::new();
+    *ASKED.get_or_init(|| env::var_os("IOPKT_FALLBACK").is_some_and(|value| value == "kernel"))
+}
+
+/// One line, once in a process.
+fn say_that_no_stack_is_there() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let path = proto::paths::socket_path(&proto::paths::client_prefix());
+        let path = path.display();
+        // A program without stderr needs no line.
+        let _ = writeln!(
+            io::stderr(),
+            "iopkt: no stack at {path}; start one (io-pkt -d <driver> -p tcpip), \
+             or set IOPKT_FALLBACK=kernel"
+        );
+    });
+}

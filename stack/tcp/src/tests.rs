@@ -1,0 +1,20 @@
+//! Behaviour of the whole engine, one per test. `support` has the language they are written in.
+
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "tests panic on overflow on purpose, and cut random numbers to size"
+)]
+
+mod attack;
+mod close;
+mod data;
+mod fuzz;
+mod handshake;
+mod loss;
+mod netsim;
+mod passive;
+mod support;
+mod time_wait;
+mod timer;
+mod window;

@@ -1,0 +1,206 @@
+//! Arbitrary segments in arbitrary states: nothing panics, the invariants hold (every event checks
+//! them), and a block always comes to rest when the peer falls silent.
+
+use core::time::Duration;
+
+use proptest::prelude::*;
+use types::Instant;
+
+use super::support::*;
+use crate::*;
+
+struct Fuzz {
+    random: Random,
+    host: Host,
+    /// The last numbers the engine used, to aim near them.
+    seq: SeqNum,
+    ack: SeqNum,
+    text: Vec<u8>,
+}
+
+impl Fuzz {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let keepalive = Some(Keepalive { idle_s: random.below(3), interval_s: 1, count: 2 });
+        let config = Config {
+            mss: random.below(10_000) as u16,
+            mss_default: random.below(3_000) as u16,
+            window_scale: random.below(20) as u8,
+            timestamps: random.chance(50),
+            nodelay: random.chance(50),
+            keepalive: keepalive.filter(|_| random.chance(30)),
+            timestamp_offset: random.next() as u32,
+        };
+        let iss = SeqNum::new(random.next() as u32);
+        let now = Instant::from_millis(random.next() >> 32);
+        let irs = SeqNum::new(random.next() as u32);
+        let mut tcb = Tcb::connect(&config, iss, now);
+        if random.chance(50) {
+            let syn = Seg { seq: irs, ..seg(0, 0).flags(Flags::SYN) };
+            let half = HalfOpen::new(&syn.arrived(), &config, iss, random.next() as u16, now);
+            tcb = half.into_tcb(&config, now);
+        }
+        let buffer = Buffer::new(random.below(20_000));
+        let host = Host { tcb, buffer, now, events: Events::NONE };
+        let mut fuzz = Self { random, host, seq: iss, ack: irs, text: vec![0xaa; 3_000] };
+        fuzz.drain();
+        fuzz
+    }
+
+    /// Near a number that matters, or anywhere.
+    fn near(&mut self, at: SeqNum) -> SeqNum {
+        match self.random.below(8) {
+            0 => SeqNum::new(self.random.next() as u32),
+            1 => at + self.random.below(20_000) - 10_000,
+            2 => at + self.random.below(4) - 2,
+            _ => at,
+        }
+    }
+
+    fn segment(&mut self) {
+        let flags = match self.random.below(12) {
+            0 => Flags::from_bits(self.random.next() as u8),
+            1 => Flags::SYN,
+            2 => Flags::SYN | Flags::ACK,
+            3 => Flags::FIN | Flags::ACK,
+            4 if self.random.chance(3) => Flags::RST,
+            5 => Flags::URG | Flags::ACK,
+            _ => Flags::ACK,
+        };
+        let value = self.host.tcb.timestamps.recent.wrapping_add(self.random.below(9));
+        let timestamps = self.random.chance(80).then_some(Timestamps {
+            value: if self.random.chance(5) { self.random.next() as u32 } else { value },
+            echo: self.random.next() as u32,
+        });
+        let len = if self.random.chance(50) { 0 } else { self.random.below(3_000) } as usize;
+        let text = std::mem::take(&mut self.text);
+        let (seq, ack) = (self.ack, self.seq);
+        let segment = SegmentIn {
+            seq: self.near(seq),
+            ack: self.near(ack),
+            flags,
+            window: if self.random.chance(20) { 0 } else { self.random.next() as u16 },
+            urgent: self.random.next() as u16,
+            options: Options {
+                mss: self.random.chance(50).then_some(self.random.next() as u16),
+                window_scale: self.random.chance(50).then_some(self.random.next() as u8),
+                sack_permitted: false,
+                timestamps,
+            },
+            text: &text[..len],
+        };
+        let host = &mut self.host;
+        let arrival = host.tcb.segment_arrives(&segment, host.now, &mut host.buffer);
+        assert!(arrival.acked_len <= limits::SEND_QUEUE_MAX);
+        self.text = text;
+    }
+
+    fn user(&mut self) {
+        let host = &mut self.host;
+        match self.random.below(60) {
+            0 => host.tcb.shutdown(host.now),
+            1 if self.random.chance(20) => {
+                host.tcb.close(host.now, self.random.chance(20));
+            }
+            2 if self.random.chance(5) => host.tcb.abort(),
+            3 => host.tcb.path_mtu(self.random.next() as u16),
+            4 => host.tcb.set_keepalive(Some(Keepalive::default()), host.now),
+            5 => host.tcb.send(u32::MAX),
+            6..20 => {
+                let _ = host.buffer.read();
+                host.tcb.window_opened(&host.buffer, host.now);
+            }
+            _ => host.tcb.send(self.random.below(9_000)),
+        }
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..64 {
+            let host = &mut self.host;
+            let Some(out) = host.tcb.poll_transmit(host.now, &host.buffer) else { return };
+            if !out.flags.contains(Flags::RST) {
+                self.seq = out.seq + out.text_len;
+                if out.flags.contains(Flags::ACK) {
+                    self.ack = out.ack;
+                }
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(10) {
+            0 => self.user(),
+            1 => {
+                self.host.now += Duration::from_millis(u64::from(self.random.below(400)));
+                let _ = self.host.tcb.timeout(self.host.now);
+            }
+            2 | 3 => self.drain(),
+            _ => self.segment(),
+        }
+    }
+}
+
+#[test]
+fn arbitrary_segments_never_panic_and_keep_the_invariants() {
+    let steps = if cfg!(debug_assertions) { 200_000 } else { 10_000_000 };
+    let mut seen = std::collections::HashSet::new();
+    let mut seed = 0;
+    let mut done = 0;
+    while done < steps {
+        let mut fuzz = Fuzz::new(seed);
+        seed += 1;
+        for _ in 0..300 {
+            fuzz.step();
+            done += 1;
+            let _ = seen.insert(fuzz.host.state());
+            if fuzz.host.state() == State::Closed {
+                break;
+            }
+        }
+    }
+    assert_eq!(seen.len(), 10, "every state but LISTEN was visited: {seen:?}");
+}
+
+#[test]
+fn a_block_whose_user_and_peer_are_gone_comes_to_rest() {
+    for seed in 0..2_000 {
+        let mut fuzz = Fuzz::new(seed);
+        for _ in 0..50 {
+            fuzz.step();
+        }
+        fuzz.host.tcb.close(fuzz.host.now, false);
+        for _ in 0..100_000 {
+            fuzz.drain();
+            let Some(due) = fuzz.host.tcb.next_timeout() else { break };
+            fuzz.host.now = fuzz.host.now.max(due);
+            let _ = fuzz.host.tcb.timeout(fuzz.host.now);
+        }
+        assert_eq!(fuzz.host.state(), State::Closed, "seed {seed}: {:?}", fuzz.host.tcb);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_option_bytes_parse(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        let _ = Options::parse(&bytes);
+    }
+
+    #[test]
+    fn small_endpoints_take_any_segment(
+        seq: u32, ack: u32, bits: u8, window: u16, ts in any::<Option<(u32, u32)>>(), len in 0_usize..3000,
+    ) {
+        let text = vec![0; len];
+        let timestamps = ts.map(|(value, echo)| Timestamps { value, echo });
+        let segment = SegmentIn {
+            seq: SeqNum::new(seq), ack: SeqNum::new(ack), flags: Flags::from_bits(bits), window,
+            urgent: window, options: Options { timestamps, ..Options::default() }, text: &text,
+        };
+        let now = Instant::from_millis(u64::from(seq));
+        let mut half = HalfOpen::new(&segment, &Config::default(), SeqNum::new(1), window, now);
+        let _ = half.segment_arrives(&segment, now);
+        let tcb = half.into_tcb(&Config::default(), now);
+        let _ = TimeWait::new(&tcb, now).segment_arrives(&segment, now);
+        let _ = Listener::new(1).segment_arrives(&segment);
+        let _ = closed_reply(&segment);
+    }
+}
