@@ -227,7 +227,7 @@ impl Worker {
             if let Some(listener) = stream.waiting_at.take()
                 && let Some(listener) = self.listeners.get_mut(listener)
             {
-                listener.give_place();
+                listener.leave();
             }
         }
         socket.signal = Signal { readable: true, writable: true, hang_up };
@@ -299,7 +299,7 @@ impl Worker {
         if let Some(listener) = stream.waiting_at.take()
             && let Some(listener) = self.listeners.get_mut(listener)
         {
-            listener.give_place();
+            listener.leave();
         }
         if stream.tcb.state() == tcp::State::Closed
             || !matches!(self.flows.get(&stream.flow), Some(Endpoint::Connection(owner)) if *owner == id)

@@ -162,7 +162,7 @@ impl Worker {
         }
         let config = self.stream_config(flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
-        if !entry.take_place() {
+        if !entry.begin() {
             self.counters.tcp.listen_overflows.increment();
             return Err(DropReason::TcpListenOverflow);
         }
@@ -226,7 +226,7 @@ impl Worker {
         if let Some(Endpoint::HalfOpen { listener, .. }) = self.flows.remove(flow)
             && let Some(entry) = self.listeners.get_mut(listener)
         {
-            entry.give_place();
+            entry.abandon();
         }
     }
 
@@ -242,7 +242,16 @@ impl Worker {
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         let (owner, options) = (entry.client, entry.options);
         let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
-        let cell = client.lane.allocate_cell().ok_or(DropReason::TcpListenOverflow)?;
+        if !entry.establish() {
+            self.counters.tcp.listen_overflows.increment();
+            return Err(DropReason::TcpListenOverflow);
+        }
+        let Some(cell) = client.lane.allocate_cell() else {
+            // Half-open it stays.
+            entry.leave();
+            let _ = entry.begin();
+            return Err(DropReason::ClientMemory);
+        };
         let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.remove(flow) else {
             client.lane.free_cell(cell);
             return Err(DropReason::TcpNoListener);
@@ -276,6 +285,9 @@ impl Worker {
         let Ok(id) = self.sockets.insert(socket) else {
             if let Some(client) = self.clients.find_mut(owner) {
                 client.lane.free_cell(cell);
+            }
+            if let Some(entry) = self.listeners.get_mut(listener) {
+                entry.leave();
             }
             return Err(DropReason::TcpTableFull);
         };
