@@ -12,6 +12,7 @@ use shm::Status;
 
 use crate::descriptor::{self, End};
 use crate::option::timeout;
+use crate::receive::is_announced;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
 
@@ -33,23 +34,20 @@ impl Socket {
             return Err(Errno::INVAL.into());
         }
         let mut patience = Patience::new(nonblocking, timeout(&self.receive_timeout));
-        // Once more at once: what the daemon says and what the descriptor says may differ a moment.
-        let mut retry = true;
         loop {
-            match self.try_accept(fd) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-            let (end, waiting) = self.settle_listener(fd);
-            if end == End::Shut {
-                return Err(Errno::CONNRESET.into());
-            }
-            if waiting && core::mem::take(&mut retry) {
-                continue;
+            // As with bytes: nothing is taken before its token is there.
+            if is_announced(fd, &self.memory.receive()) {
+                match self.try_accept(fd) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    result => return result,
+                }
+                // What the daemon and what the descriptor says may differ for a moment.
+                if self.settle_listener(fd) == End::Shut {
+                    return Err(Errno::CONNRESET.into());
+                }
             }
             patience.check(fd)?;
             patience.sleep(fd, PollFlags::IN)?;
-            retry = true;
         }
     }
 
@@ -68,17 +66,14 @@ impl Socket {
     /// Takes the token out and asks for a new one, which the worker writes at once if it knows that
     /// more connections wait. What the cell says may be a moment old, so it cannot be the reason to
     /// leave the token where it is.
-    fn settle_listener(&self, fd: BorrowedFd<'_>) -> (End, bool) {
-        let end = {
-            let mut queue = self.memory.receive();
-            let (end, _) = descriptor::take_tokens(fd);
-            queue.arm();
-            end
-        };
-        let waiting = self.has(Status::ACCEPTABLE);
-        if waiting {
+    fn settle_listener(&self, fd: BorrowedFd<'_>) -> End {
+        let mut queue = self.memory.receive();
+        let (end, _) = descriptor::take_tokens(fd);
+        queue.arm();
+        drop(queue);
+        if self.has(Status::ACCEPTABLE) {
             let _ = self.memory.post_arm();
         }
-        (end, waiting)
+        end
     }
 }

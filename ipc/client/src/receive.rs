@@ -169,6 +169,9 @@ impl Socket {
         if self.memory.status().is_none() {
             return Err(Errno::CONNRESET.into());
         }
+        if self.memory.has_error() && !is_announced(fd, &self.memory.receive()) {
+            return Ok(Attempt::Empty);
+        }
         if let Some(error) = self.take_error() {
             let mut queue = self.memory.receive();
             let (_, tell) = self.settle(fd, &mut queue);
@@ -230,7 +233,7 @@ impl Socket {
 /// Is the token for what waits there? The worker may have been interrupted after writing it and
 /// before saying so: then the descriptor knows. Nothing may be read before it is there, or it would
 /// come for bytes that are gone, and a call that trusts the descriptor would wait in vain.
-fn is_announced(fd: BorrowedFd<'_>, queue: &ReceiveQueue<'_>) -> bool {
+pub(crate) fn is_announced(fd: BorrowedFd<'_>, queue: &ReceiveQueue<'_>) -> bool {
     queue.has_token() || descriptor::holds_token(fd)
 }
 

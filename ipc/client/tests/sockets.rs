@@ -164,7 +164,7 @@ fn the_kernel_says_readable_exactly_while_something_waits() {
 fn a_lot_arrives_whole_through_small_windows() {
     let world = World::new(2);
     let (a, b) = world.pair();
-    let data: Vec<u8> = (0..3_000_000_u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..3_000_000_u32).map(|i| ((i * 31) >> 3).to_ne_bytes()[0]).collect();
     let expected = data.clone();
     let sender = std::thread::spawn(move || {
         assert_eq!(a.send(&data).expect("no send"), data.len());
@@ -328,7 +328,7 @@ fn datagrams_keep_their_borders_and_senders() {
     let a = Sock::bound(&world.channel, 5000);
     let b = Sock::open(&world.channel, Transport::Datagram);
     for len in [0, 1, 1400, 16_384, 60_000, 65_507] {
-        let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        let data: Vec<u8> = (0..len).map(|i: usize| i.to_ne_bytes()[0]).collect();
         assert_eq!(b.send_to(&data, address(5000)).expect("no send"), len);
         let mut buffer = vec![0; 65_507];
         let got = a.receive(&mut buffer, RecvFlags::empty()).expect("no recv");

@@ -173,7 +173,7 @@ impl Daemon {
         for index in 0..self.clients.len() {
             while !self.clients[index].gone {
                 match receive(&self.clients[index].fd) {
-                    Ok(Some(call)) => self.serve(index, call),
+                    Ok(Some(call)) => self.serve(index, &call),
                     Ok(None) => break,
                     Err(()) => self.client_gone(index),
                 }
@@ -194,13 +194,13 @@ impl Daemon {
         self.clients[index].lanes.clear();
     }
 
-    fn serve(&mut self, client: usize, call: Call) {
+    fn serve(&mut self, client: usize, call: &Call) {
         let mut fds = Vec::new();
         let result = match call.request {
             Request::Attach { version, .. } => self.attach(client, version, &mut fds),
             Request::Socket { transport, .. } => self.open(client, transport, &mut fds),
             Request::Accept { socket } => self.accept(client, socket, &mut fds),
-            other => self.serve_socket(client, other),
+            ref other => self.serve_socket(client, other),
         };
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         let result = result.map_err(Errno::raw_os_error);

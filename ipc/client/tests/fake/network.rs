@@ -129,8 +129,8 @@ impl Daemon {
         }
     }
 
-    pub(super) fn serve_socket(&mut self, client: usize, call: Request) -> Result<Reply, Errno> {
-        match call {
+    pub(super) fn serve_socket(&mut self, client: usize, call: &Request) -> Result<Reply, Errno> {
+        match *call {
             Request::Bind { socket, address: to } => {
                 let port = if to.port() == 0 { self.free_port() } else { to.port() };
                 let id = self.find(client, socket)?;
@@ -179,7 +179,7 @@ impl Daemon {
         let id = self.find(client, socket)?;
         let port = self.free_port();
         let sock = self.socks[id].as_mut().ok_or(Errno::BADF)?;
-        let local = *sock.local.get_or_insert(address(port));
+        let local = *sock.local.get_or_insert_with(|| address(port));
         sock.remote = Some(to);
         if matches!(sock.kind, Kind::Datagram(_)) {
             return Ok(Reply::Done);

@@ -12,7 +12,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 use super::lock::{self, Guard};
 use super::socket::SocketMemory;
 use crate::daemon::{CellId, TxFlags};
-use crate::layout::{self, CELLS, LANES_MAX, READ_LEN, RING_LEN, WORKERS_LEN, WRITE_LEN, own};
+use crate::layout::{self, CELLS, LANES_MAX, LAP, READ_LEN, RING_LEN, WORKERS_LEN, WRITE_LEN, own};
 use crate::memory;
 use crate::region::Region;
 
@@ -120,7 +120,11 @@ impl ClientMap {
     ) -> Result<(), RingFull> {
         let _guard = self.lock(own::ring_lock(worker));
         let producer = self.write.u32(own::ring_producer(worker));
-        let index = producer.load(Ordering::Relaxed);
+        let mut index = producer.load(Ordering::Relaxed);
+        if self.is_posted(worker, index) {
+            // Whoever posted this one was killed before it could say so.
+            index = index.wrapping_add(1);
+        }
         let consumer = self.read.u32(layout::lane_consumer(worker)).load(Ordering::Acquire);
         if index.wrapping_sub(consumer) >= RING_LEN {
             return Err(RingFull);
@@ -134,6 +138,11 @@ impl ClientMap {
         self.write.u64(at.wrapping_add(8)).store(upper, Ordering::Release);
         producer.store(index.wrapping_add(1), Ordering::Relaxed);
         Ok(())
+    }
+
+    fn is_posted(&self, worker: u16, index: u32) -> bool {
+        let at = layout::tx_descriptor(worker, index).wrapping_add(12);
+        self.write.u32(at).load(Ordering::Relaxed) & LAP == layout::lap(index)
     }
 
     pub(super) fn lock(&self, at: usize) -> Guard<'_> {
