@@ -73,6 +73,19 @@ pub fn drivers() -> Vec<String> {
     found
 }
 
+/// What a driver says its options are, as `iface=<string> remote=<string>`: the text its plug-in
+/// carries for such questions. `None` if there is no such plug-in or it says nothing.
+#[must_use]
+pub fn options_of(driver: &str) -> Option<String> {
+    let folder = CStr::from_bytes_with_nul(dpdk_sys::RTE_EAL_PMD_PATH).unwrap_or_default();
+    let file = Path::new(folder.to_string_lossy().as_ref()).join(format!("librte_{driver}.so"));
+    let bytes = fs::read(file).ok()?;
+    let mark = format!("PMD_INFO_STRING= {{\"name\": \"{driver}\", \"params\": \"");
+    let at = bytes.windows(mark.len()).position(|window| window == mark.as_bytes())?;
+    let text = bytes.get(at + mark.len()..)?.split(|byte| *byte == b'"').next()?;
+    String::from_utf8(text.to_vec()).ok()
+}
+
 /// No device was added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {

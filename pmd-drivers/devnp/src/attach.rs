@@ -35,6 +35,10 @@ pub fn attach(eal: &Eal, spec: &DriverSpec, env: &mut AttachEnv<'_>) -> Result<P
     let settings = Settings::of(spec)?;
     let random = mac::random().ok_or(AttachError::NoAddress)?;
     let device = plan_device(spec, &settings, settings.mac.unwrap_or(random))?;
+    if let Some((option, known)) = device.unknown_option(&settings) {
+        let reason = format!("there is no option {option}=, but {known}");
+        return Err(AttachError::OptionRefused { driver: device.driver, reason });
+    }
     check_kernel(&device)?;
     eal.hotplug_add(device.bus, &device.name, &device.args)
         .map_err(|error| AttachError::of_probe(error, &device))?;

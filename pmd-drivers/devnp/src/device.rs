@@ -83,6 +83,16 @@ impl Device {
         }
     }
 
+    /// The first option that the driver does not know, and what it knows. Some drivers (net_tap)
+    /// would forget all their options over one that they don't know, without a word.
+    pub(crate) fn unknown_option(&self, settings: &Settings) -> Option<(String, String)> {
+        let known = hotplug::options_of(&self.driver)?;
+        let keys = settings.device.iter().map(|(key, _)| key);
+        // Some drivers leave no space between their options, so the text is not taken apart.
+        let mut unknown = keys.filter(|key| !known.contains(&format!("{key}=")));
+        unknown.next().map(|key| (key.clone(), known))
+    }
+
     /// Whether the driver needs its kernel interface to exist before.
     pub(crate) fn needs_kernel_interface(&self) -> bool {
         matches!(self.driver.as_str(), "net_af_packet" | "net_af_xdp")

@@ -444,7 +444,22 @@ impl Worker {
         Ok(Outcome::Info(Box::new(info)))
     }
 
+    /// Brings up to date what the clients have read; a listing is no time to judge them.
+    fn refresh_queues(&mut self) {
+        let ids: Vec<SocketId> = self.sockets.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let Some(socket) = self.sockets.find_mut(id) else { continue };
+            let Some(client) = self.clients.owner_mut(socket.client) else { continue };
+            let _ = match &mut socket.kind {
+                Kind::Stream(stream) => stream.recv.refresh(&mut client.lane),
+                Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
+                Kind::Unconnected | Kind::Listening { .. } => Ok(0),
+            };
+        }
+    }
+
     fn list_sockets(&mut self, call: CallId) {
+        self.refresh_queues();
         let mut rows = Vec::new();
         for (_, socket) in self.sockets.iter() {
             let (local, remote, state, recv_queue, send_queue) = match &socket.kind {

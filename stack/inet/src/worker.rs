@@ -212,13 +212,20 @@ impl Worker {
     }
 
     fn attend(&mut self, now: Instant) -> bool {
+        let mut busy = self.attend_control(now);
+        busy |= self.attend_clients(now);
+        busy | self.run_timers(now)
+    }
+
+    /// Carries out the commands of the control plane. Once before the first breath, so that the
+    /// first frame finds the interfaces as they are configured. `true`: there were some.
+    pub fn attend_control(&mut self, now: Instant) -> bool {
         let mut busy = false;
         while let Ok(command) = self.commands.try_recv() {
             busy = true;
             self.command(command, now);
         }
-        busy |= self.attend_clients(now);
-        busy | self.run_timers(now)
+        busy
     }
 
     fn exhale(&mut self, now: Instant) -> bool {

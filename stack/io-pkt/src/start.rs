@@ -79,11 +79,6 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let (event_tx, events) = sync_channel(EVENTS);
     let team = Team { memory: &memory, event_tx, doorbell: Arc::clone(&doorbell), config };
     let (links, beds) = team.assemble(workers, &plan, &mut network)?;
-    let lcores = eal.lcores();
-    for ((worker, bed), lcore) in beds.into_iter().zip(&lcores) {
-        eal.launch(*lcore, Box::new(move || worker_thread::run(worker, &bed)))
-            .map_err(|error| StartError::Eal(error.to_string()))?;
-    }
 
     let (scrape_tx, scrapes) = sync_channel(8);
     let facts = Facts {
@@ -104,6 +99,11 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     watch(&control).map_err(resources("epoll"))?;
     control.publish();
     configure(&mut control, config, &names);
+    let lcores = eal.lcores();
+    for ((worker, bed), lcore) in beds.into_iter().zip(&lcores) {
+        eal.launch(*lcore, Box::new(move || worker_thread::run(worker, &bed)))
+            .map_err(|error| StartError::Eal(error.to_string()))?;
+    }
     let server = metrics.map(|address| start_metrics(address, scrape_tx, doorbell)).transpose();
     let server = match server {
         Ok(server) => server,

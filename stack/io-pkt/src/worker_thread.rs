@@ -116,6 +116,7 @@ impl Bed {
 /// Runs until the control plane says stop.
 pub(crate) fn run(mut worker: Worker, bed: &Bed) {
     let mut last_busy = now();
+    let _ = worker.attend_control(last_busy);
     let mut poll = POLL_MIN;
     while !worker.is_stopping() {
         let at = now();
