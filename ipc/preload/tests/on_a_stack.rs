@@ -1,5 +1,10 @@
 //! Unmodified programs on a stack: a daemon whose network is its own clients' sockets.
 
+#[allow(
+    clippy::needless_pass_by_value,
+    clippy::or_fun_call,
+    reason = "the file is another crate's, which is checked there"
+)]
 #[path = "../../client/tests/fake/mod.rs"]
 mod fake;
 
