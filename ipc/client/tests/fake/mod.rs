@@ -237,7 +237,7 @@ impl Daemon {
         }
         let index = u32::from(slot.index());
         self.clients[client].slot = Some(slot);
-        Ok(Reply::Attached { slot: index, workers: self.workers, claim_loopback: true })
+        Ok(Reply::Attached { slot: index, workers: self.workers, claim_loopback: false })
     }
 
     fn open(
