@@ -172,6 +172,8 @@ pub(crate) struct Control {
     pub(crate) next_key: u64,
     pub(crate) next_call: CallId,
     pub(crate) next_worker: u16,
+    /// Breaths and busy breaths of each worker at the last sample.
+    pub(crate) sampled: Vec<(u64, u64)>,
     pub(crate) stopping: bool,
 }
 
@@ -218,6 +220,7 @@ impl Control {
             next_key: 0,
             next_call: 0,
             next_worker: 0,
+            sampled: Vec::new(),
             stopping: false,
         }
     }

@@ -182,8 +182,9 @@ impl Control {
                 self.answer(connection, sequence, Ok(Reply::Neighbors(rows)));
             }
             Some(Wanted::Sample(ScrapeRequest(to))) => {
+                let sample = self.sample(&sockets, &neighbors);
                 // The scraper may have given up; then nobody misses the sample.
-                let _ = to.try_send(self.sample(&sockets, &neighbors));
+                let _ = to.try_send(sample);
             }
             None => {}
         }
@@ -339,7 +340,7 @@ impl Control {
         self.gather(Wanted::Sample(request), true, true);
     }
 
-    fn sample(&self, sockets: &[(u16, SocketSummary)], neighbors: &[NeighborSummary]) -> Sample {
+    fn sample(&mut self, sockets: &[(u16, SocketSummary)], neighbors: &[NeighborSummary]) -> Sample {
         let mut states: BTreeMap<&str, u64> = BTreeMap::new();
         let mut protocols: BTreeMap<&str, u64> = BTreeMap::from([("tcp", 0), ("udp", 0)]);
         for (_, row) in sockets {
@@ -384,15 +385,20 @@ impl Control {
         }
     }
 
-    fn worker_samples(&self) -> Vec<WorkerSample> {
-        let rows = self.worker_rows().into_iter().map(|row| WorkerSample {
+    /// The busy ratio is that of the time since the last sample.
+    fn worker_samples(&mut self) -> Vec<WorkerSample> {
+        let rows = self.worker_rows();
+        let before = core::mem::take(&mut self.sampled);
+        self.sampled = rows.iter().map(|row| (row.breaths, row.busy_breaths)).collect();
+        let since = before.into_iter().chain(core::iter::repeat((0, 0)));
+        let sample = |(row, (breaths, busy)): (WorkerRow, (u64, u64))| WorkerSample {
             worker: row.worker,
-            busy_ratio: row.busy_breaths as f64 / row.breaths.max(1) as f64,
+            busy_ratio: (row.busy_breaths - busy) as f64 / (row.breaths - breaths).max(1) as f64,
             breaths: row.breaths,
             busy_breaths: row.busy_breaths,
             sleeps: row.sleeps,
-        });
-        rows.collect()
+        };
+        rows.into_iter().zip(since).map(sample).collect()
     }
 
     fn interface_samples(&self) -> Vec<InterfaceSample> {
