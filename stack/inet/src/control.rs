@@ -12,7 +12,7 @@ use crate::command::{
     CallId, Command, Event, ListenerId, NeighborSummary, Outcome, SocketInfo, SocketOption,
     SocketSummary, Transport,
 };
-use crate::limits::{ENDPOINTS_MAX, ORPHAN_BYTES_MAX, RECEIVE_BUFFER_MAX};
+use crate::limits::{CLIENT_BUDGET, ENDPOINTS_MAX, ORPHAN_BYTES_MAX, RECEIVE_BUFFER_MAX};
 use crate::network::Network;
 use crate::send_queue::SendQueue;
 use crate::socket::{Datagram, Kind, Options, Signal, Socket, SocketId, Stream};
@@ -273,7 +273,8 @@ impl Worker {
     /// Takes everything a client has posted so far.
     fn drain_client(&mut self, owner: Option<u16>, now: Instant) {
         let Some(slot) = owner else { return };
-        for _ in 0..shm::layout::RING_LEN {
+        // One ring's worth: what a client posts meanwhile has its turn later.
+        for _ in 0..=shm::layout::RING_LEN as usize / CLIENT_BUDGET {
             match self.clients.find_mut(slot) {
                 Some(client) if !client.misbehaved && client.lane.pending() => {}
                 _ => return,

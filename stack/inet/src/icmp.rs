@@ -21,9 +21,7 @@ impl Worker {
         received: &Received,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let start = received.ip_offset + received.ip_len;
-        let bytes =
-            mbuf.data().get(start..start + received.segment_len).ok_or(DropReason::IcmpTooShort)?;
+        let bytes = received.segment(&mbuf).ok_or(DropReason::IcmpTooShort)?;
         let message = icmp::Message::parse(bytes)?;
         message.verify()?;
         self.counters.icmp.messages_received.increment();

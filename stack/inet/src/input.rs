@@ -35,6 +35,13 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// The transport segment in the packet that carried it.
+    #[must_use]
+    pub(crate) fn segment<'a>(&self, mbuf: &'a Mbuf) -> Option<&'a [u8]> {
+        let start = self.ip_offset + self.ip_len;
+        mbuf.data().get(start..start + self.segment_len)
+    }
+
     /// Source as the transports see it.
     #[must_use]
     pub(crate) fn source_ip(&self) -> IpAddr {

@@ -1,7 +1,5 @@
 //! From a TCP segment to its endpoint, and what the endpoint's answer means for the socket.
 
-use core::net::SocketAddr;
-
 use dpdk::Mbuf;
 use hashbrown::hash_map::Entry;
 use rustix::io::Errno;
@@ -68,9 +66,7 @@ impl Worker {
         if received.to != Destination::Local {
             return Err(DropReason::TcpAddress);
         }
-        let start = received.ip_offset + received.ip_len;
-        let bytes =
-            mbuf.data().get(start..start + received.segment_len).ok_or(DropReason::TcpTooShort)?;
+        let bytes = received.segment(&mbuf).ok_or(DropReason::TcpTooShort)?;
         let parsed = wire::tcp::Segment::parse(bytes)?;
         if !received.verified && received.interface != LOOPBACK {
             parsed.verify(received.source, received.destination)?;
@@ -532,18 +528,6 @@ impl Worker {
             timestamp_offset: tcp::isn::timestamp_offset(&self.secret, flow),
             ..tcp::Config::default()
         }
-    }
-
-    /// Is a local address taken by this worker's flows? For the choice of a port.
-    #[must_use]
-    pub fn has_flow(&self, local: SocketAddr, remote: SocketAddr) -> bool {
-        let flow = FlowKey {
-            local_addr: local.ip(),
-            remote_addr: remote.ip(),
-            local_port: local.port(),
-            remote_port: remote.port(),
-        };
-        self.flows.contains_key(&flow)
     }
 
     /// Sends a segment that carries no text.

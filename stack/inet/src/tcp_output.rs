@@ -79,8 +79,12 @@ impl Worker {
             }
             let text =
                 Text { recv: &mut stream.recv, lane: lane.as_deref_mut(), deaf: stream.deaf };
+            let newest = stream.tcb.snd_max();
             let Some(segment) = stream.tcb.poll_transmit(now, &text) else { break };
             sent += 1;
+            if segment.text_len > 0 && segment.seq.before(newest) {
+                self.counters.tcp.segments_retransmitted.increment();
+            }
             let mut source = Source { queue: &mut stream.send, lane: lane.as_deref() };
             let way = Way { flow: &stream.flow, hop: &hop, options: &options };
             self.out.segment(&way, &segment, &mut source, now, &mut self.timers);

@@ -25,9 +25,7 @@ impl Worker {
         received: &Received,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let start = received.ip_offset + received.ip_len;
-        let bytes =
-            mbuf.data().get(start..start + received.segment_len).ok_or(DropReason::UdpTooShort)?;
+        let bytes = received.segment(&mbuf).ok_or(DropReason::UdpTooShort)?;
         let datagram = udp::Datagram::parse(bytes)?;
         if !received.verified && received.interface != crate::network::LOOPBACK {
             datagram.verify(received.source, received.destination)?;

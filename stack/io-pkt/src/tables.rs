@@ -340,7 +340,11 @@ impl Control {
         self.gather(Wanted::Sample(request), true, true);
     }
 
-    fn sample(&mut self, sockets: &[(u16, SocketSummary)], neighbors: &[NeighborSummary]) -> Sample {
+    fn sample(
+        &mut self,
+        sockets: &[(u16, SocketSummary)],
+        neighbors: &[NeighborSummary],
+    ) -> Sample {
         let mut states: BTreeMap<&str, u64> = BTreeMap::new();
         let mut protocols: BTreeMap<&str, u64> = BTreeMap::from([("tcp", 0), ("udp", 0)]);
         for (_, row) in sockets {

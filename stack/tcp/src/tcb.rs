@@ -157,6 +157,12 @@ pub struct Info {
 }
 
 impl Tcb {
+    /// SND.MAX: one beyond the newest sequence number ever sent. Text before it is a retransmission.
+    #[must_use]
+    pub const fn snd_max(&self) -> SeqNum {
+        self.snd.max
+    }
+
     /// A block in `state` that has sent nothing yet.
     pub(crate) fn new(state: State, config: &Config, iss: SeqNum, now: Instant) -> Self {
         let mss = config.mss.max(limits::MSS_MIN);
