@@ -150,3 +150,68 @@ impl Network {
             .map(|a| a.address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fib::{Ipv4Net, Rib, Route};
+
+    const OURS: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 2);
+    const SECOND: Ipv4Addr = Ipv4Addr::new(198, 18, 78, 2);
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 78, 1);
+
+    /// One interface with two networks and a default route through the second.
+    fn network() -> Network {
+        let net = |a: [u8; 4]| Ipv4Net::new(a.into(), 24).unwrap();
+        let mut rib = Rib::new();
+        rib.add(Route::connected(net([198, 18, 77, 0]), 0)).unwrap();
+        rib.add(Route::connected(net([198, 18, 78, 0]), 0)).unwrap();
+        rib.add(Route::gateway(Ipv4Net::DEFAULT, 0, GATEWAY)).unwrap();
+        let address = |address| Address { address, prefix_len: 24 };
+        let interface = Interface {
+            index: 0,
+            name: "tap0".into(),
+            mac: MacAddr::ZERO,
+            mtu: 1500,
+            up: true,
+            addresses: vec![address(OURS), address(SECOND)],
+            tx_checksum: TxChecksum::Stack,
+            multi_segment: false,
+        };
+        Network { interfaces: vec![interface], fib: rib.publish(), ..Network::default() }
+    }
+
+    #[test]
+    fn destinations_are_told_apart() {
+        let network = network();
+        for (address, expected) in [
+            ([198, 18, 77, 2], Destination::Local),
+            ([127, 3, 2, 1], Destination::Local),
+            ([198, 18, 77, 255], Destination::Broadcast),
+            ([255, 255, 255, 255], Destination::Broadcast),
+            ([224, 0, 0, 1], Destination::Multicast),
+            ([198, 18, 77, 1], Destination::Remote),
+        ] {
+            assert_eq!(network.classify(address.into()), expected, "{address:?}");
+        }
+    }
+
+    #[test]
+    fn the_source_is_of_the_next_hops_network() {
+        let network = network();
+        assert_eq!(network.source_for([198, 18, 77, 9].into()), Some(OURS));
+        assert_eq!(network.source_for([198, 18, 78, 9].into()), Some(SECOND));
+        assert_eq!(network.source_for([8, 8, 8, 8].into()), Some(SECOND), "the gateway's network");
+        assert_eq!(network.source_for(OURS), Some(OURS), "to ourselves");
+        assert_eq!(Network::default().source_for(OURS), None);
+    }
+
+    #[test]
+    fn point_to_point_networks_have_no_broadcast() {
+        let broadcast = |prefix_len| Address { address: OURS, prefix_len }.broadcast();
+        assert_eq!(broadcast(24), Some([198, 18, 77, 255].into()));
+        assert_eq!(broadcast(30), Some([198, 18, 77, 3].into()));
+        assert_eq!(broadcast(31), None);
+        assert_eq!(broadcast(32), None);
+    }
+}

@@ -56,7 +56,7 @@ pub(crate) struct Args {
     pub claim_loopback: bool,
 
     /// Don't use hugepages even if there are free ones.
-    #[arg(long)]
+    #[arg(long, overrides_with = "no_huge")]
     pub no_huge: bool,
 
     /// Say more.
