@@ -210,6 +210,10 @@ impl Worker {
 
     fn acceptable(&mut self, id: SocketId, waiting: bool) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
+        // A client may ask to listen while its connection attempt is under way: that one stays.
+        if !matches!(socket.kind, Kind::Unconnected | Kind::Listening { .. }) {
+            return;
+        }
         socket.kind = Kind::Listening { waiting };
         if let Some(client) = self.clients.owner_mut(socket.client) {
             let status = if waiting { Status::ACCEPTABLE } else { Status::empty() };
