@@ -118,6 +118,7 @@ impl Worker {
             match owner {
                 Owner::Socket(id) => self.socket_timer(id, at, now),
                 Owner::Flow(flow) => self.flow_timer(&flow, now),
+                Owner::Neighbors if !self.out.is_neighbor_timer(at) => {}
                 Owner::Neighbors => {
                     for packet in self.out.neighbor_timeout(now, &mut self.timers) {
                         self.host_unreachable(&packet, now);

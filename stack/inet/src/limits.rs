@@ -39,6 +39,9 @@ pub const NEIGHBOR_PROBES_MAX: u8 = 4;
 /// Time between two ARP requests for the same neighbour (RFC 1122 2.3.2.1: at most one a second).
 pub const NEIGHBOR_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two walks through the neighbour table at least: the table may be large.
+pub const NEIGHBOR_TICK: Duration = Duration::from_millis(100);
+
 /// Time for which a confirmed neighbour is used without asking again.
 pub const NEIGHBOR_REACHABLE: Duration = Duration::from_secs(60);
 

@@ -210,10 +210,11 @@ impl<P> Neighbors<P> {
         self.table.retain(|a, n| !matches!(n.state, State::Permanent { .. }) || keep(*a));
     }
 
-    /// Is an entry waiting for an answer or for its failure to be forgotten?
+    /// When the first entry is due that waits for an answer or for its failure to be forgotten.
     #[must_use]
-    pub(crate) fn needs_timer(&self) -> bool {
-        self.table.values().any(|n| matches!(n.state, State::Incomplete { .. } | State::Failed))
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let waits = |n: &&Neighbor<P>| matches!(n.state, State::Incomplete { .. } | State::Failed);
+        self.table.values().filter(waits).map(|n| n.due).min()
     }
 
     /// Appends everything that is due to `todo` and forgets what has failed long enough ago.
@@ -295,7 +296,9 @@ mod tests {
             assert_eq!(due(&mut table, s), vec![Due::Ask(A, 1)], "second {s}");
             assert_eq!(due(&mut table, s), vec![]);
         }
+        assert_eq!(table.next_timeout(), Some(at(4)));
         assert_eq!(due(&mut table, 4), vec![Due::Unreachable(A, vec!['x'])]);
+        assert_eq!(table.next_timeout(), Some(at(4) + NEIGHBOR_FAILED));
         assert_eq!(
             table.resolve(A, 1, 'y', at(5)),
             Resolution::Drop('y', DropReason::NeighborUnresolved)
