@@ -490,7 +490,7 @@ impl Worker {
         for (flow, endpoint) in &self.flows {
             let state = match endpoint {
                 Endpoint::HalfOpen { .. } => tcp::State::SynReceived.name(),
-                Endpoint::TimeWait(_) => tcp::State::TimeWait.name(),
+                Endpoint::TimeWait { .. } => tcp::State::TimeWait.name(),
                 Endpoint::Connection(_) => continue,
             };
             rows.push(SocketSummary {

@@ -23,6 +23,9 @@ pub const SOCKETS_MAX: usize = 65_536;
 /// Timers that run per breath.
 pub const TIMER_BUDGET: usize = 256;
 
+/// Timer entries below which looking for stale ones is not worth it: 4096 of them take 300 KiB.
+pub const TIMER_CROWD_MIN: usize = 4096;
+
 /// Descriptors that one connection's send queue may hold after merging; a client that posts more
 /// fragments than this wants to use up the daemon's memory.
 pub const SEND_RANGES_MAX: usize = 1024;

@@ -111,7 +111,7 @@ impl Worker {
                 let (listener, verdict) = (*listener, half_open.segment_arrives(segment, now));
                 self.half_open_verdict(flow, listener, verdict, segment, now)
             }
-            Some(Endpoint::TimeWait(time_wait)) => {
+            Some(Endpoint::TimeWait { time_wait, .. }) => {
                 let verdict = time_wait.segment_arrives(segment, now);
                 self.time_wait_verdict(flow, verdict, segment, now)
             }
@@ -170,7 +170,7 @@ impl Worker {
         let half_open = HalfOpen::new(syn, &config, iss, window, now);
         self.counters.tcp.passive_opens.increment();
         let at = half_open.next_timeout();
-        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: false };
+        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: false, armed: at };
         let _ = self.flows.insert(*flow, endpoint);
         self.timers.arm(at, Owner::Flow(*flow));
         self.half_open_transmit(flow, now);
@@ -425,7 +425,7 @@ impl Worker {
             let at = time_wait.expires();
             // The acknowledgement of the peer's FIN goes out before the block is let go.
             let _ = self.transmit_stream(id, now);
-            let _ = self.flows.insert(flow, Endpoint::TimeWait(time_wait));
+            let _ = self.flows.insert(flow, Endpoint::TimeWait { time_wait, armed: at });
             self.timers.arm(at, Owner::Flow(flow));
             self.endpoint_gone(id);
         } else if stream.tcb.state() == State::Closed {
