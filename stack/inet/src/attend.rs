@@ -30,6 +30,10 @@ impl Worker {
     pub(crate) fn attend_client(&mut self, slot: u16, now: Instant) {
         for _ in 0..CLIENT_BUDGET {
             let Some(client) = self.clients.find_mut(slot) else { return };
+            if client.misbehaved {
+                // What comes after a piece that was refused would close the gap in its stream.
+                return;
+            }
             match client.lane.receive() {
                 Ok(Some(posted)) => {
                     self.counters.worker.descriptors_received.increment();
