@@ -115,7 +115,7 @@ impl Worker {
         if !sender.is_unspecified() && !sender.is_broadcast() {
             let waiting = self.out.neighbors.learn(sender, mac, interface, for_us, now);
             self.out.neighbor_learned(waiting, mac, interface);
-            self.mesh.neighbor(sender, mac, interface, now);
+            self.mesh.neighbor(sender, mac, interface, for_us, now);
         }
         if !for_us {
             return Err(DropReason::ArpNotForUs);

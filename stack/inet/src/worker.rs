@@ -218,8 +218,8 @@ impl Worker {
                     self.out.count_drop(reason);
                 }
             }
-            Handoff::Neighbor { address, mac, interface, at } => {
-                let waiting = self.out.neighbors.learn(address, mac, interface, true, at);
+            Handoff::Neighbor { address, mac, interface, for_us, at } => {
+                let waiting = self.out.neighbors.learn(address, mac, interface, for_us, at);
                 self.out.neighbor_learned(waiting, mac, interface);
             }
         }
