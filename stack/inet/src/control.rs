@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
-use types::{FlowKey, Instant, MacAddr};
+use types::{DropReason, FlowKey, Instant, MacAddr};
 
 use crate::client::Client;
 use crate::command::{
@@ -60,7 +60,9 @@ impl Worker {
             Command::ListSockets { call } => self.list_sockets(call),
             Command::ListNeighbors { call } => self.list_neighbors(call, now),
             Command::ForgetNeighbor { address } => {
-                let _ = self.out.neighbors.forget(address);
+                for _ in self.out.neighbors.forget(address) {
+                    self.out.count_drop(DropReason::NeighborUnresolved);
+                }
             }
             Command::Announce { interface, address } => self.announce(interface, address),
             Command::Stop => self.stop(now),

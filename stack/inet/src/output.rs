@@ -337,6 +337,9 @@ impl Output {
 
     /// Hands what is queued to the ports. `true`: something was sent.
     pub(crate) fn flush(&mut self) -> bool {
+        for _ in 0..self.neighbors.take_lost() {
+            self.count_drop(DropReason::NeighborTableFull);
+        }
         let mut worked = false;
         for port in self.ports.iter_mut().flatten() {
             loop {
