@@ -137,7 +137,6 @@ impl Worker {
                 if let Some(reset) = tcp::closed_reply(segment)
                     && self.resets.permit(now)
                 {
-                    self.counters.tcp.resets_sent.increment();
                     self.send_segment(flow, &reset, now);
                 }
                 Err(DropReason::TcpNoListener)
@@ -205,7 +204,6 @@ impl Worker {
                 Err(reason)
             }
             HalfOpenVerdict::Reset(reset) => {
-                self.counters.tcp.resets_sent.increment();
                 self.send_segment(flow, &reset, now);
                 Err(DropReason::TcpAckUnacceptable)
             }
