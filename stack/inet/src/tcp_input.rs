@@ -452,11 +452,12 @@ impl Worker {
         }
     }
 
-    /// ICMP says that the peer can't be reached. Only a connection attempt gives up (RFC 5927 5.2).
+    /// ICMP says that the peer can't be reached. Only a connection attempt gives up (RFC 5927 5.2),
+    /// and only over a SYN that it has sent (RFC 5927 4.1).
     pub(crate) fn tcp_unreachable(
         &mut self,
         flow: &FlowKey,
-        _sequence: u32,
+        sequence: u32,
         errno: Errno,
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -465,6 +466,9 @@ impl Worker {
         };
         let id = *id;
         let stream = self.sockets.stream_mut(id).ok_or(DropReason::IcmpQuoted)?;
+        if !stream.tcb.is_in_flight(tcp::SeqNum::new(sequence)) {
+            return Err(DropReason::IcmpQuoted);
+        }
         if stream.tcb.state() != State::SynSent {
             return Ok(());
         }
