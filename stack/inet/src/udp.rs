@@ -143,6 +143,9 @@ impl Worker {
         now: Instant,
     ) -> Result<(), Errno> {
         let (destination, dst_port) = as_v4(to).ok_or(Errno::AFNOSUPPORT)?;
+        if dst_port == 0 {
+            return Err(Errno::INVAL);
+        }
         let hop = self.out.route(destination).ok_or(Errno::NETUNREACH)?;
         if hop.destination == Destination::Broadcast && !options.broadcast {
             return Err(Errno::ACCESS);
