@@ -12,7 +12,10 @@ use crate::command::{
     CallId, Command, Event, ListenerId, NeighborSummary, Outcome, SocketInfo, SocketOption,
     SocketSummary, Transport,
 };
-use crate::limits::{CLIENT_BUDGET, ENDPOINTS_MAX, ORPHAN_BYTES_MAX, RECEIVE_BUFFER_MAX};
+use crate::limits::{
+    CLIENT_BUDGET, ENDPOINTS_MAX, ORPHAN_BYTES_MAX, RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN,
+    SEND_BUFFER_MAX, SEND_BUFFER_MIN,
+};
 use crate::network::Network;
 use crate::send_queue::SendQueue;
 use crate::socket::{Datagram, Kind, Options, Signal, Socket, SocketId, Stream};
@@ -536,10 +539,10 @@ fn set(options: &mut Options, option: SocketOption) {
         SocketOption::NoDelay(on) => options.nodelay = on,
         SocketOption::Keepalive(keepalive) => options.keepalive = keepalive,
         SocketOption::ReceiveBuffer(bytes) => {
-            options.receive_buffer = bytes.clamp(2304, RECEIVE_BUFFER_MAX);
+            options.receive_buffer = bytes.clamp(RECEIVE_BUFFER_MIN, RECEIVE_BUFFER_MAX);
         }
         SocketOption::SendBuffer(bytes) => {
-            options.send_buffer = bytes.clamp(4608, 4 * 1024 * 1024);
+            options.send_buffer = bytes.clamp(SEND_BUFFER_MIN, SEND_BUFFER_MAX);
         }
         SocketOption::LingerZero(on) => options.linger_zero = on,
         SocketOption::Tos(tos) => options.tos = tos,

@@ -66,6 +66,15 @@ pub const SEND_BUFFER: u32 = 512 * 1024;
 /// Largest receive buffer: 64 descriptors of 16 KiB blocks.
 pub const RECEIVE_BUFFER_MAX: u32 = 1024 * 1024;
 
+/// Smallest receive buffer: Linux's.
+pub const RECEIVE_BUFFER_MIN: u32 = 2304;
+
+/// Largest send buffer: the default `tcp_wmem` of Linux ends here too.
+pub const SEND_BUFFER_MAX: u32 = 4 * 1024 * 1024;
+
+/// Smallest send buffer: Linux's.
+pub const SEND_BUFFER_MIN: u32 = 4608;
+
 /// Our window scale: 2^7 covers the largest receive buffer with the granularity of one segment.
 pub const WINDOW_SCALE: u8 = 7;
 
