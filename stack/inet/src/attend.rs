@@ -30,6 +30,10 @@ impl Worker {
     pub(crate) fn attend_client(&mut self, slot: u16, now: Instant) {
         for _ in 0..CLIENT_BUDGET {
             let Some(client) = self.clients.find_mut(slot) else { return };
+            if client.misbehaved {
+                // What comes after a piece that was refused would close the gap in its stream.
+                return;
+            }
             match client.lane.receive() {
                 Ok(Some(posted)) => {
                     self.counters.worker.descriptors_received.increment();
@@ -117,13 +121,17 @@ impl Worker {
             worked = true;
             match owner {
                 Owner::Socket(id) => self.socket_timer(id, at, now),
-                Owner::Flow(flow) => self.flow_timer(&flow, now),
+                Owner::Flow(flow) => self.flow_timer(&flow, at, now),
+                Owner::Neighbors if !self.out.is_neighbor_timer(at) => {}
                 Owner::Neighbors => {
                     for packet in self.out.neighbor_timeout(now, &mut self.timers) {
                         self.host_unreachable(&packet, now);
                     }
                 }
             }
+        }
+        if self.timers.is_crowded() {
+            self.sweep_timers();
         }
         worked
     }
@@ -140,20 +148,27 @@ impl Worker {
         self.apply(id, &arrival, now);
     }
 
-    fn flow_timer(&mut self, flow: &types::FlowKey, now: Instant) {
+    fn flow_timer(&mut self, flow: &types::FlowKey, at: Instant, now: Instant) {
         let again = match self.flows.get_mut(flow) {
-            Some(Endpoint::HalfOpen { half_open, .. }) => {
+            Some(Endpoint::HalfOpen { armed, .. } | Endpoint::TimeWait { armed, .. })
+                if *armed != at =>
+            {
+                None
+            }
+            Some(Endpoint::HalfOpen { half_open, armed, .. }) => {
                 if half_open.next_timeout() > now || half_open.timeout(now) {
-                    Some(half_open.next_timeout())
+                    *armed = half_open.next_timeout();
+                    Some(*armed)
                 } else {
                     self.drop_half_open(flow);
                     None
                 }
             }
-            Some(Endpoint::TimeWait(time_wait)) if time_wait.expires() > now => {
-                Some(time_wait.expires())
+            Some(Endpoint::TimeWait { time_wait, armed }) if time_wait.expires() > now => {
+                *armed = time_wait.expires();
+                Some(*armed)
             }
-            Some(Endpoint::TimeWait(_)) => {
+            Some(Endpoint::TimeWait { .. }) => {
                 let _ = self.flows.remove(flow);
                 None
             }
@@ -163,6 +178,24 @@ impl Worker {
             self.half_open_transmit(flow, now);
             self.timers.arm(at, Owner::Flow(*flow));
         }
+    }
+
+    /// Takes the entries out of the timer heap that nobody waits for any more.
+    fn sweep_timers(&mut self) {
+        let (sockets, flows, out) = (&self.sockets, &self.flows, &self.out);
+        self.timers.sweep(|at, owner| match owner {
+            Owner::Socket(id) => match sockets.find(*id).map(|socket| &socket.kind) {
+                Some(Kind::Stream(stream)) => stream.armed == Some(at),
+                _ => false,
+            },
+            Owner::Flow(flow) => match flows.get(flow) {
+                Some(Endpoint::HalfOpen { armed, .. } | Endpoint::TimeWait { armed, .. }) => {
+                    *armed == at
+                }
+                Some(Endpoint::Connection(_)) | None => false,
+            },
+            Owner::Neighbors => out.is_neighbor_timer(at),
+        });
     }
 
     /// Tells the descriptors of all sockets with news. `true`: there were some.

@@ -346,6 +346,8 @@ pub enum Handoff {
         mac: MacAddr,
         /// Interface.
         interface: u16,
+        /// It spoke to us: worth an entry also where nobody has asked for it.
+        for_us: bool,
         /// When.
         at: Instant,
     },

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
-use types::{FlowKey, Instant, MacAddr};
+use types::{DropReason, FlowKey, Instant, MacAddr};
 
 use crate::client::Client;
 use crate::command::{
     CallId, Command, Event, ListenerId, NeighborSummary, Outcome, SocketInfo, SocketOption,
     SocketSummary, Transport,
 };
-use crate::limits::{CLIENT_BUDGET, ENDPOINTS_MAX, ORPHAN_BYTES_MAX, RECEIVE_BUFFER_MAX};
+use crate::limits::{
+    CLIENT_BUDGET, ENDPOINTS_MAX, ORPHAN_BYTES_MAX, RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN,
+    SEND_BUFFER_MAX, SEND_BUFFER_MIN,
+};
 use crate::network::Network;
 use crate::send_queue::SendQueue;
 use crate::socket::{Datagram, Kind, Options, Signal, Socket, SocketId, Stream};
@@ -60,7 +63,9 @@ impl Worker {
             Command::ListSockets { call } => self.list_sockets(call),
             Command::ListNeighbors { call } => self.list_neighbors(call, now),
             Command::ForgetNeighbor { address } => {
-                let _ = self.out.neighbors.forget(address);
+                for _ in self.out.neighbors.forget(address) {
+                    self.out.count_drop(DropReason::NeighborUnresolved);
+                }
             }
             Command::Announce { interface, address } => self.announce(interface, address),
             Command::Stop => self.stop(now),
@@ -210,6 +215,10 @@ impl Worker {
 
     fn acceptable(&mut self, id: SocketId, waiting: bool) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
+        // A client may ask to listen while its connection attempt is under way: that one stays.
+        if !matches!(socket.kind, Kind::Unconnected | Kind::Listening { .. }) {
+            return;
+        }
         socket.kind = Kind::Listening { waiting };
         if let Some(client) = self.clients.owner_mut(socket.client) {
             let status = if waiting { Status::ACCEPTABLE } else { Status::empty() };
@@ -486,7 +495,7 @@ impl Worker {
         for (flow, endpoint) in &self.flows {
             let state = match endpoint {
                 Endpoint::HalfOpen { .. } => tcp::State::SynReceived.name(),
-                Endpoint::TimeWait(_) => tcp::State::TimeWait.name(),
+                Endpoint::TimeWait { .. } => tcp::State::TimeWait.name(),
                 Endpoint::Connection(_) => continue,
             };
             rows.push(SocketSummary {
@@ -530,10 +539,10 @@ fn set(options: &mut Options, option: SocketOption) {
         SocketOption::NoDelay(on) => options.nodelay = on,
         SocketOption::Keepalive(keepalive) => options.keepalive = keepalive,
         SocketOption::ReceiveBuffer(bytes) => {
-            options.receive_buffer = bytes.clamp(2304, RECEIVE_BUFFER_MAX);
+            options.receive_buffer = bytes.clamp(RECEIVE_BUFFER_MIN, RECEIVE_BUFFER_MAX);
         }
         SocketOption::SendBuffer(bytes) => {
-            options.send_buffer = bytes.clamp(4608, 4 * 1024 * 1024);
+            options.send_buffer = bytes.clamp(SEND_BUFFER_MIN, SEND_BUFFER_MAX);
         }
         SocketOption::LingerZero(on) => options.linger_zero = on,
         SocketOption::Tos(tos) => options.tos = tos,

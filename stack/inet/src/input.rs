@@ -84,6 +84,7 @@ impl Worker {
         }
         match frame.header.ethertype() {
             ethernet::EtherType::IPV4 => {
+                self.counters.ipv4.packets_received.increment();
                 self.ipv4_input(mbuf, ethernet::Header::LEN, interface, now)
             }
             ethernet::EtherType::ARP => self.arp_input(&mbuf, interface, now),
@@ -115,7 +116,7 @@ impl Worker {
         if !sender.is_unspecified() && !sender.is_broadcast() {
             let waiting = self.out.neighbors.learn(sender, mac, interface, for_us, now);
             self.out.neighbor_learned(waiting, mac, interface);
-            self.mesh.neighbor(sender, mac, interface, now);
+            self.mesh.neighbor(sender, mac, interface, for_us, now);
         }
         if !for_us {
             return Err(DropReason::ArpNotForUs);
@@ -128,12 +129,13 @@ impl Worker {
 
     /// A packet that was sent to one of our own addresses.
     pub(crate) fn loopback_input(&mut self, mbuf: Mbuf, now: Instant) {
+        self.counters.ipv4.packets_received.increment();
         if let Err(reason) = self.ipv4_input(mbuf, 0, LOOPBACK, now) {
             self.out.count_drop(reason);
         }
     }
 
-    /// RFC 791 and the checks of RFC 1122 3.2.1.
+    /// RFC 791 and the checks of RFC 1122 3.2.1. The worker that took the packet in has counted it.
     pub(crate) fn ipv4_input(
         &mut self,
         mbuf: Mbuf,
@@ -141,7 +143,6 @@ impl Worker {
         interface: u16,
         now: Instant,
     ) -> Result<(), DropReason> {
-        self.counters.ipv4.packets_received.increment();
         let bytes = mbuf.data().get(ip_offset..).ok_or(DropReason::Ipv4TooShort)?;
         let packet = ipv4::Packet::parse(bytes)?;
         match mbuf.rx_ip_checksum() {

@@ -23,6 +23,9 @@ pub const SOCKETS_MAX: usize = 65_536;
 /// Timers that run per breath.
 pub const TIMER_BUDGET: usize = 256;
 
+/// Timer entries below which looking for stale ones is not worth it: 4096 of them take 300 KiB.
+pub const TIMER_CROWD_MIN: usize = 4096;
+
 /// Descriptors that one connection's send queue may hold after merging; a client that posts more
 /// fragments than this wants to use up the daemon's memory.
 pub const SEND_RANGES_MAX: usize = 1024;
@@ -38,6 +41,9 @@ pub const NEIGHBOR_PROBES_MAX: u8 = 4;
 
 /// Time between two ARP requests for the same neighbour (RFC 1122 2.3.2.1: at most one a second).
 pub const NEIGHBOR_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time between two walks through the neighbour table at least: the table may be large.
+pub const NEIGHBOR_TICK: Duration = Duration::from_millis(100);
 
 /// Time for which a confirmed neighbour is used without asking again.
 pub const NEIGHBOR_REACHABLE: Duration = Duration::from_secs(60);
@@ -59,6 +65,15 @@ pub const SEND_BUFFER: u32 = 512 * 1024;
 
 /// Largest receive buffer: 64 descriptors of 16 KiB blocks.
 pub const RECEIVE_BUFFER_MAX: u32 = 1024 * 1024;
+
+/// Smallest receive buffer: Linux's.
+pub const RECEIVE_BUFFER_MIN: u32 = 2304;
+
+/// Largest send buffer: the default `tcp_wmem` of Linux ends here too.
+pub const SEND_BUFFER_MAX: u32 = 4 * 1024 * 1024;
+
+/// Smallest send buffer: Linux's.
+pub const SEND_BUFFER_MIN: u32 = 4608;
 
 /// Our window scale: 2^7 covers the largest receive buffer with the granularity of one segment.
 pub const WINDOW_SCALE: u8 = 7;

@@ -77,11 +77,13 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Neighbors<P> {
     table: HashMap<Ipv4Addr, Neighbor<P>>,
+    /// Packets that were lost with evicted entries and are not counted yet.
+    lost_count: usize,
 }
 
 impl<P> Default for Neighbors<P> {
     fn default() -> Self {
-        Self { table: HashMap::with_capacity(64) }
+        Self { table: HashMap::with_capacity(64), lost_count: 0 }
     }
 }
 
@@ -156,7 +158,14 @@ impl<P> Neighbors<P> {
             .iter()
             .filter_map(|(address, n)| rank(n).map(|r| (r, n.due, *address)))
             .min();
-        victim.is_some_and(|(_, _, address)| self.table.remove(&address).is_some())
+        let Some((_, _, address)) = victim else { return false };
+        self.lost_count += self.forget(address).len();
+        true
+    }
+
+    /// Packets lost with evicted entries since the last call.
+    pub(crate) fn take_lost(&mut self) -> usize {
+        core::mem::take(&mut self.lost_count)
     }
 
     /// A station has told us its address. `create`: also when we did not ask (it asked for us).
@@ -200,9 +209,12 @@ impl<P> Neighbors<P> {
         }
     }
 
-    /// Forgets an entry; `false` if there was none.
-    pub(crate) fn forget(&mut self, address: Ipv4Addr) -> bool {
-        self.table.remove(&address).is_some()
+    /// Forgets an entry, if there is one. Returns the packets that waited.
+    pub(crate) fn forget(&mut self, address: Ipv4Addr) -> Vec<P> {
+        match self.table.remove(&address) {
+            Some(Neighbor { state: State::Incomplete { waiting, .. }, .. }) => waiting,
+            _ => Vec::new(),
+        }
     }
 
     /// Forgets static entries that `keep` does not name.
@@ -210,10 +222,11 @@ impl<P> Neighbors<P> {
         self.table.retain(|a, n| !matches!(n.state, State::Permanent { .. }) || keep(*a));
     }
 
-    /// Is an entry waiting for an answer or for its failure to be forgotten?
+    /// When the first entry is due that waits for an answer or for its failure to be forgotten.
     #[must_use]
-    pub(crate) fn needs_timer(&self) -> bool {
-        self.table.values().any(|n| matches!(n.state, State::Incomplete { .. } | State::Failed))
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let waits = |n: &&Neighbor<P>| matches!(n.state, State::Incomplete { .. } | State::Failed);
+        self.table.values().filter(waits).map(|n| n.due).min()
     }
 
     /// Appends everything that is due to `todo` and forgets what has failed long enough ago.
@@ -295,7 +308,9 @@ mod tests {
             assert_eq!(due(&mut table, s), vec![Due::Ask(A, 1)], "second {s}");
             assert_eq!(due(&mut table, s), vec![]);
         }
+        assert_eq!(table.next_timeout(), Some(at(4)));
         assert_eq!(due(&mut table, 4), vec![Due::Unreachable(A, vec!['x'])]);
+        assert_eq!(table.next_timeout(), Some(at(4) + NEIGHBOR_FAILED));
         assert_eq!(
             table.resolve(A, 1, 'y', at(5)),
             Resolution::Drop('y', DropReason::NeighborUnresolved)
@@ -324,6 +339,7 @@ mod tests {
             let _ = table.resolve(Ipv4Addr::from_bits(0x0a00_0000 + i), 1, 'x', at(1));
         }
         assert!(table.rows(at(1)).count() <= NEIGHBORS_MAX);
+        assert_eq!(table.take_lost(), NEIGHBORS_MAX * 2 + 1, "packets of evicted entries");
         assert_eq!(table.resolve(A, 1, 'y', at(2)), Resolution::Send('y', MAC));
     }
 

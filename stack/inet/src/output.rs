@@ -15,7 +15,7 @@ use wire::{arp, ethernet, ipv4};
 use zerocopy::IntoBytes;
 
 use crate::counters::WorkerCounters;
-use crate::limits::{TTL, TX_BACKLOG_MAX};
+use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TTL, TX_BACKLOG_MAX};
 use crate::neighbor::{Due, Neighbors, Resolution};
 use crate::network::{Destination, Interface, LOOPBACK, Network, TxChecksum};
 use crate::timer::{Owner, Timers};
@@ -79,6 +79,8 @@ pub(crate) struct Output {
     pub generation: u64,
     /// Neighbours.
     pub neighbors: Neighbors<Mbuf>,
+    /// Deadline of the neighbour table's entry in the timer heap.
+    neighbors_armed: Option<Instant>,
     pool: Mempool,
     ports: Vec<Option<TxPort>>,
     loopback: VecDeque<Mbuf>,
@@ -93,6 +95,7 @@ impl Output {
             network: Arc::new(Network::default()),
             generation: 0,
             neighbors: Neighbors::default(),
+            neighbors_armed: None,
             pool,
             ports: Vec::new(),
             loopback: VecDeque::with_capacity(TX_BACKLOG_MAX),
@@ -239,7 +242,8 @@ impl Output {
             Resolution::Wait { ask } => {
                 if ask {
                     self.arp_request(hop.next, hop.interface);
-                    timers.arm(now + crate::limits::NEIGHBOR_PROBE_INTERVAL, Owner::Neighbors);
+                    let at = Some(now + NEIGHBOR_PROBE_INTERVAL);
+                    timers.arm_lazily(at, Owner::Neighbors, &mut self.neighbors_armed);
                 }
             }
             Resolution::Drop(_, reason) => self.count_drop(reason),
@@ -333,6 +337,9 @@ impl Output {
 
     /// Hands what is queued to the ports. `true`: something was sent.
     pub(crate) fn flush(&mut self) -> bool {
+        for _ in 0..self.neighbors.take_lost() {
+            self.count_drop(DropReason::NeighborTableFull);
+        }
         let mut worked = false;
         for port in self.ports.iter_mut().flatten() {
             loop {
@@ -370,6 +377,7 @@ impl Output {
 
     /// Asks again for neighbours that have not answered; returns the packets that can't be sent.
     pub(crate) fn neighbor_timeout(&mut self, now: Instant, timers: &mut Timers) -> Vec<Mbuf> {
+        self.neighbors_armed = None;
         let mut todo = Vec::new();
         let mut lost = Vec::new();
         self.neighbors.timeout(now, &mut todo);
@@ -379,10 +387,17 @@ impl Output {
                 Due::Unreachable(_, packets) => lost.extend(packets),
             }
         }
-        if self.neighbors.needs_timer() {
-            timers.arm(now + crate::limits::NEIGHBOR_PROBE_INTERVAL, Owner::Neighbors);
+        if let Some(due) = self.neighbors.next_timeout() {
+            let at = due.max(now + NEIGHBOR_TICK);
+            timers.arm_lazily(Some(at), Owner::Neighbors, &mut self.neighbors_armed);
         }
         lost
+    }
+
+    /// Is this the neighbour table's entry in the timer heap, and not a stale one?
+    #[must_use]
+    pub(crate) fn is_neighbor_timer(&self, at: Instant) -> bool {
+        self.neighbors_armed == Some(at)
     }
 }
 

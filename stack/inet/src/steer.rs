@@ -129,12 +129,13 @@ impl Mesh {
         address: Ipv4Addr,
         mac: types::MacAddr,
         interface: u16,
+        for_us: bool,
         at: types::Instant,
     ) {
         for to in 0..self.workers() {
             if to != self.me {
                 // A lost note costs the other worker one ARP request.
-                let _ = self.send(to, Handoff::Neighbor { address, mac, interface, at });
+                let _ = self.send(to, Handoff::Neighbor { address, mac, interface, for_us, at });
             }
         }
     }

@@ -111,7 +111,7 @@ impl Worker {
                 let (listener, verdict) = (*listener, half_open.segment_arrives(segment, now));
                 self.half_open_verdict(flow, listener, verdict, segment, now)
             }
-            Some(Endpoint::TimeWait(time_wait)) => {
+            Some(Endpoint::TimeWait { time_wait, .. }) => {
                 let verdict = time_wait.segment_arrives(segment, now);
                 self.time_wait_verdict(flow, verdict, segment, now)
             }
@@ -137,7 +137,6 @@ impl Worker {
                 if let Some(reset) = tcp::closed_reply(segment)
                     && self.resets.permit(now)
                 {
-                    self.counters.tcp.resets_sent.increment();
                     self.send_segment(flow, &reset, now);
                 }
                 Err(DropReason::TcpNoListener)
@@ -170,7 +169,7 @@ impl Worker {
         let half_open = HalfOpen::new(syn, &config, iss, window, now);
         self.counters.tcp.passive_opens.increment();
         let at = half_open.next_timeout();
-        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: false };
+        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: false, armed: at };
         let _ = self.flows.insert(*flow, endpoint);
         self.timers.arm(at, Owner::Flow(*flow));
         self.half_open_transmit(flow, now);
@@ -205,7 +204,6 @@ impl Worker {
                 Err(reason)
             }
             HalfOpenVerdict::Reset(reset) => {
-                self.counters.tcp.resets_sent.increment();
                 self.send_segment(flow, &reset, now);
                 Err(DropReason::TcpAckUnacceptable)
             }
@@ -425,7 +423,7 @@ impl Worker {
             let at = time_wait.expires();
             // The acknowledgement of the peer's FIN goes out before the block is let go.
             let _ = self.transmit_stream(id, now);
-            let _ = self.flows.insert(flow, Endpoint::TimeWait(time_wait));
+            let _ = self.flows.insert(flow, Endpoint::TimeWait { time_wait, armed: at });
             self.timers.arm(at, Owner::Flow(flow));
             self.endpoint_gone(id);
         } else if stream.tcb.state() == State::Closed {
@@ -454,11 +452,12 @@ impl Worker {
         }
     }
 
-    /// ICMP says that the peer can't be reached. Only a connection attempt gives up (RFC 5927 5.2).
+    /// ICMP says that the peer can't be reached. Only a connection attempt gives up (RFC 5927 5.2),
+    /// and only over a SYN that it has sent (RFC 5927 4.1).
     pub(crate) fn tcp_unreachable(
         &mut self,
         flow: &FlowKey,
-        _sequence: u32,
+        sequence: u32,
         errno: Errno,
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -467,6 +466,9 @@ impl Worker {
         };
         let id = *id;
         let stream = self.sockets.stream_mut(id).ok_or(DropReason::IcmpQuoted)?;
+        if !stream.tcb.is_in_flight(tcp::SeqNum::new(sequence)) {
+            return Err(DropReason::IcmpQuoted);
+        }
         if stream.tcb.state() != State::SynSent {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use dpdk::{L4, Mbuf};
 use shm::Lane;
-use tcp::SegmentOut;
+use tcp::{Flags, SegmentOut};
 use types::{DropReason, FlowKey, Instant};
 use wire::{ipv4, tcp as header};
 use zerocopy::IntoBytes;
@@ -160,6 +160,9 @@ impl Output {
             ..Ipv4Out::new(from, to, ipv4::Protocol::TCP)
         };
         self.counters().tcp.segments_sent.increment();
+        if segment.flags.contains(Flags::RST) {
+            self.counters().tcp.resets_sent.increment();
+        }
         self.ipv4(mbuf, &out, hop, now, timers);
     }
 

@@ -1,13 +1,15 @@
 //! Lazy timers: an owner has at most one entry that matters, and deadlines that move later cost nothing.
 //!
 //! A connection's deadline moves with each acknowledgement. The entry in the heap stays; when it
-//! fires, the owner is asked for its real deadline and re-armed if that is still to come.
+//! fires, the owner is asked for its real deadline and re-armed if that is still to come. A deadline
+//! that moves earlier leaves a stale entry behind; stale entries are swept out when they are many.
 
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use types::{FlowKey, Instant};
 
+use crate::limits::TIMER_CROWD_MIN;
 use crate::socket::SocketId;
 
 /// Whose deadline it is.
@@ -22,9 +24,17 @@ pub(crate) enum Owner {
 }
 
 /// All timers of a worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Owner)>>,
+    /// Entries at which the stale ones are swept out.
+    crowd: usize,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { heap: BinaryHeap::new(), crowd: TIMER_CROWD_MIN }
+    }
 }
 
 impl Timers {
@@ -62,6 +72,19 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// So many entries that it is time to [`Self::sweep`].
+    #[must_use]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.heap.len() >= self.crowd
+    }
+
+    /// Takes stale entries out. The next sweep is due when there are twice as many as now, so that
+    /// each entry pays for one look on average.
+    pub(crate) fn sweep(&mut self, is_live: impl Fn(Instant, &Owner) -> bool) {
+        self.heap.retain(|Reverse((at, owner))| is_live(*at, owner));
+        self.crowd = self.heap.len().saturating_mul(2).max(TIMER_CROWD_MIN);
+    }
+
     /// Entries, live and stale.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
@@ -84,6 +107,20 @@ mod tests {
         assert_eq!(timers.pop_due(at(25)), Some((at(10), Owner::Neighbors)));
         assert_eq!(timers.pop_due(at(25)), Some((at(20), Owner::Neighbors)));
         assert_eq!(timers.len(), 0);
+    }
+
+    #[test]
+    fn stale_entries_never_crowd_out_the_live_one() {
+        let mut timers = Timers::default();
+        for ms in 0..100_000 {
+            // As a delayed acknowledgement in front of a far deadline does, again and again.
+            timers.arm(Instant::from_millis(7_200_000 + ms), Owner::Neighbors);
+            if timers.is_crowded() {
+                timers.sweep(|at, _| at == Instant::from_millis(7_200_000 + ms));
+            }
+        }
+        assert!(timers.len() <= TIMER_CROWD_MIN);
+        assert!(timers.next().is_some());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::icmp::as_v4;
 use crate::input::Received;
 use crate::network::{Destination, TxChecksum};
 use crate::output::{Ipv4Out, prepend};
-use crate::socket::{Kind, Options, SocketId};
+use crate::socket::{Kind, Options, Signal, SocketId};
 use crate::worker::Worker;
 
 impl Worker {
@@ -91,10 +91,7 @@ impl Worker {
             .recv
             .push(&mut client.lane, from, payload)
             .map_err(|_| DropReason::UdpSocketFull)?;
-        if !socket.signal.readable {
-            socket.signal.readable = true;
-            self.signals.push(id);
-        }
+        self.raise(id, Signal { readable: true, ..Signal::default() });
         Ok(())
     }
 
@@ -103,9 +100,9 @@ impl Worker {
         let result = self.udp_send(id, posted, now);
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let cell = socket.cell;
+        let readable = result.is_err();
         if let Err(errno) = result {
             socket.error = Some(errno);
-            socket.signal.readable = true;
             if let Some(client) = self.clients.owner_mut(socket.client) {
                 client.set_error(cell, errno);
             }
@@ -113,11 +110,10 @@ impl Worker {
         let Kind::Datagram(datagram) = &mut socket.kind else { return };
         datagram.released = datagram.released.saturating_add(u64::from(posted.length));
         let released = datagram.released;
-        socket.signal.writable = true;
-        self.signals.push(id);
         if let Some(client) = self.clients.owner_mut(socket.client) {
             client.lane.set_tx_released(cell, released);
         }
+        self.raise(id, Signal { readable, writable: true, hang_up: false });
     }
 
     fn udp_send(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) -> Result<(), Errno> {
@@ -147,6 +143,9 @@ impl Worker {
         now: Instant,
     ) -> Result<(), Errno> {
         let (destination, dst_port) = as_v4(to).ok_or(Errno::AFNOSUPPORT)?;
+        if dst_port == 0 {
+            return Err(Errno::INVAL);
+        }
         let hop = self.out.route(destination).ok_or(Errno::NETUNREACH)?;
         if hop.destination == Destination::Broadcast && !options.broadcast {
             return Err(Errno::ACCESS);
@@ -195,8 +194,7 @@ impl Worker {
                 if let Some(client) = self.clients.owner_mut(socket.client) {
                     client.set_error(socket.cell, errno);
                 }
-                socket.signal.readable = true;
-                self.signals.push(id);
+                self.raise(id, Signal { readable: true, ..Signal::default() });
                 told = Ok(());
             }
         }

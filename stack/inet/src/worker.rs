@@ -31,11 +31,25 @@ use crate::timer::Timers;
 #[derive(Debug)]
 pub(crate) enum Endpoint {
     /// A passive open that has not completed.
-    HalfOpen { half_open: HalfOpen, listener: ListenerId, blocked: bool },
+    HalfOpen {
+        /// The engine's state.
+        half_open: HalfOpen,
+        /// Where it will wait to be accepted.
+        listener: ListenerId,
+        /// Its handshake found the accept queue full.
+        blocked: bool,
+        /// Deadline of its entry in the timer heap.
+        armed: Instant,
+    },
     /// A connection with a socket.
     Connection(SocketId),
     /// What is left of a connection.
-    TimeWait(TimeWait),
+    TimeWait {
+        /// The engine's state.
+        time_wait: TimeWait,
+        /// Deadline of its entry in the timer heap.
+        armed: Instant,
+    },
 }
 
 /// Keyed hash of flows: peers choose their ports, so the key must be secret.
@@ -204,8 +218,8 @@ impl Worker {
                     self.out.count_drop(reason);
                 }
             }
-            Handoff::Neighbor { address, mac, interface, at } => {
-                let waiting = self.out.neighbors.learn(address, mac, interface, true, at);
+            Handoff::Neighbor { address, mac, interface, for_us, at } => {
+                let waiting = self.out.neighbors.learn(address, mac, interface, for_us, at);
                 self.out.neighbor_learned(waiting, mac, interface);
             }
         }

@@ -1,6 +1,7 @@
 //! `setsockopt` and `getsockopt` by Linux's numbers.
 
 use inet::command::{SocketInfo, SocketOption, Transport};
+use inet::limits::{RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN, SEND_BUFFER_MAX, SEND_BUFFER_MIN};
 use rustix::io::Errno;
 
 /// `SOL_SOCKET` and its options, from Linux's `asm-generic/socket.h`.
@@ -137,13 +138,16 @@ impl Values {
                 self.keepalive = int(value)? != 0;
                 return Ok(Some(self.keepalive_option()));
             }
-            // Linux doubles what is asked for, to allow for its own overhead, and reports that.
+            // Linux doubles what is asked for, to allow for its own overhead, and reports that
+            // within its limits.
             o::SO_RCVBUF => {
-                self.receive_buffer = int(value)?.saturating_mul(2).max(2304);
+                let asked = int(value)?.saturating_mul(2);
+                self.receive_buffer = asked.clamp(RECEIVE_BUFFER_MIN, RECEIVE_BUFFER_MAX);
                 return Ok(Some(SocketOption::ReceiveBuffer(self.receive_buffer)));
             }
             o::SO_SNDBUF => {
-                self.send_buffer = int(value)?.saturating_mul(2).max(4608);
+                let asked = int(value)?.saturating_mul(2);
+                self.send_buffer = asked.clamp(SEND_BUFFER_MIN, SEND_BUFFER_MAX);
                 return Ok(Some(SocketOption::SendBuffer(self.send_buffer)));
             }
             o::SO_LINGER => {
@@ -179,17 +183,24 @@ impl Values {
 
     fn set_ip(&mut self, name: i32, value: &[u8]) -> Result<Option<SocketOption>, Errno> {
         // One byte is as good as an int here.
-        let byte = *value.first().ok_or(Errno::INVAL)?;
+        let number = match value.first() {
+            Some(byte) => int(value).unwrap_or(u32::from(*byte)),
+            None => return Err(Errno::INVAL),
+        };
         match name {
             o::IP_TOS => {
-                self.tos = byte;
-                Ok(Some(SocketOption::Tos(byte)))
+                self.tos = u8::try_from(number & 0xff).unwrap_or(0);
+                Ok(Some(SocketOption::Tos(self.tos)))
             }
-            o::IP_TTL if byte > 0 => {
-                self.ttl = byte;
-                Ok(Some(SocketOption::Ttl(byte)))
+            o::IP_TTL => {
+                self.ttl = match u8::try_from(number) {
+                    Ok(ttl @ 1..) => ttl,
+                    // -1: the default again.
+                    _ if number == u32::MAX => inet::limits::TTL,
+                    _ => return Err(Errno::INVAL),
+                };
+                Ok(Some(SocketOption::Ttl(self.ttl)))
             }
-            o::IP_TTL => Err(Errno::INVAL),
             _ => Err(Errno::NOPROTOOPT),
         }
     }
@@ -318,6 +329,33 @@ mod tests {
             let read = values.value(level, name, Transport::Stream, false).unwrap();
             assert_eq!(read.as_deref(), Some(&on[..]), "{level}/{name}");
         }
+    }
+
+    #[test]
+    fn buffers_are_reported_as_they_are_in_force() {
+        let mut values = Values::default();
+        let set = |values: &mut Values, name, number: u32| {
+            let _ = values.set(o::SOCKET, name, &number.to_ne_bytes()).unwrap();
+            values.value(o::SOCKET, name, Transport::Stream, false).unwrap().unwrap()
+        };
+        let buffer = |bytes: u32| bytes.to_ne_bytes().to_vec();
+        assert_eq!(set(&mut values, o::SO_RCVBUF, 8192), buffer(16_384));
+        assert_eq!(set(&mut values, o::SO_RCVBUF, 1 << 30), buffer(RECEIVE_BUFFER_MAX));
+        assert_eq!(set(&mut values, o::SO_RCVBUF, 0), buffer(RECEIVE_BUFFER_MIN));
+        assert_eq!(set(&mut values, o::SO_SNDBUF, u32::MAX), buffer(SEND_BUFFER_MAX));
+        assert_eq!(set(&mut values, o::SO_SNDBUF, 1), buffer(SEND_BUFFER_MIN));
+    }
+
+    #[test]
+    fn a_time_to_live_fits_in_a_byte_or_is_the_default() {
+        let mut values = Values::default();
+        let mut ttl = |value: &[u8]| values.set(o::IP, o::IP_TTL, value);
+        assert_eq!(ttl(&300_u32.to_ne_bytes()), Err(Errno::INVAL));
+        assert_eq!(ttl(&0_u32.to_ne_bytes()), Err(Errno::INVAL));
+        assert_eq!(ttl(&[]), Err(Errno::INVAL));
+        assert_eq!(ttl(&[9]), Ok(Some(SocketOption::Ttl(9))));
+        assert_eq!(ttl(&255_u32.to_ne_bytes()), Ok(Some(SocketOption::Ttl(255))));
+        assert_eq!(ttl(&u32::MAX.to_ne_bytes()), Ok(Some(SocketOption::Ttl(inet::limits::TTL))));
     }
 
     #[test]

@@ -271,7 +271,11 @@ impl Control {
         }
         let attachment = self.connections.get(&id).and_then(|c| c.attachment.as_ref());
         let slot = Arc::clone(&attachment.ok_or(Errno::NOTCONN)?.slot);
+        let listeners = self.sockets.values().filter(|s| s.listening.is_some()).count();
         let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
+        if entry.listening.is_none() && listeners >= inet::limits::LISTENERS_MAX {
+            return Err(Errno::NOBUFS);
+        }
         let local = entry.local.ok_or(Errno::INVAL)?;
         let options = entry.values.inherited();
         self.ports.listen(local, key.0)?;
