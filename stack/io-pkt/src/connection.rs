@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub attachment: Option<Attachment>,
     /// Its sockets by cell.
     pub cells: HashMap<u32, SocketKey>,
+    /// Calls of it that wait for a worker.
+    pub calls: u16,
 }
 
 /// What a read from a connection gave.
@@ -65,6 +67,7 @@ impl Connection {
             uid: credentials.uid.as_raw(),
             attachment: None,
             cells: HashMap::new(),
+            calls: 0,
         })
     }
 

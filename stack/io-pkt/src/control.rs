@@ -30,6 +30,10 @@ use crate::tables::ScrapeRequest;
 /// Control connections at once; a client and a few tools each.
 const CONNECTIONS_MAX: usize = 4096;
 
+/// Calls of one connection that may wait for workers. Libraries make one at a time; a few more are
+/// left by processes that died while they waited.
+pub(crate) const CALLS_MAX: u16 = 64;
+
 /// Requests taken from one connection before the others have their turn.
 const REQUESTS_PER_TURN: usize = 16;
 
@@ -391,8 +395,16 @@ impl Control {
     ) {
         self.next_call = self.next_call.wrapping_add(1);
         let call = self.next_call;
+        self.count_call(pending.connection, true);
         let _ = self.pending.insert(call, pending);
         self.command(worker, command(call));
+    }
+
+    /// A call of this connection begins to wait for a worker, or is over.
+    pub(crate) fn count_call(&mut self, id: Option<ConnectionId>, begins: bool) {
+        let Some(connection) = id.and_then(|id| self.connections.get_mut(&id)) else { return };
+        let calls = connection.calls;
+        connection.calls = if begins { calls.saturating_add(1) } else { calls.saturating_sub(1) };
     }
 }
 

@@ -118,6 +118,7 @@ impl Control {
         let Some(Pending { connection, sequence, then }) = self.pending.remove(&call) else {
             return;
         };
+        self.count_call(connection, false);
         if let Then::Gather(gathering) = then {
             return self.gathered(&gathering, u16::try_from(sequence).unwrap_or(0), result);
         }

@@ -12,7 +12,9 @@ use rustix::io::Errno;
 use shm::SocketEnd;
 
 use crate::connection::{Attachment, clean_name};
-use crate::control::{AcceptQueue, ConnectionId, Control, SocketEntry, SocketKey, WorkerLink};
+use crate::control::{
+    AcceptQueue, CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey, WorkerLink,
+};
 use crate::pending::{Asked, Attempt, NewSocket, Pending, Then};
 
 /// Other ports tried when a connection attempt meets an old connection in its way.
@@ -31,6 +33,9 @@ const PRIVILEGED_PORTS: u16 = 1024;
 impl Control {
     pub(crate) fn request(&mut self, id: ConnectionId, call: Call) {
         let Call { sequence, request } = call;
+        if self.connections.get(&id).is_some_and(|c| c.calls >= CALLS_MAX) {
+            return self.answer(id, sequence, Err(Errno::NOBUFS));
+        }
         let result = match request {
             Request::Attach { version, name } => return self.attach(id, sequence, version, &name),
             Request::Socket { family, transport } => {

@@ -125,6 +125,9 @@ impl Control {
 
     /// Asks all workers.
     fn gather(&mut self, wanted: Wanted, sockets: bool, neighbors: bool) {
+        if let Wanted::Sockets { connection, .. } | Wanted::Neighbors { connection, .. } = &wanted {
+            self.count_call(Some(*connection), true);
+        }
         let workers = self.worker_count();
         let questions = usize::from(sockets) + usize::from(neighbors);
         let gathering = Rc::new(RefCell::new(Gathering {
@@ -169,6 +172,7 @@ impl Control {
             (core::mem::take(&mut all.sockets), core::mem::take(&mut all.neighbors));
         match all.wanted.take() {
             Some(Wanted::Sockets { connection, sequence, skip }) => {
+                self.count_call(Some(connection), false);
                 let mut rows = self.listener_rows();
                 rows.extend(sockets.into_iter().map(|(w, row)| self.socket_row(w, &row)));
                 rows.sort_by(|a, b| {
@@ -178,6 +182,7 @@ impl Control {
                 self.answer(connection, sequence, Ok(Reply::Sockets(page)));
             }
             Some(Wanted::Neighbors { connection, sequence }) => {
+                self.count_call(Some(connection), false);
                 let rows = self.neighbor_rows(neighbors);
                 self.answer(connection, sequence, Ok(Reply::Neighbors(rows)));
             }
