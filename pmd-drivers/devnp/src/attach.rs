@@ -9,7 +9,7 @@ use types::MacAddr;
 
 use crate::device::{self, Device};
 use crate::error::AttachError;
-use crate::limits::{DESCRIPTORS, MTU_ONE_BUFFER};
+use crate::limits::{DESCRIPTORS, MTU_ONE_BUFFER, TAP_QUEUES_MAX};
 use crate::mac;
 use crate::options::Settings;
 use crate::port::{Capabilities, Port};
@@ -121,7 +121,9 @@ fn set_up(
     let driver = if device.bus == "pci" { info.driver.clone() } else { device.driver.clone() };
     let (base, unit) = free_unit(&driver, settings, env.units)?;
     let software_checksum = device.driver == "net_tap";
-    let queues = env.workers.min(info.max_rx_queues).min(info.max_tx_queues).max(1);
+    // The driver hands its descriptors on in a message that holds eight, and writes beyond it.
+    let most = if device.driver == "net_tap" { TAP_QUEUES_MAX } else { u16::MAX };
+    let queues = env.workers.min(info.max_rx_queues).min(info.max_tx_queues).min(most).max(1);
     let mut config = choose(&info, queues, settings, software_checksum);
     configure(&mut dev, &config, settings, env.pool)?;
     if dev.start().is_err() {

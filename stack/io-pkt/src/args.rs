@@ -15,7 +15,7 @@ Examples:
       a NIC bound to vfio-pci, two workers that never sleep
   io-pkt -c /etc/io-pkt/io-pkt.toml
       everything from a file
-  io-pkt -p tcpip prefix=/alt -d net_null
+  io-pkt -p tcpip prefix=/alt -d net_null --metrics off
       a second stack; its clients say SOCK=/alt
 
 Then: iopkt ifconfig -a · iopkt run -- python3 -m http.server · curl http://127.0.0.1:9478/metrics";

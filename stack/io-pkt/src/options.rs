@@ -184,7 +184,7 @@ impl Values {
     fn set_ip(&mut self, name: i32, value: &[u8]) -> Result<Option<SocketOption>, Errno> {
         // One byte is as good as an int here.
         let number = match value.first() {
-            Some(byte) => int(value).unwrap_or(u32::from(*byte)),
+            Some(byte) => int(value).unwrap_or_else(|_| u32::from(*byte)),
             None => return Err(Errno::INVAL),
         };
         match name {
