@@ -70,7 +70,7 @@ impl Tcb {
         self.timers.stop(Timer::Retransmit);
         if self.syn_lost {
             // RFC 5681 §3.1 and RFC 6298 §5.7.
-            self.cc.restart(self.snd.mss);
+            self.cc.set_cwnd(0, self.snd.mss);
             self.rtt.begin_after_syn_loss();
         }
         self.snd.sent_at = now;

@@ -1,8 +1,188 @@
-//! Congestion control: how much may be in flight. One algorithm per file.
+//! Congestion control: how much may be in flight, and how fast it leaves. One algorithm per file.
+//!
+//! Recovery decides *that* there is congestion and drives the window while it repairs losses
+//! (`set_cwnd`); the algorithm decides how far to fall and how to grow again. Each event names its
+//! time; nothing here reads a clock.
 
 pub(crate) mod newreno;
 
+use core::time::Duration;
+
+use types::Instant;
+
 use crate::limits;
+use newreno::NewReno;
+
+/// Why the algorithm is told to slow down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A segment was lost.
+    Loss,
+}
+
+/// Delivery rate over one flight (draft-cheng-iccrg-delivery-rate-estimation §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RateSample {
+    /// Bytes delivered in `interval`.
+    pub(crate) delivered: u32,
+    /// The longer of the send and the acknowledgment phase.
+    pub(crate) interval: Duration,
+    /// The sender had nothing to send for a part of it: the path may be faster than this.
+    pub(crate) app_limited: bool,
+}
+
+/// What one acknowledgment says.
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "CUBIC and the rate-based algorithm read the rest")]
+pub(crate) struct AckSample {
+    pub(crate) now: Instant,
+    /// Bytes by which SND.UNA moved.
+    pub(crate) acked_len: u32,
+    /// Bytes newly known to have arrived, by SND.UNA or by SACK.
+    pub(crate) delivered_len: u32,
+    /// Bytes newly taken for lost.
+    pub(crate) lost_len: u32,
+    /// Bytes in flight before this acknowledgment.
+    pub(crate) in_flight: u32,
+    /// Bytes in flight after it (RFC 6675's pipe).
+    pub(crate) pipe: u32,
+    /// Round-trip time of the newest segment it covers, if that was sent once.
+    pub(crate) rtt: Option<Duration>,
+    /// The smallest round-trip time seen lately; zero before the first.
+    pub(crate) min_rtt: Duration,
+    /// Smoothed round-trip time; zero before the first.
+    pub(crate) srtt: Duration,
+    pub(crate) rate: Option<RateSample>,
+    pub(crate) mss: u16,
+    /// The window was what held the sender back (RFC 7661 §1: else it must not grow).
+    pub(crate) cwnd_limited: bool,
+    /// The sender ran out of text.
+    pub(crate) app_limited: bool,
+    /// Fast recovery is on: it decides cwnd, growth waits.
+    pub(crate) in_recovery: bool,
+    /// The peer echoes congestion experienced (RFC 3168).
+    pub(crate) ece: bool,
+    /// A round trip has passed since the last ACK that had this set.
+    pub(crate) round_start: bool,
+}
+
+/// cwnd and ssthresh, in bytes: what every algorithm has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) cwnd: u32,
+    pub(crate) ssthresh: u32,
+}
+
+impl Window {
+    pub(crate) fn new(mss: u16) -> Self {
+        Self { cwnd: initial_window(mss), ssthresh: u32::MAX }
+    }
+
+    pub(crate) fn grow(&mut self, len: u32) {
+        self.cwnd = self.cwnd.saturating_add(len).min(limits::CWND_MAX);
+    }
+
+    /// One segment at least, so that something can always be sent.
+    pub(crate) fn set(&mut self, cwnd: u32, mss: u16) {
+        self.cwnd = cwnd.clamp(u32::from(mss), limits::CWND_MAX);
+    }
+
+    /// RFC 5681 §4.1: cwnd after an idle period is at most the initial window.
+    pub(crate) fn restart_idle(&mut self, mss: u16) {
+        self.cwnd = self.cwnd.min(initial_window(mss));
+    }
+}
+
+/// The congestion control of one connection.
+#[derive(Debug)]
+pub(crate) enum Congestion {
+    NewReno(NewReno),
+}
+
+impl Congestion {
+    pub(crate) fn new(mss: u16) -> Self {
+        Self::NewReno(NewReno::new(mss))
+    }
+
+    /// Bytes that may be in flight.
+    pub(crate) fn cwnd(&self) -> u32 {
+        self.window().cwnd
+    }
+
+    /// Below it the window doubles per round trip; `u32::MAX` before the first congestion.
+    pub(crate) fn ssthresh(&self) -> u32 {
+        self.window().ssthresh
+    }
+
+    /// Recovery drives the window (RFC 6937).
+    pub(crate) fn set_cwnd(&mut self, cwnd: u32, mss: u16) {
+        self.window_mut().set(cwnd, mss);
+    }
+
+    /// Something was acknowledged.
+    pub(crate) fn on_ack(&mut self, sample: &AckSample) {
+        match self {
+            Self::NewReno(cc) => cc.on_ack(sample),
+        }
+    }
+
+    /// Once per episode, before recovery lowers cwnd: sets ssthresh, and cwnd to it, and remembers
+    /// what was before for [`Congestion::undo`]. `in_flight`: FlightSize.
+    pub(crate) fn on_congestion(&mut self, cause: Cause, in_flight: u32, mss: u16, _now: Instant) {
+        match self {
+            Self::NewReno(cc) => cc.on_congestion(cause, in_flight, mss),
+        }
+    }
+
+    /// The retransmission timer fired: cwnd is one segment. `first`: not yet a repetition for the
+    /// same segment (RFC 5681 §3.1 lowers ssthresh once).
+    pub(crate) fn on_timeout(&mut self, first: bool, in_flight: u32, mss: u16, _now: Instant) {
+        match self {
+            Self::NewReno(cc) => cc.on_timeout(first, in_flight, mss),
+        }
+    }
+
+    /// All that was out when loss was noticed is acknowledged, after a timeout too.
+    pub(crate) fn on_exit_recovery(&mut self) {
+        match self {
+            Self::NewReno(cc) => cc.on_exit_recovery(),
+        }
+    }
+
+    /// The last reduction was a mistake (RFC 5682, RFC 3522): nothing had been lost.
+    #[expect(dead_code, reason = "called by the detection of spurious retransmissions")]
+    pub(crate) fn undo(&mut self) {
+        match self {
+            Self::NewReno(cc) => cc.undo(),
+        }
+    }
+
+    /// Text is sent after more than an RTO without any.
+    pub(crate) fn on_idle(&mut self, mss: u16) {
+        match self {
+            Self::NewReno(cc) => cc.window.restart_idle(mss),
+        }
+    }
+
+    /// Bytes per second at which text should leave; `None`: as the window allows.
+    #[expect(dead_code, reason = "the pacer asks")]
+    #[expect(clippy::unused_self, reason = "NewReno has no rate")]
+    pub(crate) fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
+
+    fn window(&self) -> &Window {
+        match self {
+            Self::NewReno(cc) => &cc.window,
+        }
+    }
+
+    fn window_mut(&mut self) -> &mut Window {
+        match self {
+            Self::NewReno(cc) => &mut cc.window,
+        }
+    }
+}
 
 /// RFC 6928 §2: min(10 MSS, max(2 MSS, 14 600)).
 pub(crate) fn initial_window(mss: u16) -> u32 {
@@ -13,12 +193,21 @@ pub(crate) fn initial_window(mss: u16) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::initial_window;
+    use super::*;
 
     #[test]
     fn initial_window_is_ten_segments_or_what_rfc_6928_allows() {
         assert_eq!(initial_window(1460), 14_600);
         assert_eq!(initial_window(536), 5_360);
         assert_eq!(initial_window(8_960), 17_920);
+    }
+
+    #[test]
+    fn window_never_falls_below_a_segment_nor_exceeds_its_limit() {
+        let mut window = Window::new(1000);
+        window.set(0, 1000);
+        assert_eq!(window.cwnd, 1000);
+        window.grow(u32::MAX);
+        assert_eq!(window.cwnd, limits::CWND_MAX);
     }
 }

@@ -135,7 +135,7 @@ impl Tcb {
 
     /// cwnd with what limited transmit adds (RFC 3042).
     fn cwnd(&self) -> u32 {
-        self.cc.cwnd.saturating_add(self.recovery.limited_transmit(self.snd.mss))
+        self.cc.cwnd().saturating_add(self.recovery.limited_transmit(self.snd.mss))
     }
 
     /// RFC 5681 §4.1.
@@ -218,7 +218,7 @@ impl Tcb {
                 self.sent(seq, end, now);
                 self.snd.nxt = end;
                 let used = self.snd.in_flight().saturating_add(u32::from(self.snd.mss));
-                self.cc.limited = used > self.cc.cwnd;
+                self.cwnd_limited = used > self.cc.cwnd();
             }
         }
         segment

@@ -1,8 +1,11 @@
 //! Loss recovery: fast retransmit and NewReno fast recovery (RFC 5681 §3.2, RFC 6582), limited
 //! transmit (RFC 3042).
 
+use core::time::Duration;
+
 use types::Instant;
 
+use crate::cc::{AckSample, Cause};
 use crate::{SeqNum, Tcb, limits};
 
 /// Where recovery stands.
@@ -52,7 +55,7 @@ impl Tcb {
         self.recovery.dup_acks = self.recovery.dup_acks.saturating_add(1);
         match self.recovery.phase {
             // Step 4: each one says that a segment has left the network.
-            Phase::Fast { .. } => self.cc.grow(u32::from(self.snd.mss)),
+            Phase::Fast { .. } => self.inflate(u32::from(self.snd.mss)),
             _ if self.recovery.dup_acks == limits::DUP_ACKS => self.enter_fast_recovery(now),
             _ => {}
         }
@@ -65,9 +68,8 @@ impl Tcb {
         }
         self.recovery.recover = self.snd.max;
         self.recovery.phase = Phase::Fast { partial: false };
-        self.cc.reduce(self.snd.in_flight(), self.snd.mss);
-        self.cc.cwnd = self.cc.ssthresh;
-        self.cc.grow(u32::from(self.snd.mss).saturating_mul(u32::from(limits::DUP_ACKS)));
+        self.cc.on_congestion(Cause::Loss, self.snd.in_flight(), self.snd.mss, now);
+        self.inflate(u32::from(self.snd.mss).saturating_mul(u32::from(limits::DUP_ACKS)));
         self.retransmit_first = true;
         self.restart_retransmit(now);
     }
@@ -79,14 +81,15 @@ impl Tcb {
         match self.recovery.phase {
             Phase::Open => {
                 self.restart_retransmit(now);
-                self.cc.on_ack(acked_len, self.snd.mss, 2);
+                self.cc.on_ack(&self.ack_sample(acked_len, now));
             }
             Phase::Loss => {
+                self.restart_retransmit(now);
+                self.cc.on_ack(&self.ack_sample(acked_len, now));
                 if full {
                     self.recovery.phase = Phase::Open;
+                    self.cc.on_exit_recovery();
                 }
-                self.restart_retransmit(now);
-                self.cc.on_ack(acked_len, self.snd.mss, 1);
             }
             Phase::Fast { .. } if full => self.leave_fast_recovery(now),
             Phase::Fast { partial } => self.partial_ack(acked_len, partial, now),
@@ -97,7 +100,8 @@ impl Tcb {
     fn leave_fast_recovery(&mut self, now: Instant) {
         let mss = u32::from(self.snd.mss);
         let flight = self.snd.in_flight().max(mss).saturating_add(mss);
-        self.cc.cwnd = self.cc.ssthresh.min(flight);
+        self.cc.set_cwnd(self.cc.ssthresh().min(flight), self.snd.mss);
+        self.cc.on_exit_recovery();
         self.recovery.phase = Phase::Open;
         // Nothing below was sent three times, so duplicate ACKs for SND.UNA itself mean a loss.
         self.recovery.recover = self.snd.una - 1;
@@ -110,13 +114,40 @@ impl Tcb {
     fn partial_ack(&mut self, acked_len: u32, restarted: bool, now: Instant) {
         let mss = u32::from(self.snd.mss);
         self.retransmit_first = true;
-        self.cc.deflate(acked_len, self.snd.mss);
+        let mut cwnd = self.cc.cwnd().saturating_sub(acked_len).max(mss);
         if acked_len >= mss {
-            self.cc.grow(mss);
+            cwnd = cwnd.saturating_add(mss);
         }
+        self.cc.set_cwnd(cwnd, self.snd.mss);
         if !restarted {
             self.recovery.phase = Phase::Fast { partial: true };
             self.restart_retransmit(now);
+        }
+    }
+
+    fn inflate(&mut self, len: u32) {
+        self.cc.set_cwnd(self.cc.cwnd().saturating_add(len), self.snd.mss);
+    }
+
+    fn ack_sample(&self, acked_len: u32, now: Instant) -> AckSample {
+        let srtt = Duration::from_micros(u64::from(self.rtt.srtt_us));
+        AckSample {
+            now,
+            acked_len,
+            delivered_len: acked_len,
+            lost_len: 0,
+            in_flight: self.snd.in_flight().saturating_add(acked_len),
+            pipe: self.snd.in_flight(),
+            rtt: None,
+            min_rtt: srtt,
+            srtt,
+            rate: None,
+            mss: self.snd.mss,
+            cwnd_limited: self.cwnd_limited,
+            app_limited: false,
+            in_recovery: false,
+            ece: false,
+            round_start: false,
         }
     }
 }

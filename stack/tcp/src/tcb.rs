@@ -2,7 +2,7 @@
 
 use types::Instant;
 
-use crate::cc::newreno::NewReno;
+use crate::cc::Congestion;
 use crate::challenge::ChallengeLimit;
 use crate::keepalive::KeepaliveState;
 use crate::reassembly::Reassembly;
@@ -20,7 +20,7 @@ pub struct Tcb {
     pub(crate) snd: SendSequence,
     pub(crate) rcv: ReceiveSequence,
     pub(crate) recovery: Recovery,
-    pub(crate) cc: NewReno,
+    pub(crate) cc: Congestion,
     pub(crate) rtt: Rtt,
     pub(crate) timestamps: TimestampClock,
     pub(crate) timers: TimerTable,
@@ -47,13 +47,15 @@ pub struct Tcb {
     /// The user is gone.
     pub(crate) orphan: bool,
     pub(crate) nodelay: bool,
+    /// The last segment left less than a segment of cwnd unused.
+    pub(crate) cwnd_limited: bool,
     /// Our SYN was sent more than once.
     pub(crate) syn_lost: bool,
     /// The peer's SYN had a window scale option.
     pub(crate) peer_scales: bool,
 }
 
-const _: () = assert!(size_of::<Tcb>() <= 328, "a connection costs more than planned");
+const _: () = assert!(size_of::<Tcb>() <= 352, "a connection costs more than planned");
 
 /// Does the peer wait for an ACK?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +196,7 @@ impl Tcb {
                 scale: config.window_scale.min(limits::WINDOW_SCALE_MAX),
             },
             recovery: Recovery::new(iss),
-            cc: NewReno::new(mss),
+            cc: Congestion::new(mss),
             rtt: Rtt::new(),
             timestamps: TimestampClock::new(config.timestamps, config.timestamp_offset),
             timers: TimerTable::new(),
@@ -212,6 +214,7 @@ impl Tcb {
             last_word: false,
             orphan: false,
             nodelay: config.nodelay,
+            cwnd_limited: false,
             syn_lost: false,
             peer_scales: false,
         }
@@ -232,8 +235,8 @@ impl Tcb {
             srtt_us: self.rtt.srtt_us,
             rttvar_us: self.rtt.rttvar_us,
             rto_ms: u32::try_from(self.rtt.rto().as_millis()).unwrap_or(u32::MAX),
-            cwnd: self.cc.cwnd,
-            ssthresh: self.cc.ssthresh,
+            cwnd: self.cc.cwnd(),
+            ssthresh: self.cc.ssthresh(),
             snd_wnd: self.snd.wnd,
             rcv_wnd: self.rcv.adv.since(self.rcv.nxt),
             mss: self.snd.mss,
@@ -266,7 +269,7 @@ impl Tcb {
         }
         let theirs = syn.mss.unwrap_or(self.snd.mss);
         self.snd.mss = effective_mss(self.rcv.mss, theirs, self.timestamps.enabled);
-        self.cc = NewReno::new(self.snd.mss);
+        self.cc = Congestion::new(self.snd.mss);
     }
 
     /// The only writer of `state`. An event the table does not know leaves the state alone.
@@ -315,7 +318,7 @@ impl Tcb {
         let queued = snd.queued.saturating_add(syn).saturating_add(u32::from(snd.fin_queued));
         assert!(snd.nxt.since(snd.una) <= sent_len, "SND.NXT is outside of UNA..MAX: {self:?}");
         assert!(sent_len <= queued, "more was sent than queued: {self:?}");
-        assert!(self.cc.cwnd >= u32::from(snd.mss), "cwnd below one segment: {self:?}");
+        assert!(self.cc.cwnd() >= u32::from(snd.mss), "cwnd below one segment: {self:?}");
         let waits = self.timers.is_on(Timer::Retransmit) || self.timers.is_on(Timer::Persist);
         assert!(waits || snd.una == snd.nxt, "in flight without a timer: {self:?}");
     }

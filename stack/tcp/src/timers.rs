@@ -138,10 +138,7 @@ impl Tcb {
         self.retransmits = self.retransmits.saturating_add(1);
         self.rtt.back_off(now);
         self.rtt.cancel();
-        if first {
-            self.cc.reduce(self.snd.in_flight(), self.snd.mss);
-        }
-        self.cc.restart(self.snd.mss);
+        self.cc.on_timeout(first, self.snd.in_flight(), self.snd.mss, now);
         self.recovery.on_timeout(self.snd.max);
         self.retransmit_first = false;
         self.snd.nxt = self.snd.una;

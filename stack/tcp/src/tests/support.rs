@@ -208,7 +208,7 @@ impl Host {
     /// Established with a cwnd that is never in the way.
     pub(crate) fn fast() -> Self {
         let mut host = Self::nodelay();
-        host.tcb.cc.cwnd = 1_000_000;
+        host.tcb.cc.set_cwnd(1_000_000, 1000);
         host
     }
 
