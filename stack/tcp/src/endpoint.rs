@@ -39,6 +39,12 @@ pub trait RecvBuffer {
 
     /// The first `len` bytes from RCV.NXT on are complete: hand them to the user.
     fn advance(&mut self, len: u32);
+
+    /// The byte `offset` bytes after RCV.NXT is urgent (RFC 9293 §3.8.5). It may not have been
+    /// written yet, and it stays where it is in the stream.
+    fn mark_urgent(&mut self, offset: u32) {
+        let _ = offset;
+    }
 }
 
 /// What happened to a connection, for its user and its owner.
@@ -66,8 +72,7 @@ impl Events {
     pub const CLOSED: Self = Self(1 << 7);
     /// The block can be replaced by [`TimeWait::new`] as soon as `poll_transmit` returns `None`.
     pub const TIME_WAIT: Self = Self(1 << 8);
-    /// The urgent pointer points at text not yet received before (RFC 9293 §3.8.5). The text
-    /// itself is delivered inline.
+    /// The peer has announced an urgent byte: [`RecvBuffer::mark_urgent`] was called.
     pub const URGENT: Self = Self(1 << 9);
 
     /// Every event of `other` happened.

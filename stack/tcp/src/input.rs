@@ -25,6 +25,7 @@ impl Tcb {
     ) -> Arrival {
         let mut seg = *seg;
         let mut arrival = Arrival::default();
+        self.counts.arrived(&seg);
         let step = match self.state {
             State::Closed | State::Listen => dropped(DropReason::TcpNoListener),
             State::SynSent => self.syn_sent(&mut seg, now, &mut arrival, buffer),
@@ -53,7 +54,7 @@ impl Tcb {
         self.check_sequence(seg, now, arrival)?;
         self.process_ack(seg, now, arrival)?;
         self.keepalive.heard(now);
-        self.process_urgent(seg, arrival);
+        self.process_urgent(seg, arrival, buffer);
         self.process_text(seg, now, arrival, buffer)?;
         self.process_fin(now, arrival);
         ControlFlow::Continue(())
@@ -145,16 +146,6 @@ impl Tcb {
             self.ack_of_old_segment(seg, now, arrival);
         }
         dropped(if duplicate { DropReason::TcpDuplicate } else { DropReason::TcpSequence })
-    }
-
-    /// Sixth: URG (RFC 9293 §3.8.5, RFC 6093). Urgent text stays where it is in the stream, so a
-    /// pointer beyond the text, or 0, or 65535, can do no harm: it only raises an event.
-    pub(crate) fn process_urgent(&mut self, seg: &SegmentIn<'_>, arrival: &mut Arrival) {
-        let up = seg.seq + u32::from(seg.urgent);
-        let receiving = self.state.is_receiving();
-        if receiving && seg.flags.contains(Flags::URG) && up.after(self.rcv.nxt) {
-            arrival.events |= Events::URGENT;
-        }
     }
 
     /// An unacceptable segment is answered with an ACK (RFC 9293 §3.10.7.4). One with text or FIN

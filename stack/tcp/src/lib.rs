@@ -11,7 +11,7 @@
 //! | event | function |
 //! |---|---|
 //! | SEGMENT ARRIVES | [`Tcb::segment_arrives`], [`HalfOpen::segment_arrives`], [`TimeWait::segment_arrives`], [`Listener::segment_arrives`], [`closed_reply`] |
-//! | USER CALLS | [`Tcb::connect`], [`Tcb::send`], [`Tcb::window_opened`], [`Tcb::shutdown`], [`Tcb::close`], [`Tcb::abort`] |
+//! | USER CALLS | [`Tcb::connect`], [`Tcb::send`], [`Tcb::send_urgent`], [`Tcb::window_opened`], [`Tcb::shutdown`], [`Tcb::close`], [`Tcb::abort`] |
 //! | TIMEOUTS | [`Tcb::timeout`] at [`Tcb::next_timeout`] |
 //! | out | [`Tcb::poll_transmit`], the only maker of segments |
 //!
@@ -31,8 +31,11 @@
 //! | `tcb` | the control block, its invariants | 9293 §3.3.1 |
 //! | `input`, `syn_sent` | SEGMENT ARRIVES | 9293 §3.10.7, 5961 |
 //! | `ack`, `recovery`, `cc` | acknowledgments, loss, congestion | 5681, 6582, 6928, 3042, 3465 |
-//! | `text`, `reassembly` | text and FIN, delayed ACK, windows | 9293 §3.8.6 |
+//! | `text`, `reassembly` | text and FIN, windows | 9293 §3.8.6 |
 //! | `user`, `output`, `timers` | calls, segments, timers | 9293 §3.10, 1122 |
+//! | `urgent` | urgent text both ways | 9293 §3.8.5, 6093 |
+//! | `nagle`, `delayed_ack` | small segments, late ACKs and what users say about them | 9293 §3.7.4, §3.8.6.3 |
+//! | `rare`, `info` | settings few users change; what `TCP_INFO` shows | |
 //! | `rtt` | round-trip time and RTO | 6298 |
 //! | `timestamp` | timestamps and PAWS | 7323 |
 //! | `challenge` | challenge ACK limit | 5961 §7 |
@@ -53,16 +56,20 @@ mod ack;
 mod cc;
 mod challenge;
 mod config;
+mod delayed_ack;
 mod endpoint;
 mod error;
 mod half_open;
+mod info;
 mod input;
 pub mod isn;
 mod keepalive;
 pub mod limits;
 mod listener;
+mod nagle;
 mod options;
 mod output;
+mod rare;
 mod reassembly;
 mod recovery;
 mod rtt;
@@ -75,6 +82,7 @@ mod text;
 mod time_wait;
 mod timers;
 mod timestamp;
+mod urgent;
 mod user;
 
 #[cfg(test)]
@@ -84,11 +92,12 @@ pub use config::Config;
 pub use endpoint::{Arrival, Events, RecvBuffer, Slot};
 pub use error::ConnectionError;
 pub use half_open::{HalfOpen, HalfOpenVerdict};
+pub use info::Info;
 pub use keepalive::Keepalive;
 pub use listener::{ListenVerdict, Listener, closed_reply};
 pub use options::{Options, Timestamps};
 pub use segment::{Flags, SegmentIn, SegmentOut};
 pub use seq::SeqNum;
 pub use state::{Event, State};
-pub use tcb::{Info, Tcb};
+pub use tcb::Tcb;
 pub use time_wait::{TimeWait, TimeWaitVerdict};

@@ -50,9 +50,11 @@ impl Tcb {
     /// `None`; text acknowledged must have left the send buffer.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &impl RecvBuffer) -> Option<SegmentOut> {
         self.restart_after_idle(now);
-        let segment = self.plan().map(|plan| self.make(plan, now, buffer.window()));
-        if segment.is_none() {
-            self.update_persist(now);
+        let newest = self.snd.max;
+        let segment = self.plan().map(|plan| self.make(plan, now, self.clamped(buffer.window())));
+        match &segment {
+            Some(segment) => self.counts.left(segment, newest),
+            None => self.update_persist(now),
         }
         self.assert_invariants();
         segment
@@ -105,16 +107,6 @@ impl Tcb {
         let fin = snd.fin_queued && len == unsent;
         let due = fin || (len > 0 && self.may_send(len, unsent));
         due.then_some(Text { seq: snd.nxt, len, fin, kind: Kind::Next })
-    }
-
-    /// Sender's silly window avoidance with Nagle (RFC 9293 §3.8.6.2.1, §3.7.4).
-    fn may_send(&self, len: u32, unsent: u32) -> bool {
-        let snd = &self.snd;
-        let again = snd.nxt.before(snd.max);
-        let idle = snd.nxt == snd.una;
-        len == u32::from(snd.mss)
-            || (len == unsent && (self.nodelay || idle || again || snd.fin_queued))
-            || len >= (snd.wnd_max >> 1).max(1)
     }
 
     /// The persist timer fired: one byte into a closed window, or what fits into a silly one.
@@ -199,6 +191,7 @@ impl Tcb {
         if fin {
             flags |= Flags::FIN;
         }
+        self.note_answer();
         let mut segment = self.segment(seq, flags, now, space);
         segment.text_offset = offset;
         segment.text_len = len;
@@ -217,6 +210,7 @@ impl Tcb {
                 self.probe = false;
                 self.sent(seq, end, now);
                 self.snd.nxt = end;
+                self.nagle.sent(end, len < u32::from(self.snd.mss));
                 let used = self.snd.in_flight().saturating_add(u32::from(self.snd.mss));
                 self.cwnd_limited = used > self.cc.cwnd();
             }
@@ -246,8 +240,11 @@ impl Tcb {
         self.timers.stop(Timer::DelayedAck);
         let window = self.rcv.advertise(space);
         self.rcv.last_ack = self.rcv.nxt;
+        let urgent = self.urgent_pointer(seq);
+        let flags = if urgent.is_some() { flags | Flags::URG } else { flags };
         SegmentOut {
             window,
+            urgent: urgent.unwrap_or(0),
             options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
             ..SegmentOut::control(seq, self.rcv.nxt, flags)
         }

@@ -147,6 +147,8 @@ pub struct SegmentOut {
     pub flags: Flags,
     /// SEG.WND as in the header, already scaled.
     pub window: u16,
+    /// SEG.UP, 0 without [`Flags::URG`].
+    pub urgent: u16,
     /// Options.
     pub options: Options,
     /// Where the text begins, in bytes from the front of the send buffer (SND.UNA's byte).
@@ -163,6 +165,7 @@ impl SegmentOut {
             ack,
             flags,
             window: 0,
+            urgent: 0,
             options: Options::default(),
             text_offset: 0,
             text_len: 0,

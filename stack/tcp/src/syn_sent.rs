@@ -33,7 +33,7 @@ impl Tcb {
         self.ack_now();
         seg.flags = seg.flags.without(Flags::SYN);
         seg.seq += 1;
-        self.process_urgent(seg, arrival);
+        self.process_urgent(seg, arrival, buffer);
         self.process_text(seg, now, arrival, buffer)?;
         self.process_fin(now, arrival);
         ControlFlow::Continue(())

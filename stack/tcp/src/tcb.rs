@@ -4,7 +4,10 @@ use types::Instant;
 
 use crate::cc::Congestion;
 use crate::challenge::ChallengeLimit;
+use crate::info::Counts;
 use crate::keepalive::KeepaliveState;
+use crate::nagle::Nagle;
+use crate::rare::Rare;
 use crate::reassembly::Reassembly;
 use crate::recovery::Recovery;
 use crate::rtt::Rtt;
@@ -27,6 +30,9 @@ pub struct Tcb {
     pub(crate) reassembly: Reassembly,
     pub(crate) keepalive: KeepaliveState,
     pub(crate) challenge: ChallengeLimit,
+    pub(crate) nagle: Nagle,
+    pub(crate) counts: Counts,
+    pub(crate) rare: Option<Box<Rare>>,
     /// RST to send in answer to a segment that belongs to no connection of ours.
     pub(crate) reply_reset: Option<SeqNum>,
     pub(crate) ack: AckIntent,
@@ -46,7 +52,8 @@ pub struct Tcb {
     pub(crate) last_word: bool,
     /// The user is gone.
     pub(crate) orphan: bool,
-    pub(crate) nodelay: bool,
+    /// The connection is a dialogue: our answers carry the ACKs.
+    pub(crate) dialogue: bool,
     /// The last segment left less than a segment of cwnd unused.
     pub(crate) cwnd_limited: bool,
     /// Our SYN was sent more than once.
@@ -55,7 +62,7 @@ pub struct Tcb {
     pub(crate) peer_scales: bool,
 }
 
-const _: () = assert!(size_of::<Tcb>() <= 352, "a connection costs more than planned");
+const _: () = assert!(size_of::<Tcb>() <= 384, "a connection costs more than planned");
 
 /// Does the peer wait for an ACK?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,41 +130,6 @@ pub(crate) struct ReceiveSequence {
     pub(crate) scale: u8,
 }
 
-/// What `netstat` and `getsockopt(TCP_INFO)` show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// State.
-    pub state: State,
-    /// Smoothed round-trip time, 0 if not yet measured.
-    pub srtt_us: u32,
-    /// Variation of the round-trip time.
-    pub rttvar_us: u32,
-    /// Retransmission timeout, back-off included.
-    pub rto_ms: u32,
-    /// Congestion window.
-    pub cwnd: u32,
-    /// Slow start threshold; `u32::MAX` before the first loss.
-    pub ssthresh: u32,
-    /// The window the peer offers.
-    pub snd_wnd: u32,
-    /// The window we offer.
-    pub rcv_wnd: u32,
-    /// Effective send MSS.
-    pub mss: u16,
-    /// Consecutive retransmissions.
-    pub retransmits: u8,
-    /// Text bytes sent and not acknowledged.
-    pub unacked: u32,
-    /// Text bytes queued and not sent.
-    pub unsent: u32,
-    /// Timestamps are in use.
-    pub timestamps: bool,
-    /// Shift of the peer's window field.
-    pub snd_scale: u8,
-    /// Shift of our window field.
-    pub rcv_scale: u8,
-}
-
 impl Tcb {
     /// SND.MAX: one beyond the newest sequence number ever sent. Text before it is a retransmission.
     #[must_use]
@@ -203,6 +175,9 @@ impl Tcb {
             reassembly: Reassembly::default(),
             keepalive: KeepaliveState::new(config.keepalive, now),
             challenge: ChallengeLimit::default(),
+            nagle: Nagle::new(config.nodelay, iss),
+            counts: Counts::default(),
+            rare: None,
             reply_reset: None,
             ack: AckIntent::None,
             delayed_segments: 0,
@@ -213,7 +188,7 @@ impl Tcb {
             probe: false,
             last_word: false,
             orphan: false,
-            nodelay: config.nodelay,
+            dialogue: false,
             cwnd_limited: false,
             syn_lost: false,
             peer_scales: false,
@@ -224,29 +199,6 @@ impl Tcb {
     #[must_use]
     pub const fn state(&self) -> State {
         self.state
-    }
-
-    /// A snapshot for people and tools.
-    #[must_use]
-    pub fn info(&self) -> Info {
-        let unacked = self.snd.max.since(self.snd.una).min(self.snd.queued);
-        Info {
-            state: self.state,
-            srtt_us: self.rtt.srtt_us,
-            rttvar_us: self.rtt.rttvar_us,
-            rto_ms: u32::try_from(self.rtt.rto().as_millis()).unwrap_or(u32::MAX),
-            cwnd: self.cc.cwnd(),
-            ssthresh: self.cc.ssthresh(),
-            snd_wnd: self.snd.wnd,
-            rcv_wnd: self.rcv.adv.since(self.rcv.nxt),
-            mss: self.snd.mss,
-            retransmits: self.retransmits,
-            unacked,
-            unsent: self.snd.queued.saturating_sub(unacked),
-            timestamps: self.timestamps.enabled,
-            snd_scale: self.snd.scale,
-            rcv_scale: self.rcv.scale,
-        }
     }
 
     /// `seq` was sent and is not acknowledged: an ICMP error that quotes it may be about this
@@ -285,11 +237,6 @@ impl Tcb {
         if next == State::Closed {
             self.ack = AckIntent::None;
         }
-    }
-
-    pub(crate) fn ack_now(&mut self) {
-        self.ack = AckIntent::Now;
-        self.timers.stop(Timer::DelayedAck);
     }
 
     /// What we guarantee after every event, whatever the peer did.

@@ -9,12 +9,15 @@
 mod attack;
 mod close;
 mod data;
+mod delayed_ack;
 mod fuzz;
 mod handshake;
 mod loss;
+mod nagle;
 mod netsim;
 mod passive;
 mod support;
 mod time_wait;
 mod timer;
+mod urgent;
 mod window;

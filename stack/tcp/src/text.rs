@@ -1,5 +1,5 @@
-//! Seventh and eighth: text and FIN (RFC 9293 §3.10.7.4), when to acknowledge (§3.8.6.3, RFC 5681
-//! §4.2), and how much window to offer (§3.8.6.2.2).
+//! Seventh and eighth: text and FIN (RFC 9293 §3.10.7.4), and how much window to offer
+//! (§3.8.6.2.2).
 
 use core::ops::ControlFlow;
 
@@ -7,9 +7,8 @@ use types::{DropReason, Instant};
 
 use crate::input::{Step, dropped};
 use crate::state::Event;
-use crate::tcb::{AckIntent, ReceiveSequence};
-use crate::timers::Timer;
-use crate::{Arrival, Events, Flags, RecvBuffer, SegmentIn, SeqNum, State, Tcb, limits};
+use crate::tcb::ReceiveSequence;
+use crate::{Arrival, Events, Flags, RecvBuffer, SegmentIn, SeqNum, State, Tcb};
 
 impl Tcb {
     /// Seventh: stores the text that is in the window and delivers what is complete.
@@ -85,6 +84,7 @@ impl Tcb {
         let next = self.reassembly.advance(self.rcv.nxt + stored);
         let complete = next.since(self.rcv.nxt);
         self.rcv.nxt = next;
+        self.forget_received_urgent();
         buffer.advance(complete);
         arrival.delivered_len = arrival.delivered_len.saturating_add(complete);
         arrival.events |= Events::READABLE;
@@ -112,22 +112,6 @@ impl Tcb {
             return dropped(DropReason::TcpReceiveBuffer);
         }
         ControlFlow::Continue(())
-    }
-
-    /// The delayed ACK: with every second segment, or when the timer fires.
-    fn ack_text(&mut self, len: u32, now: Instant) {
-        // A receive-offloaded segment stands for several.
-        let segments = if len > u32::from(self.rcv.mss) { 2 } else { 1 };
-        self.delayed_segments = self.delayed_segments.saturating_add(segments);
-        if self.quick_acks > 0 {
-            self.quick_acks = self.quick_acks.saturating_sub(1);
-            self.ack_now();
-        } else if self.delayed_segments >= limits::DELAYED_ACK_SEGMENTS {
-            self.ack_now();
-        } else if self.ack == AckIntent::None {
-            self.ack = AckIntent::Delayed;
-            self.timers.start(Timer::DelayedAck, now + limits::DELAYED_ACK);
-        }
     }
 
     /// Eighth: FIN, as soon as all text before it is here.

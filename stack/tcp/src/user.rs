@@ -19,6 +19,17 @@ impl Tcb {
     /// [`limits::SEND_QUEUE_MAX`] in all, and none after [`Tcb::shutdown`]; what is beyond is
     /// not sent.
     pub fn send(&mut self, len: u32) {
+        self.queue(len, false);
+    }
+
+    /// [`Tcb::send`] of a user who will send more soon (`MSG_MORE`): a small segment waits for it.
+    pub fn send_more(&mut self, len: u32) {
+        self.queue(len, true);
+    }
+
+    fn queue(&mut self, len: u32, more: bool) {
+        self.forget_acknowledged_urgent();
+        self.nagle.queued(more);
         let opening = matches!(self.state, State::SynSent | State::SynReceived);
         let open = matches!(self.state, State::Established | State::CloseWait);
         if (opening || open) && !self.snd.fin_queued {
@@ -31,7 +42,7 @@ impl Tcb {
     /// opens the window by two segments or half of the buffer, or a closed window at all.
     pub fn window_opened(&mut self, buffer: &impl RecvBuffer, _now: Instant) {
         let offered = self.rcv.adv.since(self.rcv.nxt);
-        let gain = self.rcv.window(buffer.window()).saturating_sub(offered);
+        let gain = self.rcv.window(self.clamped(buffer.window())).saturating_sub(offered);
         let mss = u32::from(self.rcv.mss);
         let worthwhile = gain >= mss.saturating_mul(2).min((self.rcv.wnd_max >> 1).max(1));
         let was_closed = offered < mss && gain > 0;
@@ -88,11 +99,6 @@ impl Tcb {
         }
         self.transition(Event::Reset);
         self.assert_invariants();
-    }
-
-    /// `TCP_NODELAY`: small segments are sent at once (RFC 9293 §3.7.4).
-    pub fn set_nodelay(&mut self, nodelay: bool) {
-        self.nodelay = nodelay;
     }
 
     /// The path carries segments of at most `mss` text bytes and options (the path MTU less IP and

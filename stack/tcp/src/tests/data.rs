@@ -1,4 +1,4 @@
-//! Text in both directions: order, ACKs, Nagle, urgent data.
+//! Text in both directions: order and ACKs.
 
 use types::DropReason;
 
@@ -28,18 +28,6 @@ fn offsets_count_from_the_front_of_the_send_buffer() {
 }
 
 #[test]
-fn every_second_segment_is_acknowledged_at_once_the_first_waits() {
-    let mut host = Host::established();
-    let _ = host.gets(&seg(1, 1).text(1000));
-    assert_eq!(host.sends(), []);
-    let _ = host.gets(&seg(1001, 1).text(1000));
-    assert_eq!(host.sends(), [ack(1, 2001)]);
-    let _ = host.gets(&seg(2001, 1).text(1000));
-    assert_eq!((host.sends(), host.fire()), (vec![], 40));
-    assert_eq!(host.sends(), [ack(1, 3001)]);
-}
-
-#[test]
 fn a_burst_costs_one_ack() {
     let mut host = Host::established();
     for i in 0..10 {
@@ -54,18 +42,6 @@ fn ack_rides_on_text() {
     let _ = host.gets(&seg(1, 1).text(10));
     assert_eq!(host.queue(10), [text(1, 10, 11)]);
     assert_eq!(host.tcb.timers.due(timers::Timer::DelayedAck), types::Instant::FAR_FUTURE);
-}
-
-#[test]
-fn first_segments_are_acknowledged_at_once() {
-    let mut host = Host::established();
-    host.tcb.quick_acks = limits::QUICK_ACKS;
-    for i in 0..u32::from(limits::QUICK_ACKS) {
-        let _ = host.gets(&seg(1 + i, 1).text(1));
-        assert_eq!(host.sends(), [ack(1, 2 + i)]);
-    }
-    let _ = host.gets(&seg(9, 1).text(1));
-    assert_eq!(host.sends(), []);
 }
 
 #[test]
@@ -126,46 +102,6 @@ fn what_the_buffer_refuses_is_not_acknowledged() {
     let arrival = host.tcb.segment_arrives(&segment.arrived(), host.now, &mut Stingy(300));
     assert_eq!((arrival.drop, arrival.delivered_len), (None, 300));
     assert_eq!(host.sends(), [ack(1, 301)]);
-}
-
-#[test]
-fn nagle_keeps_small_segments_while_something_is_in_flight() {
-    let mut host = Host::established();
-    assert_eq!(host.queue(10), [text(1, 10, 1)], "nothing in flight: at once");
-    assert_eq!(host.queue(10), []);
-    assert_eq!(host.queue(990), [text(11, 1000, 1)], "a full segment goes");
-    assert_eq!(host.queue(5), []);
-    let _ = host.gets(&seg(1, 1011));
-    assert_eq!(host.sends(), [text(1011, 5, 1)]);
-}
-
-#[test]
-fn nodelay_turns_nagle_off() {
-    let mut host = Host::established();
-    let _ = host.queue(10);
-    host.tcb.set_nodelay(true);
-    assert_eq!(host.queue(10), [text(11, 10, 1)]);
-}
-
-#[test]
-fn fin_does_not_wait_for_nagle() {
-    let mut host = Host::established();
-    let _ = host.queue(10);
-    let _ = host.queue(10);
-    host.tcb.shutdown(host.now);
-    assert_eq!(host.sends(), [fin(11, 10, 1)]);
-}
-
-#[test]
-fn urgent_text_stays_in_the_stream_whatever_the_pointer() {
-    for pointer in [0, 1, 10, 11, 65_535] {
-        let mut host = Host::established();
-        let arrival = host.gets(&seg(11, 1).text(10).urgent(pointer));
-        assert!(arrival.events.contains(Events::URGENT), "beyond RCV.NXT");
-        let _ = host.gets(&seg(1, 1).text(10).urgent(pointer));
-        assert_eq!(host.buffer.read(), (1..21).map(pattern).collect::<Vec<u8>>());
-        assert_eq!(host.sends(), [ack(1, 21)]);
-    }
 }
 
 #[test]

@@ -106,7 +106,12 @@ impl Fuzz {
             3 => host.tcb.path_mtu(self.random.next() as u16),
             4 => host.tcb.set_keepalive(Some(Keepalive::default()), host.now),
             5 => host.tcb.send(u32::MAX),
-            6..20 => {
+            6 => host.tcb.set_cork(self.random.chance(50)),
+            7 => host.tcb.set_quick_ack(self.random.chance(50)),
+            8 => host.tcb.set_window_clamp(self.random.below(9_000)),
+            9 => host.tcb.send_more(self.random.below(9_000)),
+            10 => host.tcb.send_urgent(self.random.below(200_000)),
+            11..22 => {
                 let _ = host.buffer.read();
                 host.tcb.window_opened(&host.buffer, host.now);
             }

@@ -18,11 +18,13 @@ pub(crate) struct Buffer {
     pending: VecDeque<u8>,
     unread: Vec<u8>,
     pub(crate) total: u64,
+    /// Places of the urgent bytes, counted from the stream's first byte.
+    pub(crate) marks: Vec<u64>,
 }
 
 impl Buffer {
     pub(crate) fn new(capacity: u32) -> Self {
-        Self { capacity, pending: VecDeque::new(), unread: Vec::new(), total: 0 }
+        Self { capacity, pending: VecDeque::new(), unread: Vec::new(), total: 0, marks: Vec::new() }
     }
 
     pub(crate) fn read(&mut self) -> Vec<u8> {
@@ -56,6 +58,10 @@ impl RecvBuffer for Buffer {
         assert!(len <= self.window(), "advanced beyond the buffer");
         self.total += u64::from(len);
         self.unread.extend(self.pending.drain(..len as usize));
+    }
+
+    fn mark_urgent(&mut self, offset: u32) {
+        self.marks.push(self.total + u64::from(offset));
     }
 }
 

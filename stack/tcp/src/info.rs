@@ -1,0 +1,132 @@
+//! What `netstat` and `getsockopt(TCP_INFO)` show of a connection.
+
+use types::Instant;
+
+use crate::{SegmentIn, SegmentOut, SeqNum, State, Tcb};
+
+/// What `netstat` and `getsockopt(TCP_INFO)` show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// State.
+    pub state: State,
+    /// Smoothed round-trip time, 0 if not yet measured.
+    pub srtt_us: u32,
+    /// Variation of the round-trip time.
+    pub rttvar_us: u32,
+    /// Retransmission timeout, back-off included.
+    pub rto_ms: u32,
+    /// Congestion window.
+    pub cwnd: u32,
+    /// Slow start threshold; `u32::MAX` before the first loss.
+    pub ssthresh: u32,
+    /// The window the peer offers.
+    pub snd_wnd: u32,
+    /// The window we offer.
+    pub rcv_wnd: u32,
+    /// Effective send MSS.
+    pub mss: u16,
+    /// Consecutive retransmissions.
+    pub retransmits: u8,
+    /// Text bytes sent and not acknowledged.
+    pub unacked: u32,
+    /// Text bytes queued and not sent.
+    pub unsent: u32,
+    /// Timestamps are in use.
+    pub timestamps: bool,
+    /// Shift of the peer's window field.
+    pub snd_scale: u8,
+    /// Shift of our window field.
+    pub rcv_scale: u8,
+    /// Our MSS as advertised.
+    pub rcv_mss: u16,
+    /// The largest window we ever offered.
+    pub rcv_wnd_max: u32,
+    /// The next ACKs go out at once (`TCP_QUICKACK`).
+    pub quick_ack: bool,
+    /// Window probes since the window closed, or keepalive probes since the peer was last heard.
+    pub probes: u8,
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// When text was last sent.
+    pub sent_at: Instant,
+    /// When the peer was last heard.
+    pub heard_at: Instant,
+    /// Segments that arrived.
+    pub segments_in: u32,
+    /// Segments sent.
+    pub segments_out: u32,
+    /// Of those that arrived, those with text.
+    pub text_segments_in: u32,
+    /// Of those sent, those with text.
+    pub text_segments_out: u32,
+    /// Of those, the ones that were sent before.
+    pub retransmitted: u32,
+}
+
+impl Tcb {
+    /// A snapshot for people and tools.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        let unacked = self.snd.max.since(self.snd.una).min(self.snd.queued);
+        Info {
+            state: self.state,
+            srtt_us: self.rtt.srtt_us,
+            rttvar_us: self.rtt.rttvar_us,
+            rto_ms: u32::try_from(self.rtt.rto().as_millis()).unwrap_or(u32::MAX),
+            cwnd: self.cc.cwnd(),
+            ssthresh: self.cc.ssthresh(),
+            snd_wnd: self.snd.wnd,
+            rcv_wnd: self.rcv.adv.since(self.rcv.nxt),
+            mss: self.snd.mss,
+            retransmits: self.retransmits,
+            unacked,
+            unsent: self.snd.queued.saturating_sub(unacked),
+            timestamps: self.timestamps.enabled,
+            snd_scale: self.snd.scale,
+            rcv_scale: self.rcv.scale,
+            rcv_mss: self.rcv.mss,
+            rcv_wnd_max: self.rcv.wnd_max,
+            quick_ack: !self.dialogue,
+            probes: self.persist_shift.max(self.keepalive.probes),
+            nodelay: self.nagle.nodelay,
+            sent_at: self.snd.sent_at,
+            heard_at: self.keepalive.heard_at,
+            segments_in: self.counts.segments_in,
+            segments_out: self.counts.segments_out,
+            text_segments_in: self.counts.text_segments_in,
+            text_segments_out: self.counts.text_segments_out,
+            retransmitted: self.counts.retransmitted,
+        }
+    }
+}
+
+/// How many segments came and went: what a connection counts for its user.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    segments_in: u32,
+    segments_out: u32,
+    text_segments_in: u32,
+    text_segments_out: u32,
+    retransmitted: u32,
+}
+
+impl Counts {
+    pub(crate) fn arrived(&mut self, seg: &SegmentIn<'_>) {
+        self.segments_in = self.segments_in.wrapping_add(1);
+        if !seg.text.is_empty() {
+            self.text_segments_in = self.text_segments_in.wrapping_add(1);
+        }
+    }
+
+    /// `newest` is SND.MAX as it was before.
+    pub(crate) fn left(&mut self, segment: &SegmentOut, newest: SeqNum) {
+        self.segments_out = self.segments_out.wrapping_add(1);
+        if segment.text_len == 0 {
+            return;
+        }
+        self.text_segments_out = self.text_segments_out.wrapping_add(1);
+        if segment.seq.before(newest) {
+            self.retransmitted = self.retransmitted.wrapping_add(1);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What few connections have: settings their users have changed, and text that is urgent. It costs
+//! an ordinary connection one empty pointer.
+
+use crate::{SeqNum, Tcb};
+
+/// Made when one of its members is first set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rare {
+    /// SND.UP: one beyond the last urgent byte that we send.
+    pub(crate) snd_up: Option<SeqNum>,
+    /// RCV.UP: the urgent byte that the peer has announced and that has not been received yet.
+    pub(crate) rcv_up: Option<SeqNum>,
+    /// `TCP_WINDOW_CLAMP`: no larger window is offered.
+    pub(crate) window_clamp: u32,
+}
+
+impl Default for Rare {
+    fn default() -> Self {
+        Self { snd_up: None, rcv_up: None, window_clamp: u32::MAX }
+    }
+}
+
+impl Tcb {
+    pub(crate) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// `TCP_WINDOW_CLAMP`: offer at most this much. The right edge never moves back, so a smaller
+    /// clamp shows as the peer uses up what it has been offered (RFC 9293 §3.8.6).
+    pub fn set_window_clamp(&mut self, len: u32) {
+        self.rare_mut().window_clamp = len;
+    }
+
+    /// The space of the receive buffer that may be offered.
+    pub(crate) fn clamped(&self, space: u32) -> u32 {
+        self.rare.as_ref().map_or(space, |rare| space.min(rare.window_clamp))
+    }
+}
