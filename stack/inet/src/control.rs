@@ -249,6 +249,8 @@ impl Worker {
         }
         self.flows
             .retain(|_, e| !matches!(e, Endpoint::HalfOpen { listener, .. } if *listener == id));
+        let is_half_open = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::HalfOpen { .. });
+        self.half_open = self.flows.values().filter(is_half_open).count();
     }
 
     fn shutdown(

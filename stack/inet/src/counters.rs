@@ -60,6 +60,9 @@ counters! {
         resets_sent "RST segments sent.",
         timeouts "Connections given up because the peer was silent.",
         listen_overflows "SYNs dropped because a listener's backlog was full.",
+        syncookies_sent "SYNs answered with a cookie instead of a half-open entry.",
+        syncookies_validated "Connections opened by a cookie that came back.",
+        syncookies_failed "ACKs at a listener whose cookie was wrong or too old.",
     }
 }
 

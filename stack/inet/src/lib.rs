@@ -27,6 +27,7 @@ mod listener;
 mod neighbor;
 pub mod network;
 mod output;
+mod passive;
 mod rate_limit;
 mod send_queue;
 mod socket;

@@ -87,8 +87,9 @@ pub const ORPHAN_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Listeners of one worker.
 pub const LISTENERS_MAX: usize = 4096;
 
-/// Half-open connections of one listener: a burst of a thousand browsers, 100 KiB of state.
-pub const HALF_OPEN_MAX: u32 = 1024;
+/// Half-open connections of one worker, whatever their listeners; above it SYNs are answered with
+/// cookies. 1.5 MiB of state at about 100 B each.
+pub const HALF_OPEN_TOTAL_MAX: usize = 16_384;
 
 /// TTL of packets we send.
 pub const TTL: u8 = 64;

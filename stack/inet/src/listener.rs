@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use types::FlowKey;
 
 use crate::command::ListenerId;
-use crate::limits::{HALF_OPEN_MAX, LISTENERS_MAX};
+use crate::limits::LISTENERS_MAX;
 use crate::socket::Options;
 
 /// One listener.
@@ -19,48 +19,16 @@ pub(crate) struct Listener {
     pub options: Options,
     /// Where it listens.
     pub local: SocketAddr,
-    backlog: u32,
-    /// Established, not yet accepted.
-    waiting: u32,
-    /// SYN received, handshake not complete.
-    half_open: u32,
+    /// Who may wait, and how many do.
+    pub engine: tcp::Listener,
     /// Half-open connections whose handshake found the accept queue full.
     blocked: VecDeque<FlowKey>,
 }
 
 impl Listener {
-    /// Linux's rule: one more than the backlog may wait to be accepted.
-    fn has_room(&self) -> bool {
-        self.waiting <= self.backlog
-    }
-
-    /// A SYN has arrived: takes a place for its half-open connection if there is one. While the
-    /// accept queue is full no handshake is begun.
-    pub(crate) fn begin(&mut self) -> bool {
-        let free = self.has_room() && self.half_open < HALF_OPEN_MAX;
-        self.half_open += u32::from(free);
-        free
-    }
-
-    /// A handshake is complete: its connection moves to the accept queue if there is room. If not
-    /// it stays half-open, and the peer's next segment tries again.
-    pub(crate) fn establish(&mut self) -> bool {
-        let free = self.has_room();
-        if free {
-            self.half_open = self.half_open.saturating_sub(1);
-            self.waiting += 1;
-        }
-        free
-    }
-
-    /// A half-open connection is gone.
-    pub(crate) fn abandon(&mut self) {
-        self.half_open = self.half_open.saturating_sub(1);
-    }
-
-    /// Remembers a connection that [`Self::establish`] has refused.
+    /// Remembers a connection for which the accept queue had no room.
     pub(crate) fn block(&mut self, flow: FlowKey) {
-        if self.blocked.len() < HALF_OPEN_MAX as usize {
+        if self.blocked.len() < tcp::limits::HALF_OPEN_MAX as usize {
             self.blocked.push_back(flow);
         }
     }
@@ -68,7 +36,7 @@ impl Listener {
     /// A waiting connection has been accepted, or is gone. Returns the refused one that may try
     /// again now.
     pub(crate) fn leave(&mut self) -> Option<FlowKey> {
-        self.waiting = self.waiting.saturating_sub(1);
+        self.engine.left();
         self.blocked.pop_front()
     }
 }
@@ -91,7 +59,7 @@ impl Listeners {
         options: Options,
     ) -> bool {
         if let Some(listener) = self.by_id.get_mut(&id) {
-            listener.backlog = backlog.max(1);
+            listener.engine.set_backlog(backlog);
             return true;
         }
         if self.by_id.len() >= LISTENERS_MAX {
@@ -101,9 +69,7 @@ impl Listeners {
             client,
             options,
             local,
-            backlog: backlog.max(1),
-            waiting: 0,
-            half_open: 0,
+            engine: tcp::Listener::new(backlog),
             blocked: VecDeque::new(),
         };
         let _ = self.by_id.insert(id, listener);
@@ -119,6 +85,12 @@ impl Listeners {
             IpAddr::V6(_) => SocketAddr::new(core::net::Ipv6Addr::UNSPECIFIED.into(), local.port()),
         };
         self.by_address.get(&local).or_else(|| self.by_address.get(&any)).copied()
+    }
+
+    /// A SYN that replaces a connection in TIME-WAIT finds room here.
+    #[must_use]
+    pub(crate) fn has_room(&self, id: ListenerId) -> bool {
+        self.by_id.get(&id).is_some_and(|listener| listener.engine.has_room())
     }
 
     /// Looks a listener up.
@@ -156,13 +128,14 @@ mod tests {
     fn a_burst_of_handshakes_is_not_limited_by_a_small_backlog() {
         let mut listeners = listener(5);
         let listener = listeners.get_mut(ListenerId(1)).unwrap();
-        assert_eq!((0..100).filter(|_| listener.begin()).count(), 100);
-        assert_eq!((0..100).filter(|_| listener.establish()).count(), 6);
-        assert!(!listener.begin(), "nobody accepts: no new handshakes");
+        for _ in 0..100 {
+            listener.engine.opened();
+        }
+        assert_eq!((0..100).filter(|_| listener.engine.established()).count(), 6);
         listener.block(flow());
         assert_eq!(listener.leave(), Some(flow()));
         assert_eq!(listener.leave(), None);
-        assert!(listener.establish() && listener.establish() && !listener.establish());
+        assert_eq!((0..3).filter(|_| listener.engine.established()).count(), 2);
     }
 
     #[test]

@@ -5,17 +5,15 @@ use hashbrown::hash_map::Entry;
 use rustix::io::Errno;
 use shm::{Lane, Status, StreamProducer};
 use tcp::{
-    Arrival, Events, Flags, HalfOpen, HalfOpenVerdict, RecvBuffer, SegmentIn, SegmentOut, State,
-    TimeWait, TimeWaitVerdict,
+    Arrival, Events, Flags, RecvBuffer, SegmentIn, SegmentOut, State, TimeWait, TimeWaitVerdict,
 };
 use types::{DropReason, FlowKey, Instant};
 
-use crate::command::{Event, ListenerId, Misbehaviour};
+use crate::command::Misbehaviour;
 use crate::input::Received;
-use crate::limits::{ENDPOINTS_MAX, WINDOW_SCALE};
+use crate::limits::WINDOW_SCALE;
 use crate::network::{Destination, LOOPBACK};
-use crate::send_queue::SendQueue;
-use crate::socket::{Kind, Signal, Socket, SocketId, Stream};
+use crate::socket::{Kind, Signal, SocketId};
 use crate::steer;
 use crate::tcp_output::Way;
 use crate::timer::Owner;
@@ -119,196 +117,6 @@ impl Worker {
         }
     }
 
-    /// LISTEN, or no endpoint at all (RFC 9293 3.10.7.1 and 3.10.7.2).
-    fn listener_segment(
-        &mut self,
-        flow: &FlowKey,
-        segment: &SegmentIn<'_>,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        let listener = self.listeners.find(flow.local());
-        let plain_syn = segment.flags.contains(Flags::SYN)
-            && !segment.flags.contains(Flags::ACK)
-            && !segment.flags.contains(Flags::RST)
-            && !segment.flags.contains(Flags::FIN);
-        match listener {
-            Some(listener) if plain_syn => self.passive_open(flow, listener, segment, None, now),
-            _ => {
-                if let Some(reset) = tcp::closed_reply(segment)
-                    && self.resets.permit(now)
-                {
-                    self.send_segment(flow, &reset, now);
-                }
-                Err(DropReason::TcpNoListener)
-            }
-        }
-    }
-
-    fn passive_open(
-        &mut self,
-        flow: &FlowKey,
-        listener: ListenerId,
-        syn: &SegmentIn<'_>,
-        beyond: Option<tcp::SeqNum>,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        if self.flows.len() >= ENDPOINTS_MAX {
-            return Err(DropReason::TcpTableFull);
-        }
-        let config = self.stream_config(flow);
-        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
-        if !entry.begin() {
-            self.counters.tcp.listen_overflows.increment();
-            return Err(DropReason::TcpListenOverflow);
-        }
-        let iss = tcp::isn::initial_sequence(&self.secret, flow, now);
-        // A connection that replaces one in TIME-WAIT begins beyond it (RFC 6191).
-        let iss = beyond.map_or(iss, |beyond| iss.later(beyond));
-        let window = entry.options.receive_buffer.min(u32::from(u16::MAX));
-        let window = u16::try_from(window).unwrap_or(u16::MAX);
-        let half_open = HalfOpen::new(syn, &config, iss, window, now);
-        self.counters.tcp.passive_opens.increment();
-        let at = half_open.next_timeout();
-        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: false, armed: at };
-        let _ = self.flows.insert(*flow, endpoint);
-        self.timers.arm(at, Owner::Flow(*flow));
-        self.half_open_transmit(flow, now);
-        Ok(())
-    }
-
-    /// Sends what a half-open endpoint wants to send.
-    pub(crate) fn half_open_transmit(&mut self, flow: &FlowKey, now: Instant) {
-        while let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get_mut(flow)
-            && let Some(segment) = half_open.poll_transmit(now)
-        {
-            self.send_segment(flow, &segment, now);
-        }
-    }
-
-    fn half_open_verdict(
-        &mut self,
-        flow: &FlowKey,
-        listener: ListenerId,
-        verdict: HalfOpenVerdict,
-        segment: &SegmentIn<'_>,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        match verdict {
-            HalfOpenVerdict::Established => self.establish(flow, listener, segment, now),
-            HalfOpenVerdict::Retransmit => {
-                self.half_open_transmit(flow, now);
-                Ok(())
-            }
-            HalfOpenVerdict::Drop(reason) => {
-                self.half_open_transmit(flow, now);
-                Err(reason)
-            }
-            HalfOpenVerdict::Reset(reset) => {
-                self.send_segment(flow, &reset, now);
-                Err(DropReason::TcpAckUnacceptable)
-            }
-            HalfOpenVerdict::Closed => {
-                self.drop_half_open(flow);
-                self.counters.tcp.resets_received.increment();
-                Ok(())
-            }
-        }
-    }
-
-    /// A connection has left the accept queue. One that was refused gets its SYN-ACK again, so that
-    /// its peer repeats the acknowledgement at once and not when its own timer runs out.
-    pub(crate) fn leave_listener(&mut self, listener: ListenerId, now: Instant) {
-        let next = self.listeners.get_mut(listener).and_then(|entry| entry.leave());
-        let Some(flow) = next else { return };
-        if let Some(Endpoint::HalfOpen { half_open, blocked, .. }) = self.flows.get_mut(&flow) {
-            *blocked = false;
-            let _ = half_open.timeout(now);
-            self.half_open_transmit(&flow, now);
-        }
-    }
-
-    /// Forgets a half-open endpoint and gives its place in the backlog back.
-    pub(crate) fn drop_half_open(&mut self, flow: &FlowKey) {
-        if let Some(Endpoint::HalfOpen { listener, .. }) = self.flows.remove(flow)
-            && let Some(entry) = self.listeners.get_mut(listener)
-        {
-            entry.abandon();
-        }
-    }
-
-    /// The handshake is complete: the half-open endpoint becomes a connection with a socket.
-    fn establish(
-        &mut self,
-        flow: &FlowKey,
-        listener: ListenerId,
-        segment: &SegmentIn<'_>,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        let config = self.stream_config(flow);
-        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
-        let (owner, options) = (entry.client, entry.options);
-        let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
-        if !entry.establish() {
-            if let Some(Endpoint::HalfOpen { blocked, .. }) = self.flows.get_mut(flow)
-                && !core::mem::replace(blocked, true)
-            {
-                entry.block(*flow);
-            }
-            self.counters.tcp.listen_overflows.increment();
-            return Err(DropReason::TcpListenOverflow);
-        }
-        let Some(cell) = client.lane.allocate_cell() else {
-            // Half-open it stays.
-            let _ = entry.leave();
-            let _ = entry.begin();
-            return Err(DropReason::ClientMemory);
-        };
-        let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.remove(flow) else {
-            client.lane.free_cell(cell);
-            return Err(DropReason::TcpNoListener);
-        };
-        let mut tcb = half_open.into_tcb(&config, now);
-        tcb.set_nodelay(options.nodelay);
-        tcb.set_keepalive(options.keepalive, now);
-        client.lane.set_send_buffer(cell, options.send_buffer);
-        client.lane.set_status(cell, Status::CONNECTED);
-        let stream = Stream {
-            tcb,
-            flow: *flow,
-            hop: None,
-            send: SendQueue::default(),
-            recv: StreamProducer::new(cell, options.receive_buffer),
-            ready: false,
-            armed: None,
-            waiting_at: Some(listener),
-            closed: false,
-            deaf: false,
-        };
-        let socket = Socket {
-            client: Some(owner),
-            cell,
-            descriptor: None,
-            signal: Signal::default(),
-            error: None,
-            options,
-            kind: Kind::Stream(Box::new(stream)),
-        };
-        let Ok(id) = self.sockets.insert(socket) else {
-            if let Some(client) = self.clients.find_mut(owner) {
-                client.lane.free_cell(cell);
-            }
-            self.leave_listener(listener, now);
-            return Err(DropReason::TcpTableFull);
-        };
-        if let Some(client) = self.clients.find_mut(owner) {
-            client.set_socket(cell.index, Some(id));
-        }
-        let _ = self.flows.insert(*flow, Endpoint::Connection(id));
-        let (local, remote) = (flow.local(), flow.remote());
-        self.events.send(Event::Established { listener, socket: id, cell, local, remote });
-        self.connection_segment(id, segment, now)
-    }
-
     fn time_wait_verdict(
         &mut self,
         flow: &FlowKey,
@@ -323,7 +131,8 @@ impl Worker {
             }
             TimeWaitVerdict::Reopen(beyond) => {
                 let _ = self.flows.remove(flow);
-                match self.listeners.find(flow.local()) {
+                let listener = self.listeners.find(flow.local());
+                match listener.filter(|id| self.listeners.has_room(*id)) {
                     Some(listener) => self.passive_open(flow, listener, segment, Some(beyond), now),
                     None => self.listener_segment(flow, segment, now),
                 }
@@ -332,7 +141,7 @@ impl Worker {
         }
     }
 
-    fn connection_segment(
+    pub(crate) fn connection_segment(
         &mut self,
         id: SocketId,
         segment: &SegmentIn<'_>,

@@ -134,6 +134,8 @@ pub struct Worker {
     pub(crate) resets: RateLimit,
     pub(crate) arp_defences: RateLimit,
     pub(crate) orphan_bytes: usize,
+    /// Half-open endpoints in `flows`.
+    pub(crate) half_open: usize,
     pub(crate) stopping: bool,
     commands: Receiver<Command>,
     rx: Vec<RxPort>,
@@ -163,6 +165,7 @@ impl Worker {
             resets: RateLimit::new(RESETS_PER_SECOND),
             arp_defences: RateLimit::new(1),
             orphan_bytes: 0,
+            half_open: 0,
             stopping: false,
             commands: parts.commands,
             rx: Vec::new(),

@@ -30,6 +30,8 @@ pub struct HalfOpen {
     scale: u8,
     retransmits: u8,
     pending: bool,
+    /// When the SYN-ACK went out is not known: a cookie brought this entry back.
+    untimed: bool,
 }
 
 const _: () = assert!(size_of::<HalfOpen>() <= 64);
@@ -78,7 +80,20 @@ impl HalfOpen {
             scale: config.window_scale.min(limits::WINDOW_SCALE_MAX),
             retransmits: 0,
             pending: true,
+            untimed: false,
         }
+    }
+
+    /// What a SYN cookie has brought back; `syn` is the SYN as far as the cookie knows it. Its
+    /// SYN-ACK went out long ago.
+    pub(crate) fn from_cookie(
+        syn: &SegmentIn<'_>,
+        config: &Config,
+        iss: SeqNum,
+        rcv_wnd: u16,
+        now: Instant,
+    ) -> Self {
+        Self { pending: false, untimed: true, ..Self::new(syn, config, iss, rcv_wnd, now) }
     }
 
     /// SEGMENT ARRIVES in SYN-RECEIVED.
@@ -141,7 +156,7 @@ impl HalfOpen {
         tcb.snd.max = tcb.snd.nxt;
         tcb.retransmits = self.retransmits;
         tcb.syn_lost = self.retransmits > 0;
-        if !tcb.syn_lost {
+        if !tcb.syn_lost && !self.untimed {
             tcb.rtt.time(tcb.snd.nxt, self.sent_at);
         }
         tcb.timers.start(Timer::Retransmit, self.due);
@@ -164,6 +179,11 @@ impl HalfOpen {
         true
     }
 
+    /// The SYN-ACK goes out again, so that the peer repeats its acknowledgment.
+    pub fn repeat(&mut self) {
+        self.pending = true;
+    }
+
     /// When [`HalfOpen::timeout`] wants to be called.
     #[must_use]
     pub const fn next_timeout(&self) -> Instant {
@@ -181,8 +201,8 @@ impl HalfOpen {
             options: Options {
                 mss: Some(self.mss),
                 window_scale: self.peer_scale.map(|_| self.scale),
-                sack_permitted: false,
                 timestamps: self.ts_recent.map(|echo| Timestamps { value: clock, echo }),
+                ..Options::default()
             },
             ..SegmentOut::control(self.iss, self.irs + 1, Flags::SYN | Flags::ACK)
         })

@@ -33,11 +33,13 @@ pub fn timestamp_offset(secret: &Secret, flow: &FlowKey) -> u32 {
     hash(secret, flow, Purpose::TimestampOffset)
 }
 
-/// Keeps the two uses of one key apart.
+/// Keeps the uses of one key apart.
 #[derive(Clone, Copy)]
-enum Purpose {
+pub(crate) enum Purpose {
     InitialSequence = 1,
     TimestampOffset = 2,
+    SynCookie = 3,
+    FastOpen = 4,
 }
 
 fn hash(secret: &Secret, flow: &FlowKey, purpose: Purpose) -> u32 {

@@ -41,7 +41,9 @@
 //! | `challenge` | challenge ACK limit | 5961 §7 |
 //! | `keepalive` | keepalive | 9293 §3.8.4 |
 //! | `listener`, `half_open`, `time_wait` | the other three situations | 6191, 1337 |
+//! | `fast_open` | Fast Open cookies | 7413 |
 //! | `isn` | initial sequence numbers | 6528 |
+//! | `syn_cookie` | half-open connections without memory | 4987 |
 //! | `limits` | every constant and its reason | |
 #![forbid(unsafe_code)]
 #![warn(
@@ -59,6 +61,7 @@ mod config;
 mod delayed_ack;
 mod endpoint;
 mod error;
+mod fast_open;
 mod half_open;
 mod info;
 mod input;
@@ -76,6 +79,7 @@ mod rtt;
 mod segment;
 mod seq;
 mod state;
+mod syn_cookie;
 mod syn_sent;
 mod tcb;
 mod text;
@@ -91,6 +95,7 @@ mod tests;
 pub use config::Config;
 pub use endpoint::{Arrival, Events, RecvBuffer, Slot};
 pub use error::ConnectionError;
+pub use fast_open::FastOpenCookie;
 pub use half_open::{HalfOpen, HalfOpenVerdict};
 pub use info::Info;
 pub use keepalive::Keepalive;
@@ -99,5 +104,6 @@ pub use options::{Options, Timestamps};
 pub use segment::{Flags, SegmentIn, SegmentOut};
 pub use seq::SeqNum;
 pub use state::{Event, State};
+pub use syn_cookie::SynCookie;
 pub use tcb::Tcb;
 pub use time_wait::{TimeWait, TimeWaitVerdict};

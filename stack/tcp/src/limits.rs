@@ -92,3 +92,25 @@ pub const PAWS_IDLE_S: u32 = 24 * 24 * 3_600;
 /// How far a connection's ISN must be beyond the last SND.NXT of the one it replaces in
 /// TIME-WAIT: beyond any window the old one could have had without scaling (RFC 1122 §4.2.2.13).
 pub const REOPEN_ISN_STEP: u32 = 65_537;
+
+/// A SYN cookie's clock moves on so often; a cookie is good in the period it was made in and the
+/// next, so for one to two minutes, which is longer than any peer's SYN lives.
+pub const SYN_COOKIE_PERIOD: Duration = Duration::from_secs(60);
+
+/// Half-open connections of one listener, in blocks of 64 bytes: a burst of a thousand browsers.
+pub const HALF_OPEN_MAX: u32 = 1_024;
+
+/// Half-open connections from which on a listener answers SYNs with cookies: a quarter of the
+/// limit. Until then memory is kept, since cookies lose options of peers without timestamps.
+pub const SYN_COOKIES_ON: u32 = HALF_OPEN_MAX / 4;
+
+/// Half-open connections down to which it goes on so: an eighth. A flood that pauses does not make
+/// the listener switch with every SYN.
+pub const SYN_COOKIES_OFF: u32 = HALF_OPEN_MAX / 8;
+
+/// Longest Fast Open cookie (RFC 7413 §4.1.1).
+pub const FAST_OPEN_COOKIE_MAX: usize = 16;
+
+/// How often the cookies that we give as a server change (RFC 7413 §4.1.2 asks for that): a day.
+/// One is good for one to two of these.
+pub const FAST_OPEN_PERIOD_NS: u64 = 24 * 3_600 * 1_000_000_000;

@@ -1,22 +1,40 @@
 //! LISTEN and CLOSED (RFC 9293 §3.10.7.1, §3.10.7.2): segments that find no connection.
 
-use types::DropReason;
+use types::{DropReason, Instant};
 
-use crate::{Flags, SegmentIn, SegmentOut};
+use crate::{Flags, SegmentIn, SegmentOut, limits};
 
-/// A listening socket: its backlog, counted. Half-open connections and connections that wait for
-/// `accept` count together, as `listen(2)` users expect.
+/// A listening socket: who may wait at it, counted as Linux does. Half-open connections have a
+/// limit of their own, and the accept queue holds one more than the backlog.
+///
+/// ```text
+///   SYN ──▶ half-open ──ACK──▶ accept queue ──accept()──▶
+///            ≤ 1024, from 256 on cookies     ≤ backlog + 1
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Listener {
     backlog: u32,
-    pending: u32,
+    /// Established, not yet accepted.
+    waiting: u32,
+    /// SYN received, handshake not complete.
+    half_open: u32,
+    /// SYNs are answered with cookies.
+    cookies: bool,
+    /// Until then an ACK may bring a cookie.
+    cookies_until: Instant,
 }
 
 /// What to do with a segment for a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenVerdict {
-    /// An acceptable SYN: make a [`crate::HalfOpen`].
+    /// An acceptable SYN: make a [`crate::HalfOpen`] and call [`Listener::opened`].
     Open,
+    /// An acceptable SYN, and too many are half-open: answer with [`crate::SynCookie::syn_ack`] and
+    /// call [`Listener::cookie_sent`].
+    Cookie,
+    /// An ACK that may bring a cookie: [`crate::SynCookie::validate`]; if it does not, the answer
+    /// is this RST.
+    Validate(SegmentOut),
     /// An ACK for a connection we do not have: send this RST.
     Reset(SegmentOut),
     /// Nothing to do.
@@ -24,49 +42,91 @@ pub enum ListenVerdict {
 }
 
 impl Listener {
-    /// At most `backlog` connections may wait, at least one.
+    /// At most `backlog` + 1 connections may wait to be accepted.
     #[must_use]
     pub const fn new(backlog: u32) -> Self {
-        Self { backlog: if backlog == 0 { 1 } else { backlog }, pending: 0 }
+        Self { backlog, waiting: 0, half_open: 0, cookies: false, cookies_until: Instant::ZERO }
     }
 
     /// SEGMENT ARRIVES in LISTEN: RST is ignored, ACK is answered with RST, SYN opens.
     #[must_use]
-    pub fn segment_arrives(&self, seg: &SegmentIn<'_>) -> ListenVerdict {
+    pub fn segment_arrives(&self, seg: &SegmentIn<'_>, now: Instant) -> ListenVerdict {
         if seg.flags.contains(Flags::RST) {
             return ListenVerdict::Drop(DropReason::TcpResetUnacceptable);
         }
         if seg.flags.contains(Flags::ACK) {
-            return ListenVerdict::Reset(SegmentOut::reset(seg.ack));
+            let reset = SegmentOut::reset(seg.ack);
+            return if now < self.cookies_until && !seg.flags.contains(Flags::SYN) {
+                ListenVerdict::Validate(reset)
+            } else {
+                ListenVerdict::Reset(reset)
+            };
         }
         if !seg.flags.contains(Flags::SYN) || seg.flags.contains(Flags::FIN) {
             return ListenVerdict::Drop(DropReason::TcpFlags);
         }
-        if self.pending >= self.backlog {
+        // While nobody accepts no handshake is begun.
+        if !self.has_room() {
             return ListenVerdict::Drop(DropReason::TcpListenOverflow);
         }
-        ListenVerdict::Open
+        if self.cookies { ListenVerdict::Cookie } else { ListenVerdict::Open }
     }
 
     /// A half-open connection was made.
     pub fn opened(&mut self) {
-        self.pending = self.pending.saturating_add(1);
+        self.half_open = self.half_open.saturating_add(1);
+        self.cookies |= self.half_open >= limits::SYN_COOKIES_ON;
     }
 
-    /// A half-open connection failed, or a connection was accepted.
-    pub fn left(&mut self) {
-        self.pending = self.pending.saturating_sub(1);
+    /// A half-open connection failed.
+    pub fn abandoned(&mut self) {
+        self.half_open = self.half_open.saturating_sub(1);
+        self.cookies &= self.half_open > limits::SYN_COOKIES_OFF;
     }
 
-    /// Connections that wait.
+    /// A cookie was sent: for two minutes ACKs are looked at.
+    pub fn cookie_sent(&mut self, now: Instant) {
+        self.cookies_until = now + limits::SYN_COOKIE_PERIOD.saturating_mul(2);
+    }
+
+    /// A handshake is complete: its connection moves to the accept queue. `false`: there is no room,
+    /// it stays half-open.
     #[must_use]
-    pub const fn pending(&self) -> u32 {
-        self.pending
+    pub fn established(&mut self) -> bool {
+        let free = self.has_room();
+        if free {
+            self.abandoned();
+            self.waiting = self.waiting.saturating_add(1);
+        }
+        free
+    }
+
+    /// A connection was accepted, or is gone before that.
+    pub fn left(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
+    /// Connections that wait to be accepted.
+    #[must_use]
+    pub const fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
+    /// Half-open connections.
+    #[must_use]
+    pub const fn half_open(&self) -> u32 {
+        self.half_open
     }
 
     /// Changes the backlog (`listen` on a listening socket).
     pub fn set_backlog(&mut self, backlog: u32) {
-        self.backlog = backlog.max(1);
+        self.backlog = backlog;
+    }
+
+    /// Linux's rule: one more than the backlog may wait.
+    #[must_use]
+    pub const fn has_room(&self) -> bool {
+        self.waiting <= self.backlog
     }
 }
 

@@ -1,5 +1,7 @@
 //! TCP options: MSS (RFC 9293 §3.7.1), window scale and timestamps (RFC 7323), SACK permitted
-//! (RFC 2018).
+//! (RFC 2018), user timeout (RFC 5482), Fast Open (RFC 7413).
+
+use crate::FastOpenCookie;
 
 /// The timestamps option (RFC 7323 §3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,10 @@ pub struct Options {
     pub sack_permitted: bool,
     /// Timestamps.
     pub timestamps: Option<Timestamps>,
+    /// User timeout, as on the wire: a bit for minutes instead of seconds, then 15 bits.
+    pub user_timeout: Option<u16>,
+    /// Fast Open: a cookie, or a request for one.
+    pub fast_open: Option<FastOpenCookie>,
 }
 
 const END: u8 = 0;
@@ -29,6 +35,8 @@ const MSS: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const TIMESTAMPS: u8 = 8;
+const USER_TIMEOUT: u8 = 28;
+const FAST_OPEN: u8 = 34;
 
 impl Options {
     /// Reads an option list. A malformed list is not an error: what came before the damage counts,
@@ -55,6 +63,8 @@ impl Options {
                     echo: u32::from_be_bytes([e, f, g, h]),
                 });
             }
+            [USER_TIMEOUT, _, a, b] => self.user_timeout = Some(u16::from_be_bytes([a, b])),
+            [FAST_OPEN, _, ref cookie @ ..] => self.fast_open = FastOpenCookie::parse(cookie),
             _ => {}
         }
     }
@@ -84,6 +94,13 @@ impl Options {
             None if self.sack_permitted => writer.put(&[NOP, NOP]),
             None => {}
         }
+        if let Some(timeout) = self.user_timeout {
+            let [a, b] = timeout.to_be_bytes();
+            writer.put(&[USER_TIMEOUT, 4, a, b]);
+        }
+        if let Some(cookie) = self.fast_open {
+            writer.put_fast_open(cookie.as_bytes());
+        }
         writer.len
     }
 }
@@ -104,6 +121,21 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Padded in front, so that the list's end stays a multiple of four. Left out if there is no
+    /// room: at most the cookie is lost.
+    fn put_fast_open(&mut self, cookie: &[u8]) {
+        let len = u8::try_from(cookie.len()).unwrap_or(0).saturating_add(2);
+        let whole = usize::from(len).next_multiple_of(4);
+        if self.len.saturating_add(whole) > self.out.len() {
+            return;
+        }
+        for _ in usize::from(len)..whole {
+            self.put(&[NOP]);
+        }
+        self.put(&[FAST_OPEN, len]);
+        self.put(cookie);
+    }
+
     fn put(&mut self, bytes: &[u8]) {
         let end = self.len.saturating_add(bytes.len());
         if let Some(place) = self.out.get_mut(self.len..end) {
@@ -119,18 +151,35 @@ mod tests {
 
     #[test]
     fn what_is_emitted_parses_back() {
-        for bits in 0_u8..16 {
+        for bits in 0_u8..64 {
             let options = Options {
                 mss: (bits & 1 != 0).then_some(1460),
                 window_scale: (bits & 2 != 0).then_some(7),
                 sack_permitted: bits & 4 != 0,
                 timestamps: (bits & 8 != 0).then_some(Timestamps { value: 0x0102_0304, echo: 5 }),
+                user_timeout: (bits & 16 != 0).then_some(0x8001),
+                fast_open: (bits & 32 != 0).then(|| FastOpenCookie::parse(&[9; 10])).flatten(),
             };
             let mut out = [0xee; 40];
             let len = options.emit(&mut out);
             assert_eq!(len % 4, 0);
             assert_eq!(Options::parse(&out[..len]), options);
         }
+    }
+
+    #[test]
+    fn a_cookie_that_does_not_fit_is_left_out_whole() {
+        let options = Options {
+            mss: Some(1460),
+            window_scale: Some(7),
+            sack_permitted: true,
+            timestamps: Some(Timestamps::default()),
+            user_timeout: Some(1),
+            fast_open: FastOpenCookie::parse(&[9; 16]),
+        };
+        let mut out = [0xee; 40];
+        assert_eq!(options.emit(&mut out), 24);
+        assert_eq!(Options { user_timeout: None, ..options }.emit(&mut out), 40);
     }
 
     #[test]

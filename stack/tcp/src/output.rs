@@ -172,8 +172,8 @@ impl Tcb {
         segment.options = Options {
             mss: Some(self.rcv.mss),
             window_scale: scaled.then_some(self.rcv.scale),
-            sack_permitted: false,
             timestamps: self.timestamps.option(now),
+            ..Options::default()
         };
         self.sent(self.snd.iss, self.snd.iss + 1, now);
         self.snd.nxt = self.snd.iss + 1;

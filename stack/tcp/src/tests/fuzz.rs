@@ -84,8 +84,9 @@ impl Fuzz {
             options: Options {
                 mss: self.random.chance(50).then_some(self.random.next() as u16),
                 window_scale: self.random.chance(50).then_some(self.random.next() as u8),
-                sack_permitted: false,
                 timestamps,
+                user_timeout: self.random.chance(5).then_some(self.random.next() as u16),
+                ..Options::default()
             },
             text: &text[..len],
         };
@@ -205,7 +206,7 @@ proptest! {
         let _ = half.segment_arrives(&segment, now);
         let tcb = half.into_tcb(&Config::default(), now);
         let _ = TimeWait::new(&tcb, now).segment_arrives(&segment, now);
-        let _ = Listener::new(1).segment_arrives(&segment);
+        let _ = Listener::new(1).segment_arrives(&segment, now);
         let _ = closed_reply(&segment);
     }
 }

@@ -42,6 +42,7 @@ fn timestamps_and_scale_are_used_when_both_offer_them() {
         window_scale: Some(200),
         timestamps: Some(Timestamps { value: 77, echo: 0 }),
         sack_permitted: true,
+        ..Options::default()
     };
     let host = Host::established_with(Config::default(), theirs);
     let info = host.tcb.info();

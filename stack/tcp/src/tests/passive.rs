@@ -56,6 +56,7 @@ fn only_offered_options_are_answered() {
         window_scale: Some(3),
         timestamps: Some(Timestamps { value: 9, echo: 0 }),
         sack_permitted: true,
+        ..Options::default()
     };
     let (mut half, now) = half_open(&config, theirs);
     let options = half.poll_transmit(now).unwrap().options;
@@ -128,24 +129,4 @@ fn after_a_lost_syn_ack_the_window_is_one_segment() {
     let (mut host, _) = promote(half, &plain(), due, &seg(1, 1));
     assert_eq!(host.queue(9_000), [text(1, 1000, 1)]);
     assert_eq!(host.tcb.info().rto_ms, 3_000, "RFC 6298 5.7");
-}
-
-#[test]
-fn listener_opens_resets_or_drops() {
-    let mut listener = Listener::new(1);
-    let syn = seg(0, 0).flags(Flags::SYN);
-    assert_eq!(listener.segment_arrives(&syn.arrived()), ListenVerdict::Open);
-    listener.opened();
-    let full = ListenVerdict::Drop(DropReason::TcpListenOverflow);
-    assert_eq!(listener.segment_arrives(&syn.arrived()), full);
-    listener.left();
-    assert_eq!(listener.segment_arrives(&syn.arrived()), ListenVerdict::Open);
-    let ListenVerdict::Reset(reset) = listener.segment_arrives(&seg(3, 4).arrived()) else {
-        panic!("an ACK for a listener is answered with RST");
-    };
-    assert_eq!(reset.seq, ISS + 4);
-    for flags in [Flags::NONE, Flags::FIN, Flags::SYN | Flags::FIN] {
-        let verdict = listener.segment_arrives(&seg(0, 0).flags(flags).arrived());
-        assert_eq!(verdict, ListenVerdict::Drop(DropReason::TcpFlags));
-    }
 }

@@ -1,0 +1,295 @@
+//! Passive opens: from a SYN at a listener to a connection that waits to be accepted.
+//!
+//! ```text
+//!   SYN ─┬─▶ HalfOpen in the flow table ──ACK──┬─▶ Connection, accept queue
+//!        └─▶ SYN-ACK with a cookie ─────ACK────┘
+//! ```
+
+use shm::{Status, StreamProducer};
+use tcp::{HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SynCookie};
+use types::{DropReason, FlowKey, Instant};
+
+use crate::command::{Event, ListenerId};
+use crate::limits::{ENDPOINTS_MAX, HALF_OPEN_TOTAL_MAX};
+use crate::send_queue::SendQueue;
+use crate::socket::{Kind, Options, Signal, Socket, Stream};
+use crate::timer::Owner;
+use crate::worker::{Endpoint, Worker};
+
+impl Worker {
+    /// LISTEN, or no endpoint at all (RFC 9293 3.10.7.1 and 3.10.7.2).
+    pub(crate) fn listener_segment(
+        &mut self,
+        flow: &FlowKey,
+        segment: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let found = self.listeners.find(flow.local());
+        let entry = found.and_then(|id| Some((id, self.listeners.get_mut(id)?)));
+        let Some((listener, entry)) = entry else {
+            let reset = tcp::closed_reply(segment);
+            return self.refuse(flow, reset, DropReason::TcpNoListener, now);
+        };
+        match entry.engine.segment_arrives(segment, now) {
+            ListenVerdict::Open if self.half_open < HALF_OPEN_TOTAL_MAX => {
+                self.passive_open(flow, listener, segment, None, now)
+            }
+            ListenVerdict::Open | ListenVerdict::Cookie => {
+                self.send_cookie(flow, listener, segment, now)
+            }
+            ListenVerdict::Validate(reset) => {
+                self.cookie_segment(flow, listener, segment, reset, now)
+            }
+            ListenVerdict::Reset(reset) => {
+                self.refuse(flow, Some(reset), DropReason::TcpNoListener, now)
+            }
+            ListenVerdict::Drop(reason) => {
+                if reason == DropReason::TcpListenOverflow {
+                    self.counters.tcp.listen_overflows.increment();
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// Answers with RST, within the limit for segments of strangers.
+    fn refuse(
+        &mut self,
+        flow: &FlowKey,
+        reset: Option<SegmentOut>,
+        reason: DropReason,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if let Some(reset) = reset
+            && self.resets.permit(now)
+        {
+            self.send_segment(flow, &reset, now);
+        }
+        Err(reason)
+    }
+
+    /// A SYN that has passed the listener: an entry of 64 bytes remembers it.
+    pub(crate) fn passive_open(
+        &mut self,
+        flow: &FlowKey,
+        listener: ListenerId,
+        syn: &SegmentIn<'_>,
+        beyond: Option<tcp::SeqNum>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if self.flows.len() >= ENDPOINTS_MAX {
+            return Err(DropReason::TcpTableFull);
+        }
+        let config = self.stream_config(flow);
+        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+        let iss = tcp::isn::initial_sequence(&self.secret, flow, now);
+        // A connection that replaces one in TIME-WAIT begins beyond it (RFC 6191).
+        let iss = beyond.map_or(iss, |beyond| iss.later(beyond));
+        let half_open = HalfOpen::new(syn, &config, iss, offered_window(&entry.options), now);
+        entry.engine.opened();
+        self.half_open += 1;
+        self.counters.tcp.passive_opens.increment();
+        let at = half_open.next_timeout();
+        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: false, armed: at };
+        let _ = self.flows.insert(*flow, endpoint);
+        self.timers.arm(at, Owner::Flow(*flow));
+        self.half_open_transmit(flow, now);
+        Ok(())
+    }
+
+    /// Too many connections are half-open: the peer has to remember this one (RFC 4987 3.6).
+    fn send_cookie(
+        &mut self,
+        flow: &FlowKey,
+        listener: ListenerId,
+        syn: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let config = self.stream_config(flow);
+        let secret = self.secret;
+        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+        let rcv_wnd = offered_window(&entry.options);
+        entry.engine.cookie_sent(now);
+        let answer =
+            SynCookie { secret: &secret, flow, config: &config, rcv_wnd }.syn_ack(syn, now);
+        self.counters.tcp.syncookies_sent.increment();
+        self.send_segment(flow, &answer, now);
+        Ok(())
+    }
+
+    /// An ACK at a listener that has sent cookies of late.
+    fn cookie_segment(
+        &mut self,
+        flow: &FlowKey,
+        listener: ListenerId,
+        segment: &SegmentIn<'_>,
+        reset: SegmentOut,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let config = self.stream_config(flow);
+        let secret = self.secret;
+        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+        let rcv_wnd = offered_window(&entry.options);
+        let cookie = SynCookie { secret: &secret, flow, config: &config, rcv_wnd };
+        let Some(half_open) = cookie.validate(segment, now) else {
+            self.counters.tcp.syncookies_failed.increment();
+            return self.refuse(flow, Some(reset), DropReason::TcpNoListener, now);
+        };
+        if self.flows.len() >= ENDPOINTS_MAX {
+            return Err(DropReason::TcpTableFull);
+        }
+        self.counters.tcp.syncookies_validated.increment();
+        entry.engine.opened();
+        self.half_open += 1;
+        self.counters.tcp.passive_opens.increment();
+        // Where the accept queue is full nothing is kept: the peer's next segment brings the cookie
+        // again.
+        let armed = half_open.next_timeout();
+        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: true, armed };
+        let _ = self.flows.insert(*flow, endpoint);
+        let result = self.establish(flow, listener, segment, now);
+        if matches!(self.flows.get(flow), Some(Endpoint::HalfOpen { .. })) {
+            self.drop_half_open(flow);
+        }
+        result
+    }
+
+    /// Sends what a half-open endpoint wants to send.
+    pub(crate) fn half_open_transmit(&mut self, flow: &FlowKey, now: Instant) {
+        while let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get_mut(flow)
+            && let Some(segment) = half_open.poll_transmit(now)
+        {
+            self.send_segment(flow, &segment, now);
+        }
+    }
+
+    pub(crate) fn half_open_verdict(
+        &mut self,
+        flow: &FlowKey,
+        listener: ListenerId,
+        verdict: HalfOpenVerdict,
+        segment: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        match verdict {
+            HalfOpenVerdict::Established => self.establish(flow, listener, segment, now),
+            HalfOpenVerdict::Retransmit => {
+                self.half_open_transmit(flow, now);
+                Ok(())
+            }
+            HalfOpenVerdict::Drop(reason) => {
+                self.half_open_transmit(flow, now);
+                Err(reason)
+            }
+            HalfOpenVerdict::Reset(reset) => {
+                self.send_segment(flow, &reset, now);
+                Err(DropReason::TcpAckUnacceptable)
+            }
+            HalfOpenVerdict::Closed => {
+                self.drop_half_open(flow);
+                self.counters.tcp.resets_received.increment();
+                Ok(())
+            }
+        }
+    }
+
+    /// A connection has left the accept queue. One that was refused gets its SYN-ACK again, so that
+    /// its peer repeats the acknowledgement at once and not when its own timer runs out.
+    pub(crate) fn leave_listener(&mut self, listener: ListenerId, now: Instant) {
+        let next = self.listeners.get_mut(listener).and_then(|entry| entry.leave());
+        let Some(flow) = next else { return };
+        if let Some(Endpoint::HalfOpen { half_open, blocked, .. }) = self.flows.get_mut(&flow) {
+            *blocked = false;
+            half_open.repeat();
+            self.half_open_transmit(&flow, now);
+        }
+    }
+
+    /// Forgets a half-open endpoint and gives its place in the backlog back.
+    pub(crate) fn drop_half_open(&mut self, flow: &FlowKey) {
+        let Some(Endpoint::HalfOpen { listener, .. }) = self.flows.remove(flow) else { return };
+        self.half_open = self.half_open.saturating_sub(1);
+        if let Some(entry) = self.listeners.get_mut(listener) {
+            entry.engine.abandoned();
+        }
+    }
+
+    /// The handshake is complete: the half-open endpoint becomes a connection with a socket.
+    fn establish(
+        &mut self,
+        flow: &FlowKey,
+        listener: ListenerId,
+        segment: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let config = self.stream_config(flow);
+        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+        let (owner, options) = (entry.client, entry.options);
+        let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
+        if !entry.engine.established() {
+            if let Some(Endpoint::HalfOpen { blocked, .. }) = self.flows.get_mut(flow)
+                && !core::mem::replace(blocked, true)
+            {
+                entry.block(*flow);
+            }
+            self.counters.tcp.listen_overflows.increment();
+            return Err(DropReason::TcpListenOverflow);
+        }
+        let Some(cell) = client.lane.allocate_cell() else {
+            // Half-open it stays.
+            entry.engine.left();
+            entry.engine.opened();
+            return Err(DropReason::ClientMemory);
+        };
+        let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.remove(flow) else {
+            client.lane.free_cell(cell);
+            return Err(DropReason::TcpNoListener);
+        };
+        self.half_open = self.half_open.saturating_sub(1);
+        let mut tcb = half_open.into_tcb(&config, now);
+        tcb.set_nodelay(options.nodelay);
+        tcb.set_keepalive(options.keepalive, now);
+        client.lane.set_send_buffer(cell, options.send_buffer);
+        client.lane.set_status(cell, Status::CONNECTED);
+        let stream = Stream {
+            tcb,
+            flow: *flow,
+            hop: None,
+            send: SendQueue::default(),
+            recv: StreamProducer::new(cell, options.receive_buffer),
+            ready: false,
+            armed: None,
+            waiting_at: Some(listener),
+            closed: false,
+            deaf: false,
+        };
+        let socket = Socket {
+            client: Some(owner),
+            cell,
+            descriptor: None,
+            signal: Signal::default(),
+            error: None,
+            options,
+            kind: Kind::Stream(Box::new(stream)),
+        };
+        let Ok(id) = self.sockets.insert(socket) else {
+            if let Some(client) = self.clients.find_mut(owner) {
+                client.lane.free_cell(cell);
+            }
+            self.leave_listener(listener, now);
+            return Err(DropReason::TcpTableFull);
+        };
+        if let Some(client) = self.clients.find_mut(owner) {
+            client.set_socket(cell.index, Some(id));
+        }
+        let _ = self.flows.insert(*flow, Endpoint::Connection(id));
+        let (local, remote) = (flow.local(), flow.remote());
+        self.events.send(Event::Established { listener, socket: id, cell, local, remote });
+        self.connection_segment(id, segment, now)
+    }
+}
+
+/// The window of a SYN-ACK, which is never scaled (RFC 7323 2.2).
+fn offered_window(options: &Options) -> u16 {
+    u16::try_from(options.receive_buffer).unwrap_or(u16::MAX)
+}
