@@ -67,7 +67,7 @@ impl Tcb {
     /// A snapshot for people and tools.
     #[must_use]
     pub fn info(&self) -> Info {
-        let unacked = self.snd.max.since(self.snd.una).min(self.snd.queued);
+        let unacked = self.unacked_len();
         Info {
             state: self.state,
             srtt_us: self.rtt.srtt_us,

@@ -35,6 +35,7 @@
 //! | `user`, `output`, `timers` | calls, segments, timers | 9293 §3.10, 1122 |
 //! | `urgent` | urgent text both ways | 9293 §3.8.5, 6093 |
 //! | `nagle`, `delayed_ack` | small segments, late ACKs and what users say about them | 9293 §3.7.4, §3.8.6.3 |
+//! | `tuning` | buffers that grow with the connection | |
 //! | `rare`, `info` | settings few users change; what `TCP_INFO` shows | |
 //! | `rtt` | round-trip time and RTO | 6298 |
 //! | `timestamp` | timestamps and PAWS | 7323 |
@@ -86,6 +87,7 @@ mod text;
 mod time_wait;
 mod timers;
 mod timestamp;
+mod tuning;
 mod urgent;
 mod user;
 

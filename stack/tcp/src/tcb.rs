@@ -14,6 +14,7 @@ use crate::rtt::Rtt;
 use crate::state::Event;
 use crate::timers::{Timer, TimerTable};
 use crate::timestamp::TimestampClock;
+use crate::tuning::ReceiveTuning;
 use crate::{Config, Options, SeqNum, State, limits};
 
 /// A connection.
@@ -32,6 +33,7 @@ pub struct Tcb {
     pub(crate) challenge: ChallengeLimit,
     pub(crate) nagle: Nagle,
     pub(crate) counts: Counts,
+    pub(crate) tuning: ReceiveTuning,
     pub(crate) rare: Option<Box<Rare>>,
     /// RST to send in answer to a segment that belongs to no connection of ours.
     pub(crate) reply_reset: Option<SeqNum>,
@@ -177,6 +179,7 @@ impl Tcb {
             challenge: ChallengeLimit::default(),
             nagle: Nagle::new(config.nodelay, iss),
             counts: Counts::default(),
+            tuning: ReceiveTuning::default(),
             rare: None,
             reply_reset: None,
             ack: AckIntent::None,

@@ -21,5 +21,6 @@ mod support;
 mod syn_cookie;
 mod time_wait;
 mod timer;
+mod tuning;
 mod urgent;
 mod window;
