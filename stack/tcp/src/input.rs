@@ -54,6 +54,9 @@ impl Tcb {
         self.check_sequence(seg, now, arrival)?;
         self.process_ack(seg, now, arrival)?;
         self.keepalive.heard(now);
+        if let Some(option) = seg.options.user_timeout {
+            self.user_timeout_of_peer(option);
+        }
         self.process_urgent(seg, arrival, buffer);
         self.process_text(seg, now, arrival, buffer)?;
         self.process_fin(now, arrival);

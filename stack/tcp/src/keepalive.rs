@@ -76,7 +76,8 @@ impl Tcb {
             self.timers.start(Timer::Keepalive, now + idle);
             return Events::NONE;
         }
-        if self.keepalive.probes >= settings.count {
+        let unanswered = self.keepalive.probes >= settings.count;
+        if self.is_silence_over(now).unwrap_or(unanswered) {
             self.abort();
             return Events::TIMED_OUT | Events::CLOSED;
         }

@@ -40,6 +40,7 @@
 //! | `rtt` | round-trip time and RTO | 6298 |
 //! | `timestamp` | timestamps and PAWS | 7323 |
 //! | `challenge` | challenge ACK limit | 5961 §7 |
+//! | `user_timeout` | user timeout | 5482 |
 //! | `keepalive` | keepalive | 9293 §3.8.4 |
 //! | `listener`, `half_open`, `time_wait` | the other three situations | 6191, 1337 |
 //! | `fast_open` | Fast Open cookies | 7413 |
@@ -90,6 +91,7 @@ mod timestamp;
 mod tuning;
 mod urgent;
 mod user;
+mod user_timeout;
 
 #[cfg(test)]
 mod tests;

@@ -64,6 +64,13 @@ pub const SYN_ACK_RETRIES_MAX: u8 = 5;
 /// Retransmissions once the user is gone: nobody waits for the outcome.
 pub const ORPHAN_RETRIES_MAX: u8 = 8;
 
+/// Shortest user timeout that a peer may ask of us (RFC 5482 §3.1, L_LIMIT): R2's least, 100 s
+/// (RFC 9293 §3.8.3). Our own user may ask for less.
+pub const USER_TIMEOUT_MIN: Duration = Duration::from_secs(100);
+
+/// Longest (U_LIMIT): a dead peer's connection is kept for no more than an hour at its own wish.
+pub const USER_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+
 /// A delayed ACK waits no longer (RFC 9293 §3.8.6.3 allows 500 ms).
 pub const DELAYED_ACK: Duration = Duration::from_millis(40);
 

@@ -173,6 +173,7 @@ impl Tcb {
             mss: Some(self.rcv.mss),
             window_scale: scaled.then_some(self.rcv.scale),
             timestamps: self.timestamps.option(now),
+            user_timeout: segment.options.user_timeout.or_else(|| self.take_user_timeout_option()),
             ..Options::default()
         };
         self.sent(self.snd.iss, self.snd.iss + 1, now);
@@ -245,7 +246,11 @@ impl Tcb {
         SegmentOut {
             window,
             urgent: urgent.unwrap_or(0),
-            options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
+            options: Options {
+                timestamps: self.timestamps.option(now),
+                user_timeout: self.take_user_timeout_option(),
+                ..Options::default()
+            },
             ..SegmentOut::control(seq, self.rcv.nxt, flags)
         }
     }

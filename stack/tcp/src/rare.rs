@@ -1,6 +1,7 @@
 //! What few connections have: settings their users have changed, and text that is urgent. It costs
 //! an ordinary connection one empty pointer.
 
+use crate::user_timeout::UserTimeout;
 use crate::{SeqNum, Tcb};
 
 /// Made when one of its members is first set.
@@ -12,11 +13,18 @@ pub(crate) struct Rare {
     pub(crate) rcv_up: Option<SeqNum>,
     /// `TCP_WINDOW_CLAMP`: no larger window is offered.
     pub(crate) window_clamp: u32,
+    /// `TCP_USER_TIMEOUT`.
+    pub(crate) user_timeout: UserTimeout,
 }
 
 impl Default for Rare {
     fn default() -> Self {
-        Self { snd_up: None, rcv_up: None, window_clamp: u32::MAX }
+        Self {
+            snd_up: None,
+            rcv_up: None,
+            window_clamp: u32::MAX,
+            user_timeout: UserTimeout::default(),
+        }
     }
 }
 

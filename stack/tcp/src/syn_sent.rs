@@ -81,5 +81,8 @@ impl Tcb {
         self.rcv.last_ack = self.rcv.nxt;
         self.negotiate(&seg.options, now);
         self.keepalive.heard(now);
+        if let Some(option) = seg.options.user_timeout {
+            self.user_timeout_of_peer(option);
+        }
     }
 }

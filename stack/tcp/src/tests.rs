@@ -23,4 +23,5 @@ mod time_wait;
 mod timer;
 mod tuning;
 mod urgent;
+mod user_timeout;
 mod window;

@@ -130,7 +130,9 @@ impl Tcb {
         if self.snd.una == self.snd.max {
             return Events::NONE;
         }
-        if self.retransmits >= self.retries_max() {
+        self.note_stall(self.retransmits == 0, self.rtt.rto(), now);
+        let out_of_tries = self.retransmits >= self.retries_max();
+        if self.is_user_timeout_over(now).unwrap_or(out_of_tries) {
             return self.give_up();
         }
         self.syn_lost |= matches!(self.state, State::SynSent | State::SynReceived);
@@ -142,7 +144,7 @@ impl Tcb {
         self.recovery.on_timeout(self.snd.max);
         self.retransmit_first = false;
         self.snd.nxt = self.snd.una;
-        self.timers.start(Timer::Retransmit, now + self.rtt.rto());
+        self.timers.start(Timer::Retransmit, self.by_user_timeout(now + self.rtt.rto()));
         Events::NONE
     }
 
@@ -151,14 +153,16 @@ impl Tcb {
         if !self.window_blocks() {
             return Events::NONE;
         }
+        self.note_stall(self.persist_shift == 0, self.persist_interval(), now);
         let hoarded = self.orphan && self.persist_shift >= limits::ORPHAN_RETRIES_MAX;
-        if hoarded || self.retransmits >= limits::RETRIES_MAX {
+        let dead = self.retransmits >= limits::RETRIES_MAX;
+        if hoarded || self.is_user_timeout_over(now).unwrap_or(dead) {
             return self.give_up();
         }
         self.retransmits = self.retransmits.saturating_add(1);
         self.persist_shift = self.persist_shift.saturating_add(1);
         self.probe = true;
-        self.timers.start(Timer::Persist, now + self.persist_interval());
+        self.timers.start(Timer::Persist, self.by_user_timeout(now + self.persist_interval()));
         Events::NONE
     }
 
