@@ -4,20 +4,58 @@
 //! (`set_cwnd`); the algorithm decides how far to fall and how to grow again. Each event names its
 //! time; nothing here reads a clock.
 
-pub(crate) mod newreno;
+mod cubic;
+mod hystart;
+mod newreno;
 
 use core::time::Duration;
 
 use types::Instant;
 
-use crate::limits;
+use crate::{Tcb, limits};
+use cubic::Cubic;
+use hystart::{HyStart, Phase};
 use newreno::NewReno;
+
+/// The algorithms to choose from (`TCP_CONGESTION`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RFC 5681, RFC 6582.
+    NewReno,
+    /// RFC 9438.
+    #[default]
+    Cubic,
+}
+
+impl Algorithm {
+    /// The name that `TCP_CONGESTION` knows it by.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NewReno => "reno",
+            Self::Cubic => "cubic",
+        }
+    }
+
+    /// The algorithm of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "reno" | "newreno" => Some(Self::NewReno),
+            "cubic" => Some(Self::Cubic),
+            _ => None,
+        }
+    }
+}
 
 /// Why the algorithm is told to slow down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// A segment was lost.
     Loss,
+    /// A router marked a segment (RFC 3168).
+    #[cfg_attr(not(test), expect(dead_code, reason = "ECN is not negotiated yet"))]
+    Ecn,
 }
 
 /// Delivery rate over one flight (draft-cheng-iccrg-delivery-rate-estimation §3).
@@ -78,6 +116,39 @@ impl Window {
         Self { cwnd: initial_window(mss), ssthresh: u32::MAX }
     }
 
+    pub(crate) fn in_slow_start(&self) -> bool {
+        self.cwnd < self.ssthresh
+    }
+
+    /// RFC 5681 §3.1 with byte counting: before the first congestion HyStart++ watches (RFC 9406);
+    /// after a timeout an ACK counts for one segment (RFC 3465 §2.3), because it may cover text
+    /// that had arrived before.
+    pub(crate) fn slow_start(&mut self, hystart: &mut HyStart, sample: &AckSample, slow: bool) {
+        let first = self.ssthresh == u32::MAX;
+        let phase = if first { hystart.on_ack(sample) } else { Phase::SlowStart };
+        if phase == Phase::Done {
+            self.ssthresh = self.cwnd;
+        } else if sample.cwnd_limited {
+            let segments = if slow { 1 } else { hystart::GROWTH_SEGMENTS };
+            let most = u32::from(sample.mss).saturating_mul(segments);
+            let divisor = if phase == Phase::Conservative { hystart::GROWTH_DIVISOR } else { 1 };
+            let len = sample.delivered_len.min(most).checked_div(divisor).unwrap_or(0);
+            self.grow(len.min(self.ssthresh.saturating_sub(self.cwnd)));
+        }
+    }
+
+    /// ssthresh = a part of FlightSize, two segments at least (RFC 5681 equation 4).
+    pub(crate) fn reduce(&mut self, percent: u32, in_flight: u32, mss: u16) {
+        let floor = u32::from(mss).saturating_mul(2);
+        self.ssthresh = percent_of(in_flight, percent).clamp(floor, limits::CWND_MAX);
+    }
+
+    /// Back to what it was before a mistake; what grew since stays.
+    pub(crate) fn restore(&mut self, before: Self) {
+        self.cwnd = self.cwnd.max(before.cwnd);
+        self.ssthresh = before.ssthresh;
+    }
+
     pub(crate) fn grow(&mut self, len: u32) {
         self.cwnd = self.cwnd.saturating_add(len).min(limits::CWND_MAX);
     }
@@ -97,11 +168,35 @@ impl Window {
 #[derive(Debug)]
 pub(crate) enum Congestion {
     NewReno(NewReno),
+    Cubic(Cubic),
 }
 
+const _: () = assert!(size_of::<Congestion>() <= 24, "every idle connection pays for this");
+
 impl Congestion {
-    pub(crate) fn new(mss: u16) -> Self {
-        Self::NewReno(NewReno::new(mss))
+    pub(crate) fn new(algorithm: Algorithm, mss: u16) -> Self {
+        Self::with_window(algorithm, Window::new(mss))
+    }
+
+    fn with_window(algorithm: Algorithm, window: Window) -> Self {
+        match algorithm {
+            Algorithm::NewReno => Self::NewReno(NewReno::new(window)),
+            Algorithm::Cubic => Self::Cubic(Cubic::new(window)),
+        }
+    }
+
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::NewReno(_) => Algorithm::NewReno,
+            Self::Cubic(_) => Algorithm::Cubic,
+        }
+    }
+
+    /// Another algorithm goes on from the same window.
+    pub(crate) fn change(&mut self, algorithm: Algorithm) {
+        if self.algorithm() != algorithm {
+            *self = Self::with_window(algorithm, *self.window());
+        }
     }
 
     /// Bytes that may be in flight.
@@ -123,6 +218,7 @@ impl Congestion {
     pub(crate) fn on_ack(&mut self, sample: &AckSample) {
         match self {
             Self::NewReno(cc) => cc.on_ack(sample),
+            Self::Cubic(cc) => cc.on_ack(sample),
         }
     }
 
@@ -131,6 +227,7 @@ impl Congestion {
     pub(crate) fn on_congestion(&mut self, cause: Cause, in_flight: u32, mss: u16, _now: Instant) {
         match self {
             Self::NewReno(cc) => cc.on_congestion(cause, in_flight, mss),
+            Self::Cubic(cc) => cc.on_congestion(cause, in_flight, mss),
         }
     }
 
@@ -139,6 +236,7 @@ impl Congestion {
     pub(crate) fn on_timeout(&mut self, first: bool, in_flight: u32, mss: u16, _now: Instant) {
         match self {
             Self::NewReno(cc) => cc.on_timeout(first, in_flight, mss),
+            Self::Cubic(cc) => cc.on_timeout(first, in_flight, mss),
         }
     }
 
@@ -146,6 +244,7 @@ impl Congestion {
     pub(crate) fn on_exit_recovery(&mut self) {
         match self {
             Self::NewReno(cc) => cc.on_exit_recovery(),
+            Self::Cubic(cc) => cc.on_exit_recovery(),
         }
     }
 
@@ -154,13 +253,15 @@ impl Congestion {
     pub(crate) fn undo(&mut self) {
         match self {
             Self::NewReno(cc) => cc.undo(),
+            Self::Cubic(cc) => cc.undo(),
         }
     }
 
     /// Text is sent after more than an RTO without any.
     pub(crate) fn on_idle(&mut self, mss: u16) {
         match self {
-            Self::NewReno(cc) => cc.window.restart_idle(mss),
+            Self::NewReno(cc) => cc.on_idle(mss),
+            Self::Cubic(cc) => cc.on_idle(mss),
         }
     }
 
@@ -174,14 +275,36 @@ impl Congestion {
     fn window(&self) -> &Window {
         match self {
             Self::NewReno(cc) => &cc.window,
+            Self::Cubic(cc) => &cc.window,
         }
     }
 
     fn window_mut(&mut self) -> &mut Window {
         match self {
             Self::NewReno(cc) => &mut cc.window,
+            Self::Cubic(cc) => &mut cc.window,
         }
     }
+}
+
+impl Tcb {
+    /// `TCP_CONGESTION`: another algorithm goes on from the same window.
+    pub fn set_congestion(&mut self, algorithm: Algorithm) {
+        self.cc.change(algorithm);
+        self.assert_invariants();
+    }
+
+    /// The algorithm in use.
+    #[must_use]
+    pub fn congestion(&self) -> Algorithm {
+        self.cc.algorithm()
+    }
+}
+
+/// `percent` of `len`, rounded down.
+fn percent_of(len: u32, percent: u32) -> u32 {
+    let part = u64::from(len).saturating_mul(u64::from(percent)) / 100;
+    u32::try_from(part).unwrap_or(u32::MAX)
 }
 
 /// RFC 6928 §2: min(10 MSS, max(2 MSS, 14 600)).
@@ -192,8 +315,30 @@ pub(crate) fn initial_window(mss: u16) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// An ACK that grows whatever can grow.
+    pub(crate) fn acked(acked_len: u32) -> AckSample {
+        AckSample {
+            now: Instant::ZERO,
+            acked_len,
+            delivered_len: acked_len,
+            lost_len: 0,
+            in_flight: acked_len,
+            pipe: 0,
+            rtt: None,
+            min_rtt: Duration::ZERO,
+            srtt: Duration::ZERO,
+            rate: None,
+            mss: 1000,
+            cwnd_limited: true,
+            app_limited: false,
+            in_recovery: false,
+            ece: false,
+            round_start: false,
+        }
+    }
 
     #[test]
     fn initial_window_is_ten_segments_or_what_rfc_6928_allows() {

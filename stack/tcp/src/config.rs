@@ -1,6 +1,6 @@
 //! What the caller decides about a connection before it begins.
 
-use crate::{Keepalive, limits};
+use crate::{Algorithm, Keepalive, limits};
 
 /// Settings of a connection; the same for a listener's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub timestamp_offset: u32,
     /// Send small segments at once (no Nagle algorithm).
     pub nodelay: bool,
+    /// How much may be in flight: CUBIC unless something else is asked for.
+    pub congestion: Algorithm,
     /// Probe an idle peer (RFC 9293 §3.8.4). Off by default, as the RFC demands.
     pub keepalive: Option<Keepalive>,
 }
@@ -33,6 +35,7 @@ impl Default for Config {
             timestamps: true,
             timestamp_offset: 0,
             nodelay: false,
+            congestion: Algorithm::default(),
             keepalive: None,
         }
     }

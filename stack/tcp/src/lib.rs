@@ -30,7 +30,7 @@
 //! | `state` | figure 5 as data | 9293 §3.3.2 |
 //! | `tcb` | the control block, its invariants | 9293 §3.3.1 |
 //! | `input`, `syn_sent` | SEGMENT ARRIVES | 9293 §3.10.7, 5961 |
-//! | `ack`, `recovery`, `cc` | acknowledgments, loss, congestion | 5681, 6582, 6928, 3042, 3465 |
+//! | `ack`, `recovery`, `cc` | acknowledgments, loss, congestion | 5681, 6582, 6928, 3042, 3465, 9438, 9406, 8511 |
 //! | `text`, `reassembly` | text and FIN, windows | 9293 §3.8.6 |
 //! | `user`, `output`, `timers` | calls, segments, timers | 9293 §3.10, 1122 |
 //! | `urgent` | urgent text both ways | 9293 §3.8.5, 6093 |
@@ -96,6 +96,7 @@ mod user_timeout;
 #[cfg(test)]
 mod tests;
 
+pub use cc::Algorithm;
 pub use config::Config;
 pub use endpoint::{Arrival, Events, RecvBuffer, Slot};
 pub use error::ConnectionError;

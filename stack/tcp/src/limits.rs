@@ -26,9 +26,6 @@ pub const INITIAL_WINDOW_SEGMENTS: u32 = 10;
 /// Upper bound of the initial window in bytes (RFC 6928 §2).
 pub const INITIAL_WINDOW_LEN: u32 = 14_600;
 
-/// Segments by which cwnd may grow per ACK in slow start (RFC 3465 §2.3: L = 2).
-pub const BYTE_COUNTING_SEGMENTS: u32 = 2;
-
 /// Duplicate ACKs that start a fast retransmit (RFC 5681 §3.2).
 pub const DUP_ACKS: u8 = 3;
 

@@ -118,7 +118,7 @@ impl Rtt {
 /// G of RFC 6298: the timestamp clock's tick.
 const CLOCK_GRANULARITY_US: u32 = 1_000;
 
-fn micros(duration: Duration) -> u32 {
+pub(crate) fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 

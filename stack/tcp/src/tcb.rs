@@ -170,7 +170,7 @@ impl Tcb {
                 scale: config.window_scale.min(limits::WINDOW_SCALE_MAX),
             },
             recovery: Recovery::new(iss),
-            cc: Congestion::new(mss),
+            cc: Congestion::new(config.congestion, mss),
             rtt: Rtt::new(),
             timestamps: TimestampClock::new(config.timestamps, config.timestamp_offset),
             timers: TimerTable::new(),
@@ -224,7 +224,7 @@ impl Tcb {
         }
         let theirs = syn.mss.unwrap_or(self.snd.mss);
         self.snd.mss = effective_mss(self.rcv.mss, theirs, self.timestamps.enabled);
-        self.cc = Congestion::new(self.snd.mss);
+        self.cc = Congestion::new(self.cc.algorithm(), self.snd.mss);
     }
 
     /// The only writer of `state`. An event the table does not know leaves the state alone.

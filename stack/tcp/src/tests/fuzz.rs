@@ -28,6 +28,7 @@ impl Fuzz {
             window_scale: random.below(20) as u8,
             timestamps: random.chance(50),
             nodelay: random.chance(50),
+            congestion: algorithm(&mut random),
             keepalive: keepalive.filter(|_| random.chance(30)),
             timestamp_offset: random.next() as u32,
         };
@@ -112,7 +113,8 @@ impl Fuzz {
             8 => host.tcb.set_window_clamp(self.random.below(9_000)),
             9 => host.tcb.send_more(self.random.below(9_000)),
             10 => host.tcb.send_urgent(self.random.below(200_000)),
-            11..22 => {
+            11 => host.tcb.set_congestion(algorithm(&mut self.random)),
+            12..22 => {
                 let _ = host.buffer.read();
                 host.tcb.window_opened(&host.buffer, host.now);
             }
@@ -143,6 +145,13 @@ impl Fuzz {
             2 | 3 => self.drain(),
             _ => self.segment(),
         }
+    }
+}
+
+fn algorithm(random: &mut Random) -> Algorithm {
+    match random.below(2) {
+        0 => Algorithm::NewReno,
+        _ => Algorithm::Cubic,
     }
 }
 

@@ -176,9 +176,10 @@ pub(crate) struct Host {
     pub(crate) events: Events,
 }
 
-/// MSS 1000, no timestamps, no scaling: numbers stay readable.
+/// MSS 1000, no timestamps, no scaling, halving on loss: numbers stay readable.
 pub(crate) fn plain() -> Config {
-    Config { mss: 1000, timestamps: false, window_scale: 0, ..Config::default() }
+    let congestion = Algorithm::NewReno;
+    Config { mss: 1000, timestamps: false, window_scale: 0, congestion, ..Config::default() }
 }
 
 pub(crate) fn syn_options() -> Options {
