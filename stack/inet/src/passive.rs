@@ -173,6 +173,7 @@ impl Worker {
     ) -> Result<(), DropReason> {
         match verdict {
             HalfOpenVerdict::Established => self.establish(flow, listener, segment, now),
+            HalfOpenVerdict::Deferred => Ok(()),
             HalfOpenVerdict::Retransmit => {
                 self.half_open_transmit(flow, now);
                 Ok(())

@@ -68,6 +68,15 @@ impl Tcb {
         self.set_window(seg);
         self.retransmits = 0;
         self.timers.stop(Timer::Retransmit);
+        // Text that our SYN took along; what is not acknowledged of it is sent again now.
+        let text_len = seg.ack.since(self.snd.una).min(self.snd.queued);
+        if text_len > 0 {
+            self.snd.queued = self.snd.queued.saturating_sub(text_len);
+            self.snd.una = seg.ack;
+            self.snd.nxt = seg.ack;
+            arrival.acked_len = text_len;
+            arrival.events |= Events::WRITABLE;
+        }
         if self.syn_lost {
             // RFC 5681 §3.1 and RFC 6298 §5.7.
             self.cc.set_cwnd(0, self.snd.mss);

@@ -11,6 +11,8 @@ pub struct Config {
     /// What to assume of a peer that sends no MSS option: 536 for IPv4, 1220 for IPv6
     /// (RFC 9293 §3.7.1, MUST-15).
     pub mss_default: u16,
+    /// A peer's MSS below this one counts as this one ([`limits::MSS_FLOOR`] says why).
+    pub mss_floor: u16,
     /// Window scale shift to offer, at most 14 (RFC 7323 §2).
     pub window_scale: u8,
     /// Offer timestamps (RFC 7323 §3).
@@ -24,6 +26,11 @@ pub struct Config {
     pub congestion: Algorithm,
     /// Probe an idle peer (RFC 9293 §3.8.4). Off by default, as the RFC demands.
     pub keepalive: Option<Keepalive>,
+    /// `TCP_DEFER_ACCEPT` of a listener: so many SYN-ACKs are repeated before a handshake without
+    /// text counts as complete.
+    pub defer_accept: u8,
+    /// A listener's peers that ask for a Fast Open cookie get one.
+    pub fast_open: bool,
 }
 
 impl Default for Config {
@@ -31,12 +38,15 @@ impl Default for Config {
         Self {
             mss: 1460,
             mss_default: limits::MSS_DEFAULT,
+            mss_floor: limits::MSS_FLOOR,
             window_scale: 7,
             timestamps: true,
             timestamp_offset: 0,
             nodelay: false,
             congestion: Algorithm::default(),
             keepalive: None,
+            defer_accept: 0,
+            fast_open: false,
         }
     }
 }

@@ -1,7 +1,18 @@
-//! TCP Fast Open (RFC 7413): cookies.
+//! TCP Fast Open (RFC 7413): text on the SYN, both sides of it.
 //!
 //! A server that gives a client a cookie takes text on that client's later SYNs: the cookie proves
 //! that the client once received something at its address.
+//!
+//! ```text
+//!   client                                    server
+//!   SYN, "cookie?"                    ──▶
+//!                                     ◀──     SYN-ACK, cookie          first connection
+//!   ...
+//!   SYN, cookie, text                 ──▶     text is delivered at once
+//!                                     ◀──     SYN-ACK of SYN and text  later ones
+//! ```
+//! Text on a SYN may be delivered twice if the network repeats the SYN after the connection is
+//! gone; who uses Fast Open says that this does no harm (RFC 7413 §2.1).
 
 use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
@@ -10,8 +21,11 @@ use siphasher::sip::SipHasher24;
 use types::Instant;
 
 use crate::isn::{Purpose, Secret};
-use crate::limits;
+use crate::timers::Timer;
 use crate::timestamp::low_32;
+use crate::{
+    Arrival, Config, HalfOpen, Options, RecvBuffer, SegmentIn, SeqNum, State, Tcb, limits,
+};
 
 /// A Fast Open option: a cookie, or empty to ask for one (RFC 7413 §4.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +83,124 @@ impl FastOpenCookie {
         client.hash(&mut hasher);
         hasher.write_u32(period);
         Self::parse(&hasher.finish().to_be_bytes()).unwrap_or(Self::REQUEST)
+    }
+}
+
+/// What a client remembers of a server between connections (RFC 7413 §4.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FastOpenMemory {
+    /// The server's cookie.
+    pub cookie: FastOpenCookie,
+    /// The server's MSS, as its SYN-ACK had it: the text of a SYN must fit.
+    pub mss: u16,
+}
+
+/// What a connection attempt has taught about Fast Open with this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FastOpenLesson {
+    /// A new cookie.
+    Cookie(FastOpenMemory),
+    /// The SYN with the option had no answer, a plain one had: something on the path eats them. Use
+    /// no Fast Open with this server for a while (RFC 7413 §4.1.3.1).
+    Blackhole,
+}
+
+/// The client's side of one attempt, in [`crate::rare::Rare`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FastOpenClient {
+    /// What goes on the first SYN.
+    option: FastOpenCookie,
+    /// Most text on it, TCP options included.
+    mss: u16,
+    /// The SYN-ACK's cookie and MSS.
+    learned: Option<FastOpenMemory>,
+}
+
+impl Tcb {
+    /// Active OPEN with Fast Open (`MSG_FASTOPEN`, `TCP_FASTOPEN_CONNECT`). With a cookie in memory
+    /// the SYN waits for the first SEND, whose text it takes along; without one it goes at once and
+    /// asks for a cookie.
+    #[must_use]
+    pub fn connect_fast_open(
+        config: &Config,
+        iss: SeqNum,
+        memory: Option<FastOpenMemory>,
+        now: Instant,
+    ) -> Self {
+        let mut tcb = Self::connect(config, iss, now);
+        let asking = FastOpenMemory { cookie: FastOpenCookie::REQUEST, mss: 0 };
+        let FastOpenMemory { cookie, mss } = memory.unwrap_or(asking);
+        tcb.rare_mut().fast_open = Some(FastOpenClient { option: cookie, mss, learned: None });
+        tcb
+    }
+
+    /// What this attempt has taught; once it is [`crate::Events::ESTABLISHED`], and only once.
+    pub fn take_fast_open_lesson(&mut self) -> Option<FastOpenLesson> {
+        let client = self.rare.as_mut()?.fast_open.take()?;
+        match client.learned {
+            Some(memory) => Some(FastOpenLesson::Cookie(memory)),
+            None => self.syn_lost.then_some(FastOpenLesson::Blackhole),
+        }
+    }
+
+    /// The SYN waits for text to take along.
+    pub(crate) fn holds_syn(&self) -> bool {
+        let client = self.rare.as_ref().and_then(|rare| rare.fast_open.as_ref());
+        client.is_some_and(|client| !client.option.is_request())
+            && self.state == State::SynSent
+            && self.snd.queued == 0
+            && self.snd.max == self.snd.iss
+    }
+
+    /// Puts the option on our first SYN, and says how much text goes with it. A repeated SYN is a
+    /// plain one (RFC 7413 §4.1.3).
+    pub(crate) fn fast_open_syn(&self, options: &mut Options) -> u32 {
+        let first = self.state == State::SynSent && self.snd.max == self.snd.iss;
+        let client = self.rare.as_ref().and_then(|rare| rare.fast_open.as_ref());
+        let Some(client) = client.filter(|_| first) else { return 0 };
+        options.fast_open = Some(client.option);
+        if client.option.is_request() {
+            return 0;
+        }
+        let options_len = u16::try_from(options.emit(&mut [0; 40])).unwrap_or(u16::MAX);
+        let mss = client.mss.max(limits::MSS_MIN).min(self.rcv.mss);
+        u32::from(mss.saturating_sub(options_len)).min(self.snd.queued)
+    }
+
+    /// The SYN-ACK's options.
+    pub(crate) fn fast_open_answered(&mut self, options: &Options) {
+        let mss = options.mss.unwrap_or(limits::MSS_DEFAULT);
+        let client = self.rare.as_mut().and_then(|rare| rare.fast_open.as_mut());
+        if let Some(client) = client
+            && let Some(cookie) = options.fast_open.filter(|cookie| !cookie.is_request())
+        {
+            client.learned = Some(FastOpenMemory { cookie, mss });
+        }
+    }
+}
+
+impl HalfOpen {
+    /// The connection of a SYN whose cookie is valid: its text is delivered now, and the SYN-ACK,
+    /// which goes out by `poll_transmit`, acknowledges it (RFC 7413 §4.2.2). It is in SYN-RECEIVED
+    /// and sends text once the handshake is complete.
+    #[must_use]
+    pub fn into_fast_open(
+        self,
+        syn: &SegmentIn<'_>,
+        config: &Config,
+        now: Instant,
+        buffer: &mut impl RecvBuffer,
+    ) -> (Tcb, Arrival) {
+        let mut tcb = self.into_tcb(config, now);
+        tcb.snd.nxt = tcb.snd.una;
+        tcb.snd.max = tcb.snd.una;
+        tcb.rtt.cancel();
+        tcb.timers.stop(Timer::Retransmit);
+        let mut arrival = Arrival::default();
+        let text = SegmentIn { seq: syn.seq + 1, ..*syn };
+        tcb.text_of_syn(&text, now, &mut arrival, buffer);
+        tcb.assert_invariants();
+        (tcb, arrival)
     }
 }
 

@@ -32,6 +32,12 @@ pub struct HalfOpen {
     pending: bool,
     /// When the SYN-ACK went out is not known: a cookie brought this entry back.
     untimed: bool,
+    /// SYN-ACKs to repeat before an ACK without text establishes.
+    defer: u8,
+    /// The peer has acknowledged, and has been told to wait for its own text.
+    acknowledged: bool,
+    /// The peer asks for a Fast Open cookie.
+    wants_cookie: bool,
 }
 
 const _: () = assert!(size_of::<HalfOpen>() <= 64);
@@ -49,6 +55,8 @@ pub enum HalfOpenVerdict {
     Reset(SegmentOut),
     /// The peer reset the connection: free the block.
     Closed,
+    /// The handshake is complete, but the listener waits for text (`TCP_DEFER_ACCEPT`).
+    Deferred,
     /// The peer repeated its SYN: the SYN-ACK goes out again by `poll_transmit`.
     Retransmit,
 }
@@ -81,7 +89,17 @@ impl HalfOpen {
             retransmits: 0,
             pending: true,
             untimed: false,
+            defer: config.defer_accept,
+            acknowledged: false,
+            wants_cookie: syn.options.fast_open.is_some() && config.fast_open,
         }
+    }
+
+    /// The SYN asked for a Fast Open cookie, or had one that is not ours: the SYN-ACK should bring
+    /// one (RFC 7413 §4.2.1).
+    #[must_use]
+    pub const fn wants_cookie(&self) -> bool {
+        self.wants_cookie
     }
 
     /// What a SYN cookie has brought back; `syn` is the SYN as far as the cookie knows it. Its
@@ -93,7 +111,12 @@ impl HalfOpen {
         rcv_wnd: u16,
         now: Instant,
     ) -> Self {
-        Self { pending: false, untimed: true, ..Self::new(syn, config, iss, rcv_wnd, now) }
+        Self {
+            pending: false,
+            untimed: true,
+            defer: 0,
+            ..Self::new(syn, config, iss, rcv_wnd, now)
+        }
     }
 
     /// SEGMENT ARRIVES in SYN-RECEIVED.
@@ -125,6 +148,10 @@ impl HalfOpen {
         if seg.ack != self.iss + 1 {
             return HalfOpenVerdict::Reset(SegmentOut::reset(seg.ack));
         }
+        if seg.is_empty() && self.retransmits < self.defer {
+            self.acknowledged = true;
+            return HalfOpenVerdict::Deferred;
+        }
         HalfOpenVerdict::Established
     }
 
@@ -155,8 +182,8 @@ impl HalfOpen {
         tcb.snd.nxt = self.iss + 1;
         tcb.snd.max = tcb.snd.nxt;
         tcb.retransmits = self.retransmits;
-        tcb.syn_lost = self.retransmits > 0;
-        if !tcb.syn_lost && !self.untimed {
+        tcb.syn_lost = self.retransmits > 0 && !self.acknowledged;
+        if !tcb.syn_lost && !self.untimed && !self.acknowledged {
             tcb.rtt.time(tcb.snd.nxt, self.sent_at);
         }
         tcb.timers.start(Timer::Retransmit, self.due);
@@ -170,11 +197,13 @@ impl HalfOpen {
         if now < self.due {
             return true;
         }
-        if self.retransmits >= limits::SYN_ACK_RETRIES_MAX {
+        let waiting = self.acknowledged && self.retransmits < self.defer;
+        if self.retransmits >= limits::SYN_ACK_RETRIES_MAX && !waiting {
             return false;
         }
         self.retransmits = self.retransmits.saturating_add(1);
-        self.pending = true;
+        // A peer that is told to wait for its own text gets the SYN-ACK once more at the end.
+        self.pending = !self.acknowledged || self.retransmits >= self.defer;
         self.due = now + self.rto();
         true
     }

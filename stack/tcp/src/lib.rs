@@ -43,7 +43,7 @@
 //! | `user_timeout` | user timeout | 5482 |
 //! | `keepalive` | keepalive | 9293 §3.8.4 |
 //! | `listener`, `half_open`, `time_wait` | the other three situations | 6191, 1337 |
-//! | `fast_open` | Fast Open cookies | 7413 |
+//! | `fast_open` | Fast Open | 7413 |
 //! | `isn` | initial sequence numbers | 6528 |
 //! | `syn_cookie` | half-open connections without memory | 4987 |
 //! | `limits` | every constant and its reason | |
@@ -100,7 +100,7 @@ pub use cc::Algorithm;
 pub use config::Config;
 pub use endpoint::{Arrival, Events, RecvBuffer, Slot};
 pub use error::ConnectionError;
-pub use fast_open::FastOpenCookie;
+pub use fast_open::{FastOpenCookie, FastOpenLesson, FastOpenMemory};
 pub use half_open::{HalfOpen, HalfOpenVerdict};
 pub use info::Info;
 pub use keepalive::Keepalive;

@@ -5,9 +5,15 @@ use core::time::Duration;
 /// MSS of an IPv4 peer that sends no MSS option (RFC 9293 §3.7.1).
 pub const MSS_DEFAULT: u16 = 536;
 
-/// A smaller advertised MSS counts as this one. A peer that asks for one-byte segments makes us
-/// spend a header, a descriptor and an interrupt per byte (CVE-2019-11479); no real path is
-/// narrower. The timestamps option (12 bytes) is taken off after the floor is applied.
+/// A smaller MSS of a peer counts as this one, by default. A peer that asks for tiny segments makes
+/// us spend a header, a descriptor and an interrupt on each few bytes (CVE-2019-11479). Every host
+/// must take datagrams of 576 bytes (RFC 791 §3.2, RFC 1122 §3.3.2), so 536 can do no harm; over
+/// IPv6 it is 1220 for the same reason (RFC 8200 §5). An operator with smaller devices lowers
+/// [`crate::Config::mss_floor`], down to [`MSS_MIN`].
+pub const MSS_FLOOR: u16 = 536;
+
+/// No MSS is smaller, whoever asks for it: a path, the user, or a peer. Linux's limit is 48, plus
+/// the timestamps option (12 bytes), which is taken off afterwards.
 pub const MSS_MIN: u16 = 64;
 
 /// Largest shift of the window field (RFC 7323 §2.3).

@@ -67,7 +67,7 @@ impl Tcb {
         match self.state {
             State::Closed | State::Listen => return self.last_word.then_some(Plan::Reset),
             State::SynSent | State::SynReceived if self.snd.nxt == self.snd.una => {
-                return Some(Plan::Syn);
+                return (!self.holds_syn()).then_some(Plan::Syn);
             }
             _ => {}
         }
@@ -176,8 +176,10 @@ impl Tcb {
             user_timeout: segment.options.user_timeout.or_else(|| self.take_user_timeout_option()),
             ..Options::default()
         };
-        self.sent(self.snd.iss, self.snd.iss + 1, now);
-        self.snd.nxt = self.snd.iss + 1;
+        segment.text_len = self.fast_open_syn(&mut segment.options);
+        let end = self.snd.iss + 1 + segment.text_len;
+        self.sent(self.snd.iss, end, now);
+        self.snd.nxt = end;
         segment
     }
 

@@ -1,6 +1,7 @@
 //! What few connections have: settings their users have changed, and text that is urgent. It costs
 //! an ordinary connection one empty pointer.
 
+use crate::fast_open::FastOpenClient;
 use crate::user_timeout::UserTimeout;
 use crate::{SeqNum, Tcb};
 
@@ -15,6 +16,8 @@ pub(crate) struct Rare {
     pub(crate) window_clamp: u32,
     /// `TCP_USER_TIMEOUT`.
     pub(crate) user_timeout: UserTimeout,
+    /// Fast Open, until the connection is established.
+    pub(crate) fast_open: Option<FastOpenClient>,
 }
 
 impl Default for Rare {
@@ -24,6 +27,7 @@ impl Default for Rare {
             rcv_up: None,
             window_clamp: u32::MAX,
             user_timeout: UserTimeout::default(),
+            fast_open: None,
         }
     }
 }

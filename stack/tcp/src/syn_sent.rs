@@ -29,6 +29,7 @@ impl Tcb {
             return ControlFlow::Continue(());
         }
         self.transition(Event::SynAck);
+        self.fast_open_answered(&seg.options);
         self.syn_acknowledged(seg, now, arrival);
         self.ack_now();
         seg.flags = seg.flags.without(Flags::SYN);

@@ -35,6 +35,8 @@ pub struct Tcb {
     pub(crate) counts: Counts,
     pub(crate) tuning: ReceiveTuning,
     pub(crate) rare: Option<Box<Rare>>,
+    /// A smaller MSS of the peer counts as this one.
+    mss_floor: u16,
     /// RST to send in answer to a segment that belongs to no connection of ours.
     pub(crate) reply_reset: Option<SeqNum>,
     pub(crate) ack: AckIntent,
@@ -181,6 +183,7 @@ impl Tcb {
             counts: Counts::default(),
             tuning: ReceiveTuning::default(),
             rare: None,
+            mss_floor: config.mss_floor,
             reply_reset: None,
             ack: AckIntent::None,
             delayed_segments: 0,
@@ -222,7 +225,7 @@ impl Tcb {
         if let Some(theirs) = syn.timestamps {
             self.timestamps.set_recent(theirs.value, now);
         }
-        let theirs = syn.mss.unwrap_or(self.snd.mss);
+        let theirs = syn.mss.unwrap_or(self.snd.mss).max(self.mss_floor);
         self.snd.mss = effective_mss(self.rcv.mss, theirs, self.timestamps.enabled);
         self.cc = Congestion::new(self.cc.algorithm(), self.snd.mss);
     }

@@ -42,6 +42,20 @@ impl Tcb {
         }
     }
 
+    /// Text on a SYN with a valid Fast Open cookie. What does not fit is sent again.
+    pub(crate) fn text_of_syn(
+        &mut self,
+        seg: &SegmentIn<'_>,
+        now: Instant,
+        arrival: &mut Arrival,
+        buffer: &mut impl RecvBuffer,
+    ) {
+        let (_, text) = self.rcv.trim(seg);
+        if !text.is_empty() {
+            let _ = self.store_in_order(text, now, arrival, buffer);
+        }
+    }
+
     /// A FIN may come before the text in front of it; its place is kept.
     fn note_fin(&mut self, seg: &SegmentIn<'_>, at: SeqNum) {
         let room = self.rcv.adv.since(self.rcv.nxt);

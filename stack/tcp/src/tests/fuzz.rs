@@ -31,6 +31,8 @@ impl Fuzz {
             congestion: algorithm(&mut random),
             keepalive: keepalive.filter(|_| random.chance(30)),
             timestamp_offset: random.next() as u32,
+            mss_floor: random.below(600) as u16,
+            ..Config::default()
         };
         let iss = SeqNum::new(random.next() as u32);
         let now = Instant::from_millis(random.next() >> 32);

@@ -53,10 +53,18 @@ fn timestamps_and_scale_are_used_when_both_offer_them() {
 
 #[test]
 fn tiny_mss_is_raised_to_the_floor() {
-    for mss in [0, 1, 8, 63, 64] {
+    for mss in 0..=64 {
         let theirs = Options { mss: Some(mss), ..Options::default() };
-        assert_eq!(Host::established_with(plain(), theirs).tcb.info().mss, limits::MSS_MIN);
+        assert_eq!(Host::established_with(plain(), theirs).tcb.info().mss, limits::MSS_FLOOR);
+        let low = Config { mss_floor: 0, ..plain() };
+        assert_eq!(Host::established_with(low, theirs).tcb.info().mss, limits::MSS_MIN);
     }
+}
+
+#[test]
+fn our_own_mss_may_be_below_the_floor() {
+    let config = Config { mss: 256, ..plain() };
+    assert_eq!(Host::established_with(config, syn_options()).tcb.info().mss, 256);
 }
 
 #[test]

@@ -130,3 +130,52 @@ fn after_a_lost_syn_ack_the_window_is_one_segment() {
     assert_eq!(host.queue(9_000), [text(1, 1000, 1)]);
     assert_eq!(host.tcb.info().rto_ms, 3_000, "RFC 6298 5.7");
 }
+
+fn deferring() -> Config {
+    Config { defer_accept: 3, ..plain() }
+}
+
+#[test]
+fn deferred_handshake_completes_with_the_first_text() {
+    let (mut half, now) = half_open(&deferring(), syn_options());
+    let _ = half.poll_transmit(now);
+    assert_eq!(half.segment_arrives(&seg(1, 1).arrived(), now), HalfOpenVerdict::Deferred);
+    let later = now + Duration::from_secs(2);
+    assert!(half.timeout(later));
+    assert_eq!(half.poll_transmit(later), None, "the peer has the SYN-ACK");
+    let (mut host, arrival) = promote(half, &plain(), later, &seg(1, 1).text(9));
+    assert_eq!(arrival.delivered_len, 9);
+    assert_eq!(host.tcb.info().srtt_us, 0, "nobody knows how long the peer thought");
+    assert_eq!(host.queue(3_000).len(), 3, "and nothing was lost");
+}
+
+#[test]
+fn deferred_handshake_completes_without_text_after_the_last_syn_ack() {
+    let (mut half, now) = half_open(&deferring(), syn_options());
+    let _ = half.poll_transmit(now);
+    let mut sent = 0;
+    for _ in 0..3 {
+        let due = half.next_timeout();
+        assert_eq!(half.segment_arrives(&seg(1, 1).arrived(), due), HalfOpenVerdict::Deferred);
+        assert!(half.timeout(due));
+        sent += u8::from(half.poll_transmit(due).is_some());
+    }
+    assert_eq!(sent, 1);
+    let _ = promote(half, &plain(), half.next_timeout(), &seg(1, 1));
+}
+
+#[test]
+fn fin_without_text_is_not_deferred() {
+    let (half, now) = half_open(&deferring(), syn_options());
+    let (host, _) = promote(half, &plain(), now, &seg(1, 1).fin());
+    assert_eq!(host.state(), State::CloseWait);
+}
+
+#[test]
+fn who_asks_for_a_fast_open_cookie_is_remembered_if_we_give_them() {
+    let asks = Options { fast_open: Some(FastOpenCookie::REQUEST), ..syn_options() };
+    assert!(!half_open(&plain(), asks).0.wants_cookie());
+    let giving = Config { fast_open: true, ..plain() };
+    assert!(half_open(&giving, asks).0.wants_cookie());
+    assert!(!half_open(&giving, syn_options()).0.wants_cookie());
+}
