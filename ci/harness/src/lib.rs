@@ -2,10 +2,12 @@
 //!
 //! * [`World`]: a worker with a `net_ring` port, its control plane and a client's memory.
 //! * [`frame`]: frames as a peer would send them, and ways to spoil them.
+//! * [`impair`]: what a bad link does to frames, decided by a seed.
 //! * [`path`]: one thing done to a burst of packets.
 #![forbid(unsafe_code)]
 
 pub mod frame;
+pub mod impair;
 pub mod path;
 mod world;
 

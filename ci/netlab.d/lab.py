@@ -1,0 +1,211 @@
+"""A namespace with one daemon in it, and the words the cases are written in."""
+import hashlib
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BIN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+QUICK = "--quick" in sys.argv
+HOST, STACK, IFACE = "198.18.77.1", "198.18.77.2", "iop0"
+# All checksums; no joining of streams: a body of a gigabyte is no protocol message.
+TSHARK = [arg for proto in ("ip", "tcp", "udp") for arg in ("-o", f"{proto}.check_checksum:TRUE")]
+# Nothing above TCP and UDP: tshark's guesses find protocols in random bytes, and faults in those.
+TSHARK += ["-o", "tcp.desegment_tcp_streams:FALSE", "-d", "tcp.port==1-65535,data", "-d", "udp.port==1-65535,data"]
+
+
+class Failed(Exception):
+    """A case found what should not be."""
+
+
+class Skipped(Exception):
+    """A case can't run here; the text says why."""
+
+
+def check(ok, what):
+    if not ok:
+        raise Failed(what)
+
+
+def run(*argv, timeout=60, ok=True, **kwargs):
+    """Runs a command to its end and returns it; a failure ends the case unless ok=False."""
+    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=timeout, **kwargs)
+    if ok and done.returncode != 0:
+        raise Failed(f"{' '.join(map(str, argv))} gave {done.returncode}: {done.stderr.strip()[-500:]}")
+    return done
+
+
+def until(what, condition, seconds=10.0):
+    """Waits until the condition holds and returns its value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise Failed(f"{what}: not within {seconds} s")
+
+
+class Lab:
+    """A namespace with one daemon, and everything that was started in it."""
+
+    count = 0
+
+    def __init__(self, drivers=None, args=(), capture=False, up=True):
+        Lab.count += 1
+        self.ns = f"iopkt{os.getpid()}n{Lab.count}"
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-lab-"))
+        self.dir.chmod(0o755)
+        self.run_dir = self.dir / "run"
+        self.env = {**os.environ, "IOPKT_RUN": str(self.run_dir), "NO_COLOR": "1"}
+        self.processes = []
+        self.drivers = drivers or ["-d", "net_tap", f"iface={IFACE},address={STACK}/24"]
+        # IOPKT_LAB_ARGS=--no-huge runs every case on ordinary pages.
+        self.args = [*args, *os.environ.get("IOPKT_LAB_ARGS", "").split()]
+        self.daemon = None
+        self.tcpdump = None
+        self.spaces = []
+        self.add_namespace(self.ns)
+        self.start_daemon(capture, up)
+
+    def add_namespace(self, name):
+        run("ip", "netns", "add", name)
+        self.spaces.append(name)
+        self.ip("link", "set", "lo", "up", ns=name)
+
+    def start_daemon(self, capture=False, up=True):
+        self.log = self.dir / f"io-pkt.{time.monotonic_ns()}.log"
+        started = time.monotonic()
+        self.daemon = self.spawn([BIN / "io-pkt", *self.drivers, *self.args], log=self.log, cwd=self.dir)
+        until("the daemon's start", lambda: self.iopkt("status", ok=False).returncode == 0 or self.ended())
+        self.start_seconds = time.monotonic() - started
+        if up:
+            self.bring_up()
+        if capture:
+            self.capture()
+
+    def bring_up(self):
+        self.ip("addr", "add", f"{HOST}/24", "dev", IFACE)
+        self.ip("link", "set", IFACE, "up")
+
+    def ended(self):
+        if self.daemon.poll() is not None:
+            raise Failed(f"the daemon ended: {self.log.read_text()[-800:]}")
+        return False
+
+    def capture(self, *expression):
+        self.pcap = self.dir / "tap.pcap"
+        self.tcpdump = self.spawn(
+            ["tcpdump", "-i", IFACE, "-w", self.pcap, "-B", "65536", "-U", "-n", "--immediate-mode", *expression],
+            log=self.dir / "tcpdump.log")
+        until("tcpdump's start", lambda: "listening" in (self.dir / "tcpdump.log").read_text())
+
+    def judge(self):
+        """tshark finds no malformed packet and no wrong checksum in what tcpdump saw."""
+        time.sleep(0.3)
+        self.stop(self.tcpdump, signal.SIGINT)
+        said = (self.dir / "tcpdump.log").read_text()
+        dropped = re.search(r"(\d+) packets dropped by kernel", said)
+        count = int(re.search(r"(\d+) packets captured", said).group(1))
+        check(count > 0, "tcpdump saw nothing")
+        # The kernel's own frames are not on trial (it writes a TCP checksum of 0 as 0xffff).
+        bad = (f"!(ip.src == {HOST}) && (_ws.malformed || _ws.expert.severity == Error || ip.checksum.status == 0 || "
+               "tcp.checksum.status == 0 || udp.checksum.status == 0)")
+        found = run("tshark", "-n", "-r", self.pcap, *TSHARK, "-Y", bad, timeout=600).stdout.splitlines()
+        check(not found, f"tshark objects to {len(found)} of {count} frames, first: {found[:1]}")
+        return f"{count} frames, {dropped.group(1) if dropped else 0} missed by tcpdump"
+
+    def spawn(self, argv, log=None, ns=None, **kwargs):
+        argv = ["ip", "netns", "exec", ns or self.ns, *(str(a) for a in argv)]
+        out = open(log, "wb") if log else subprocess.DEVNULL
+        process = subprocess.Popen(argv, env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **kwargs)
+        self.processes.append(process)
+        return process
+
+    def exec(self, *argv, ns=None, **kwargs):
+        return run("ip", "netns", "exec", ns or self.ns, *argv, env=self.env, **kwargs)
+
+    def ip(self, *argv, ns=None):
+        return run("ip", "-n", ns or self.ns, *argv)
+
+    def iopkt(self, *argv, **kwargs):
+        return self.exec(BIN / "iopkt", *argv, **kwargs)
+
+    def table(self, *argv):
+        return json.loads(self.iopkt(*argv, "--json").stdout)
+
+    def client(self, *argv, log=None, **kwargs):
+        return self.spawn([BIN / "iopkt", "run", "--", *argv], log=log or self.dir / "client.log", **kwargs)
+
+    def serve(self, folder, port=80, peer=None):
+        """An unmodified web server as client of the stack; the peer is the namespace that can reach it."""
+        server = self.client("python3", "-m", "http.server", port, "--directory", folder, log=self.dir / "http.log")
+        until("the web server", lambda: self.curl(f"http://{STACK}:{port}/", ok=False, ns=peer).returncode == 0)
+        return server
+
+    def curl(self, url, *argv, timeout=120, ok=True, ns=None):
+        return self.exec("curl", "-fsS", "--noproxy", "*", "--max-time", timeout, url, "-o", "/dev/null", *argv,
+                         timeout=timeout + 10, ok=ok, ns=ns)
+
+    def usage(self):
+        """What must be back where it was when everybody has left."""
+        return {
+            "mbufs": self.table("status")["daemon"]["mbufs_used"],
+            "clients": len(self.table("clients")),
+            "sockets": len([s for s in self.table("netstat", "-a") if s["state"] not in ("TIME_WAIT",)]),
+            "descriptors": len(os.listdir(f"/proc/{self.pid()}/fd")),
+        }
+
+    def pid(self):
+        return self.table("status")["daemon"]["pid"]
+
+    def metric(self, name):
+        text = self.exec("curl", "-fsS", "http://127.0.0.1:9478/metrics").stdout
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+                   if line.startswith(name) and line[len(name)] in " {")
+
+    def stop(self, process, how=signal.SIGTERM):
+        if process and process.poll() is None:
+            process.send_signal(how)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                return False
+        return True
+
+    def close(self):
+        for process in reversed(self.processes):
+            self.stop(process)
+        for name in self.spaces:
+            run("ip", "netns", "del", name, ok=False)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind is not None and issubclass(kind, Exception):
+            for log in sorted(self.dir.glob("*.log")):
+                print(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}", file=sys.stderr)
+        self.close()
+
+
+def random_file(path, size):
+    digest = hashlib.sha256()
+    with open(path, "wb") as out:
+        while size > 0:
+            chunk = random.randbytes(min(size, 1 << 20))
+            digest.update(chunk)
+            out.write(chunk)
+            size -= len(chunk)
+    return digest.hexdigest()

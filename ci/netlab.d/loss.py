@@ -1,0 +1,119 @@
+"""A bad link between io-pkt and the kernel, and the same between two kernel stacks."""
+import contextlib
+import json
+import time
+
+from lab import BIN, HOST, IFACE, QUICK, STACK, Lab, check, random_file, until
+from web import RECEIVER
+
+KERNEL = "198.18.78.2"
+
+
+class LinkedLab(Lab):
+    """The kernel's peer stands behind a link of our own.
+
+    namespace   `far`          `ns`                            `near`
+                peer k0 ══ k1 ─ link ─ iop0 ══ io-pkt
+                     r0 ══ r1 ─ link ─ s1 ════════════════ s0 the kernel instead of io-pkt
+    """
+
+    def __init__(self):
+        super().__init__(up=False)
+        self.far, self.near = self.ns + "f", self.ns + "n"
+        for name in (self.far, self.near):
+            self.add_namespace(name)
+        for pair, ns in (("k", self.far), ("r", self.far), ("s", self.near)):
+            self.ip("link", "add", f"{pair}1", "type", "veth", "peer", "name", f"{pair}0")
+            self.ip("link", "set", f"{pair}0", "netns", ns)
+        self.ip("addr", "add", f"{HOST}/24", "dev", "k0", ns=self.far)
+        self.ip("addr", "add", "198.18.78.1/24", "dev", "r0", ns=self.far)
+        self.ip("addr", "add", f"{KERNEL}/24", "dev", "s0", ns=self.near)
+        for ns, names in ((self.far, ("k0", "r0")), (self.near, ("s0",)), (self.ns, ("k1", "r1", "s1", IFACE))):
+            # The kernel says nothing of its own on the interfaces that the link holds.
+            self.exec("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", ns=ns)
+            for name in names:
+                self.exec("ethtool", "-K", name, "tx", "off", "tso", "off", "gso", "off", "gro", "off", ns=ns, ok=False)
+                self.ip("link", "set", name, "txqueuelen", "10000", "up", ns=ns)
+
+        # Like is compared with like, whatever congestion control this kernel takes by itself.
+        for ns, net, name in ((self.far, "198.18.77.0/24", "k0"), (self.far, "198.18.78.0/24", "r0"), (self.near, "198.18.78.0/24", "s0")):
+            self.ip("route", "replace", net, "dev", name, "scope", "link", "congctl", "cubic", ns=ns)
+
+    @contextlib.contextmanager
+    def link(self, spec, seed=1):
+        """Both links, alike, for a while; what they did is in self.did afterwards."""
+        logs = {way: self.dir / f"link-{way}.log" for way in (IFACE, "s1")}
+        links = [self.spawn([BIN / "link", far, near, "--both", spec, "--seed", seed], log=logs[near])
+                 for far, near in (("k1", IFACE), ("r1", "s1"))]
+        try:
+            for log in logs.values():
+                until("the link", lambda: "ready" in log.read_text())
+            yield
+        finally:
+            for process in links:
+                self.stop(process)
+        self.did = {}
+        for log in logs.values():
+            for line in log.read_text().splitlines():
+                words = line.split()
+                if words and words[0] == "from":
+                    self.did[words[1]] = {k: int(v) for k, v in zip(words[2::2], words[3::2])}
+        missed = {name: row["missed"] for name, row in self.did.items() if row["missed"]}
+        check(not missed, f"the link itself lost frames: {missed}")
+
+
+LINE = "delay=1ms,rate=500M,queue=512K"
+
+
+def iperf3(lab, address, way, streams, seconds):
+    """Goodput in Mbit/s as the receiver counts it."""
+    said = lab.exec("iperf3", "-c", address, "-t", seconds, "-P", streams, "-J", *(["-R"] if way == "sends" else []),
+                    ns=lab.far, timeout=seconds + 60).stdout
+    return json.loads(said)["end"]["sum_received"]["bits_per_second"] / 1e6
+
+
+def lossy_bulk():
+    """iperf3 and checked transfers over a link that loses: both ways, 1 and 8 streams, beside the kernel over the same link."""
+    seconds = 1 if QUICK else 2
+    sizes = {"0%": 64, "0.1%": 32, "1%": 8, "5%": 2}
+    rows = []
+    with LinkedLab() as lab:
+        lab.client("iperf3", "-4", "-s", log=lab.dir / "iperf3.log")
+        lab.spawn(["iperf3", "-4", "-s"], ns=lab.near)
+        lab.client(BIN / "load", "server", f"{STACK}:9100", log=lab.dir / "load.log")
+        print(f"    {'loss':>5} {'io-pkt':>9} {'streams':>7} {'iperf3, Mbit/s':>15} {'kernel the same':>15} {'ratio':>6}   checked", flush=True)
+        for loss, mib in sizes.items():
+            with lab.link(f"{LINE},loss={loss}"):
+                if loss == "0%":
+                    until("iperf3", lambda: lab.exec("iperf3", "-c", STACK, "-n", "1K", ns=lab.far, ok=False).returncode == 0)
+                for way, verb in (("receives", "send"), ("sends", "receive")):
+                    for streams in (1, 8):
+                        ours, theirs = (iperf3(lab, address, way, streams, seconds) for address in (STACK, KERNEL))
+                        check(ours > 0, f"{loss}, {way}, {streams} streams: nothing arrived")
+                        checked = lab.exec(BIN / "load", "verify", f"{STACK}:9100", verb, "--streams", streams, "--mib", mib,
+                                           ns=lab.far, timeout=120).stdout.split()
+                        rows.append(ours / theirs)
+                        print(f"    {loss:>5} {way:>9} {streams:>7} {ours:>15.1f} {theirs:>15.1f} {rows[-1]:>6.2f}   "
+                              f"{mib} MiB equal at {float(checked[1]) * 1000:.1f} Mbit/s", flush=True)
+        return f"{len(rows)} cells, every checked byte right"
+
+
+def lossy_curl():
+    """curl fetches from python3 and uploads to it over a link that loses 0.1 %; sha256 equal both times."""
+    size = 16 << 20 if QUICK else 128 << 20
+    with LinkedLab() as lab:
+        want = random_file(lab.dir / "big", size)
+        with lab.link(f"{LINE},loss=0.1%"):
+            lab.serve(lab.dir, port=8000, peer=lab.far)
+            lab.client("python3", "-c", RECEIVER)
+            until("the receiver", lambda: lab.curl(f"http://{STACK}/", ok=False, ns=lab.far).returncode == 0)
+            said = []
+            for what in (f"http://{STACK}:8000/big | sha256sum", f"-T {lab.dir}/big http://{STACK}/"):
+                started = time.monotonic()
+                got = lab.exec("bash", "-o", "pipefail", "-c", f"curl -fsS --noproxy '*' --max-time 100 {what}",
+                               ns=lab.far, timeout=110).stdout
+                check(got.split()[0] == want, f"sha256 differs: {got[:80]}")
+                said.append(f"{size * 8 / (time.monotonic() - started) / 1e6:.0f}")
+        lost = [lab.did[name]["lost"] for name in (IFACE, "k1")]
+        check(all(lost), f"the link lost nothing one way: {lost}")
+        return f"{size >> 20} MiB at {' and '.join(said)} Mbit/s, {' and '.join(map(str, lost))} frames lost, sha256 equal"

@@ -1,0 +1,111 @@
+"""Datagrams, and programs that wait for many sockets at once."""
+import signal
+
+from lab import HOST, QUICK, STACK, Lab, check, until
+
+UDP_ECHO = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", 7))
+while True:
+    data, peer = s.recvfrom(65536)
+    s.sendto(data, peer)
+"""
+
+
+def udp():
+    """Datagrams of all sizes come back from an unmodified python3; a closed port answers ICMP."""
+    with Lab(capture=True) as lab:
+        lab.client("python3", "-c", UDP_ECHO)
+        probe = f"""
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.2); s.connect(("{STACK}", 7))
+import time
+for i in range(50):
+    try:
+        s.send(b"hello")
+        if s.recv(100) == b"hello": break
+    except OSError: time.sleep(0.1)
+else: sys.exit("no answer")
+s.settimeout(2)
+for size in [0, 1, 2, 3, 100, 1000, 1471, 1472]:
+    data = bytes(range(256)) * 6
+    s.send(data[:size]); got = s.recv(2000)
+    if got != data[:size]: sys.exit("size %d came back as %d" % (size, len(got)))
+c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); c.settimeout(2); c.connect(("{STACK}", 9999)); c.send(b"x")
+try: c.recv(10); sys.exit("closed port answered")
+except ConnectionRefusedError: pass
+"""
+        lab.exec("python3", "-c", probe)
+        back = f"""
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+s.connect(("{HOST}", 9)); s.send(b"x")
+try: s.recv(10)
+except ConnectionRefusedError: print("refused")
+"""
+        got = lab.iopkt("run", "--", "python3", "-c", back).stdout
+        check("refused" in got, f"ICMP port unreachable did not reach the client: {got}")
+        return lab.judge()
+
+
+POLLER = """
+import select, socket, os, threading, time
+listener = socket.socket(); listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("0.0.0.0", 80)); listener.listen(64); listener.setblocking(False)
+r, w = os.pipe()
+threading.Thread(target=lambda: [(time.sleep(0.05), os.write(w, b"x")) for _ in range(10**6)], daemon=True).start()
+ep = select.epoll(); ep.register(listener.fileno(), select.EPOLLIN); ep.register(r, select.EPOLLIN)
+conns = {}
+pipes = 0
+while True:
+    for fd, ev in ep.poll():
+        if fd == r: os.read(r, 1); pipes += 1
+        elif fd == listener.fileno():
+            while True:
+                try: c, _ = listener.accept()
+                except BlockingIOError: break
+                c.setblocking(False); conns[c.fileno()] = c; ep.register(c.fileno(), select.EPOLLIN | select.EPOLLET)
+        else:
+            c = conns[fd]
+            while True:
+                try: data = c.recv(4096)
+                except BlockingIOError: break
+                if not data:
+                    ep.unregister(fd); c.close(); del conns[fd]; break
+                poll = select.poll(); poll.register(fd, select.POLLOUT)
+                while data:
+                    poll.poll()
+                    if not select.select([], [fd], [], 5)[1]: raise SystemExit("select")
+                    try: data = data[c.send(data):]
+                    except BlockingIOError: pass
+"""
+
+
+def event_loop():
+    """An epoll server (edge triggered, with a pipe beside), poll and select: 50 connections echo 1 MiB each."""
+    with Lab() as lab:
+        server = lab.client("python3", "-c", POLLER)
+        probe = f"""
+import socket, threading, os, sys
+size, count, bad = {1 << 18 if QUICK else 1 << 20}, 50, []
+def one():
+    s = socket.create_connection(("{STACK}", 80), timeout=60); data = os.urandom(size)
+    t = threading.Thread(target=lambda: s.sendall(data)); t.start()
+    got = bytearray()
+    while len(got) < size:
+        part = s.recv(65536)
+        if not part: break
+        got += part
+    t.join(); s.close()
+    if got != data: bad.append(len(got))
+threads = [threading.Thread(target=one) for _ in range(count)]
+[t.start() for t in threads]; [t.join() for t in threads]
+sys.exit("%d connections got other bytes" % len(bad) if bad else 0)
+"""
+        lab.exec("python3", "-c", probe, timeout=180)
+        check(server.poll() is None, "the server ended")
+        before = lab.usage()
+        lab.stop(server, signal.SIGKILL)
+        until("the client's things are back", lambda: lab.usage()["clients"] == 0)
+        return f"{before}"
