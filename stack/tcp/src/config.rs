@@ -20,6 +20,8 @@ pub struct Config {
     /// Added to the timestamp clock, so that it tells nothing about the host's uptime
     /// (RFC 7323 §5.4): [`crate::isn::timestamp_offset`].
     pub timestamp_offset: u32,
+    /// Offer selective acknowledgments (RFC 2018 §2).
+    pub sack: bool,
     /// Send small segments at once (no Nagle algorithm).
     pub nodelay: bool,
     /// How much may be in flight: CUBIC unless something else is asked for.
@@ -42,6 +44,7 @@ impl Default for Config {
             window_scale: 7,
             timestamps: true,
             timestamp_offset: 0,
+            sack: true,
             nodelay: false,
             congestion: Algorithm::default(),
             keepalive: None,

@@ -28,6 +28,8 @@ pub struct HalfOpen {
     /// The peer's shift, if it sent one.
     peer_scale: Option<u8>,
     scale: u8,
+    /// Both sides use SACK.
+    sack: bool,
     retransmits: u8,
     pending: bool,
     /// When the SYN-ACK went out is not known: a cookie brought this entry back.
@@ -86,6 +88,7 @@ impl HalfOpen {
             rcv_wnd,
             peer_scale: syn.options.window_scale,
             scale: config.window_scale.min(limits::WINDOW_SCALE_MAX),
+            sack: syn.options.sack_permitted && config.sack,
             retransmits: 0,
             pending: true,
             untimed: false,
@@ -165,6 +168,7 @@ impl HalfOpen {
         let syn = Options {
             mss: Some(self.peer_mss),
             window_scale: self.peer_scale,
+            sack_permitted: self.sack,
             timestamps: self.ts_recent.map(|value| Timestamps { value, echo: 0 }),
             ..Options::default()
         };
@@ -230,6 +234,7 @@ impl HalfOpen {
             options: Options {
                 mss: Some(self.mss),
                 window_scale: self.peer_scale.map(|_| self.scale),
+                sack_permitted: self.sack,
                 timestamps: self.ts_recent.map(|echo| Timestamps { value: clock, echo }),
                 ..Options::default()
             },

@@ -158,6 +158,7 @@ impl Tcb {
         if seg.is_empty() {
             self.challenge(now);
         } else {
+            self.note_duplicate(seg);
             self.ack_now();
         }
     }

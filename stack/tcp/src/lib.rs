@@ -31,6 +31,7 @@
 //! | `tcb` | the control block, its invariants | 9293 §3.3.1 |
 //! | `input`, `syn_sent` | SEGMENT ARRIVES | 9293 §3.10.7, 5961 |
 //! | `ack`, `recovery`, `cc` | acknowledgments, loss, congestion | 5681, 6582, 6928, 3042, 3465, 9438, 9406, 8511 |
+//! | `sack` | SACK blocks | 2018, 2883 |
 //! | `text`, `reassembly` | text and FIN, windows | 9293 §3.8.6 |
 //! | `user`, `output`, `timers` | calls, segments, timers | 9293 §3.10, 1122 |
 //! | `urgent` | urgent text both ways | 9293 §3.8.5, 6093 |
@@ -78,6 +79,7 @@ mod rare;
 mod reassembly;
 mod recovery;
 mod rtt;
+mod sack;
 mod segment;
 mod seq;
 mod state;
@@ -106,6 +108,7 @@ pub use info::Info;
 pub use keepalive::Keepalive;
 pub use listener::{ListenVerdict, Listener, closed_reply};
 pub use options::{Options, Timestamps};
+pub use sack::{SackBlock, SackBlocks};
 pub use segment::{Flags, SegmentIn, SegmentOut};
 pub use seq::SeqNum;
 pub use state::{Event, State};

@@ -37,8 +37,9 @@ pub const DUP_ACKS: u8 = 3;
 
 /// Out-of-order ranges kept per connection. Each hole in a window needs one; with more holes
 /// than this the rest is retransmitted. Fixed, so that a peer cannot make the list grow
-/// (CVE-2018-5390).
-pub const REASSEMBLY_RANGES: usize = 8;
+/// (CVE-2018-5390), and searched by halving. 64 holes are a loss of 6 % in a window of 1000
+/// segments, and half a kilobyte while they last.
+pub const REASSEMBLY_RANGES: usize = 64;
 
 /// RTO before the first measurement (RFC 6298 §2.1).
 pub const RTO_INITIAL: Duration = Duration::from_secs(1);

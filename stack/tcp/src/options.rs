@@ -1,7 +1,7 @@
 //! TCP options: MSS (RFC 9293 §3.7.1), window scale and timestamps (RFC 7323), SACK permitted
 //! (RFC 2018), user timeout (RFC 5482), Fast Open (RFC 7413).
 
-use crate::FastOpenCookie;
+use crate::{FastOpenCookie, SackBlocks};
 
 /// The timestamps option (RFC 7323 §3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Options {
     pub window_scale: Option<u8>,
     /// SACK permitted.
     pub sack_permitted: bool,
+    /// SACK blocks.
+    pub sack: SackBlocks,
     /// Timestamps.
     pub timestamps: Option<Timestamps>,
     /// User timeout, as on the wire: a bit for minutes instead of seconds, then 15 bits.
@@ -34,6 +36,7 @@ const NOP: u8 = 1;
 const MSS: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 const USER_TIMEOUT: u8 = 28;
 const FAST_OPEN: u8 = 34;
@@ -57,6 +60,7 @@ impl Options {
             [MSS, _, a, b] => self.mss = Some(u16::from_be_bytes([a, b])),
             [WINDOW_SCALE, _, shift] => self.window_scale = Some(shift),
             [SACK_PERMITTED, _] => self.sack_permitted = true,
+            [SACK, _, ref blocks @ ..] => self.sack = SackBlocks::parse(blocks),
             [TIMESTAMPS, _, a, b, c, d, e, f, g, h] => {
                 self.timestamps = Some(Timestamps {
                     value: u32::from_be_bytes([a, b, c, d]),
@@ -101,6 +105,7 @@ impl Options {
         if let Some(cookie) = self.fast_open {
             writer.put_fast_open(cookie.as_bytes());
         }
+        writer.put_sack(&self.sack);
         writer.len
     }
 }
@@ -136,6 +141,21 @@ impl Writer<'_> {
         self.put(cookie);
     }
 
+    /// As many blocks as there is room for.
+    fn put_sack(&mut self, sack: &SackBlocks) {
+        let room = self.out.len().saturating_sub(self.len.saturating_add(4)) / 8;
+        let blocks = sack.as_slice().get(..room).unwrap_or(sack.as_slice());
+        if blocks.is_empty() {
+            return;
+        }
+        let len = u8::try_from(blocks.len()).unwrap_or(0).saturating_mul(8).saturating_add(2);
+        self.put(&[NOP, NOP, SACK, len]);
+        for block in blocks {
+            self.put(&block.start.value().to_be_bytes());
+            self.put(&block.end.value().to_be_bytes());
+        }
+    }
+
     fn put(&mut self, bytes: &[u8]) {
         let end = self.len.saturating_add(bytes.len());
         if let Some(place) = self.out.get_mut(self.len..end) {
@@ -148,6 +168,7 @@ impl Writer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{SackBlock, SeqNum};
 
     #[test]
     fn what_is_emitted_parses_back() {
@@ -156,6 +177,7 @@ mod tests {
                 mss: (bits & 1 != 0).then_some(1460),
                 window_scale: (bits & 2 != 0).then_some(7),
                 sack_permitted: bits & 4 != 0,
+                sack: SackBlocks::NONE,
                 timestamps: (bits & 8 != 0).then_some(Timestamps { value: 0x0102_0304, echo: 5 }),
                 user_timeout: (bits & 16 != 0).then_some(0x8001),
                 fast_open: (bits & 32 != 0).then(|| FastOpenCookie::parse(&[9; 10])).flatten(),
@@ -173,6 +195,7 @@ mod tests {
             mss: Some(1460),
             window_scale: Some(7),
             sack_permitted: true,
+            sack: SackBlocks::NONE,
             timestamps: Some(Timestamps::default()),
             user_timeout: Some(1),
             fast_open: FastOpenCookie::parse(&[9; 16]),
@@ -183,16 +206,33 @@ mod tests {
     }
 
     #[test]
+    fn four_blocks_fit_three_beside_timestamps() {
+        let mut sack = SackBlocks::NONE;
+        for i in 0..5 {
+            let start = SeqNum::new(u32::MAX - 20) + 10 * i;
+            sack.push(SackBlock { start, end: start + 5 });
+        }
+        let mut options = Options { sack, ..Options::default() };
+        let mut out = [0xee; 40];
+        assert_eq!(options.emit(&mut out), 36);
+        assert_eq!(Options::parse(&out[..36]), options);
+        options.timestamps = Some(Timestamps::default());
+        assert_eq!(options.emit(&mut out), 40);
+        assert_eq!(Options::parse(&out).sack.as_slice(), &sack.as_slice()[..3]);
+    }
+
+    #[test]
     fn damage_ends_the_list_but_keeps_what_came_before() {
         let mss = Options { mss: Some(1000), ..Options::default() };
         for tail in [
-            &[8][..],              // kind without length
-            &[8, 0],               // length 0 would loop
-            &[8, 1],               // length below the header
-            &[8, 11, 0, 0],        // beyond the list
-            &[0, 3, 3, 7],         // end of list
-            &[3, 4, 7, 0],         // wrong length for its kind: skipped
-            &[254, 4, 0, 0, 1, 1], // unknown kind: skipped
+            &[8][..],                     // kind without length
+            &[8, 0],                      // length 0 would loop
+            &[8, 1],                      // length below the header
+            &[8, 11, 0, 0],               // beyond the list
+            &[0, 3, 3, 7],                // end of list
+            &[3, 4, 7, 0],                // wrong length for its kind: skipped
+            &[5, 9, 0, 0, 0, 1, 0, 0, 0], // no whole number of blocks: skipped
+            &[254, 4, 0, 0, 1, 1],        // unknown kind: skipped
         ] {
             let list = [&[2, 4, 3, 232][..], tail].concat();
             assert_eq!(Options::parse(&list), mss, "{list:?}");

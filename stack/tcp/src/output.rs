@@ -4,7 +4,7 @@ use types::Instant;
 
 use crate::tcb::AckIntent;
 use crate::timers::Timer;
-use crate::{Flags, Options, RecvBuffer, SegmentOut, SeqNum, State, Tcb};
+use crate::{Flags, Options, RecvBuffer, SackBlocks, SegmentOut, SeqNum, State, Tcb};
 
 /// What to send next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,10 @@ impl Tcb {
                 return (!self.holds_syn()).then_some(Plan::Syn);
             }
             _ => {}
+        }
+        // Blocks have no room beside a full segment of text, and the peer needs them first.
+        if self.ack == AckIntent::Now && self.sack && self.reassembly.has_news() {
+            return Some(Plan::Ack);
         }
         if let Some(text) = self.plan_first().or_else(|| self.plan_next()) {
             return Some(Plan::Text(text));
@@ -154,7 +158,11 @@ impl Tcb {
                 self.keepalive.probe = false;
                 self.segment(self.snd.una - 1, Flags::ACK, now, space)
             }
-            Plan::Ack => self.segment(self.acceptable_seq(), Flags::ACK, now, space),
+            Plan::Ack => {
+                let mut segment = self.segment(self.acceptable_seq(), Flags::ACK, now, space);
+                self.add_sack(&mut segment);
+                segment
+            }
         }
     }
 
@@ -172,6 +180,7 @@ impl Tcb {
         segment.options = Options {
             mss: Some(self.rcv.mss),
             window_scale: scaled.then_some(self.rcv.scale),
+            sack_permitted: self.sack,
             timestamps: self.timestamps.option(now),
             user_timeout: segment.options.user_timeout.or_else(|| self.take_user_timeout_option()),
             ..Options::default()
@@ -198,6 +207,7 @@ impl Tcb {
         let mut segment = self.segment(seq, flags, now, space);
         segment.text_offset = offset;
         segment.text_len = len;
+        self.add_sack(&mut segment);
         match kind {
             Kind::Probe => {
                 self.probe = false;
@@ -254,6 +264,20 @@ impl Tcb {
                 ..Options::default()
             },
             ..SegmentOut::control(seq, self.rcv.nxt, flags)
+        }
+    }
+
+    /// SACK blocks, as many as there is room for (RFC 2018 §3): text and options share the MSS.
+    fn add_sack(&mut self, segment: &mut SegmentOut) {
+        if !self.sack || !self.reassembly.has_news() {
+            return;
+        }
+        let room = u32::from(self.snd.mss).saturating_sub(segment.text_len).saturating_sub(4) / 8;
+        let most =
+            if self.timestamps.enabled { SackBlocks::MAX_WITH_TIMESTAMPS } else { SackBlocks::MAX };
+        let max = usize::try_from(room).unwrap_or(0).min(most);
+        if max > 0 {
+            segment.options.sack = self.reassembly.report(max);
         }
     }
 

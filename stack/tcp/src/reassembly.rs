@@ -1,109 +1,223 @@
-//! Which text beyond RCV.NXT has arrived: a fixed number of ranges, sorted and apart.
+//! Which text beyond RCV.NXT has arrived (RFC 9293 §3.10.7.4, seventh), and what to say of it:
+//! SACK blocks (RFC 2018 §4) and duplicates (RFC 2883 §4).
 //!
 //! ```text
 //!   RCV.NXT ─┐        0              1
 //!   ─────────┼──────▒▒▒▒▒▒▒───────▒▒▒▒▒▒▒▒▒────── right edge of the window
 //! ```
-//! The bytes themselves are in the caller's receive buffer.
+//! The bytes themselves are in the caller's receive buffer. The list of ranges lives in a side
+//! block that exists only while something is out of order or a duplicate waits to be reported.
 
+use crate::sack::{SackBlock, SackBlocks};
 use crate::{SeqNum, limits};
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Range {
-    start: SeqNum,
-    end: SeqNum,
-}
+/// What is out of order on a connection: 8 bytes while nothing is.
+#[derive(Debug, Default)]
+pub(crate) struct Reassembly(Option<Box<OutOfOrder>>);
 
-/// The out-of-order ranges of a connection.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reassembly {
-    ranges: [Range; limits::REASSEMBLY_RANGES],
-    count: u8,
+#[derive(Debug)]
+struct OutOfOrder {
+    /// Sorted and apart.
+    ranges: [SackBlock; limits::REASSEMBLY_RANGES],
+    count: usize,
+    /// A byte of each of the latest segments, the newest first, none in a range of another: their
+    /// ranges are reported first.
+    recent: [Option<SeqNum>; SackBlocks::MAX],
+    /// Text that arrived twice and was not reported yet.
+    duplicate: Option<SackBlock>,
 }
 
 impl Reassembly {
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.count == 0
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|block| block.count == 0)
     }
 
-    fn as_slice(&self) -> &[Range] {
-        self.ranges.get(..usize::from(self.count)).unwrap_or_default()
+    /// The next ACK has blocks.
+    pub(crate) fn has_news(&self) -> bool {
+        self.0.is_some()
     }
 
     /// The end of the last range.
     pub(crate) fn end(&self) -> Option<SeqNum> {
-        self.as_slice().last().map(|range| range.end)
+        self.0.as_ref()?.as_slice().last().map(|range| range.end)
     }
 
     /// [`Self::insert`] would succeed.
     pub(crate) fn has_room(&self, start: SeqNum, end: SeqNum) -> bool {
-        self.with(Range { start, end }).is_some()
+        self.0.as_ref().is_none_or(|block| block.has_room(start, end))
     }
 
     /// Remembers that the text from `start` up to `end` is stored. `false`: the list is full.
     pub(crate) fn insert(&mut self, start: SeqNum, end: SeqNum) -> bool {
-        let merged = self.with(Range { start, end });
-        if let Some(merged) = merged {
-            *self = merged;
-        }
-        merged.is_some()
+        self.0.get_or_insert_with(OutOfOrder::boxed).insert(SackBlock { start, end })
     }
 
     /// Text is complete up to `next`: removes what is covered or joined, returns the new end.
     pub(crate) fn advance(&mut self, next: SeqNum) -> SeqNum {
-        let mut end = next;
-        let mut rest = Self::default();
-        for range in self.as_slice() {
-            if range.start.at_or_before(end) {
-                end = end.later(range.end);
-            } else {
-                let _ = rest.push(*range);
-            }
-        }
-        *self = rest;
+        let Some(block) = self.0.as_mut() else { return next };
+        let end = block.advance(next);
+        self.drop_if_idle();
         end
     }
 
-    /// The list with `new` merged into it, `None` if it does not fit.
-    fn with(&self, new: Range) -> Option<Self> {
-        let mut merged = Self::default();
-        let mut new = new;
-        let mut placed = false;
-        for range in self.as_slice() {
-            if range.end.before(new.start) {
-                merged.push(*range)?;
-            } else if new.end.before(range.start) {
-                if !placed {
-                    merged.push(new)?;
-                    placed = true;
-                }
-                merged.push(*range)?;
-            } else {
-                new.start = if range.start.before(new.start) { range.start } else { new.start };
-                new.end = new.end.later(range.end);
-            }
+    /// The text from `start` up to `end` has arrived, text is complete up to `next`: if a part had
+    /// arrived before, the first such part is reported with the next ACK (RFC 2883 §4.1, §4.2).
+    pub(crate) fn note_duplicate(&mut self, start: SeqNum, end: SeqNum, next: SeqNum) {
+        let known = if start.before(next) {
+            Some(SackBlock { start, end: if end.before(next) { end } else { next } })
+        } else {
+            self.0.as_ref().and_then(|block| block.known_part(start, end))
+        };
+        if known.is_some() {
+            self.0.get_or_insert_with(OutOfOrder::boxed).duplicate = known;
         }
-        if !placed {
-            merged.push(new)?;
-        }
-        Some(merged)
     }
 
-    fn push(&mut self, range: Range) -> Option<()> {
-        *self.ranges.get_mut(usize::from(self.count))? = range;
-        self.count = self.count.saturating_add(1);
-        Some(())
+    /// The blocks for an ACK, at most `max`; the duplicate is reported once.
+    pub(crate) fn report(&mut self, max: usize) -> SackBlocks {
+        let Some(block) = self.0.as_mut() else { return SackBlocks::NONE };
+        let report = block.report(max);
+        self.drop_if_idle();
+        report
+    }
+
+    fn drop_if_idle(&mut self) {
+        if self.0.as_ref().is_some_and(|block| block.count == 0 && block.duplicate.is_none()) {
+            self.0 = None;
+        }
     }
 
     /// Sorted, apart, not empty, and beyond `next`.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn assert_invariants(&self, next: SeqNum) {
+        let Some(block) = self.0.as_ref() else { return };
+        assert!(block.count > 0 || block.duplicate.is_some(), "a block for nothing");
         let mut end = next;
-        for range in self.as_slice() {
+        for range in block.as_slice() {
             assert!(range.start.after(end), "{self:?} beyond {next}");
             assert!(range.end.after(range.start), "{self:?}");
             end = range.end;
         }
+    }
+}
+
+impl OutOfOrder {
+    fn boxed() -> Box<Self> {
+        Box::new(Self {
+            ranges: [SackBlock::default(); limits::REASSEMBLY_RANGES],
+            count: 0,
+            recent: [None; SackBlocks::MAX],
+            duplicate: None,
+        })
+    }
+
+    fn as_slice(&self) -> &[SackBlock] {
+        self.ranges.get(..self.count).unwrap_or_default()
+    }
+
+    /// The ranges that touch or overlap `start..end`, as places in the list.
+    fn touched(&self, start: SeqNum, end: SeqNum) -> core::ops::Range<usize> {
+        let ranges = self.as_slice();
+        let first = ranges.partition_point(|range| range.end.before(start));
+        let last = ranges.partition_point(|range| range.start.at_or_before(end));
+        first..last.max(first)
+    }
+
+    fn has_room(&self, start: SeqNum, end: SeqNum) -> bool {
+        self.count < self.ranges.len() || !self.touched(start, end).is_empty()
+    }
+
+    fn insert(&mut self, new: SackBlock) -> bool {
+        if !self.has_room(new.start, new.end) {
+            return false;
+        }
+        let touched = self.touched(new.start, new.end);
+        let mut merged = new;
+        for range in self.as_slice().get(touched.clone()).unwrap_or_default() {
+            merged.start =
+                if range.start.before(merged.start) { range.start } else { merged.start };
+            merged.end = merged.end.later(range.end);
+        }
+        self.replace(touched, merged);
+        self.note_recent(new.start, merged);
+        true
+    }
+
+    /// Puts `merged` in the place of the ranges `old`; there is room.
+    fn replace(&mut self, old: core::ops::Range<usize>, merged: SackBlock) {
+        let tail = old.end..self.count;
+        let to = old.start.saturating_add(1);
+        if tail.end <= self.ranges.len() && to.saturating_add(tail.len()) <= self.ranges.len() {
+            self.count = to.saturating_add(tail.len());
+            self.ranges.copy_within(tail, to);
+        }
+        if let Some(place) = self.ranges.get_mut(old.start) {
+            *place = merged;
+        }
+    }
+
+    /// RFC 2018 §4: the block with the newest segment comes first, then those reported before.
+    fn note_recent(&mut self, newest: SeqNum, range: SackBlock) {
+        let older = self.recent.into_iter().flatten();
+        let apart = older.filter(|at| at.before(range.start) || at.at_or_after(range.end));
+        let mut recent = [None; SackBlocks::MAX];
+        for (place, at) in recent.iter_mut().zip(core::iter::once(newest).chain(apart)) {
+            *place = Some(at);
+        }
+        self.recent = recent;
+    }
+
+    fn advance(&mut self, next: SeqNum) -> SeqNum {
+        let mut end = next;
+        let mut joined: usize = 0;
+        for range in self.as_slice() {
+            if range.start.after(end) {
+                break;
+            }
+            end = end.later(range.end);
+            joined = joined.saturating_add(1);
+        }
+        self.ranges.copy_within(joined..self.count, 0);
+        self.count = self.count.saturating_sub(joined);
+        end
+    }
+
+    /// The range that holds the byte `at`.
+    fn range_of(&self, at: SeqNum) -> Option<SackBlock> {
+        let ranges = self.as_slice();
+        let place = ranges.partition_point(|range| range.end.at_or_before(at));
+        ranges.get(place).copied().filter(|range| range.start.at_or_before(at))
+    }
+
+    /// The first part of `start..end` that had arrived.
+    fn known_part(&self, start: SeqNum, end: SeqNum) -> Option<SackBlock> {
+        let place = self.as_slice().partition_point(|range| range.end.at_or_before(start));
+        let range = self.as_slice().get(place).filter(|range| range.start.before(end))?;
+        let end = if end.before(range.end) { end } else { range.end };
+        Some(SackBlock { start: start.later(range.start), end })
+    }
+
+    fn report(&mut self, max: usize) -> SackBlocks {
+        let mut report = SackBlocks::NONE;
+        if let Some(duplicate) = self.duplicate.take() {
+            report.push(duplicate);
+            // RFC 2883 §4: the second block is the range that contains the duplicate, if one does.
+            if let Some(around) = self.range_of(duplicate.start) {
+                self.note_recent(duplicate.start, around);
+            }
+        }
+        let first = report.as_slice().len();
+        let recent = self.recent.into_iter().flatten().filter_map(|at| self.range_of(at));
+        // What was pushed out of the recent ones by ranges that are complete now.
+        for range in recent.chain(self.as_slice().iter().copied()) {
+            if report.as_slice().len() >= max {
+                break;
+            }
+            if !report.as_slice().get(first..).unwrap_or_default().contains(&range) {
+                report.push(range);
+            }
+        }
+        report
     }
 }
 
@@ -117,21 +231,39 @@ mod tests {
         #[test]
         fn agrees_with_a_set_of_bytes(
             origin: u32,
-            pieces in prop::collection::vec((1_u32..60, 1_u32..12), 1..40),
+            pieces in prop::collection::vec((1_u32..360, 1_u32..12), 1..200),
         ) {
             let next = SeqNum::new(origin);
             let mut list = Reassembly::default();
-            let mut bytes = [false; 100];
+            let mut bytes = [false; 400];
             for (offset, len) in pieces {
                 let (start, end) = (next + offset, next + offset + len);
                 let place = offset as usize..offset.saturating_add(len) as usize;
-                prop_assert_eq!(list.has_room(start, end), list.clone().insert(start, end));
-                if list.insert(start, end) {
+                let room = list.has_room(start, end);
+                list.note_duplicate(start, end, next);
+                let doubled = list.report(1).as_slice().first().copied();
+                let twice = place.clone().find(|i| bytes[*i]);
+                if let Some(first) = twice {
+                    let first = next + u32::try_from(first).unwrap();
+                    prop_assert_eq!(doubled.unwrap().start, first);
+                }
+                prop_assert_eq!(room, list.insert(start, end));
+                if room {
                     bytes[place].fill(true);
+                    let report = list.report(4);
+                    let newest = report.as_slice()[0];
+                    let covers = newest.start.at_or_before(start) && newest.end.at_or_after(end);
+                    prop_assert!(covers);
+                    for block in report.as_slice() {
+                        let from = block.start.since(next) as usize;
+                        let to = block.end.since(next) as usize;
+                        prop_assert!(bytes[from..to].iter().all(|b| *b));
+                        prop_assert!(!bytes[to] && bytes.get(from.wrapping_sub(1)) == Some(&false));
+                    }
                 }
                 list.assert_invariants(next);
             }
-            let first_gap = (1..100).find(|i| !bytes[*i]).unwrap();
+            let first_gap = (1..400).find(|i| !bytes[*i]).unwrap();
             prop_assert_eq!(list.advance(next + 1), next + u32::try_from(first_gap).unwrap());
             prop_assert_eq!(list.end().is_some(), bytes[first_gap..].iter().any(|b| *b));
         }
@@ -141,12 +273,22 @@ mod tests {
     fn a_full_list_refuses_new_holes_but_still_grows_ranges() {
         let mut list = Reassembly::default();
         let at = |i: u32| SeqNum::new(10 + 10 * i);
-        for i in 0..8 {
+        let full = u32::try_from(limits::REASSEMBLY_RANGES).unwrap();
+        for i in 0..full {
             assert!(list.insert(at(i), at(i) + 5));
         }
-        assert!(!list.insert(at(8), at(8) + 5));
+        assert!(!list.insert(at(full), at(full) + 5));
         assert!(list.insert(at(7) + 5, at(7) + 9));
         assert!(list.insert(at(0) + 5, at(1)));
-        assert!(list.insert(at(8), at(8) + 5));
+        assert!(list.insert(at(full), at(full) + 5));
+    }
+
+    #[test]
+    fn nothing_out_of_order_costs_eight_bytes() {
+        assert_eq!(size_of::<Reassembly>(), 8);
+        let mut list = Reassembly::default();
+        assert!(list.insert(SeqNum::new(10), SeqNum::new(20)));
+        assert_eq!(list.advance(SeqNum::new(10)), SeqNum::new(20));
+        assert!(list.0.is_none());
     }
 }

@@ -64,6 +64,8 @@ pub struct Tcb {
     pub(crate) syn_lost: bool,
     /// The peer's SYN had a window scale option.
     pub(crate) peer_scales: bool,
+    /// SACK is offered, and after the handshake: negotiated.
+    pub(crate) sack: bool,
 }
 
 const _: () = assert!(size_of::<Tcb>() <= 384, "a connection costs more than planned");
@@ -198,6 +200,7 @@ impl Tcb {
             cwnd_limited: false,
             syn_lost: false,
             peer_scales: false,
+            sack: config.sack,
         }
     }
 
@@ -222,6 +225,7 @@ impl Tcb {
             None => self.rcv.scale = 0,
         }
         self.timestamps.enabled &= syn.timestamps.is_some();
+        self.sack &= syn.sack_permitted;
         if let Some(theirs) = syn.timestamps {
             self.timestamps.set_recent(theirs.value, now);
         }

@@ -18,6 +18,7 @@ mod loss;
 mod nagle;
 mod netsim;
 mod passive;
+mod sack;
 mod support;
 mod syn_cookie;
 mod time_wait;

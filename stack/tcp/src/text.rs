@@ -31,6 +31,7 @@ impl Tcb {
             return dropped(DropReason::TcpAfterClose);
         }
         self.note_fin(seg, end);
+        self.note_duplicate(seg);
         let (seq, text) = self.rcv.trim(seg);
         if text.is_empty() {
             return self.nothing_in_window(seg);
@@ -53,6 +54,17 @@ impl Tcb {
         let (_, text) = self.rcv.trim(seg);
         if !text.is_empty() {
             let _ = self.store_in_order(text, now, arrival, buffer);
+        }
+    }
+
+    /// Text that had arrived before is reported with the next ACK (RFC 2883). What is older than a
+    /// window was not sent by this peer.
+    pub(crate) fn note_duplicate(&mut self, seg: &SegmentIn<'_>) {
+        let next = self.rcv.nxt;
+        let old = seg.seq.before(next) && next.since(seg.seq) <= self.rcv.wnd_max;
+        let beyond = seg.seq.at_or_after(next) && !self.reassembly.is_empty();
+        if self.sack && !seg.text.is_empty() && (old || beyond) {
+            self.reassembly.note_duplicate(seg.seq, seg.seq + seg.text_len(), next);
         }
     }
 

@@ -27,6 +27,7 @@ impl Fuzz {
             mss_default: random.below(3_000) as u16,
             window_scale: random.below(20) as u8,
             timestamps: random.chance(50),
+            sack: random.chance(80),
             nodelay: random.chance(50),
             congestion: algorithm(&mut random),
             keepalive: keepalive.filter(|_| random.chance(30)),
@@ -60,6 +61,19 @@ impl Fuzz {
         }
     }
 
+    /// SACK blocks, many of them around what is in flight.
+    fn blocks(&mut self) -> SackBlocks {
+        let mut blocks = SackBlocks::NONE;
+        while self.random.chance(40) {
+            let sent = self.host.tcb.snd;
+            let place = sent.una + self.random.below(sent.in_flight().saturating_add(3));
+            let start = self.near(place);
+            let len = self.random.below(4_000);
+            blocks.push(SackBlock { start, end: self.near(start + len) });
+        }
+        blocks
+    }
+
     fn segment(&mut self) {
         let flags = match self.random.below(12) {
             0 => Flags::from_bits(self.random.next() as u8),
@@ -87,6 +101,8 @@ impl Fuzz {
             options: Options {
                 mss: self.random.chance(50).then_some(self.random.next() as u16),
                 window_scale: self.random.chance(50).then_some(self.random.next() as u8),
+                sack_permitted: self.random.chance(80),
+                sack: self.blocks(),
                 timestamps,
                 user_timeout: self.random.chance(5).then_some(self.random.next() as u16),
                 ..Options::default()

@@ -51,6 +51,7 @@ fn only_offered_options_are_answered() {
     let (mut half, now) = half_open(&config, Options::default());
     let options = half.poll_transmit(now).unwrap().options;
     assert_eq!((options.mss, options.window_scale, options.timestamps), (Some(1460), None, None));
+    assert!(!options.sack_permitted);
     let theirs = Options {
         mss: Some(1200),
         window_scale: Some(3),
@@ -61,7 +62,7 @@ fn only_offered_options_are_answered() {
     let (mut half, now) = half_open(&config, theirs);
     let options = half.poll_transmit(now).unwrap().options;
     assert_eq!(options.timestamps, Some(Timestamps { value: 50_000, echo: 9 }));
-    assert_eq!((options.window_scale, options.sack_permitted), (Some(7), false));
+    assert_eq!((options.window_scale, options.sack_permitted), (Some(7), true));
     let (host, _) = promote(half, &config, now, &seg(1, 1).ts(10, 50_000).window(100));
     let info = host.tcb.info();
     assert_eq!((info.mss, info.snd_scale, info.rcv_scale, info.snd_wnd), (1188, 3, 7, 800));
