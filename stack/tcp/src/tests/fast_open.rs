@@ -57,10 +57,10 @@ fn with_a_cookie_the_syn_waits_for_text_and_takes_it_along() {
 fn text_on_the_syn_fits_the_servers_mss_with_the_options() {
     let mut host = knowing();
     host.tcb.send(5_000);
-    // MSS 4, window scale 4, Fast Open 2 + 8 + 2.
-    assert_eq!(host.raw()[0].text_len, 800 - 20);
-    let _ = host.gets(&seg(0, 781).flags(SYN_ACK).options(syn_options()));
-    assert_eq!(host.sends()[0], text(781, 1000, 1));
+    // MSS 4, window scale 4, SACK permitted 2 + 2, Fast Open 2 + 8 + 2.
+    assert_eq!(host.raw()[0].text_len, 800 - 24);
+    let _ = host.gets(&seg(0, 777).flags(SYN_ACK).options(syn_options()));
+    assert_eq!(host.sends()[0], text(777, 1000, 1));
 }
 
 #[test]
