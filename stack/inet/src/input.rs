@@ -35,6 +35,13 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// The ECN field.
+    #[must_use]
+    pub(crate) fn ecn(&self, mbuf: &Mbuf) -> tcp::Codepoint {
+        let tos = mbuf.data().get(self.ip_offset + 1).copied().unwrap_or(0);
+        tcp::Codepoint::from_tos(tos)
+    }
+
     /// The transport segment in the packet that carried it.
     #[must_use]
     pub(crate) fn segment<'a>(&self, mbuf: &'a Mbuf) -> Option<&'a [u8]> {

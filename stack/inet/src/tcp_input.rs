@@ -88,6 +88,7 @@ impl Worker {
             flags: Flags::from_bits(parsed.flags()),
             window: parsed.header.window.get(),
             urgent: parsed.header.urgent.get(),
+            ecn: received.ecn(&mbuf),
             options: tcp::Options::parse(parsed.options),
             text: parsed.text,
         };

@@ -153,7 +153,7 @@ impl Output {
             return self.count_drop(DropReason::MbufExhausted);
         };
         let out = Ipv4Out {
-            tos: options.tos,
+            tos: tos(options.tos, segment.ect),
             ttl: options.ttl,
             l4_len: header_len,
             offload: offload.then_some(L4::Tcp),
@@ -253,4 +253,11 @@ fn prepend_header(
     };
     let whole = prepend(mbuf, option_bytes) && prepend(mbuf, tcp_header.as_bytes());
     whole.then(|| u8::try_from(header_len).ok())?
+}
+
+/// The user's DSCP with the ECN field of this segment, which is not the user's (RFC 3168 §5).
+fn tos(options_tos: u8, ect: bool) -> u8 {
+    const ECN: u8 = 0b11;
+    const ECT_0: u8 = 0b10;
+    options_tos & !ECN | if ect { ECT_0 } else { 0 }
 }

@@ -31,6 +31,7 @@ impl Tcb {
             // Nothing but window probes is out, and the peer answers them.
             self.retransmits = 0;
         }
+        self.ecn_echoed(seg, now);
         if seg.ack.after(self.snd.una) {
             self.new_ack(seg, now, arrival);
         } else if self.is_duplicate(seg, window_changed) {

@@ -54,7 +54,6 @@ pub(crate) enum Cause {
     /// A segment was lost.
     Loss,
     /// A router marked a segment (RFC 3168).
-    #[cfg_attr(not(test), expect(dead_code, reason = "ECN is not negotiated yet"))]
     Ecn,
 }
 
@@ -262,6 +261,13 @@ impl Congestion {
         match self {
             Self::NewReno(cc) => cc.on_idle(mss),
             Self::Cubic(cc) => cc.on_idle(mss),
+        }
+    }
+
+    /// It slows down when a router marks; else the marks must not be asked for (RFC 3168 §6.1.2).
+    pub(crate) fn answers_marks(&self) -> bool {
+        match self {
+            Self::NewReno(_) | Self::Cubic(_) => true,
         }
     }
 

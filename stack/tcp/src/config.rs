@@ -1,6 +1,6 @@
 //! What the caller decides about a connection before it begins.
 
-use crate::{Algorithm, Keepalive, limits};
+use crate::{Algorithm, EcnMode, Keepalive, limits};
 
 /// Settings of a connection; the same for a listener's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Config {
     pub sack: bool,
     /// Send small segments at once (no Nagle algorithm).
     pub nodelay: bool,
+    /// Explicit congestion notification.
+    pub ecn: EcnMode,
     /// How much may be in flight: CUBIC unless something else is asked for.
     pub congestion: Algorithm,
     /// Probe an idle peer (RFC 9293 §3.8.4). Off by default, as the RFC demands.
@@ -46,6 +48,7 @@ impl Default for Config {
             timestamp_offset: 0,
             sack: true,
             nodelay: false,
+            ecn: EcnMode::default(),
             congestion: Algorithm::default(),
             keepalive: None,
             defer_accept: 0,

@@ -8,7 +8,8 @@ use crate::state::Event;
 use crate::timers::Timer;
 use crate::timestamp::{is_older, millis};
 use crate::{
-    Config, Flags, Options, SegmentIn, SegmentOut, SeqNum, State, Tcb, Timestamps, limits,
+    Config, EcnMode, Flags, Options, SegmentIn, SegmentOut, SeqNum, State, Tcb, Timestamps, ecn,
+    limits,
 };
 
 /// A connection of which a listener has seen only the SYN.
@@ -32,6 +33,8 @@ pub struct HalfOpen {
     sack: bool,
     retransmits: u8,
     pending: bool,
+    /// The peer asked for ECN and we agree.
+    ecn: bool,
     /// When the SYN-ACK went out is not known: a cookie brought this entry back.
     untimed: bool,
     /// SYN-ACKs to repeat before an ACK without text establishes.
@@ -91,6 +94,7 @@ impl HalfOpen {
             sack: syn.options.sack_permitted && config.sack,
             retransmits: 0,
             pending: true,
+            ecn: config.ecn != EcnMode::Off && ecn::is_setup(syn.flags),
             untimed: false,
             defer: config.defer_accept,
             acknowledged: false,
@@ -175,6 +179,7 @@ impl HalfOpen {
         tcb.rcv.scale = self.scale;
         tcb.timestamps.enabled = self.ts_recent.is_some();
         tcb.negotiate(&syn, now);
+        tcb.ecn.listener_agreed(self.ecn);
         tcb.rcv.irs = self.irs;
         tcb.rcv.nxt = self.irs + 1;
         tcb.rcv.last_ack = tcb.rcv.nxt;
@@ -229,6 +234,7 @@ impl HalfOpen {
             return None;
         }
         let clock = millis(now).wrapping_add(self.ts_offset);
+        let ecn = if self.ecn { Flags::ECE } else { Flags::NONE };
         Some(SegmentOut {
             window: self.rcv_wnd,
             options: Options {
@@ -238,7 +244,7 @@ impl HalfOpen {
                 timestamps: self.ts_recent.map(|echo| Timestamps { value: clock, echo }),
                 ..Options::default()
             },
-            ..SegmentOut::control(self.iss, self.irs + 1, Flags::SYN | Flags::ACK)
+            ..SegmentOut::control(self.iss, self.irs + 1, Flags::SYN | Flags::ACK | ecn)
         })
     }
 
@@ -250,6 +256,8 @@ impl HalfOpen {
         }
         self.pending = true;
         if seg.seq == self.irs {
+            // RFC 3168 §6.1.1: one SYN that does not ask is enough.
+            self.ecn &= ecn::is_setup(seg.flags);
             HalfOpenVerdict::Retransmit
         } else {
             HalfOpenVerdict::Drop(DropReason::TcpSynUnacceptable)

@@ -52,6 +52,7 @@ impl Tcb {
         self.check_syn(seg, now)?;
         self.check_timestamps(seg, now)?;
         self.check_sequence(seg, now, arrival)?;
+        self.ecn_arrives(seg);
         self.process_ack(seg, now, arrival)?;
         self.keepalive.heard(now);
         if let Some(option) = seg.options.user_timeout {

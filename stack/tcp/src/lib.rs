@@ -32,6 +32,7 @@
 //! | `input`, `syn_sent` | SEGMENT ARRIVES | 9293 §3.10.7, 5961 |
 //! | `ack`, `recovery`, `cc` | acknowledgments, loss, congestion | 5681, 6582, 6928, 3042, 3465, 9438, 9406, 8511 |
 //! | `sack` | SACK blocks | 2018, 2883 |
+//! | `ecn` | explicit congestion notification | 3168, 8511 |
 //! | `text`, `reassembly` | text and FIN, windows | 9293 §3.8.6 |
 //! | `user`, `output`, `timers` | calls, segments, timers | 9293 §3.10, 1122 |
 //! | `urgent` | urgent text both ways | 9293 §3.8.5, 6093 |
@@ -62,6 +63,7 @@ mod cc;
 mod challenge;
 mod config;
 mod delayed_ack;
+mod ecn;
 mod endpoint;
 mod error;
 mod fast_open;
@@ -100,6 +102,7 @@ mod tests;
 
 pub use cc::Algorithm;
 pub use config::Config;
+pub use ecn::{Codepoint, EcnMode};
 pub use endpoint::{Arrival, Events, RecvBuffer, Slot};
 pub use error::ConnectionError;
 pub use fast_open::{FastOpenCookie, FastOpenLesson, FastOpenMemory};

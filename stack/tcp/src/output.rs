@@ -172,9 +172,11 @@ impl Tcb {
         let received = self.state == State::SynReceived;
         let scaled = !received || self.peer_scales;
         let mut segment = if received {
-            self.segment(self.snd.iss, Flags::SYN | Flags::ACK, now, space)
+            let ecn = self.ecn.syn_ack_flags();
+            self.segment(self.snd.iss, Flags::SYN | Flags::ACK | ecn, now, space)
         } else {
-            SegmentOut::control(self.snd.iss, SeqNum::new(0), Flags::SYN)
+            let ecn = self.ecn.syn_flags(self.snd.max == self.snd.iss);
+            SegmentOut::control(self.snd.iss, SeqNum::new(0), Flags::SYN | ecn)
         };
         segment.window = self.rcv.advertise_unscaled(space);
         segment.options = Options {
@@ -204,7 +206,12 @@ impl Tcb {
             flags |= Flags::FIN;
         }
         self.note_answer();
+        let new = kind == Kind::Next && !self.probe && len > 0 && seq == self.snd.max;
+        if new {
+            flags |= self.ecn.text_flags();
+        }
         let mut segment = self.segment(seq, flags, now, space);
+        segment.ect = new && self.may_be_marked();
         segment.text_offset = offset;
         segment.text_len = len;
         self.add_sack(&mut segment);
@@ -255,6 +262,7 @@ impl Tcb {
         self.rcv.last_ack = self.rcv.nxt;
         let urgent = self.urgent_pointer(seq);
         let flags = if urgent.is_some() { flags | Flags::URG } else { flags };
+        let flags = flags | self.ecn.ack_flags();
         SegmentOut {
             window,
             urgent: urgent.unwrap_or(0),

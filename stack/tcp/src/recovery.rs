@@ -40,6 +40,11 @@ impl Recovery {
         self.recover = max;
     }
 
+    /// No loss is being repaired.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
     /// Bytes that limited transmit allows beyond cwnd (RFC 3042 §2).
     pub(crate) fn limited_transmit(&self, mss: u16) -> u32 {
         match self.phase {
@@ -68,6 +73,7 @@ impl Tcb {
         }
         self.recovery.recover = self.snd.max;
         self.recovery.phase = Phase::Fast { partial: false };
+        self.ecn.reduced(self.snd.max);
         self.cc.on_congestion(Cause::Loss, self.snd.in_flight(), self.snd.mss, now);
         self.inflate(u32::from(self.snd.mss).saturating_mul(u32::from(limits::DUP_ACKS)));
         self.retransmit_first = true;

@@ -5,7 +5,7 @@
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 
-use crate::{Options, SeqNum};
+use crate::{Codepoint, Options, SeqNum};
 
 /// Control bits with their values on the wire (RFC 9293 §3.1).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -110,6 +110,8 @@ pub struct SegmentIn<'a> {
     pub window: u16,
     /// SEG.UP, significant only with [`Flags::URG`].
     pub urgent: u16,
+    /// The ECN field of its IP header.
+    pub ecn: Codepoint,
     /// Options.
     pub options: Options,
     /// The segment's text.
@@ -149,6 +151,8 @@ pub struct SegmentOut {
     pub window: u16,
     /// SEG.UP, 0 without [`Flags::URG`].
     pub urgent: u16,
+    /// Its IP header carries ECT(0), otherwise Not-ECT.
+    pub ect: bool,
     /// Options.
     pub options: Options,
     /// Where the text begins, in bytes from the front of the send buffer (SND.UNA's byte).
@@ -166,6 +170,7 @@ impl SegmentOut {
             flags,
             window: 0,
             urgent: 0,
+            ect: false,
             options: Options::default(),
             text_offset: 0,
             text_len: 0,
@@ -200,6 +205,7 @@ mod tests {
             flags: Flags::SYN | Flags::FIN,
             window: 0,
             urgent: 0,
+            ecn: Codepoint::NotEct,
             options: Options::default(),
             text: b"abc",
         };

@@ -22,6 +22,7 @@ impl Tcb {
             return dropped(DropReason::TcpFlags);
         }
         self.accept_syn(seg, now);
+        self.ecn.syn_arrives(seg.flags);
         if !acks_syn {
             // Simultaneous open. Text on this SYN is not taken; it will be sent again.
             self.transition(Event::Syn);

@@ -4,6 +4,7 @@ use types::Instant;
 
 use crate::cc::Congestion;
 use crate::challenge::ChallengeLimit;
+use crate::ecn::Ecn;
 use crate::info::Counts;
 use crate::keepalive::KeepaliveState;
 use crate::nagle::Nagle;
@@ -31,6 +32,7 @@ pub struct Tcb {
     pub(crate) reassembly: Reassembly,
     pub(crate) keepalive: KeepaliveState,
     pub(crate) challenge: ChallengeLimit,
+    pub(crate) ecn: Ecn,
     pub(crate) nagle: Nagle,
     pub(crate) counts: Counts,
     pub(crate) tuning: ReceiveTuning,
@@ -181,6 +183,7 @@ impl Tcb {
             reassembly: Reassembly::default(),
             keepalive: KeepaliveState::new(config.keepalive, now),
             challenge: ChallengeLimit::default(),
+            ecn: Ecn::new(config.ecn, iss),
             nagle: Nagle::new(config.nodelay, iss),
             counts: Counts::default(),
             tuning: ReceiveTuning::default(),

@@ -10,6 +10,7 @@ mod attack;
 mod close;
 mod data;
 mod delayed_ack;
+mod ecn;
 mod fast_open;
 mod fuzz;
 mod handshake;

@@ -140,6 +140,7 @@ impl Tcb {
         self.retransmits = self.retransmits.saturating_add(1);
         self.rtt.back_off(now);
         self.rtt.cancel();
+        self.ecn.reduced(self.snd.max);
         self.cc.on_timeout(first, self.snd.in_flight(), self.snd.mss, now);
         self.recovery.on_timeout(self.snd.max);
         self.retransmit_first = false;

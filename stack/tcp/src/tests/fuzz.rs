@@ -30,6 +30,7 @@ impl Fuzz {
             sack: random.chance(80),
             nodelay: random.chance(50),
             congestion: algorithm(&mut random),
+            ecn: [EcnMode::Off, EcnMode::Accept, EcnMode::Ask][random.below(3) as usize],
             keepalive: keepalive.filter(|_| random.chance(30)),
             timestamp_offset: random.next() as u32,
             mss_floor: random.below(600) as u16,
@@ -98,6 +99,7 @@ impl Fuzz {
             flags,
             window: if self.random.chance(20) { 0 } else { self.random.next() as u16 },
             urgent: self.random.next() as u16,
+            ecn: Codepoint::from_tos(self.random.next() as u8),
             options: Options {
                 mss: self.random.chance(50).then_some(self.random.next() as u16),
                 window_scale: self.random.chance(50).then_some(self.random.next() as u8),
@@ -226,7 +228,7 @@ proptest! {
         let timestamps = ts.map(|(value, echo)| Timestamps { value, echo });
         let segment = SegmentIn {
             seq: SeqNum::new(seq), ack: SeqNum::new(ack), flags: Flags::from_bits(bits), window,
-            urgent: window, options: Options { timestamps, ..Options::default() }, text: &text,
+            urgent: window, ecn: Codepoint::from_tos(bits), options: Options { timestamps, ..Options::default() }, text: &text,
         };
         let now = Instant::from_millis(u64::from(seq));
         let mut half = HalfOpen::new(&segment, &Config::default(), SeqNum::new(1), window, now);

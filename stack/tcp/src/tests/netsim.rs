@@ -194,6 +194,7 @@ fn arrived<'a>(out: &SegmentOut, text: &'a [u8]) -> SegmentIn<'a> {
         flags: out.flags,
         window: out.window,
         urgent: 0,
+        ecn: if out.ect { Codepoint::Ect0 } else { Codepoint::NotEct },
         options: Options::parse(&bytes[..len]),
         text,
     }

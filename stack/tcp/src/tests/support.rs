@@ -73,6 +73,7 @@ pub(crate) struct Seg {
     pub(crate) flags: Flags,
     pub(crate) window: u16,
     pub(crate) urgent: u16,
+    pub(crate) ecn: Codepoint,
     pub(crate) options: Options,
     pub(crate) text: Vec<u8>,
 }
@@ -85,6 +86,7 @@ pub(crate) fn seg(seq: u32, ack: u32) -> Seg {
         flags: Flags::ACK,
         window: 60_000,
         urgent: 0,
+        ecn: Codepoint::NotEct,
         options: Options::default(),
         text: Vec::new(),
     }
@@ -113,6 +115,11 @@ impl Seg {
         self.urgent = urgent;
         self
     }
+    /// A router marked it.
+    pub(crate) fn ce(mut self) -> Self {
+        self.ecn = Codepoint::Ce;
+        self
+    }
     pub(crate) fn ts(mut self, value: u32, echo: u32) -> Self {
         self.options.timestamps = Some(Timestamps { value, echo });
         self
@@ -128,6 +135,7 @@ impl Seg {
             flags: self.flags,
             window: self.window,
             urgent: self.urgent,
+            ecn: self.ecn,
             options: self.options,
             text: &self.text,
         }
