@@ -56,7 +56,8 @@ impl Socket {
             (Reply::Accepted { socket, remote, .. }, Some(accepted)) => {
                 let _ = self.settle_listener(fd);
                 let socket = Self::new(&self.channel, socket, Transport::Stream)?;
-                socket.memory.add_marks(mark::CONNECTED);
+                let inherited = self.memory.marks() & mark::OOB_INLINE;
+                socket.memory.add_marks(mark::CONNECTED | inherited);
                 Ok((socket, accepted, remote))
             }
             _ => Err(Errno::PROTO.into()),

@@ -17,6 +17,7 @@ mod send;
 mod socket;
 mod tcp;
 mod udp;
+mod urgent;
 mod wait;
 
 pub use channel::Channel;

@@ -14,6 +14,7 @@ use crate::socket::Socket;
 const SOL_SOCKET: i32 = 1;
 const SO_TYPE: i32 = 3;
 const SO_ERROR: i32 = 4;
+const SO_OOBINLINE: i32 = 10;
 const SO_RCVTIMEO_OLD: i32 = 20;
 const SO_SNDTIMEO_OLD: i32 = 21;
 const SO_RCVTIMEO_NEW: i32 = 66;
@@ -35,8 +36,13 @@ impl Socket {
             timeout.store(parse_timeval(value)?, Ordering::Relaxed);
             return Ok(());
         }
-        let value = value.to_vec();
-        self.done(Request::SetOption { socket: self.handle, level, name, value })
+        let request =
+            Request::SetOption { socket: self.handle, level, name, value: value.to_vec() };
+        self.done(request)?;
+        if (level, name) == (SOL_SOCKET, SO_OOBINLINE) {
+            self.set_urgent_inline(value.iter().any(|byte| *byte != 0));
+        }
+        Ok(())
     }
 
     /// `getsockopt()` with Linux's numbers and the bytes of its values.

@@ -26,6 +26,8 @@ bitflags::bitflags! {
         const WAITALL = 1 << 2;
         /// Datagrams: say how long it was, even if there was less room.
         const TRUNC = 1 << 3;
+        /// Streams: the urgent byte.
+        const OOB = 1 << 4;
     }
 }
 
@@ -70,6 +72,9 @@ impl Socket {
         if wanted == 0 {
             return Ok(Received::bytes(0));
         }
+        if flags.contains(RecvFlags::OOB) {
+            return self.recv_urgent(fd, data, flags.contains(RecvFlags::PEEK));
+        }
         let all = flags.contains(RecvFlags::WAITALL) && !flags.contains(RecvFlags::PEEK);
         let mut rest = data;
         let mut total = 0usize;
@@ -81,7 +86,7 @@ impl Socket {
                 Err(error) => return Err(error),
             };
             total = total.saturating_add(len);
-            if len == 0 || !all || total >= wanted {
+            if len == 0 || !all || total >= wanted || self.is_at_mark() {
                 return Ok(Received::bytes(total));
             }
             IoSliceMut::advance_slices(&mut rest, len);
@@ -122,7 +127,7 @@ impl Socket {
         if queue.unread() > 0 && !ended && !is_announced(fd, &queue) {
             return Ok(Attempt::Empty);
         }
-        let len = queue.read(into, peek);
+        let len = queue.read(into, peek, self.has_urgent_inline());
         if len > 0 {
             let tell = queue.worth_telling() | (!peek && self.settle(fd, &mut queue).1);
             drop(queue);
@@ -238,7 +243,7 @@ pub(crate) fn is_announced(fd: BorrowedFd<'_>, queue: &ReceiveQueue<'_>) -> bool
 }
 
 impl Received {
-    fn bytes(len: usize) -> Self {
+    pub(crate) fn bytes(len: usize) -> Self {
         Self { len, from: None, truncated: false }
     }
 }

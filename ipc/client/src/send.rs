@@ -10,7 +10,7 @@ use proto::message::Transport;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
-use shm::{PushError, SendQueue, Status};
+use shm::{PushError, SendQueue, Status, TxFlags};
 
 use crate::descriptor;
 use crate::option::timeout;
@@ -29,7 +29,17 @@ bitflags::bitflags! {
     pub struct SendFlags: u32 {
         /// Do not wait.
         const DONTWAIT = 1;
+        /// Streams: more will follow soon, so a small segment may wait for it.
+        const MORE = 1 << 1;
+        /// Streams: the last byte is urgent.
+        const OOB = 1 << 2;
     }
+}
+
+fn stream_flags(flags: SendFlags) -> TxFlags {
+    let more = if flags.contains(SendFlags::MORE) { TxFlags::MORE } else { TxFlags::NONE };
+    let oob = if flags.contains(SendFlags::OOB) { TxFlags::URGENT } else { TxFlags::NONE };
+    more | oob
 }
 
 impl Socket {
@@ -50,12 +60,15 @@ impl Socket {
         let mut patience = Patience::new(nonblocking, timeout(&self.send_timeout));
         let total = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
         if self.transport() == Transport::Datagram {
+            if flags.contains(SendFlags::OOB) {
+                return Err(Errno::OPNOTSUPP.into());
+            }
             self.check_destination(fd, to)?;
             return self.send_datagram(fd, data, to, &mut patience).map(|()| total);
         }
         let mut done = 0usize;
         loop {
-            match self.send_some(fd, data, done, &mut patience) {
+            match self.send_some(fd, data, done, flags, &mut patience) {
                 Ok(len) => done = done.saturating_add(len),
                 Err(_) if done > 0 => return Ok(done),
                 Err(error) => return Err(error),
@@ -72,6 +85,7 @@ impl Socket {
         fd: BorrowedFd<'_>,
         data: &[IoSlice<'_>],
         skip: usize,
+        flags: SendFlags,
         patience: &mut Patience,
     ) -> io::Result<usize> {
         loop {
@@ -85,7 +99,7 @@ impl Socket {
             if self.memory.marks() & mark::WRITE_SHUT != 0 {
                 return Err(Errno::PIPE.into());
             }
-            let why = match queue.push(data, skip) {
+            let why = match queue.push(data, skip, stream_flags(flags)) {
                 Ok(len) => return Ok(len),
                 Err(why) => why,
             };

@@ -50,6 +50,8 @@ pub(crate) mod mark {
     pub(crate) const WRITE_SHUT: u32 = 1 << 5;
     /// It listens.
     pub(crate) const LISTENING: u32 = 1 << 6;
+    /// `SO_OOBINLINE`.
+    pub(crate) const OOB_INLINE: u32 = 1 << 7;
 }
 
 impl Socket {
@@ -263,11 +265,12 @@ impl Socket {
         }
     }
 
-    /// Bytes that can be read at once (`FIONREAD`): of a stream all, else of the first datagram.
+    /// Bytes that can be read at once (`FIONREAD`): of a stream all up to the mark, else of the first
+    /// datagram.
     #[must_use]
     pub fn readable_bytes(&self) -> usize {
         match self.transport {
-            Transport::Stream => usize::try_from(self.memory.unread()).unwrap_or(usize::MAX),
+            Transport::Stream => self.readable_before_mark(),
             Transport::Datagram => self.memory.receive().next_datagram_len().unwrap_or(0),
         }
     }

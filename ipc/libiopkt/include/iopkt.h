@@ -54,6 +54,7 @@ int iopkt_connect(int fd, const struct sockaddr *name, socklen_t len);
 int iopkt_shutdown(int fd, int how);
 int iopkt_getsockname(int fd, struct sockaddr *name, socklen_t *len);
 int iopkt_getpeername(int fd, struct sockaddr *name, socklen_t *len);
+int iopkt_sockatmark(int fd);
 
 /*
  * Sending. A stream whose peer is gone: EPIPE, and SIGPIPE unless MSG_NOSIGNAL. MSG_OOB, MSG_ZEROCOPY
@@ -91,7 +92,10 @@ int iopkt_dup3(int fd, int to, int flags);
 /* All commands of fcntl; the third argument is an int or a pointer. */
 int iopkt_fcntl(int fd, int command, ...);
 
-/* FIONREAD, SIOCOUTQ, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX; others: ENOTTY. The third argument is a pointer. */
+/*
+ * FIONREAD, SIOCOUTQ, SIOCATMARK, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX; others: ENOTTY. The third
+ * argument is a pointer.
+ */
 int iopkt_ioctl(int fd, unsigned long request, ...);
 
 /*

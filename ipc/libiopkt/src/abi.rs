@@ -8,7 +8,7 @@ mod packet;
 
 pub use control::{
     iopkt_fcntl, iopkt_getpeername, iopkt_getsockname, iopkt_getsockopt, iopkt_ioctl,
-    iopkt_setprefix, iopkt_setsockopt,
+    iopkt_setprefix, iopkt_setsockopt, iopkt_sockatmark,
 };
 pub use data::{
     iopkt_read, iopkt_readv, iopkt_recv, iopkt_recvfrom, iopkt_send, iopkt_sendto, iopkt_write,

@@ -11,35 +11,42 @@ use crate::errno::os;
 /// Most buffers of one call (`IOV_MAX` of Linux).
 const BUFFERS_MAX: usize = 1024;
 
-/// Flags of `send` that change nothing here: `MSG_NOSIGNAL` is the caller's part, `MSG_MORE` a hint,
-/// `MSG_CONFIRM` advice to a neighbour cache, `MSG_EOR` the nature of a datagram.
+/// Flags of `send` that change nothing here: `MSG_NOSIGNAL` is the caller's part, `MSG_CONFIRM` advice to a neighbour cache, `MSG_EOR` the nature of a datagram.
 const SEND_IGNORED: c_int =
-    libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_CONFIRM | libc::MSG_EOR | libc::MSG_DONTROUTE;
+    libc::MSG_NOSIGNAL | libc::MSG_CONFIRM | libc::MSG_EOR | libc::MSG_DONTROUTE;
 
 /// Flags of `recv` that change nothing here: no control messages come, so none carries descriptors.
 const RECV_IGNORED: c_int = libc::MSG_CMSG_CLOEXEC | libc::MSG_NOSIGNAL | libc::MSG_WAITFORONE;
 
-/// Flags of `send`. What the stack cannot do is refused: urgent data, zero copy, fast open.
+/// Flags of `send`. What the stack cannot do is refused: zero copy, fast open.
 pub(crate) fn send_flags(flags: c_int) -> io::Result<SendFlags> {
-    if flags & !(SEND_IGNORED | libc::MSG_DONTWAIT) != 0 {
-        return Err(os(libc::EOPNOTSUPP));
+    const KNOWN: [(c_int, SendFlags); 3] = [
+        (libc::MSG_DONTWAIT, SendFlags::DONTWAIT),
+        (libc::MSG_MORE, SendFlags::MORE),
+        (libc::MSG_OOB, SendFlags::OOB),
+    ];
+    let mut known = SendFlags::empty();
+    let mut rest = flags & !SEND_IGNORED;
+    for (bit, flag) in KNOWN {
+        if rest & bit != 0 {
+            known |= flag;
+            rest &= !bit;
+        }
     }
-    Ok(if flags & libc::MSG_DONTWAIT == 0 { SendFlags::empty() } else { SendFlags::DONTWAIT })
+    if rest == 0 { Ok(known) } else { Err(os(libc::EOPNOTSUPP)) }
 }
 
-/// Flags of `recv`. There is no error queue: it is always empty (`EAGAIN`); nor urgent data.
+/// Flags of `recv`. There is no error queue: it is always empty (`EAGAIN`).
 pub(crate) fn recv_flags(flags: c_int) -> io::Result<RecvFlags> {
-    const KNOWN: [(c_int, RecvFlags); 4] = [
+    const KNOWN: [(c_int, RecvFlags); 5] = [
         (libc::MSG_DONTWAIT, RecvFlags::DONTWAIT),
         (libc::MSG_PEEK, RecvFlags::PEEK),
         (libc::MSG_WAITALL, RecvFlags::WAITALL),
         (libc::MSG_TRUNC, RecvFlags::TRUNC),
+        (libc::MSG_OOB, RecvFlags::OOB),
     ];
     if flags & libc::MSG_ERRQUEUE != 0 {
         return Err(os(libc::EAGAIN));
-    }
-    if flags & libc::MSG_OOB != 0 {
-        return Err(os(libc::EINVAL));
     }
     let mut known = RecvFlags::empty();
     let mut rest = flags & !RECV_IGNORED;

@@ -18,6 +18,7 @@ interpose! {
         -> c_int => iopkt_setsockopt;
     getsockname(fd: c_int, name: *mut sockaddr, len: *mut socklen_t) -> c_int
         => iopkt_getsockname;
+    sockatmark(fd: c_int) -> c_int => iopkt_sockatmark;
     getpeername(fd: c_int, name: *mut sockaddr, len: *mut socklen_t) -> c_int
         => iopkt_getpeername;
 }

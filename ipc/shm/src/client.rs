@@ -12,6 +12,6 @@ mod send;
 mod socket;
 
 pub use map::{ClientFiles, ClientMap};
-pub use receive::{Datagram, ReceiveQueue};
+pub use receive::{Datagram, ReceiveQueue, Urgent};
 pub use send::{PushError, SendQueue};
 pub use socket::SocketMemory;

@@ -102,6 +102,8 @@ pub(crate) mod read_cell {
     pub(crate) const IN_TOKEN: usize = 36;
     pub(crate) const OUT_DRAINED: usize = 40;
     pub(crate) const RX_NOTICE: usize = 48;
+    /// One more than the place of the urgent byte in the received stream; 0: there was none.
+    pub(crate) const RX_URGENT: usize = 56;
 
     pub(crate) const fn word(cell: u32, word: usize) -> usize {
         READ_CELLS + cell as usize * LINE + word
@@ -137,6 +139,8 @@ pub(crate) mod own_cell {
     pub(crate) const ERROR_SEEN: usize = 32;
     pub(crate) const FLAGS: usize = 36;
     pub(crate) const RX_TOLD: usize = 40;
+    /// The `RX_URGENT` whose byte has been read by itself.
+    pub(crate) const URGENT_READ: usize = 48;
 
     pub(crate) const fn word(cell: u32, word: usize) -> usize {
         OWN_CELLS + cell as usize * LINE + word

@@ -36,7 +36,7 @@ mod region;
 mod status;
 
 pub use client::{
-    ClientFiles, ClientMap, Datagram, PushError, ReceiveQueue, SendQueue, SocketMemory,
+    ClientFiles, ClientMap, Datagram, PushError, ReceiveQueue, SendQueue, SocketMemory, Urgent,
 };
 pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, PeerMisbehaved, QueueFull, Slot, SlotFiles,

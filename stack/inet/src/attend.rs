@@ -68,10 +68,16 @@ impl Worker {
                 if stream.send.push(range).is_err() {
                     return self.client_misbehaved(Some(slot), Misbehaviour::TooManyRanges);
                 }
-                stream.tcb.send(posted.length);
+                if posted.flags.contains(TxFlags::URGENT) {
+                    stream.tcb.send_urgent(posted.length);
+                } else if posted.flags.contains(TxFlags::MORE) {
+                    stream.tcb.send_more(posted.length);
+                } else {
+                    stream.tcb.send(posted.length);
+                }
                 self.after_event(id, tcp::Events::default(), now);
             }
-            Kind::Unconnected | Kind::Listening { .. } => {}
+            Kind::Unconnected(_) | Kind::Listening { .. } => {}
         }
     }
 
@@ -92,10 +98,11 @@ impl Worker {
                 let lane = Some(&mut client.lane);
                 let text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
                 stream.tcb.window_opened(&text, now);
+                socket.options.grow_receive_buffer(stream, now);
                 refreshed
             }
             Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
-            Kind::Unconnected | Kind::Listening { .. } => Ok(0),
+            Kind::Unconnected(_) | Kind::Listening { .. } => Ok(0),
         };
         match refreshed {
             Ok(_) => self.after_event(id, tcp::Events::default(), now),
@@ -261,7 +268,7 @@ fn has_news(kind: &Kind, failed: bool) -> bool {
         }
         Kind::Datagram(datagram) => datagram.recv.unread() > 0 || failed,
         Kind::Listening { waiting } => *waiting,
-        Kind::Unconnected => false,
+        Kind::Unconnected(_) => false,
     }
 }
 
@@ -272,8 +279,9 @@ fn has_room(kind: &Kind, send_buffer: u32, failed: bool) -> bool {
         Kind::Stream(stream) => {
             stream.tcb.state() != tcp::State::SynSent
                 && stream.send.len() <= send_buffer - send_buffer / 3
+                && stream.tcb.wants_text()
         }
         Kind::Datagram(_) => true,
-        Kind::Unconnected | Kind::Listening { .. } => false,
+        Kind::Unconnected(_) | Kind::Listening { .. } => false,
     }
 }

@@ -37,6 +37,16 @@ pub enum SocketOption {
     NoDelay(bool),
     /// `SO_KEEPALIVE` with idle, interval (seconds) and count.
     Keepalive(Option<tcp::Keepalive>),
+    /// `TCP_CORK`.
+    Cork(bool),
+    /// `TCP_QUICKACK`.
+    QuickAck(bool),
+    /// `TCP_WINDOW_CLAMP` in bytes.
+    WindowClamp(u32),
+    /// `TCP_NOTSENT_LOWAT` in bytes.
+    NotSentLow(u32),
+    /// `TCP_MAXSEG` in bytes, before the connection.
+    MaxSegment(u16),
     /// `SO_RCVBUF` in bytes.
     ReceiveBuffer(u32),
     /// `SO_SNDBUF` in bytes.
@@ -158,6 +168,13 @@ pub enum Command {
         /// The option.
         option: SocketOption,
     },
+    /// `setsockopt()` of a listening socket, for the connections it will accept; goes to every worker.
+    ListenerOption {
+        /// The listener.
+        listener: ListenerId,
+        /// The option.
+        option: SocketOption,
+    },
     /// State of a socket. → [`Outcome::Info`]. `take_error` clears its pending error.
     Info {
         /// Answer to this call.
@@ -226,6 +243,16 @@ pub struct SocketInfo {
     pub recv_queue: u32,
     /// Bytes posted and not acknowledged.
     pub send_queue: u32,
+    /// Bytes received since the socket was made.
+    pub received: u64,
+    /// Bytes acknowledged since the socket was made.
+    pub acknowledged: u64,
+    /// `SO_RCVBUF` as it is in force.
+    pub receive_buffer: u32,
+    /// `SO_SNDBUF` as it is in force.
+    pub send_buffer: u32,
+    /// When this was so, for the ages of things.
+    pub now: Instant,
     /// TCP's own view.
     pub tcp: Option<tcp::Info>,
 }

@@ -12,13 +12,11 @@ use crate::command::{
     CallId, Command, Event, ListenerId, NeighborSummary, Outcome, SocketInfo, SocketOption,
     SocketSummary, Transport,
 };
-use crate::limits::{
-    CLIENT_BUDGET, ENDPOINTS_MAX, ORPHAN_BYTES_MAX, RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN,
-    SEND_BUFFER_MAX, SEND_BUFFER_MIN,
-};
+use crate::limits::{CLIENT_BUDGET, ENDPOINTS_MAX, ORPHAN_BYTES_MAX};
 use crate::network::Network;
+use crate::option::{self, Inherited, Options};
 use crate::send_queue::SendQueue;
-use crate::socket::{Datagram, Kind, Options, Signal, Socket, SocketId, Stream};
+use crate::socket::{Datagram, Kind, Signal, Socket, SocketId, Stream};
 use crate::worker::{Endpoint, Worker};
 
 impl Worker {
@@ -36,9 +34,14 @@ impl Worker {
                 self.done(call, result);
             }
             Command::Listen { listener, client, local, backlog, options } => {
-                let mut inherited = Options::default();
-                options.into_iter().for_each(|option| set(&mut inherited, option));
+                let mut inherited = Inherited::default();
+                options.into_iter().for_each(|option| inherited.set(option));
                 let _ = self.listeners.insert(listener, client, local, backlog, inherited);
+            }
+            Command::ListenerOption { listener, option } => {
+                if let Some(listener) = self.listeners.get_mut(listener) {
+                    listener.inherited.set(option);
+                }
             }
             Command::Unlisten { listener } => self.unlisten(listener),
             Command::Connect { call, socket, local, remote } => {
@@ -57,7 +60,7 @@ impl Worker {
                 self.done(call, result);
             }
             Command::Info { call, socket, take_error } => {
-                let result = self.info(socket, take_error);
+                let result = self.info(socket, take_error, now);
                 self.done(call, result);
             }
             Command::ListSockets { call } => self.list_sockets(call),
@@ -101,7 +104,7 @@ impl Worker {
         client.lane.set_send_buffer(cell, options.send_buffer);
         client.lane.set_status(cell, Status::empty());
         let kind = match transport {
-            Transport::Stream => Kind::Unconnected,
+            Transport::Stream => Kind::Unconnected(Box::default()),
             Transport::Datagram => Kind::Datagram(Box::new(Datagram {
                 local: None,
                 remote: None,
@@ -157,7 +160,7 @@ impl Worker {
                 Ok(Outcome::Done)
             }
             Kind::Stream(_) | Kind::Listening { .. } => Err(Errno::ISCONN),
-            Kind::Unconnected => {
+            Kind::Unconnected(_) => {
                 let remote = remote.ok_or(Errno::AFNOSUPPORT)?;
                 self.active_open(id, local, remote, now)
             }
@@ -184,11 +187,12 @@ impl Worker {
             return Err(Errno::NOBUFS);
         }
         let iss = tcp::isn::initial_sequence(&self.secret, &flow, now);
-        let config = self.stream_config(&flow);
+        let mut config = self.stream_config(&flow);
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
+        let Kind::Unconnected(preset) = &socket.kind else { return Err(Errno::ISCONN) };
+        preset.configure(&mut config);
         let mut tcb = tcp::Tcb::connect(&config, iss, now);
-        tcb.set_nodelay(socket.options.nodelay);
-        tcb.set_keepalive(socket.options.keepalive, now);
+        preset.apply(&mut tcb, now);
         let stream = Stream {
             tcb,
             flow,
@@ -216,7 +220,7 @@ impl Worker {
     fn acceptable(&mut self, id: SocketId, waiting: bool) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         // A client may ask to listen while its connection attempt is under way: that one stays.
-        if !matches!(socket.kind, Kind::Unconnected | Kind::Listening { .. }) {
+        if !matches!(socket.kind, Kind::Unconnected(_) | Kind::Listening { .. }) {
             return;
         }
         socket.kind = Kind::Listening { waiting };
@@ -264,7 +268,7 @@ impl Worker {
         let owner = self.sockets.find(id).ok_or(Errno::BADF)?.client;
         self.drain_client(owner, now);
         match &mut self.sockets.find_mut(id).ok_or(Errno::BADF)?.kind {
-            Kind::Unconnected | Kind::Listening { .. } => return Err(Errno::NOTCONN),
+            Kind::Unconnected(_) | Kind::Listening { .. } => return Err(Errno::NOTCONN),
             Kind::Datagram(datagram) if datagram.remote.is_none() => return Err(Errno::NOTCONN),
             Kind::Datagram(_) => {}
             Kind::Stream(stream) => {
@@ -340,7 +344,7 @@ impl Worker {
         }
         let lane = self.clients.owner_mut(socket.client);
         match socket.kind {
-            Kind::Unconnected | Kind::Listening { .. } => {}
+            Kind::Unconnected(_) | Kind::Listening { .. } => {}
             Kind::Stream(stream) => {
                 local = Some(stream.flow.local());
                 if let crate::send_queue::Store::Private(bytes) = stream.send.store() {
@@ -416,35 +420,45 @@ impl Worker {
         now: Instant,
     ) -> Result<Outcome, Errno> {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
-        set(&mut socket.options, option);
+        socket.options.set(option);
         let options = socket.options;
-        if let Some(client) = self.clients.owner_mut(socket.client) {
-            client.lane.set_send_buffer(socket.cell, options.send_buffer);
-        }
+        let mut send_limit = options.send_buffer;
         match &mut socket.kind {
             Kind::Stream(stream) => {
-                stream.tcb.set_nodelay(options.nodelay);
-                stream.tcb.set_keepalive(options.keepalive, now);
+                option::apply(&mut stream.tcb, option, now);
                 stream.recv.set_limit(options.receive_buffer);
+                send_limit = stream.tcb.send_limit(send_limit);
             }
             Kind::Datagram(datagram) => datagram.recv.set_limit(options.receive_buffer),
-            Kind::Unconnected | Kind::Listening { .. } => {}
+            Kind::Unconnected(preset) => preset.record(option),
+            Kind::Listening { .. } => {}
+        }
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            client.lane.set_send_buffer(socket.cell, send_limit);
         }
         self.after_event(id, tcp::Events::default(), now);
         Ok(Outcome::Done)
     }
 
-    fn info(&mut self, id: SocketId, take_error: bool) -> Result<Outcome, Errno> {
+    fn info(&mut self, id: SocketId, take_error: bool, now: Instant) -> Result<Outcome, Errno> {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let error = if take_error { socket.error.take() } else { socket.error };
-        let mut info = SocketInfo { error, ..SocketInfo::default() };
+        let mut info = SocketInfo {
+            error,
+            receive_buffer: socket.options.receive_buffer,
+            send_buffer: socket.options.send_buffer,
+            now,
+            ..SocketInfo::default()
+        };
         match &socket.kind {
-            Kind::Unconnected | Kind::Listening { .. } => {}
+            Kind::Unconnected(_) | Kind::Listening { .. } => {}
             Kind::Stream(stream) => {
                 info.local = Some(stream.flow.local());
                 info.remote = Some(stream.flow.remote());
                 info.recv_queue = stream.recv.unread();
                 info.send_queue = stream.send.len();
+                info.received = stream.recv.published();
+                info.acknowledged = stream.send.released();
                 info.tcp = Some(stream.tcb.info());
             }
             Kind::Datagram(datagram) => {
@@ -465,7 +479,7 @@ impl Worker {
             let _ = match &mut socket.kind {
                 Kind::Stream(stream) => stream.recv.refresh(&mut client.lane),
                 Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
-                Kind::Unconnected | Kind::Listening { .. } => Ok(0),
+                Kind::Unconnected(_) | Kind::Listening { .. } => Ok(0),
             };
         }
     }
@@ -475,7 +489,7 @@ impl Worker {
         let mut rows = Vec::new();
         for (_, socket) in self.sockets.iter() {
             let (local, remote, state, recv_queue, send_queue) = match &socket.kind {
-                Kind::Unconnected | Kind::Listening { .. } => continue,
+                Kind::Unconnected(_) | Kind::Listening { .. } => continue,
                 Kind::Stream(s) => (
                     s.flow.local(),
                     Some(s.flow.remote()),
@@ -532,23 +546,5 @@ impl Worker {
             self.close(id, true, now);
         }
         self.stopping = true;
-    }
-}
-
-/// Records an option, within its limits.
-fn set(options: &mut Options, option: SocketOption) {
-    match option {
-        SocketOption::NoDelay(on) => options.nodelay = on,
-        SocketOption::Keepalive(keepalive) => options.keepalive = keepalive,
-        SocketOption::ReceiveBuffer(bytes) => {
-            options.receive_buffer = bytes.clamp(RECEIVE_BUFFER_MIN, RECEIVE_BUFFER_MAX);
-        }
-        SocketOption::SendBuffer(bytes) => {
-            options.send_buffer = bytes.clamp(SEND_BUFFER_MIN, SEND_BUFFER_MAX);
-        }
-        SocketOption::LingerZero(on) => options.linger_zero = on,
-        SocketOption::Tos(tos) => options.tos = tos,
-        SocketOption::Ttl(ttl) => options.ttl = ttl.max(1),
-        SocketOption::Broadcast(on) => options.broadcast = on,
     }
 }

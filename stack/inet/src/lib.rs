@@ -26,6 +26,7 @@ pub mod limits;
 mod listener;
 mod neighbor;
 pub mod network;
+mod option;
 mod output;
 mod passive;
 mod rate_limit;

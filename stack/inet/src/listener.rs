@@ -8,7 +8,7 @@ use types::FlowKey;
 
 use crate::command::ListenerId;
 use crate::limits::LISTENERS_MAX;
-use crate::socket::Options;
+use crate::option::Inherited;
 
 /// One listener.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Listener {
     /// Owner of the accepted connections.
     pub client: u16,
     /// Options they inherit.
-    pub options: Options,
+    pub inherited: Inherited,
     /// Where it listens.
     pub local: SocketAddr,
     /// Who may wait, and how many do.
@@ -56,10 +56,11 @@ impl Listeners {
         client: u16,
         local: SocketAddr,
         backlog: u32,
-        options: Options,
+        inherited: Inherited,
     ) -> bool {
         if let Some(listener) = self.by_id.get_mut(&id) {
             listener.engine.set_backlog(backlog);
+            listener.inherited = inherited;
             return true;
         }
         if self.by_id.len() >= LISTENERS_MAX {
@@ -67,7 +68,7 @@ impl Listeners {
         }
         let listener = Listener {
             client,
-            options,
+            inherited,
             local,
             engine: tcp::Listener::new(backlog),
             blocked: VecDeque::new(),
@@ -120,7 +121,7 @@ mod tests {
     fn listener(backlog: u32) -> Listeners {
         let mut listeners = Listeners::default();
         let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
-        assert!(listeners.insert(ListenerId(1), 0, local, backlog, Options::default()));
+        assert!(listeners.insert(ListenerId(1), 0, local, backlog, Inherited::default()));
         listeners
     }
 
@@ -142,7 +143,7 @@ mod tests {
     fn the_exact_address_wins_over_any() {
         let mut listeners = listener(5);
         let exact = SocketAddr::from(([10, 0, 0, 1], 80));
-        assert!(listeners.insert(ListenerId(2), 0, exact, 5, Options::default()));
+        assert!(listeners.insert(ListenerId(2), 0, exact, 5, Inherited::default()));
         assert_eq!(listeners.find(exact), Some(ListenerId(2)));
         assert_eq!(listeners.find(SocketAddr::from(([10, 0, 0, 2], 80))), Some(ListenerId(1)));
         assert!(listeners.remove(ListenerId(2)).is_some());

@@ -11,8 +11,9 @@ use types::{DropReason, FlowKey, Instant};
 
 use crate::command::{Event, ListenerId};
 use crate::limits::{ENDPOINTS_MAX, HALF_OPEN_TOTAL_MAX};
+use crate::option::Options;
 use crate::send_queue::SendQueue;
-use crate::socket::{Kind, Options, Signal, Socket, Stream};
+use crate::socket::{Kind, Signal, Socket, Stream};
 use crate::timer::Owner;
 use crate::worker::{Endpoint, Worker};
 
@@ -80,12 +81,14 @@ impl Worker {
         if self.flows.len() >= ENDPOINTS_MAX {
             return Err(DropReason::TcpTableFull);
         }
-        let config = self.stream_config(flow);
+        let mut config = self.stream_config(flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+        entry.inherited.preset.configure(&mut config);
         let iss = tcp::isn::initial_sequence(&self.secret, flow, now);
         // A connection that replaces one in TIME-WAIT begins beyond it (RFC 6191).
         let iss = beyond.map_or(iss, |beyond| iss.later(beyond));
-        let half_open = HalfOpen::new(syn, &config, iss, offered_window(&entry.options), now);
+        let half_open =
+            HalfOpen::new(syn, &config, iss, offered_window(&entry.inherited.socket), now);
         entry.engine.opened();
         self.half_open += 1;
         self.counters.tcp.passive_opens.increment();
@@ -105,10 +108,11 @@ impl Worker {
         syn: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let config = self.stream_config(flow);
+        let mut config = self.stream_config(flow);
         let secret = self.secret;
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
-        let rcv_wnd = offered_window(&entry.options);
+        entry.inherited.preset.configure(&mut config);
+        let rcv_wnd = offered_window(&entry.inherited.socket);
         entry.engine.cookie_sent(now);
         let answer =
             SynCookie { secret: &secret, flow, config: &config, rcv_wnd }.syn_ack(syn, now);
@@ -126,10 +130,11 @@ impl Worker {
         reset: SegmentOut,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let config = self.stream_config(flow);
+        let mut config = self.stream_config(flow);
         let secret = self.secret;
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
-        let rcv_wnd = offered_window(&entry.options);
+        entry.inherited.preset.configure(&mut config);
+        let rcv_wnd = offered_window(&entry.inherited.socket);
         let cookie = SynCookie { secret: &secret, flow, config: &config, rcv_wnd };
         let Some(half_open) = cookie.validate(segment, now) else {
             self.counters.tcp.syncookies_failed.increment();
@@ -223,9 +228,10 @@ impl Worker {
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let config = self.stream_config(flow);
+        let mut config = self.stream_config(flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
-        let (owner, options) = (entry.client, entry.options);
+        entry.inherited.preset.configure(&mut config);
+        let (owner, options) = (entry.client, entry.inherited.socket);
         let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
         if !entry.engine.established() {
             if let Some(Endpoint::HalfOpen { blocked, .. }) = self.flows.get_mut(flow)
@@ -248,8 +254,7 @@ impl Worker {
         };
         self.half_open = self.half_open.saturating_sub(1);
         let mut tcb = half_open.into_tcb(&config, now);
-        tcb.set_nodelay(options.nodelay);
-        tcb.set_keepalive(options.keepalive, now);
+        entry.inherited.preset.apply(&mut tcb, now);
         client.lane.set_send_buffer(cell, options.send_buffer);
         client.lane.set_status(cell, Status::CONNECTED);
         let stream = Stream {

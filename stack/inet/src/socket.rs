@@ -9,7 +9,8 @@ use tcp::Tcb;
 use types::{FlowKey, Instant};
 
 use crate::command::{ListenerId, Transport};
-use crate::limits::{SOCKETS_MAX, TTL};
+use crate::limits::SOCKETS_MAX;
+use crate::option::{Options, Preset};
 use crate::output::Hop;
 use crate::send_queue::SendQueue;
 
@@ -60,47 +61,11 @@ pub(crate) struct Socket {
     pub kind: Kind,
 }
 
-/// Options of a socket.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Options {
-    /// `TCP_NODELAY`.
-    pub nodelay: bool,
-    /// `SO_KEEPALIVE`.
-    pub keepalive: Option<tcp::Keepalive>,
-    /// `SO_RCVBUF`.
-    pub receive_buffer: u32,
-    /// `SO_SNDBUF`.
-    pub send_buffer: u32,
-    /// `SO_LINGER` with time 0.
-    pub linger_zero: bool,
-    /// `IP_TOS`.
-    pub tos: u8,
-    /// `IP_TTL`.
-    pub ttl: u8,
-    /// `SO_BROADCAST`.
-    pub broadcast: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            nodelay: false,
-            keepalive: None,
-            receive_buffer: crate::limits::RECEIVE_BUFFER,
-            send_buffer: crate::limits::SEND_BUFFER,
-            linger_zero: false,
-            tos: 0,
-            ttl: TTL,
-            broadcast: false,
-        }
-    }
-}
-
 /// What a socket is.
 #[derive(Debug)]
 pub(crate) enum Kind {
     /// A stream socket that is neither connected nor connecting.
-    Unconnected,
+    Unconnected(Box<Preset>),
     /// A listening socket; connections wait at it or not.
     Listening {
         /// Some wait.
@@ -117,7 +82,7 @@ impl Kind {
     #[must_use]
     pub(crate) fn transport(&self) -> Transport {
         match self {
-            Self::Unconnected | Self::Listening { .. } | Self::Stream(_) => Transport::Stream,
+            Self::Unconnected(_) | Self::Listening { .. } | Self::Stream(_) => Transport::Stream,
             Self::Datagram(_) => Transport::Datagram,
         }
     }
@@ -241,7 +206,7 @@ impl Sockets {
     pub(crate) fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
         match &mut self.find_mut(id)?.kind {
             Kind::Stream(stream) => Some(stream),
-            Kind::Unconnected | Kind::Listening { .. } | Kind::Datagram(_) => None,
+            Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Datagram(_) => None,
         }
     }
 

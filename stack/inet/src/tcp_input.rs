@@ -52,6 +52,12 @@ impl RecvBuffer for Text<'_> {
             self.recv.advance(lane, len);
         }
     }
+
+    fn mark_urgent(&mut self, offset: u32) {
+        if let Some(lane) = &mut self.lane {
+            self.recv.mark_urgent(lane, offset);
+        }
+    }
 }
 
 impl Worker {
@@ -175,12 +181,18 @@ impl Worker {
         let mut signal = socket.signal;
         if arrival.acked_len > 0 {
             stream.send.release(arrival.acked_len);
+            socket.options.grow_send_buffer(&stream.tcb);
             if let Some(client) = &client {
+                let limit = stream.tcb.send_limit(socket.options.send_buffer);
+                client.lane.set_send_buffer(socket.cell, limit);
                 client.lane.set_tx_released(socket.cell, stream.send.released());
             }
             signal.writable = true;
         }
-        signal.readable |= arrival.delivered_len > 0;
+        if arrival.delivered_len > 0 {
+            signal.readable = true;
+            socket.options.grow_receive_buffer(stream, now);
+        }
         let events = arrival.events;
         if events.contains(Events::ESTABLISHED) {
             signal.writable = true;
@@ -347,7 +359,7 @@ impl Worker {
         let core::net::IpAddr::V4(to) = flow.remote_addr else { return };
         match self.out.route(to) {
             Some(hop) => {
-                let options = crate::socket::Options::default();
+                let options = crate::option::Options::default();
                 let way = Way { flow, hop: &hop, options: &options };
                 self.out.bare_segment(&way, segment, now, &mut self.timers);
             }

@@ -11,9 +11,10 @@ use zerocopy::IntoBytes;
 
 use crate::limits::{EXTERNAL_MIN, SEGMENTS_PER_TURN};
 use crate::network::TxChecksum;
+use crate::option::Options;
 use crate::output::{Hop, Ipv4Out, Output, prepend};
 use crate::send_queue::{SendQueue, Store};
-use crate::socket::{Kind, Options, SocketId};
+use crate::socket::{Kind, Signal, SocketId};
 use crate::tcp_input::Text;
 use crate::timer::{Owner, Timers};
 use crate::worker::Worker;
@@ -89,8 +90,23 @@ impl Worker {
             let way = Way { flow: &stream.flow, hop: &hop, options: &options };
             self.out.segment(&way, &segment, &mut source, now, &mut self.timers);
         }
+        let makes_room = sent > 0 && stream.tcb.limits_unsent();
         self.timers.arm_lazily(stream.tcb.next_timeout(), Owner::Socket(id), &mut stream.armed);
+        if makes_room {
+            self.unsent_has_left(id);
+        }
         more
+    }
+
+    /// `TCP_NOTSENT_LOWAT`: what is sent makes room, and not only what is acknowledged.
+    fn unsent_has_left(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let Kind::Stream(stream) = &mut socket.kind else { return };
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            let limit = stream.tcb.send_limit(socket.options.send_buffer);
+            client.lane.set_send_buffer(socket.cell, limit);
+        }
+        self.raise(id, Signal { writable: true, ..Signal::default() });
     }
 
     /// No route: segments are made, so that timers run, and dropped.
@@ -236,7 +252,7 @@ fn prepend_header(
     let options_len = segment.options.emit(&mut option_bytes);
     let option_bytes = option_bytes.get(..options_len)?;
     let header_len = header::Header::LEN + options_len;
-    let tcp_header = header::Header::new(
+    let mut tcp_header = header::Header::new(
         flow.local_port,
         flow.remote_port,
         segment.seq.value(),
@@ -245,6 +261,7 @@ fn prepend_header(
         segment.window,
     )
     .with_options_len(options_len)?;
+    tcp_header.urgent.set(segment.urgent);
     let tcp_header = if offload {
         let segment_len = u16::try_from(mbuf.packet_len() as usize + header_len).ok()?;
         tcp_header.with_pseudo_checksum(from, to, segment_len)

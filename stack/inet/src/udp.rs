@@ -14,8 +14,9 @@ use crate::command::Misbehaviour;
 use crate::icmp::as_v4;
 use crate::input::Received;
 use crate::network::{Destination, TxChecksum};
+use crate::option::Options;
 use crate::output::{Ipv4Out, prepend};
-use crate::socket::{Kind, Options, Signal, SocketId};
+use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
 
 impl Worker {

@@ -18,6 +18,8 @@ pub(crate) struct Rare {
     pub(crate) user_timeout: UserTimeout,
     /// Fast Open, until the connection is established.
     pub(crate) fast_open: Option<FastOpenClient>,
+    /// `TCP_NOTSENT_LOWAT`: the user is asked for more only below so much unsent text.
+    pub(crate) not_sent_low: u32,
 }
 
 impl Default for Rare {
@@ -26,6 +28,7 @@ impl Default for Rare {
             snd_up: None,
             rcv_up: None,
             window_clamp: u32::MAX,
+            not_sent_low: u32::MAX,
             user_timeout: UserTimeout::default(),
             fast_open: None,
         }
@@ -41,6 +44,38 @@ impl Tcb {
     /// clamp shows as the peer uses up what it has been offered (RFC 9293 §3.8.6).
     pub fn set_window_clamp(&mut self, len: u32) {
         self.rare_mut().window_clamp = len;
+    }
+
+    /// `TCP_NOTSENT_LOWAT`.
+    pub fn set_not_sent_low(&mut self, len: u32) {
+        self.rare_mut().not_sent_low = len;
+    }
+
+    /// How much of a send buffer of `len` bytes the user may fill at the moment.
+    #[must_use]
+    pub fn send_limit(&self, len: u32) -> u32 {
+        match &self.rare {
+            Some(rare) => len.min(self.unacked_len().saturating_add(rare.not_sent_low)),
+            None => len,
+        }
+    }
+
+    /// What is sent makes room for more: `TCP_NOTSENT_LOWAT` is set.
+    #[must_use]
+    pub fn limits_unsent(&self) -> bool {
+        self.not_sent_low().is_some()
+    }
+
+    /// So little is unsent that the user should be asked for more: less than half of
+    /// `TCP_NOTSENT_LOWAT`, as in Linux.
+    #[must_use]
+    pub fn wants_text(&self) -> bool {
+        let unsent = self.snd.queued.saturating_sub(self.unacked_len());
+        self.not_sent_low().is_none_or(|low| unsent.saturating_mul(2) < low.max(1))
+    }
+
+    fn not_sent_low(&self) -> Option<u32> {
+        self.rare.as_ref().map(|rare| rare.not_sent_low).filter(|low| *low != u32::MAX)
     }
 
     /// The space of the receive buffer that may be offered.

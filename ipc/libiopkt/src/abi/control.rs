@@ -14,6 +14,9 @@ use crate::errno::{os, status};
 use crate::table::{self, Held};
 use crate::{kernel, message, name};
 
+/// Is the reader at the urgent byte? From `asm-generic/sockios.h`.
+const SIOCATMARK: c_ulong = 0x8905;
+
 /// No option of a socket is longer.
 const OPTION_MAX: usize = 1024;
 
@@ -117,6 +120,24 @@ pub unsafe extern "C" fn iopkt_setsockopt(
     }))
 }
 
+/// `sockatmark(3)`.
+///
+/// # Safety
+/// As for the C call; there is nothing to promise.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_sockatmark(fd: c_int) -> c_int {
+    match table::lookup(fd) {
+        Some(held) => c_int::from(held.socket.is_at_mark()),
+        None => {
+            let mut at_mark = 0;
+            let place: *mut c_int = &raw mut at_mark;
+            // SAFETY: the request writes an int.
+            let result = unsafe { kernel::ioctl(fd, SIOCATMARK, place.cast()) };
+            if result < 0 { result } else { at_mark }
+        }
+    }
+}
+
 /// `fcntl(2)`. In C its third argument is optional.
 ///
 /// # Safety
@@ -133,7 +154,7 @@ pub unsafe extern "C" fn iopkt_fcntl(fd: c_int, command: c_int, argument: usize)
     }
 }
 
-/// `ioctl(2)`: `FIONREAD`, `TIOCOUTQ` (`SIOCOUTQ`) and the modes of the descriptor. Questions about interfaces are answered
+/// `ioctl(2)`: `FIONREAD`, `TIOCOUTQ` (`SIOCOUTQ`), `SIOCATMARK` and the modes of the descriptor. Questions about interfaces are answered
 /// with `ENOTTY`: the kernel's interfaces are not the stack's.
 ///
 /// # Safety
@@ -146,6 +167,8 @@ pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut
             libc::FIONREAD => return unsafe { tell(held.socket.readable_bytes(), argument) },
             // SAFETY: the caller's promise.
             libc::TIOCOUTQ => return unsafe { tell(held.socket.unsent_bytes(), argument) },
+            // SAFETY: the caller's promise.
+            SIOCATMARK => return unsafe { tell(usize::from(held.socket.is_at_mark()), argument) },
             libc::FIONBIO | libc::FIOASYNC | libc::FIOCLEX | libc::FIONCLEX => {}
             _ => return status(Err(os(libc::ENOTTY))),
         }

@@ -35,6 +35,17 @@ pub struct Datagram {
     pub full_len: usize,
 }
 
+/// The urgent byte of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Urgent {
+    /// Bytes to read before it is the next one.
+    pub ahead: u64,
+    /// It is here, and not only announced.
+    pub has_come: bool,
+    /// It has been read by itself.
+    pub was_read: bool,
+}
+
 /// Where in the queue the next byte is.
 #[derive(Clone, Copy, Debug)]
 struct Position {
@@ -55,10 +66,22 @@ impl<'a> ReceiveQueue<'a> {
         self.socket.unread()
     }
 
-    /// Copies stream bytes; with `peek` they stay. Returns how many.
-    pub fn read(&mut self, into: &mut [IoSliceMut<'_>], peek: bool) -> usize {
+    /// Copies stream bytes, up to the urgent one if that is further on; with `peek` they stay.
+    /// Returns how many. An urgent byte that is the next one is passed over unless `inline`.
+    pub fn read(&mut self, into: &mut [IoSliceMut<'_>], peek: bool, inline: bool) -> usize {
         let Some(mut position) = self.position() else { return 0 };
         let mut unread = self.unread();
+        match self.urgent() {
+            Some(urgent) if urgent.ahead > 0 => unread = unread.min(urgent.ahead),
+            Some(_) if !inline && unread > 0 && self.piece(&mut position, 1).is_some() => {
+                position.pass(1);
+                unread = unread.saturating_sub(1);
+                if !peek {
+                    self.store(position);
+                }
+            }
+            _ => {}
+        }
         let mut total = 0usize;
         for slice in into {
             let mut rest: &mut [u8] = slice;
@@ -86,12 +109,47 @@ impl<'a> ReceiveQueue<'a> {
         let mut scrap = [0; 4096];
         let mut total = 0u64;
         loop {
-            let len = self.read(&mut [IoSliceMut::new(&mut scrap)], false);
+            let len = self.read(&mut [IoSliceMut::new(&mut scrap)], false, true);
             if len == 0 {
                 return total;
             }
             total = total.saturating_add(len as u64);
         }
+    }
+
+    /// The urgent byte, if it is not behind the reader yet.
+    #[must_use]
+    pub fn urgent(&self) -> Option<Urgent> {
+        let position = self.position()?;
+        let word = self.socket.read_long(read_cell::RX_URGENT).load(Ordering::Acquire);
+        let place = word.checked_sub(1)?;
+        let ahead = place.checked_sub(position.consumed)?;
+        let was_read = self.socket.own_long(own_cell::URGENT_READ).load(Ordering::Relaxed) == word;
+        Some(Urgent { ahead, has_come: ahead < self.unread(), was_read })
+    }
+
+    /// Reads the urgent byte out of its turn; it stays where it is in the stream. Without `peek`, once.
+    pub fn read_urgent(&mut self, peek: bool) -> Option<u8> {
+        let urgent = self.urgent().filter(|urgent| urgent.has_come && !urgent.was_read)?;
+        let mut position = self.position()?;
+        let place = position.consumed.saturating_add(urgent.ahead);
+        let mut left = usize::try_from(urgent.ahead).ok()?;
+        while left > 0 {
+            let (_, len) = self.piece(&mut position, left)?;
+            position.pass(len);
+            left = left.saturating_sub(len);
+        }
+        let (at, _) = self.piece(&mut position, 1)?;
+        let mut byte = [0];
+        if !self.socket.map.read.copy_out(at, &mut byte) {
+            return None;
+        }
+        if !peek {
+            let word = place.saturating_add(1);
+            self.socket.own_long(own_cell::URGENT_READ).store(word, Ordering::Relaxed);
+        }
+        let [byte] = byte;
+        Some(byte)
     }
 
     /// Copies the first datagram, as much of it as there is room for; without `peek` all of it is

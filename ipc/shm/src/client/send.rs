@@ -72,11 +72,17 @@ impl<'a> SendQueue<'a> {
         posted.saturating_sub(released)
     }
 
-    /// Posts stream bytes, beginning `skip` bytes into `data`, as many as there is room for.
+    /// Posts stream bytes, beginning `skip` bytes into `data`, as many as there is room for, with
+    /// `flags` of [`TxFlags::MORE`] and [`TxFlags::URGENT`]. The urgent byte is the last of `data`.
     ///
     /// # Errors
     /// [`PushError`] if that is none, though there were some.
-    pub fn push(&mut self, data: &[IoSlice<'_>], skip: usize) -> Result<usize, PushError> {
+    pub fn push(
+        &mut self,
+        data: &[IoSlice<'_>],
+        skip: usize,
+        flags: TxFlags,
+    ) -> Result<usize, PushError> {
         let total = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
         let cell = self.socket.cell.index;
         let mut done = 0usize;
@@ -92,7 +98,8 @@ impl<'a> SendQueue<'a> {
             let posted = chunk.and_then(|(offset, len)| {
                 let from = skip.saturating_add(done);
                 self.copy(offset, data, from, len as usize);
-                self.post(offset, len, TxFlags::NONE).map(|()| len as usize)
+                let flags = if len < left { flags.without(TxFlags::URGENT) } else { flags };
+                self.post(offset, len, flags).map(|()| len as usize)
             });
             match posted {
                 Ok(len) => done = done.saturating_add(len),

@@ -38,6 +38,7 @@ impl SocketMemory {
         socket.send().begin();
         socket.own_word(own_cell::ERROR_SEEN).store(0, Ordering::Relaxed);
         socket.own_word(own_cell::FLAGS).store(0, Ordering::Relaxed);
+        socket.own_long(own_cell::URGENT_READ).store(0, Ordering::Relaxed);
         socket
     }
 

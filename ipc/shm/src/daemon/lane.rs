@@ -29,17 +29,27 @@ pub struct TxFlags(u32);
 
 impl TxFlags {
     /// Bytes of a stream.
-    pub(crate) const NONE: Self = Self(0);
+    pub const NONE: Self = Self(0);
     /// Look at this socket once more, both directions: see [`Lane::in_armed`], [`Lane::out_armed`]
     /// and the producers' `refresh`. Comes without bytes.
     pub const ARM: Self = Self(1);
     /// The bytes are a [`DatagramHeader`] and one datagram's payload.
     pub const DATAGRAM: Self = Self(1 << 1);
+    /// Bytes of a stream that more will follow soon (`MSG_MORE`).
+    pub const MORE: Self = Self(1 << 2);
+    /// Bytes of a stream of which the last is urgent (`MSG_OOB`).
+    pub const URGENT: Self = Self(1 << 3);
 
     /// Are all bits of `other` set?
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// These bits without those of `other`.
+    #[must_use]
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     pub(crate) const fn bits(self) -> u32 {
@@ -380,6 +390,7 @@ impl Lane {
         self.long(cell, read_cell::RX_LEN).store(0, Ordering::Release);
         self.long(cell, read_cell::TX_RELEASED).store(0, Ordering::Release);
         self.long(cell, read_cell::RX_NOTICE).store(u64::MAX, Ordering::Release);
+        self.long(cell, read_cell::RX_URGENT).store(0, Ordering::Release);
     }
 }
 
@@ -398,7 +409,7 @@ fn check(lower: u64, upper: u64) -> Result<TxDescriptor, PeerMisbehaved> {
     let (socket, offset) = halves(lower);
     let (length, flags) = halves(upper);
     let flags = TxFlags(flags & !LAP);
-    let known = TxFlags::ARM | TxFlags::DATAGRAM;
+    let known = TxFlags::ARM | TxFlags::DATAGRAM | TxFlags::MORE | TxFlags::URGENT;
     if !known.contains(flags) {
         return Err(PeerMisbehaved::UnknownFlags);
     }

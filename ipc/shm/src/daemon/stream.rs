@@ -124,6 +124,16 @@ impl StreamProducer {
         u32::try_from(position.saturating_sub(start)).unwrap_or(0)
     }
 
+    /// The byte `offset` bytes beyond what has been published is urgent: tells the client where in
+    /// the stream that is. The byte may come later.
+    pub fn mark_urgent(&self, lane: &Lane, offset: u32) {
+        let place = self.published.saturating_add(u64::from(offset));
+        if lane.is_live(self.cell) {
+            let word = lane.long(self.cell, read_cell::RX_URGENT);
+            word.store(place.saturating_add(1), Ordering::Release);
+        }
+    }
+
     /// Shows the next `len` bytes to the client; they must have been written. Ask
     /// [`Lane::in_armed`] afterwards, and [`StreamProducer::refresh`] before the next
     /// [`StreamProducer::window`].

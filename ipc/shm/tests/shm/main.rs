@@ -56,7 +56,7 @@ impl Pair {
 }
 
 fn read(side: &mut ReceiveQueue<'_>, out: &mut [u8], peek: bool) -> usize {
-    side.read(&mut [IoSliceMut::new(out)], peek)
+    side.read(&mut [IoSliceMut::new(out)], peek, true)
 }
 
 /// A repeatable stream of numbers.

@@ -7,7 +7,7 @@ use shm::{PushError, SendQueue, SocketEnd, TxFlags};
 use crate::{Pair, Random, read};
 
 fn push(mut side: SendQueue<'_>, text: &[u8]) -> Result<usize, PushError> {
-    side.push(&[IoSlice::new(text)], 0)
+    side.push(&[IoSlice::new(text)], 0, TxFlags::NONE)
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! Urgent data as Linux's sockets have it (RFC 6093 §3): one byte of the stream is marked. A reader
+//! stops before it; without `SO_OOBINLINE` reading passes over it, and `MSG_OOB` reads it by itself.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::BorrowedFd;
+
+use proto::message::Transport;
+use rustix::io::Errno;
+use shm::Status;
+
+use crate::receive::Received;
+use crate::socket::{Socket, mark};
+
+impl Socket {
+    /// `SIOCATMARK`: the next byte is the urgent one.
+    #[must_use]
+    pub fn is_at_mark(&self) -> bool {
+        self.transport() == Transport::Stream
+            && self.memory.receive().urgent().is_some_and(|urgent| urgent.ahead == 0)
+    }
+
+    pub(crate) fn readable_before_mark(&self) -> usize {
+        let queue = self.memory.receive();
+        let outside = |urgent: &shm::Urgent| urgent.has_come && !self.has_urgent_inline();
+        let readable = match queue.urgent().filter(outside) {
+            Some(urgent) => urgent.ahead,
+            None => queue.unread(),
+        };
+        usize::try_from(readable).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn has_urgent_inline(&self) -> bool {
+        self.memory.marks() & mark::OOB_INLINE != 0
+    }
+
+    pub(crate) fn set_urgent_inline(&self, inline: bool) {
+        if inline {
+            self.memory.add_marks(mark::OOB_INLINE);
+        } else {
+            self.memory.remove_marks(mark::OOB_INLINE);
+        }
+    }
+
+    /// `recv()` with `MSG_OOB`. Never waits, as in Linux: `EAGAIN` while the byte is only announced,
+    /// `EINVAL` if there is none to be read this way.
+    pub(crate) fn recv_urgent(
+        &self,
+        _fd: BorrowedFd<'_>,
+        into: &mut [IoSliceMut<'_>],
+        peek: bool,
+    ) -> io::Result<Received> {
+        let status = self.memory.status();
+        let mut queue = self.memory.receive();
+        let urgent = queue.urgent().filter(|urgent| !urgent.was_read);
+        let Some(urgent) = urgent.filter(|_| !self.has_urgent_inline()) else {
+            return Err(Errno::INVAL.into());
+        };
+        if !urgent.has_come {
+            let ended =
+                status.is_none_or(|s| s.contains(Status::EOF) || s.contains(Status::CLOSED));
+            return if ended { Ok(Received::bytes(0)) } else { Err(Errno::AGAIN.into()) };
+        }
+        let byte = queue.read_urgent(peek).ok_or(Errno::INVAL)?;
+        if let Some(place) = into.iter_mut().find_map(|slice| slice.first_mut()) {
+            *place = byte;
+        }
+        Ok(Received::bytes(1))
+    }
+}

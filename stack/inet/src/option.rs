@@ -1,0 +1,165 @@
+//! Options of sockets. Those of a stream are on their way to the engine, whose block remembers them;
+//! a socket that has none yet, and a listener for those to come, keep them as they were set.
+
+use tcp::Tcb;
+use types::Instant;
+
+use crate::command::SocketOption;
+use crate::limits::{
+    RECEIVE_BUFFER, RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN, SEND_BUFFER, SEND_BUFFER_MAX,
+    SEND_BUFFER_MIN, TTL,
+};
+use crate::socket::Stream;
+
+/// Options of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// `SO_RCVBUF`, or what it has grown to.
+    pub receive_buffer: u32,
+    /// `SO_SNDBUF`, or what it has grown to.
+    pub send_buffer: u32,
+    /// The user has set `SO_RCVBUF`: it stays.
+    pub receive_fixed: bool,
+    /// The user has set `SO_SNDBUF`: it stays.
+    pub send_fixed: bool,
+    /// `SO_LINGER` with time 0.
+    pub linger_zero: bool,
+    /// `IP_TOS`.
+    pub tos: u8,
+    /// `IP_TTL`.
+    pub ttl: u8,
+    /// `SO_BROADCAST`.
+    pub broadcast: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            receive_buffer: RECEIVE_BUFFER,
+            send_buffer: SEND_BUFFER,
+            receive_fixed: false,
+            send_fixed: false,
+            linger_zero: false,
+            tos: 0,
+            ttl: TTL,
+            broadcast: false,
+        }
+    }
+}
+
+impl Options {
+    /// Records an option, within its limits.
+    pub(crate) fn set(&mut self, option: SocketOption) {
+        match option {
+            SocketOption::ReceiveBuffer(bytes) => {
+                self.receive_fixed = true;
+                self.receive_buffer = bytes.clamp(RECEIVE_BUFFER_MIN, RECEIVE_BUFFER_MAX);
+            }
+            SocketOption::SendBuffer(bytes) => {
+                self.send_fixed = true;
+                self.send_buffer = bytes.clamp(SEND_BUFFER_MIN, SEND_BUFFER_MAX);
+            }
+            SocketOption::LingerZero(on) => self.linger_zero = on,
+            SocketOption::Tos(tos) => self.tos = tos,
+            SocketOption::Ttl(ttl) => self.ttl = ttl.max(1),
+            SocketOption::Broadcast(on) => self.broadcast = on,
+            SocketOption::NoDelay(_)
+            | SocketOption::Keepalive(_)
+            | SocketOption::Cork(_)
+            | SocketOption::QuickAck(_)
+            | SocketOption::WindowClamp(_)
+            | SocketOption::NotSentLow(_)
+            | SocketOption::MaxSegment(_) => {}
+        }
+    }
+}
+
+impl Options {
+    /// The send buffer grows with cwnd, unless the user has set it.
+    pub(crate) fn grow_send_buffer(&mut self, tcb: &Tcb) {
+        if !self.send_fixed {
+            let wanted = tcb.send_buffer_wanted().min(SEND_BUFFER_MAX);
+            self.send_buffer = self.send_buffer.max(wanted);
+        }
+    }
+
+    /// The receive buffer grows with what the user reads, unless he has set it.
+    pub(crate) fn grow_receive_buffer(&mut self, stream: &mut Stream, now: Instant) {
+        if self.receive_fixed || self.receive_buffer >= RECEIVE_BUFFER_MAX {
+            return;
+        }
+        let unread = stream.recv.unread();
+        let wanted = stream.tcb.tune_receive(self.receive_buffer, unread, now);
+        if wanted > self.receive_buffer {
+            self.receive_buffer = wanted.min(RECEIVE_BUFFER_MAX);
+            stream.recv.set_limit(self.receive_buffer);
+        }
+    }
+}
+
+/// What a listener's connections inherit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inherited {
+    /// The socket's part.
+    pub socket: Options,
+    /// The engine's part.
+    pub preset: Preset,
+}
+
+impl Inherited {
+    /// Records an option.
+    pub(crate) fn set(&mut self, option: SocketOption) {
+        self.socket.set(option);
+        self.preset.record(option);
+    }
+}
+
+/// Options that wait for a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Preset {
+    options: Vec<SocketOption>,
+}
+
+impl Preset {
+    /// Records an option; the last of each kind counts.
+    pub(crate) fn record(&mut self, option: SocketOption) {
+        let kind = core::mem::discriminant(&option);
+        self.options.retain(|old| core::mem::discriminant(old) != kind);
+        self.options.push(option);
+    }
+
+    /// What has to be known before the SYN.
+    pub(crate) fn configure(&self, config: &mut tcp::Config) {
+        for option in &self.options {
+            if let SocketOption::MaxSegment(mss) = option {
+                config.mss = config.mss.min(*mss);
+            }
+        }
+    }
+
+    /// Sets all options of a new connection.
+    pub(crate) fn apply(&self, tcb: &mut Tcb, now: Instant) {
+        for option in &self.options {
+            apply(tcb, *option, now);
+        }
+    }
+}
+
+/// Sets an option of a connection. Those that are the socket's own business are none of the engine's.
+pub(crate) fn apply(tcb: &mut Tcb, option: SocketOption, now: Instant) {
+    match option {
+        SocketOption::NoDelay(on) => tcb.set_nodelay(on),
+        SocketOption::Keepalive(keepalive) => tcb.set_keepalive(keepalive, now),
+        SocketOption::Cork(on) => tcb.set_cork(on),
+        SocketOption::QuickAck(on) => tcb.set_quick_ack(on),
+        SocketOption::WindowClamp(len) => tcb.set_window_clamp(len),
+        SocketOption::NotSentLow(len) => tcb.set_not_sent_low(len),
+        SocketOption::MaxSegment(_)
+        | SocketOption::ReceiveBuffer(_)
+        | SocketOption::SendBuffer(_)
+        | SocketOption::LingerZero(_)
+        | SocketOption::Tos(_)
+        | SocketOption::Ttl(_)
+        | SocketOption::Broadcast(_) => {}
+    }
+}
