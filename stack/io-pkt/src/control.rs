@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use shm::{Arena, CellId, SocketEnd};
 
 use crate::connection::{Connection, Received};
+use crate::ephemeral::Ephemeral;
 use crate::network_state::NetworkState;
 use crate::options::Values;
 use crate::pending::Pending;
@@ -142,6 +143,8 @@ pub(crate) struct Facts {
     pub(crate) pool: dpdk::Mempool,
     pub(crate) pool_size: u32,
     pub(crate) uid: u32,
+    /// Key of the choice of ports.
+    pub(crate) port_secret: [u8; 16],
 }
 
 /// What became of clients.
@@ -170,6 +173,7 @@ pub(crate) struct Control {
     pub(crate) pending: HashMap<CallId, Pending>,
     pub(crate) network: NetworkState,
     pub(crate) ports: PortTable,
+    pub(crate) ephemeral: Ephemeral,
     pub(crate) facts: Facts,
     pub(crate) counts: ClientCounts,
     pub(crate) next_connection: u32,
@@ -218,6 +222,7 @@ impl Control {
             pending: HashMap::new(),
             network,
             ports: PortTable::default(),
+            ephemeral: Ephemeral::new(facts.port_secret),
             facts,
             counts: ClientCounts::default(),
             next_connection: 0,

@@ -11,6 +11,7 @@ mod args;
 mod config;
 mod connection;
 mod control;
+mod ephemeral;
 mod error;
 mod network_state;
 mod options;

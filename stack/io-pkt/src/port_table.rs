@@ -1,4 +1,4 @@
-//! Which local ports are taken, and which one is free.
+//! Which local ports are taken, by whom, and who may share one.
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::HashMap;
@@ -6,20 +6,26 @@ use std::collections::HashMap;
 use inet::command::Transport;
 use rustix::io::Errno;
 
-/// First port for connections that don't ask for one (RFC 6056 3.2 wants the range to be large).
-pub(crate) const EPHEMERAL_FIRST: u16 = 32_768;
-/// Last one; the kernel's default too.
-pub(crate) const EPHEMERAL_LAST: u16 = 60_999;
-
 /// Who holds a port; chosen by the caller, unique.
 pub(crate) type Owner = u64;
+
+/// What a socket allows others at its port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sharing {
+    /// `SO_REUSEADDR`.
+    pub(crate) address: bool,
+    /// `SO_REUSEPORT`, with the user: the sockets of a group belong to one.
+    pub(crate) port: Option<u32>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Bound {
     owner: Owner,
     address: IpAddr,
-    reuse: bool,
+    sharing: Sharing,
     listening: bool,
+    /// The peer of a connection that did not ask for the port.
+    remote: Option<SocketAddr>,
 }
 
 /// Local ports of one stack.
@@ -29,8 +35,8 @@ pub(crate) struct PortTable {
 }
 
 impl PortTable {
-    /// Binds a port. Two sockets may share one if their addresses differ, or if both allow reuse
-    /// and neither listens (Linux's rule).
+    /// Binds a port. Linux's rule: two sockets may share one if their addresses differ, if both
+    /// have `SO_REUSEADDR` and neither listens, or if both have `SO_REUSEPORT` and one user.
     ///
     /// # Errors
     /// `EADDRINUSE`.
@@ -38,7 +44,7 @@ impl PortTable {
         &mut self,
         transport: Transport,
         local: SocketAddr,
-        reuse: bool,
+        sharing: Sharing,
         owner: Owner,
     ) -> Result<(), Errno> {
         let entries = self.bound.entry((transport, local.port())).or_default();
@@ -46,23 +52,64 @@ impl PortTable {
             let same = other.address == local.ip()
                 || other.address.is_unspecified()
                 || local.ip().is_unspecified();
-            same && !(reuse && other.reuse && !other.listening)
+            let by_address = sharing.address && other.sharing.address && !other.listening;
+            let by_port = sharing.port.is_some() && sharing.port == other.sharing.port;
+            same && !by_address && !by_port
         });
         if clash {
             return Err(Errno::ADDRINUSE);
         }
-        entries.push(Bound { owner, address: local.ip(), reuse, listening: false });
+        let address = local.ip();
+        entries.push(Bound { owner, address, sharing, listening: false, remote: None });
         Ok(())
+    }
+
+    /// Notes the port that was chosen for a connection; see [`Self::is_free_for`].
+    pub(crate) fn connect(
+        &mut self,
+        transport: Transport,
+        local: SocketAddr,
+        remote: SocketAddr,
+        owner: Owner,
+    ) {
+        let sharing = Sharing { address: true, port: None };
+        let (address, remote) = (local.ip(), Some(remote));
+        let entry = Bound { owner, address, sharing, listening: false, remote };
+        self.bound.entry((transport, local.port())).or_default().push(entry);
+    }
+
+    /// A connection to `remote` may get this port: nobody holds it but, for TCP, connections to
+    /// other peers.
+    #[must_use]
+    pub(crate) fn is_free_for(
+        &self,
+        transport: Transport,
+        port: u16,
+        remote: Option<SocketAddr>,
+    ) -> bool {
+        let entries = self.bound.get(&(transport, port)).map_or(&[][..], Vec::as_slice);
+        let other_peer =
+            |entry: &Bound| remote.is_some() && entry.remote.is_some() && entry.remote != remote;
+        match transport {
+            Transport::Stream => entries.iter().all(other_peer),
+            Transport::Datagram => entries.is_empty(),
+        }
     }
 
     /// Says that a bound socket listens now.
     ///
     /// # Errors
-    /// `EADDRINUSE` if another does at the same address.
+    /// `EADDRINUSE` if another does at the same address that is not of its group.
     pub(crate) fn listen(&mut self, local: SocketAddr, owner: Owner) -> Result<(), Errno> {
         let key = (Transport::Stream, local.port());
         let entries = self.bound.get_mut(&key).ok_or(Errno::INVAL)?;
-        if entries.iter().any(|e| e.listening && e.owner != owner && e.address == local.ip()) {
+        let mine = entries.iter().find(|e| e.owner == owner).ok_or(Errno::INVAL)?;
+        let group = mine.sharing.port;
+        let taken = |e: &Bound| {
+            let same_group = group.is_some() && e.sharing.port == group;
+            e.listening && e.owner != owner && e.address == local.ip() && !same_group
+        };
+        if entries.iter().any(taken) {
             return Err(Errno::ADDRINUSE);
         }
         for entry in entries.iter_mut().filter(|e| e.owner == owner) {
@@ -81,26 +128,14 @@ impl PortTable {
             }
         }
     }
-
-    /// A free ephemeral port, searched from a random start (RFC 6056 3.3.1), for which `fits` holds.
-    #[must_use]
-    pub(crate) fn ephemeral(
-        &self,
-        transport: Transport,
-        random: u16,
-        fits: impl Fn(u16) -> bool,
-    ) -> Option<u16> {
-        let count = EPHEMERAL_LAST - EPHEMERAL_FIRST + 1;
-        let start = random % count;
-        (0..count)
-            .map(|i| EPHEMERAL_FIRST + (start + i) % count)
-            .find(|port| !self.bound.contains_key(&(transport, *port)) && fits(*port))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TCP: Transport = Transport::Stream;
+    const REUSE: Sharing = Sharing { address: true, port: None };
 
     fn at(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -109,28 +144,42 @@ mod tests {
     #[test]
     fn the_same_port_twice_only_by_linux_rules() {
         let mut table = PortTable::default();
-        let tcp = Transport::Stream;
-        table.bind(tcp, at("0.0.0.0:80"), true, 1).unwrap();
-        assert_eq!(table.bind(tcp, at("10.0.0.1:80"), false, 2), Err(Errno::ADDRINUSE));
-        table.bind(tcp, at("10.0.0.1:80"), true, 2).unwrap();
+        table.bind(TCP, at("0.0.0.0:80"), REUSE, 1).unwrap();
+        let alone = Sharing::default();
+        assert_eq!(table.bind(TCP, at("10.0.0.1:80"), alone, 2), Err(Errno::ADDRINUSE));
+        table.bind(TCP, at("10.0.0.1:80"), REUSE, 2).unwrap();
         table.listen(at("0.0.0.0:80"), 1).unwrap();
-        assert_eq!(table.bind(tcp, at("10.0.0.2:80"), true, 3), Err(Errno::ADDRINUSE));
-        table.bind(Transport::Datagram, at("0.0.0.0:80"), false, 4).unwrap();
-        table.release(tcp, 80, 1);
-        table.release(tcp, 80, 2);
-        table.bind(tcp, at("0.0.0.0:80"), false, 5).unwrap();
+        assert_eq!(table.bind(TCP, at("10.0.0.2:80"), REUSE, 3), Err(Errno::ADDRINUSE));
+        table.bind(Transport::Datagram, at("0.0.0.0:80"), alone, 4).unwrap();
+        table.release(TCP, 80, 1);
+        table.release(TCP, 80, 2);
+        table.bind(TCP, at("0.0.0.0:80"), alone, 5).unwrap();
     }
 
     #[test]
-    fn ephemeral_ports_wrap_and_run_out() {
+    fn a_group_of_one_user_listens_at_one_address() {
         let mut table = PortTable::default();
-        let tcp = Transport::Stream;
-        assert_eq!(table.ephemeral(tcp, 7, |_| true), Some(EPHEMERAL_FIRST + 7));
-        for port in EPHEMERAL_FIRST..=EPHEMERAL_LAST {
-            table.bind(tcp, at(&format!("0.0.0.0:{port}")), false, u64::from(port)).unwrap();
+        let of = |uid| Sharing { address: false, port: Some(uid) };
+        for owner in 1..=3 {
+            table.bind(TCP, at("0.0.0.0:80"), of(1000), owner).unwrap();
+            table.listen(at("0.0.0.0:80"), owner).unwrap();
         }
-        assert_eq!(table.ephemeral(tcp, 7, |_| true), None);
-        table.release(tcp, EPHEMERAL_FIRST, u64::from(EPHEMERAL_FIRST));
-        assert_eq!(table.ephemeral(tcp, 9000, |_| true), Some(EPHEMERAL_FIRST));
+        assert_eq!(table.bind(TCP, at("0.0.0.0:80"), of(1001), 4), Err(Errno::ADDRINUSE));
+        assert_eq!(table.bind(TCP, at("0.0.0.0:80"), REUSE, 5), Err(Errno::ADDRINUSE));
+    }
+
+    #[test]
+    fn connections_to_other_peers_share_a_port() {
+        let mut table = PortTable::default();
+        let (one, two) = (at("10.0.0.1:443"), at("10.0.0.2:443"));
+        assert!(table.is_free_for(TCP, 40_000, Some(one)));
+        table.connect(TCP, at("198.18.77.2:40000"), one, 1);
+        assert!(!table.is_free_for(TCP, 40_000, Some(one)));
+        assert!(table.is_free_for(TCP, 40_000, Some(two)));
+        assert!(!table.is_free_for(TCP, 40_000, None), "a listener wants it alone");
+        table.bind(TCP, at("0.0.0.0:40001"), REUSE, 2).unwrap();
+        assert!(!table.is_free_for(TCP, 40_001, Some(two)), "somebody asked for it");
+        table.connect(Transport::Datagram, at("198.18.77.2:40000"), one, 3);
+        assert!(!table.is_free_for(Transport::Datagram, 40_000, Some(two)));
     }
 }

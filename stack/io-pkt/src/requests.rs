@@ -16,6 +16,7 @@ use crate::control::{
     AcceptQueue, CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey, WorkerLink,
 };
 use crate::pending::{Asked, Attempt, NewSocket, Pending, Then};
+use crate::port_table::Sharing;
 
 /// Other ports tried when a connection attempt meets an old connection in its way.
 const CONNECT_TRIES: u8 = 8;
@@ -220,12 +221,14 @@ impl Control {
         }
         let (transport, values) = (entry.transport, entry.values);
         let port = match address.port() {
-            0 => self.free_port(transport, |_| true)?,
+            0 => self.free_port(transport, address.ip(), None, |_| true)?,
             port => port,
         };
         let local = SocketAddr::new(address.ip(), port);
-        let reuse = values.reuse_address || values.reuse_port;
-        self.ports.bind(transport, local, reuse, key.0)?;
+        let uid = self.connections.get(&id).map(|c| c.uid);
+        let sharing =
+            Sharing { address: values.reuse_address, port: uid.filter(|_| values.reuse_port) };
+        self.ports.bind(transport, local, sharing, key.0)?;
         let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
         entry.local = Some(local);
         let (worker, socket) = (entry.handle.worker, entry.id);
@@ -238,11 +241,20 @@ impl Control {
         Ok(None)
     }
 
-    fn free_port(&self, transport: Transport, fits: impl Fn(u16) -> bool) -> Result<u16, Errno> {
-        let mut random = [0; 2];
-        getrandom::fill(&mut random).map_err(|_| Errno::AGAIN)?;
-        let random = u16::from_ne_bytes(random);
-        self.ports.ephemeral(transport, random, fits).ok_or(Errno::ADDRINUSE)
+    /// A port that nobody asked for by number: to listen, or for a connection to `remote`.
+    fn free_port(
+        &mut self,
+        transport: Transport,
+        local: IpAddr,
+        remote: Option<SocketAddr>,
+        fits: impl Fn(u16) -> bool,
+    ) -> Result<u16, Errno> {
+        let anywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let ports = &self.ports;
+        let free = |port| ports.is_free_for(transport, port, remote) && fits(port);
+        let port = self.ephemeral.next(local, remote.unwrap_or(anywhere), free);
+        let none_left = if remote.is_some() { Errno::ADDRNOTAVAIL } else { Errno::ADDRINUSE };
+        port.ok_or(none_left)
     }
 
     /// Gives back a port that was chosen for a connection attempt.
@@ -269,9 +281,10 @@ impl Control {
             return Err(Errno::INVAL);
         }
         if entry.local.is_none() {
-            let port = self.free_port(Transport::Stream, |_| true)?;
-            let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-            self.ports.bind(Transport::Stream, local, false, key.0)?;
+            let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            let port = self.free_port(Transport::Stream, any, None, |_| true)?;
+            let local = SocketAddr::new(any, port);
+            self.ports.bind(Transport::Stream, local, Sharing::default(), key.0)?;
             self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(local);
         }
         let attachment = self.connections.get(&id).and_then(|c| c.attachment.as_ref());
@@ -403,7 +416,7 @@ impl Control {
         };
         let local = SocketAddr::new(source.into(), port);
         if bound.is_none() {
-            self.ports.bind(transport, local, true, key.0)?;
+            self.ports.connect(transport, local, to, key.0);
             self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(local);
             if !stream {
                 self.publish_udp_owner(port, Some(worker));
@@ -419,7 +432,7 @@ impl Control {
 
     /// A free port whose flow leads back to the socket's own worker.
     fn port_for(
-        &self,
+        &mut self,
         worker: u16,
         transport: Transport,
         source: Ipv4Addr,
@@ -435,7 +448,7 @@ impl Control {
             };
             transport == Transport::Datagram || inet::steer::owner(&flow, workers) == worker
         };
-        self.free_port(transport, leads_home)
+        self.free_port(transport, source.into(), Some(to), leads_home)
     }
 
     fn shutdown(

@@ -91,6 +91,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         pool: memory.pool.clone(),
         pool_size: MBUFS,
         uid: rustix::process::getuid().as_raw(),
+        port_secret: secret()?,
     };
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
     let ends =
@@ -317,9 +318,7 @@ impl Team<'_> {
             inboxes.push(rx);
             beds.push(bed);
         }
-        let mut secret = [0; 16];
-        getrandom::fill(&mut secret)
-            .map_err(|e| StartError::Resources { what: "random numbers", why: e.to_string() })?;
+        let secret = secret()?;
         let mut links = Vec::new();
         let mut made = Vec::new();
         for ((mut bed, inbox), number) in beds.into_iter().zip(inboxes).zip(0_u16..) {
@@ -348,6 +347,13 @@ impl Team<'_> {
         }
         Ok((links, made))
     }
+}
+
+fn secret() -> Result<[u8; 16], StartError> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret)
+        .map_err(|e| StartError::Resources { what: "random numbers", why: e.to_string() })?;
+    Ok(secret)
 }
 
 /// Gives a worker its queues of a port, and its bed the descriptor that says when frames wait.
