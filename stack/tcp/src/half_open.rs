@@ -167,6 +167,7 @@ impl HalfOpen {
     pub fn into_tcb(self, config: &Config, now: Instant) -> Tcb {
         let config = Config { timestamp_offset: self.ts_offset, mss: self.mss, ..*config };
         let mut tcb = Tcb::new(State::Closed, &config, self.iss, now);
+        tcb.passive = true;
         tcb.transition(Event::PassiveOpen);
         tcb.transition(Event::Syn);
         let syn = Options {

@@ -81,9 +81,12 @@ impl Tcb {
             return dropped(DropReason::TcpResetUnacceptable);
         }
         // Both sides had sent their FIN: all the user's text may have arrived, nobody is harmed.
-        let harmless = matches!(self.state, State::Closing | State::LastAck);
+        arrival.events |= match self.state {
+            State::Closing | State::LastAck => Events::CLOSED,
+            State::SynReceived if !self.passive => Events::CLOSED | Events::REFUSED,
+            _ => Events::CLOSED | Events::RESET,
+        };
         self.transition(Event::Reset);
-        arrival.events |= if harmless { Events::CLOSED } else { Events::CLOSED | Events::RESET };
         ControlFlow::Break(None)
     }
 

@@ -64,6 +64,8 @@ pub struct Tcb {
     pub(crate) cwnd_limited: bool,
     /// Our SYN was sent more than once.
     pub(crate) syn_lost: bool,
+    /// It began with a passive open.
+    pub(crate) passive: bool,
     /// The peer's SYN had a window scale option.
     pub(crate) peer_scales: bool,
     /// SACK is offered, and after the handshake: negotiated.
@@ -202,6 +204,7 @@ impl Tcb {
             dialogue: false,
             cwnd_limited: false,
             syn_lost: false,
+            passive: false,
             peer_scales: false,
             sack: config.sack,
         }

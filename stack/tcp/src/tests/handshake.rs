@@ -188,3 +188,13 @@ fn segment_without_connection_gets_the_reset_its_sender_accepts() {
     assert_eq!((reply.seq.value(), reply.ack), (0, IRS + 9));
     assert_eq!(reply.flags, Flags::RST | Flags::ACK);
 }
+
+#[test]
+fn a_reset_after_crossing_syns_refuses_the_connection() {
+    let mut host = Host::syn_sent(plain());
+    assert_eq!(host.sends().len(), 1);
+    let _ = host.gets(&seg(0, 0).flags(Flags::SYN).options(syn_options()));
+    assert_eq!(host.state(), State::SynReceived);
+    let arrival = host.gets(&seg(1, 0).flags(Flags::RST));
+    assert_eq!(arrival.events, Events::CLOSED | Events::REFUSED);
+}
