@@ -11,7 +11,7 @@
 //!
 //! Nothing reads a clock or a random number: one seed gives one [`trace::Trace`].
 //!
-//! What is done with such worlds, one file each: [`payload`], [`example`].
+//! What is done with such worlds, one file each: [`payload`], [`table`], [`example`].
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod random;
 pub mod seeds;
 pub mod socket;
 pub mod stream;
+pub mod table;
 pub mod trace;
 pub mod world;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use netsim::random::Digest;
-use netsim::{example, payload, seeds};
+use netsim::{example, payload, seeds, table};
 
 #[global_allocator]
 static ALLOCATIONS: &stats_alloc::StatsAlloc<std::alloc::System> =
@@ -41,6 +41,15 @@ enum Question {
         #[arg(long, default_value_t = 1_000)]
         seeds: u64,
     },
+    /// Goodput × loss × round-trip time × congestion control, and fairness.
+    Table {
+        /// Fail if the result is not what ci/netsim/table.txt says.
+        #[arg(long)]
+        check: bool,
+        /// Write the result there.
+        #[arg(long, conflicts_with = "check")]
+        update: bool,
+    },
     /// A connection as tcpdump would show it.
     Trace {
         /// The same seed gives the same lines.
@@ -61,6 +70,7 @@ fn main() -> ExitCode {
     let (passed, failed) = match args.question {
         Question::Payload { seeds, first, len } => payload(first, seeds, len),
         Question::Determinism { seeds } => determinism(seeds),
+        Question::Table { check, update } => table(check, update),
         Question::Trace { seed, len, loss } => trace(seed, len, loss),
     };
     println!("took {:.1} s", begin.elapsed().as_secs_f64());
@@ -100,6 +110,37 @@ fn determinism(count: u64) -> (u64, u64) {
     let same = hashes.iter().filter(|[first, second]| first == second).count() as u64;
     println!("same trace {same}/{count}; hash of all traces {:016x}", all.0);
     (same, count - same)
+}
+
+/// The table that is checked in.
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/table.txt");
+
+fn table(check: bool, update: bool) -> (u64, u64) {
+    let new = table::render();
+    if update {
+        let written = std::fs::write(TABLE, &new);
+        written.iter().for_each(|()| println!("wrote {TABLE}"));
+        return if written.is_ok() { (1, 0) } else { (0, 1) };
+    }
+    if !check {
+        print!("{new}");
+        return (1, 0);
+    }
+    let old = std::fs::read_to_string(TABLE).unwrap_or_default();
+    if old == new {
+        println!("the table is as checked in");
+        return (1, 0);
+    }
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    for line in 0..old.len().max(new.len()) {
+        let (old, new) = (old.get(line), new.get(line));
+        if old != new {
+            old.iter().for_each(|old| println!("-{old}"));
+            new.iter().for_each(|new| println!("+{new}"));
+        }
+    }
+    println!("the table has changed; if for the better: ci/sim table --update");
+    (0, 1)
 }
 
 fn trace(seed: u64, len: u64, loss: u32) -> (u64, u64) {

@@ -122,6 +122,11 @@ impl World {
         LinkId(link)
     }
 
+    /// Packets from one host to another take a link that exists and ends there.
+    pub fn add_route(&mut self, from: HostId, to: HostId, link: LinkId) {
+        let _ = self.routes.insert((from.0, self.hosts[to.0].address), link.0);
+    }
+
     /// A client on `from` connects to `to`.
     pub fn connect(&mut self, from: HostId, to: HostId, port: u16, plan: Plan) -> SocketId {
         let address = self.hosts[to.0].address;
