@@ -147,7 +147,7 @@ impl Path {
         let mut queue = self.memory.receive();
         let mut total = 0;
         loop {
-            match queue.read(&mut [IoSliceMut::new(&mut self.bytes)], false) {
+            match queue.read(&mut [IoSliceMut::new(&mut self.bytes)], false, false) {
                 0 => break,
                 len => total += len,
             }

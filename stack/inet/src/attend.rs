@@ -9,8 +9,8 @@ use crate::limits::{CLIENT_BUDGET, TIMER_BUDGET};
 use crate::send_queue::Range;
 use crate::socket::{Kind, Signal, SocketId};
 use crate::tcp_input::Text;
-use crate::timer::Owner;
-use crate::worker::{Endpoint, Worker};
+use crate::timer_wheel::{Endpoint, Fired, Owner};
+use crate::worker::Worker;
 
 impl Worker {
     /// Takes what the clients have posted. `true`: there was something.
@@ -124,12 +124,17 @@ impl Worker {
     pub(crate) fn run_timers(&mut self, now: Instant) -> bool {
         let mut worked = false;
         for _ in 0..TIMER_BUDGET {
-            let Some((at, owner)) = self.timers.pop_due(now) else { break };
+            let Some((owner, name)) = self.timers.pop_due(now) else { break };
             worked = true;
             match owner {
-                Owner::Socket(id) => self.socket_timer(id, at, now),
-                Owner::Flow(flow) => self.flow_timer(&flow, at, now),
-                Owner::Neighbors if !self.out.is_neighbor_timer(at) => {}
+                Owner::Endpoint(Endpoint::Connection(index)) => self.socket_timer(index, name, now),
+                Owner::Endpoint(Endpoint::HalfOpen(number)) => {
+                    self.half_open_timer(number, name, now);
+                }
+                Owner::Endpoint(Endpoint::TimeWait(number)) => {
+                    self.time_wait_timer(number, name, now);
+                }
+                Owner::Neighbors if !self.out.neighbor_timer_fired(name) => {}
                 Owner::Neighbors => {
                     for packet in self.out.neighbor_timeout(now, &mut self.timers) {
                         self.host_unreachable(&packet, now);
@@ -137,72 +142,46 @@ impl Worker {
                 }
             }
         }
-        if self.timers.is_crowded() {
-            self.sweep_timers();
-        }
         worked
     }
 
-    fn socket_timer(&mut self, id: SocketId, at: Instant, now: Instant) {
+    fn socket_timer(&mut self, index: u32, name: Fired, now: Instant) {
+        let Some(id) = self.sockets.id(index) else { return };
         let Some(stream) = self.sockets.stream_mut(id) else { return };
-        if stream.armed != Some(at) {
+        if !stream.timer.fired(name) {
             return;
         }
-        stream.armed = None;
         let due = stream.tcb.next_timeout().is_some_and(|deadline| deadline <= now);
         let events = if due { stream.tcb.timeout(now) } else { tcp::Events::default() };
         let arrival = tcp::Arrival { events, ..tcp::Arrival::default() };
         self.apply(id, &arrival, now);
     }
 
-    fn flow_timer(&mut self, flow: &types::FlowKey, at: Instant, now: Instant) {
-        let again = match self.flows.get_mut(flow) {
-            Some(Endpoint::HalfOpen { armed, .. } | Endpoint::TimeWait { armed, .. })
-                if *armed != at =>
-            {
-                None
-            }
-            Some(Endpoint::HalfOpen { half_open, armed, .. }) => {
-                if half_open.next_timeout() > now || half_open.timeout(now) {
-                    *armed = half_open.next_timeout();
-                    Some(*armed)
-                } else {
-                    self.drop_half_open(flow);
-                    None
-                }
-            }
-            Some(Endpoint::TimeWait { time_wait, armed }) if time_wait.expires() > now => {
-                *armed = time_wait.expires();
-                Some(*armed)
-            }
-            Some(Endpoint::TimeWait { .. }) => {
-                let _ = self.flows.remove(flow);
-                None
-            }
-            Some(Endpoint::Connection(_)) | None => None,
-        };
-        if let Some(at) = again {
-            self.half_open_transmit(flow, now);
-            self.timers.arm(at, Owner::Flow(*flow));
+    fn half_open_timer(&mut self, number: u32, name: Fired, now: Instant) {
+        let Some(embryo) = self.flows.embryos.get_mut(number) else { return };
+        if !embryo.timer.fired(name) {
+            return;
+        }
+        let half_open = &mut embryo.half_open;
+        if half_open.next_timeout() > now || half_open.timeout(now) {
+            self.half_open_transmit(number, now);
+        } else {
+            self.drop_half_open(number);
         }
     }
 
-    /// Takes the entries out of the timer heap that nobody waits for any more.
-    fn sweep_timers(&mut self) {
-        let (sockets, flows, out) = (&self.sockets, &self.flows, &self.out);
-        self.timers.sweep(|at, owner| match owner {
-            Owner::Socket(id) => match sockets.find(*id).map(|socket| &socket.kind) {
-                Some(Kind::Stream(stream)) => stream.armed == Some(at),
-                _ => false,
-            },
-            Owner::Flow(flow) => match flows.get(flow) {
-                Some(Endpoint::HalfOpen { armed, .. } | Endpoint::TimeWait { armed, .. }) => {
-                    *armed == at
-                }
-                Some(Endpoint::Connection(_)) | None => false,
-            },
-            Owner::Neighbors => out.is_neighbor_timer(at),
-        });
+    fn time_wait_timer(&mut self, number: u32, name: Fired, now: Instant) {
+        let Some(remains) = self.flows.remains.get_mut(number) else { return };
+        if !remains.timer.fired(name) {
+            return;
+        }
+        let at = remains.time_wait.expires();
+        if at > now {
+            let owner = Owner::Endpoint(Endpoint::TimeWait(number));
+            self.timers.arm(Some(at), owner, &mut remains.timer);
+        } else {
+            self.flows.remove_remains(number, &mut self.timers);
+        }
     }
 
     /// Tells the descriptors of all sockets with news. `true`: there were some.

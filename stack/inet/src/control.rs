@@ -12,12 +12,15 @@ use crate::command::{
     CallId, Command, Event, ListenerId, NeighborSummary, Outcome, SocketInfo, SocketOption,
     SocketSummary, Transport,
 };
-use crate::limits::{CLIENT_BUDGET, ENDPOINTS_MAX, ORPHAN_BYTES_MAX};
+use crate::flow::Flow;
+use crate::flows::Embryo;
+use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX};
 use crate::network::Network;
 use crate::option::{self, Inherited, Options};
 use crate::send_queue::SendQueue;
 use crate::socket::{Datagram, Kind, Signal, Socket, SocketId, Stream};
-use crate::worker::{Endpoint, Worker};
+use crate::timer_wheel::Timer;
+use crate::worker::Worker;
 
 impl Worker {
     pub(crate) fn command(&mut self, command: Command, now: Instant) {
@@ -174,19 +177,20 @@ impl Worker {
         remote: SocketAddr,
         now: Instant,
     ) -> Result<Outcome, Errno> {
-        let flow = FlowKey {
+        let key = FlowKey {
             local_addr: local.ip(),
             remote_addr: remote.ip(),
             local_port: local.port(),
             remote_port: remote.port(),
         };
-        if self.flows.contains_key(&flow) {
+        let flow = Flow::of(&key).ok_or(Errno::AFNOSUPPORT)?;
+        if self.flows.find(&flow, &self.sockets).is_some() {
             return Err(Errno::ADDRINUSE);
         }
-        if self.flows.len() >= ENDPOINTS_MAX {
+        if self.flows.is_full() {
             return Err(Errno::NOBUFS);
         }
-        let iss = tcp::isn::initial_sequence(&self.secret, &flow, now);
+        let iss = tcp::isn::initial_sequence(&self.secret, &key, now);
         let mut config = self.stream_config(&flow);
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let Kind::Unconnected(preset) = &socket.kind else { return Err(Errno::ISCONN) };
@@ -200,7 +204,7 @@ impl Worker {
             send: SendQueue::default(),
             recv: StreamProducer::new(socket.cell, socket.options.receive_buffer),
             ready: false,
-            armed: None,
+            timer: Timer::default(),
             waiting_at: None,
             closed: false,
             deaf: false,
@@ -211,7 +215,11 @@ impl Worker {
         if let Some(client) = self.clients.owner_mut(socket.client) {
             client.lane.set_status(cell, Status::empty());
         }
-        let _ = self.flows.insert(flow, Endpoint::Connection(id));
+        if self.flows.add_connection(&flow, id, &self.sockets).is_err() {
+            let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
+            socket.kind = Kind::Unconnected(Box::default());
+            return Err(Errno::NOBUFS);
+        }
         self.counters.tcp.active_opens.increment();
         self.after_event(id, tcp::Events::default(), now);
         Ok(Outcome::Done)
@@ -251,10 +259,11 @@ impl Worker {
         if self.listeners.remove(id).is_none() {
             return;
         }
-        self.flows
-            .retain(|_, e| !matches!(e, Endpoint::HalfOpen { listener, .. } if *listener == id));
-        let is_half_open = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::HalfOpen { .. });
-        self.half_open = self.flows.values().filter(is_half_open).count();
+        let its = |(number, e): (u32, &Embryo)| (e.listener == id).then_some(number);
+        let numbers: Vec<u32> = self.flows.embryos.iter().filter_map(its).collect();
+        for number in numbers {
+            let _ = self.flows.remove_embryo(number, &mut self.timers);
+        }
     }
 
     fn shutdown(
@@ -317,9 +326,7 @@ impl Worker {
         }
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let Kind::Stream(stream) = &mut socket.kind else { return };
-        if stream.tcb.state() == tcp::State::Closed
-            || !matches!(self.flows.get(&stream.flow), Some(Endpoint::Connection(owner)) if *owner == id)
-        {
+        if stream.tcb.state() == tcp::State::Closed || !self.flows.is_connection(&stream.flow, id) {
             return self.free_socket(id);
         }
         if let Some(client) = self.clients.owner_mut(socket.client) {
@@ -339,13 +346,12 @@ impl Worker {
         let Some(socket) = self.sockets.remove(id) else { return };
         let transport = socket.kind.transport();
         let mut local = None;
-        if let Kind::Stream(stream) = &socket.kind {
-            self.forget_flow(&stream.flow, id);
-        }
         let lane = self.clients.owner_mut(socket.client);
         match socket.kind {
             Kind::Unconnected(_) | Kind::Listening { .. } => {}
-            Kind::Stream(stream) => {
+            Kind::Stream(mut stream) => {
+                let _ = self.flows.remove_connection(&stream.flow, id);
+                self.timers.cancel(&mut stream.timer);
                 local = Some(stream.flow.local());
                 if let crate::send_queue::Store::Private(bytes) = stream.send.store() {
                     self.orphan_bytes = self.orphan_bytes.saturating_sub(bytes.len());
@@ -508,22 +514,17 @@ impl Worker {
                 SocketSummary { transport, client, local, remote, state, recv_queue, send_queue };
             rows.push(row);
         }
-        for (flow, endpoint) in &self.flows {
-            let state = match endpoint {
-                Endpoint::HalfOpen { .. } => tcp::State::SynReceived.name(),
-                Endpoint::TimeWait { .. } => tcp::State::TimeWait.name(),
-                Endpoint::Connection(_) => continue,
-            };
-            rows.push(SocketSummary {
-                transport: Transport::Stream,
-                client: None,
-                local: flow.local(),
-                remote: Some(flow.remote()),
-                state,
-                recv_queue: 0,
-                send_queue: 0,
-            });
-        }
+        let half_open = self.flows.embryos.iter().map(|(_, e)| (e.flow, tcp::State::SynReceived));
+        let time_wait = self.flows.remains.iter().map(|(_, r)| (r.flow, tcp::State::TimeWait));
+        rows.extend(half_open.chain(time_wait).map(|(flow, state)| SocketSummary {
+            transport: Transport::Stream,
+            client: None,
+            local: flow.local(),
+            remote: Some(flow.remote()),
+            state: state.name(),
+            recv_queue: 0,
+            send_queue: 0,
+        }));
         self.done(call, Ok(Outcome::Sockets(rows)));
     }
 

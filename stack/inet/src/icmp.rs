@@ -4,11 +4,12 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use dpdk::Mbuf;
 use rustix::io::Errno;
-use types::{DropReason, FlowKey, Instant};
+use types::{DropReason, Instant};
 use wire::icmp::{self, Code, Type};
 use wire::{checksum, ipv4};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::flow::Flow;
 use crate::input::{Received, drop_front};
 use crate::network::Destination;
 use crate::output::Ipv4Out;
@@ -77,9 +78,9 @@ impl Worker {
         let Some((local_port, remote_port)) = quoted.ports() else {
             return Err(DropReason::IcmpQuoted);
         };
-        let flow = FlowKey {
-            local_addr: quoted.header.src().into(),
-            remote_addr: quoted.header.dst().into(),
+        let flow = Flow {
+            local_addr: quoted.header.src(),
+            remote_addr: quoted.header.dst(),
             local_port,
             remote_port,
         };
@@ -91,7 +92,7 @@ impl Worker {
             ipv4::Protocol::TCP => {
                 self.tcp_unreachable(&flow, sequence, unreachable_errno(code), now)
             }
-            ipv4::Protocol::UDP => self.udp_unreachable(&flow, unreachable_errno(code)),
+            ipv4::Protocol::UDP => self.udp_unreachable(&flow.key(), unreachable_errno(code)),
             _ => Err(DropReason::IcmpQuoted),
         }
     }

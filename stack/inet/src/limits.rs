@@ -14,17 +14,28 @@ pub const SEGMENTS_PER_TURN: usize = 32;
 /// Frames that wait for a port's transmit queue; above it TCP pauses and datagrams are dropped.
 pub const TX_BACKLOG_MAX: usize = 256;
 
-/// TCP endpoints of one worker in all states, TIME-WAIT included: 64 Ki at about 400 B.
-pub const ENDPOINTS_MAX: usize = 65_536;
+/// TCP endpoints of one worker in all states, TIME-WAIT included: 4 Mi at 400 B are 1.6 GiB, taken
+/// only as they come.
+pub const ENDPOINTS_MAX: usize = 4 << 20;
 
-/// Sockets of one worker.
-pub const SOCKETS_MAX: usize = 65_536;
+/// Sockets of one worker: as many as endpoints.
+pub const SOCKETS_MAX: usize = 4 << 20;
+
+/// Flows per bucket, of 8 places, at which the flow table grows. Buckets whose turn to be split has
+/// not come hold up to twice as many on average; with 4, three in four would have overflowed once.
+pub const FLOWS_PER_BUCKET: usize = 3;
+
+/// Buckets of a flow table without flows: one piece of 64 KiB.
+pub const FLOW_BUCKETS_MIN: usize = 1024;
+
+/// Flows that find both their buckets full. With a keyed hash there is none among millions.
+pub const FLOW_STASH_MAX: usize = 64;
 
 /// Timers that run per breath.
 pub const TIMER_BUDGET: usize = 256;
 
-/// Timer entries below which looking for stale ones is not worth it: 4096 of them take 300 KiB.
-pub const TIMER_CROWD_MIN: usize = 4096;
+/// Timers that the wheel moves to a finer level in one go: a few microseconds of work.
+pub const TIMER_MOVES_MAX: usize = 64;
 
 /// Descriptors that one connection's send queue may hold after merging; a client that posts more
 /// fragments than this wants to use up the daemon's memory.

@@ -4,9 +4,9 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
-use types::FlowKey;
 
 use crate::command::ListenerId;
+use crate::flow::Flow;
 use crate::limits::LISTENERS_MAX;
 use crate::option::Inherited;
 
@@ -22,12 +22,12 @@ pub(crate) struct Listener {
     /// Who may wait, and how many do.
     pub engine: tcp::Listener,
     /// Half-open connections whose handshake found the accept queue full.
-    blocked: VecDeque<FlowKey>,
+    blocked: VecDeque<Flow>,
 }
 
 impl Listener {
     /// Remembers a connection for which the accept queue had no room.
-    pub(crate) fn block(&mut self, flow: FlowKey) {
+    pub(crate) fn block(&mut self, flow: Flow) {
         if self.blocked.len() < tcp::limits::HALF_OPEN_MAX as usize {
             self.blocked.push_back(flow);
         }
@@ -35,7 +35,7 @@ impl Listener {
 
     /// A waiting connection has been accepted, or is gone. Returns the refused one that may try
     /// again now.
-    pub(crate) fn leave(&mut self) -> Option<FlowKey> {
+    pub(crate) fn leave(&mut self) -> Option<Flow> {
         self.engine.left();
         self.blocked.pop_front()
     }
@@ -113,9 +113,9 @@ impl Listeners {
 mod tests {
     use super::*;
 
-    fn flow() -> FlowKey {
-        let address = Ipv4Addr::LOCALHOST.into();
-        FlowKey { local_addr: address, remote_addr: address, local_port: 80, remote_port: 1 }
+    fn flow() -> Flow {
+        let address = Ipv4Addr::LOCALHOST;
+        Flow { local_addr: address, remote_addr: address, local_port: 80, remote_port: 1 }
     }
 
     fn listener(backlog: u32) -> Listeners {

@@ -18,7 +18,7 @@ use crate::counters::WorkerCounters;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TTL, TX_BACKLOG_MAX};
 use crate::neighbor::{Due, Neighbors, Resolution};
 use crate::network::{Destination, Interface, LOOPBACK, Network, TxChecksum};
-use crate::timer::{Owner, Timers};
+use crate::timer_wheel::{Fired, Owner, Timer, Timers};
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +79,8 @@ pub(crate) struct Output {
     pub generation: u64,
     /// Neighbours.
     pub neighbors: Neighbors<Mbuf>,
-    /// Deadline of the neighbour table's entry in the timer heap.
-    neighbors_armed: Option<Instant>,
+    /// The neighbour table's place on the timer wheel.
+    neighbors_timer: Timer,
     pool: Mempool,
     ports: Vec<Option<TxPort>>,
     loopback: VecDeque<Mbuf>,
@@ -95,7 +95,7 @@ impl Output {
             network: Arc::new(Network::default()),
             generation: 0,
             neighbors: Neighbors::default(),
-            neighbors_armed: None,
+            neighbors_timer: Timer::default(),
             pool,
             ports: Vec::new(),
             loopback: VecDeque::with_capacity(TX_BACKLOG_MAX),
@@ -243,7 +243,7 @@ impl Output {
                 if ask {
                     self.arp_request(hop.next, hop.interface);
                     let at = Some(now + NEIGHBOR_PROBE_INTERVAL);
-                    timers.arm_lazily(at, Owner::Neighbors, &mut self.neighbors_armed);
+                    timers.arm(at, Owner::Neighbors, &mut self.neighbors_timer);
                 }
             }
             Resolution::Drop(_, reason) => self.count_drop(reason),
@@ -377,7 +377,6 @@ impl Output {
 
     /// Asks again for neighbours that have not answered; returns the packets that can't be sent.
     pub(crate) fn neighbor_timeout(&mut self, now: Instant, timers: &mut Timers) -> Vec<Mbuf> {
-        self.neighbors_armed = None;
         let mut todo = Vec::new();
         let mut lost = Vec::new();
         self.neighbors.timeout(now, &mut todo);
@@ -389,15 +388,14 @@ impl Output {
         }
         if let Some(due) = self.neighbors.next_timeout() {
             let at = due.max(now + NEIGHBOR_TICK);
-            timers.arm_lazily(Some(at), Owner::Neighbors, &mut self.neighbors_armed);
+            timers.arm(Some(at), Owner::Neighbors, &mut self.neighbors_timer);
         }
         lost
     }
 
-    /// Is this the neighbour table's entry in the timer heap, and not a stale one?
-    #[must_use]
-    pub(crate) fn is_neighbor_timer(&self, at: Instant) -> bool {
-        self.neighbors_armed == Some(at)
+    /// The neighbour table's timer has fired. `false`: it was not this one.
+    pub(crate) fn neighbor_timer_fired(&mut self, name: Fired) -> bool {
+        self.neighbors_timer.fired(name)
     }
 }
 

@@ -7,21 +7,23 @@
 
 use shm::{Status, StreamProducer};
 use tcp::{HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SynCookie};
-use types::{DropReason, FlowKey, Instant};
+use types::{DropReason, Instant};
 
 use crate::command::{Event, ListenerId};
-use crate::limits::{ENDPOINTS_MAX, HALF_OPEN_TOTAL_MAX};
+use crate::flow::Flow;
+use crate::flows::Embryo;
+use crate::limits::HALF_OPEN_TOTAL_MAX;
 use crate::option::Options;
 use crate::send_queue::SendQueue;
 use crate::socket::{Kind, Signal, Socket, Stream};
-use crate::timer::Owner;
-use crate::worker::{Endpoint, Worker};
+use crate::timer_wheel::{Endpoint, Owner, Timer};
+use crate::worker::Worker;
 
 impl Worker {
     /// LISTEN, or no endpoint at all (RFC 9293 3.10.7.1 and 3.10.7.2).
     pub(crate) fn listener_segment(
         &mut self,
-        flow: &FlowKey,
+        flow: &Flow,
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
@@ -32,7 +34,7 @@ impl Worker {
             return self.refuse(flow, reset, DropReason::TcpNoListener, now);
         };
         match entry.engine.segment_arrives(segment, now) {
-            ListenVerdict::Open if self.half_open < HALF_OPEN_TOTAL_MAX => {
+            ListenVerdict::Open if self.flows.embryos.len() < HALF_OPEN_TOTAL_MAX => {
                 self.passive_open(flow, listener, segment, None, now)
             }
             ListenVerdict::Open | ListenVerdict::Cookie => {
@@ -56,7 +58,7 @@ impl Worker {
     /// Answers with RST, within the limit for segments of strangers.
     fn refuse(
         &mut self,
-        flow: &FlowKey,
+        flow: &Flow,
         reset: Option<SegmentOut>,
         reason: DropReason,
         now: Instant,
@@ -72,38 +74,37 @@ impl Worker {
     /// A SYN that has passed the listener: an entry of 64 bytes remembers it.
     pub(crate) fn passive_open(
         &mut self,
-        flow: &FlowKey,
+        flow: &Flow,
         listener: ListenerId,
         syn: &SegmentIn<'_>,
         beyond: Option<tcp::SeqNum>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if self.flows.len() >= ENDPOINTS_MAX {
+        if self.flows.is_full() {
             return Err(DropReason::TcpTableFull);
         }
         let mut config = self.stream_config(flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
-        let iss = tcp::isn::initial_sequence(&self.secret, flow, now);
+        let iss = tcp::isn::initial_sequence(&self.secret, &flow.key(), now);
         // A connection that replaces one in TIME-WAIT begins beyond it (RFC 6191).
         let iss = beyond.map_or(iss, |beyond| iss.later(beyond));
         let half_open =
             HalfOpen::new(syn, &config, iss, offered_window(&entry.inherited.socket), now);
+        let timer = Timer::default();
+        let embryo = Embryo { half_open, flow: *flow, listener, blocked: false, timer };
+        let added = self.flows.add_embryo(embryo, &self.sockets);
+        let number = added.map_err(|_| DropReason::TcpTableFull)?;
         entry.engine.opened();
-        self.half_open += 1;
         self.counters.tcp.passive_opens.increment();
-        let at = half_open.next_timeout();
-        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: false, armed: at };
-        let _ = self.flows.insert(*flow, endpoint);
-        self.timers.arm(at, Owner::Flow(*flow));
-        self.half_open_transmit(flow, now);
+        self.half_open_transmit(number, now);
         Ok(())
     }
 
     /// Too many connections are half-open: the peer has to remember this one (RFC 4987 3.6).
     fn send_cookie(
         &mut self,
-        flow: &FlowKey,
+        flow: &Flow,
         listener: ListenerId,
         syn: &SegmentIn<'_>,
         now: Instant,
@@ -114,8 +115,8 @@ impl Worker {
         entry.inherited.preset.configure(&mut config);
         let rcv_wnd = offered_window(&entry.inherited.socket);
         entry.engine.cookie_sent(now);
-        let answer =
-            SynCookie { secret: &secret, flow, config: &config, rcv_wnd }.syn_ack(syn, now);
+        let answer = SynCookie { secret: &secret, flow: &flow.key(), config: &config, rcv_wnd }
+            .syn_ack(syn, now);
         self.counters.tcp.syncookies_sent.increment();
         self.send_segment(flow, &answer, now);
         Ok(())
@@ -124,7 +125,7 @@ impl Worker {
     /// An ACK at a listener that has sent cookies of late.
     fn cookie_segment(
         &mut self,
-        flow: &FlowKey,
+        flow: &Flow,
         listener: ListenerId,
         segment: &SegmentIn<'_>,
         reset: SegmentOut,
@@ -135,64 +136,70 @@ impl Worker {
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
         let rcv_wnd = offered_window(&entry.inherited.socket);
-        let cookie = SynCookie { secret: &secret, flow, config: &config, rcv_wnd };
+        let key = flow.key();
+        let cookie = SynCookie { secret: &secret, flow: &key, config: &config, rcv_wnd };
         let Some(half_open) = cookie.validate(segment, now) else {
             self.counters.tcp.syncookies_failed.increment();
             return self.refuse(flow, Some(reset), DropReason::TcpNoListener, now);
         };
-        if self.flows.len() >= ENDPOINTS_MAX {
+        if self.flows.is_full() {
             return Err(DropReason::TcpTableFull);
         }
-        self.counters.tcp.syncookies_validated.increment();
-        entry.engine.opened();
-        self.half_open += 1;
-        self.counters.tcp.passive_opens.increment();
         // Where the accept queue is full nothing is kept: the peer's next segment brings the cookie
         // again.
-        let armed = half_open.next_timeout();
-        let endpoint = Endpoint::HalfOpen { half_open, listener, blocked: true, armed };
-        let _ = self.flows.insert(*flow, endpoint);
-        let result = self.establish(flow, listener, segment, now);
-        if matches!(self.flows.get(flow), Some(Endpoint::HalfOpen { .. })) {
-            self.drop_half_open(flow);
-        }
+        let timer = Timer::default();
+        let embryo = Embryo { half_open, flow: *flow, listener, blocked: true, timer };
+        let added = self.flows.add_embryo(embryo, &self.sockets);
+        let number = added.map_err(|_| DropReason::TcpTableFull)?;
+        self.counters.tcp.syncookies_validated.increment();
+        entry.engine.opened();
+        self.counters.tcp.passive_opens.increment();
+        let result = self.establish(number, segment, now);
+        self.drop_half_open(number);
         result
     }
 
     /// Sends what a half-open endpoint wants to send.
-    pub(crate) fn half_open_transmit(&mut self, flow: &FlowKey, now: Instant) {
-        while let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get_mut(flow)
-            && let Some(segment) = half_open.poll_transmit(now)
+    pub(crate) fn half_open_transmit(&mut self, number: u32, now: Instant) {
+        while let Some(embryo) = self.flows.embryos.get_mut(number)
+            && let Some(segment) = embryo.half_open.poll_transmit(now)
         {
-            self.send_segment(flow, &segment, now);
+            let flow = embryo.flow;
+            self.send_segment(&flow, &segment, now);
+        }
+        if let Some(embryo) = self.flows.embryos.get_mut(number) {
+            let owner = Owner::Endpoint(Endpoint::HalfOpen(number));
+            let at = embryo.half_open.next_timeout();
+            self.timers.arm(Some(at), owner, &mut embryo.timer);
         }
     }
 
     pub(crate) fn half_open_verdict(
         &mut self,
-        flow: &FlowKey,
-        listener: ListenerId,
+        number: u32,
         verdict: HalfOpenVerdict,
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
         match verdict {
-            HalfOpenVerdict::Established => self.establish(flow, listener, segment, now),
+            HalfOpenVerdict::Established => self.establish(number, segment, now),
             HalfOpenVerdict::Deferred => Ok(()),
             HalfOpenVerdict::Retransmit => {
-                self.half_open_transmit(flow, now);
+                self.half_open_transmit(number, now);
                 Ok(())
             }
             HalfOpenVerdict::Drop(reason) => {
-                self.half_open_transmit(flow, now);
+                self.half_open_transmit(number, now);
                 Err(reason)
             }
             HalfOpenVerdict::Reset(reset) => {
-                self.send_segment(flow, &reset, now);
+                if let Some(flow) = self.flows.embryos.get(number).map(|embryo| embryo.flow) {
+                    self.send_segment(&flow, &reset, now);
+                }
                 Err(DropReason::TcpAckUnacceptable)
             }
             HalfOpenVerdict::Closed => {
-                self.drop_half_open(flow);
+                self.drop_half_open(number);
                 self.counters.tcp.resets_received.increment();
                 Ok(())
             }
@@ -204,18 +211,20 @@ impl Worker {
     pub(crate) fn leave_listener(&mut self, listener: ListenerId, now: Instant) {
         let next = self.listeners.get_mut(listener).and_then(|entry| entry.leave());
         let Some(flow) = next else { return };
-        if let Some(Endpoint::HalfOpen { half_open, blocked, .. }) = self.flows.get_mut(&flow) {
-            *blocked = false;
-            half_open.repeat();
-            self.half_open_transmit(&flow, now);
+        if let Some(Endpoint::HalfOpen(number)) = self.flows.find(&flow, &self.sockets)
+            && let Some(embryo) = self.flows.embryos.get_mut(number)
+        {
+            embryo.blocked = false;
+            embryo.half_open.repeat();
+            self.half_open_transmit(number, now);
         }
     }
 
-    /// Forgets a half-open endpoint and gives its place in the backlog back.
-    pub(crate) fn drop_half_open(&mut self, flow: &FlowKey) {
-        let Some(Endpoint::HalfOpen { listener, .. }) = self.flows.remove(flow) else { return };
-        self.half_open = self.half_open.saturating_sub(1);
-        if let Some(entry) = self.listeners.get_mut(listener) {
+    /// Forgets a half-open endpoint, if it still is one, and gives its place in the backlog back.
+    pub(crate) fn drop_half_open(&mut self, number: u32) {
+        if let Some(embryo) = self.flows.remove_embryo(number, &mut self.timers)
+            && let Some(entry) = self.listeners.get_mut(embryo.listener)
+        {
             entry.engine.abandoned();
         }
     }
@@ -223,21 +232,22 @@ impl Worker {
     /// The handshake is complete: the half-open endpoint becomes a connection with a socket.
     fn establish(
         &mut self,
-        flow: &FlowKey,
-        listener: ListenerId,
+        number: u32,
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let mut config = self.stream_config(flow);
+        let embryo = self.flows.embryos.get(number).ok_or(DropReason::TcpNoListener)?;
+        let (flow, listener) = (embryo.flow, embryo.listener);
+        let mut config = self.stream_config(&flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
         let (owner, options) = (entry.client, entry.inherited.socket);
         let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
         if !entry.engine.established() {
-            if let Some(Endpoint::HalfOpen { blocked, .. }) = self.flows.get_mut(flow)
-                && !core::mem::replace(blocked, true)
+            if let Some(embryo) = self.flows.embryos.get_mut(number)
+                && !core::mem::replace(&mut embryo.blocked, true)
             {
-                entry.block(*flow);
+                entry.block(flow);
             }
             self.counters.tcp.listen_overflows.increment();
             return Err(DropReason::TcpListenOverflow);
@@ -248,23 +258,22 @@ impl Worker {
             entry.engine.opened();
             return Err(DropReason::ClientMemory);
         };
-        let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.remove(flow) else {
+        let Some(embryo) = self.flows.remove_embryo(number, &mut self.timers) else {
             client.lane.free_cell(cell);
             return Err(DropReason::TcpNoListener);
         };
-        self.half_open = self.half_open.saturating_sub(1);
-        let mut tcb = half_open.into_tcb(&config, now);
+        let mut tcb = embryo.half_open.into_tcb(&config, now);
         entry.inherited.preset.apply(&mut tcb, now);
         client.lane.set_send_buffer(cell, options.send_buffer);
         client.lane.set_status(cell, Status::CONNECTED);
         let stream = Stream {
             tcb,
-            flow: *flow,
+            flow,
             hop: None,
             send: SendQueue::default(),
             recv: StreamProducer::new(cell, options.receive_buffer),
             ready: false,
-            armed: None,
+            timer: Timer::default(),
             waiting_at: Some(listener),
             closed: false,
             deaf: false,
@@ -288,7 +297,8 @@ impl Worker {
         if let Some(client) = self.clients.find_mut(owner) {
             client.set_socket(cell.index, Some(id));
         }
-        let _ = self.flows.insert(*flow, Endpoint::Connection(id));
+        // The place that the half-open endpoint had is free.
+        let _ = self.flows.add_connection(&flow, id, &self.sockets);
         let (local, remote) = (flow.local(), flow.remote());
         self.events.send(Event::Established { listener, socket: id, cell, local, remote });
         self.connection_segment(id, segment, now)

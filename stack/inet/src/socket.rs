@@ -6,20 +6,22 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use shm::{CellId, DatagramProducer, SocketEnd, StreamProducer};
 use tcp::Tcb;
-use types::{FlowKey, Instant};
 
 use crate::command::{ListenerId, Transport};
+use crate::flow::Flow;
 use crate::limits::SOCKETS_MAX;
 use crate::option::{Options, Preset};
 use crate::output::Hop;
 use crate::send_queue::SendQueue;
+use crate::slab::Slab;
+use crate::timer_wheel::Timer;
 
 /// A worker's name for a socket; stale names find nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId {
     /// Slot.
     pub index: u32,
-    /// How often the slot was used before.
+    /// Tells this socket from those that had the slot before.
     pub generation: u32,
 }
 
@@ -94,7 +96,7 @@ pub(crate) struct Stream {
     /// The engine's state.
     pub tcb: Tcb,
     /// Both ends.
-    pub flow: FlowKey,
+    pub flow: Flow,
     /// The way to the peer, and the configuration it was looked up in.
     pub hop: Option<(Hop, u64)>,
     /// Posted by the client, not yet acknowledged.
@@ -103,8 +105,8 @@ pub(crate) struct Stream {
     pub recv: StreamProducer,
     /// In the ready list.
     pub ready: bool,
-    /// Deadline of its entry in the timer heap.
-    pub armed: Option<Instant>,
+    /// Its place on the timer wheel.
+    pub timer: Timer,
     /// Waits at this listener to be accepted.
     pub waiting_at: Option<ListenerId>,
     /// The user has closed it.
@@ -155,18 +157,18 @@ fn is_any(address: IpAddr) -> bool {
     address.is_unspecified()
 }
 
+/// A socket and how often sockets had been made before it.
 #[derive(Debug)]
-struct Slot {
+struct Numbered {
     generation: u32,
-    socket: Option<Socket>,
+    socket: Socket,
 }
 
 /// All sockets of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    len: usize,
+    slots: Slab<Numbered>,
+    made: u32,
 }
 
 impl Sockets {
@@ -175,31 +177,26 @@ impl Sockets {
     /// # Errors
     /// The socket itself.
     pub(crate) fn insert(&mut self, socket: Socket) -> Result<SocketId, Socket> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None if self.slots.len() >= SOCKETS_MAX => return Err(socket),
-            None => {
-                self.slots.push(Slot { generation: 0, socket: None });
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        let Some(slot) = self.slots.get_mut(index as usize) else { return Err(socket) };
-        slot.socket = Some(socket);
-        self.len += 1;
-        Ok(SocketId { index, generation: slot.generation })
+        if self.slots.len() >= SOCKETS_MAX {
+            return Err(socket);
+        }
+        self.made = self.made.wrapping_add(1);
+        let generation = self.made;
+        let index = self.slots.insert(Numbered { generation, socket });
+        Ok(SocketId { index, generation })
     }
 
     /// Looks a socket up.
     #[must_use]
     pub(crate) fn find(&self, id: SocketId) -> Option<&Socket> {
-        let slot = self.slots.get(id.index as usize)?;
-        if slot.generation == id.generation { slot.socket.as_ref() } else { None }
+        let slot = self.slots.get(id.index)?;
+        (slot.generation == id.generation).then_some(&slot.socket)
     }
 
     /// Looks a socket up to change it.
     pub(crate) fn find_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        if slot.generation == id.generation { slot.socket.as_mut() } else { None }
+        let slot = self.slots.get_mut(id.index)?;
+        (slot.generation == id.generation).then_some(&mut slot.socket)
     }
 
     /// A connection and the socket around it.
@@ -210,30 +207,38 @@ impl Sockets {
         }
     }
 
+    /// The name of the socket with this number now.
+    #[must_use]
+    pub(crate) fn id(&self, index: u32) -> Option<SocketId> {
+        self.slots.get(index).map(|slot| SocketId { index, generation: slot.generation })
+    }
+
+    /// Both ends of the connection with this number.
+    #[inline]
+    #[must_use]
+    pub(crate) fn flow(&self, index: u32) -> Option<Flow> {
+        match &self.slots.get(index)?.socket.kind {
+            Kind::Stream(stream) => Some(stream.flow),
+            Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Datagram(_) => None,
+        }
+    }
+
     /// Takes a socket out; its name is stale from now on.
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<Socket> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        if slot.generation != id.generation {
-            return None;
-        }
-        let socket = slot.socket.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id.index);
-        self.len -= 1;
-        Some(socket)
+        let _ = self.find(id)?;
+        self.slots.remove(id.index).map(|slot| slot.socket)
     }
 
     /// All sockets.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
-        self.slots.iter().enumerate().filter_map(|(i, slot)| {
-            let index = u32::try_from(i).ok()?;
-            Some((SocketId { index, generation: slot.generation }, slot.socket.as_ref()?))
-        })
+        self.slots
+            .iter()
+            .map(|(index, slot)| (SocketId { index, generation: slot.generation }, &slot.socket))
     }
 
     /// How many there are.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.slots.len()
     }
 }

@@ -1,23 +1,24 @@
 //! From a TCP segment to its endpoint, and what the endpoint's answer means for the socket.
 
 use dpdk::Mbuf;
-use hashbrown::hash_map::Entry;
 use rustix::io::Errno;
 use shm::{Lane, Status, StreamProducer};
 use tcp::{
     Arrival, Events, Flags, RecvBuffer, SegmentIn, SegmentOut, State, TimeWait, TimeWaitVerdict,
 };
-use types::{DropReason, FlowKey, Instant};
+use types::{DropReason, Instant};
 
 use crate::command::Misbehaviour;
+use crate::flow::Flow;
+use crate::flows::Remains;
 use crate::input::Received;
 use crate::limits::WINDOW_SCALE;
 use crate::network::{Destination, LOOPBACK};
 use crate::socket::{Kind, Signal, SocketId};
 use crate::steer;
 use crate::tcp_output::Way;
-use crate::timer::Owner;
-use crate::worker::{Endpoint, Worker};
+use crate::timer_wheel::{Endpoint, Owner, Timer};
+use crate::worker::Worker;
 
 /// A stream's receive side as the engine sees it: blocks in the client's memory, or nothing any
 /// more when the client is gone.
@@ -75,14 +76,15 @@ impl Worker {
         if !received.verified && received.interface != LOOPBACK {
             parsed.verify(received.source, received.destination)?;
         }
-        let flow = FlowKey {
-            local_addr: received.destination_ip(),
-            remote_addr: received.source_ip(),
+        let flow = Flow {
+            local_addr: received.destination,
+            remote_addr: received.source,
             local_port: parsed.header.dst_port.get(),
             remote_port: parsed.header.src_port.get(),
         };
-        if self.mesh.workers() > 1 && !self.flows.contains_key(&flow) {
-            let owner = steer::owner(&flow, self.mesh.workers());
+        let endpoint = self.flows.find(&flow, &self.sockets);
+        if self.mesh.workers() > 1 && endpoint.is_none() {
+            let owner = steer::owner(&flow.key(), self.mesh.workers());
             if owner != self.mesh.me {
                 return self.hand_over(mbuf, received, owner);
             }
@@ -98,27 +100,31 @@ impl Worker {
             options: tcp::Options::parse(parsed.options),
             text: parsed.text,
         };
-        self.tcp_segment(&flow, &segment, now)
+        self.tcp_segment(&flow, endpoint, &segment, now)
     }
 
     fn tcp_segment(
         &mut self,
-        flow: &FlowKey,
+        flow: &Flow,
+        endpoint: Option<Endpoint>,
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        match self.flows.get_mut(flow) {
-            Some(Endpoint::Connection(id)) => {
-                let id = *id;
+        match endpoint {
+            Some(Endpoint::Connection(index)) => {
+                let id = self.sockets.id(index).ok_or(DropReason::TcpNoListener)?;
                 self.connection_segment(id, segment, now)
             }
-            Some(Endpoint::HalfOpen { half_open, listener, .. }) => {
-                let (listener, verdict) = (*listener, half_open.segment_arrives(segment, now));
-                self.half_open_verdict(flow, listener, verdict, segment, now)
+            Some(Endpoint::HalfOpen(number)) => {
+                let embryo = self.flows.embryos.get_mut(number).ok_or(DropReason::TcpNoListener)?;
+                let verdict = embryo.half_open.segment_arrives(segment, now);
+                self.half_open_verdict(number, verdict, segment, now)
             }
-            Some(Endpoint::TimeWait { time_wait, .. }) => {
-                let verdict = time_wait.segment_arrives(segment, now);
-                self.time_wait_verdict(flow, verdict, segment, now)
+            Some(Endpoint::TimeWait(number)) => {
+                let remains = self.flows.remains.get_mut(number);
+                let remains = remains.ok_or(DropReason::TcpNoListener)?;
+                let verdict = remains.time_wait.segment_arrives(segment, now);
+                self.time_wait_verdict(flow, number, verdict, segment, now)
             }
             None => self.listener_segment(flow, segment, now),
         }
@@ -126,7 +132,8 @@ impl Worker {
 
     fn time_wait_verdict(
         &mut self,
-        flow: &FlowKey,
+        flow: &Flow,
+        number: u32,
         verdict: TimeWaitVerdict,
         segment: &SegmentIn<'_>,
         now: Instant,
@@ -137,7 +144,7 @@ impl Worker {
                 Ok(())
             }
             TimeWaitVerdict::Reopen(beyond) => {
-                let _ = self.flows.remove(flow);
+                self.flows.remove_remains(number, &mut self.timers);
                 let listener = self.listeners.find(flow.local());
                 match listener.filter(|id| self.listeners.has_room(*id)) {
                     Some(listener) => self.passive_open(flow, listener, segment, Some(beyond), now),
@@ -239,30 +246,32 @@ impl Worker {
             stream.ready = true;
             self.ready.push_back(id);
         }
-        self.timers.arm_lazily(stream.tcb.next_timeout(), Owner::Socket(id), &mut stream.armed);
+        let owner = Owner::Endpoint(Endpoint::Connection(id.index));
+        self.timers.arm(stream.tcb.next_timeout(), owner, &mut stream.timer);
         if events.contains(Events::TIME_WAIT) {
             let (flow, time_wait) = (stream.flow, TimeWait::new(&stream.tcb, now));
-            let at = time_wait.expires();
             // The acknowledgement of the peer's FIN goes out before the block is let go.
             let _ = self.transmit_stream(id, now);
-            let _ = self.flows.insert(flow, Endpoint::TimeWait { time_wait, armed: at });
-            self.timers.arm(at, Owner::Flow(flow));
+            self.enter_time_wait(flow, time_wait);
             self.endpoint_gone(id);
         } else if stream.tcb.state() == State::Closed {
             let flow = stream.flow;
             // A reset may be what is left to send.
             let _ = self.transmit_stream(id, now);
-            self.forget_flow(&flow, id);
+            let _ = self.flows.remove_connection(&flow, id);
             self.endpoint_gone(id);
         }
     }
 
-    /// Takes a connection out of the flow table, if it is still the flow's endpoint.
-    pub(crate) fn forget_flow(&mut self, flow: &FlowKey, id: SocketId) {
-        if let Entry::Occupied(entry) = self.flows.entry(*flow)
-            && matches!(entry.get(), Endpoint::Connection(owner) if *owner == id)
-        {
-            let _ = entry.remove();
+    /// What is left of a connection takes its place.
+    fn enter_time_wait(&mut self, flow: Flow, time_wait: TimeWait) {
+        let at = time_wait.expires();
+        let remains = Remains { time_wait, flow, timer: Timer::default() };
+        // The place of the connection is there.
+        let Ok(number) = self.flows.add_remains(remains, &self.sockets) else { return };
+        if let Some(remains) = self.flows.remains.get_mut(number) {
+            let owner = Owner::Endpoint(Endpoint::TimeWait(number));
+            self.timers.arm(Some(at), owner, &mut remains.timer);
         }
     }
 
@@ -278,15 +287,15 @@ impl Worker {
     /// and only over a SYN that it has sent (RFC 5927 4.1).
     pub(crate) fn tcp_unreachable(
         &mut self,
-        flow: &FlowKey,
+        flow: &Flow,
         sequence: u32,
         errno: Errno,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let Some(Endpoint::Connection(id)) = self.flows.get(flow) else {
+        let Some(Endpoint::Connection(index)) = self.flows.find(flow, &self.sockets) else {
             return Err(DropReason::IcmpQuoted);
         };
-        let id = *id;
+        let id = self.sockets.id(index).ok_or(DropReason::IcmpQuoted)?;
         let stream = self.sockets.stream_mut(id).ok_or(DropReason::IcmpQuoted)?;
         if !stream.tcb.is_in_flight(tcp::SeqNum::new(sequence)) {
             return Err(DropReason::IcmpQuoted);
@@ -324,14 +333,15 @@ impl Worker {
     /// A router says what fits (RFC 1191); believed only about bytes in flight (RFC 5927 7).
     pub(crate) fn tcp_path_mtu(
         &mut self,
-        flow: &FlowKey,
+        flow: &Flow,
         sequence: u32,
         mtu: u16,
     ) -> Result<(), DropReason> {
-        let Some(Endpoint::Connection(id)) = self.flows.get(flow) else {
+        let Some(Endpoint::Connection(index)) = self.flows.find(flow, &self.sockets) else {
             return Err(DropReason::IcmpQuoted);
         };
-        let stream = self.sockets.stream_mut(*id).ok_or(DropReason::IcmpQuoted)?;
+        let id = self.sockets.id(index).ok_or(DropReason::IcmpQuoted)?;
+        let stream = self.sockets.stream_mut(id).ok_or(DropReason::IcmpQuoted)?;
         if !stream.tcb.is_in_flight(tcp::SeqNum::new(sequence)) {
             return Err(DropReason::IcmpQuoted);
         }
@@ -340,24 +350,20 @@ impl Worker {
     }
 
     /// The engine's parameters for a connection over the way to its peer.
-    pub(crate) fn stream_config(&self, flow: &FlowKey) -> tcp::Config {
-        let mtu = match flow.remote_addr {
-            core::net::IpAddr::V4(to) => self.out.route(to).map_or(1500, |hop| hop.mtu),
-            core::net::IpAddr::V6(_) => 1280,
-        };
+    pub(crate) fn stream_config(&self, flow: &Flow) -> tcp::Config {
+        let mtu = self.out.route(flow.remote_addr).map_or(1500, |hop| hop.mtu);
         tcp::Config {
             mss: mtu.saturating_sub(40),
             window_scale: WINDOW_SCALE,
             timestamps: true,
-            timestamp_offset: tcp::isn::timestamp_offset(&self.secret, flow),
+            timestamp_offset: tcp::isn::timestamp_offset(&self.secret, &flow.key()),
             ..tcp::Config::default()
         }
     }
 
     /// Sends a segment that carries no text.
-    pub(crate) fn send_segment(&mut self, flow: &FlowKey, segment: &SegmentOut, now: Instant) {
-        let core::net::IpAddr::V4(to) = flow.remote_addr else { return };
-        match self.out.route(to) {
+    pub(crate) fn send_segment(&mut self, flow: &Flow, segment: &SegmentOut, now: Instant) {
+        match self.out.route(flow.remote_addr) {
             Some(hop) => {
                 let options = crate::option::Options::default();
                 let way = Way { flow, hop: &hop, options: &options };

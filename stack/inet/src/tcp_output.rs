@@ -1,14 +1,13 @@
 //! From a connection that is ready to segments on the wire.
 
-use core::net::IpAddr;
-
 use dpdk::{L4, Mbuf};
 use shm::Lane;
 use tcp::{Flags, SegmentOut};
-use types::{DropReason, FlowKey, Instant};
+use types::{DropReason, Instant};
 use wire::{ipv4, tcp as header};
 use zerocopy::IntoBytes;
 
+use crate::flow::Flow;
 use crate::limits::{EXTERNAL_MIN, SEGMENTS_PER_TURN};
 use crate::network::TxChecksum;
 use crate::option::Options;
@@ -16,14 +15,14 @@ use crate::output::{Hop, Ipv4Out, Output, prepend};
 use crate::send_queue::{SendQueue, Store};
 use crate::socket::{Kind, Signal, SocketId};
 use crate::tcp_input::Text;
-use crate::timer::{Owner, Timers};
+use crate::timer_wheel::{Endpoint, Owner, Timers};
 use crate::worker::Worker;
 
 /// Whose segment it is and the way it goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way<'a> {
     /// Both ends.
-    pub(crate) flow: &'a FlowKey,
+    pub(crate) flow: &'a Flow,
     /// Where it goes out.
     pub(crate) hop: &'a Hop,
     /// The socket's options.
@@ -58,7 +57,7 @@ impl Worker {
         let options = socket.options;
         let owner = socket.client;
         let Kind::Stream(stream) = &mut socket.kind else { return false };
-        let IpAddr::V4(to) = stream.flow.remote_addr else { return false };
+        let to = stream.flow.remote_addr;
         let hop = match stream.hop {
             Some((hop, generation)) if generation == self.out.generation => hop,
             _ => {
@@ -91,7 +90,8 @@ impl Worker {
             self.out.segment(&way, &segment, &mut source, now, &mut self.timers);
         }
         let makes_room = sent > 0 && stream.tcb.limits_unsent();
-        self.timers.arm_lazily(stream.tcb.next_timeout(), Owner::Socket(id), &mut stream.armed);
+        let owner = Owner::Endpoint(Endpoint::Connection(id.index));
+        self.timers.arm(stream.tcb.next_timeout(), owner, &mut stream.timer);
         if makes_room {
             self.unsent_has_left(id);
         }
@@ -123,7 +123,8 @@ impl Worker {
             }
             self.out.count_drop(DropReason::Ipv4NoRoute);
         }
-        self.timers.arm_lazily(stream.tcb.next_timeout(), Owner::Socket(id), &mut stream.armed);
+        let owner = Owner::Endpoint(Endpoint::Connection(id.index));
+        self.timers.arm(stream.tcb.next_timeout(), owner, &mut stream.timer);
         false
     }
 }
@@ -151,9 +152,7 @@ impl Output {
         timers: &mut Timers,
     ) {
         let Way { flow, hop, options } = *way;
-        let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.local_addr, flow.remote_addr) else {
-            return;
-        };
+        let (from, to) = (flow.local_addr, flow.remote_addr);
         let offload = hop.checksum == TxChecksum::Port;
         let external = offload && hop.multi_segment && segment.text_len >= EXTERNAL_MIN;
         let Some(mut mbuf) = self.alloc() else { return };
@@ -239,15 +238,8 @@ fn copy_text(mbuf: &mut Mbuf, segment: &SegmentOut, source: &mut Source<'_>) -> 
 }
 
 /// Prepends TCP header and options; returns their length.
-fn prepend_header(
-    mbuf: &mut Mbuf,
-    flow: &FlowKey,
-    segment: &SegmentOut,
-    offload: bool,
-) -> Option<u8> {
-    let (IpAddr::V4(from), IpAddr::V4(to)) = (flow.local_addr, flow.remote_addr) else {
-        return None;
-    };
+fn prepend_header(mbuf: &mut Mbuf, flow: &Flow, segment: &SegmentOut, offload: bool) -> Option<u8> {
+    let (from, to) = (flow.local_addr, flow.remote_addr);
     let mut option_bytes = [0_u8; 40];
     let options_len = segment.options.emit(&mut option_bytes);
     let option_bytes = option_bytes.get(..options_len)?;

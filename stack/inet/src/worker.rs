@@ -12,56 +12,19 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 use dpdk::{Burst, Mempool, RxQueue, TxQueue};
 use hashbrown::HashMap;
-use siphasher::sip::SipHasher13;
-use tcp::{HalfOpen, TimeWait};
-use types::{FlowKey, Instant};
+use types::Instant;
 
 use crate::client::Clients;
-use crate::command::{Command, Event, Handoff, ListenerId};
+use crate::command::{Command, Event, Handoff};
 use crate::counters::WorkerCounters;
+use crate::flows::Flows;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
 use crate::output::Output;
 use crate::rate_limit::RateLimit;
 use crate::socket::{SocketId, Sockets};
 use crate::steer::{Doorbell, Mesh};
-use crate::timer::Timers;
-
-/// What stands at one end of a flow.
-#[derive(Debug)]
-pub(crate) enum Endpoint {
-    /// A passive open that has not completed.
-    HalfOpen {
-        /// The engine's state.
-        half_open: HalfOpen,
-        /// Where it will wait to be accepted.
-        listener: ListenerId,
-        /// Its handshake found the accept queue full.
-        blocked: bool,
-        /// Deadline of its entry in the timer heap.
-        armed: Instant,
-    },
-    /// A connection with a socket.
-    Connection(SocketId),
-    /// What is left of a connection.
-    TimeWait {
-        /// The engine's state.
-        time_wait: TimeWait,
-        /// Deadline of its entry in the timer heap.
-        armed: Instant,
-    },
-}
-
-/// Keyed hash of flows: peers choose their ports, so the key must be secret.
-#[derive(Clone, Debug)]
-pub(crate) struct FlowHasher([u8; 16]);
-
-impl core::hash::BuildHasher for FlowHasher {
-    type Hasher = SipHasher13;
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_key(&self.0)
-    }
-}
+use crate::timer_wheel::Timers;
 
 /// Events on their way to the control plane. A worker never waits for it: what the channel does
 /// not take now is offered again in the next breath.
@@ -120,7 +83,7 @@ pub struct Worker {
     pub(crate) out: Output,
     pub(crate) sockets: Sockets,
     pub(crate) clients: Clients,
-    pub(crate) flows: HashMap<FlowKey, Endpoint, FlowHasher>,
+    pub(crate) flows: Flows,
     pub(crate) listeners: Listeners,
     pub(crate) udp_ports: HashMap<u16, Vec<SocketId>>,
     pub(crate) timers: Timers,
@@ -134,8 +97,6 @@ pub struct Worker {
     pub(crate) resets: RateLimit,
     pub(crate) arp_defences: RateLimit,
     pub(crate) orphan_bytes: usize,
-    /// Half-open endpoints in `flows`.
-    pub(crate) half_open: usize,
     pub(crate) stopping: bool,
     commands: Receiver<Command>,
     rx: Vec<RxPort>,
@@ -151,7 +112,7 @@ impl Worker {
             out: Output::new(parts.pool, Arc::clone(&parts.counters)),
             sockets: Sockets::default(),
             clients: Clients::default(),
-            flows: HashMap::with_hasher(FlowHasher(parts.secret)),
+            flows: Flows::new(parts.secret),
             listeners: Listeners::default(),
             udp_ports: HashMap::new(),
             timers: Timers::default(),
@@ -165,7 +126,6 @@ impl Worker {
             resets: RateLimit::new(RESETS_PER_SECOND),
             arp_defences: RateLimit::new(1),
             orphan_bytes: 0,
-            half_open: 0,
             stopping: false,
             commands: parts.commands,
             rx: Vec::new(),
@@ -300,7 +260,7 @@ pub struct Usage {
     pub flows: usize,
     /// Sockets.
     pub sockets: usize,
-    /// Timer entries.
+    /// Armed timers.
     pub timers: usize,
     /// Attached clients.
     pub clients: usize,

@@ -1,0 +1,155 @@
+//! The four numbers that name a connection, in 12 bytes, and their keyed hash.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use types::FlowKey;
+
+/// Both ends of an IPv4 flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Flow {
+    /// Address of this host.
+    pub local_addr: Ipv4Addr,
+    /// Address of the peer.
+    pub remote_addr: Ipv4Addr,
+    /// Port of this host.
+    pub local_port: u16,
+    /// Port of the peer.
+    pub remote_port: u16,
+}
+
+const _: () = assert!(size_of::<Flow>() == 12);
+
+impl Flow {
+    /// The same as the key of any IP version.
+    #[must_use]
+    pub(crate) fn key(&self) -> FlowKey {
+        FlowKey {
+            local_addr: self.local_addr.into(),
+            remote_addr: self.remote_addr.into(),
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+        }
+    }
+
+    /// From a key; `None` if it is not IPv4's.
+    #[must_use]
+    pub(crate) fn of(key: &FlowKey) -> Option<Self> {
+        let (IpAddr::V4(local_addr), IpAddr::V4(remote_addr)) = (key.local_addr, key.remote_addr)
+        else {
+            return None;
+        };
+        let (local_port, remote_port) = (key.local_port, key.remote_port);
+        Some(Self { local_addr, remote_addr, local_port, remote_port })
+    }
+
+    /// Address and port of this host.
+    #[must_use]
+    pub(crate) fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.local_addr.into(), self.local_port)
+    }
+
+    /// Address and port of the peer.
+    #[must_use]
+    pub(crate) fn remote(&self) -> SocketAddr {
+        SocketAddr::new(self.remote_addr.into(), self.remote_port)
+    }
+}
+
+/// The secret of the flow hash: peers choose addresses and ports, so a hash they could compute would
+/// let them put all their flows into one place of the table.
+#[derive(Clone, Copy)]
+pub(crate) struct FlowHasher {
+    k0: u64,
+    k1: u64,
+}
+
+/// Never shows the key.
+impl core::fmt::Debug for FlowHasher {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("FlowHasher(..)")
+    }
+}
+
+impl FlowHasher {
+    /// From a secret.
+    #[must_use]
+    pub(crate) fn new(secret: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = secret;
+        Self::keyed(u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest))
+    }
+
+    /// From the two halves of a secret.
+    #[must_use]
+    pub(crate) const fn keyed(k0: u64, k1: u64) -> Self {
+        Self { k0, k1 }
+    }
+
+    /// SipHash-1-3 of a flow: two words in, three rounds at the end.
+    #[inline]
+    #[must_use]
+    pub(crate) fn hash(&self, flow: &Flow) -> u64 {
+        let addresses =
+            u64::from(flow.local_addr.to_bits()) << 32 | u64::from(flow.remote_addr.to_bits());
+        let ports = u64::from(flow.local_port) << 16 | u64::from(flow.remote_port);
+        let mut sip = Sip {
+            v0: self.k0 ^ 0x736f_6d65_7073_6575,
+            v1: self.k1 ^ 0x646f_7261_6e64_6f6d,
+            v2: self.k0 ^ 0x6c79_6765_6e65_7261,
+            v3: self.k1 ^ 0x7465_6462_7974_6573,
+        };
+        // The last word carries the length of what is hashed.
+        for word in [addresses, ports | 12 << 56] {
+            sip.v3 ^= word;
+            sip.round();
+            sip.v0 ^= word;
+        }
+        sip.v2 ^= 0xff;
+        sip.round();
+        sip.round();
+        sip.round();
+        sip.v0 ^ sip.v1 ^ sip.v2 ^ sip.v3
+    }
+}
+
+struct Sip {
+    v0: u64,
+    v1: u64,
+    v2: u64,
+    v3: u64,
+}
+
+impl Sip {
+    #[inline]
+    fn round(&mut self) {
+        self.v0 = self.v0.wrapping_add(self.v1);
+        self.v1 = self.v1.rotate_left(13) ^ self.v0;
+        self.v0 = self.v0.rotate_left(32);
+        self.v2 = self.v2.wrapping_add(self.v3);
+        self.v3 = self.v3.rotate_left(16) ^ self.v2;
+        self.v0 = self.v0.wrapping_add(self.v3);
+        self.v3 = self.v3.rotate_left(21) ^ self.v0;
+        self.v2 = self.v2.wrapping_add(self.v1);
+        self.v1 = self.v1.rotate_left(17) ^ self.v2;
+        self.v2 = self.v2.rotate_left(32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::hash::Hasher;
+    use proptest::prelude::*;
+    use siphasher::sip::SipHasher13;
+
+    proptest! {
+        #[test]
+        fn the_hash_is_siphash_1_3(secret: [u8; 16], local: u32, remote: u32, local_port: u16, remote_port: u16) {
+            let flow = Flow { local_addr: local.into(), remote_addr: remote.into(), local_port, remote_port };
+            let mut reference = SipHasher13::new_with_key(&secret);
+            let mut bytes = [remote.to_le_bytes(), local.to_le_bytes()].concat();
+            bytes.extend([remote_port.to_le_bytes(), local_port.to_le_bytes()].concat());
+            reference.write(&bytes);
+            prop_assert_eq!(FlowHasher::new(secret).hash(&flow), reference.finish());
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! All TCP endpoints of a worker: the flow table and the records it points at.
+//!
+//! A connection's record is its socket; what has none yet or none any more has a small record here.
+
+use tcp::{HalfOpen, TimeWait};
+
+use crate::command::ListenerId;
+use crate::flow::{Flow, FlowHasher};
+use crate::flow_table::{FlowTable, Full};
+use crate::limits::ENDPOINTS_MAX;
+use crate::slab::Slab;
+use crate::socket::{SocketId, Sockets};
+use crate::timer_wheel::{Endpoint, Timer, Timers};
+
+/// A passive open that has not completed.
+#[derive(Debug)]
+pub(crate) struct Embryo {
+    /// The engine's state.
+    pub half_open: HalfOpen,
+    /// Both ends.
+    pub flow: Flow,
+    /// Where it will wait to be accepted.
+    pub listener: ListenerId,
+    /// Its handshake found the accept queue full.
+    pub blocked: bool,
+    /// Its place on the timer wheel.
+    pub timer: Timer,
+}
+
+/// What is left of a connection.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    /// The engine's state.
+    pub time_wait: TimeWait,
+    /// Both ends.
+    pub flow: Flow,
+    /// Its place on the timer wheel.
+    pub timer: Timer,
+}
+
+/// The endpoints of a worker by flow.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    table: FlowTable,
+    hasher: FlowHasher,
+    /// Half-open endpoints.
+    pub embryos: Slab<Embryo>,
+    /// Endpoints in TIME-WAIT.
+    pub remains: Slab<Remains>,
+}
+
+impl Flows {
+    /// No endpoints; `secret` keys the hash.
+    #[must_use]
+    pub(crate) fn new(secret: [u8; 16]) -> Self {
+        Self {
+            table: FlowTable::default(),
+            hasher: FlowHasher::new(secret),
+            embryos: Slab::default(),
+            remains: Slab::default(),
+        }
+    }
+
+    /// How many endpoints there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// No room for another.
+    #[must_use]
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= ENDPOINTS_MAX
+    }
+
+    /// The endpoint of a flow.
+    #[must_use]
+    pub(crate) fn find(&self, flow: &Flow, sockets: &Sockets) -> Option<Endpoint> {
+        let is_it = |number| self.flow(number, sockets) == Some(*flow);
+        self.table.find(self.hasher.hash(flow), is_it).map(endpoint)
+    }
+
+    /// Stores a half-open endpoint.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed.
+    pub(crate) fn add_embryo(&mut self, embryo: Embryo, sockets: &Sockets) -> Result<u32, Full> {
+        let flow = embryo.flow;
+        let number = self.embryos.insert(embryo);
+        let added = self.enter(&flow, Endpoint::HalfOpen(number), sockets);
+        if added.is_err() {
+            let _ = self.embryos.remove(number);
+        }
+        added.map(|()| number)
+    }
+
+    /// Stores what is left of a connection, in its place.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed.
+    pub(crate) fn add_remains(&mut self, remains: Remains, sockets: &Sockets) -> Result<u32, Full> {
+        let flow = remains.flow;
+        let number = self.remains.insert(remains);
+        let added = self.enter(&flow, Endpoint::TimeWait(number), sockets);
+        if added.is_err() {
+            let _ = self.remains.remove(number);
+        }
+        added.map(|()| number)
+    }
+
+    /// A socket's connection is the flow's endpoint from now on, whatever was before. The socket
+    /// must hold the stream already.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed.
+    pub(crate) fn add_connection(
+        &mut self,
+        flow: &Flow,
+        id: SocketId,
+        sockets: &Sockets,
+    ) -> Result<(), Full> {
+        self.enter(flow, Endpoint::Connection(id.index), sockets)
+    }
+
+    /// Forgets a half-open endpoint.
+    pub(crate) fn remove_embryo(&mut self, number: u32, timers: &mut Timers) -> Option<Embryo> {
+        let mut embryo = self.embryos.remove(number)?;
+        timers.cancel(&mut embryo.timer);
+        let _ = self.forget(&embryo.flow, Endpoint::HalfOpen(number));
+        Some(embryo)
+    }
+
+    /// Ends TIME-WAIT.
+    pub(crate) fn remove_remains(&mut self, number: u32, timers: &mut Timers) {
+        let Some(mut remains) = self.remains.remove(number) else { return };
+        timers.cancel(&mut remains.timer);
+        let _ = self.forget(&remains.flow, Endpoint::TimeWait(number));
+    }
+
+    /// Takes a connection's flow out of the table. `false`: it has another endpoint, or none.
+    pub(crate) fn remove_connection(&mut self, flow: &Flow, id: SocketId) -> bool {
+        self.forget(flow, Endpoint::Connection(id.index))
+    }
+
+    /// Is this connection its flow's endpoint?
+    #[must_use]
+    pub(crate) fn is_connection(&self, flow: &Flow, id: SocketId) -> bool {
+        let own = number(Endpoint::Connection(id.index));
+        self.table.find(self.hasher.hash(flow), |number| number == own).is_some()
+    }
+
+    fn enter(&mut self, flow: &Flow, endpoint: Endpoint, sockets: &Sockets) -> Result<(), Full> {
+        let (hash, number) = (self.hasher.hash(flow), number(endpoint));
+        let Self { table, hasher, embryos, remains } = self;
+        let flow_of = |number| flow_of(number, embryos, remains, sockets);
+        // The new record has this flow too, but its number is not in the table yet.
+        if table.replace(hash, number, |n| flow_of(n) == Some(*flow)) {
+            return Ok(());
+        }
+        table.insert(hash, number, |n| flow_of(n).map(|flow| hasher.hash(&flow)))
+    }
+
+    fn forget(&mut self, flow: &Flow, endpoint: Endpoint) -> bool {
+        let own = number(endpoint);
+        self.table.remove(self.hasher.hash(flow), |number| number == own)
+    }
+
+    #[inline]
+    fn flow(&self, number: u32, sockets: &Sockets) -> Option<Flow> {
+        flow_of(number, &self.embryos, &self.remains, sockets)
+    }
+}
+
+#[inline]
+fn flow_of(
+    number: u32,
+    embryos: &Slab<Embryo>,
+    remains: &Slab<Remains>,
+    sockets: &Sockets,
+) -> Option<Flow> {
+    match endpoint(number) {
+        Endpoint::Connection(number) => sockets.flow(number),
+        Endpoint::HalfOpen(number) => embryos.get(number).map(|embryo| embryo.flow),
+        Endpoint::TimeWait(number) => remains.get(number).map(|remains| remains.flow),
+    }
+}
+
+/// The two highest bits of a number in the table say what kind of record it is.
+const KIND_SHIFT: u32 = 30;
+const KIND_MASK: u32 = 3 << KIND_SHIFT;
+
+#[inline]
+const fn number(endpoint: Endpoint) -> u32 {
+    match endpoint {
+        Endpoint::Connection(number) => number,
+        Endpoint::HalfOpen(number) => number | 1 << KIND_SHIFT,
+        Endpoint::TimeWait(number) => number | 2 << KIND_SHIFT,
+    }
+}
+
+#[inline]
+const fn endpoint(number: u32) -> Endpoint {
+    let record = number & !KIND_MASK;
+    match number >> KIND_SHIFT {
+        0 => Endpoint::Connection(record),
+        1 => Endpoint::HalfOpen(record),
+        _ => Endpoint::TimeWait(record),
+    }
+}
