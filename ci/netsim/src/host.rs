@@ -67,10 +67,10 @@ pub struct Population {
 }
 
 impl Population {
-    /// Nothing at all.
+    /// All of them.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.sockets + self.half_open + self.time_wait == 0
+    pub const fn total(&self) -> usize {
+        self.sockets + self.half_open + self.time_wait
     }
 }
 
@@ -196,6 +196,31 @@ impl Host {
             half_open: count(|endpoint| matches!(endpoint, Endpoint::HalfOpen { .. })),
             time_wait: count(|endpoint| matches!(endpoint, Endpoint::TimeWait { .. })),
         }
+    }
+
+    /// What must hold between events, beyond what the engine checks of itself.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn assert_consistent(&self) {
+        for (flow, endpoint) in &self.endpoints {
+            if let Endpoint::Connection(id) = endpoint {
+                let socket = self.sockets.get(id).expect("an endpoint has its socket");
+                assert_eq!(socket.flow, *flow);
+            }
+        }
+        let half_open = self.services.values().map(|service| service.listener.half_open() as usize);
+        assert_eq!(half_open.sum::<usize>(), self.population().half_open, "listeners count right");
+        assert!(self.touched.is_empty() && self.replies.is_empty(), "all was transmitted");
+    }
+
+    /// Gives back memory that is kept to be used again.
+    pub fn trim(&mut self) {
+        self.endpoints.shrink_to_fit();
+        self.reports.shrink_to_fit();
+        self.alarms.shrink_to_fit();
+        self.touched.shrink_to_fit();
+        self.replies.shrink_to_fit();
     }
 
     /// A packet arrives.

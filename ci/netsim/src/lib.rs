@@ -11,7 +11,8 @@
 //!
 //! Nothing reads a clock or a random number: one seed gives one [`trace::Trace`].
 //!
-//! What is done with such worlds, one file each: [`payload`], [`table`], [`example`].
+//! What is done with such worlds, one file each: [`payload`], [`soak`], [`synflood`], [`table`],
+//! [`example`].
 
 #![forbid(unsafe_code)]
 
@@ -25,8 +26,10 @@ pub mod passive;
 pub mod payload;
 pub mod random;
 pub mod seeds;
+pub mod soak;
 pub mod socket;
 pub mod stream;
+pub mod synflood;
 pub mod table;
 pub mod trace;
 pub mod world;

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use netsim::passive::PassiveCounts;
 use netsim::random::Digest;
-use netsim::{example, payload, seeds, table};
+use netsim::synflood::{self, Flood};
+use netsim::{example, payload, seeds, soak, table};
 
 #[global_allocator]
 static ALLOCATIONS: &stats_alloc::StatsAlloc<std::alloc::System> =
@@ -41,6 +43,28 @@ enum Question {
         #[arg(long, default_value_t = 1_000)]
         seeds: u64,
     },
+    /// A day of connections that come and go over links that get better and worse: every byte
+    /// right, the engine's invariants hold at each event, and memory returns to the start.
+    Soak {
+        /// Hours of virtual time.
+        #[arg(long, default_value_t = 24)]
+        hours: u64,
+        /// The same seed gives the same day.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// A listener under spoofed SYNs: legitimate clients get in, and it holds no more than before.
+    Synflood {
+        /// Spoofed packets per second of virtual time.
+        #[arg(long, default_value_t = 1_000_000)]
+        rate: u64,
+        /// Seconds of virtual time.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        /// The same seed gives the same flood.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Goodput × loss × round-trip time × congestion control, and fairness.
     Table {
         /// Fail if the result is not what ci/netsim/table.txt says.
@@ -70,6 +94,8 @@ fn main() -> ExitCode {
     let (passed, failed) = match args.question {
         Question::Payload { seeds, first, len } => payload(first, seeds, len),
         Question::Determinism { seeds } => determinism(seeds),
+        Question::Soak { hours, seed } => soak(hours, seed),
+        Question::Synflood { rate, seconds, seed } => synflood(rate, seconds, seed),
         Question::Table { check, update } => table(check, update),
         Question::Trace { seed, len, loss } => trace(seed, len, loss),
     };
@@ -110,6 +136,60 @@ fn determinism(count: u64) -> (u64, u64) {
     let same = hashes.iter().filter(|[first, second]| first == second).count() as u64;
     println!("same trace {same}/{count}; hash of all traces {:016x}", all.0);
     (same, count - same)
+}
+
+fn soak(hours: u64, seed: u64) -> (u64, u64) {
+    let allocated = || {
+        let stats = ALLOCATIONS.stats();
+        stats.bytes_allocated - stats.bytes_deallocated
+    };
+    let outcome = soak::run(seed, hours, allocated);
+    let counts = &outcome.counts;
+    let (before, after) = outcome.allocated;
+    println!("{hours} h of virtual time, {} events: {counts:?}", outcome.events);
+    println!("at most {} sockets at a time", outcome.sockets_max);
+    println!("allocated before {before} B, after {after} B; left: {}", outcome.left);
+    println!("wrong bits found {}/{}", outcome.corrupted.1, outcome.corrupted.0);
+    outcome.stuck.iter().for_each(|socket| println!("stuck: {socket}"));
+    judge(&[
+        ("the engine's invariants were checked at each event", tcp::Tcb::CHECKS_INVARIANTS),
+        ("every byte was right", counts.wrong == 0),
+        ("every wrong bit was found", outcome.corrupted.0 == outcome.corrupted.1),
+        ("no connection is stuck", outcome.stuck.is_empty()),
+        ("95 % of peaceful clients got all", counts.completed * 100 >= counts.peaceful * 95),
+        ("tables are empty, no timer runs", outcome.left + outcome.scheduled == 0),
+        ("memory returned to the start", after <= before + 4_096),
+    ])
+}
+
+fn synflood(rate: u64, seconds: u64, seed: u64) -> (u64, u64) {
+    let flood = Flood { rate, time: Duration::from_secs(seconds), seed };
+    let outcome = synflood::run(&flood);
+    let PassiveCounts { remembered, cookies_sent, cookies_good, cookies_bad, refused } =
+        outcome.passive;
+    let [median, most, longest] = outcome.handshakes;
+    println!("{} spoofed packets in {seconds} s of virtual time", outcome.spoofed);
+    println!("SYNs: {remembered} remembered, {cookies_sent} cookies, {refused} refused");
+    println!("cookies back: {cookies_good}; ACKs that guessed: {cookies_bad}");
+    println!("half-open at the end of each second: {:?}", outcome.half_open);
+    println!("handshakes: median {median:?}, 99 % {most:?}, longest {longest:?}");
+    println!("connected within 3 s and served: {}/{}", outcome.served, outcome.clients);
+    let quarter = tcp::limits::SYN_COOKIES_ON as usize;
+    judge(&[
+        ("99 % of legitimate clients are served", outcome.served * 100 >= outcome.clients * 99),
+        ("the listener holds a quarter of its limit at most", outcome.half_open_max <= quarter),
+        ("no guessed ACK opens a connection", outcome.intruders == 0),
+        ("everything is forgotten afterwards", outcome.left.total() == 0),
+    ])
+}
+
+/// Prints what holds and what does not.
+fn judge(results: &[(&str, bool)]) -> (u64, u64) {
+    for (what, holds) in results {
+        println!("{}: {what}", if *holds { "ok" } else { "FAILED" });
+    }
+    let passed = results.iter().filter(|(_, holds)| *holds).count() as u64;
+    (passed, results.len() as u64 - passed)
 }
 
 /// The table that is checked in.

@@ -70,7 +70,8 @@ pub struct Socket {
     events: Events,
     armed: Option<Instant>,
     alarm: Option<Instant>,
-    opened_at: Instant,
+    /// When it was opened, or accepted.
+    pub opened_at: Instant,
     established_at: Option<Instant>,
     completed_at: Option<Instant>,
 }

@@ -166,6 +166,13 @@ impl World {
         self.queue.len()
     }
 
+    /// Gives back memory that is kept to be used again.
+    pub fn trim(&mut self) {
+        self.queue.shrink_to_fit();
+        self.outbox = Outbox::default();
+        self.hosts.iter_mut().for_each(Host::trim);
+    }
+
     /// Everything up to `end` happens, and time is `end` then.
     pub fn run_until(&mut self, end: Instant) {
         while self.step(end) {}

@@ -255,6 +255,9 @@ impl Tcb {
         }
     }
 
+    /// Whether [`Tcb::assert_invariants`] checks anything in this build.
+    pub const CHECKS_INVARIANTS: bool = cfg!(any(test, debug_assertions));
+
     /// What we guarantee after every event, whatever the peer did.
     #[cfg(any(test, debug_assertions))]
     pub fn assert_invariants(&self) {
