@@ -37,6 +37,18 @@ pub enum SocketOption {
     NoDelay(bool),
     /// `SO_KEEPALIVE` with idle, interval (seconds) and count.
     Keepalive(Option<tcp::Keepalive>),
+    /// `TCP_CONGESTION`.
+    Congestion(tcp::Algorithm),
+    /// `TCP_USER_TIMEOUT` in milliseconds, 0 for none.
+    UserTimeout(u32),
+    /// `TCP_SYNCNT`.
+    SynCount(u8),
+    /// `TCP_LINGER2` in seconds; `None`: no FIN-WAIT-2 without a user.
+    Linger2(Option<u32>),
+    /// `TCP_DEFER_ACCEPT` in SYN-ACKs.
+    DeferAccept(u8),
+    /// `TCP_FASTOPEN`: this listener's peers may have cookies.
+    FastOpen(bool),
     /// `TCP_CORK`.
     Cork(bool),
     /// `TCP_QUICKACK`.

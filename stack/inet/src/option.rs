@@ -1,6 +1,8 @@
 //! Options of sockets. Those of a stream are on their way to the engine, whose block remembers them;
 //! a socket that has none yet, and a listener for those to come, keep them as they were set.
 
+use core::time::Duration;
+
 use tcp::Tcb;
 use types::Instant;
 
@@ -64,6 +66,12 @@ impl Options {
             SocketOption::Ttl(ttl) => self.ttl = ttl.max(1),
             SocketOption::Broadcast(on) => self.broadcast = on,
             SocketOption::NoDelay(_)
+            | SocketOption::Congestion(_)
+            | SocketOption::UserTimeout(_)
+            | SocketOption::SynCount(_)
+            | SocketOption::Linger2(_)
+            | SocketOption::DeferAccept(_)
+            | SocketOption::FastOpen(_)
             | SocketOption::Keepalive(_)
             | SocketOption::Cork(_)
             | SocketOption::QuickAck(_)
@@ -131,8 +139,12 @@ impl Preset {
     /// What has to be known before the SYN.
     pub(crate) fn configure(&self, config: &mut tcp::Config) {
         for option in &self.options {
-            if let SocketOption::MaxSegment(mss) = option {
-                config.mss = config.mss.min(*mss);
+            match option {
+                SocketOption::MaxSegment(mss) => config.mss = config.mss.min(*mss),
+                SocketOption::Congestion(algorithm) => config.congestion = *algorithm,
+                SocketOption::DeferAccept(retries) => config.defer_accept = *retries,
+                SocketOption::FastOpen(on) => config.fast_open = *on,
+                _ => {}
             }
         }
     }
@@ -154,7 +166,18 @@ pub(crate) fn apply(tcb: &mut Tcb, option: SocketOption, now: Instant) {
         SocketOption::QuickAck(on) => tcb.set_quick_ack(on),
         SocketOption::WindowClamp(len) => tcb.set_window_clamp(len),
         SocketOption::NotSentLow(len) => tcb.set_not_sent_low(len),
-        SocketOption::MaxSegment(_)
+        SocketOption::Congestion(algorithm) if algorithm != tcb.congestion() => {
+            tcb.set_congestion(algorithm);
+        }
+        SocketOption::UserTimeout(ms) => {
+            tcb.set_user_timeout(Duration::from_millis(u64::from(ms)));
+        }
+        SocketOption::SynCount(count) => tcb.set_syn_retries(count),
+        SocketOption::Linger2(seconds) => tcb.set_fin_wait_2(seconds),
+        SocketOption::Congestion(_)
+        | SocketOption::MaxSegment(_)
+        | SocketOption::DeferAccept(_)
+        | SocketOption::FastOpen(_)
         | SocketOption::ReceiveBuffer(_)
         | SocketOption::SendBuffer(_)
         | SocketOption::LingerZero(_)

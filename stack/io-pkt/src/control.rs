@@ -115,6 +115,13 @@ pub(crate) struct SocketEntry {
     pub(crate) values: Values,
 }
 
+impl SocketEntry {
+    /// There is no connection and no listener yet.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.remote.is_none() && self.listening.is_none()
+    }
+}
+
 /// One worker, from outside.
 pub(crate) struct WorkerLink {
     pub(crate) commands: SyncSender<Command>,

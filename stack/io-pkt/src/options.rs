@@ -4,6 +4,11 @@ use inet::command::{SocketInfo, SocketOption, Transport};
 use inet::limits::{RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN, SEND_BUFFER_MAX, SEND_BUFFER_MIN};
 use rustix::io::Errno;
 
+use tcp::TcpValues;
+
+mod info;
+mod tcp;
+
 /// `SOL_SOCKET` and its options, from Linux's `asm-generic/socket.h`.
 pub(crate) mod sol {
     pub(crate) const SOCKET: i32 = 1;
@@ -30,17 +35,9 @@ pub(crate) mod sol {
     pub(crate) const SO_DOMAIN: i32 = 39;
     pub(crate) const IP_TOS: i32 = 1;
     pub(crate) const IP_TTL: i32 = 2;
-    pub(crate) const TCP_NODELAY: i32 = 1;
-    pub(crate) const TCP_MAXSEG: i32 = 2;
-    pub(crate) const TCP_CORK: i32 = 3;
-    pub(crate) const TCP_KEEPIDLE: i32 = 4;
-    pub(crate) const TCP_KEEPINTVL: i32 = 5;
-    pub(crate) const TCP_KEEPCNT: i32 = 6;
-    pub(crate) const TCP_DEFER_ACCEPT: i32 = 9;
-    pub(crate) const TCP_QUICKACK: i32 = 12;
-    pub(crate) const TCP_USER_TIMEOUT: i32 = 18;
 }
 use sol as o;
+use tcp::name as n;
 
 /// A socket's options as its user has set them.
 #[derive(Clone, Copy, Debug)]
@@ -50,15 +47,12 @@ pub(crate) struct Values {
     /// `SO_REUSEPORT`.
     pub reuse_port: bool,
     broadcast: bool,
-    keepalive: bool,
-    keep_idle_s: u32,
-    keep_interval_s: u32,
-    keep_count: u32,
-    nodelay: bool,
+    tcp: TcpValues,
     oob_inline: bool,
     linger: Option<u32>,
-    receive_buffer: u32,
-    send_buffer: u32,
+    /// As the user has set it; else it grows by itself.
+    receive_buffer: Option<u32>,
+    send_buffer: Option<u32>,
     receive_timeout: [u8; 16],
     send_timeout: [u8; 16],
     receive_low: u32,
@@ -73,15 +67,11 @@ impl Default for Values {
             reuse_address: false,
             reuse_port: false,
             broadcast: false,
-            keepalive: false,
-            keep_idle_s: 7200,
-            keep_interval_s: 75,
-            keep_count: 9,
-            nodelay: false,
+            tcp: TcpValues::default(),
             oob_inline: false,
             linger: None,
-            receive_buffer: inet::limits::RECEIVE_BUFFER,
-            send_buffer: inet::limits::SEND_BUFFER,
+            receive_buffer: None,
+            send_buffer: None,
             receive_timeout: [0; 16],
             send_timeout: [0; 16],
             receive_low: 1,
@@ -102,7 +92,8 @@ fn timeout(value: &[u8]) -> Result<[u8; 16], Errno> {
 }
 
 impl Values {
-    /// Records a value. `Some`: the worker must know of it.
+    /// Records a value. `Some`: the worker must know of it. `closed`: there is no connection and no
+    /// listener yet.
     ///
     /// # Errors
     /// `EINVAL`, `ENOPROTOOPT`.
@@ -111,10 +102,11 @@ impl Values {
         level: i32,
         name: i32,
         value: &[u8],
+        closed: bool,
     ) -> Result<Option<SocketOption>, Errno> {
         match level {
             o::SOCKET => self.set_socket(name, value),
-            o::TCP => self.set_tcp(name, value),
+            o::TCP => self.tcp.set(name, value, closed).map(Some),
             o::IP => self.set_ip(name, value),
             _ => Err(Errno::NOPROTOOPT),
         }
@@ -135,20 +127,22 @@ impl Values {
                 return Ok(Some(SocketOption::Broadcast(self.broadcast)));
             }
             o::SO_KEEPALIVE => {
-                self.keepalive = int(value)? != 0;
-                return Ok(Some(self.keepalive_option()));
+                self.tcp.keepalive = int(value)? != 0;
+                return Ok(Some(self.tcp.keepalive_option()));
             }
             // Linux doubles what is asked for, to allow for its own overhead, and reports that
             // within its limits.
             o::SO_RCVBUF => {
                 let asked = int(value)?.saturating_mul(2);
-                self.receive_buffer = asked.clamp(RECEIVE_BUFFER_MIN, RECEIVE_BUFFER_MAX);
-                return Ok(Some(SocketOption::ReceiveBuffer(self.receive_buffer)));
+                let len = asked.clamp(RECEIVE_BUFFER_MIN, RECEIVE_BUFFER_MAX);
+                self.receive_buffer = Some(len);
+                return Ok(Some(SocketOption::ReceiveBuffer(len)));
             }
             o::SO_SNDBUF => {
                 let asked = int(value)?.saturating_mul(2);
-                self.send_buffer = asked.clamp(SEND_BUFFER_MIN, SEND_BUFFER_MAX);
-                return Ok(Some(SocketOption::SendBuffer(self.send_buffer)));
+                let len = asked.clamp(SEND_BUFFER_MIN, SEND_BUFFER_MAX);
+                self.send_buffer = Some(len);
+                return Ok(Some(SocketOption::SendBuffer(len)));
             }
             o::SO_LINGER => {
                 let on = int(value)? != 0;
@@ -159,26 +153,6 @@ impl Values {
             _ => return Err(Errno::NOPROTOOPT),
         }
         Ok(None)
-    }
-
-    fn set_tcp(&mut self, name: i32, value: &[u8]) -> Result<Option<SocketOption>, Errno> {
-        let number = int(value)?;
-        match name {
-            o::TCP_NODELAY => {
-                self.nodelay = number != 0;
-                return Ok(Some(SocketOption::NoDelay(self.nodelay)));
-            }
-            o::TCP_KEEPIDLE if (1..=32_767).contains(&number) => self.keep_idle_s = number,
-            o::TCP_KEEPINTVL if (1..=32_767).contains(&number) => self.keep_interval_s = number,
-            o::TCP_KEEPCNT if (1..=127).contains(&number) => self.keep_count = number,
-            o::TCP_KEEPIDLE | o::TCP_KEEPINTVL | o::TCP_KEEPCNT => return Err(Errno::INVAL),
-            // Hints: accepted, without effect so far.
-            o::TCP_CORK | o::TCP_QUICKACK | o::TCP_DEFER_ACCEPT | o::TCP_USER_TIMEOUT => {
-                return Ok(None);
-            }
-            _ => return Err(Errno::NOPROTOOPT),
-        }
-        Ok(Some(self.keepalive_option()))
     }
 
     fn set_ip(&mut self, name: i32, value: &[u8]) -> Result<Option<SocketOption>, Errno> {
@@ -205,26 +179,16 @@ impl Values {
         }
     }
 
-    fn keepalive_option(&self) -> SocketOption {
-        SocketOption::Keepalive(self.keepalive.then(|| tcp::Keepalive {
-            idle_s: self.keep_idle_s,
-            interval_s: self.keep_interval_s,
-            count: u8::try_from(self.keep_count).unwrap_or(u8::MAX),
-        }))
-    }
-
     /// What connections accepted by this listener inherit.
     #[must_use]
     pub(crate) fn inherited(&self) -> Vec<SocketOption> {
-        vec![
-            SocketOption::NoDelay(self.nodelay),
-            self.keepalive_option(),
-            SocketOption::ReceiveBuffer(self.receive_buffer),
-            SocketOption::SendBuffer(self.send_buffer),
-            SocketOption::LingerZero(self.linger == Some(0)),
-            SocketOption::Tos(self.tos),
-            SocketOption::Ttl(self.ttl),
-        ]
+        let mut options = self.tcp.inherited();
+        options.extend(self.receive_buffer.map(SocketOption::ReceiveBuffer));
+        options.extend(self.send_buffer.map(SocketOption::SendBuffer));
+        options.push(SocketOption::LingerZero(self.linger == Some(0)));
+        options.push(SocketOption::Tos(self.tos));
+        options.push(SocketOption::Ttl(self.ttl));
+        options
     }
 
     /// Reads a value that does not depend on the connection's state. `None`: it does.
@@ -237,20 +201,27 @@ impl Values {
         name: i32,
         transport: Transport,
         listening: bool,
+        closed: bool,
     ) -> Result<Option<Vec<u8>>, Errno> {
         let stream = transport == Transport::Stream;
         let number = match (level, name) {
             (o::SOCKET, o::SO_REUSEADDR) => u32::from(self.reuse_address),
             (o::SOCKET, o::SO_REUSEPORT) => u32::from(self.reuse_port),
             (o::SOCKET, o::SO_BROADCAST) => u32::from(self.broadcast),
-            (o::SOCKET, o::SO_KEEPALIVE) => u32::from(self.keepalive),
+            (o::SOCKET, o::SO_KEEPALIVE) => u32::from(self.tcp.keepalive),
             (o::SOCKET, o::SO_OOBINLINE) => u32::from(self.oob_inline),
             (o::SOCKET, o::SO_PRIORITY) => self.priority,
             (o::SOCKET, o::SO_RCVLOWAT) => self.receive_low,
             (o::SOCKET, o::SO_SNDLOWAT) => 1,
             (o::SOCKET, o::SO_DONTROUTE) => 0,
-            (o::SOCKET, o::SO_RCVBUF) => self.receive_buffer,
-            (o::SOCKET, o::SO_SNDBUF) => self.send_buffer,
+            (o::SOCKET, o::SO_RCVBUF) => match self.receive_buffer {
+                Some(len) => len,
+                None => return Ok(None),
+            },
+            (o::SOCKET, o::SO_SNDBUF) => match self.send_buffer {
+                Some(len) => len,
+                None => return Ok(None),
+            },
             (o::SOCKET, o::SO_TYPE) => {
                 if stream {
                     1
@@ -276,13 +247,7 @@ impl Values {
             }
             (o::SOCKET, o::SO_ERROR) => return Ok(None),
             (o::TCP, _) if !stream => return Err(Errno::NOPROTOOPT),
-            (o::TCP, o::TCP_MAXSEG) => return Ok(None),
-            (o::TCP, o::TCP_NODELAY) => u32::from(self.nodelay),
-            (o::TCP, o::TCP_KEEPIDLE) => self.keep_idle_s,
-            (o::TCP, o::TCP_KEEPINTVL) => self.keep_interval_s,
-            (o::TCP, o::TCP_KEEPCNT) => self.keep_count,
-            (o::TCP, o::TCP_CORK | o::TCP_DEFER_ACCEPT | o::TCP_USER_TIMEOUT) => 0,
-            (o::TCP, o::TCP_QUICKACK) => 1,
+            (o::TCP, _) => return self.tcp.value(name, closed),
             (o::IP, o::IP_TOS) => u32::from(self.tos),
             (o::IP, o::IP_TTL) => u32::from(self.ttl),
             _ => return Err(Errno::NOPROTOOPT),
@@ -295,13 +260,24 @@ impl Values {
 ///
 /// # Errors
 /// `ENOPROTOOPT`.
-pub(crate) fn live_value(level: i32, name: i32, info: &SocketInfo) -> Result<Vec<u8>, Errno> {
+pub(crate) fn live_value(
+    (level, name): (i32, i32),
+    listening: bool,
+    info: &SocketInfo,
+) -> Result<Vec<u8>, Errno> {
     match (level, name) {
         (o::SOCKET, o::SO_ERROR) => {
             let errno = info.error.map_or(0, Errno::raw_os_error);
             Ok(errno.to_ne_bytes().to_vec())
         }
-        (o::TCP, o::TCP_MAXSEG) => {
+        (o::SOCKET, o::SO_RCVBUF) => Ok(info.receive_buffer.to_ne_bytes().to_vec()),
+        (o::SOCKET, o::SO_SNDBUF) => Ok(info.send_buffer.to_ne_bytes().to_vec()),
+        (o::TCP, n::INFO) => Ok(info::tcp_info(info, listening)),
+        (o::TCP, n::QUICKACK) => {
+            let quick = info.tcp.as_ref().is_none_or(|tcp| tcp.quick_ack);
+            Ok(u32::from(quick).to_ne_bytes().to_vec())
+        }
+        (o::TCP, n::MAXSEG) => {
             let mss = info.tcp.as_ref().map_or(536, |tcp| u32::from(tcp.mss));
             Ok(mss.to_ne_bytes().to_vec())
         }
@@ -321,12 +297,12 @@ mod tests {
             (o::SOCKET, o::SO_REUSEADDR),
             (o::SOCKET, o::SO_KEEPALIVE),
             (o::SOCKET, o::SO_BROADCAST),
-            (o::TCP, o::TCP_NODELAY),
-            (o::TCP, o::TCP_KEEPCNT),
+            (o::TCP, n::NODELAY),
+            (o::TCP, n::KEEPCNT),
             (o::IP, o::IP_TTL),
         ] {
-            let _ = values.set(level, name, &on).unwrap();
-            let read = values.value(level, name, Transport::Stream, false).unwrap();
+            let _ = values.set(level, name, &on, true).unwrap();
+            let read = values.value(level, name, Transport::Stream, false, true).unwrap();
             assert_eq!(read.as_deref(), Some(&on[..]), "{level}/{name}");
         }
     }
@@ -335,8 +311,8 @@ mod tests {
     fn buffers_are_reported_as_they_are_in_force() {
         let mut values = Values::default();
         let set = |values: &mut Values, name, number: u32| {
-            let _ = values.set(o::SOCKET, name, &number.to_ne_bytes()).unwrap();
-            values.value(o::SOCKET, name, Transport::Stream, false).unwrap().unwrap()
+            let _ = values.set(o::SOCKET, name, &number.to_ne_bytes(), true).unwrap();
+            values.value(o::SOCKET, name, Transport::Stream, false, true).unwrap().unwrap()
         };
         let buffer = |bytes: u32| bytes.to_ne_bytes().to_vec();
         assert_eq!(set(&mut values, o::SO_RCVBUF, 8192), buffer(16_384));
@@ -349,7 +325,7 @@ mod tests {
     #[test]
     fn a_time_to_live_fits_in_a_byte_or_is_the_default() {
         let mut values = Values::default();
-        let mut ttl = |value: &[u8]| values.set(o::IP, o::IP_TTL, value);
+        let mut ttl = |value: &[u8]| values.set(o::IP, o::IP_TTL, value, true);
         assert_eq!(ttl(&300_u32.to_ne_bytes()), Err(Errno::INVAL));
         assert_eq!(ttl(&0_u32.to_ne_bytes()), Err(Errno::INVAL));
         assert_eq!(ttl(&[]), Err(Errno::INVAL));
@@ -361,9 +337,9 @@ mod tests {
     #[test]
     fn short_values_and_unknown_names_are_refused() {
         let mut values = Values::default();
-        assert_eq!(values.set(o::SOCKET, o::SO_REUSEADDR, &[1]), Err(Errno::INVAL));
-        assert_eq!(values.set(o::SOCKET, 9999, &[0; 4]), Err(Errno::NOPROTOOPT));
-        assert_eq!(values.set(41, 26, &[0; 4]), Err(Errno::NOPROTOOPT));
-        assert_eq!(values.set(o::TCP, o::TCP_KEEPIDLE, &[0; 4]), Err(Errno::INVAL));
+        assert_eq!(values.set(o::SOCKET, o::SO_REUSEADDR, &[1], true), Err(Errno::INVAL));
+        assert_eq!(values.set(o::SOCKET, 9999, &[0; 4], true), Err(Errno::NOPROTOOPT));
+        assert_eq!(values.set(41, 26, &[0; 4], true), Err(Errno::NOPROTOOPT));
+        assert_eq!(values.set(o::TCP, n::KEEPIDLE, &[0; 4], true), Err(Errno::INVAL));
     }
 }

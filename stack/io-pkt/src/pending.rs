@@ -62,7 +62,7 @@ pub(crate) enum Then {
     /// A connection attempt is under way: answer `EINPROGRESS`; on a collision try another port.
     Connect(Attempt),
     /// The state of a socket, for one option.
-    Option { level: i32, name: i32 },
+    Option { level: i32, name: i32, listening: bool },
     /// The state of a socket, for its peer's name.
     PeerName,
     /// Part of a listing.
@@ -130,8 +130,8 @@ impl Control {
                 return self.connected(asked, result.map(drop), &attempt);
             }
             (_, Err(errno)) => Err(errno),
-            (Then::Option { level, name }, Ok(Outcome::Info(info))) => {
-                options::live_value(level, name, &info).map(Reply::Value)
+            (Then::Option { level, name, listening }, Ok(Outcome::Info(info))) => {
+                options::live_value((level, name), listening, &info).map(Reply::Value)
             }
             (Then::PeerName, Ok(Outcome::Info(info))) => peer_name(&info),
             _ => Ok(Reply::Done),

@@ -475,11 +475,18 @@ impl Control {
         (level, name): (i32, i32),
         value: &[u8],
     ) -> Result<Option<Reply>, Errno> {
-        let (_, entry) = self.entry(id, handle)?;
-        let Some(option) = entry.values.set(level, name, value)? else {
+        let (key, entry) = self.entry(id, handle)?;
+        let closed = entry.is_closed();
+        let Some(option) = entry.values.set(level, name, value, closed)? else {
             return Ok(Some(Reply::Done));
         };
         let (worker, socket) = (entry.handle.worker, entry.id);
+        if entry.listening.is_some() {
+            let listener = ListenerId(key.0);
+            for worker in 0..self.worker_count() {
+                self.command(worker, Command::ListenerOption { listener, option });
+            }
+        }
         let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
         self.call(worker, pending, |call| Command::SetOption { call, socket, option });
         Ok(None)
@@ -496,12 +503,13 @@ impl Control {
         use crate::options::sol;
         let (_, entry) = self.entry(id, handle)?;
         let listening = entry.listening.is_some();
-        if let Some(value) = entry.values.value(level, name, entry.transport, listening)? {
+        let (transport, closed) = (entry.transport, entry.is_closed());
+        if let Some(value) = entry.values.value(level, name, transport, listening, closed)? {
             return Ok(Some(Reply::Value(value)));
         }
         let (worker, socket) = (entry.handle.worker, entry.id);
         let take_error = (level, name) == (sol::SOCKET, sol::SO_ERROR);
-        let then = Then::Option { level, name };
+        let then = Then::Option { level, name, listening };
         let pending = Pending { connection: Some(id), sequence, then };
         self.call(worker, pending, |call| Command::Info { call, socket, take_error });
         Ok(None)

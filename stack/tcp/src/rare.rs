@@ -1,9 +1,11 @@
 //! What few connections have: settings their users have changed, and text that is urgent. It costs
 //! an ordinary connection one empty pointer.
 
+use core::time::Duration;
+
 use crate::fast_open::FastOpenClient;
 use crate::user_timeout::UserTimeout;
-use crate::{SeqNum, Tcb};
+use crate::{SeqNum, Tcb, limits};
 
 /// Made when one of its members is first set.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,10 @@ pub(crate) struct Rare {
     pub(crate) fast_open: Option<FastOpenClient>,
     /// `TCP_NOTSENT_LOWAT`: the user is asked for more only below so much unsent text.
     pub(crate) not_sent_low: u32,
+    /// `TCP_SYNCNT`: so often the SYN is repeated.
+    pub(crate) syn_retries: u8,
+    /// `TCP_LINGER2`: how long FIN-WAIT-2 lasts without a user, if it may last at all.
+    pub(crate) fin_wait_2: Option<Duration>,
 }
 
 impl Default for Rare {
@@ -29,6 +35,8 @@ impl Default for Rare {
             rcv_up: None,
             window_clamp: u32::MAX,
             not_sent_low: u32::MAX,
+            syn_retries: limits::SYN_RETRIES_MAX,
+            fin_wait_2: Some(limits::FIN_WAIT_2),
             user_timeout: UserTimeout::default(),
             fast_open: None,
         }
@@ -49,6 +57,25 @@ impl Tcb {
     /// `TCP_NOTSENT_LOWAT`.
     pub fn set_not_sent_low(&mut self, len: u32) {
         self.rare_mut().not_sent_low = len;
+    }
+
+    /// `TCP_SYNCNT`.
+    pub fn set_syn_retries(&mut self, count: u8) {
+        self.rare_mut().syn_retries = count;
+    }
+
+    pub(crate) fn syn_retries(&self) -> u8 {
+        self.rare.as_ref().map_or(limits::SYN_RETRIES_MAX, |rare| rare.syn_retries)
+    }
+
+    /// `TCP_LINGER2`: once the user is gone the peer has so many seconds to send its FIN. `None`:
+    /// no time at all, it gets a RST.
+    pub fn set_fin_wait_2(&mut self, seconds: Option<u32>) {
+        self.rare_mut().fin_wait_2 = seconds.map(|seconds| Duration::from_secs(u64::from(seconds)));
+    }
+
+    pub(crate) fn fin_wait_2(&self) -> Option<Duration> {
+        self.rare.as_ref().map_or(Some(limits::FIN_WAIT_2), |rare| rare.fin_wait_2)
     }
 
     /// How much of a send buffer of `len` bytes the user may fill at the moment.

@@ -121,7 +121,10 @@ impl Tcb {
     /// The user is gone and the peer has acknowledged our FIN: it has so long to close.
     pub(crate) fn limit_fin_wait_2(&mut self, now: Instant) {
         if self.orphan && self.state == State::FinWait2 {
-            self.timers.start(Timer::TwoMsl, now + limits::FIN_WAIT_2);
+            match self.fin_wait_2() {
+                Some(time) => self.timers.start(Timer::TwoMsl, now + time),
+                None => self.abort(),
+            }
         }
     }
 
@@ -184,7 +187,7 @@ impl Tcb {
 
     fn retries_max(&self) -> u8 {
         match self.state {
-            State::SynSent => limits::SYN_RETRIES_MAX,
+            State::SynSent => self.syn_retries(),
             State::SynReceived => limits::SYN_ACK_RETRIES_MAX,
             _ if self.orphan => limits::ORPHAN_RETRIES_MAX,
             _ => limits::RETRIES_MAX,
