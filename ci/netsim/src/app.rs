@@ -207,6 +207,7 @@ impl App {
             Ending::Abort if half => Wish::Abort,
             Ending::CloseUnread if half => Wish::CloseUnread,
             Ending::Vanish if half => Wish::Vanish,
+            Ending::Abort | Ending::CloseUnread | Ending::Vanish if self.client => Wish::GoOn,
             Ending::Linger(silence) if self.client && !self.lingered => {
                 self.linger(silence, now);
                 Wish::GoOn
