@@ -227,7 +227,7 @@ impl Host {
     pub fn input(&mut self, bytes: &[u8], now: Instant) {
         match packet::parse(bytes) {
             Ok(Arrived::Segment(flow, segment)) => self.segment_arrives(&flow, &segment, now),
-            Ok(Arrived::TooBig { flow, seq, mtu }) => self.too_big(&flow, seq, mtu),
+            Ok(Arrived::TooBig { flow, seq, mtu }) => self.too_big(&flow, seq, mtu, now),
             Err(_) => self.damaged += 1,
         }
     }
@@ -383,12 +383,11 @@ impl Host {
     }
 
     /// RFC 1191, believed only about bytes in flight (RFC 5927 §4).
-    fn too_big(&mut self, flow: &FlowKey, seq: SeqNum, mtu: u16) {
+    fn too_big(&mut self, flow: &FlowKey, seq: SeqNum, mtu: u16, now: Instant) {
         if let Some(Endpoint::Connection(id)) = self.endpoints.get(flow)
             && let Some(socket) = self.sockets.get_mut(id)
-            && socket.tcb.is_in_flight(seq)
+            && socket.tcb.path_mtu(mtu.saturating_sub(HEADERS_LEN), seq, now)
         {
-            socket.tcb.path_mtu(mtu.saturating_sub(HEADERS_LEN));
             self.touched.push(*id);
         }
     }

@@ -87,7 +87,9 @@ impl Worker {
         let sequence = quoted.tcp_sequence().unwrap_or(0);
         match quoted.header.protocol() {
             ipv4::Protocol::TCP if code == Code::FRAGMENTATION_NEEDED => {
-                self.tcp_path_mtu(&flow, sequence, mtu)
+                let mtu = told_mtu(quoted.header.total_len.get(), mtu);
+                let mtu = mtu.ok_or(DropReason::IcmpQuoted)?;
+                self.tcp_path_mtu(&flow, sequence, mtu, now)
             }
             ipv4::Protocol::TCP => {
                 self.tcp_unreachable(&flow, sequence, unreachable_errno(code), now)
@@ -146,6 +148,18 @@ impl Worker {
     }
 }
 
+/// What a router that speaks of a packet of `len` bytes means. It can't have been too small for what
+/// is said to fit (RFC 5927 7.2); a router of old says nothing, and the next of the usual sizes is
+/// taken (RFC 1191 7).
+fn told_mtu(len: u16, mtu: u16) -> Option<u16> {
+    const USUAL: [u16; 4] = [4_352, 1_492, 1_006, 552];
+    if mtu == 0 {
+        USUAL.into_iter().find(|usual| *usual < len)
+    } else {
+        Some(mtu).filter(|mtu| *mtu < len)
+    }
+}
+
 /// Linux's errno for an unreachable code (RFC 1122 4.2.3.9 calls 2, 3 and 4 hard errors).
 fn unreachable_errno(code: Code) -> Errno {
     match code {
@@ -162,5 +176,19 @@ pub(crate) fn as_v4(address: SocketAddr) -> Option<(Ipv4Addr, u16)> {
     match address.ip() {
         IpAddr::V4(v4) => Some((v4, address.port())),
         IpAddr::V6(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_is_believed_only_about_packets_that_did_not_fit() {
+        assert_eq!(told_mtu(1_500, 1_400), Some(1_400));
+        assert_eq!(told_mtu(1_400, 1_400), None);
+        assert_eq!(told_mtu(40, 1_400), None);
+        assert_eq!(told_mtu(1_500, 0), Some(1_492), "a router of before 1990");
+        assert_eq!(told_mtu(552, 0), None);
     }
 }

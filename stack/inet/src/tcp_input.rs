@@ -336,16 +336,18 @@ impl Worker {
         flow: &Flow,
         sequence: u32,
         mtu: u16,
+        now: Instant,
     ) -> Result<(), DropReason> {
         let Some(Endpoint::Connection(index)) = self.flows.find(flow, &self.sockets) else {
             return Err(DropReason::IcmpQuoted);
         };
         let id = self.sockets.id(index).ok_or(DropReason::IcmpQuoted)?;
         let stream = self.sockets.stream_mut(id).ok_or(DropReason::IcmpQuoted)?;
-        if !stream.tcb.is_in_flight(tcp::SeqNum::new(sequence)) {
+        let mss = mtu.saturating_sub(HEADERS_LEN);
+        if !stream.tcb.path_mtu(mss, tcp::SeqNum::new(sequence), now) {
             return Err(DropReason::IcmpQuoted);
         }
-        stream.tcb.path_mtu(mtu.max(552));
+        self.after_event(id, Events::default(), now);
         Ok(())
     }
 
@@ -353,7 +355,7 @@ impl Worker {
     pub(crate) fn stream_config(&self, flow: &Flow) -> tcp::Config {
         let mtu = self.out.route(flow.remote_addr).map_or(1500, |hop| hop.mtu);
         tcp::Config {
-            mss: mtu.saturating_sub(40),
+            mss: mtu.saturating_sub(HEADERS_LEN),
             window_scale: WINDOW_SCALE,
             timestamps: true,
             timestamp_offset: tcp::isn::timestamp_offset(&self.secret, &flow.key()),
@@ -385,3 +387,6 @@ fn errno_of(events: Events) -> Option<Errno> {
         None
     }
 }
+
+/// IPv4 and TCP headers without options.
+const HEADERS_LEN: u16 = 40;

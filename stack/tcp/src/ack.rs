@@ -158,6 +158,7 @@ impl Tcb {
         self.retransmits = 0;
         self.sample_rtt(seg, now);
         self.recovery_on_ack(acked_len, now);
+        self.search_on_ack(now);
         if fin_acked {
             self.fin_acknowledged(now, arrival);
         }

@@ -40,6 +40,7 @@
 //! | `tuning` | buffers that grow with the connection | |
 //! | `rare`, `info` | settings few users change; what `TCP_INFO` shows | |
 //! | `rtt` | round-trip time and RTO | 6298 |
+//! | `plpmtud` | size of segments | 1191, 4821, 5927 |
 //! | `timestamp` | timestamps and PAWS | 7323 |
 //! | `challenge` | challenge ACK limit | 5961 §7 |
 //! | `user_timeout` | user timeout | 5482 |
@@ -77,6 +78,7 @@ mod listener;
 mod nagle;
 mod options;
 mod output;
+mod plpmtud;
 mod rare;
 mod reassembly;
 mod recovery;

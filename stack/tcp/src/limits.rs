@@ -125,3 +125,23 @@ pub const FAST_OPEN_COOKIE_MAX: usize = 16;
 /// How often the cookies that we give as a server change (RFC 7413 §4.1.2 asks for that): a day.
 /// One is good for one to two of these.
 pub const FAST_OPEN_PERIOD_NS: u64 = 24 * 3_600 * 1_000_000_000;
+
+/// No router makes our segments smaller than this, IP and TCP headers taken off: a path MTU of 552,
+/// Linux's least. Smaller ones are forged more often than true, and cost a header per few bytes
+/// (RFC 5927 §7.2). Over IPv6 no path is below 1280, and the caller sees to that.
+pub const PATH_MSS_MIN: u16 = 512;
+
+/// Timeouts in a row after which large segments are suspected to vanish (RFC 4821 §7.7; Linux's
+/// `tcp_retries1`).
+pub const BLACK_HOLE_TIMEOUTS: u8 = 3;
+
+/// Text per segment where the search begins: what nearly every path carries (RFC 4821 §7.2).
+pub const PLPMTUD_BASE: u16 = 1_024;
+
+/// The search ends this close to the largest size: what is left to win is below one percent of a
+/// segment's cost (RFC 4821 §7.3).
+pub const PLPMTUD_PRECISION: u16 = 16;
+
+/// How long a size that was found or told is used before a larger one is tried (RFC 1191 §6.3, RFC
+/// 8201 §4: at least ten minutes).
+pub const PATH_MTU_RAISE: Duration = Duration::from_secs(600);

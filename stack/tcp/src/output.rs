@@ -33,6 +33,8 @@ struct Text {
 enum Kind {
     /// From SND.NXT on, which advances.
     Next,
+    /// From SND.NXT on, larger than the MSS, to see if it arrives.
+    PathProbe,
     /// From SND.UNA on: the first segment is lost.
     First,
     /// One byte into a closed window; SND.NXT stays.
@@ -107,6 +109,9 @@ impl Tcb {
         let in_flight = snd.in_flight();
         let window = snd.wnd.min(self.cwnd());
         let unsent = snd.queued.checked_sub(in_flight)?;
+        if let Some(len) = self.probe_size(unsent, window.saturating_sub(in_flight)) {
+            return Some(Text { seq: snd.nxt, len, fin: false, kind: Kind::PathProbe });
+        }
         let len = unsent.min(window.saturating_sub(in_flight)).min(u32::from(snd.mss));
         let fin = snd.fin_queued && len == unsent;
         let due = fin || (len > 0 && self.may_send(len, unsent));
@@ -160,7 +165,7 @@ impl Tcb {
             }
             Plan::Ack => {
                 let mut segment = self.segment(self.acceptable_seq(), Flags::ACK, now, space);
-                self.add_sack(&mut segment);
+                self.add_options(&mut segment);
                 segment
             }
         }
@@ -184,7 +189,7 @@ impl Tcb {
             window_scale: scaled.then_some(self.rcv.scale),
             sack_permitted: self.sack,
             timestamps: self.timestamps.option(now),
-            user_timeout: segment.options.user_timeout.or_else(|| self.take_user_timeout_option()),
+            user_timeout: self.take_user_timeout_option(),
             ..Options::default()
         };
         segment.text_len = self.fast_open_syn(&mut segment.options);
@@ -206,7 +211,10 @@ impl Tcb {
             flags |= Flags::FIN;
         }
         self.note_answer();
-        let new = kind == Kind::Next && !self.probe && len > 0 && seq == self.snd.max;
+        let new = matches!(kind, Kind::Next | Kind::PathProbe)
+            && !self.probe
+            && len > 0
+            && seq == self.snd.max;
         if new {
             flags |= self.ecn.text_flags();
         }
@@ -214,7 +222,7 @@ impl Tcb {
         segment.ect = new && self.may_be_marked();
         segment.text_offset = offset;
         segment.text_len = len;
-        self.add_sack(&mut segment);
+        self.add_options(&mut segment);
         match kind {
             Kind::Probe => {
                 self.probe = false;
@@ -226,7 +234,10 @@ impl Tcb {
                 self.sent(seq, end, now);
                 self.snd.nxt = self.snd.nxt.later(end);
             }
-            Kind::Next => {
+            Kind::Next | Kind::PathProbe => {
+                if kind == Kind::PathProbe {
+                    self.probe_sent(seq, end);
+                }
                 self.probe = false;
                 self.sent(seq, end, now);
                 self.snd.nxt = end;
@@ -241,6 +252,7 @@ impl Tcb {
     /// Book-keeping for what occupies sequence space: SND.MAX, timing, the retransmission timer.
     fn sent(&mut self, seq: SeqNum, end: SeqNum, now: Instant) {
         if seq.before(self.snd.max) {
+            self.search_on_retransmission(seq, end);
             self.rtt.cancel();
         } else {
             self.rtt.time(end, now);
@@ -266,12 +278,17 @@ impl Tcb {
         SegmentOut {
             window,
             urgent: urgent.unwrap_or(0),
-            options: Options {
-                timestamps: self.timestamps.option(now),
-                user_timeout: self.take_user_timeout_option(),
-                ..Options::default()
-            },
+            options: Options { timestamps: self.timestamps.option(now), ..Options::default() },
             ..SegmentOut::control(seq, self.rcv.nxt, flags)
+        }
+    }
+
+    /// Options that not every segment has room for: text and options share the MSS.
+    fn add_options(&mut self, segment: &mut SegmentOut) {
+        self.add_sack(segment);
+        let room = u32::from(self.snd.mss).saturating_sub(segment.text_len);
+        if segment.options.sack.is_empty() && room >= USER_TIMEOUT_LEN {
+            segment.options.user_timeout = self.take_user_timeout_option();
         }
     }
 
@@ -297,3 +314,6 @@ impl Tcb {
         self.snd.una + sent_len.min(self.snd.wnd.max(syn))
     }
 }
+
+/// Length of the user timeout option.
+const USER_TIMEOUT_LEN: u32 = 4;

@@ -4,6 +4,7 @@
 use core::time::Duration;
 
 use crate::fast_open::FastOpenClient;
+use crate::plpmtud::Search;
 use crate::user_timeout::UserTimeout;
 use crate::{SeqNum, Tcb, limits};
 
@@ -18,6 +19,8 @@ pub(crate) struct Rare {
     pub(crate) window_clamp: u32,
     /// `TCP_USER_TIMEOUT`.
     pub(crate) user_timeout: UserTimeout,
+    /// The search for the largest segment that arrives.
+    pub(crate) search: Option<Search>,
     /// Fast Open, until the connection is established.
     pub(crate) fast_open: Option<FastOpenClient>,
     /// `TCP_NOTSENT_LOWAT`: the user is asked for more only below so much unsent text.
@@ -38,6 +41,7 @@ impl Default for Rare {
             syn_retries: limits::SYN_RETRIES_MAX,
             fin_wait_2: Some(limits::FIN_WAIT_2),
             user_timeout: UserTimeout::default(),
+            search: None,
             fast_open: None,
         }
     }

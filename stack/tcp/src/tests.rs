@@ -19,6 +19,7 @@ mod loss;
 mod nagle;
 mod netsim;
 mod passive;
+mod plpmtud;
 mod rare;
 mod sack;
 mod support;

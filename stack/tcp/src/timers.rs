@@ -141,6 +141,7 @@ impl Tcb {
         self.syn_lost |= matches!(self.state, State::SynSent | State::SynReceived);
         let first = self.retransmits == 0;
         self.retransmits = self.retransmits.saturating_add(1);
+        self.suspect_black_hole(now);
         self.rtt.back_off(now);
         self.rtt.cancel();
         self.ecn.reduced(self.snd.max);

@@ -3,7 +3,6 @@
 use types::Instant;
 
 use crate::state::Event;
-use crate::tcb::effective_mss;
 use crate::{Config, RecvBuffer, SeqNum, State, Tcb, limits};
 
 impl Tcb {
@@ -98,22 +97,6 @@ impl Tcb {
             self.last_word = true;
         }
         self.transition(Event::Reset);
-        self.assert_invariants();
-    }
-
-    /// The path carries segments of at most `mss` text bytes and options (the path MTU less IP and
-    /// TCP headers). What was in flight is sent again at the new size (RFC 1191 §6.5). The caller
-    /// has checked the ICMP message with [`Tcb::is_in_flight`] (RFC 5927 §7.2).
-    pub fn path_mtu(&mut self, mss: u16) {
-        let mss = effective_mss(mss, u16::MAX, self.timestamps.enabled);
-        if mss >= self.snd.mss {
-            return;
-        }
-        self.snd.mss = mss;
-        if self.state.is_sending() {
-            self.snd.nxt = self.snd.una;
-            self.rtt.cancel();
-        }
         self.assert_invariants();
     }
 }

@@ -125,7 +125,10 @@ impl Fuzz {
                 host.tcb.close(host.now, self.random.chance(20));
             }
             2 if self.random.chance(5) => host.tcb.abort(),
-            3 => host.tcb.path_mtu(self.random.next() as u16),
+            3 => {
+                let quoted = host.tcb.snd.una + self.random.below(3_000);
+                let _ = host.tcb.path_mtu(self.random.next() as u16, quoted, host.now);
+            }
             4 => host.tcb.set_keepalive(Some(Keepalive::default()), host.now),
             5 => host.tcb.send(u32::MAX),
             6 => host.tcb.set_cork(self.random.chance(50)),

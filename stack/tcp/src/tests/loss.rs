@@ -191,17 +191,6 @@ fn window_updates_and_text_are_not_duplicate_acks() {
 }
 
 #[test]
-fn path_mtu_sends_smaller_segments_again_at_once() {
-    let mut host = Host::nodelay();
-    let _ = host.queue(1000);
-    assert!(host.tcb.is_in_flight(ISS + 1) && !host.tcb.is_in_flight(ISS + 1001));
-    host.tcb.path_mtu(600);
-    assert_eq!(host.sends(), [text(1, 600, 1), text(601, 400, 1)]);
-    host.tcb.path_mtu(0);
-    assert_eq!(host.tcb.info().mss, limits::MSS_MIN);
-}
-
-#[test]
 fn cwnd_grows_by_what_is_acknowledged_in_slow_start() {
     let mut host = ten_in_flight();
     let _ = host.gets(&seg(1, 2001));

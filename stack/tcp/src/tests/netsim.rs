@@ -119,7 +119,7 @@ impl World {
             end.tcb.window_opened(&end.buffer, self.now);
         }
         while let Some(out) = end.tcb.poll_transmit(self.now, &end.buffer) {
-            assert!(out.text_len <= u32::from(end.tcb.info().mss));
+            assert!(out.text_len <= u32::from(end.tcb.rcv.mss));
             let from = end.acked + out.text_offset;
             assert!(from + out.text_len <= end.queued, "text that was never queued");
             let text = (from..from + out.text_len).map(|at| byte(end.salt, at)).collect();
