@@ -15,7 +15,7 @@ use tcp::{
 use types::Instant;
 
 use crate::bytes::Bytes;
-use crate::segment::{Peer, segment};
+use crate::segment::{Peer, near, segment};
 
 /// Timeouts after which a connection that nobody wants must be gone: far more than any back-off.
 const TIMEOUTS_MAX: u32 = 100_000;
@@ -237,7 +237,10 @@ impl Life {
             0..8 => tcb.shutdown(now),
             8..10 => tcb.close(now, bytes.bool()),
             10 => tcb.abort(),
-            11 => tcb.path_mtu(bytes.u16()),
+            11 => {
+                let quoted = near(bytes, self.peer.ack - 1_000);
+                let _ = tcb.path_mtu(bytes.u16(), quoted, now);
+            }
             12..16 => tcb.set_keepalive(bytes.bool().then(Keepalive::default), now),
             16 => tcb.send(u32::MAX),
             17..24 => tcb.send_urgent(u32::from(bytes.u8())),

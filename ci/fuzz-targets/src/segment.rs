@@ -32,7 +32,7 @@ pub(crate) struct Peer {
 }
 
 /// At a number, close to it, or anywhere.
-fn near(bytes: &mut Bytes<'_>, at: SeqNum) -> SeqNum {
+pub(crate) fn near(bytes: &mut Bytes<'_>, at: SeqNum) -> SeqNum {
     match bytes.u8() % 8 {
         0 => SeqNum::new(bytes.u32()),
         1 => at + u32::from(bytes.below(20_000)) - 10_000,
