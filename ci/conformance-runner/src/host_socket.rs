@@ -53,6 +53,8 @@ pub(crate) struct Stream {
     /// Written and not acknowledged.
     pub(crate) queued: VecDeque<u8>,
     pub(crate) connected: bool,
+    /// `connect` has told so.
+    reported: bool,
     /// The peer's FIN was received.
     pub(crate) ended: bool,
     write_shut: bool,
@@ -104,6 +106,7 @@ impl Stream {
             text: Text { capacity, pending: VecDeque::new(), unread: VecDeque::new() },
             queued: VecDeque::new(),
             connected: false,
+            reported: false,
             ended: false,
             write_shut: false,
             read_shut: false,
@@ -223,10 +226,14 @@ impl Host {
     fn connect(&mut self, index: usize, peer_port: u16) -> Result<i64, i32> {
         let now = self.now;
         let socket = self.socket(index)?;
-        match &socket.kind {
+        match &mut socket.kind {
             Kind::Unconnected => {}
             Kind::Listening { .. } => return Err(libc::EISCONN),
-            Kind::Stream(stream) if stream.connected => return Err(libc::EISCONN),
+            Kind::Stream(stream) if stream.connected => {
+                // Linux reports the success once.
+                let first = !core::mem::replace(&mut stream.reported, true);
+                return if first { Ok(0) } else { Err(libc::EISCONN) };
+            }
             Kind::Stream(stream) if stream.tcb.state() == State::SynSent => {
                 return Err(libc::EALREADY);
             }

@@ -1,13 +1,18 @@
-//! Packet scripts: what TCP must do, one behaviour each, run against the engine in virtual time.
+//! Packet scripts: what TCP must do, one behaviour each, run against the engine in virtual time, and
+//! in real time against the daemon and against Linux.
 //!
 //! * `script` is the language as values; `parse`, `parse_segment`, `parse_call` and `words` read it.
 //! * `play` runs a script against a `stack::Stack`, with a `peer` for its relative numbers.
 //! * `host`, `host_passive` and `host_socket` are the engine with sockets around it, in virtual time.
-//! * `segment` is the wire format.
+//! * `live`, `wire` and `sys` are sockets and frames in real time; `parallel` runs many scripts there.
+//! * `segment` is the wire format, `matrix` the page that says which script shows what.
 
 mod host;
 mod host_passive;
 mod host_socket;
+mod live;
+mod matrix;
+mod parallel;
 mod parse;
 mod parse_call;
 mod parse_segment;
@@ -16,15 +21,25 @@ mod play;
 mod script;
 mod segment;
 mod stack;
+mod sys;
+mod wire;
 mod words;
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use crate::script::Script;
+use crate::parallel::{Trial, Verdict};
+use crate::wire::Wire;
+
+const MATRIX_PAGE: &str = "MATRIX.md";
+const LINUX_PAGE: &str = "linux-differences.md";
+/// A link that is up answers sooner.
+const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs packet scripts: what TCP must do, one behaviour each.
 #[derive(Debug, Parser)]
@@ -36,12 +51,21 @@ use crate::script::Script;
 struct Args {
     /// Only scripts whose name begins like this.
     names: Vec<String>,
-    /// Folder with the scripts.
+    /// Folder with the scripts; the pages are next to it.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts"))]
     scripts: PathBuf,
-    /// Say each script's name.
+    /// Name each script and what it shows, or why it was skipped.
     #[arg(short, long)]
     verbose: bool,
+    /// Write the page that says which script shows which clause.
+    #[arg(long)]
+    matrix: bool,
+    /// Run in real time: sockets are this process's, peers are at this interface.
+    #[arg(long, value_name = "INTERFACE")]
+    live: Option<String>,
+    /// The stack is Linux: compare with the list of its differences.
+    #[arg(long, requires = "live")]
+    kernel: bool,
 }
 
 /// Names of all scripts, sorted: `folder/name`.
@@ -64,7 +88,8 @@ fn names(root: &Path) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn load(args: &Args) -> Result<Vec<Result<Script, String>>, String> {
+/// Those that the command line asks for.
+fn chosen(args: &Args) -> Result<Vec<String>, String> {
     let all = names(&args.scripts)
         .map_err(|error| format!("cannot list {}: {error}", args.scripts.display()))?;
     let wanted = |name: &String| {
@@ -74,47 +99,117 @@ fn load(args: &Args) -> Result<Vec<Result<Script, String>>, String> {
     if chosen.is_empty() {
         return Err(format!("no script is called {}", args.names.join(" or ")));
     }
-    let read =
-        |name: &String| parse::script(&args.scripts, name).map_err(|error| error.to_string());
-    Ok(chosen.iter().map(read).collect())
+    Ok(chosen)
 }
 
-fn run_virtual(scripts: &[Result<Script, String>], verbose: bool) -> (usize, usize) {
-    let (mut passed, mut failed) = (0, 0);
-    for script in scripts {
-        let result = match script {
-            Ok(script) => {
-                let mut host = host::Host::new();
-                play::play(script, &mut host).map_err(|what| format!("{}: {what}", script.title))
+fn run_virtual(args: &Args, names: &[String]) -> BTreeMap<String, Verdict> {
+    let run = |name: &String| {
+        let played = parse::script(&args.scripts, name)
+            .map_err(|error| error.to_string())
+            .and_then(|script| play::play(&script, &mut host::Host::new()));
+        (name.clone(), played.map_or_else(Verdict::Failed, |()| Verdict::Passed))
+    };
+    names.iter().map(run).collect()
+}
+
+fn run_live(
+    args: &Args,
+    names: &[String],
+    interface: &str,
+) -> Result<BTreeMap<String, Verdict>, String> {
+    let no_link = |error: std::io::Error| format!("{interface}: {error}");
+    let wire = Wire::open(interface).map_err(no_link)?;
+    let deadline = Instant::now() + LINK_PATIENCE;
+    while !wire.is_up() {
+        if Instant::now() > deadline {
+            return Err(format!("{} does not answer ARP at {interface}", wire::STACK));
+        }
+        wire.ask(Ipv4Addr::new(198, 18, 255, 1)).map_err(no_link)?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let trial = if args.kernel { Trial::Kernel } else { Trial::Daemon };
+    let mut verdicts = parallel::run(&args.scripts, names, &wire, trial);
+    if args.kernel {
+        let page = read_page(args, LINUX_PAGE)?;
+        let everything = args.names.is_empty();
+        parallel::explain(&mut verdicts, &parallel::differences(&page), everything);
+    }
+    Ok(verdicts)
+}
+
+fn page_path(args: &Args, page: &str) -> PathBuf {
+    args.scripts.parent().unwrap_or_else(|| Path::new(".")).join(page)
+}
+
+fn read_page(args: &Args, page: &str) -> Result<String, String> {
+    let path = page_path(args, page);
+    std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The matrix as it should be.
+fn matrix_page(args: &Args, names: &[String]) -> Result<String, String> {
+    let scripts: Result<Vec<_>, _> =
+        names.iter().map(|name| parse::script(&args.scripts, name)).collect();
+    scripts.map(|scripts| matrix::page(&scripts)).map_err(|error| error.to_string())
+}
+
+fn report(args: &Args, verdicts: &BTreeMap<String, Verdict>) -> (usize, usize, usize) {
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for (name, verdict) in verdicts {
+        match verdict {
+            Verdict::Passed => {
+                passed += 1;
+                if args.verbose {
+                    println!("ok {name}");
+                }
             }
-            Err(error) => Err(error.clone()),
-        };
-        match result {
-            Ok(()) => passed += 1,
-            Err(what) => {
+            Verdict::Failed(what) => {
                 failed += 1;
                 println!("FAILED {what}");
             }
-        }
-        if verbose && let Ok(script) = script {
-            println!("{}: {}", script.name, script.title);
+            Verdict::Skipped(reason) => {
+                skipped += 1;
+                if args.verbose {
+                    println!("skipped {name}: {reason}");
+                }
+            }
         }
     }
-    (passed, failed)
+    (passed, failed, skipped)
+}
+
+fn run(args: &Args) -> Result<bool, String> {
+    let names = chosen(args)?;
+    let started = Instant::now();
+    if args.matrix {
+        let path = page_path(args, MATRIX_PAGE);
+        let page = matrix_page(args, &names)?;
+        std::fs::write(&path, page).map_err(|error| format!("{}: {error}", path.display()))?;
+        println!("wrote {}", path.display());
+        return Ok(true);
+    }
+    let mut verdicts = match &args.live {
+        Some(interface) => run_live(args, &names, interface)?,
+        None => run_virtual(args, &names),
+    };
+    if args.live.is_none() && args.names.is_empty() {
+        let fresh = matrix_page(args, &names)? == read_page(args, MATRIX_PAGE).unwrap_or_default();
+        let stale = "MATRIX.md is stale: ci/conformance --matrix".to_owned();
+        let verdict = if fresh { Verdict::Passed } else { Verdict::Failed(stale) };
+        let _ = verdicts.insert("matrix".to_owned(), verdict);
+    }
+    let (passed, failed, skipped) = report(args, &verdicts);
+    println!("{} scripts in {:.2} s", names.len(), started.elapsed().as_secs_f64());
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(failed == 0)
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let scripts = match load(&args) {
-        Ok(scripts) => scripts,
+    match run(&Args::parse()) {
+        Ok(fine) => ExitCode::from(u8::from(!fine)),
         Err(what) => {
             eprintln!("error: {what}");
-            return ExitCode::from(64);
+            ExitCode::from(64)
         }
-    };
-    let started = Instant::now();
-    let (passed, failed) = run_virtual(&scripts, args.verbose);
-    println!("in process: {} scripts in {:.2} s", scripts.len(), started.elapsed().as_secs_f64());
-    println!("{passed} passed, {failed} failed, 0 skipped");
-    ExitCode::from(u8::from(failed > 0))
+    }
 }

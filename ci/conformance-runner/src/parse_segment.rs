@@ -32,7 +32,8 @@ pub(crate) fn injected(line: &mut Line<'_>) -> Result<Template, ParseError> {
         Test::Absent => true,
         Test::Blocks(_) | Test::Bytes(_) | Test::Last => false,
     });
-    if vague.is_some() || matches!(template.text, TextSpec::Between(..)) {
+    let vague = vague.is_some() || template.optional & !PSH != 0;
+    if vague || matches!(template.text, TextSpec::Between(..)) {
         return Err(line.error("what the peer sends must be said exactly"));
     }
     Ok(template)
@@ -54,8 +55,9 @@ fn segment(line: &mut Line<'_>) -> Result<Template, ParseError> {
         };
         word = line.word("control bits: SYN,ACK")?;
     }
-    template.flags = flags(line, word)?;
-    template.push = template.flags & PSH != 0;
+    template.flags = flags(line, word.split(',').filter(|name| !name.ends_with('?')))?;
+    let optional = word.split(',').filter_map(|name| name.strip_suffix('?'));
+    template.optional = flags(line, optional)? | (PSH & !template.flags);
     while let Some(word) = line.peek().filter(|word| *word != "after") {
         let _ = line.word("a field")?;
         field(line, word, &mut template)?;
@@ -63,16 +65,16 @@ fn segment(line: &mut Line<'_>) -> Result<Template, ParseError> {
     Ok(template)
 }
 
-fn flags(line: &Line<'_>, word: &str) -> Result<u8, ParseError> {
-    if word == "NONE" {
-        return Ok(0);
-    }
-    word.split(',').try_fold(0, |sum, name| {
+fn flags<'a>(line: &Line<'_>, mut names: impl Iterator<Item = &'a str>) -> Result<u8, ParseError> {
+    names.try_fold(0, |sum, name| {
         let flag = FLAGS.iter().find(|(known, _)| *known == name);
-        let (_, bit) = flag.ok_or_else(|| {
-            line.error(&format!("\"{name}\" is no control bit (SYN,ACK,FIN,RST,PSH,URG,ECE,CWR)"))
-        })?;
-        Ok(sum | bit)
+        match flag {
+            Some((_, bit)) => Ok(sum | bit),
+            None if name == "NONE" => Ok(sum),
+            None => Err(line.error(&format!(
+                "\"{name}\" is no control bit (SYN,ACK,FIN,RST,PSH,URG,ECE,CWR or NONE)"
+            ))),
+        }
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::script::{Field, Template, Test, TextSpec};
-use crate::segment::{ACK, FLAGS, Options, PSH, SYN, Segment, pattern};
+use crate::segment::{ACK, FLAGS, Options, SYN, Segment, pattern};
 
 /// A peer's first sequence number: close to where the sign of a 32-bit number changes.
 const IRS: u32 = 0x7fff_ff00;
@@ -160,7 +160,7 @@ impl Peer {
     /// What differs between a segment and what is expected.
     pub(crate) fn compare(&self, segment: &Segment, want: &Template, index: u32) -> Vec<String> {
         let mut wrong = Vec::new();
-        let mask = if want.push { u8::MAX } else { !PSH };
+        let mask = !want.optional;
         if segment.flags & mask != want.flags & mask {
             wrong.push("the control bits".to_owned());
         }

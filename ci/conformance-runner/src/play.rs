@@ -42,7 +42,9 @@ struct Play<'a> {
     reference: Duration,
     /// Seen, and left for a later line.
     seen: VecDeque<Observed>,
+    /// The step before was of this kind: sockets and frames go different ways to the stack.
     injected_last: bool,
+    called_last: bool,
 }
 
 impl<'a> Play<'a> {
@@ -55,11 +57,17 @@ impl<'a> Play<'a> {
             reference,
             seen: VecDeque::new(),
             injected_last: false,
+            called_last: false,
         }
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
         let injects = matches!(step.what, What::Inject(_));
+        let calls = matches!(step.what, What::Call { .. });
+        if (injects && self.called_last) || (calls && self.injected_last) {
+            self.settle(self.stack.pace().settle);
+        }
+        (self.injected_last, self.called_last) = (injects, calls);
         match &step.what {
             What::Inject(template) => {
                 self.nothing_unexpected()?;
@@ -73,19 +81,20 @@ impl<'a> Play<'a> {
             What::Maybe(template) => self.maybe(template),
             What::Wait(time) => self.wait(*time)?,
             What::Call { call, result } => {
-                if self.injected_last {
-                    let until = self.stack.now().saturating_add(self.stack.pace().settle);
-                    while let Some(observed) = self.stack.observe(until) {
-                        self.seen.push_back(observed);
-                    }
-                }
                 self.nothing_unexpected()?;
                 self.call(call, *result)?;
                 self.reference = self.stack.now();
             }
         }
-        self.injected_last = injects;
         Ok(())
+    }
+
+    /// Gives the stack time, and keeps what it sends for the lines to come.
+    fn settle(&mut self, time: Duration) {
+        let until = self.stack.now().saturating_add(time);
+        while let Some(observed) = self.stack.observe(until) {
+            self.seen.push_back(observed);
+        }
     }
 
     fn peer(&mut self, name: char) -> &mut Peer {
@@ -212,17 +221,16 @@ impl<'a> Play<'a> {
             // What reads can be asked again; anything else has had its effect.
             let repeatable = match call {
                 Call::Accept { .. } | Call::Recv { .. } => reply.result == Err(libc::EAGAIN),
-                Call::Get { .. } | Call::Info { .. } => true,
+                // Reading an error takes it.
+                Call::Get { .. } => reply.result == Ok(0),
+                Call::Info { .. } => true,
                 Call::Send { .. } => reply.result.is_err(),
                 _ => false,
             };
             if !repeatable || self.stack.now() >= deadline {
                 return Err(wrong);
             }
-            let until = self.stack.now().saturating_add(RETRY_STEP);
-            while let Some(observed) = self.stack.observe(until) {
-                self.seen.push_back(observed);
-            }
+            self.settle(RETRY_STEP);
         }
     }
 

@@ -20,6 +20,22 @@ pub(crate) struct Script {
     pub(crate) steps: Vec<Step>,
 }
 
+impl Script {
+    /// Time that passes at least while it runs.
+    pub(crate) fn length(&self) -> Duration {
+        self.steps
+            .iter()
+            .map(|step| match &step.what {
+                What::Wait(time) => *time,
+                What::Expect { after: Some((_, latest)), template } => {
+                    latest.saturating_mul(template.count)
+                }
+                _ => Duration::ZERO,
+            })
+            .sum()
+    }
+}
+
 /// Where something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -64,8 +80,8 @@ pub(crate) struct Template {
     /// Which of the script's peers; `a` unless named.
     pub(crate) peer: char,
     pub(crate) flags: u8,
-    /// PSH is written: it counts.
-    pub(crate) push: bool,
+    /// Control bits that may be there or not: PSH, unless it is written.
+    pub(crate) optional: u8,
     pub(crate) fields: Vec<(Field, Test)>,
     /// So many such segments, each after the other in sequence.
     pub(crate) count: u32,
