@@ -4,6 +4,7 @@
 //! (`set_cwnd`); the algorithm decides how far to fall and how to grow again. Each event names its
 //! time; nothing here reads a clock.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod newreno;
@@ -13,6 +14,7 @@ use core::time::Duration;
 use types::Instant;
 
 use crate::{Tcb, limits};
+use bbr::Bbr;
 use cubic::Cubic;
 use hystart::{HyStart, Phase};
 use newreno::NewReno;
@@ -25,6 +27,8 @@ pub enum Algorithm {
     /// RFC 9438.
     #[default]
     Cubic,
+    /// draft-cardwell-iccrg-bbr-congestion-control-00 (version 1).
+    Bbr,
 }
 
 impl Algorithm {
@@ -34,6 +38,7 @@ impl Algorithm {
         match self {
             Self::NewReno => "reno",
             Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
         }
     }
 
@@ -43,6 +48,7 @@ impl Algorithm {
         match name {
             "reno" | "newreno" => Some(Self::NewReno),
             "cubic" => Some(Self::Cubic),
+            "bbr" => Some(Self::Bbr),
             _ => None,
         }
     }
@@ -70,7 +76,7 @@ pub(crate) struct RateSample {
 
 /// What one acknowledgment says.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "CUBIC and the rate-based algorithm read the rest")]
+#[expect(dead_code, reason = "no algorithm reads all of it")]
 pub(crate) struct AckSample {
     pub(crate) now: Instant,
     /// Bytes by which SND.UNA moved.
@@ -168,19 +174,21 @@ impl Window {
 pub(crate) enum Congestion {
     NewReno(NewReno),
     Cubic(Cubic),
+    Bbr(Box<Bbr>),
 }
 
 const _: () = assert!(size_of::<Congestion>() <= 24, "every idle connection pays for this");
 
 impl Congestion {
     pub(crate) fn new(algorithm: Algorithm, mss: u16) -> Self {
-        Self::with_window(algorithm, Window::new(mss))
+        Self::with_window(algorithm, Window::new(mss), mss)
     }
 
-    fn with_window(algorithm: Algorithm, window: Window) -> Self {
+    fn with_window(algorithm: Algorithm, window: Window, mss: u16) -> Self {
         match algorithm {
             Algorithm::NewReno => Self::NewReno(NewReno::new(window)),
             Algorithm::Cubic => Self::Cubic(Cubic::new(window)),
+            Algorithm::Bbr => Self::Bbr(Box::new(Bbr::new(window, mss))),
         }
     }
 
@@ -188,13 +196,14 @@ impl Congestion {
         match self {
             Self::NewReno(_) => Algorithm::NewReno,
             Self::Cubic(_) => Algorithm::Cubic,
+            Self::Bbr(_) => Algorithm::Bbr,
         }
     }
 
     /// Another algorithm goes on from the same window.
-    pub(crate) fn change(&mut self, algorithm: Algorithm) {
+    pub(crate) fn change(&mut self, algorithm: Algorithm, mss: u16) {
         if self.algorithm() != algorithm {
-            *self = Self::with_window(algorithm, *self.window());
+            *self = Self::with_window(algorithm, *self.window(), mss);
         }
     }
 
@@ -208,9 +217,13 @@ impl Congestion {
         self.window().ssthresh
     }
 
-    /// Recovery drives the window (RFC 6937).
+    /// Recovery drives the window (RFC 6937), unless the algorithm has a way of its own.
     pub(crate) fn set_cwnd(&mut self, cwnd: u32, mss: u16) {
-        self.window_mut().set(cwnd, mss);
+        match self {
+            Self::NewReno(cc) => cc.window.set(cwnd, mss),
+            Self::Cubic(cc) => cc.window.set(cwnd, mss),
+            Self::Bbr(_) => {}
+        }
     }
 
     /// Something was acknowledged.
@@ -218,6 +231,7 @@ impl Congestion {
         match self {
             Self::NewReno(cc) => cc.on_ack(sample),
             Self::Cubic(cc) => cc.on_ack(sample),
+            Self::Bbr(cc) => cc.on_ack(sample),
         }
     }
 
@@ -227,6 +241,7 @@ impl Congestion {
         match self {
             Self::NewReno(cc) => cc.on_congestion(cause, in_flight, mss),
             Self::Cubic(cc) => cc.on_congestion(cause, in_flight, mss),
+            Self::Bbr(cc) => cc.on_congestion(cause, in_flight, mss),
         }
     }
 
@@ -236,6 +251,7 @@ impl Congestion {
         match self {
             Self::NewReno(cc) => cc.on_timeout(first, in_flight, mss),
             Self::Cubic(cc) => cc.on_timeout(first, in_flight, mss),
+            Self::Bbr(cc) => cc.on_timeout(mss),
         }
     }
 
@@ -244,15 +260,20 @@ impl Congestion {
         match self {
             Self::NewReno(cc) => cc.on_exit_recovery(),
             Self::Cubic(cc) => cc.on_exit_recovery(),
+            Self::Bbr(cc) => cc.on_exit_recovery(),
         }
     }
 
     /// The last reduction was a mistake (RFC 5682, RFC 3522): nothing had been lost.
-    #[expect(dead_code, reason = "called by the detection of spurious retransmissions")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "called by the detection of spurious retransmissions")
+    )]
     pub(crate) fn undo(&mut self) {
         match self {
             Self::NewReno(cc) => cc.undo(),
             Self::Cubic(cc) => cc.undo(),
+            Self::Bbr(cc) => cc.on_exit_recovery(),
         }
     }
 
@@ -261,6 +282,7 @@ impl Congestion {
         match self {
             Self::NewReno(cc) => cc.on_idle(mss),
             Self::Cubic(cc) => cc.on_idle(mss),
+            Self::Bbr(cc) => cc.on_idle(),
         }
     }
 
@@ -268,27 +290,23 @@ impl Congestion {
     pub(crate) fn answers_marks(&self) -> bool {
         match self {
             Self::NewReno(_) | Self::Cubic(_) => true,
+            Self::Bbr(_) => false,
         }
     }
 
     /// Bytes per second at which text should leave; `None`: as the window allows.
-    #[expect(dead_code, reason = "the pacer asks")]
-    #[expect(clippy::unused_self, reason = "NewReno has no rate")]
     pub(crate) fn pacing_rate(&self) -> Option<u64> {
-        None
+        match self {
+            Self::NewReno(_) | Self::Cubic(_) => None,
+            Self::Bbr(cc) => Some(cc.pacing_rate()),
+        }
     }
 
     fn window(&self) -> &Window {
         match self {
             Self::NewReno(cc) => &cc.window,
             Self::Cubic(cc) => &cc.window,
-        }
-    }
-
-    fn window_mut(&mut self) -> &mut Window {
-        match self {
-            Self::NewReno(cc) => &mut cc.window,
-            Self::Cubic(cc) => &mut cc.window,
+            Self::Bbr(cc) => &cc.window,
         }
     }
 }
@@ -296,7 +314,7 @@ impl Congestion {
 impl Tcb {
     /// `TCP_CONGESTION`: another algorithm goes on from the same window.
     pub fn set_congestion(&mut self, algorithm: Algorithm) {
-        self.cc.change(algorithm);
+        self.cc.change(algorithm, self.snd.mss);
         self.assert_invariants();
     }
 

@@ -24,6 +24,8 @@ pub struct Config {
     pub sack: bool,
     /// Send small segments at once (no Nagle algorithm).
     pub nodelay: bool,
+    /// Pace algorithms too that have no rate of their own: [`crate::Tcb::set_pacing`].
+    pub pacing: bool,
     /// Explicit congestion notification.
     pub ecn: EcnMode,
     /// How much may be in flight: CUBIC unless something else is asked for.
@@ -48,6 +50,7 @@ impl Default for Config {
             timestamp_offset: 0,
             sack: true,
             nodelay: false,
+            pacing: false,
             ecn: EcnMode::default(),
             congestion: Algorithm::default(),
             keepalive: None,

@@ -25,6 +25,7 @@ impl Tcb {
     ) -> Arrival {
         let mut seg = *seg;
         let mut arrival = Arrival::default();
+        self.pacing_advance(now);
         self.counts.arrived(&seg);
         let step = match self.state {
             State::Closed | State::Listen => dropped(DropReason::TcpNoListener),

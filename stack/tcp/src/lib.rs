@@ -32,6 +32,7 @@
 //! | `input`, `syn_sent` | SEGMENT ARRIVES | 9293 §3.10.7, 5961 |
 //! | `ack`, `recovery`, `cc` | acknowledgments, loss, congestion | 5681, 6582, 6928, 3042, 3465, 9438, 9406, 8511 |
 //! | `sack` | SACK blocks | 2018, 2883 |
+//! | `pacing` | text leaves at a rate | |
 //! | `ecn` | explicit congestion notification | 3168, 8511 |
 //! | `text`, `reassembly` | text and FIN, windows | 9293 §3.8.6 |
 //! | `user`, `output`, `timers` | calls, segments, timers | 9293 §3.10, 1122 |
@@ -78,6 +79,7 @@ mod listener;
 mod nagle;
 mod options;
 mod output;
+mod pacing;
 mod plpmtud;
 mod rare;
 mod reassembly;

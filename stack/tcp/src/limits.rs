@@ -32,6 +32,16 @@ pub const INITIAL_WINDOW_SEGMENTS: u32 = 10;
 /// Upper bound of the initial window in bytes (RFC 6928 §2).
 pub const INITIAL_WINDOW_LEN: u32 = 14_600;
 
+/// Pacing rates in bytes per second from which two segments, and more of them, leave at once (BBR
+/// draft §4.2.2: 1.2 and 24 Mbit/s).
+pub const PACING_SLOW_RATE: u64 = 150_000;
+
+/// See [`PACING_SLOW_RATE`].
+pub const PACING_FAST_RATE: u64 = 3_000_000;
+
+/// Most bytes that leave at once at any pacing rate: what a port cuts into segments in one go.
+pub const SEND_QUANTUM_MAX: u32 = 65_536;
+
 /// Duplicate ACKs that start a fast retransmit (RFC 5681 §3.2).
 pub const DUP_ACKS: u8 = 3;
 

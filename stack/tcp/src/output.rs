@@ -52,6 +52,7 @@ impl Tcb {
     /// `None`; text acknowledged must have left the send buffer.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &impl RecvBuffer) -> Option<SegmentOut> {
         self.restart_after_idle(now);
+        self.pacing_advance(now);
         let newest = self.snd.max;
         let segment = self.plan().map(|plan| self.make(plan, now, self.clamped(buffer.window())));
         match &segment {
@@ -77,7 +78,9 @@ impl Tcb {
         if self.ack == AckIntent::Now && self.sack && self.reassembly.has_news() {
             return Some(Plan::Ack);
         }
-        if let Some(text) = self.plan_first().or_else(|| self.plan_next()) {
+        if !self.pacing_holds()
+            && let Some(text) = self.plan_first().or_else(|| self.plan_next())
+        {
             return Some(Plan::Text(text));
         }
         if self.probe && self.window_blocks() {
@@ -223,6 +226,7 @@ impl Tcb {
         segment.text_offset = offset;
         segment.text_len = len;
         self.add_options(&mut segment);
+        self.pacing_sent(len, now);
         match kind {
             Kind::Probe => {
                 self.probe = false;

@@ -4,6 +4,7 @@
 use core::time::Duration;
 
 use crate::fast_open::FastOpenClient;
+use crate::pacing::Pacer;
 use crate::plpmtud::Search;
 use crate::user_timeout::UserTimeout;
 use crate::{SeqNum, Tcb, limits};
@@ -15,6 +16,7 @@ pub(crate) struct Rare {
     pub(crate) snd_up: Option<SeqNum>,
     /// RCV.UP: the urgent byte that the peer has announced and that has not been received yet.
     pub(crate) rcv_up: Option<SeqNum>,
+    pub(crate) pacer: Pacer,
     /// `TCP_WINDOW_CLAMP`: no larger window is offered.
     pub(crate) window_clamp: u32,
     /// `TCP_USER_TIMEOUT`.
@@ -36,6 +38,7 @@ impl Default for Rare {
         Self {
             snd_up: None,
             rcv_up: None,
+            pacer: Pacer::default(),
             window_clamp: u32::MAX,
             not_sent_low: u32::MAX,
             syn_retries: limits::SYN_RETRIES_MAX,
@@ -44,6 +47,13 @@ impl Default for Rare {
             search: None,
             fast_open: None,
         }
+    }
+}
+
+impl Rare {
+    /// For a connection whose window is paced from the start.
+    pub(crate) fn paced() -> Box<Self> {
+        Box::new(Self { pacer: Pacer::of_window(), ..Self::default() })
     }
 }
 

@@ -189,7 +189,7 @@ impl Tcb {
             nagle: Nagle::new(config.nodelay, iss),
             counts: Counts::default(),
             tuning: ReceiveTuning::default(),
-            rare: None,
+            rare: config.pacing.then(Rare::paced),
             mss_floor: config.mss_floor,
             reply_reset: None,
             ack: AckIntent::None,

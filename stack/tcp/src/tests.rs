@@ -8,6 +8,7 @@
 
 mod attack;
 mod close;
+mod congestion;
 mod data;
 mod delayed_ack;
 mod ecn;
@@ -18,6 +19,7 @@ mod listener;
 mod loss;
 mod nagle;
 mod netsim;
+mod pacing;
 mod passive;
 mod plpmtud;
 mod rare;

@@ -76,12 +76,13 @@ impl Tcb {
     /// When [`Tcb::timeout`] wants to be called next. It may find nothing to do.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        [self.timers.next(), self.pacing_due()].into_iter().flatten().min()
     }
 
     /// TIMEOUTS: runs every timer that is due.
     pub fn timeout(&mut self, now: Instant) -> Events {
         let mut events = Events::NONE;
+        self.pacing_advance(now);
         for timer in Timer::ALL {
             if self.timers.take_due(timer, now) {
                 events |= match timer {

@@ -78,7 +78,8 @@ impl Cubic {
     }
 
     pub(crate) fn on_ack(&mut self, sample: &AckSample) {
-        if sample.in_recovery || (!sample.cwnd_limited && self.side.is_none()) {
+        // An echo of a mark is no reason to grow (RFC 3168 §6.1.2).
+        if sample.in_recovery || sample.ece || (!sample.cwnd_limited && self.side.is_none()) {
             return;
         }
         let side = self.side.get_or_insert_with(Side::new);

@@ -30,6 +30,7 @@ impl Fuzz {
             sack: random.chance(80),
             nodelay: random.chance(50),
             congestion: algorithm(&mut random),
+            pacing: random.chance(20),
             ecn: [EcnMode::Off, EcnMode::Accept, EcnMode::Ask][random.below(3) as usize],
             keepalive: keepalive.filter(|_| random.chance(30)),
             timestamp_offset: random.next() as u32,
@@ -136,6 +137,7 @@ impl Fuzz {
             8 => host.tcb.set_window_clamp(self.random.below(9_000)),
             9 => host.tcb.send_more(self.random.below(9_000)),
             10 => host.tcb.send_urgent(self.random.below(200_000)),
+            11 if self.random.chance(50) => host.tcb.set_max_pacing_rate(self.random.next() >> 40),
             11 => host.tcb.set_congestion(algorithm(&mut self.random)),
             12..22 => {
                 let _ = host.buffer.read();
@@ -172,8 +174,9 @@ impl Fuzz {
 }
 
 fn algorithm(random: &mut Random) -> Algorithm {
-    match random.below(2) {
+    match random.below(3) {
         0 => Algorithm::NewReno,
+        1 => Algorithm::Bbr,
         _ => Algorithm::Cubic,
     }
 }
