@@ -3,9 +3,11 @@
 use core::time::Duration;
 
 use sha2::{Digest as _, Sha256};
+use tcp::Tcb;
 use types::Instant;
 
 use crate::buffer::RecvRing;
+use crate::random::Random;
 use crate::stream::{HELLO_LEN, Stream};
 
 /// What a client does with a connection. Its server learns its part from the client's first bytes.
@@ -21,6 +23,8 @@ pub struct Plan {
     pub ending: Ending,
     /// The server closes first.
     pub server_closes: bool,
+    /// How this side writes.
+    pub writing: Writing,
     /// Sum what is received with SHA-256.
     pub sum: bool,
     /// For whoever evaluates the report.
@@ -37,10 +41,21 @@ impl Plan {
             reading: Reading::AtOnce,
             ending: Ending::Close,
             server_closes: false,
+            writing: Writing::AtOnce,
             sum: false,
             tag: 0,
         }
     }
+}
+
+/// How a program writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// As much as the send buffer takes.
+    AtOnce,
+    /// In pieces of up to so many bytes, some of them urgent or with more to come, while it turns
+    /// options on and off.
+    Fidgeting(u64),
 }
 
 /// How a program reads.
@@ -118,6 +133,7 @@ pub struct App {
     salt: u64,
     sum: Option<Sha256>,
     lingered: bool,
+    random: Random,
 }
 
 impl App {
@@ -148,6 +164,48 @@ impl App {
             salt,
             sum: plan.sum.then(Sha256::new),
             lingered: false,
+            random: Random::new(salt),
+        }
+    }
+
+    /// Hands bytes to the engine, as many as there is `room` for.
+    pub fn write(&mut self, tcb: &mut Tcb, mut room: u64) {
+        while room > 0 && self.unqueued() > 0 {
+            let most = self.unqueued().min(room);
+            let len = match self.plan.writing {
+                Writing::AtOnce => most,
+                Writing::Fidgeting(piece) => 1 + self.random.below(piece.min(most)),
+            };
+            self.queued += len;
+            room -= len;
+            let last = self.unqueued() == 0;
+            let len = u32::try_from(len).unwrap_or(u32::MAX);
+            match self.plan.writing {
+                Writing::AtOnce => tcb.send(len),
+                Writing::Fidgeting(_) => self.fidget(tcb, len, last),
+            }
+        }
+    }
+
+    /// Whatever was held back goes with the last piece.
+    fn fidget(&mut self, tcb: &mut Tcb, len: u32, last: bool) {
+        if last {
+            tcb.set_cork(false);
+            return tcb.send(len);
+        }
+        match self.random.below(16) {
+            0 => tcb.set_cork(true),
+            1 => tcb.set_cork(false),
+            2 => tcb.set_nodelay(true),
+            3 => tcb.set_nodelay(false),
+            4 => tcb.set_quick_ack(true),
+            5 => tcb.set_quick_ack(false),
+            _ => {}
+        }
+        match self.random.below(8) {
+            0 => tcb.send_urgent(len),
+            1 | 2 => tcb.send_more(len),
+            _ => tcb.send(len),
         }
     }
 

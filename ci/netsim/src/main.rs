@@ -85,6 +85,9 @@ enum Question {
         /// Lost packets in percent.
         #[arg(long, default_value_t = 5)]
         loss: u32,
+        /// The world of `payload` with that seed instead.
+        #[arg(long)]
+        payload: bool,
     },
 }
 
@@ -97,7 +100,8 @@ fn main() -> ExitCode {
         Question::Soak { hours, seed } => soak(hours, seed),
         Question::Synflood { rate, seconds, seed } => synflood(rate, seconds, seed),
         Question::Table { check, update } => table(check, update),
-        Question::Trace { seed, len, loss } => trace(seed, len, loss),
+        Question::Trace { seed, len, payload: true, .. } => trace_payload(seed, len),
+        Question::Trace { seed, len, loss, .. } => trace(seed, len, loss),
     };
     println!("took {:.1} s", begin.elapsed().as_secs_f64());
     println!("{passed} passed, {failed} failed");
@@ -118,6 +122,9 @@ fn payload(first: u64, count: u64, len: u64) -> (u64, u64) {
     let given_up: u64 = outcomes.iter().map(|outcome| outcome.given_up).sum();
     println!("connections given up after 15 retransmissions, and opened again: {given_up}");
     println!("wrong bits found {found}/{corrupted}");
+    if let Some(slowest) = outcomes.iter().max_by_key(|outcome| outcome.took) {
+        println!("slowest: seed {}, {:.0?} for {}", slowest.seed, slowest.took, slowest.path);
+    }
     println!("sha256 equal {equal}/{count}");
     let failed = outcomes.iter().filter(|outcome| !outcome.holds()).count() as u64;
     (count - failed, failed)
@@ -227,4 +234,11 @@ fn trace(seed: u64, len: u64, loss: u32) -> (u64, u64) {
     let (lines, right) = example::run(seed, len, loss.saturating_mul(10_000));
     lines.iter().for_each(|line| println!("{line}"));
     if right { (1, 0) } else { (0, 1) }
+}
+
+fn trace_payload(seed: u64, len: u64) -> (u64, u64) {
+    let (outcome, lines) = payload::trace(seed, len);
+    lines.iter().for_each(|line| println!("{line}"));
+    println!("{outcome:?}");
+    if outcome.holds() { (1, 0) } else { (0, 1) }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tcp::{Config, ConnectionError, EcnMode};
 use types::Instant;
 
-use crate::app::{Plan, Reading};
+use crate::app::{Plan, Reading, Writing};
 use crate::host::{HostSettings, algorithms};
 use crate::link::LinkSettings;
 use crate::packet::HEADERS_LEN;
@@ -58,7 +58,19 @@ impl Outcome {
 /// Moves `len` bytes each way over the path that `seed` chooses.
 #[must_use]
 pub fn run(seed: u64, len: u64) -> Outcome {
+    run_in(World::new(seed), seed, len).0
+}
+
+/// The same, with every packet as a line.
+#[must_use]
+pub fn trace(seed: u64, len: u64) -> (Outcome, Vec<String>) {
     let mut world = World::new(seed);
+    world.trace.record();
+    let (outcome, mut world) = run_in(world, seed, len);
+    (outcome, world.trace.take_lines())
+}
+
+fn run_in(mut world: World, seed: u64, len: u64) -> (Outcome, World) {
     let mut random = world.fork();
     let settings = random_link(&mut random);
     let client = world.add_host(Ipv4Addr::new(10, 0, 0, 1), random_host(&mut random));
@@ -67,8 +79,14 @@ pub fn run(seed: u64, len: u64) -> Outcome {
         world.add_link(client, server, settings),
         world.add_link(server, client, LinkSettings { mtu: u16::MAX, ..settings }),
     ];
-    let plan = Plan { sum: true, reading: random_reading(&mut random), ..Plan::exchange(len, len) };
-    let served = Plan { reading: random_reading(&mut random), ..plan };
+    let plan = Plan {
+        sum: true,
+        reading: random_reading(&mut random),
+        writing: random_writing(&mut random),
+        ..Plan::exchange(len, len)
+    };
+    let served =
+        Plan { reading: random_reading(&mut random), writing: random_writing(&mut random), ..plan };
     world.hosts[server.0].listen(PORT, 8, served);
     let begin = world.now();
     let mut transfer = Transfer { world, client, server, plan, random, links, reports: Vec::new() };
@@ -78,7 +96,9 @@ pub fn run(seed: u64, len: u64) -> Outcome {
         transfer.attempt(begin + PATIENCE);
     }
     let path = describe(&settings, &transfer.world.hosts[client.0].settings);
-    transfer.outcome(seed, path, begin, attempts)
+    let took = transfer.world.now().since(begin);
+    transfer.drain();
+    (transfer.outcome(seed, path, took, attempts), transfer.world)
 }
 
 struct Transfer {
@@ -92,6 +112,11 @@ struct Transfer {
 }
 
 impl Transfer {
+    /// What is still on the way arrives, so that all damage can be counted.
+    fn drain(&mut self) {
+        self.world.run_until(self.world.now() + Duration::from_secs(10));
+    }
+
     /// Connects, and changes the path while bytes flow.
     fn attempt(&mut self, end: Instant) {
         let _ = self.world.connect(self.client, self.server, PORT, self.plan);
@@ -145,7 +170,7 @@ impl Transfer {
         })
     }
 
-    fn outcome(&self, seed: u64, path: String, begin: Instant, attempts: u32) -> Outcome {
+    fn outcome(&self, seed: u64, path: String, took: Duration, attempts: u32) -> Outcome {
         let corrupted = self.links.iter().map(|link| self.world.links[link.0].counts.corrupted);
         let damaged = self.world.hosts.iter().map(|host| host.damaged);
         let equal = self
@@ -160,7 +185,7 @@ impl Transfer {
             corrupted: (corrupted.sum(), damaged.sum()),
             attempts,
             given_up: self.reports.iter().filter(timed_out).count() as u64,
-            took: self.world.now().since(begin),
+            took,
             packets: self.world.trace.packets,
             hash: self.world.trace.hash(),
         }
@@ -208,11 +233,13 @@ fn random_link(random: &mut Random) -> LinkSettings {
 }
 
 fn random_host(random: &mut Random) -> HostSettings {
-    let scale = u8::try_from(random.below(15)).unwrap_or(0);
+    let recv_buffer = u32::try_from(random.between(8_192, 1 << 20)).unwrap_or(8_192);
+    // A window can only be told in steps of 2^scale bytes: at least eight steps.
+    let scale = random.below(u64::from(recv_buffer.ilog2() - 3).min(15));
     HostSettings {
         tcp: Config {
             mss: random.pick(&[536, 1_000, 1_460, 8_960]).min(u16::MAX - HEADERS_LEN),
-            window_scale: scale,
+            window_scale: u8::try_from(scale).unwrap_or(0),
             timestamps: random.chance(700_000),
             nodelay: random.chance(500_000),
             sack: random.chance(800_000),
@@ -220,7 +247,7 @@ fn random_host(random: &mut Random) -> HostSettings {
             congestion: random.pick(&algorithms()),
             ..Config::default()
         },
-        recv_buffer: u32::try_from(random.between(8_192, 1 << 20)).unwrap_or(8_192),
+        recv_buffer,
         send_buffer: random.between(8_192, 1 << 20),
     }
 }
@@ -233,6 +260,14 @@ fn random_reading(random: &mut Random) -> Reading {
         every: Duration::from_millis(random.between(1, 50)),
         len: usize::try_from(random.between(4_000, 400_000)).unwrap_or(4_000),
     }
+}
+
+pub(crate) fn random_writing(random: &mut Random) -> Writing {
+    if random.chance(700_000) {
+        return Writing::AtOnce;
+    }
+    let piece = 1 << random.between(8, 16);
+    Writing::Fidgeting(piece)
 }
 
 fn describe(link: &LinkSettings, host: &HostSettings) -> String {

@@ -9,6 +9,7 @@ use types::Instant;
 use crate::app::{Ending, Plan, Reading};
 use crate::host::{HostSettings, algorithms};
 use crate::link::LinkSettings;
+use crate::payload::random_writing;
 use crate::socket::Report;
 use crate::{HostId, LinkId, Random, World};
 
@@ -253,7 +254,7 @@ fn host(random: &mut Random) -> HostSettings {
 }
 
 fn service(random: &mut Random) -> Plan {
-    Plan { reading: reading(random), ..Plan::exchange(0, 0) }
+    Plan { reading: reading(random), writing: random_writing(random), ..Plan::exchange(0, 0) }
 }
 
 /// Mostly good, at times bad.
@@ -294,6 +295,7 @@ fn plan(random: &mut Random) -> Plan {
     let peaceful = matches!(ending, Ending::Close | Ending::Linger(_));
     Plan {
         reading: reading(random),
+        writing: random_writing(random),
         ending,
         server_closes: peaceful && random.chance(200_000),
         tag: if peaceful { PEACEFUL } else { 0 },

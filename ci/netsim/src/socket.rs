@@ -185,11 +185,7 @@ impl Socket {
         }
         self.note_completion(now);
         let room = self.send_buffer - (self.app.queued - self.released);
-        let more = self.app.unqueued().min(room);
-        if more > 0 {
-            self.tcb.send(u32::try_from(more).unwrap_or(u32::MAX));
-            self.app.queued += more;
-        }
+        self.app.write(&mut self.tcb, room);
         let wish = self.app.wish(now);
         match wish {
             Wish::GoOn => {}
