@@ -125,11 +125,11 @@ impl Worker {
             kind,
         };
         match self.sockets.insert(socket) {
-            Ok(id) => {
+            Some(id) => {
                 client.set_socket(cell.index, Some(id));
                 Ok(Outcome::Opened { socket: id, cell })
             }
-            Err(_) => {
+            None => {
                 client.lane.free_cell(cell);
                 Err(Errno::NFILE)
             }
@@ -210,7 +210,7 @@ impl Worker {
             deaf: false,
         };
         let cell = socket.cell;
-        socket.kind = Kind::Stream(Box::new(stream));
+        socket.kind = Kind::Stream(stream);
         socket.error = None;
         if let Some(client) = self.clients.owner_mut(socket.client) {
             client.lane.set_status(cell, Status::empty());

@@ -76,7 +76,7 @@ pub(crate) struct Output {
     /// The configuration in force.
     pub network: Arc<Network>,
     /// Its generation, for caches of [`Hop`].
-    pub generation: u64,
+    pub generation: u32,
     /// Neighbours.
     pub neighbors: Neighbors<Mbuf>,
     /// The neighbour table's place on the timer wheel.

@@ -285,9 +285,9 @@ impl Worker {
             signal: Signal::default(),
             error: None,
             options,
-            kind: Kind::Stream(Box::new(stream)),
+            kind: Kind::Stream(stream),
         };
-        let Ok(id) = self.sockets.insert(socket) else {
+        let Some(id) = self.sockets.insert(socket) else {
             if let Some(client) = self.clients.find_mut(owner) {
                 client.lane.free_cell(cell);
             }

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use crate::limits::SEND_RANGES_MAX;
 
 /// A piece of the client's transmit area.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Range {
     /// First byte, from the start of the transmit area (or of the private copy).
     pub offset: u32,
@@ -24,12 +24,12 @@ pub(crate) struct Range {
 }
 
 /// Where the bytes of a queue are.
-#[derive(Debug)]
-pub(crate) enum Store {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Store<'a> {
     /// In the client's transmit area.
     Client,
     /// In the daemon's own memory: the client is gone.
-    Private(Box<[u8]>),
+    Private(&'a [u8]),
 }
 
 /// The queue is cut into more pieces than a well-behaved client makes.
@@ -37,33 +37,34 @@ pub(crate) enum Store {
 pub(crate) struct TooManyRanges;
 
 /// Posted and unacknowledged bytes of one stream.
-#[derive(Debug)]
+///
+/// A client that answers one request at a time posts one range; the rest costs memory only where
+/// there is one.
+#[derive(Debug, Default)]
 pub(crate) struct SendQueue {
-    ranges: VecDeque<Range>,
-    len: u32,
     released: u64,
-    store: Store,
+    len: u32,
+    front: Range,
+    more: Option<Box<More>>,
+}
+
+const _: () = assert!(size_of::<SendQueue>() <= 32, "every idle connection pays for this");
+
+/// What a queue of more than one range has; stays until the queue is empty.
+#[derive(Debug, Default)]
+struct More {
+    /// After the front.
+    ranges: VecDeque<Range>,
+    private: Option<Box<[u8]>>,
     /// Where the last lookup ended: output reads the queue front to back.
     cursor: Cursor,
 }
 
-/// Position of a range in the queue and of its first byte in the stream (from SND.UNA).
+/// Position of a range behind the front, and of its first byte from the end of the front.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cursor {
     index: usize,
     start: u32,
-}
-
-impl Default for SendQueue {
-    fn default() -> Self {
-        Self {
-            ranges: VecDeque::new(),
-            len: 0,
-            released: 0,
-            store: Store::Client,
-            cursor: Cursor::default(),
-        }
-    }
 }
 
 impl SendQueue {
@@ -81,8 +82,11 @@ impl SendQueue {
 
     /// Where the bytes are.
     #[must_use]
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    pub(crate) fn store(&self) -> Store<'_> {
+        match self.more.as_ref().and_then(|more| more.private.as_deref()) {
+            Some(bytes) => Store::Private(bytes),
+            None => Store::Client,
+        }
     }
 
     /// Appends a range; one that continues the last is merged with it.
@@ -91,13 +95,18 @@ impl SendQueue {
     /// [`TooManyRanges`] when the limit is reached.
     pub(crate) fn push(&mut self, range: Range) -> Result<(), TooManyRanges> {
         let total = self.len.checked_add(range.len).ok_or(TooManyRanges)?;
-        let full = self.ranges.len() >= SEND_RANGES_MAX;
-        match self.ranges.back_mut() {
-            Some(last) if last.offset.wrapping_add(last.len) == range.offset => {
-                last.len = last.len.saturating_add(range.len);
+        let last = self.more.as_mut().and_then(|more| more.ranges.back_mut());
+        let last = last.unwrap_or(&mut self.front);
+        if last.offset.wrapping_add(last.len) == range.offset && last.len > 0 {
+            last.len = last.len.saturating_add(range.len);
+        } else if self.len == 0 {
+            self.front = range;
+        } else {
+            let more = self.more.get_or_insert_default();
+            if more.ranges.len() >= SEND_RANGES_MAX - 1 {
+                return Err(TooManyRanges);
             }
-            _ if full => return Err(TooManyRanges),
-            _ => self.ranges.push_back(range),
+            more.ranges.push_back(range);
         }
         self.len = total;
         Ok(())
@@ -108,51 +117,64 @@ impl SendQueue {
         let mut left = len.min(self.len);
         self.len -= left;
         self.released = self.released.saturating_add(u64::from(left));
-        self.cursor = Cursor::default();
-        while let Some(front) = self.ranges.front_mut() {
-            if front.len > left {
-                front.offset = front.offset.wrapping_add(left);
-                front.len -= left;
-                return;
-            }
-            left -= front.len;
-            let _ = self.ranges.pop_front();
+        if self.len == 0 {
+            self.front = Range::default();
+            self.more = None;
+            return;
         }
+        while self.front.len <= left {
+            left -= self.front.len;
+            let Some(more) = &mut self.more else { return };
+            let Some(next) = more.ranges.pop_front() else { return };
+            self.front = next;
+            more.cursor = Cursor::default();
+        }
+        self.front.offset = self.front.offset.wrapping_add(left);
+        self.front.len -= left;
     }
 
     /// The piece that holds the byte `offset` bytes after the front, from that byte on, no longer
     /// than `len`. `None` beyond the end.
     pub(crate) fn piece(&mut self, offset: u32, len: u32) -> Option<Range> {
-        if offset < self.cursor.start {
-            self.cursor = Cursor::default();
+        let Some(behind) = offset.checked_sub(self.front.len) else {
+            return Some(self.front.piece(offset, len));
+        };
+        let More { ranges, cursor, .. } = &mut **self.more.as_mut()?;
+        if behind < cursor.start {
+            *cursor = Cursor::default();
         }
         loop {
-            let range = self.ranges.get(self.cursor.index)?;
-            let skip = offset - self.cursor.start;
+            let range = ranges.get(cursor.index)?;
+            let skip = behind - cursor.start;
             if skip < range.len {
-                return Some(Range {
-                    offset: range.offset.wrapping_add(skip),
-                    len: len.min(range.len - skip),
-                });
+                return Some(range.piece(skip, len));
             }
-            self.cursor.start = self.cursor.start.saturating_add(range.len);
-            self.cursor.index += 1;
+            cursor.start = cursor.start.saturating_add(range.len);
+            cursor.index += 1;
         }
     }
 
     /// Moves all bytes into private memory, read with `copy_out(offset, out)`.
     pub(crate) fn make_private(&mut self, mut copy_out: impl FnMut(u32, &mut [u8])) {
+        if self.len == 0 {
+            return;
+        }
         let mut bytes = vec![0_u8; self.len as usize];
         let mut rest = bytes.as_mut_slice();
-        for range in &self.ranges {
+        let more = self.more.get_or_insert_default();
+        for range in core::iter::once(&self.front).chain(&more.ranges) {
             let (piece, tail) = rest.split_at_mut((range.len as usize).min(rest.len()));
             copy_out(range.offset, piece);
             rest = tail;
         }
-        self.ranges.clear();
-        self.ranges.push_back(Range { offset: 0, len: self.len });
-        self.cursor = Cursor::default();
-        self.store = Store::Private(bytes.into_boxed_slice());
+        self.front = Range { offset: 0, len: self.len };
+        **more = More { private: Some(bytes.into_boxed_slice()), ..More::default() };
+    }
+}
+
+impl Range {
+    fn piece(&self, skip: u32, len: u32) -> Self {
+        Self { offset: self.offset.wrapping_add(skip), len: len.min(self.len - skip) }
     }
 }
 

@@ -9,10 +9,14 @@ use std::sync::Arc;
 use super::arena::Slot;
 use super::blocks::{self, BlockPool};
 use super::misbehaved::PeerMisbehaved;
+use super::stream::Blocks;
 use crate::datagram_header::DatagramHeader;
 use crate::layout::{self, DATAGRAM_MAX, LAP, RING_LEN, TX_AREA_LEN, read_cell, write_cell};
 use crate::loan::Loan;
 use crate::status::Status;
+
+/// Connections of one client that begin and end to hold blocks within a burst or two.
+const SPARE_MAX: usize = 128;
 
 /// A socket's cell in one of its lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,7 +107,10 @@ pub struct Lane {
     fresh: u32,
     /// Cells used before and free; longest free first.
     free: VecDeque<u32>,
-    pool: BlockPool,
+    pool: Box<BlockPool>,
+    /// For connections that have something to hold again; without this each request would allocate.
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
+    spare: Vec<Box<Blocks>>,
     one_thread: PhantomData<Cell<()>>,
 }
 
@@ -132,7 +139,8 @@ impl Lane {
             cells: vec![CellState::default(); cells as usize].into_boxed_slice(),
             fresh: 0,
             free: VecDeque::with_capacity(cells as usize),
-            pool: BlockPool::new(blocks.saturating_mul(u32::from(worker)), blocks),
+            pool: Box::new(BlockPool::new(blocks.saturating_mul(u32::from(worker)), blocks)),
+            spare: Vec::new(),
             one_thread: PhantomData,
         }
     }
@@ -329,6 +337,24 @@ impl Lane {
     #[must_use]
     pub fn free_blocks(&self) -> u32 {
         self.pool.count()
+    }
+
+    /// Room for what a connection knows of its blocks.
+    pub(super) fn spare(&mut self, new: impl FnOnce() -> Blocks) -> Box<Blocks> {
+        match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = new();
+                spare
+            }
+            None => Box::new(new()),
+        }
+    }
+
+    /// A connection holds no blocks any more.
+    pub(super) fn keep(&mut self, blocks: Box<Blocks>) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(blocks);
+        }
     }
 
     pub(super) fn take_blocks(&mut self, count: u32) -> Option<u32> {

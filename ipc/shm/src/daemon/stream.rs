@@ -15,32 +15,90 @@ const QUEUE: u64 = QUEUE_LEN as u64;
 ///
 /// ```text
 ///        consumed        published              ahead
-///  -----------+---------------+----------------------+----------------
-///   freed     | unread        | written out of order | window
+///  -----------+-------┊-------+----------------------+----------------
+///   freed     | shown ┊ unread| written out of order | window
 ///  block k holds the stream bytes k * 16384 .. (k + 1) * 16384
 /// ```
 /// When all has been read and nothing waits out of order, the last block is given back too, so that
 /// an idle connection holds none; the next bytes then begin a new descriptor in the middle of a block.
+/// What is known of blocks goes with them, so that an idle connection is 48 bytes.
 #[derive(Debug)]
 pub struct StreamProducer {
     cell: CellId,
     limit: u32,
+    /// Descriptors shown, modulo 2^32.
+    tail: u32,
     consumed: u64,
     published: u64,
-    /// End of the furthest byte written.
-    ahead: u64,
-    /// Blocks are allocated up to here; `published` if none is.
-    allocated: u64,
-    blocks: [u16; QUEUE_LEN as usize],
-    /// Descriptors published, modulo 2^32.
-    tail: u32,
-    /// Offset and length of the last descriptor, if it can grow.
-    open: Option<(u32, u32)>,
     /// Free blocks of the lane when last seen.
     lane_blocks: u32,
     /// Consumed since `refresh` last said so.
     unreported: u32,
+    blocks: Option<Box<Blocks>>,
+}
+
+const _: () = assert!(size_of::<StreamProducer>() <= 48, "every idle connection pays for this");
+
+/// What a connection holds while bytes wait.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    /// The client has been shown everything before.
+    shown: u64,
+    /// End of the furthest byte written.
+    ahead: u64,
+    /// Blocks are allocated up to here; the same as published if none is.
+    allocated: u64,
+    /// Where the client is to say that it has read.
     notice: u64,
+    /// Offset and length of the last descriptor, if it can grow.
+    open: Option<(u32, u32)>,
+    numbers: [u16; QUEUE_LEN as usize],
+}
+
+impl Blocks {
+    /// None, for a stream that is at `position`.
+    fn none(position: u64) -> Self {
+        Self {
+            shown: position,
+            ahead: position,
+            allocated: position,
+            notice: u64::MAX,
+            open: None,
+            numbers: [NO_BLOCK; QUEUE_LEN as usize],
+        }
+    }
+
+    /// Nothing is held or waits, and the client was told so.
+    fn is_idle(&self, position: u64) -> bool {
+        let nothing = self.ahead <= position && self.allocated <= position;
+        nothing && self.shown == position && self.notice == u64::MAX
+    }
+
+    fn number(&self, position: u64) -> Option<u32> {
+        let block = *self.numbers.get(slot_of(position))?;
+        (block != NO_BLOCK).then_some(u32::from(block))
+    }
+
+    fn allocate(&mut self, lane: &mut Lane, published: u64, end: u64) {
+        self.allocated = self.allocated.max(published);
+        while self.allocated < end {
+            let Some(block) = lane.take_blocks(1) else { break };
+            let slot = slot_of(self.allocated);
+            let Some(entry) = self.numbers.get_mut(slot) else { break };
+            debug_assert_eq!(*entry, NO_BLOCK, "block slot in use");
+            *entry = u16::try_from(block).unwrap_or(NO_BLOCK);
+            let next = self.allocated.wrapping_div(BLOCK).saturating_add(1);
+            self.allocated = next.saturating_mul(BLOCK);
+        }
+    }
+
+    fn free(&mut self, lane: &mut Lane, position: u64) {
+        let Some(entry) = self.numbers.get_mut(slot_of(position)) else { return };
+        if *entry != NO_BLOCK {
+            lane.give_blocks(u32::from(*entry), 1);
+            *entry = NO_BLOCK;
+        }
+    }
 }
 
 impl StreamProducer {
@@ -50,16 +108,12 @@ impl StreamProducer {
         Self {
             cell,
             limit,
+            tail: 0,
             consumed: 0,
             published: 0,
-            ahead: 0,
-            allocated: 0,
-            blocks: [NO_BLOCK; QUEUE_LEN as usize],
-            tail: 0,
-            open: None,
             lane_blocks: layout::RX_BLOCKS,
             unreported: 0,
-            notice: u64::MAX,
+            blocks: None,
         }
     }
 
@@ -71,15 +125,16 @@ impl StreamProducer {
         let by_queue = self.capacity_end().saturating_sub(self.published);
         // Half of what the lane has left: the other half is for its other sockets.
         let left = u64::from(self.lane_blocks.div_ceil(2)).saturating_mul(BLOCK);
-        let by_lane = if self.allocated > self.published {
-            self.allocated.saturating_sub(self.published).saturating_add(left)
+        let allocated = self.blocks.as_ref().map_or(self.published, |blocks| blocks.allocated);
+        let by_lane = if allocated > self.published {
+            allocated.saturating_sub(self.published).saturating_add(left)
         } else {
             left.saturating_sub(self.published % BLOCK)
         };
         u32::try_from(by_limit.min(by_queue).min(by_lane)).unwrap_or(u32::MAX)
     }
 
-    /// Bytes published and not yet read by the client.
+    /// Bytes published, shown or not, and not yet read by the client.
     #[must_use]
     pub fn unread(&self) -> u32 {
         u32::try_from(self.published.saturating_sub(self.consumed)).unwrap_or(u32::MAX)
@@ -102,17 +157,22 @@ impl StreamProducer {
     pub fn write(&mut self, lane: &mut Lane, offset: u32, text: &[u8]) -> u32 {
         let start = self.published.saturating_add(u64::from(offset));
         let wanted = start.saturating_add(text.len() as u64).min(self.capacity_end());
-        self.allocate(lane, wanted);
+        let published = self.published;
+        let blocks = self.blocks.get_or_insert_with(|| lane.spare(|| Blocks::none(published)));
+        if blocks.allocated < wanted {
+            blocks.allocate(lane, published, wanted);
+            self.lane_blocks = lane.free_blocks();
+        }
         let mut position = start;
         let mut rest = text;
-        let end = wanted.min(self.allocated);
+        let end = wanted.min(blocks.allocated);
         while position < end {
             let room = BLOCK.saturating_sub(position % BLOCK).min(end.saturating_sub(position));
             let Some((now, later)) = rest.split_at_checked(usize::try_from(room).unwrap_or(0))
             else {
                 break;
             };
-            let Some(block) = self.block(position) else { break };
+            let Some(block) = blocks.number(position) else { break };
             let at = layout::rx_block(block).wrapping_add(in_block(position) as usize);
             if now.is_empty() || !lane.slot.read.copy_in(at, now) {
                 break;
@@ -120,7 +180,7 @@ impl StreamProducer {
             position = position.saturating_add(room);
             rest = later;
         }
-        self.ahead = self.ahead.max(position);
+        blocks.ahead = blocks.ahead.max(position);
         u32::try_from(position.saturating_sub(start)).unwrap_or(0)
     }
 
@@ -134,29 +194,44 @@ impl StreamProducer {
         }
     }
 
-    /// Shows the next `len` bytes to the client; they must have been written. Ask
+    /// The next `len` bytes are complete; they must have been written. The client is shown them by
+    /// [`StreamProducer::show`].
+    #[inline]
+    pub fn publish(&mut self, len: u32) {
+        let Some(blocks) = &self.blocks else { return };
+        debug_assert!(u64::from(len) <= blocks.ahead.saturating_sub(self.published), "not written");
+        let end = self.published.saturating_add(u64::from(len)).min(blocks.ahead);
+        self.published = self.published.max(end);
+    }
+
+    /// Shows the client what has been published since the last call: once for many segments. Ask
     /// [`Lane::in_armed`] afterwards, and [`StreamProducer::refresh`] before the next
     /// [`StreamProducer::window`].
-    pub fn advance(&mut self, lane: &mut Lane, len: u32) {
-        debug_assert!(u64::from(len) <= self.ahead.saturating_sub(self.published), "not written");
-        let end = self.published.saturating_add(u64::from(len)).min(self.ahead);
-        if end <= self.published || !lane.is_live(self.cell) {
+    pub fn show(&mut self, lane: &mut Lane) {
+        let Some(blocks) = &mut self.blocks else { return };
+        if blocks.shown >= self.published || !lane.is_live(self.cell) {
             return;
         }
-        while self.published < end {
-            let Some(block) = self.block(self.published) else { break };
-            let room = BLOCK.saturating_sub(self.published % BLOCK);
-            let chunk = room.min(end.saturating_sub(self.published));
-            self.describe(lane, block, u32::try_from(chunk).unwrap_or(0));
-            self.published = self.published.saturating_add(chunk);
-            if self.published.is_multiple_of(BLOCK) {
-                self.open = None;
+        while blocks.shown < self.published {
+            let Some(block) = blocks.number(blocks.shown) else { break };
+            let room = BLOCK.saturating_sub(blocks.shown % BLOCK);
+            let chunk = room.min(self.published.saturating_sub(blocks.shown));
+            describe(self.cell, &mut self.tail, blocks, (block, chunk), lane);
+            blocks.shown = blocks.shown.saturating_add(chunk);
+            if blocks.shown.is_multiple_of(BLOCK) {
+                blocks.open = None;
             }
         }
         lane.word(self.cell, read_cell::RX_TAIL).store(self.tail, Ordering::Release);
-        lane.long(self.cell, read_cell::RX_LEN).store(self.published, Ordering::Release);
+        lane.long(self.cell, read_cell::RX_LEN).store(blocks.shown, Ordering::Release);
         // A bad word stays bad: the next `refresh` reports it.
         let _ = self.consume(lane);
+    }
+
+    /// Publishes and shows.
+    pub fn advance(&mut self, lane: &mut Lane, len: u32) {
+        self.publish(len);
+        self.show(lane);
     }
 
     /// Looks how far the client has read and gives back what it is done with. Returns the bytes
@@ -171,12 +246,14 @@ impl StreamProducer {
 
     /// Gives all blocks back; the cell can then be freed.
     pub fn release(mut self, lane: &mut Lane) {
-        for block in &mut self.blocks {
-            if *block != NO_BLOCK {
-                lane.give_blocks(u32::from(*block), 1);
-                *block = NO_BLOCK;
+        let Some(mut blocks) = self.blocks.take() else { return };
+        for number in &mut blocks.numbers {
+            if *number != NO_BLOCK {
+                lane.give_blocks(u32::from(*number), 1);
+                *number = NO_BLOCK;
             }
         }
+        lane.keep(blocks);
     }
 
     /// Positions from here on would overwrite a block or descriptor the client may look at.
@@ -185,83 +262,46 @@ impl StreamProducer {
         first.saturating_add(u64::from(QUEUE_BLOCKS)).saturating_mul(BLOCK)
     }
 
-    fn allocate(&mut self, lane: &mut Lane, end: u64) {
-        self.allocated = self.allocated.max(self.published);
-        while self.allocated < end {
-            let Some(block) = lane.take_blocks(1) else { break };
-            let slot = slot_of(self.allocated);
-            let Some(entry) = self.blocks.get_mut(slot) else { break };
-            debug_assert_eq!(*entry, NO_BLOCK, "block slot in use");
-            *entry = u16::try_from(block).unwrap_or(NO_BLOCK);
-            let next = self.allocated.wrapping_div(BLOCK).saturating_add(1);
-            self.allocated = next.saturating_mul(BLOCK);
-        }
-        self.lane_blocks = lane.free_blocks();
-    }
-
-    fn block(&self, position: u64) -> Option<u32> {
-        let block = *self.blocks.get(slot_of(position))?;
-        (block != NO_BLOCK).then_some(u32::from(block))
-    }
-
-    /// Grows the last descriptor by `len` bytes, or begins a new one.
-    fn describe(&mut self, lane: &Lane, block: u32, len: u32) {
-        let (index, offset, total) = match self.open {
-            Some((offset, old)) => (self.tail.wrapping_sub(1), offset, old.saturating_add(len)),
-            None => {
-                let index = self.tail;
-                self.tail = self.tail.wrapping_add(1);
-                (index, in_block(self.published), len)
-            }
-        };
-        let at = layout::rx_descriptor(self.cell.index, index);
-        if self.open.is_none() {
-            lane.slot.read.u32(at).store(block, Ordering::Relaxed);
-            lane.slot.read.u32(at.wrapping_add(4)).store(offset, Ordering::Relaxed);
-            lane.slot.read.u32(at.wrapping_add(12)).store(0, Ordering::Relaxed);
-        }
-        lane.slot.read.u32(at.wrapping_add(8)).store(total, Ordering::Release);
-        self.open = Some((offset, total));
-    }
-
     fn consume(&mut self, lane: &mut Lane) -> Result<(), PeerMisbehaved> {
         self.look(lane)?;
         if self.update_notice(lane) {
             // The client may have passed the point before it was told to mention it.
             self.look(lane)?;
         }
+        let position = self.published;
+        if self.consumed == position
+            && let Some(blocks) = self.blocks.take_if(|blocks| blocks.is_idle(position))
+        {
+            lane.keep(blocks);
+        }
         Ok(())
     }
 
     fn look(&mut self, lane: &mut Lane) -> Result<(), PeerMisbehaved> {
-        let newly = consumed::newly(lane, self.cell, self.consumed, self.unread())?;
+        let shown = self.blocks.as_ref().map_or(self.published, |blocks| blocks.shown);
+        let unread = u32::try_from(shown.saturating_sub(self.consumed)).unwrap_or(u32::MAX);
+        let newly = consumed::newly(lane, self.cell, self.consumed, unread)?;
+        self.lane_blocks = lane.free_blocks();
+        let Some(blocks) = self.blocks.as_mut().filter(|_| newly > 0) else { return Ok(()) };
         let old = self.consumed;
         self.consumed = old.saturating_add(u64::from(newly));
         self.unreported = self.unreported.saturating_add(newly);
         let mut block = old.wrapping_div(BLOCK);
         while block < self.consumed.wrapping_div(BLOCK) {
-            self.free_block(lane, block.saturating_mul(BLOCK));
+            blocks.free(lane, block.saturating_mul(BLOCK));
             block = block.saturating_add(1);
         }
-        if newly > 0 && self.consumed == self.published && self.ahead <= self.published {
-            while self.allocated > self.published {
-                let last = self.allocated.saturating_sub(1);
-                self.free_block(lane, last);
-                self.allocated = last.wrapping_div(BLOCK).saturating_mul(BLOCK);
+        if self.consumed == self.published && blocks.ahead <= self.published {
+            while blocks.allocated > self.published {
+                let last = blocks.allocated.saturating_sub(1);
+                blocks.free(lane, last);
+                blocks.allocated = last.wrapping_div(BLOCK).saturating_mul(BLOCK);
             }
-            self.allocated = self.published;
-            self.open = None;
+            blocks.allocated = self.published;
+            blocks.open = None;
         }
         self.lane_blocks = lane.free_blocks();
         Ok(())
-    }
-
-    fn free_block(&mut self, lane: &mut Lane, position: u64) {
-        let Some(entry) = self.blocks.get_mut(slot_of(position)) else { return };
-        if *entry != NO_BLOCK {
-            lane.give_blocks(u32::from(*entry), 1);
-            *entry = NO_BLOCK;
-        }
     }
 
     /// While the window is small, the client is to say when it has read half of what waits: nothing
@@ -269,19 +309,47 @@ impl StreamProducer {
     fn update_notice(&mut self, lane: &Lane) -> bool {
         let unread = self.unread();
         let small = self.window() < self.limit / 2;
+        let Some(blocks) = &mut self.blocks else { return false };
         let notice = if small && unread > 0 {
             self.consumed.saturating_add(u64::from(unread.div_ceil(2)))
         } else {
             u64::MAX
         };
-        if notice == self.notice || !lane.is_live(self.cell) {
+        if notice == blocks.notice || !lane.is_live(self.cell) {
             return false;
         }
-        self.notice = notice;
+        blocks.notice = notice;
         lane.long(self.cell, read_cell::RX_NOTICE).store(notice, Ordering::Release);
         fence(Ordering::SeqCst);
         true
     }
+}
+
+/// Grows the last descriptor by a chunk of a block, or begins a new one.
+fn describe(
+    cell: CellId,
+    tail: &mut u32,
+    blocks: &mut Blocks,
+    (block, chunk): (u32, u64),
+    lane: &Lane,
+) {
+    let len = u32::try_from(chunk).unwrap_or(0);
+    let (index, offset, total) = match blocks.open {
+        Some((offset, old)) => (tail.wrapping_sub(1), offset, old.saturating_add(len)),
+        None => {
+            let index = *tail;
+            *tail = tail.wrapping_add(1);
+            (index, in_block(blocks.shown), len)
+        }
+    };
+    let at = layout::rx_descriptor(cell.index, index);
+    if blocks.open.is_none() {
+        lane.slot.read.u32(at).store(block, Ordering::Relaxed);
+        lane.slot.read.u32(at.wrapping_add(4)).store(offset, Ordering::Relaxed);
+        lane.slot.read.u32(at.wrapping_add(12)).store(0, Ordering::Relaxed);
+    }
+    lane.slot.read.u32(at.wrapping_add(8)).store(total, Ordering::Release);
+    blocks.open = Some((offset, total));
 }
 
 fn slot_of(position: u64) -> usize {

@@ -39,7 +39,7 @@ fn each_field_is_checked() {
         ([1 << 16, AREA, 1, LAP], Err(PeerMisbehaved::OutsideTransmitArea)),
         ([1 << 16, u32::MAX, 1, LAP], Err(PeerMisbehaved::OutsideTransmitArea)),
         ([1 << 16, 1, u32::MAX, LAP], Err(PeerMisbehaved::OutsideTransmitArea)),
-        ([1 << 16, 0, 10, LAP | 4], Err(PeerMisbehaved::UnknownFlags)),
+        ([1 << 16, 0, 10, LAP | 64], Err(PeerMisbehaved::UnknownFlags)),
         ([1 << 16, 0, 31, LAP | 2], Err(PeerMisbehaved::DatagramLength)),
         ([1 << 16, 0, 32 + 65_508, LAP | 2], Err(PeerMisbehaved::DatagramLength)),
         ([(1 << 16) | 9000, 0, 0, LAP], Err(PeerMisbehaved::ForeignCell)),
