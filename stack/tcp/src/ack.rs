@@ -34,8 +34,11 @@ impl Tcb {
         self.ecn_echoed(seg, now);
         if seg.ack.after(self.snd.una) {
             self.new_ack(seg, now, arrival);
-        } else if self.is_duplicate(seg, window_changed) {
-            self.duplicate_ack(now);
+        } else if seg.ack == self.snd.una && self.flight.is_some() {
+            let duplicate = self.is_duplicate(seg, window_changed);
+            if duplicate || !seg.options.sack.is_empty() {
+                self.recover_by_ack(seg, self.snd.una, duplicate, now);
+            }
         }
         if self.state == State::Closed {
             ControlFlow::Break(None)
@@ -62,7 +65,7 @@ impl Tcb {
         now: Instant,
         arrival: &mut Arrival,
     ) {
-        self.sample_rtt(seg, now);
+        self.sample_syn(seg, now);
         self.snd.una = self.snd.iss + 1;
         self.snd.nxt = self.snd.una;
         self.snd.wl1 = seg.seq;
@@ -145,6 +148,7 @@ impl Tcb {
 
     fn new_ack(&mut self, seg: &SegmentIn<'_>, now: Instant, arrival: &mut Arrival) {
         let snd = &mut self.snd;
+        let una = snd.una;
         let acked_len = seg.ack.since(snd.una);
         let text_len = acked_len.min(snd.queued);
         let fin_acked = acked_len > snd.queued && snd.fin_queued;
@@ -156,8 +160,7 @@ impl Tcb {
             arrival.events |= Events::WRITABLE;
         }
         self.retransmits = 0;
-        self.sample_rtt(seg, now);
-        self.recovery_on_ack(acked_len, now);
+        self.recover_by_ack(seg, una, false, now);
         self.search_on_ack(now);
         if fin_acked {
             self.fin_acknowledged(now, arrival);
@@ -168,6 +171,8 @@ impl Tcb {
     fn fin_acknowledged(&mut self, now: Instant, arrival: &mut Arrival) {
         // The FIN is behind SND.UNA now; it must not be sent again.
         self.snd.fin_queued = false;
+        self.flight = None;
+        self.timers.stop(Timer::Idle);
         self.transition(Event::AckOfFin);
         match self.state {
             State::FinWait2 => self.limit_fin_wait_2(now),
@@ -182,11 +187,20 @@ impl Tcb {
         arrival.events |= Events::TIME_WAIT;
     }
 
-    /// RFC 6298 §3 with the timed segment; after a retransmission RFC 7323 §4.1 with the echo.
-    fn sample_rtt(&mut self, seg: &SegmentIn<'_>, now: Instant) {
-        if let Some(rtt) = self.rtt.take_timed(seg.ack, now) {
-            self.rtt.sample(rtt);
-        } else if let Some(theirs) = seg.options.timestamps
+    /// The round trip of our SYN; if that was sent twice, RFC 7323 §4.1 with the echo.
+    fn sample_syn(&mut self, seg: &SegmentIn<'_>, now: Instant) {
+        match self.rtt.take_timed(seg.ack, now) {
+            Some(rtt) => {
+                self.reordering.sample(rtt, now);
+                self.rtt.sample(rtt);
+            }
+            None => self.sample_echo(seg, now),
+        }
+    }
+
+    /// RFC 7323 §4.1, where Karn's algorithm has no sample.
+    pub(crate) fn sample_echo(&mut self, seg: &SegmentIn<'_>, now: Instant) {
+        if let Some(theirs) = seg.options.timestamps
             && let Some(elapsed_ms) = self.timestamps.elapsed_ms(theirs.echo, now)
         {
             self.rtt.sample_echo(elapsed_ms, now);

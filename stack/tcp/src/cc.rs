@@ -226,9 +226,11 @@ impl Congestion {
         }
     }
 
-    /// Something was acknowledged.
+    /// Something has arrived. A window grows only while SND.UNA moves (RFC 5681 §3.1): what a
+    /// duplicate ACK reports may be there because something before it is lost.
     pub(crate) fn on_ack(&mut self, sample: &AckSample) {
         match self {
+            Self::NewReno(_) | Self::Cubic(_) if sample.acked_len == 0 => {}
             Self::NewReno(cc) => cc.on_ack(sample),
             Self::Cubic(cc) => cc.on_ack(sample),
             Self::Bbr(cc) => cc.on_ack(sample),
@@ -265,10 +267,6 @@ impl Congestion {
     }
 
     /// The last reduction was a mistake (RFC 5682, RFC 3522): nothing had been lost.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "called by the detection of spurious retransmissions")
-    )]
     pub(crate) fn undo(&mut self) {
         match self {
             Self::NewReno(cc) => cc.undo(),

@@ -162,7 +162,7 @@ impl Tcb {
     /// losses have done so already.
     pub(crate) fn ecn_echoed(&mut self, seg: &SegmentIn<'_>, now: Instant) {
         let news = seg.ack.after(self.ecn.recover);
-        if !self.is_echo(seg) || !news || !self.recovery.is_open() {
+        if !self.is_echo(seg) || !news || !self.is_open() {
             return;
         }
         self.cc.on_congestion(Cause::Ecn, self.snd.in_flight(), self.snd.mss, now);

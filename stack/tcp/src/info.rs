@@ -2,6 +2,7 @@
 
 use types::Instant;
 
+use crate::rtt::micros;
 use crate::{SegmentIn, SegmentOut, SeqNum, State, Tcb};
 
 /// What `netstat` and `getsockopt(TCP_INFO)` show.
@@ -61,6 +62,20 @@ pub struct Info {
     pub text_segments_out: u32,
     /// Of those, the ones that were sent before.
     pub retransmitted: u32,
+    /// SACK is in use.
+    pub sack: bool,
+    /// A loss is being repaired.
+    pub in_recovery: bool,
+    /// Bytes in flight that the peer has told by SACK.
+    pub sacked_len: u32,
+    /// Bytes in flight that are lost and not sent again yet.
+    pub lost_len: u32,
+    /// Smallest round-trip time of the last minutes, 0 if not yet measured.
+    pub min_rtt_us: u32,
+    /// The path has delivered segments out of order.
+    pub reordering_seen: bool,
+    /// SACK blocks that named what we never sent, or nothing.
+    pub sacks_refused: u32,
 }
 
 impl Tcb {
@@ -96,6 +111,13 @@ impl Tcb {
             text_segments_in: self.counts.text_segments_in,
             text_segments_out: self.counts.text_segments_out,
             retransmitted: self.counts.retransmitted,
+            sack: self.sack,
+            in_recovery: !self.is_open(),
+            sacked_len: self.flight.as_ref().map_or(0, |flight| flight.board.sacked_len()),
+            lost_len: self.flight.as_ref().map_or(0, |flight| flight.board.lost_len()),
+            min_rtt_us: micros(self.reordering.min_rtt()),
+            reordering_seen: self.reordering.seen,
+            sacks_refused: self.sacks_refused,
         }
     }
 }

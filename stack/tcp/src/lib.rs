@@ -30,7 +30,10 @@
 //! | `state` | figure 5 as data | 9293 §3.3.2 |
 //! | `tcb` | the control block, its invariants | 9293 §3.3.1 |
 //! | `input`, `syn_sent` | SEGMENT ARRIVES | 9293 §3.10.7, 5961 |
-//! | `ack`, `recovery`, `cc` | acknowledgments, loss, congestion | 5681, 6582, 6928, 3042, 3465, 9438, 9406, 8511 |
+//! | `ack`, `cc` | acknowledgments, congestion | 5681, 6928, 3465, 9438, 9406, 8511 |
+//! | `recovery`, `flight`, `scoreboard` | loss recovery, its side block, what is in flight | 6675, 6582, 3042 |
+//! | `rack`, `tail_probe`, `prr` | what is lost, probes, the window meanwhile | 8985, 9937 |
+//! | `undo`, `delivery` | spurious retransmission, delivery rate | 3522, 4015, 5682 |
 //! | `sack` | SACK blocks | 2018, 2883 |
 //! | `pacing` | text leaves at a rate | |
 //! | `ecn` | explicit congestion notification | 3168, 8511 |
@@ -65,10 +68,12 @@ mod cc;
 mod challenge;
 mod config;
 mod delayed_ack;
+mod delivery;
 mod ecn;
 mod endpoint;
 mod error;
 mod fast_open;
+mod flight;
 mod half_open;
 mod info;
 mod input;
@@ -81,22 +86,27 @@ mod options;
 mod output;
 mod pacing;
 mod plpmtud;
+mod prr;
+mod rack;
 mod rare;
 mod reassembly;
 mod recovery;
 mod rtt;
 mod sack;
+mod scoreboard;
 mod segment;
 mod seq;
 mod state;
 mod syn_cookie;
 mod syn_sent;
+mod tail_probe;
 mod tcb;
 mod text;
 mod time_wait;
 mod timers;
 mod timestamp;
 mod tuning;
+mod undo;
 mod urgent;
 mod user;
 mod user_timeout;

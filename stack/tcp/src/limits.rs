@@ -51,6 +51,43 @@ pub const DUP_ACKS: u8 = 3;
 /// segments, and half a kilobyte while they last.
 pub const REASSEMBLY_RANGES: usize = 64;
 
+/// Entries in the record of what is in flight. Half of them are one MSS each; beyond that segments
+/// share entries ([`segments_per_entry`]), so that 68 MB can be in flight at 1448 bytes, at less
+/// than 250 KB for the record. Bounded, whatever the peer acknowledges (CVE-2019-11478).
+pub const FLIGHT_SEGMENTS: usize = 4096;
+
+/// How many segments of one MSS an entry may stand for when there are `entries` of them. An entry
+/// is SACKed and sent again as a whole, so coarse ones cost precision; they come only in flights
+/// of thousands.
+pub(crate) const fn segments_per_entry(entries: usize) -> u32 {
+    match entries {
+        n if n < FLIGHT_SEGMENTS / 2 => 0,
+        n if n < FLIGHT_SEGMENTS / 4 * 3 => 4,
+        n if n < FLIGHT_SEGMENTS / 8 * 7 => 16,
+        n if n < FLIGHT_SEGMENTS => 64,
+        _ => u32::MAX,
+    }
+}
+
+/// How long the record of an idle connection is kept: the next request then needs no allocation.
+pub const FLIGHT_IDLE: Duration = Duration::from_secs(1);
+
+/// RACK.min_RTT forgets a sample after so long (RFC 8985 §6.2 step 1 wants a windowed minimum).
+pub const MIN_RTT_S: u32 = 300;
+
+/// RACK: recoveries without DSACK after which the reordering window shrinks again (RFC 8985 §6.2).
+pub const REO_WND_PERSIST: u8 = 16;
+
+/// TLP.max_ack_delay: how long a peer may delay its ACK (RFC 8985 §7.2; Linux and we 40 ms, others
+/// up to 200 ms).
+pub const TLP_ACK_DELAY: Duration = Duration::from_millis(200);
+
+/// Shortest PTO: the worker's timers are no finer, and a probe sooner than that is one in vain.
+pub const TLP_MIN: Duration = Duration::from_millis(2);
+
+/// PTO before the first measurement (RFC 8985 §7.2).
+pub const TLP_INITIAL: Duration = Duration::from_secs(1);
+
 /// RTO before the first measurement (RFC 6298 §2.1).
 pub const RTO_INITIAL: Duration = Duration::from_secs(1);
 

@@ -35,8 +35,10 @@ enum Kind {
     Next,
     /// From SND.NXT on, larger than the MSS, to see if it arrives.
     PathProbe,
-    /// From SND.UNA on: the first segment is lost.
-    First,
+    /// What is lost.
+    Lost,
+    /// The last segment in flight, as a tail loss probe.
+    Tail,
     /// One byte into a closed window; SND.NXT stays.
     Probe,
 }
@@ -57,7 +59,10 @@ impl Tcb {
         let segment = self.plan().map(|plan| self.make(plan, now, self.clamped(buffer.window())));
         match &segment {
             Some(segment) => self.counts.left(segment, newest),
-            None => self.update_persist(now),
+            None => {
+                self.note_app_limit();
+                self.update_persist(now);
+            }
         }
         self.assert_invariants();
         segment
@@ -79,7 +84,8 @@ impl Tcb {
             return Some(Plan::Ack);
         }
         if !self.pacing_holds()
-            && let Some(text) = self.plan_first().or_else(|| self.plan_next())
+            && let Some(text) =
+                self.plan_lost().or_else(|| self.plan_tail()).or_else(|| self.plan_next())
         {
             return Some(Plan::Text(text));
         }
@@ -92,33 +98,71 @@ impl Tcb {
         (self.ack == AckIntent::Now && self.state != State::SynSent).then_some(Plan::Ack)
     }
 
-    /// The segment that fast retransmit repeats.
-    fn plan_first(&self) -> Option<Text> {
-        let sent_len = self.snd.max.since(self.snd.una);
-        if !self.retransmit_first || !self.state.is_sending() || sent_len == 0 {
-            return None;
-        }
-        let len = self.snd.queued.min(u32::from(self.snd.mss)).min(sent_len);
-        let fin = self.snd.fin_queued && len == self.snd.queued && sent_len > len;
-        Some(Text { seq: self.snd.una, len, fin, kind: Kind::First })
+    /// The next piece of what is lost, if the window permits; one segment may always be out.
+    fn plan_lost(&self) -> Option<Text> {
+        let flight = self.flight.as_ref().filter(|_| self.state.is_sending())?;
+        let (seq, end) = flight.board.next_lost()?;
+        let text = self.piece(seq, end, Kind::Lost)?;
+        let pipe = flight.pipe();
+        let fits = pipe.saturating_add(text.len) <= self.cc.cwnd();
+        (pipe == 0 || fits).then_some(text)
     }
 
-    /// The next text that the windows, Nagle and silly window avoidance let go.
+    /// A tail loss probe (RFC 8985 §7.3): new text if there is any, else the last segment again.
+    fn plan_tail(&self) -> Option<Text> {
+        let flight = self.flight.as_ref().filter(|flight| flight.probe_due)?;
+        if !self.state.is_sending() {
+            return None;
+        }
+        let new = self.next_within(u32::from(self.snd.mss)).filter(|text| text.len > 0 || text.fin);
+        new.or_else(|| {
+            let last = flight.board.back()?;
+            let most = u32::from(self.snd.mss).saturating_add(1);
+            let seq = last.start + last.len().saturating_sub(most);
+            self.piece(seq, last.end, Kind::Tail)
+        })
+    }
+
+    /// A segment of what was sent between `seq` and `end`, in the peer's window.
+    fn piece(&self, seq: SeqNum, end: SeqNum, kind: Kind) -> Option<Text> {
+        let snd = &self.snd;
+        let offset = seq.since(snd.una);
+        let rest = snd.queued.saturating_sub(offset);
+        let len = rest.min(end.since(seq)).min(u32::from(snd.mss));
+        let fin = snd.fin_queued && len == rest && end.since(seq) > len;
+        let reaches = offset.saturating_add(len) <= snd.wnd || len == 0;
+        (reaches && (len > 0 || fin)).then_some(Text { seq, len, fin, kind })
+    }
+
+    /// The next text that the windows, Nagle and silly window avoidance let go. What is lost goes
+    /// first.
     fn plan_next(&self) -> Option<Text> {
         if !self.state.is_sending() {
             return None;
         }
+        let (pipe, ready) = self.flight.as_ref().map_or((0, true), |flight| {
+            (flight.pipe(), flight.board.lost_len() == 0 && flight.board.has_room())
+        });
+        let room = self.cc.cwnd().saturating_sub(pipe);
+        let text = self.next_within(room).filter(|_| ready)?;
+        let in_flight = self.snd.in_flight();
+        let unsent = self.snd.queued.saturating_sub(in_flight);
+        let reach = room.min(self.snd.wnd.saturating_sub(in_flight));
+        if let Some(len) = self.probe_size(unsent, reach) {
+            return Some(Text { seq: self.snd.nxt, len, fin: false, kind: Kind::PathProbe });
+        }
+        (text.fin || (text.len > 0 && self.may_send(text.len, unsent))).then_some(text)
+    }
+
+    /// The next text as far as the peer's window and `room` go.
+    fn next_within(&self, room: u32) -> Option<Text> {
         let snd = &self.snd;
         let in_flight = snd.in_flight();
-        let window = snd.wnd.min(self.cwnd());
         let unsent = snd.queued.checked_sub(in_flight)?;
-        if let Some(len) = self.probe_size(unsent, window.saturating_sub(in_flight)) {
-            return Some(Text { seq: snd.nxt, len, fin: false, kind: Kind::PathProbe });
-        }
-        let len = unsent.min(window.saturating_sub(in_flight)).min(u32::from(snd.mss));
+        let window = snd.wnd.saturating_sub(in_flight);
+        let len = unsent.min(window).min(room).min(u32::from(snd.mss));
         let fin = snd.fin_queued && len == unsent;
-        let due = fin || (len > 0 && self.may_send(len, unsent));
-        due.then_some(Text { seq: snd.nxt, len, fin, kind: Kind::Next })
+        Some(Text { seq: snd.nxt, len, fin, kind: Kind::Next })
     }
 
     /// The persist timer fired: one byte into a closed window, or what fits into a silly one.
@@ -135,11 +179,6 @@ impl Tcb {
             && self.snd.queued > 0
             && self.snd.nxt == self.snd.una
             && self.plan_next().is_none()
-    }
-
-    /// cwnd with what limited transmit adds (RFC 3042).
-    fn cwnd(&self) -> u32 {
-        self.cc.cwnd().saturating_add(self.recovery.limited_transmit(self.snd.mss))
     }
 
     /// RFC 5681 §4.1.
@@ -197,8 +236,7 @@ impl Tcb {
         };
         segment.text_len = self.fast_open_syn(&mut segment.options);
         let end = self.snd.iss + 1 + segment.text_len;
-        self.sent(self.snd.iss, end, now);
-        self.snd.nxt = end;
+        self.syn_sent_until(end, now);
         segment
     }
 
@@ -230,40 +268,31 @@ impl Tcb {
         match kind {
             Kind::Probe => {
                 self.probe = false;
-                self.rtt.cancel();
                 self.snd.max = self.snd.max.later(end);
             }
-            Kind::First => {
-                self.retransmit_first = false;
-                self.sent(seq, end, now);
-                self.snd.nxt = self.snd.nxt.later(end);
-            }
+            Kind::Lost | Kind::Tail => self.text_sent_again(kind == Kind::Lost, seq, end, now),
             Kind::Next | Kind::PathProbe => {
                 if kind == Kind::PathProbe {
                     self.probe_sent(seq, end);
                 }
                 self.probe = false;
-                self.sent(seq, end, now);
-                self.snd.nxt = end;
+                self.text_sent(seq, end, len, now);
                 self.nagle.sent(end, len < u32::from(self.snd.mss));
-                let used = self.snd.in_flight().saturating_add(u32::from(self.snd.mss));
-                self.cwnd_limited = used > self.cc.cwnd();
             }
         }
         segment
     }
 
-    /// Book-keeping for what occupies sequence space: SND.MAX, timing, the retransmission timer.
-    fn sent(&mut self, seq: SeqNum, end: SeqNum, now: Instant) {
-        if seq.before(self.snd.max) {
-            self.search_on_retransmission(seq, end);
-            self.rtt.cancel();
+    /// Our SYN: SND.MAX, its round trip, the retransmission timer.
+    fn syn_sent_until(&mut self, end: SeqNum, now: Instant) {
+        if self.snd.max == self.snd.iss {
+            self.rtt.time(self.snd.iss + 1, now);
         } else {
-            self.rtt.time(end, now);
+            self.rtt.cancel();
         }
         self.snd.max = self.snd.max.later(end);
+        self.snd.nxt = end;
         self.snd.sent_at = now;
-        self.timers.stop(Timer::Persist);
         if !self.timers.is_on(Timer::Retransmit) {
             self.timers.start(Timer::Retransmit, now + self.rtt.rto());
         }

@@ -50,10 +50,6 @@ impl Tcb {
         let mss = effective_mss(mss.max(floor), u16::MAX, self.timestamps.enabled);
         if mss < self.snd.mss {
             self.shrink_segments(mss, now + limits::PATH_MTU_RAISE);
-            if self.state.is_sending() {
-                self.snd.nxt = self.snd.una;
-                self.rtt.cancel();
-            }
         }
         self.assert_invariants();
         true
@@ -82,6 +78,9 @@ impl Tcb {
         let search = Search { limit, high, probe: None, ready: false, next };
         self.rare_mut().search = Some(search);
         self.snd.mss = mss;
+        if let Some(flight) = self.flight.as_mut() {
+            flight.board.divide(u32::from(mss));
+        }
     }
 
     /// SND.UNA has moved: did the probe arrive, and is the next one due?

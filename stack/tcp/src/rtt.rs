@@ -95,6 +95,11 @@ impl Rtt {
 
     /// RFC 6298 §2.2, 2.3. A sample ends the back-off.
     pub(crate) fn sample(&mut self, rtt: Duration) {
+        self.sample_of(rtt, 1);
+    }
+
+    /// One of `count` samples per round trip: each weighs so much less (RFC 7323 appendix G).
+    pub(crate) fn sample_of(&mut self, rtt: Duration, count: u32) {
         let rtt = micros(rtt.min(limits::RTO_MAX)).max(1);
         if self.srtt_us == 0 {
             self.srtt_us = rtt;
@@ -102,9 +107,8 @@ impl Rtt {
         } else {
             let error = self.srtt_us.abs_diff(rtt);
             // RTTVAR <- 3/4 RTTVAR + 1/4 |SRTT - R'|; SRTT <- 7/8 SRTT + 1/8 R'
-            self.rttvar_us =
-                self.rttvar_us.saturating_sub(self.rttvar_us >> 2).saturating_add(error >> 2);
-            self.srtt_us = self.srtt_us.saturating_sub(self.srtt_us >> 3).saturating_add(rtt >> 3);
+            self.rttvar_us = moved(self.rttvar_us, error, count.saturating_mul(4));
+            self.srtt_us = moved(self.srtt_us, rtt, count.saturating_mul(8));
         }
         let margin = self.rttvar_us.saturating_mul(4).max(CLOCK_GRANULARITY_US);
         self.rto_us = self
@@ -113,6 +117,12 @@ impl Rtt {
             .clamp(micros(limits::RTO_MIN), micros(limits::RTO_MAX));
         self.backoff = 0;
     }
+}
+
+/// `from`, moved to `to` by a part of `parts`.
+fn moved(from: u32, to: u32, parts: u32) -> u32 {
+    let step = from.abs_diff(to).checked_div(parts).unwrap_or(0);
+    if to > from { from.saturating_add(step) } else { from.saturating_sub(step) }
 }
 
 /// G of RFC 6298: the timestamp clock's tick.

@@ -19,6 +19,13 @@ pub struct SackBlocks {
     count: u8,
 }
 
+impl SackBlock {
+    /// All of `other` is in this block.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.start.at_or_before(other.start) && self.end.at_or_after(other.end)
+    }
+}
+
 impl SackBlocks {
     /// Most blocks in 40 bytes of options.
     pub const MAX: usize = 4;

@@ -5,15 +5,18 @@ use types::Instant;
 use crate::cc::Congestion;
 use crate::challenge::ChallengeLimit;
 use crate::ecn::Ecn;
+use crate::flight::Flight;
 use crate::info::Counts;
 use crate::keepalive::KeepaliveState;
 use crate::nagle::Nagle;
+use crate::rack::Reordering;
 use crate::rare::Rare;
 use crate::reassembly::Reassembly;
-use crate::recovery::Recovery;
 use crate::rtt::Rtt;
 use crate::state::Event;
-use crate::timers::{Timer, TimerTable};
+#[cfg(any(test, debug_assertions))]
+use crate::timers::Timer;
+use crate::timers::TimerTable;
 use crate::timestamp::TimestampClock;
 use crate::tuning::ReceiveTuning;
 use crate::{Config, Options, SeqNum, State, limits};
@@ -24,7 +27,9 @@ pub struct Tcb {
     pub(crate) state: State,
     pub(crate) snd: SendSequence,
     pub(crate) rcv: ReceiveSequence,
-    pub(crate) recovery: Recovery,
+    /// What is in flight, while something is and for a second after.
+    pub(crate) flight: Option<Box<Flight>>,
+    pub(crate) reordering: Reordering,
     pub(crate) cc: Congestion,
     pub(crate) rtt: Rtt,
     pub(crate) timestamps: TimestampClock,
@@ -50,8 +55,6 @@ pub struct Tcb {
     pub(crate) retransmits: u8,
     /// Window probes since the window closed.
     pub(crate) persist_shift: u8,
-    /// The segment at SND.UNA is lost: send it again.
-    pub(crate) retransmit_first: bool,
     /// A window probe is due.
     pub(crate) probe: bool,
     /// The connection was aborted: its last word is RST.
@@ -68,6 +71,8 @@ pub struct Tcb {
     pub(crate) passive: bool,
     /// The peer's SYN had a window scale option.
     pub(crate) peer_scales: bool,
+    /// SACK blocks of the peer that named what we never sent, or nothing.
+    pub(crate) sacks_refused: u32,
     /// SACK is offered, and after the handshake: negotiated.
     pub(crate) sack: bool,
 }
@@ -88,9 +93,11 @@ pub(crate) enum AckIntent {
 /// ```text
 ///             una            nxt        max            una + queued
 ///   ──────────┼──────────────┼──────────┼──────────────┼─── FIN
-///   acknowledged  in flight    lost?      not sent yet
+///   acknowledged  in flight    forgotten  not sent yet
 /// ```
-/// `nxt` falls back to `una` on a timeout; `max` is the highest number ever sent.
+/// What is in flight, and lost or not, is in [`Flight`]. `max` is the highest number ever sent: it is
+/// beyond `nxt` after a window probe, or when the peer's window shrank and what it no longer reaches
+/// counts as not sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SendSequence {
     pub(crate) iss: SeqNum,
@@ -177,7 +184,8 @@ impl Tcb {
                 mss,
                 scale: config.window_scale.min(limits::WINDOW_SCALE_MAX),
             },
-            recovery: Recovery::new(iss),
+            flight: None,
+            reordering: Reordering::new(),
             cc: Congestion::new(config.congestion, mss),
             rtt: Rtt::new(),
             timestamps: TimestampClock::new(config.timestamps, config.timestamp_offset),
@@ -197,7 +205,6 @@ impl Tcb {
             quick_acks: limits::QUICK_ACKS,
             retransmits: 0,
             persist_shift: 0,
-            retransmit_first: false,
             probe: false,
             last_word: false,
             orphan: false,
@@ -206,6 +213,7 @@ impl Tcb {
             syn_lost: false,
             passive: false,
             peer_scales: false,
+            sacks_refused: 0,
             sack: config.sack,
         }
     }
@@ -248,7 +256,7 @@ impl Tcb {
             self.timers.stop_all();
             self.probe = false;
             self.keepalive.probe = false;
-            self.retransmit_first = false;
+            self.flight = None;
         }
         if next == State::Closed {
             self.ack = AckIntent::None;
@@ -285,8 +293,16 @@ impl Tcb {
         assert!(snd.nxt.since(snd.una) <= sent_len, "SND.NXT is outside of UNA..MAX: {self:?}");
         assert!(sent_len <= queued, "more was sent than queued: {self:?}");
         assert!(self.cc.cwnd() >= u32::from(snd.mss), "cwnd below one segment: {self:?}");
-        let waits = self.timers.is_on(Timer::Retransmit) || self.timers.is_on(Timer::Persist);
+        let waits = self.timers.watches_flight();
         assert!(waits || snd.una == snd.nxt, "in flight without a timer: {self:?}");
+        match &self.flight {
+            Some(flight) => {
+                flight.board.assert_invariants(snd.una, snd.nxt);
+                assert!(flight.dup_len == 0 || !self.sack, "{self:?}");
+                assert!(flight.board.lost_len() == 0 || flight.pipe() < snd.in_flight());
+            }
+            None => assert!(syn == 1 || snd.una == snd.nxt, "in flight unrecorded: {self:?}"),
+        }
     }
 
     /// Checks nothing in a release build.

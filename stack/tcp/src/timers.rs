@@ -12,6 +12,12 @@ use crate::{Events, State, Tcb, limits};
 pub(crate) enum Timer {
     /// Something sent is not acknowledged (RFC 6298).
     Retransmit,
+    /// The end of a flight may be lost (RFC 8985 §7).
+    Probe,
+    /// A segment is late, but may only be reordered (RFC 8985 §6.3).
+    Reordering,
+    /// Nothing is in flight, and its record is kept for a while.
+    Idle,
     /// The peer's window is too small to send anything (RFC 9293 §3.8.6.1).
     Persist,
     /// An ACK waits for company (RFC 9293 §3.8.6.3).
@@ -23,35 +29,72 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 5] =
-        [Self::Retransmit, Self::Persist, Self::DelayedAck, Self::Keepalive, Self::TwoMsl];
+    const ALL: [Self; 8] = [
+        Self::Retransmit,
+        Self::Probe,
+        Self::Reordering,
+        Self::Idle,
+        Self::Persist,
+        Self::DelayedAck,
+        Self::Keepalive,
+        Self::TwoMsl,
+    ];
+
+    /// Those that exclude one another share the first slot.
+    const fn slot(self) -> usize {
+        match self {
+            Self::Retransmit | Self::Probe | Self::Reordering | Self::Idle | Self::Persist => 0,
+            Self::DelayedAck => 1,
+            Self::Keepalive => 2,
+            Self::TwoMsl => 3,
+        }
+    }
 }
 
 /// When each timer is due; [`Instant::FAR_FUTURE`] when it is off.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TimerTable([Instant; Timer::ALL.len()]);
+pub(crate) struct TimerTable {
+    slots: [Instant; 4],
+    /// Whose the first slot is.
+    first: Timer,
+}
 
 impl TimerTable {
     pub(crate) const fn new() -> Self {
-        Self([Instant::FAR_FUTURE; Timer::ALL.len()])
+        Self { slots: [Instant::FAR_FUTURE; 4], first: Timer::Retransmit }
     }
 
     pub(crate) fn due(&self, timer: Timer) -> Instant {
-        self.0.get(timer as usize).copied().unwrap_or(Instant::FAR_FUTURE)
+        if timer.slot() == 0 && timer != self.first {
+            return Instant::FAR_FUTURE;
+        }
+        self.slots.get(timer.slot()).copied().unwrap_or(Instant::FAR_FUTURE)
     }
 
     pub(crate) fn is_on(&self, timer: Timer) -> bool {
         self.due(timer) != Instant::FAR_FUTURE
     }
 
+    /// In the shared slot it takes the place of whatever was on.
     pub(crate) fn start(&mut self, timer: Timer, due: Instant) {
-        if let Some(slot) = self.0.get_mut(timer as usize) {
+        if timer.slot() == 0 {
+            self.first = timer;
+        }
+        if let Some(slot) = self.slots.get_mut(timer.slot()) {
             *slot = due;
         }
     }
 
     pub(crate) fn stop(&mut self, timer: Timer) {
-        self.start(timer, Instant::FAR_FUTURE);
+        if self.is_on(timer) {
+            self.start(timer, Instant::FAR_FUTURE);
+        }
+    }
+
+    /// Something watches over what is in flight.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn watches_flight(&self) -> bool {
+        self.first != Timer::Idle && self.is_on(self.first)
     }
 
     pub(crate) fn stop_all(&mut self) {
@@ -59,7 +102,7 @@ impl TimerTable {
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.0.iter().copied().min().filter(|due| *due != Instant::FAR_FUTURE)
+        self.slots.iter().copied().min().filter(|due| *due != Instant::FAR_FUTURE)
     }
 
     /// Stops the timer if it is due.
@@ -87,6 +130,9 @@ impl Tcb {
             if self.timers.take_due(timer, now) {
                 events |= match timer {
                     Timer::Retransmit => self.retransmit_timeout(now),
+                    Timer::Probe => self.probe_timeout(now),
+                    Timer::Reordering => self.reordering_timeout(now),
+                    Timer::Idle => self.idle_timeout(),
                     Timer::Persist => self.persist_timeout(now),
                     Timer::DelayedAck => self.delayed_ack_timeout(),
                     Timer::Keepalive => self.keepalive_timeout(now),
@@ -105,17 +151,7 @@ impl Tcb {
             self.persist_shift = 0;
             self.probe = false;
         } else if !self.timers.is_on(Timer::Persist) {
-            self.timers.stop(Timer::Retransmit);
             self.timers.start(Timer::Persist, now + self.persist_interval());
-        }
-    }
-
-    /// Restarts `Retransmit`, or stops it if everything is acknowledged (RFC 6298 §5.2, 5.3).
-    pub(crate) fn restart_retransmit(&mut self, now: Instant) {
-        if self.snd.una == self.snd.max {
-            self.timers.stop(Timer::Retransmit);
-        } else {
-            self.timers.start(Timer::Retransmit, now + self.rtt.rto());
         }
     }
 
@@ -129,9 +165,10 @@ impl Tcb {
         }
     }
 
-    /// RFC 6298 §5.4-5.6 and RFC 5681 §3.1: send again from SND.UNA, slowly.
+    /// RFC 6298 §5.4-5.6: back off and send again, the SYN or what was lost.
     fn retransmit_timeout(&mut self, now: Instant) -> Events {
-        if self.snd.una == self.snd.max {
+        let opening = matches!(self.state, State::SynSent | State::SynReceived);
+        if !opening && self.snd.una == self.snd.nxt {
             return Events::NONE;
         }
         self.note_stall(self.retransmits == 0, self.rtt.rto(), now);
@@ -139,17 +176,18 @@ impl Tcb {
         if self.is_user_timeout_over(now).unwrap_or(out_of_tries) {
             return self.give_up();
         }
-        self.syn_lost |= matches!(self.state, State::SynSent | State::SynReceived);
+        self.syn_lost |= opening;
         let first = self.retransmits == 0;
         self.retransmits = self.retransmits.saturating_add(1);
         self.suspect_black_hole(now);
         self.rtt.back_off(now);
         self.rtt.cancel();
         self.ecn.reduced(self.snd.max);
-        self.cc.on_timeout(first, self.snd.in_flight(), self.snd.mss, now);
-        self.recovery.on_timeout(self.snd.max);
-        self.retransmit_first = false;
-        self.snd.nxt = self.snd.una;
+        if opening {
+            self.snd.nxt = self.snd.una;
+        } else {
+            self.lose_flight(first, now);
+        }
         self.timers.start(Timer::Retransmit, self.by_user_timeout(now + self.rtt.rto()));
         Events::NONE
     }

@@ -69,7 +69,7 @@ pub(crate) fn millis(now: Instant) -> u32 {
     low_32(now.as_millis())
 }
 
-fn seconds(now: Instant) -> u32 {
+pub(crate) fn seconds(now: Instant) -> u32 {
     low_32(now.as_millis() / 1_000)
 }
 

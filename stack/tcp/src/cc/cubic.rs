@@ -115,7 +115,6 @@ impl Cubic {
     pub(crate) fn on_exit_recovery(&mut self) {
         if let Some(side) = &mut self.side {
             side.after_timeout = false;
-            side.before = None;
         }
     }
 

@@ -272,6 +272,15 @@ impl Host {
         u64::try_from(waited).unwrap()
     }
 
+    /// No timer is on, but for the one that drops the record of an idle connection's flight.
+    pub(crate) fn rests(&mut self) -> bool {
+        if self.tcb.timers.is_on(timers::Timer::Idle) {
+            let _ = self.fire();
+            assert!(self.tcb.flight.is_none() && self.sends().is_empty());
+        }
+        self.tcb.next_timeout().is_none()
+    }
+
     pub(crate) fn wait_ms(&mut self, ms: u64) {
         let end = self.now + Duration::from_millis(ms);
         while let Some(due) = self.tcb.next_timeout().filter(|due| *due <= end) {

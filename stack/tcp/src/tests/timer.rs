@@ -58,13 +58,13 @@ fn peer_answers_our_probe_as_any_tcp_does() {
 }
 
 #[test]
-fn round_trip_is_measured_once_per_flight() {
+fn each_ack_of_text_sent_once_measures_the_round_trip() {
     let mut host = Host::nodelay();
     let _ = host.queue(3_000);
     host.wait_ms(80);
     let _ = host.gets(&seg(1, 1001));
-    let first = host.tcb.info().srtt_us;
+    assert_eq!(host.tcb.info().srtt_us, 10_000, "an eighth");
     host.wait_ms(50);
     let _ = host.gets(&seg(1, 3001));
-    assert_eq!(host.tcb.info().srtt_us, first);
+    assert_eq!(host.tcb.info().srtt_us, 25_000);
 }

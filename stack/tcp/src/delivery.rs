@@ -1,0 +1,113 @@
+//! How fast the path delivers (draft-cheng-iccrg-delivery-rate-estimation): each segment remembers
+//! how much had been delivered when it was sent; its ACK tells how much more was in between.
+
+use core::time::Duration;
+
+use types::Instant;
+
+use crate::cc::RateSample;
+use crate::rtt::micros;
+use crate::scoreboard::Segment;
+
+/// What a segment remembers from when it was sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stamp {
+    /// C.delivered.
+    delivered: u32,
+    /// How long ago that was so: P.sent_time - P.delivered_time.
+    delivered_ago_us: u32,
+    /// P.sent_time - P.first_sent_time.
+    send_elapsed_us: u32,
+    app_limited: bool,
+}
+
+/// A connection's deliveries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivery {
+    /// C.delivered, modulo 2^32.
+    delivered: u32,
+    /// C.delivered_time.
+    delivered_at: Instant,
+    /// C.first_sent_time.
+    first_sent_at: Instant,
+    /// C.app_limited: until so much is delivered, samples say what the user wrote.
+    app_limited: Option<u32>,
+    /// The next round trip begins when a segment sent after this much was delivered arrives.
+    next_round: u32,
+    /// Of the segments that this ACK reports: the one sent last.
+    newest: Option<Segment>,
+}
+
+impl Delivery {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            delivered: 0,
+            delivered_at: now,
+            first_sent_at: now,
+            app_limited: None,
+            next_round: 0,
+            newest: None,
+        }
+    }
+
+    /// A segment leaves; `idle`: nothing was in flight.
+    pub(crate) fn on_send(&mut self, idle: bool, now: Instant) -> Stamp {
+        if idle {
+            (self.first_sent_at, self.delivered_at) = (now, now);
+        }
+        Stamp {
+            delivered: self.delivered,
+            delivered_ago_us: micros(now.since(self.delivered_at)),
+            send_elapsed_us: micros(now.since(self.first_sent_at)),
+            app_limited: self.app_limited.is_some(),
+        }
+    }
+
+    /// A segment has arrived.
+    pub(crate) fn on_delivered(&mut self, segment: &Segment, now: Instant) {
+        self.delivered = self.delivered.wrapping_add(segment.len());
+        self.delivered_at = now;
+        if self.newest.is_none_or(|newest| segment.is_sent_after(newest.sent_at, newest.end)) {
+            self.newest = Some(*segment);
+            self.first_sent_at = segment.sent_at;
+        }
+    }
+
+    /// There was nothing more to send though the window was open.
+    pub(crate) fn on_app_limited(&mut self, pipe: u32) {
+        self.app_limited = Some(self.delivered.wrapping_add(pipe));
+    }
+
+    pub(crate) fn is_app_limited(&self) -> bool {
+        self.app_limited.is_some()
+    }
+
+    /// The ACK is read to its end: the sample it makes, and whether a round trip begins.
+    pub(crate) fn finish(&mut self, min_rtt: Duration, now: Instant) -> (Option<RateSample>, bool) {
+        let Some(newest) = self.newest.take() else { return (None, false) };
+        let stamp = newest.stamp;
+        let passed = |mark: u32| self.delivered.wrapping_sub(mark) < HALF;
+        if self.app_limited.is_some_and(passed) {
+            self.app_limited = None;
+        }
+        let round_start = stamp.delivered.wrapping_sub(self.next_round) < HALF;
+        if round_start {
+            self.next_round = self.delivered;
+        }
+        let ago = Duration::from_micros(u64::from(stamp.delivered_ago_us));
+        let ack_elapsed = now.since(newest.sent_at).saturating_add(ago);
+        let send_elapsed = Duration::from_micros(u64::from(stamp.send_elapsed_us));
+        let interval = ack_elapsed.max(send_elapsed);
+        // Shorter than any round trip: ACKs were compressed, or a copy was taken for the original.
+        let believable = interval >= min_rtt && !interval.is_zero();
+        let sample = RateSample {
+            delivered: self.delivered.wrapping_sub(stamp.delivered),
+            interval,
+            app_limited: stamp.app_limited,
+        };
+        (believable.then_some(sample), round_start)
+    }
+}
+
+/// Half of a 32-bit counter: a mark further ahead is one not reached yet.
+const HALF: u32 = 1 << 31;
