@@ -4,18 +4,19 @@
 //! so that a burst that arrives at one instant is answered once.
 
 use core::hash::BuildHasherDefault;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
 
 use tcp::isn::{self, Secret};
 use tcp::{
-    Algorithm, Config, HalfOpen, Listener, SegmentIn, SegmentOut, SeqNum, Tcb, TimeWait,
-    TimeWaitVerdict,
+    Algorithm, Config, FastOpenLesson, FastOpenMemory, HalfOpen, Listener, SegmentIn, SegmentOut,
+    SeqNum, Tcb, TimeWait, TimeWaitVerdict,
 };
 use types::{FlowKey, Instant};
 
 use crate::app::{App, Plan};
+use crate::buffer::RecvRing;
 use crate::packet::{self, Arrived, HEADERS_LEN};
 use crate::passive::PassiveCounts;
 use crate::random::Random;
@@ -125,7 +126,9 @@ pub struct Host {
     pub(crate) random: Random,
     pub(crate) endpoints: HashMap<FlowKey, Endpoint, BuildHasherDefault<DefaultHasher>>,
     pub(crate) services: BTreeMap<u16, Service>,
-    sockets: BTreeMap<SocketId, Box<Socket>>,
+    pub(crate) sockets: BTreeMap<SocketId, Box<Socket>>,
+    /// Cookies of servers.
+    fast_open: BTreeMap<IpAddr, FastOpenMemory>,
     next_socket: u64,
     touched: Vec<SocketId>,
     pub(crate) replies: Vec<(FlowKey, SegmentOut)>,
@@ -152,6 +155,7 @@ impl Host {
             endpoints: HashMap::default(),
             services: BTreeMap::new(),
             sockets: BTreeMap::new(),
+            fast_open: BTreeMap::new(),
             next_socket: 0,
             touched: Vec::new(),
             replies: Vec::new(),
@@ -169,9 +173,14 @@ impl Host {
         let flow = self.unused_flow(remote);
         let config = self.config(&flow);
         let iss = isn::initial_sequence(&self.secret, &flow, now);
-        let tcb = Tcb::connect(&config, iss, now);
+        let tcb = if config.fast_open {
+            let memory = self.fast_open.get(&flow.remote_addr).copied();
+            Tcb::connect_fast_open(&config, iss, memory, now)
+        } else {
+            Tcb::connect(&config, iss, now)
+        };
         let app = App::client(plan, self.random.bits());
-        self.add_socket(flow, tcb, app, now)
+        self.add_socket(flow, tcb, app, self.ring(), now)
     }
 
     /// A socket that still exists.
@@ -277,6 +286,15 @@ impl Host {
             let step = socket.breathe(id, now, &mut self.alarms, |flow, segment, fill| {
                 outbox.emit(flow, segment, fill);
             });
+            match socket.take_lesson() {
+                Some(FastOpenLesson::Cookie(memory)) => {
+                    let _ = self.fast_open.insert(socket.flow.remote_addr, memory);
+                }
+                Some(FastOpenLesson::Blackhole) => {
+                    let _ = self.fast_open.remove(&socket.flow.remote_addr);
+                }
+                None => {}
+            }
             self.follow(id, step, now);
         }
         self.touched = touched;
@@ -342,16 +360,21 @@ impl Host {
         }
     }
 
+    pub(crate) fn ring(&self) -> RecvRing {
+        RecvRing::new(self.settings.recv_buffer)
+    }
+
     pub(crate) fn add_socket(
         &mut self,
         flow: FlowKey,
         tcb: Tcb,
         app: App,
+        recv: RecvRing,
         now: Instant,
     ) -> SocketId {
         self.next_socket += 1;
         let id = SocketId(self.next_socket);
-        let socket = Socket::new(flow, tcb, app, &self.settings, now);
+        let socket = Socket::new(flow, tcb, app, recv, self.settings.send_buffer, now);
         let _ = self.sockets.insert(id, Box::new(socket));
         let _ = self.endpoints.insert(flow, Endpoint::Connection(id));
         self.touched.push(id);

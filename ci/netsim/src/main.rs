@@ -155,6 +155,7 @@ fn soak(hours: u64, seed: u64) -> (u64, u64) {
     let (before, after) = outcome.allocated;
     println!("{hours} h of virtual time, {} events: {counts:?}", outcome.events);
     println!("at most {} sockets at a time", outcome.sockets_max);
+    println!("{} connections opened by Fast Open", outcome.fast_opened);
     println!("allocated before {before} B, after {after} B; left: {}", outcome.left);
     println!("wrong bits found {}/{}", outcome.corrupted.1, outcome.corrupted.0);
     outcome.stuck.iter().for_each(|socket| println!("stuck: {socket}"));
@@ -172,7 +173,7 @@ fn soak(hours: u64, seed: u64) -> (u64, u64) {
 fn synflood(rate: u64, seconds: u64, seed: u64) -> (u64, u64) {
     let flood = Flood { rate, time: Duration::from_secs(seconds), seed };
     let outcome = synflood::run(&flood);
-    let PassiveCounts { remembered, cookies_sent, cookies_good, cookies_bad, refused } =
+    let PassiveCounts { remembered, cookies_sent, cookies_good, cookies_bad, refused, .. } =
         outcome.passive;
     let [median, most, longest] = outcome.handshakes;
     println!("{} spoofed packets in {seconds} s of virtual time", outcome.spoofed);

@@ -1,8 +1,8 @@
 //! A host's passive opens: LISTEN, SYN-RECEIVED and SYN cookies.
 
 use tcp::{
-    HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SeqNum, SynCookie,
-    closed_reply, isn,
+    FastOpenCookie, HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SeqNum,
+    SynCookie, closed_reply, isn,
 };
 use types::{FlowKey, Instant};
 
@@ -20,6 +20,8 @@ pub struct PassiveCounts {
     pub cookies_sent: u64,
     /// Cookies that came back.
     pub cookies_good: u64,
+    /// Connections whose SYN brought text and a Fast Open cookie.
+    pub fast_opened: u64,
     /// ACKs without a cookie where one was looked for.
     pub cookies_bad: u64,
 }
@@ -79,7 +81,15 @@ impl Host {
 
     pub(crate) fn half_open_transmit(&mut self, flow: &FlowKey, now: Instant) {
         if let Some(Endpoint::HalfOpen { half_open, .. }) = self.endpoints.get_mut(flow) {
-            while let Some(segment) = half_open.poll_transmit(now) {
+            while let Some(mut segment) = half_open.poll_transmit(now) {
+                if half_open.wants_cookie() {
+                    segment.options.fast_open = Some(FastOpenCookie::generate(
+                        &self.secret,
+                        flow.local_addr,
+                        flow.remote_addr,
+                        now,
+                    ));
+                }
                 self.replies.push((*flow, segment));
             }
         }
@@ -97,6 +107,9 @@ impl Host {
         let iss = isn::initial_sequence(&self.secret, flow, now);
         let iss = beyond.map_or(iss, |beyond| iss.later(beyond));
         let half_open = HalfOpen::new(syn, &config, iss, self.window(), now);
+        if config.fast_open && self.has_cookie(flow, syn, now) {
+            return self.fast_open(flow, half_open, syn, now);
+        }
         let (port, armed) = (flow.local_port, half_open.next_timeout());
         self.alarms.push((armed, Owner::Flow(*flow)));
         let _ = self.endpoints.insert(*flow, Endpoint::HalfOpen { half_open, port, armed });
@@ -134,14 +147,44 @@ impl Host {
         segment: &SegmentIn<'_>,
         now: Instant,
     ) {
-        let Some(service) = self.services.get_mut(&flow.local_port) else { return };
+        let Some(app) = self.accept(flow.local_port) else { return };
+        let tcb = half_open.into_tcb(&self.config(flow), now);
+        let id = self.add_socket(*flow, tcb, app, self.ring(), now);
+        self.connection_segment(id, segment, now);
+    }
+
+    /// The SYN has our cookie: its text is delivered before the handshake is complete
+    /// (RFC 7413 §4.2.2).
+    fn fast_open(
+        &mut self,
+        flow: &FlowKey,
+        half_open: HalfOpen,
+        syn: &SegmentIn<'_>,
+        now: Instant,
+    ) {
+        self.opened(flow.local_port);
+        self.passive.fast_opened += 1;
+        let Some(app) = self.accept(flow.local_port) else { return };
+        let mut recv = self.ring();
+        let (tcb, arrival) = half_open.into_fast_open(syn, &self.config(flow), now, &mut recv);
+        let id = self.add_socket(*flow, tcb, app, recv, now);
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.note_arrival(&arrival, now);
+        }
+    }
+
+    fn has_cookie(&self, flow: &FlowKey, syn: &SegmentIn<'_>, now: Instant) -> bool {
+        let (server, client) = (flow.local_addr, flow.remote_addr);
+        let cookie = syn.options.fast_open.filter(|cookie| !cookie.is_request());
+        cookie.is_some_and(|cookie| cookie.is_valid(&self.secret, server, client, now))
+    }
+
+    /// A half-open connection leaves the listener for a program.
+    fn accept(&mut self, port: u16) -> Option<App> {
+        let service = self.services.get_mut(&port)?;
         assert!(service.listener.established(), "the accept queue is empty");
         service.listener.left();
-        let plan = service.plan;
-        let tcb = half_open.into_tcb(&self.config(flow), now);
-        let app = App::server(plan, self.random.bits());
-        let id = self.add_socket(*flow, tcb, app, now);
-        self.connection_segment(id, segment, now);
+        Some(App::server(service.plan, self.random.bits()))
     }
 
     fn opened(&mut self, port: u16) {

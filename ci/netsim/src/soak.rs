@@ -79,6 +79,8 @@ pub struct Outcome {
     pub events: u64,
     /// Most sockets at a time.
     pub sockets_max: usize,
+    /// Connections that Fast Open opened.
+    pub fast_opened: u64,
     /// Sockets that would never have ended.
     pub stuck: Vec<String>,
     /// Entries of all tables that were left in the end.
@@ -224,6 +226,7 @@ impl Soak {
         self.world.run_until(self.world.now() + AFTERMATH);
         self.look(outcome);
         let damaged = self.world.hosts.iter().map(|host| host.damaged).sum();
+        outcome.fast_opened = self.world.hosts.iter().map(|host| host.passive.fast_opened).sum();
         outcome.corrupted = (corrupted, damaged);
         outcome.left = self.world.hosts.iter().map(|host| host.population().total()).sum();
         outcome.scheduled = self.world.scheduled();
@@ -243,6 +246,7 @@ fn host(random: &mut Random) -> HostSettings {
             timestamps: random.chance(700_000),
             sack: random.chance(700_000),
             nodelay: random.chance(300_000),
+            fast_open: random.chance(500_000),
             ecn: random.pick(&[EcnMode::Off, EcnMode::Accept, EcnMode::Ask]),
             congestion: random.pick(&algorithms()),
             keepalive: Some(keepalive),

@@ -1,11 +1,11 @@
 //! A connection, its buffers and the program that uses it.
 
-use tcp::{ConnectionError, Events, SegmentIn, SegmentOut, State, Tcb};
+use tcp::{Arrival, ConnectionError, Events, FastOpenLesson, SegmentIn, SegmentOut, State, Tcb};
 use types::{FlowKey, Instant};
 
 use crate::app::{App, Wish};
 use crate::buffer::RecvRing;
-use crate::host::{HostSettings, Owner};
+use crate::host::Owner;
 use crate::stream::Stream;
 
 /// Names a socket of one host; numbers are not used again.
@@ -81,7 +81,8 @@ impl Socket {
         flow: FlowKey,
         tcb: Tcb,
         app: App,
-        settings: &HostSettings,
+        recv: RecvRing,
+        send_buffer: u64,
         now: Instant,
     ) -> Self {
         Self {
@@ -89,8 +90,8 @@ impl Socket {
             tcb,
             app,
             released: 0,
-            recv: RecvRing::new(settings.recv_buffer),
-            send_buffer: settings.send_buffer,
+            recv,
+            send_buffer,
             events: Events::NONE,
             armed: None,
             alarm: None,
@@ -102,6 +103,10 @@ impl Socket {
 
     pub(crate) fn segment_arrives(&mut self, segment: &SegmentIn<'_>, now: Instant) {
         let arrival = self.tcb.segment_arrives(segment, now, &mut self.recv);
+        self.note_arrival(&arrival, now);
+    }
+
+    pub(crate) fn note_arrival(&mut self, arrival: &Arrival, now: Instant) {
         self.released += u64::from(arrival.acked_len);
         assert!(self.released <= self.app.queued, "text was acknowledged that was never sent");
         self.note(arrival.events, now);
@@ -123,6 +128,11 @@ impl Socket {
             let events = self.tcb.timeout(now);
             self.note(events, now);
         }
+    }
+
+    /// What a handshake has taught about Fast Open.
+    pub(crate) fn take_lesson(&mut self) -> Option<FastOpenLesson> {
+        self.established_at.and_then(|_| self.tcb.take_fast_open_lesson())
     }
 
     /// The program acts, the connection transmits.
@@ -177,15 +187,18 @@ impl Socket {
     }
 
     fn act(&mut self, now: Instant) -> Wish {
-        if self.established_at.is_none() || self.app.gone {
+        if self.app.gone {
+            return Wish::GoOn;
+        }
+        if self.app.client && self.established_at.is_none() {
+            self.write();
             return Wish::GoOn;
         }
         if self.app.read(&mut self.recv, now) > 0 {
             self.tcb.window_opened(&self.recv, now);
         }
         self.note_completion(now);
-        let room = self.send_buffer - (self.app.queued - self.released);
-        self.app.write(&mut self.tcb, room);
+        self.write();
         let wish = self.app.wish(now);
         match wish {
             Wish::GoOn => {}
@@ -206,6 +219,11 @@ impl Socket {
             Wish::Vanish => self.app.gone = true,
         }
         wish
+    }
+
+    fn write(&mut self) {
+        let room = self.send_buffer - (self.app.queued - self.released);
+        self.app.write(&mut self.tcb, room);
     }
 
     fn leave(&mut self, unread: bool, now: Instant) {
