@@ -42,7 +42,8 @@ impl Host {
         let iss = self.initial_sequence(flow);
         let iss = beyond.map_or(iss, |beyond| iss.later(beyond));
         let Some(socket) = self.sockets.get(index) else { return };
-        let config = tcp::Config { defer_accept: socket.defer_accept, ..self.config(flow) };
+        let mut config = self.config(flow);
+        socket.configure(&mut config);
         let half_open = HalfOpen::new(seg, &config, iss, socket.window_of_syn(), self.now);
         if let Some(listener) = self.listener_mut(index) {
             listener.opened();
@@ -52,8 +53,9 @@ impl Host {
     }
 
     fn send_cookie(&mut self, flow: &FlowKey, index: usize, seg: &SegmentIn<'_>) {
-        let (now, config, secret) = (self.now, self.config(flow), self.secret);
+        let (now, mut config, secret) = (self.now, self.config(flow), self.secret);
         let Some(socket) = self.sockets.get(index) else { return };
+        socket.configure(&mut config);
         let rcv_wnd = socket.window_of_syn();
         let cookie = SynCookie { secret: &secret, flow, config: &config, rcv_wnd };
         let answer = cookie.syn_ack(seg, now);
@@ -70,8 +72,9 @@ impl Host {
         seg: &SegmentIn<'_>,
         reset: &SegmentOut,
     ) {
-        let (now, config, secret) = (self.now, self.config(flow), self.secret);
+        let (now, mut config, secret) = (self.now, self.config(flow), self.secret);
         let Some(socket) = self.sockets.get(index) else { return };
+        socket.configure(&mut config);
         let rcv_wnd = socket.window_of_syn();
         let cookie = SynCookie { secret: &secret, flow, config: &config, rcv_wnd };
         let Some(half_open) = cookie.validate(seg, now) else {
@@ -128,10 +131,11 @@ impl Host {
     /// The handshake is complete: the connection waits to be accepted, if there is room.
     fn establish(&mut self, flow: &FlowKey, index: usize, seg: &SegmentIn<'_>) {
         let child = self.sockets.len();
-        let config = self.config(flow);
+        let mut config = self.config(flow);
         let now = self.now;
         let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get(flow) else { return };
         let Some(parent) = self.sockets.get_mut(index) else { return };
+        parent.configure(&mut config);
         let Kind::Listening { listener, waiting } = &mut parent.kind else { return };
         if !listener.established() {
             return;

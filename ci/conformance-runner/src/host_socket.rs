@@ -28,8 +28,10 @@ pub(crate) struct Socket {
     keepalive: Keepalive,
     linger_s: i64,
     cork: bool,
-    pub(crate) defer_accept: u8,
+    defer_accept: u8,
     user_timeout_ms: u32,
+    /// `TCP_MAXSEG`, 0 for none.
+    max_segment: u16,
 }
 
 /// What it is.
@@ -135,6 +137,7 @@ impl Socket {
             cork: false,
             defer_accept: 0,
             user_timeout_ms: 0,
+            max_segment: 0,
         }
     }
 
@@ -154,6 +157,14 @@ impl Socket {
         stream.tcb.set_cork(self.cork);
         stream.tcb.set_keepalive(keepalive, now);
         stream.tcb.set_user_timeout(Duration::from_millis(self.user_timeout_ms.into()));
+    }
+
+    /// The settings of its connections, where the user has something to say.
+    pub(crate) fn configure(&self, config: &mut tcp::Config) {
+        config.defer_accept = self.defer_accept;
+        if self.max_segment > 0 {
+            config.mss = config.mss.min(self.max_segment);
+        }
     }
 
     /// The window that a SYN,ACK offers.
@@ -247,8 +258,11 @@ impl Host {
         }
         let (capacity, port) = (socket.receive_buffer, socket.port);
         let flow = Self::flow(port, peer_port);
-        let tcb = Tcb::connect(&self.config(&flow), self.initial_sequence(&flow), now);
+        let mut config = self.config(&flow);
+        let iss = self.initial_sequence(&flow);
         let socket = self.socket(index)?;
+        socket.configure(&mut config);
+        let tcb = Tcb::connect(&config, iss, now);
         socket.kind = Kind::Stream(Box::new(Stream::new(tcb, flow, capacity)));
         socket.apply_options(now);
         let _ = self.flows.insert(flow, Endpoint::Connection(index));
@@ -403,7 +417,10 @@ impl Host {
             "LINGER" => socket.linger_s = value,
             "USER_TIMEOUT" => socket.user_timeout_ms = number?,
             "DEFER_ACCEPT" => socket.defer_accept = attempts_within(number?),
+            "MAXSEG" => socket.max_segment = u16::try_from(value).map_err(|_| libc::EINVAL)?,
             "REUSEADDR" => {}
+            // Urgent text stays where it is in the stream anyway.
+            "OOBINLINE" => {}
             "QUICKACK" => {
                 if let Kind::Stream(stream) = &mut socket.kind {
                     stream.tcb.set_quick_ack(value != 0);

@@ -135,6 +135,9 @@ fn statement(line: &mut Line<'_>) -> Result<What, ParseError> {
     if line.accept("wait") {
         return Ok(What::Wait(line.duration()?));
     }
+    if line.accept("ignore") {
+        return Ok(What::Ignore(line.duration()?));
+    }
     crate::parse_call::call(line)
 }
 

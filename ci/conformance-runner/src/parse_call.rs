@@ -11,7 +11,7 @@ use crate::words::Line;
 pub(crate) fn call(line: &mut Line<'_>) -> Result<What, ParseError> {
     let verb = line.word("a call")?;
     let wrong = line.error(&format!(
-        "\"{verb}\" is neither <, >, wait, given, own, virtual nor a call (socket bind listen \
+        "\"{verb}\" is neither <, >, wait, ignore, given, own, virtual nor a call (socket bind listen \
          connect accept send recv shutdown close set get info)"
     ));
     const VERBS: [&str; 12] = [

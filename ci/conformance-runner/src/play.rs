@@ -80,6 +80,7 @@ impl<'a> Play<'a> {
             }
             What::Maybe(template) => self.maybe(template),
             What::Wait(time) => self.wait(*time)?,
+            What::Ignore(time) => self.ignore(*time),
             What::Call { call, result } => {
                 self.nothing_unexpected()?;
                 self.call(call, *result)?;
@@ -170,6 +171,15 @@ impl<'a> Play<'a> {
         } else {
             self.seen.push_front(observed);
         }
+    }
+
+    fn ignore(&mut self, time: Duration) {
+        let until = self.reference.saturating_add(time).max(self.stack.now());
+        while let Some(observed) = self.observe(until) {
+            let peer = self.peer(name_of(observed.peer_port).unwrap_or('a'));
+            peer.saw(&observed.segment, None);
+        }
+        self.reference = until;
     }
 
     fn wait(&mut self, time: Duration) -> Result<(), String> {

@@ -26,7 +26,7 @@ impl Script {
         self.steps
             .iter()
             .map(|step| match &step.what {
-                What::Wait(time) => *time,
+                What::Wait(time) | What::Ignore(time) => *time,
                 What::Expect { after: Some((_, latest)), template } => {
                     latest.saturating_mul(template.count)
                 }
@@ -70,6 +70,8 @@ pub(crate) enum What {
     Maybe(Template),
     /// Time passes, and nothing is sent.
     Wait(Duration),
+    /// Time passes, and what is sent does not matter.
+    Ignore(Duration),
     /// A socket call with what it must give.
     Call { call: Call, result: Outcome },
 }
