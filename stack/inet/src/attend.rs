@@ -256,7 +256,7 @@ fn has_room(kind: &Kind, send_buffer: u32, failed: bool) -> bool {
     match kind {
         Kind::Stream(_) if failed => true,
         Kind::Stream(stream) => {
-            stream.tcb.state() != tcp::State::SynSent
+            (stream.tcb.state() != tcp::State::SynSent || stream.tcb.holds_syn())
                 && stream.send.len() <= send_buffer - send_buffer / 3
                 && stream.tcb.wants_text()
         }

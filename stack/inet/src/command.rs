@@ -47,8 +47,11 @@ pub enum SocketOption {
     Linger2(Option<u32>),
     /// `TCP_DEFER_ACCEPT` in SYN-ACKs.
     DeferAccept(u8),
-    /// `TCP_FASTOPEN`: this listener's peers may have cookies.
-    FastOpen(bool),
+    /// `TCP_FASTOPEN`: so many of this listener's connections may have begun with text on the SYN
+    /// and not be complete; 0: none may.
+    FastOpen(u32),
+    /// `TCP_FASTOPEN_CONNECT`: the SYN takes the first text along.
+    FastOpenConnect(bool),
     /// `TCP_CORK`.
     Cork(bool),
     /// `TCP_QUICKACK`.

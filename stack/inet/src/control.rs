@@ -12,9 +12,10 @@ use crate::command::{
     CallId, Command, Event, ListenerId, NeighborSummary, Outcome, SocketInfo, SocketOption,
     SocketSummary, Transport,
 };
+use crate::fast_open::Advice;
 use crate::flow::Flow;
 use crate::flows::Embryo;
-use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX};
+use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
 use crate::network::Network;
 use crate::option::{self, Inherited, Options};
 use crate::send_queue::SendQueue;
@@ -46,7 +47,7 @@ impl Worker {
                     listener.inherited.set(option);
                 }
             }
-            Command::Unlisten { listener } => self.unlisten(listener),
+            Command::Unlisten { listener } => self.unlisten(listener, now),
             Command::Connect { call, socket, local, remote } => {
                 let result = self.connect(socket, local, remote, now);
                 self.done(call, result);
@@ -195,8 +196,17 @@ impl Worker {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let Kind::Unconnected(preset) = &socket.kind else { return Err(Errno::ISCONN) };
         preset.configure(&mut config);
-        let mut tcb = tcp::Tcb::connect(&config, iss, now);
+        let advice = match preset.fast_open_connect() {
+            true => self.fast_open.servers.advice(flow.remote_addr, now),
+            false => Advice::Avoid,
+        };
+        let mut tcb = match advice {
+            Advice::Avoid => tcp::Tcb::connect(&config, iss, now),
+            Advice::Ask => tcp::Tcb::connect_fast_open(&config, iss, None, now),
+            Advice::Use(memory) => tcp::Tcb::connect_fast_open(&config, iss, Some(memory), now),
+        };
         preset.apply(&mut tcb, now);
+        let holds_syn = tcb.holds_syn();
         let stream = Stream {
             tcb,
             flow,
@@ -212,8 +222,10 @@ impl Worker {
         let cell = socket.cell;
         socket.kind = Kind::Stream(stream);
         socket.error = None;
+        // With a cookie the user may write before there is a connection; the SYN waits for that.
+        let status = if holds_syn { Status::CONNECTED } else { Status::empty() };
         if let Some(client) = self.clients.owner_mut(socket.client) {
-            client.lane.set_status(cell, Status::empty());
+            client.lane.set_status(cell, status);
         }
         if self.flows.add_connection(&flow, id, &self.sockets).is_err() {
             let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
@@ -221,6 +233,9 @@ impl Worker {
             return Err(Errno::NOBUFS);
         }
         self.counters.tcp.active_opens.increment();
+        if holds_syn {
+            self.raise(id, Signal { writable: true, ..Signal::default() });
+        }
         self.after_event(id, tcp::Events::default(), now);
         Ok(Outcome::Done)
     }
@@ -255,14 +270,17 @@ impl Worker {
         }
     }
 
-    fn unlisten(&mut self, id: ListenerId) {
+    fn unlisten(&mut self, id: ListenerId, now: Instant) {
         if self.listeners.remove(id).is_none() {
             return;
         }
         let its = |(number, e): (u32, &Embryo)| (e.listener == id).then_some(number);
         let numbers: Vec<u32> = self.flows.embryos.iter().filter_map(its).collect();
         for number in numbers {
-            let _ = self.flows.remove_embryo(number, &mut self.timers);
+            // Its peer may think that it is connected.
+            if let Some(embryo) = self.flows.remove_embryo(number, &mut self.timers) {
+                self.send_segment(&embryo.flow, &embryo.half_open.abort(), now);
+            }
         }
     }
 
@@ -321,6 +339,8 @@ impl Worker {
             return;
         }
         stream.closed = true;
+        self.orphans += 1;
+        let crowded = self.orphans > ORPHANS_MAX;
         if let Some(listener) = stream.waiting_at.take() {
             self.leave_listener(listener, now);
         }
@@ -332,7 +352,10 @@ impl Worker {
         if let Some(client) = self.clients.owner_mut(socket.client) {
             let _ = stream.recv.refresh(&mut client.lane);
         }
-        if reset {
+        if crowded {
+            self.counters.tcp.orphans_reset.increment();
+        }
+        if reset || crowded {
             stream.tcb.abort();
             return self.after_event(id, tcp::Events::default(), now);
         }
@@ -343,6 +366,7 @@ impl Worker {
 
     /// The socket is gone: cell, queue blocks and port are free.
     pub(crate) fn free_socket(&mut self, id: SocketId) {
+        self.fast_open_proven(id);
         let Some(socket) = self.sockets.remove(id) else { return };
         let transport = socket.kind.transport();
         let mut local = None;
@@ -352,6 +376,7 @@ impl Worker {
             Kind::Stream(mut stream) => {
                 let _ = self.flows.remove_connection(&stream.flow, id);
                 self.timers.cancel(&mut stream.timer);
+                self.orphans = self.orphans.saturating_sub(usize::from(stream.closed));
                 local = Some(stream.flow.local());
                 if let crate::send_queue::Store::Private(bytes) = stream.send.store() {
                     self.orphan_bytes = self.orphan_bytes.saturating_sub(bytes.len());

@@ -2,6 +2,8 @@
 //!
 //! A connection's record is its socket; what has none yet or none any more has a small record here.
 
+use std::collections::VecDeque;
+
 use tcp::{HalfOpen, TimeWait};
 
 use crate::command::ListenerId;
@@ -47,6 +49,9 @@ pub(crate) struct Flows {
     pub embryos: Slab<Embryo>,
     /// Endpoints in TIME-WAIT.
     pub remains: Slab<Remains>,
+    /// Their numbers, the oldest first. One that went early leaves its number behind; if that is used
+    /// again, the newcomer may be taken for the old one, which at worst ends it early too.
+    oldest: VecDeque<u32>,
 }
 
 impl Flows {
@@ -58,6 +63,7 @@ impl Flows {
             hasher: FlowHasher::new(secret),
             embryos: Slab::default(),
             remains: Slab::default(),
+            oldest: VecDeque::new(),
         }
     }
 
@@ -71,6 +77,12 @@ impl Flows {
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= ENDPOINTS_MAX
+    }
+
+    /// The secret hash of a flow.
+    #[must_use]
+    pub(crate) fn hash(&self, flow: &Flow) -> u64 {
+        self.hasher.hash(flow)
     }
 
     /// The endpoint of a flow.
@@ -104,6 +116,8 @@ impl Flows {
         let added = self.enter(&flow, Endpoint::TimeWait(number), sockets);
         if added.is_err() {
             let _ = self.remains.remove(number);
+        } else {
+            self.oldest.push_back(number);
         }
         added.map(|()| number)
     }
@@ -135,6 +149,19 @@ impl Flows {
         let Some(mut remains) = self.remains.remove(number) else { return };
         timers.cancel(&mut remains.timer);
         let _ = self.forget(&remains.flow, Endpoint::TimeWait(number));
+        while self.oldest.front().is_some_and(|number| self.remains.get(*number).is_none()) {
+            let _ = self.oldest.pop_front();
+        }
+    }
+
+    /// Ends the oldest TIME-WAIT if there are more than `max`. Says if it did.
+    pub(crate) fn evict_remains(&mut self, max: usize, timers: &mut Timers) -> bool {
+        let crowded = self.remains.len() > max || self.oldest.len() > max.saturating_mul(2);
+        let oldest = if crowded { self.oldest.pop_front() } else { None };
+        if let Some(number) = oldest {
+            self.remove_remains(number, timers);
+        }
+        oldest.is_some()
     }
 
     /// Takes a connection's flow out of the table. `false`: it has another endpoint, or none.
@@ -151,7 +178,7 @@ impl Flows {
 
     fn enter(&mut self, flow: &Flow, endpoint: Endpoint, sockets: &Sockets) -> Result<(), Full> {
         let (hash, number) = (self.hasher.hash(flow), number(endpoint));
-        let Self { table, hasher, embryos, remains } = self;
+        let Self { table, hasher, embryos, remains, .. } = self;
         let flow_of = |number| flow_of(number, embryos, remains, sockets);
         // The new record has this flow too, but its number is not in the table yet.
         if table.replace(hash, number, |n| flow_of(n) == Some(*flow)) {
@@ -205,5 +232,38 @@ const fn endpoint(number: u32) -> Endpoint {
         0 => Endpoint::Connection(record),
         1 => Endpoint::HalfOpen(record),
         _ => Endpoint::TimeWait(record),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+    use types::Instant;
+
+    fn remains(port: u16) -> Remains {
+        let config = tcp::Config::default();
+        let tcb = tcp::Tcb::connect(&config, tcp::SeqNum::new(1), Instant::ZERO);
+        let address = Ipv4Addr::LOCALHOST;
+        let flow =
+            Flow { local_addr: address, remote_addr: address, local_port: 80, remote_port: port };
+        let time_wait = TimeWait::new(&tcb, Instant::ZERO);
+        Remains { time_wait, flow, timer: Timer::default() }
+    }
+
+    #[test]
+    fn the_oldest_time_wait_makes_room() {
+        let (mut flows, sockets) = (Flows::new([1; 16]), Sockets::default());
+        let mut timers = Timers::default();
+        let mut evicted = 0;
+        for port in 1..=1_000 {
+            let _ = flows.add_remains(remains(port), &sockets).unwrap();
+            evicted += usize::from(flows.evict_remains(100, &mut timers));
+        }
+        assert_eq!((flows.remains.len(), flows.len(), evicted), (100, 100, 900));
+        let is_there = |port| flows.find(&remains(port).flow, &sockets).is_some();
+        assert!(!is_there(900) && is_there(901));
+        assert_eq!(flows.oldest.len(), 100);
     }
 }

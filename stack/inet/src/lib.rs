@@ -20,6 +20,7 @@ mod client;
 pub mod command;
 mod control;
 mod counters;
+mod fast_open;
 mod flow;
 mod flow_table;
 mod flows;

@@ -95,6 +95,21 @@ pub const EXTERNAL_MIN: u32 = 512;
 /// Bytes that detached orphans may hold in private memory per worker; beyond it they are reset.
 pub const ORPHAN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Connections of one worker that their users have closed and that still have something to say, such
+/// as text for a peer whose window is shut; beyond it they are reset (Linux's `tcp_max_orphans`).
+pub const ORPHANS_MAX: usize = 65_536;
+
+/// Endpoints in TIME-WAIT of one worker, at about 64 B (Linux's `tcp_max_tw_buckets`); beyond it the
+/// oldest one goes, which is the least likely to be needed.
+pub const TIME_WAIT_MAX: usize = 262_144;
+
+/// Servers whose Fast Open cookies a worker remembers.
+pub const FAST_OPEN_SERVERS_MAX: usize = 1_024;
+
+/// How long no Fast Open is tried with a server whose path eats the SYN (Linux's
+/// `tcp_fastopen_blackhole_timeout_sec` in its default of an hour).
+pub const FAST_OPEN_BLACKHOLE: Duration = Duration::from_secs(3_600);
+
 /// Listeners of one worker.
 pub const LISTENERS_MAX: usize = 4096;
 

@@ -1,4 +1,6 @@
 //! Listeners of one worker: who accepts at an address, and how many may wait.
+//!
+//! Sockets with `SO_REUSEPORT` listen at one address as a group; each flow has its member.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::VecDeque;
@@ -44,7 +46,7 @@ impl Listener {
 /// All listeners of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    by_address: HashMap<SocketAddr, ListenerId>,
+    by_address: HashMap<SocketAddr, Vec<ListenerId>>,
     by_id: HashMap<ListenerId, Listener>,
 }
 
@@ -74,18 +76,22 @@ impl Listeners {
             blocked: VecDeque::new(),
         };
         let _ = self.by_id.insert(id, listener);
-        let _ = self.by_address.insert(local, id);
+        self.by_address.entry(local).or_default().push(id);
         true
     }
 
-    /// The listener for a local address: the exact one, else one bound to any address.
+    /// The listener for a flow to a local address: at the exact one, else one bound to any address.
+    /// `hash` is the flow's: it chooses the member of a group, and nobody outside can.
     #[must_use]
-    pub(crate) fn find(&self, local: SocketAddr) -> Option<ListenerId> {
+    pub(crate) fn find(&self, local: SocketAddr, hash: u64) -> Option<ListenerId> {
         let any = match local.ip() {
             IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), local.port()),
             IpAddr::V6(_) => SocketAddr::new(core::net::Ipv6Addr::UNSPECIFIED.into(), local.port()),
         };
-        self.by_address.get(&local).or_else(|| self.by_address.get(&any)).copied()
+        let group = self.by_address.get(&local).or_else(|| self.by_address.get(&any))?;
+        let members = u64::try_from(group.len()).unwrap_or(1);
+        let member = hash.checked_rem(members).and_then(|n| usize::try_from(n).ok())?;
+        group.get(member).copied()
     }
 
     /// A SYN that replaces a connection in TIME-WAIT finds room here.
@@ -102,8 +108,11 @@ impl Listeners {
     /// Removes a listener.
     pub(crate) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
         let listener = self.by_id.remove(&id)?;
-        if self.by_address.get(&listener.local) == Some(&id) {
-            let _ = self.by_address.remove(&listener.local);
+        if let Some(group) = self.by_address.get_mut(&listener.local) {
+            group.retain(|member| *member != id);
+            if group.is_empty() {
+                let _ = self.by_address.remove(&listener.local);
+            }
         }
         Some(listener)
     }
@@ -144,9 +153,24 @@ mod tests {
         let mut listeners = listener(5);
         let exact = SocketAddr::from(([10, 0, 0, 1], 80));
         assert!(listeners.insert(ListenerId(2), 0, exact, 5, Inherited::default()));
-        assert_eq!(listeners.find(exact), Some(ListenerId(2)));
-        assert_eq!(listeners.find(SocketAddr::from(([10, 0, 0, 2], 80))), Some(ListenerId(1)));
+        assert_eq!(listeners.find(exact, 0), Some(ListenerId(2)));
+        assert_eq!(listeners.find(SocketAddr::from(([10, 0, 0, 2], 80)), 0), Some(ListenerId(1)));
         assert!(listeners.remove(ListenerId(2)).is_some());
-        assert_eq!(listeners.find(exact), Some(ListenerId(1)));
+        assert_eq!(listeners.find(exact, 0), Some(ListenerId(1)));
+    }
+
+    #[test]
+    fn flows_are_shared_among_the_members_of_a_group() {
+        let mut listeners = listener(5);
+        let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
+        for id in 2..=4 {
+            assert!(listeners.insert(ListenerId(id), 0, local, 5, Inherited::default()));
+        }
+        let at = |listeners: &Listeners, hash| listeners.find(local, hash).unwrap().0;
+        let found: Vec<u64> = (0..8).map(|hash| at(&listeners, hash)).collect();
+        assert_eq!(found, [1, 2, 3, 4, 1, 2, 3, 4]);
+        assert!(listeners.remove(ListenerId(2)).is_some());
+        let found: Vec<u64> = (0..6).map(|hash| at(&listeners, hash)).collect();
+        assert_eq!(found, [1, 3, 4, 1, 3, 4]);
     }
 }

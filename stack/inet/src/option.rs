@@ -72,6 +72,7 @@ impl Options {
             | SocketOption::Linger2(_)
             | SocketOption::DeferAccept(_)
             | SocketOption::FastOpen(_)
+            | SocketOption::FastOpenConnect(_)
             | SocketOption::Keepalive(_)
             | SocketOption::Cork(_)
             | SocketOption::QuickAck(_)
@@ -143,10 +144,26 @@ impl Preset {
                 SocketOption::MaxSegment(mss) => config.mss = config.mss.min(*mss),
                 SocketOption::Congestion(algorithm) => config.congestion = *algorithm,
                 SocketOption::DeferAccept(retries) => config.defer_accept = *retries,
-                SocketOption::FastOpen(on) => config.fast_open = *on,
+                SocketOption::FastOpen(limit) => config.fast_open = *limit > 0,
                 _ => {}
             }
         }
+    }
+
+    /// `TCP_FASTOPEN`.
+    #[must_use]
+    pub(crate) fn fast_open_limit(&self) -> u32 {
+        let limit = |option: &SocketOption| match option {
+            SocketOption::FastOpen(limit) => Some(*limit),
+            _ => None,
+        };
+        self.options.iter().find_map(limit).unwrap_or(0)
+    }
+
+    /// `TCP_FASTOPEN_CONNECT`.
+    #[must_use]
+    pub(crate) fn fast_open_connect(&self) -> bool {
+        self.options.contains(&SocketOption::FastOpenConnect(true))
     }
 
     /// Sets all options of a new connection.
@@ -178,6 +195,7 @@ pub(crate) fn apply(tcb: &mut Tcb, option: SocketOption, now: Instant) {
         | SocketOption::MaxSegment(_)
         | SocketOption::DeferAccept(_)
         | SocketOption::FastOpen(_)
+        | SocketOption::FastOpenConnect(_)
         | SocketOption::ReceiveBuffer(_)
         | SocketOption::SendBuffer(_)
         | SocketOption::LingerZero(_)

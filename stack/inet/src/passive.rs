@@ -6,7 +6,9 @@
 //! ```
 
 use shm::{Status, StreamProducer};
-use tcp::{HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SynCookie};
+use tcp::{
+    Arrival, HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SynCookie, Tcb,
+};
 use types::{DropReason, Instant};
 
 use crate::command::{Event, ListenerId};
@@ -15,7 +17,8 @@ use crate::flows::Embryo;
 use crate::limits::HALF_OPEN_TOTAL_MAX;
 use crate::option::Options;
 use crate::send_queue::SendQueue;
-use crate::socket::{Kind, Signal, Socket, Stream};
+use crate::socket::{Kind, Signal, Socket, SocketId, Stream};
+use crate::tcp_input::Text;
 use crate::timer_wheel::{Endpoint, Owner, Timer};
 use crate::worker::Worker;
 
@@ -27,13 +30,18 @@ impl Worker {
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let found = self.listeners.find(flow.local());
+        let found = self.listeners.find(flow.local(), self.flows.hash(flow));
         let entry = found.and_then(|id| Some((id, self.listeners.get_mut(id)?)));
         let Some((listener, entry)) = entry else {
             let reset = tcp::closed_reply(segment);
             return self.refuse(flow, reset, DropReason::TcpNoListener, now);
         };
         match entry.engine.segment_arrives(segment, now) {
+            ListenVerdict::Open | ListenVerdict::Cookie
+                if self.may_fast_open(flow, listener, segment, now) =>
+            {
+                self.fast_open(flow, listener, segment, now)
+            }
             ListenVerdict::Open if self.flows.embryos.len() < HALF_OPEN_TOTAL_MAX => {
                 self.passive_open(flow, listener, segment, None, now)
             }
@@ -101,6 +109,38 @@ impl Worker {
         Ok(())
     }
 
+    /// A SYN with a valid Fast Open cookie: the connection waits to be accepted, text and all.
+    fn fast_open(
+        &mut self,
+        flow: &Flow,
+        listener: ListenerId,
+        syn: &SegmentIn<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let iss = tcp::isn::initial_sequence(&self.secret, &flow.key(), now);
+        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+        let window = offered_window(&entry.inherited.socket);
+        let made = self.new_connection(flow, listener, now, |config, text| {
+            HalfOpen::new(syn, config, iss, window, now).into_fast_open(syn, config, now, text)
+        });
+        match made {
+            Ok((id, arrival)) => {
+                self.counters.tcp.passive_opens.increment();
+                self.counters.tcp.fast_opens_received.increment();
+                let _ = self.fast_open.unproven.insert(id, listener);
+                self.apply(id, &arrival, now);
+                Ok(())
+            }
+            Err(reason) => {
+                if let Some(entry) = self.listeners.get_mut(listener) {
+                    entry.engine.fast_open_ended();
+                }
+                self.leave_listener(listener, now);
+                Err(reason)
+            }
+        }
+    }
+
     /// Too many connections are half-open: the peer has to remember this one (RFC 4987 3.6).
     fn send_cookie(
         &mut self,
@@ -162,9 +202,12 @@ impl Worker {
     /// Sends what a half-open endpoint wants to send.
     pub(crate) fn half_open_transmit(&mut self, number: u32, now: Instant) {
         while let Some(embryo) = self.flows.embryos.get_mut(number)
-            && let Some(segment) = embryo.half_open.poll_transmit(now)
+            && let Some(mut segment) = embryo.half_open.poll_transmit(now)
         {
             let flow = embryo.flow;
+            if embryo.half_open.wants_cookie() {
+                segment.options.fast_open = Some(self.fast_open_cookie(&flow, now));
+            }
             self.send_segment(&flow, &segment, now);
         }
         if let Some(embryo) = self.flows.embryos.get_mut(number) {
@@ -238,11 +281,7 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let embryo = self.flows.embryos.get(number).ok_or(DropReason::TcpNoListener)?;
         let (flow, listener) = (embryo.flow, embryo.listener);
-        let mut config = self.stream_config(&flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
-        entry.inherited.preset.configure(&mut config);
-        let (owner, options) = (entry.client, entry.inherited.socket);
-        let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
         if !entry.engine.established() {
             if let Some(embryo) = self.flows.embryos.get_mut(number)
                 && !core::mem::replace(&mut embryo.blocked, true)
@@ -252,26 +291,54 @@ impl Worker {
             self.counters.tcp.listen_overflows.increment();
             return Err(DropReason::TcpListenOverflow);
         }
-        let Some(cell) = client.lane.allocate_cell() else {
-            // Half-open it stays.
-            entry.engine.left();
-            entry.engine.opened();
-            return Err(DropReason::ClientMemory);
-        };
-        let Some(embryo) = self.flows.remove_embryo(number, &mut self.timers) else {
-            client.lane.free_cell(cell);
-            return Err(DropReason::TcpNoListener);
-        };
-        let mut tcb = embryo.half_open.into_tcb(&config, now);
-        entry.inherited.preset.apply(&mut tcb, now);
+        let half_open = embryo.half_open;
+        let made = self.new_connection(&flow, listener, now, |config, _| {
+            (half_open.into_tcb(config, now), Arrival::default())
+        });
+        match made {
+            Ok((id, _)) => {
+                if let Some(mut embryo) = self.flows.embryos.remove(number) {
+                    self.timers.cancel(&mut embryo.timer);
+                }
+                self.connection_segment(id, segment, now)
+            }
+            Err(reason) => {
+                // Half-open it stays.
+                let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+                entry.engine.left();
+                entry.engine.opened();
+                Err(reason)
+            }
+        }
+    }
+
+    /// A connection with a socket that waits to be accepted; its place in the accept queue is taken.
+    /// Whatever stood for its flow before is out of the flow table.
+    fn new_connection(
+        &mut self,
+        flow: &Flow,
+        listener: ListenerId,
+        now: Instant,
+        make: impl FnOnce(&tcp::Config, &mut Text<'_>) -> (Tcb, Arrival),
+    ) -> Result<(SocketId, Arrival), DropReason> {
+        let mut config = self.stream_config(flow);
+        let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
+        entry.inherited.preset.configure(&mut config);
+        let (owner, options) = (entry.client, entry.inherited.socket);
+        let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
+        let cell = client.lane.allocate_cell().ok_or(DropReason::ClientMemory)?;
         client.lane.set_send_buffer(cell, options.send_buffer);
         client.lane.set_status(cell, Status::CONNECTED);
+        let mut recv = StreamProducer::new(cell, options.receive_buffer);
+        let mut text = Text { recv: &mut recv, lane: Some(&mut client.lane), deaf: false };
+        let (mut tcb, arrival) = make(&config, &mut text);
+        entry.inherited.preset.apply(&mut tcb, now);
         let stream = Stream {
             tcb,
-            flow,
+            flow: *flow,
             hop: None,
             send: SendQueue::default(),
-            recv: StreamProducer::new(cell, options.receive_buffer),
+            recv,
             ready: false,
             timer: Timer::default(),
             waiting_at: Some(listener),
@@ -287,21 +354,23 @@ impl Worker {
             options,
             kind: Kind::Stream(stream),
         };
-        let Some(id) = self.sockets.insert(socket) else {
-            if let Some(client) = self.clients.find_mut(owner) {
-                client.lane.free_cell(cell);
-            }
-            self.leave_listener(listener, now);
+        let added = self.sockets.insert(socket).ok_or(DropReason::TcpTableFull);
+        let added = added.and_then(|id| {
+            let added = self.flows.add_connection(flow, id, &self.sockets);
+            added.map(|()| id).map_err(|_| {
+                let _ = self.sockets.remove(id);
+                DropReason::TcpTableFull
+            })
+        });
+        let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
+        let Ok(id) = added else {
+            client.lane.free_cell(cell);
             return Err(DropReason::TcpTableFull);
         };
-        if let Some(client) = self.clients.find_mut(owner) {
-            client.set_socket(cell.index, Some(id));
-        }
-        // The place that the half-open endpoint had is free.
-        let _ = self.flows.add_connection(&flow, id, &self.sockets);
+        client.set_socket(cell.index, Some(id));
         let (local, remote) = (flow.local(), flow.remote());
         self.events.send(Event::Established { listener, socket: id, cell, local, remote });
-        self.connection_segment(id, segment, now)
+        Ok((id, arrival))
     }
 }
 

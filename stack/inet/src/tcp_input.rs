@@ -12,7 +12,7 @@ use crate::command::Misbehaviour;
 use crate::flow::Flow;
 use crate::flows::Remains;
 use crate::input::Received;
-use crate::limits::WINDOW_SCALE;
+use crate::limits::{TIME_WAIT_MAX, WINDOW_SCALE};
 use crate::network::{Destination, LOOPBACK};
 use crate::socket::{Kind, Signal, SocketId};
 use crate::steer;
@@ -145,7 +145,7 @@ impl Worker {
             }
             TimeWaitVerdict::Reopen(beyond) => {
                 self.flows.remove_remains(number, &mut self.timers);
-                let listener = self.listeners.find(flow.local());
+                let listener = self.listeners.find(flow.local(), self.flows.hash(flow));
                 match listener.filter(|id| self.listeners.has_room(*id)) {
                     Some(listener) => self.passive_open(flow, listener, segment, Some(beyond), now),
                     None => self.listener_segment(flow, segment, now),
@@ -227,6 +227,10 @@ impl Worker {
         }
         socket.signal = signal;
         self.count_events(events);
+        if events.intersects(Events::ESTABLISHED | Events::CLOSED) {
+            self.fast_open_proven(id);
+            self.fast_open_lesson(id, now);
+        }
         self.after_event(id, events, now);
     }
 
@@ -267,6 +271,9 @@ impl Worker {
     fn enter_time_wait(&mut self, flow: Flow, time_wait: TimeWait) {
         let at = time_wait.expires();
         let remains = Remains { time_wait, flow, timer: Timer::default() };
+        if self.flows.evict_remains(TIME_WAIT_MAX, &mut self.timers) {
+            self.counters.tcp.time_wait_evicted.increment();
+        }
         // The place of the connection is there.
         let Ok(number) = self.flows.add_remains(remains, &self.sockets) else { return };
         if let Some(remains) = self.flows.remains.get_mut(number) {

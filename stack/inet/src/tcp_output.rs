@@ -82,6 +82,9 @@ impl Worker {
             let newest = stream.tcb.snd_max();
             let Some(segment) = stream.tcb.poll_transmit(now, &text) else { break };
             sent += 1;
+            if segment.text_len > 0 && segment.flags.contains(Flags::SYN) {
+                self.counters.tcp.fast_opens_sent.increment();
+            }
             if segment.text_len > 0 && segment.seq.before(newest) {
                 self.counters.tcp.segments_retransmitted.increment();
             }

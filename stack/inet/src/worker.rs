@@ -17,6 +17,7 @@ use types::Instant;
 use crate::client::Clients;
 use crate::command::{Command, Event, Handoff};
 use crate::counters::WorkerCounters;
+use crate::fast_open::FastOpen;
 use crate::flows::Flows;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
@@ -97,6 +98,9 @@ pub struct Worker {
     pub(crate) resets: RateLimit,
     pub(crate) arp_defences: RateLimit,
     pub(crate) orphan_bytes: usize,
+    /// Connections whose users have closed them.
+    pub(crate) orphans: usize,
+    pub(crate) fast_open: FastOpen,
     pub(crate) stopping: bool,
     commands: Receiver<Command>,
     rx: Vec<RxPort>,
@@ -126,6 +130,8 @@ impl Worker {
             resets: RateLimit::new(RESETS_PER_SECOND),
             arp_defences: RateLimit::new(1),
             orphan_bytes: 0,
+            orphans: 0,
+            fast_open: FastOpen::default(),
             stopping: false,
             commands: parts.commands,
             rx: Vec::new(),

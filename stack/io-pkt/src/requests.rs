@@ -24,10 +24,6 @@ const CONNECT_TRIES: u8 = 8;
 /// Largest backlog a listener may ask for (`SOMAXCONN` of current Linux).
 const BACKLOG_MAX: u32 = 4096;
 
-/// A smaller backlog counts as this one (QNX's and the BSDs' `SOMAXCONN`): programs that ask for 5
-/// mean few, and an accept here costs its client a trip through the control thread.
-const BACKLOG_MIN: u32 = 128;
-
 /// Ports below need uid 0 or the daemon's uid.
 const PRIVILEGED_PORTS: u16 = 1024;
 
@@ -301,7 +297,7 @@ impl Control {
             entry.listening = Some(AcceptQueue::default());
         }
         let (listener, client) = (ListenerId(key.0), slot.index());
-        let backlog = backlog.clamp(BACKLOG_MIN, BACKLOG_MAX);
+        let backlog = backlog.min(BACKLOG_MAX);
         for worker in 0..self.worker_count() {
             let options = options.clone();
             self.command(worker, Command::Listen { listener, client, local, backlog, options });

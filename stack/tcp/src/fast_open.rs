@@ -143,8 +143,9 @@ impl Tcb {
         }
     }
 
-    /// The SYN waits for text to take along.
-    pub(crate) fn holds_syn(&self) -> bool {
+    /// The SYN waits for text to take along: the user may write already.
+    #[must_use]
+    pub fn holds_syn(&self) -> bool {
         let client = self.rare.as_ref().and_then(|rare| rare.fast_open.as_ref());
         client.is_some_and(|client| !client.option.is_request())
             && self.state == State::SynSent

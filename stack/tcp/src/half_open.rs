@@ -218,6 +218,12 @@ impl HalfOpen {
         true
     }
 
+    /// The listener is gone: RST with the number the peer expects.
+    #[must_use]
+    pub fn abort(&self) -> SegmentOut {
+        SegmentOut::control(self.iss + 1, self.irs + 1, Flags::RST | Flags::ACK)
+    }
+
     /// The SYN-ACK goes out again, so that the peer repeats its acknowledgment.
     pub fn repeat(&mut self) {
         self.pending = true;

@@ -18,6 +18,8 @@ pub struct Listener {
     waiting: u32,
     /// SYN received, handshake not complete.
     half_open: u32,
+    /// Connections whose SYN brought text and whose handshake is not complete.
+    fast_open: u32,
     /// SYNs are answered with cookies.
     cookies: bool,
     /// Until then an ACK may bring a cookie.
@@ -45,7 +47,14 @@ impl Listener {
     /// At most `backlog` + 1 connections may wait to be accepted.
     #[must_use]
     pub const fn new(backlog: u32) -> Self {
-        Self { backlog, waiting: 0, half_open: 0, cookies: false, cookies_until: Instant::ZERO }
+        Self {
+            backlog,
+            waiting: 0,
+            half_open: 0,
+            fast_open: 0,
+            cookies: false,
+            cookies_until: Instant::ZERO,
+        }
     }
 
     /// SEGMENT ARRIVES in LISTEN: RST is ignored, ACK is answered with RST, SYN opens.
@@ -99,6 +108,24 @@ impl Listener {
             self.waiting = self.waiting.saturating_add(1);
         }
         free
+    }
+
+    /// A SYN with a valid Fast Open cookie: its connection moves to the accept queue at once, if
+    /// fewer than `limit` are there whose peer has not been heard twice (RFC 7413 §5.1: spoofed SYNs
+    /// must not fill it). `false`: an ordinary handshake.
+    #[must_use]
+    pub fn fast_opened(&mut self, limit: u32) -> bool {
+        let free = self.has_room() && self.fast_open < limit;
+        if free {
+            self.fast_open = self.fast_open.saturating_add(1);
+            self.waiting = self.waiting.saturating_add(1);
+        }
+        free
+    }
+
+    /// The handshake of such a connection is complete, or it is gone.
+    pub fn fast_open_ended(&mut self) {
+        self.fast_open = self.fast_open.saturating_sub(1);
     }
 
     /// A connection was accepted, or is gone before that.

@@ -24,6 +24,7 @@ pub(crate) mod name {
     pub(crate) const CONGESTION: i32 = 13;
     pub(crate) const USER_TIMEOUT: i32 = 18;
     pub(crate) const FASTOPEN: i32 = 23;
+    pub(crate) const FASTOPEN_CONNECT: i32 = 30;
     pub(crate) const NOTSENT_LOWAT: i32 = 25;
 }
 use name as n;
@@ -61,6 +62,7 @@ pub(super) struct TcpValues {
     congestion: Algorithm,
     user_timeout_ms: u32,
     fast_open: u32,
+    fast_open_connect: bool,
     not_sent_low: u32,
 }
 
@@ -81,6 +83,7 @@ impl Default for TcpValues {
             congestion: Algorithm::default(),
             user_timeout_ms: 0,
             fast_open: 0,
+            fast_open_connect: false,
             not_sent_low: 0,
         }
     }
@@ -180,9 +183,13 @@ impl TcpValues {
             }
             n::FASTOPEN if signed >= 0 && closed => {
                 self.fast_open = number.min(QUEUE_MAX);
-                Ok(SocketOption::FastOpen(self.fast_open > 0))
+                Ok(SocketOption::FastOpen(self.fast_open))
             }
-            n::SYNCNT | n::USER_TIMEOUT | n::FASTOPEN => Err(Errno::INVAL),
+            n::FASTOPEN_CONNECT if number <= 1 && closed => {
+                self.fast_open_connect = number != 0;
+                Ok(SocketOption::FastOpenConnect(self.fast_open_connect))
+            }
+            n::SYNCNT | n::USER_TIMEOUT | n::FASTOPEN | n::FASTOPEN_CONNECT => Err(Errno::INVAL),
             _ => Err(Errno::NOPROTOOPT),
         }
     }
@@ -222,7 +229,7 @@ impl TcpValues {
         add(self.linger2_s != 0, SocketOption::Linger2(self.linger2()));
         add(self.defer_accept > 0, SocketOption::DeferAccept(self.defer_accept));
         add(self.user_timeout_ms > 0, SocketOption::UserTimeout(self.user_timeout_ms));
-        add(self.fast_open > 0, SocketOption::FastOpen(true));
+        add(self.fast_open > 0, SocketOption::FastOpen(self.fast_open));
         options
     }
 
@@ -247,6 +254,7 @@ impl TcpValues {
             n::WINDOW_CLAMP => self.window_clamp,
             n::USER_TIMEOUT => self.user_timeout_ms,
             n::FASTOPEN => self.fast_open,
+            n::FASTOPEN_CONNECT => u32::from(self.fast_open_connect),
             n::NOTSENT_LOWAT => self.not_sent_low,
             n::CONGESTION => {
                 let mut bytes = self.congestion.name().as_bytes().to_vec();

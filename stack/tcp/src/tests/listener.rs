@@ -83,6 +83,18 @@ fn what_is_no_syn_opens_nothing() {
     assert!(matches!(syn_ack, ListenVerdict::Reset(_)));
 }
 
+#[test]
+fn fast_open_fills_its_own_limit_and_the_accept_queue() {
+    let mut listener = Listener::new(10);
+    assert!(!listener.fast_opened(0), "off");
+    assert!(listener.fast_opened(2) && listener.fast_opened(2) && !listener.fast_opened(2));
+    listener.fast_open_ended();
+    assert!(listener.fast_opened(2));
+    assert_eq!(listener.waiting(), 3);
+    let mut full = Listener::new(0);
+    assert!(full.fast_opened(9) && !full.fast_opened(9));
+}
+
 impl Seg {
     fn arrived_at(&self, listener: &Listener) -> ListenVerdict {
         listener.segment_arrives(&self.arrived(), NOW)
