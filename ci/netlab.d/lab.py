@@ -167,10 +167,11 @@ class Lab:
     def pid(self):
         return self.table("status")["daemon"]["pid"]
 
-    def metric(self, name):
+    def metric(self, name, label=""):
+        """The sum of a metric over all labels, or over those that have this text."""
         text = self.exec("curl", "-fsS", "http://127.0.0.1:9478/metrics").stdout
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
-                   if line.startswith(name) and line[len(name)] in " {")
+                   if line.startswith(name) and line[len(name)] in " {" and label in line)
 
     def stop(self, process, how=signal.SIGTERM):
         if process and process.poll() is None:

@@ -124,3 +124,22 @@ def lossy_curl():
         lost = [lab.did[name]["lost"] for name in (IFACE, "k1")]
         check(all(lost), f"the link lost nothing one way: {lost}")
         return f"{size >> 20} MiB at {' and '.join(said)} Mbit/s, {' and '.join(map(str, lost))} frames lost, sha256 equal"
+
+
+def bad_link():
+    """Loss, duplicates, flipped bits, reordering and jitter at once: every byte right, spoiled frames counted."""
+    mib = 4 if QUICK else 16
+    with LinkedLab() as lab:
+        lab.client(BIN / "load", "server", f"{STACK}:9100", log=lab.dir / "load.log")
+        before = lab.metric("iopkt_dropped_packets_total", "_checksum")
+        with lab.link("delay=1ms,rate=500M,queue=512K,loss=0.5%,duplicate=1%,corrupt=0.5%,reorder=2%,jitter=300us", seed=7):
+            until("the server", lambda: lab.exec(BIN / "load", "verify", f"{STACK}:9100", "send", ns=lab.far, ok=False, timeout=10).returncode == 0)
+            said = [lab.exec(BIN / "load", "verify", f"{STACK}:9100", way, "--streams", 4, "--mib", mib, ns=lab.far, timeout=120).stdout.split()[1]
+                    for way in ("send", "receive")]
+            dropped = lab.metric("iopkt_dropped_packets_total", "_checksum") - before
+        did = lab.did["k1"]
+        check(did["corrupted"] > 0 and did["duplicated"] > 0 and did["reordered"] > 0, did)
+        # The others have their flipped bit in the Ethernet header, a fifth of an ACK.
+        check(dropped >= did["corrupted"] * 0.6, f"{did['corrupted']} frames were spoiled, {dropped:.0f} found so by their checksums")
+        return (f"2 x {mib} MiB equal at {' and '.join(f'{float(rate) * 1000:.0f}' for rate in said)} Mbit/s; towards io-pkt {did['lost']} lost, "
+                f"{did['duplicated']} doubled, {did['reordered']} reordered, {did['corrupted']} spoiled of which {dropped:.0f} had a wrong checksum")

@@ -87,6 +87,7 @@ fn config(bytes: &mut Bytes<'_>) -> Config {
         nodelay: what & 2 == 0,
         congestion: match what >> 2 & 3 {
             0 => Algorithm::NewReno,
+            1 => Algorithm::Bbr,
             _ => Algorithm::Cubic,
         },
         ecn: if what & 0xc == 0xc { EcnMode::Accept } else { EcnMode::Ask },
@@ -251,8 +252,18 @@ impl Life {
             48..52 => tcb.set_window_clamp(u32::from(bytes.u16())),
             52..56 => tcb.set_user_timeout(Duration::from_millis(u64::from(bytes.u16()))),
             56..60 => tcb.set_user_timeout_option(bytes.bool()),
-            60..64 => tcb.set_congestion(Algorithm::NewReno),
-            64..128 => {
+            60..64 => {
+                tcb.set_congestion(if bytes.bool() { Algorithm::Bbr } else { Algorithm::Cubic })
+            }
+            64 => tcb.set_max_pacing_rate(u64::from(bytes.u32())),
+            65 => tcb.set_pacing(bytes.bool()),
+            66 => tcb.set_not_sent_low(u32::from(bytes.u16())),
+            67 => tcb.set_syn_retries(bytes.u8()),
+            68 => tcb.set_fin_wait_2(bytes.bool().then(|| u32::from(bytes.u8()))),
+            69..74 => {
+                let _ = tcb.tune_receive(bytes.u32(), self.buffer.unread, now);
+            }
+            74..128 => {
                 self.buffer.unread = 0;
                 tcb.window_opened(&self.buffer, now);
             }
