@@ -201,7 +201,7 @@ impl Values {
         name: i32,
         transport: Transport,
         listening: bool,
-        closed: bool,
+        connected: bool,
     ) -> Result<Option<Vec<u8>>, Errno> {
         let stream = transport == Transport::Stream;
         let number = match (level, name) {
@@ -247,7 +247,7 @@ impl Values {
             }
             (o::SOCKET, o::SO_ERROR) => return Ok(None),
             (o::TCP, _) if !stream => return Err(Errno::NOPROTOOPT),
-            (o::TCP, _) => return self.tcp.value(name, closed),
+            (o::TCP, _) => return self.tcp.value(name, connected),
             (o::IP, o::IP_TOS) => u32::from(self.tos),
             (o::IP, o::IP_TTL) => u32::from(self.ttl),
             _ => return Err(Errno::NOPROTOOPT),
@@ -302,7 +302,7 @@ mod tests {
             (o::IP, o::IP_TTL),
         ] {
             let _ = values.set(level, name, &on, true).unwrap();
-            let read = values.value(level, name, Transport::Stream, false, true).unwrap();
+            let read = values.value(level, name, Transport::Stream, false, false).unwrap();
             assert_eq!(read.as_deref(), Some(&on[..]), "{level}/{name}");
         }
     }
@@ -312,7 +312,7 @@ mod tests {
         let mut values = Values::default();
         let set = |values: &mut Values, name, number: u32| {
             let _ = values.set(o::SOCKET, name, &number.to_ne_bytes(), true).unwrap();
-            values.value(o::SOCKET, name, Transport::Stream, false, true).unwrap().unwrap()
+            values.value(o::SOCKET, name, Transport::Stream, false, false).unwrap().unwrap()
         };
         let buffer = |bytes: u32| bytes.to_ne_bytes().to_vec();
         assert_eq!(set(&mut values, o::SO_RCVBUF, 8192), buffer(16_384));

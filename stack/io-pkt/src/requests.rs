@@ -499,8 +499,8 @@ impl Control {
         use crate::options::sol;
         let (_, entry) = self.entry(id, handle)?;
         let listening = entry.listening.is_some();
-        let (transport, closed) = (entry.transport, entry.is_closed());
-        if let Some(value) = entry.values.value(level, name, transport, listening, closed)? {
+        let (transport, connected) = (entry.transport, entry.remote.is_some());
+        if let Some(value) = entry.values.value(level, name, transport, listening, connected)? {
             return Ok(Some(Reply::Value(value)));
         }
         let (worker, socket) = (entry.handle.worker, entry.id);

@@ -13,8 +13,8 @@ pub(crate) struct Nagle {
     pub(crate) nodelay: bool,
     /// `TCP_CORK`.
     cork: bool,
-    /// The last SEND had `MSG_MORE`.
-    more: bool,
+    /// Bytes at the end of the queue that were sent with `MSG_MORE`, and none without after them.
+    more_len: u32,
     /// What is queued goes whatever the cork says.
     push: bool,
     /// The end of the last segment that was smaller than it could have been.
@@ -23,12 +23,12 @@ pub(crate) struct Nagle {
 
 impl Nagle {
     pub(crate) const fn new(nodelay: bool, iss: SeqNum) -> Self {
-        Self { nodelay, cork: false, more: false, push: false, small: iss }
+        Self { nodelay, cork: false, more_len: 0, push: false, small: iss }
     }
 
-    /// There is a SEND; `more`: the user will send more soon.
-    pub(crate) fn queued(&mut self, more: bool) {
-        self.more = more;
+    /// There is a SEND of `len` bytes; `more`: the user will send more soon.
+    pub(crate) fn queued(&mut self, len: u32, more: bool) {
+        self.more_len = if more { self.more_len.saturating_add(len) } else { 0 };
         self.push = false;
     }
 
@@ -51,7 +51,9 @@ impl Tcb {
     /// `TCP_CORK`: while it is on, small segments wait for company. Stronger than `TCP_NODELAY`.
     pub fn set_cork(&mut self, cork: bool) {
         self.nagle.cork = cork;
-        self.nagle.more &= cork;
+        if !cork {
+            self.nagle.more_len = 0;
+        }
     }
 
     /// Sender's silly window avoidance with Nagle (RFC 9293 §3.8.6.2.1, §3.7.4): may `len` of
@@ -62,12 +64,14 @@ impl Tcb {
         let worthwhile = len >= u32::from(snd.mss) || len >= (snd.wnd_max >> 1).max(1);
         let the_rest = len == unsent;
         let hurried = again || snd.fin_queued || self.is_urgent();
-        worthwhile || (the_rest && (hurried || self.nagle_permits()))
+        worthwhile || (the_rest && (hurried || self.nagle_permits(unsent)))
     }
 
     /// Minshall: one small segment may be in flight, however many full ones are.
-    fn nagle_permits(&self) -> bool {
-        let Nagle { nodelay, cork, more, push, small } = self.nagle;
+    fn nagle_permits(&self, unsent: u32) -> bool {
+        let Nagle { nodelay, cork, more_len, push, small } = self.nagle;
+        // Bytes sent without `MSG_MORE` before take those with it along.
+        let more = more_len > 0 && unsent <= more_len;
         let small_in_flight = small.after(self.snd.una) && small.at_or_before(self.snd.nxt);
         push || (!cork && !more && (nodelay || !small_in_flight))
     }

@@ -28,7 +28,7 @@ impl Tcb {
 
     fn queue(&mut self, len: u32, more: bool) {
         self.forget_acknowledged_urgent();
-        self.nagle.queued(more);
+        self.nagle.queued(len, more);
         let opening = matches!(self.state, State::SynSent | State::SynReceived);
         let open = matches!(self.state, State::Established | State::CloseWait);
         if (opening || open) && !self.snd.fin_queued {

@@ -237,11 +237,11 @@ impl TcpValues {
     ///
     /// # Errors
     /// `ENOPROTOOPT`.
-    pub(super) fn value(&self, name: i32, closed: bool) -> Result<Option<Vec<u8>>, Errno> {
+    pub(super) fn value(&self, name: i32, connected: bool) -> Result<Option<Vec<u8>>, Errno> {
         let number = match name {
             n::NODELAY => u32::from(self.nodelay),
             n::CORK => u32::from(self.cork),
-            n::MAXSEG if closed && self.max_segment > 0 => self.max_segment,
+            n::MAXSEG if !connected && self.max_segment > 0 => self.max_segment,
             n::INFO | n::MAXSEG | n::QUICKACK => return Ok(None),
             n::KEEPIDLE => self.keep_idle_s,
             n::KEEPINTVL => self.keep_interval_s,
@@ -317,7 +317,7 @@ mod tests {
     fn algorithms_have_names_and_unknown_ones_are_enoent() {
         let mut values = TcpValues::default();
         assert!(values.set(n::CONGESTION, b"reno", true).is_ok());
-        let name = values.value(n::CONGESTION, true).unwrap().unwrap();
+        let name = values.value(n::CONGESTION, false).unwrap().unwrap();
         assert_eq!(name, *b"reno\0\0\0\0\0\0\0\0\0\0\0\0");
         assert!(values.set(n::CONGESTION, b"cubic\0\0\0", true).is_ok());
         assert_eq!(values.set(n::CONGESTION, b"warp", true), Err(Errno::NOENT));

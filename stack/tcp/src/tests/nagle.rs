@@ -81,6 +81,16 @@ fn more_waits_for_the_next_send() {
 }
 
 #[test]
+fn more_does_not_hold_back_what_was_sent_without_it() {
+    let mut host = Host::nodelay();
+    host.tcb.send(10);
+    host.tcb.send_more(5);
+    assert_eq!(host.sends(), [text(1, 15, 1)], "before the first has gone");
+    host.tcb.send_more(5);
+    assert_eq!(host.sends(), []);
+}
+
+#[test]
 fn fin_does_not_wait_for_a_cork() {
     let mut host = Host::established();
     host.tcb.set_cork(true);
