@@ -11,6 +11,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,16 +156,31 @@ static void receive(int fd, int flags, const char *name)
     printf(", at the mark: %d %d\n", mark, sockatmark(fd));
 }
 
+static volatile sig_atomic_t signals;
+static void on_urgent(int number) { (void)number; signals++; }
+
+static void pri(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLPRI};
+    poll(&p, 1, 0);
+    printf("POLLPRI: %d, SIGURG: %d\n", !!(p.revents & POLLPRI), (int)signals);
+}
+
 static void tell(int fd) { send(fd, "\n", 1, 0); }
 
 static void urgent_in(int fd)
 {
     int on = 1, off = 0;
+    signal(SIGURG, on_urgent);
+    fcntl(fd, F_SETOWN, getpid());
+    pri(fd);
     receive(fd, MSG_OOB, "MSG_OOB of nothing");
     tell(fd); /* abc! def */
     await(fd, 3);
+    pri(fd);
     receive(fd, MSG_OOB | MSG_PEEK, "MSG_OOB MSG_PEEK");
     receive(fd, MSG_OOB, "MSG_OOB");
+    pri(fd);
     receive(fd, MSG_OOB, "MSG_OOB again");
     receive(fd, MSG_PEEK, "MSG_PEEK");
     receive(fd, 0, "");
@@ -173,8 +189,10 @@ static void urgent_in(int fd)
     receive(fd, 0, "");
     tell(fd); /* the same again, nobody takes the urgent byte */
     await(fd, 3);
+    pri(fd);
     receive(fd, MSG_WAITALL, "MSG_WAITALL");
     receive(fd, 0, "");
+    pri(fd);
     receive(fd, MSG_OOB, "MSG_OOB too late");
     setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
     tell(fd);

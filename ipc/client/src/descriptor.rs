@@ -36,6 +36,11 @@ pub(crate) fn take_tokens(fd: BorrowedFd<'_>) -> (End, usize) {
     }
 }
 
+/// Takes the mark of an urgent byte out, so that the descriptor has no `POLLPRI` any more.
+pub(crate) fn take_urgent(fd: BorrowedFd<'_>) {
+    let _ = recv(fd, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::OOB);
+}
+
 /// Is there a token, or no daemon to write one any more?
 pub(crate) fn holds_token(fd: BorrowedFd<'_>) -> bool {
     let mut token = [0; 1];

@@ -8,6 +8,7 @@ use proto::message::Transport;
 use rustix::io::Errno;
 use shm::Status;
 
+use crate::descriptor;
 use crate::receive::Received;
 use crate::socket::{Socket, mark};
 
@@ -45,7 +46,7 @@ impl Socket {
     /// `EINVAL` if there is none to be read this way.
     pub(crate) fn recv_urgent(
         &self,
-        _fd: BorrowedFd<'_>,
+        fd: BorrowedFd<'_>,
         into: &mut [IoSliceMut<'_>],
         peek: bool,
     ) -> io::Result<Received> {
@@ -61,6 +62,9 @@ impl Socket {
             return if ended { Ok(Received::bytes(0)) } else { Err(Errno::AGAIN.into()) };
         }
         let byte = queue.read_urgent(peek).ok_or(Errno::INVAL)?;
+        if !peek {
+            descriptor::take_urgent(fd);
+        }
         if let Some(place) = into.iter_mut().find_map(|slice| slice.first_mut()) {
             *place = byte;
         }

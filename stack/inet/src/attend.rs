@@ -218,6 +218,9 @@ impl Worker {
             let _ = descriptor.drain();
             client.lane.out_drained(socket.cell);
         }
+        if signal.urgent {
+            descriptor.send_urgent();
+        }
         if signal.hang_up {
             descriptor.end_of_input();
         }
@@ -232,6 +235,7 @@ impl Worker {
         socket.signal.readable |= signal.readable;
         socket.signal.writable |= signal.writable;
         socket.signal.hang_up |= signal.hang_up;
+        socket.signal.urgent |= signal.urgent;
     }
 
     /// A call is finished.

@@ -263,7 +263,8 @@ impl Worker {
             hang_up |= stream.tcb.state() == tcp::State::CloseWait;
             left = stream.waiting_at.take();
         }
-        socket.signal = Signal { readable: true, writable: true, hang_up };
+        let urgent = socket.signal.urgent;
+        socket.signal = Signal { readable: true, writable: true, hang_up, urgent };
         self.signals.push(id);
         if let Some(listener) = left {
             self.leave_listener(listener, now);
@@ -306,7 +307,7 @@ impl Worker {
             }
         }
         if read {
-            self.raise(id, Signal { readable: true, writable: false, hang_up: true });
+            self.raise(id, Signal { readable: true, hang_up: true, ..Signal::default() });
         }
         self.after_event(id, tcp::Events::default(), now);
         Ok(Outcome::Done)

@@ -34,6 +34,8 @@ pub(crate) struct Signal {
     pub writable: bool,
     /// The peer will send nothing more: shut our end down.
     pub hang_up: bool,
+    /// The peer has announced an urgent byte.
+    pub urgent: bool,
 }
 
 impl Signal {

@@ -207,6 +207,7 @@ impl Worker {
                 client.lane.set_status(socket.cell, Status::CONNECTED);
             }
         }
+        signal.urgent |= events.contains(Events::URGENT);
         if events.contains(Events::FIN_RECEIVED) {
             signal.readable = true;
             signal.hang_up = true;
@@ -216,7 +217,7 @@ impl Worker {
         }
         if let Some(errno) = errno_of(events) {
             socket.error = Some(errno);
-            signal = Signal { readable: true, writable: true, hang_up: true };
+            signal = Signal { readable: true, writable: true, hang_up: true, ..Signal::default() };
             if let Some(client) = &mut client {
                 client.set_error(socket.cell, errno);
                 client.add_status(socket.cell, Status::CLOSED);
@@ -327,7 +328,8 @@ impl Worker {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         socket.error = Some(errno);
         let first = socket.signal.is_empty();
-        socket.signal = Signal { readable: true, writable: true, hang_up: true };
+        socket.signal =
+            Signal { readable: true, writable: true, hang_up: true, ..Signal::default() };
         if let Some(client) = self.clients.owner_mut(socket.client) {
             client.set_error(socket.cell, errno);
             client.add_status(socket.cell, Status::CLOSED);

@@ -42,6 +42,14 @@ impl SocketEnd {
         }
     }
 
+    /// The kernel tells the client's program that something is urgent: `POLLPRI`, and `SIGURG` if it
+    /// has asked for that with `F_SETOWN`. Nothing happens if an older mark is still in, or on kernels
+    /// whose unix sockets have no urgent data.
+    pub fn send_urgent(&self) {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::OOB;
+        let _ = rustix::net::send(&self.end, &[1], flags);
+    }
+
     /// Makes the client's end writable again. False: the client has closed its end.
     #[must_use]
     pub fn drain(&self) -> bool {
