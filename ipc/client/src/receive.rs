@@ -127,7 +127,11 @@ impl Socket {
         if queue.unread() > 0 && !ended && !is_announced(fd, &queue) {
             return Ok(Attempt::Empty);
         }
+        let marked = queue.urgent().is_some();
         let len = queue.read(into, peek, self.has_urgent_inline());
+        if marked && queue.urgent().is_none() {
+            descriptor::take_urgent(fd);
+        }
         if len > 0 {
             let tell = queue.worth_telling() | (!peek && self.settle(fd, &mut queue).1);
             drop(queue);

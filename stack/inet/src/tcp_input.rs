@@ -217,7 +217,7 @@ impl Worker {
         }
         if let Some(errno) = errno_of(events) {
             socket.error = Some(errno);
-            signal = Signal { readable: true, writable: true, hang_up: true, ..Signal::default() };
+            signal = Signal { readable: true, writable: true, hang_up: true, ..signal };
             if let Some(client) = &mut client {
                 client.set_error(socket.cell, errno);
                 client.add_status(socket.cell, Status::CLOSED);

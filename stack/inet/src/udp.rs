@@ -114,7 +114,7 @@ impl Worker {
         if let Some(client) = self.clients.owner_mut(socket.client) {
             client.lane.set_tx_released(cell, released);
         }
-        self.raise(id, Signal { readable, writable: true, hang_up: false });
+        self.raise(id, Signal { readable, writable: true, ..Signal::default() });
     }
 
     fn udp_send(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) -> Result<(), Errno> {
