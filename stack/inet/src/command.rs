@@ -39,6 +39,8 @@ pub enum SocketOption {
     Keepalive(Option<tcp::Keepalive>),
     /// `TCP_CONGESTION`.
     Congestion(tcp::Algorithm),
+    /// `SO_MAX_PACING_RATE` in bytes per second; `u64::MAX`: none.
+    MaxPacingRate(u64),
     /// `TCP_USER_TIMEOUT` in milliseconds, 0 for none.
     UserTimeout(u32),
     /// `TCP_SYNCNT`.

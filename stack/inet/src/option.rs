@@ -67,6 +67,7 @@ impl Options {
             SocketOption::Broadcast(on) => self.broadcast = on,
             SocketOption::NoDelay(_)
             | SocketOption::Congestion(_)
+            | SocketOption::MaxPacingRate(_)
             | SocketOption::UserTimeout(_)
             | SocketOption::SynCount(_)
             | SocketOption::Linger2(_)
@@ -186,6 +187,7 @@ pub(crate) fn apply(tcb: &mut Tcb, option: SocketOption, now: Instant) {
         SocketOption::Congestion(algorithm) if algorithm != tcb.congestion() => {
             tcb.set_congestion(algorithm);
         }
+        SocketOption::MaxPacingRate(rate) => tcb.set_max_pacing_rate(rate),
         SocketOption::UserTimeout(ms) => {
             tcb.set_user_timeout(Duration::from_millis(u64::from(ms)));
         }

@@ -33,6 +33,7 @@ pub(crate) mod sol {
     pub(crate) const SO_ACCEPTCONN: i32 = 30;
     pub(crate) const SO_PROTOCOL: i32 = 38;
     pub(crate) const SO_DOMAIN: i32 = 39;
+    pub(crate) const SO_MAX_PACING_RATE: i32 = 47;
     pub(crate) const IP_TOS: i32 = 1;
     pub(crate) const IP_TTL: i32 = 2;
 }
@@ -57,6 +58,8 @@ pub(crate) struct Values {
     send_timeout: [u8; 16],
     receive_low: u32,
     priority: u32,
+    /// `None`: as fast as the congestion control allows.
+    pacing_rate: Option<u64>,
     tos: u8,
     ttl: u8,
 }
@@ -76,6 +79,7 @@ impl Default for Values {
             send_timeout: [0; 16],
             receive_low: 1,
             priority: 0,
+            pacing_rate: None,
             tos: 0,
             ttl: inet::limits::TTL,
         }
@@ -130,6 +134,10 @@ impl Values {
                 self.tcp.keepalive = int(value)? != 0;
                 return Ok(Some(self.tcp.keepalive_option()));
             }
+            o::SO_MAX_PACING_RATE => {
+                self.pacing_rate = pacing_rate(value)?;
+                return Ok(Some(self.pacing_option()));
+            }
             // Linux doubles what is asked for, to allow for its own overhead, and reports that
             // within its limits.
             o::SO_RCVBUF => {
@@ -179,12 +187,17 @@ impl Values {
         }
     }
 
+    fn pacing_option(&self) -> SocketOption {
+        SocketOption::MaxPacingRate(self.pacing_rate.unwrap_or(u64::MAX))
+    }
+
     /// What connections accepted by this listener inherit.
     #[must_use]
     pub(crate) fn inherited(&self) -> Vec<SocketOption> {
         let mut options = self.tcp.inherited();
         options.extend(self.receive_buffer.map(SocketOption::ReceiveBuffer));
         options.extend(self.send_buffer.map(SocketOption::SendBuffer));
+        options.extend(self.pacing_rate.map(SocketOption::MaxPacingRate));
         options.push(SocketOption::LingerZero(self.linger == Some(0)));
         options.push(SocketOption::Tos(self.tos));
         options.push(SocketOption::Ttl(self.ttl));
@@ -237,6 +250,9 @@ impl Values {
                     17
                 }
             }
+            (o::SOCKET, o::SO_MAX_PACING_RATE) => {
+                return Ok(Some(self.pacing_rate.unwrap_or(u64::MAX).to_ne_bytes().to_vec()));
+            }
             (o::SOCKET, o::SO_ACCEPTCONN) => u32::from(listening),
             (o::SOCKET, o::SO_RCVTIMEO) => return Ok(Some(self.receive_timeout.to_vec())),
             (o::SOCKET, o::SO_SNDTIMEO) => return Ok(Some(self.send_timeout.to_vec())),
@@ -254,6 +270,18 @@ impl Values {
         };
         Ok(Some(number.to_ne_bytes().to_vec()))
     }
+}
+
+/// `SO_MAX_PACING_RATE` is an unsigned int or long; all ones mean no limit.
+fn pacing_rate(value: &[u8]) -> Result<Option<u64>, Errno> {
+    let rate = match value.first_chunk() {
+        Some(bytes) => u64::from_ne_bytes(*bytes),
+        None => match int(value)? {
+            u32::MAX => u64::MAX,
+            rate => u64::from(rate),
+        },
+    };
+    Ok(Some(rate).filter(|rate| *rate != u64::MAX))
 }
 
 /// Reads a value that depends on the connection's state.
@@ -320,6 +348,25 @@ mod tests {
         assert_eq!(set(&mut values, o::SO_RCVBUF, 0), buffer(RECEIVE_BUFFER_MIN));
         assert_eq!(set(&mut values, o::SO_SNDBUF, u32::MAX), buffer(SEND_BUFFER_MAX));
         assert_eq!(set(&mut values, o::SO_SNDBUF, 1), buffer(SEND_BUFFER_MIN));
+    }
+
+    #[test]
+    fn a_pacing_rate_is_an_int_or_a_long() {
+        let mut values = Values::default();
+        let mut set = |value: &[u8]| {
+            let option = values.set(o::SOCKET, o::SO_MAX_PACING_RATE, value, true).unwrap();
+            let read =
+                values.value(o::SOCKET, o::SO_MAX_PACING_RATE, Transport::Stream, false, true);
+            (option, u64::from_ne_bytes(read.unwrap().unwrap().try_into().unwrap()))
+        };
+        for rate in [1_000_000, u64::MAX, 1 << 40] {
+            let expected = (Some(SocketOption::MaxPacingRate(rate)), rate);
+            assert_eq!(set(&rate.to_ne_bytes()), expected);
+            if let Ok(rate) = u32::try_from(rate) {
+                assert_eq!(set(&rate.to_ne_bytes()), expected);
+            }
+        }
+        assert_eq!(set(&u32::MAX.to_ne_bytes()).1, u64::MAX);
     }
 
     #[test]
