@@ -13,6 +13,10 @@ use crate::stack::{Info, Reply};
 /// The daemon's defaults.
 const BUFFER: u32 = 256 * 1024;
 
+/// Congestion control, by the number that scripts call it.
+const ALGORITHMS: [tcp::Algorithm; 3] =
+    [tcp::Algorithm::NewReno, tcp::Algorithm::Cubic, tcp::Algorithm::Bbr];
+
 /// A socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -32,6 +36,7 @@ pub(crate) struct Socket {
     user_timeout_ms: u32,
     /// `TCP_MAXSEG`, 0 for none.
     max_segment: u16,
+    congestion: tcp::Algorithm,
 }
 
 /// What it is.
@@ -138,6 +143,7 @@ impl Socket {
             defer_accept: 0,
             user_timeout_ms: 0,
             max_segment: 0,
+            congestion: tcp::Algorithm::default(),
         }
     }
 
@@ -162,6 +168,7 @@ impl Socket {
     /// The settings of its connections, where the user has something to say.
     pub(crate) fn configure(&self, config: &mut tcp::Config) {
         config.defer_accept = self.defer_accept;
+        config.congestion = self.congestion;
         if self.max_segment > 0 {
             config.mss = config.mss.min(self.max_segment);
         }
@@ -245,7 +252,9 @@ impl Host {
                 let first = !core::mem::replace(&mut stream.reported, true);
                 return if first { Ok(0) } else { Err(libc::EISCONN) };
             }
-            Kind::Stream(stream) if stream.tcb.state() == State::SynSent => {
+            Kind::Stream(stream)
+                if matches!(stream.tcb.state(), State::SynSent | State::SynReceived) =>
+            {
                 return Err(libc::EALREADY);
             }
             Kind::Stream(_) => {
@@ -278,7 +287,10 @@ impl Host {
         let Some(accepted) = waiting.pop_front() else { return Reply::new(Err(libc::EAGAIN)) };
         listener.left();
         let _ = self.names.insert(new.to_owned(), accepted);
-        let peer_port = self.stream_mut(accepted).map(|stream| stream.flow.remote_port);
+        let peer_port = self.stream_mut(accepted).map(|stream| {
+            stream.reported = true;
+            stream.flow.remote_port
+        });
         Reply { peer_port, ..Reply::new(Ok(0)) }
     }
 
@@ -418,6 +430,13 @@ impl Host {
             "USER_TIMEOUT" => socket.user_timeout_ms = number?,
             "DEFER_ACCEPT" => socket.defer_accept = attempts_within(number?),
             "MAXSEG" => socket.max_segment = u16::try_from(value).map_err(|_| libc::EINVAL)?,
+            "CONGESTION" => {
+                let known = usize::try_from(value).ok().and_then(|n| ALGORITHMS.get(n));
+                socket.congestion = *known.ok_or(libc::ENOENT)?;
+                if let Kind::Stream(stream) = &mut socket.kind {
+                    stream.tcb.set_congestion(socket.congestion);
+                }
+            }
             "REUSEADDR" => {}
             // Urgent text stays where it is in the stream anyway.
             "OOBINLINE" => {}
