@@ -115,7 +115,7 @@ impl Worker {
         if received.to != Destination::Local {
             return;
         }
-        if !self.icmp_errors.permit(now) {
+        if !self.icmp_errors.permit(received.source, now) {
             return self.out.count_drop(DropReason::IcmpRateLimit);
         }
         let end = received.ip_offset + received.ip_len + received.segment_len;

@@ -62,11 +62,15 @@ pub const NEIGHBOR_REACHABLE: Duration = Duration::from_secs(60);
 /// Time for which a failed resolution is remembered, so that each packet doesn't start a new one.
 pub const NEIGHBOR_FAILED: Duration = Duration::from_secs(3);
 
-/// ICMP errors per second and worker; RFC 1812 4.3.2.8 demands a limit.
-pub const ICMP_ERRORS_PER_SECOND: u32 = 100;
+/// Groups of addresses with limits of their own for replies to strangers: two given addresses are
+/// hardly ever in one, and all together can't ask for much.
+pub const STRANGER_GROUPS: usize = 256;
 
-/// TCP RSTs per second and worker for segments without a connection.
-pub const RESETS_PER_SECOND: u32 = 10_000;
+/// ICMP errors per second to one group of addresses; RFC 1812 4.3.2.8 demands a limit.
+pub const ICMP_ERRORS_PER_SECOND: u32 = 20;
+
+/// TCP RSTs per second to one group of addresses for segments without a connection.
+pub const RESETS_PER_SECOND: u32 = 200;
 
 /// Bytes that a socket's receive queue may hold by default.
 pub const RECEIVE_BUFFER: u32 = 512 * 1024;

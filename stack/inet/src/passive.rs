@@ -72,7 +72,7 @@ impl Worker {
         now: Instant,
     ) -> Result<(), DropReason> {
         if let Some(reset) = reset
-            && self.resets.permit(now)
+            && self.resets.permit(flow.remote_addr, now)
         {
             self.send_segment(flow, &reset, now);
         }

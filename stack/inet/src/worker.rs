@@ -22,7 +22,7 @@ use crate::flows::Flows;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
 use crate::output::Output;
-use crate::rate_limit::RateLimit;
+use crate::rate_limit::{RateLimit, StrangerLimits};
 use crate::socket::{SocketId, Sockets};
 use crate::steer::{Doorbell, Mesh};
 use crate::timer_wheel::Timers;
@@ -94,8 +94,8 @@ pub struct Worker {
     pub(crate) mesh: Mesh,
     pub(crate) secret: tcp::isn::Secret,
     pub(crate) counters: Arc<WorkerCounters>,
-    pub(crate) icmp_errors: RateLimit,
-    pub(crate) resets: RateLimit,
+    pub(crate) icmp_errors: StrangerLimits,
+    pub(crate) resets: StrangerLimits,
     pub(crate) arp_defences: RateLimit,
     pub(crate) orphan_bytes: usize,
     /// Connections whose users have closed them.
@@ -126,8 +126,8 @@ impl Worker {
             mesh: parts.mesh,
             secret: tcp::isn::Secret(parts.secret),
             counters: parts.counters,
-            icmp_errors: RateLimit::new(ICMP_ERRORS_PER_SECOND),
-            resets: RateLimit::new(RESETS_PER_SECOND),
+            icmp_errors: StrangerLimits::new(parts.secret, ICMP_ERRORS_PER_SECOND),
+            resets: StrangerLimits::new(parts.secret, RESETS_PER_SECOND),
             arp_defences: RateLimit::new(1),
             orphan_bytes: 0,
             orphans: 0,

@@ -19,6 +19,7 @@ mod listener;
 mod loss;
 mod nagle;
 mod netsim;
+mod off_path;
 mod pacing;
 mod passive;
 mod plpmtud;
