@@ -29,6 +29,7 @@ pub mod log;
 mod mbuf;
 mod mempool;
 mod offload;
+mod prefetch;
 pub mod signals;
 pub mod topology;
 
@@ -45,3 +46,4 @@ pub use limits::{BURST_MAX, PRIVATE_LEN, QUEUES_MAX};
 pub use mbuf::{ChecksumState, L4, Mbuf, TxChecksum};
 pub use mempool::{Mempool, MempoolError, MempoolOptions};
 pub use offload::{RxOffloads, TxOffloads};
+pub use prefetch::prefetch;

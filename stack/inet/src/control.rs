@@ -16,7 +16,7 @@ use crate::fast_open::Advice;
 use crate::flow::Flow;
 use crate::flows::Embryo;
 use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
-use crate::network::Network;
+use crate::network::{Addresses, Network};
 use crate::option::{self, Inherited, Options};
 use crate::send_queue::SendQueue;
 use crate::socket::{Datagram, Kind, Signal, Socket, SocketId, Stream};
@@ -82,6 +82,7 @@ impl Worker {
     fn adopt(&mut self, network: &Arc<Network>) {
         self.out.neighbors.retain_pinned(|a| network.neighbors.iter().any(|n| n.address == a));
         self.out.network = Arc::clone(network);
+        self.out.addresses = Addresses::of(network);
         self.out.generation = self.out.generation.wrapping_add(1);
         for pinned in &network.neighbors {
             let waiting = self.out.neighbors.pin(pinned.address, pinned.mac, pinned.interface);
@@ -214,6 +215,9 @@ impl Worker {
             send: SendQueue::default(),
             recv: StreamProducer::new(socket.cell, socket.options.receive_buffer),
             ready: false,
+            touched: false,
+            delivered: false,
+            acked_len: 0,
             timer: Timer::default(),
             waiting_at: None,
             closed: false,

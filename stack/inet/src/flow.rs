@@ -20,6 +20,30 @@ pub(crate) struct Flow {
 const _: () = assert!(size_of::<Flow>() == 12);
 
 impl Flow {
+    /// No connection's.
+    pub(crate) const NONE: Self = Self {
+        local_addr: Ipv4Addr::UNSPECIFIED,
+        remote_addr: Ipv4Addr::UNSPECIFIED,
+        local_port: 0,
+        remote_port: 0,
+    };
+
+    /// What a frame is about, at a glance, if it looks like TCP over IPv4. Nothing is checked: a
+    /// guess that is wrong costs a prefetch.
+    #[inline]
+    #[must_use]
+    pub(crate) fn glance(frame: &[u8]) -> Option<Self> {
+        let (head, rest) = frame.split_at_checked(26)?;
+        let &[.., 0x08, 0x00, _, _, _, _, _, _, _, _, _, 6, _, _] = head else { return None };
+        let &[a, b, c, d, e, f, g, h, i, j, k, l] = rest.first_chunk::<12>()?;
+        Some(Self {
+            local_addr: Ipv4Addr::new(e, f, g, h),
+            remote_addr: Ipv4Addr::new(a, b, c, d),
+            local_port: u16::from_be_bytes([k, l]),
+            remote_port: u16::from_be_bytes([i, j]),
+        })
+    }
+
     /// The same as the key of any IP version.
     #[must_use]
     pub(crate) fn key(&self) -> FlowKey {

@@ -23,7 +23,7 @@ const EMPTY: u16 = 0;
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Bucket {
+pub(crate) struct Bucket {
     tags: [u16; WAYS],
     numbers: [u32; WAYS],
     /// At least as many as there are flows whose first bucket this is and who live elsewhere.
@@ -117,6 +117,21 @@ impl FlowTable {
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The bucket to fetch into the cache before anything is looked up.
+    #[inline]
+    #[must_use]
+    pub(crate) fn first_bucket(&self, hash: u64) -> Option<&Bucket> {
+        self.bucket(self.first(hash))
+    }
+
+    /// A record with the right tag in the first bucket: what to fetch before [`Self::find`].
+    #[inline]
+    #[must_use]
+    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
+        let bucket = self.first_bucket(hash)?;
+        bucket.numbers.get(bucket.places(tag(hash)).trailing_zeros() as usize).copied()
     }
 
     /// The number of the record that `is_it` says yes to.

@@ -45,6 +45,8 @@ pub(crate) struct Remains {
 pub(crate) struct Flows {
     table: FlowTable,
     hasher: FlowHasher,
+    /// The flow of the segment at hand and its hash: both were known when the burst was staged.
+    staged: (Flow, u64),
     /// Half-open endpoints.
     pub embryos: Slab<Embryo>,
     /// Endpoints in TIME-WAIT.
@@ -58,9 +60,11 @@ impl Flows {
     /// No endpoints; `secret` keys the hash.
     #[must_use]
     pub(crate) fn new(secret: [u8; 16]) -> Self {
+        let hasher = FlowHasher::new(secret);
         Self {
             table: FlowTable::default(),
-            hasher: FlowHasher::new(secret),
+            hasher,
+            staged: (Flow::NONE, hasher.hash(&Flow::NONE)),
             embryos: Slab::default(),
             remains: Slab::default(),
             oldest: VecDeque::new(),
@@ -85,11 +89,38 @@ impl Flows {
         self.hasher.hash(flow)
     }
 
+    /// First stage of a burst: the flow's hash, and its bucket is on the way to the cache.
+    #[inline]
+    #[must_use]
+    pub(crate) fn stage(&self, flow: &Flow) -> u64 {
+        let hash = self.hasher.hash(flow);
+        if let Some(bucket) = self.table.first_bucket(hash) {
+            dpdk::prefetch(bucket);
+        }
+        hash
+    }
+
+    /// Second stage: the connection's record is on its way too.
+    #[inline]
+    pub(crate) fn fetch(&self, hash: u64, sockets: &Sockets) {
+        if let Some(Endpoint::Connection(number)) = self.table.guess(hash).map(endpoint) {
+            sockets.prefetch(number);
+        }
+    }
+
+    /// The segment at hand is of this flow.
+    #[inline]
+    pub(crate) fn set_staged(&mut self, flow: Flow, hash: u64) {
+        self.staged = (flow, hash);
+    }
+
     /// The endpoint of a flow.
+    #[inline]
     #[must_use]
     pub(crate) fn find(&self, flow: &Flow, sockets: &Sockets) -> Option<Endpoint> {
-        let is_it = |number| self.flow(number, sockets) == Some(*flow);
-        self.table.find(self.hasher.hash(flow), is_it).map(endpoint)
+        let (staged, hash) = self.staged;
+        let hash = if staged == *flow { hash } else { self.hasher.hash(flow) };
+        self.table.find(hash, |number| self.is_flow(number, flow, sockets)).map(endpoint)
     }
 
     /// Stores a half-open endpoint.
@@ -193,8 +224,8 @@ impl Flows {
     }
 
     #[inline]
-    fn flow(&self, number: u32, sockets: &Sockets) -> Option<Flow> {
-        flow_of(number, &self.embryos, &self.remains, sockets)
+    fn is_flow(&self, number: u32, flow: &Flow, sockets: &Sockets) -> bool {
+        flow_of(number, &self.embryos, &self.remains, sockets) == Some(*flow)
     }
 }
 

@@ -197,12 +197,12 @@ impl Worker {
         destination: Ipv4Addr,
         interface: u16,
     ) -> Result<Destination, DropReason> {
-        let network = &self.out.network;
+        let addresses = &self.out.addresses;
         if interface != LOOPBACK {
             if source.is_unspecified() || source.is_loopback() || destination.is_loopback() {
                 return Err(DropReason::Ipv4Source);
             }
-            match network.classify(source) {
+            match addresses.classify(source) {
                 Destination::Remote => {}
                 Destination::Local => return Err(DropReason::Ipv4Land),
                 Destination::Broadcast | Destination::Multicast => {
@@ -210,7 +210,7 @@ impl Worker {
                 }
             }
         }
-        match network.classify(destination) {
+        match addresses.classify(destination) {
             Destination::Remote => Err(DropReason::Ipv4NotForUs),
             to => Ok(to),
         }

@@ -99,18 +99,59 @@ pub enum Destination {
     Remote,
 }
 
+/// The addresses of a [`Network`] in one piece, for what is asked of each packet.
+#[derive(Debug, Default)]
+pub(crate) struct Addresses {
+    ours: Box<[Ipv4Addr]>,
+    broadcast: Box<[Ipv4Addr]>,
+}
+
+impl Addresses {
+    /// All of a network's interfaces.
+    #[must_use]
+    pub(crate) fn of(network: &Network) -> Self {
+        let all = || network.interfaces.iter().flat_map(|i| &i.addresses);
+        Self {
+            ours: all().map(|a| a.address).collect(),
+            broadcast: all().filter_map(Address::broadcast).collect(),
+        }
+    }
+
+    /// What `address` means to this host.
+    #[inline]
+    #[must_use]
+    pub(crate) fn classify(&self, address: Ipv4Addr) -> Destination {
+        // Loopback is 127/8; multicast and broadcast begin at 224.
+        if let Some(special) = Some(address).filter(|a| a.octets()[0] >= 127).and_then(special) {
+            return special;
+        }
+        if self.ours.contains(&address) {
+            Destination::Local
+        } else if self.broadcast.contains(&address) {
+            Destination::Broadcast
+        } else {
+            Destination::Remote
+        }
+    }
+}
+
+/// Addresses that mean the same to every host.
+fn special(address: Ipv4Addr) -> Option<Destination> {
+    if address.is_broadcast() {
+        Some(Destination::Broadcast)
+    } else if address.is_multicast() {
+        Some(Destination::Multicast)
+    } else {
+        address.is_loopback().then_some(Destination::Local)
+    }
+}
+
 impl Network {
     /// What `address` means to this host.
     #[must_use]
     pub fn classify(&self, address: Ipv4Addr) -> Destination {
-        if address.is_broadcast() {
-            return Destination::Broadcast;
-        }
-        if address.is_multicast() {
-            return Destination::Multicast;
-        }
-        if address.is_loopback() {
-            return Destination::Local;
+        if let Some(special) = special(address) {
+            return special;
         }
         let addresses = || self.interfaces.iter().flat_map(|i| &i.addresses);
         if addresses().any(|a| a.address == address) {
@@ -193,6 +234,8 @@ mod tests {
             ([198, 18, 77, 1], Destination::Remote),
         ] {
             assert_eq!(network.classify(address.into()), expected, "{address:?}");
+            let addresses = Addresses::of(&network);
+            assert_eq!(addresses.classify(address.into()), expected, "{address:?}");
         }
     }
 

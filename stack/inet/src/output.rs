@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 use crate::counters::WorkerCounters;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TTL, TX_BACKLOG_MAX};
 use crate::neighbor::{Due, Neighbors, Resolution};
-use crate::network::{Destination, Interface, LOOPBACK, Network, TxChecksum};
+use crate::network::{Addresses, Destination, Interface, LOOPBACK, Network, TxChecksum};
 use crate::timer_wheel::{Fired, Owner, Timer, Timers};
 
 /// Where a packet goes.
@@ -75,6 +75,8 @@ impl Ipv4Out {
 pub(crate) struct Output {
     /// The configuration in force.
     pub network: Arc<Network>,
+    /// Its addresses.
+    pub addresses: Addresses,
     /// Its generation, for caches of [`Hop`].
     pub generation: u32,
     /// Neighbours.
@@ -93,6 +95,7 @@ impl Output {
     pub(crate) fn new(pool: Mempool, counters: Arc<WorkerCounters>) -> Self {
         Self {
             network: Arc::new(Network::default()),
+            addresses: Addresses::default(),
             generation: 0,
             neighbors: Neighbors::default(),
             neighbors_timer: Timer::default(),
@@ -150,7 +153,7 @@ impl Output {
     /// The way to a destination; `None` without route or with the interface down.
     #[must_use]
     pub(crate) fn route(&self, to: Ipv4Addr) -> Option<Hop> {
-        let destination = self.network.classify(to);
+        let destination = self.addresses.classify(to);
         if destination == Destination::Local {
             return Some(Hop {
                 interface: LOOPBACK,

@@ -70,6 +70,16 @@ impl<T> Slab<T> {
         }
     }
 
+    /// A record will be needed soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, number: u32) {
+        let number = number as usize;
+        let chunk = self.chunks.get(number / CHUNK);
+        if let Some(place) = chunk.and_then(|chunk| chunk.get(number % CHUNK)) {
+            dpdk::prefetch(place);
+        }
+    }
+
     /// Takes a record out; its number is given to one that comes later.
     pub(crate) fn remove(&mut self, number: u32) -> Option<T> {
         let free = self.free;

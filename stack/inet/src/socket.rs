@@ -108,6 +108,12 @@ pub(crate) struct Stream {
     pub recv: StreamProducer,
     /// In the ready list.
     pub ready: bool,
+    /// In the list of those to settle when the burst ends.
+    pub touched: bool,
+    /// Text has arrived in this burst.
+    pub delivered: bool,
+    /// Acknowledged in this burst.
+    pub acked_len: u32,
     /// Its place on the timer wheel.
     pub timer: Timer,
     /// Waits at this listener to be accepted.
@@ -221,6 +227,12 @@ impl Sockets {
             Kind::Stream(stream) => Some(stream.flow),
             Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Datagram(_) => None,
         }
+    }
+
+    /// The socket with this number will be needed soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        self.slots.prefetch(index);
     }
 
     /// Takes a socket out; its name is stale from now on.

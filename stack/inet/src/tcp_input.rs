@@ -46,11 +46,10 @@ impl RecvBuffer for Text<'_> {
         }
     }
 
+    /// The client is shown what has come when the burst is over.
     fn advance(&mut self, len: u32) {
-        if let Some(lane) = &mut self.lane
-            && !self.deaf
-        {
-            self.recv.advance(lane, len);
+        if self.lane.is_some() && !self.deaf {
+            self.recv.publish(len);
         }
     }
 
@@ -100,7 +99,9 @@ impl Worker {
             options: tcp::Options::parse(parsed.options),
             text: parsed.text,
         };
-        self.tcp_segment(&flow, endpoint, &segment, now)
+        let result = self.tcp_segment(&flow, endpoint, &segment, now);
+        self.finish(mbuf);
+        result
     }
 
     fn tcp_segment(
@@ -166,18 +167,48 @@ impl Worker {
         let Kind::Stream(stream) = &mut socket.kind else {
             return Err(DropReason::TcpNoListener);
         };
-        let mut lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
-        if let Some(lane) = &mut lane
-            && stream.recv.unread() > 0
-            && let Err(what) = stream.recv.refresh(lane)
-        {
-            self.client_misbehaved(owner, Misbehaviour::Memory(what));
-            return Err(DropReason::TcpAfterClose);
-        }
+        let lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
         let mut text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
         let arrival = stream.tcb.segment_arrives(segment, now, &mut text);
-        self.apply(id, &arrival, now);
+        stream.acked_len = stream.acked_len.saturating_add(arrival.acked_len);
+        stream.delivered |= arrival.delivered_len > 0;
+        if !core::mem::replace(&mut stream.touched, true) {
+            self.touched.push(id);
+        }
+        if !Events::ROUTINE.contains(arrival.events) {
+            self.settle(id, arrival.events, now);
+        }
         arrival.drop.map_or(Ok(()), Err)
+    }
+
+    /// The burst is over: what its segments did to each connection is carried out once.
+    pub(crate) fn settle_touched(&mut self, now: Instant) {
+        let mut touched = core::mem::take(&mut self.touched);
+        for id in touched.drain(..) {
+            self.settle(id, Events::NONE, now);
+        }
+        self.touched = touched;
+    }
+
+    /// Shows the client what has arrived, and does what the segments since the last call ask for.
+    pub(crate) fn settle(&mut self, id: SocketId, events: Events, now: Instant) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let owner = socket.client;
+        let Kind::Stream(stream) = &mut socket.kind else { return };
+        stream.touched = false;
+        let acked_len = core::mem::take(&mut stream.acked_len);
+        let delivered_len = u32::from(core::mem::take(&mut stream.delivered));
+        let mut misbehaved = None;
+        if let Some(client) = self.clients.owner_mut(owner) {
+            stream.recv.show(&mut client.lane);
+            if stream.recv.unread() > 0 {
+                misbehaved = stream.recv.refresh(&mut client.lane).err();
+            }
+        }
+        if let Some(what) = misbehaved {
+            self.client_misbehaved(owner, Misbehaviour::Memory(what));
+        }
+        self.apply(id, &Arrival { drop: None, acked_len, delivered_len, events }, now);
     }
 
     /// Carries out what an event at a connection asks for.

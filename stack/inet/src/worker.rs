@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
-use dpdk::{Burst, Mempool, RxQueue, TxQueue};
+use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TxQueue};
 use hashbrown::HashMap;
 use types::Instant;
 
@@ -18,6 +18,7 @@ use crate::client::Clients;
 use crate::command::{Command, Event, Handoff};
 use crate::counters::WorkerCounters;
 use crate::fast_open::FastOpen;
+use crate::flow::Flow;
 use crate::flows::Flows;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
@@ -89,6 +90,10 @@ pub struct Worker {
     pub(crate) udp_ports: HashMap<u16, Vec<SocketId>>,
     pub(crate) timers: Timers,
     pub(crate) ready: VecDeque<SocketId>,
+    /// Connections to settle when the burst ends.
+    pub(crate) touched: Vec<SocketId>,
+    /// Packets that nobody needs any more, freed together.
+    pub(crate) finished: Burst,
     pub(crate) signals: Vec<SocketId>,
     pub(crate) events: Events,
     pub(crate) mesh: Mesh,
@@ -121,6 +126,8 @@ impl Worker {
             udp_ports: HashMap::new(),
             timers: Timers::default(),
             ready: VecDeque::new(),
+            touched: Vec::new(),
+            finished: Burst::new(),
             signals: Vec::new(),
             events: Events { channel, doorbell, waiting: VecDeque::new(), sent: false },
             mesh: parts.mesh,
@@ -163,7 +170,9 @@ impl Worker {
             let interface = rx.interface;
             let mut burst = core::mem::take(&mut self.burst);
             busy |= rx.queue.rx_burst(&mut burst) > 0;
-            for mbuf in burst.drain() {
+            let staged = self.stage(&burst);
+            for (mbuf, (flow, hash)) in burst.drain().zip(staged) {
+                self.flows.set_staged(flow, hash);
                 self.input(mbuf, interface, now);
             }
             self.burst = burst;
@@ -177,7 +186,33 @@ impl Worker {
             busy = true;
             self.loopback_input(mbuf, now);
         }
+        self.settle_touched(now);
+        self.finished.clear();
         busy
+    }
+
+    /// Looks ahead over a burst, so that no segment waits for memory: first all buckets of the flow
+    /// table are asked for, then all records.
+    fn stage(&self, burst: &Burst) -> [(Flow, u64); BURST_MAX] {
+        let mut staged = [(Flow::NONE, 0); BURST_MAX];
+        for (stage, mbuf) in staged.iter_mut().zip(burst) {
+            if let Some(flow) = Flow::glance(mbuf.data()) {
+                *stage = (flow, self.flows.stage(&flow));
+            }
+        }
+        for (_, hash) in staged.iter().take(burst.len()) {
+            self.flows.fetch(*hash, &self.sockets);
+        }
+        staged
+    }
+
+    /// A packet has been used up.
+    pub(crate) fn finish(&mut self, mbuf: Mbuf) {
+        if self.finished.is_full() {
+            self.finished.clear();
+        }
+        // There is room now.
+        let _ = self.finished.push(mbuf);
     }
 
     fn receive_handoff(&mut self, handoff: Handoff, now: Instant) {

@@ -75,6 +75,9 @@ impl Events {
     /// The peer has announced an urgent byte: [`RecvBuffer::mark_urgent`] was called.
     pub const URGENT: Self = Self(1 << 9);
 
+    /// What happens with each segment of a connection that is well.
+    pub const ROUTINE: Self = Self(Self::READABLE.0 | Self::WRITABLE.0);
+
     /// Every event of `other` happened.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
