@@ -97,7 +97,9 @@ impl Tcb {
         if !seg.flags.contains(Flags::SYN) {
             return ControlFlow::Continue(());
         }
-        if self.state != State::SynReceived || seg.seq != self.rcv.irs {
+        let answers_ours = !seg.flags.contains(Flags::ACK)
+            || (seg.ack.after(self.snd.una) && seg.ack.at_or_before(self.snd.max));
+        if self.state != State::SynReceived || seg.seq != self.rcv.irs || !answers_ours {
             self.challenge(now);
             return dropped(DropReason::TcpSynUnacceptable);
         }

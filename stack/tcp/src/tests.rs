@@ -17,6 +17,7 @@ mod fuzz;
 mod handshake;
 mod listener;
 mod loss;
+mod matrix;
 mod nagle;
 mod netsim;
 mod off_path;
