@@ -368,7 +368,7 @@ impl Host {
         let Kind::Stream(stream) = &mut self.socket(index)?.kind else {
             return Err(libc::ENOTCONN);
         };
-        if stream.tcb.state() == State::Closed {
+        if matches!(stream.tcb.state(), State::Closed | State::TimeWait) {
             return Err(libc::ENOTCONN);
         }
         if how != How::Write {

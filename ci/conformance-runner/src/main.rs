@@ -146,15 +146,18 @@ fn read_page(args: &Args, page: &str) -> Result<String, String> {
     std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The matrix as it should be.
-fn matrix_page(args: &Args, names: &[String]) -> Result<String, String> {
+/// The matrix as it should be, and the pairs of event and state that no script is about.
+fn matrix_page(args: &Args, names: &[String]) -> Result<(String, Vec<String>), String> {
     let scripts: Result<Vec<_>, _> =
         names.iter().map(|name| parse::script(&args.scripts, name)).collect();
-    scripts.map(|scripts| matrix::page(&scripts)).map_err(|error| error.to_string())
+    scripts
+        .map(|scripts| (matrix::page(&scripts), matrix::missing(&scripts)))
+        .map_err(|error| error.to_string())
 }
 
 fn report(args: &Args, verdicts: &BTreeMap<String, Verdict>) -> (usize, usize, usize) {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
     for (name, verdict) in verdicts {
         match verdict {
             Verdict::Passed => {
@@ -169,11 +172,15 @@ fn report(args: &Args, verdicts: &BTreeMap<String, Verdict>) -> (usize, usize, u
             }
             Verdict::Skipped(reason) => {
                 skipped += 1;
+                *reasons.entry(reason.clone()).or_insert(0) += 1;
                 if args.verbose {
                     println!("skipped {name}: {reason}");
                 }
             }
         }
+    }
+    for (reason, count) in reasons {
+        println!("skipped {count}: {reason}");
     }
     (passed, failed, skipped)
 }
@@ -183,7 +190,7 @@ fn run(args: &Args) -> Result<bool, String> {
     let started = Instant::now();
     if args.matrix {
         let path = page_path(args, MATRIX_PAGE);
-        let page = matrix_page(args, &names)?;
+        let (page, _) = matrix_page(args, &names)?;
         std::fs::write(&path, page).map_err(|error| format!("{}: {error}", path.display()))?;
         println!("wrote {}", path.display());
         return Ok(true);
@@ -193,9 +200,15 @@ fn run(args: &Args) -> Result<bool, String> {
         None => run_virtual(args, &names),
     };
     if args.live.is_none() && args.names.is_empty() {
-        let fresh = matrix_page(args, &names)? == read_page(args, MATRIX_PAGE).unwrap_or_default();
-        let stale = "MATRIX.md is stale: ci/conformance --matrix".to_owned();
-        let verdict = if fresh { Verdict::Passed } else { Verdict::Failed(stale) };
+        let (page, missing) = matrix_page(args, &names)?;
+        let fresh = page == read_page(args, MATRIX_PAGE).unwrap_or_default();
+        let mut wrong =
+            missing.iter().map(|pair| format!("no script in {pair}/")).collect::<Vec<_>>();
+        if !fresh {
+            wrong.push("MATRIX.md is stale: ci/conformance --matrix".to_owned());
+        }
+        let fine = wrong.is_empty();
+        let verdict = if fine { Verdict::Passed } else { Verdict::Failed(wrong.join("\n")) };
         let _ = verdicts.insert("matrix".to_owned(), verdict);
     }
     let (passed, failed, skipped) = report(args, &verdicts);

@@ -46,7 +46,7 @@ fn reason_to_skip(script: &Script, trial: Trial) -> Option<String> {
     if let Some(reason) = script.own.as_ref().filter(|_| trial == Trial::Kernel) {
         return Some(format!("not about Linux: {reason}"));
     }
-    (script.length() > LENGTH_MAX).then(|| format!("takes {:?}", script.length()))
+    (script.length() > LENGTH_MAX).then(|| format!("takes longer than {LENGTH_MAX:?}"))
 }
 
 /// Runs scripts by name. Each is read by the thread that runs it.

@@ -303,6 +303,12 @@ impl Worker {
             Kind::Unconnected(_) | Kind::Listening { .. } => return Err(Errno::NOTCONN),
             Kind::Datagram(datagram) if datagram.remote.is_none() => return Err(Errno::NOTCONN),
             Kind::Datagram(_) => {}
+            // "Error: connection closing" (RFC 9293 3.10.4), in Linux's word.
+            Kind::Stream(stream)
+                if matches!(stream.tcb.state(), tcp::State::Closed | tcp::State::TimeWait) =>
+            {
+                return Err(Errno::NOTCONN);
+            }
             Kind::Stream(stream) => {
                 stream.deaf |= read;
                 if write {
