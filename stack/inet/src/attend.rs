@@ -1,7 +1,7 @@
 //! What a worker does for its clients and for time: transmit rings, timers, wake-ups.
 
 use rustix::io::Errno;
-use shm::{TxDescriptor, TxFlags};
+use shm::{Lane, TxDescriptor, TxFlags};
 use types::Instant;
 
 use crate::command::{Event, Misbehaviour};
@@ -203,8 +203,8 @@ impl Worker {
         let signal = core::mem::take(&mut socket.signal);
         let Some(client) = self.clients.owner_mut(socket.client) else { return };
         if signal.readable
-            && has_news(&socket.kind, socket.error.is_some())
             && client.lane.in_armed(socket.cell)
+            && has_news(&socket.kind, socket.error.is_some(), &client.lane)
         {
             // A closed end is the control thread's business; it sees the hang-up.
             let _ = descriptor.send_token();
@@ -244,12 +244,12 @@ impl Worker {
     }
 }
 
-fn has_news(kind: &Kind, failed: bool) -> bool {
+fn has_news(kind: &Kind, failed: bool, lane: &Lane) -> bool {
     match kind {
         Kind::Stream(stream) => {
-            stream.recv.unread() > 0 || stream.tcb.state() == tcp::State::Closed
+            !stream.recv.is_read(lane) || stream.tcb.state() == tcp::State::Closed
         }
-        Kind::Datagram(datagram) => datagram.recv.unread() > 0 || failed,
+        Kind::Datagram(datagram) => !datagram.recv.is_read(lane) || failed,
         Kind::Listening { waiting } => *waiting,
         Kind::Unconnected(_) => false,
     }

@@ -442,16 +442,17 @@ impl Daemon {
         for sock in self.socks.iter_mut().flatten() {
             let Some(end) = &sock.end else { continue };
             let lane = &mut self.clients[sock.client].lanes[usize::from(sock.lane)];
+            let armed = core::mem::take(&mut sock.readable) && lane.in_armed(sock.cell);
             let (news, room) = match &sock.kind {
                 Kind::Fresh => (false, false),
                 Kind::Listener { waiting } => (!waiting.is_empty(), false),
                 Kind::Stream(s) => {
                     let decided = s.peer.is_some() || s.failed || s.fin_sent;
-                    (s.recv.unread() > 0, decided && s.out_len <= SEND_BUFFER * 2 / 3)
+                    (!s.recv.is_read(lane), decided && s.out_len <= SEND_BUFFER * 2 / 3)
                 }
-                Kind::Datagram(recv) => (recv.unread() > 0 || sock.error.is_some(), true),
+                Kind::Datagram(recv) => (!recv.is_read(lane) || sock.error.is_some(), true),
             };
-            if core::mem::take(&mut sock.readable) && news && lane.in_armed(sock.cell) {
+            if armed && news {
                 let _ = end.send_token();
                 lane.in_token_sent(sock.cell);
                 let _ = self.tokens.fetch_add(1, Ordering::Relaxed);

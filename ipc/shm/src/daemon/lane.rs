@@ -293,13 +293,13 @@ impl Lane {
     }
 
     /// Does the client wait for a token? Ask after publishing (bytes, an error, a connection); the
-    /// fence that must be in between is in here. If so: write the token, then
-    /// [`Lane::in_token_sent`].
+    /// fence that must be in between is in here. If so, and if the client has not read everything
+    /// meanwhile ([`super::StreamProducer::is_read`]): write the token, then [`Lane::in_token_sent`].
     pub fn in_armed(&mut self, cell: CellId) -> bool {
         fence(Ordering::SeqCst);
         let at = write_cell::word(cell.index, write_cell::IN_ARM);
         let Some(local) = self.live_index(cell) else { return false };
-        let armed = self.slot.write.u32(at).load(Ordering::Relaxed);
+        let armed = self.slot.write.u32(at).load(Ordering::Acquire);
         let Some(state) = self.cells.get_mut(local) else { return false };
         state.in_seen = armed;
         armed != state.in_token

@@ -140,6 +140,14 @@ impl StreamProducer {
         u32::try_from(self.published.saturating_sub(self.consumed)).unwrap_or(u32::MAX)
     }
 
+    /// Has the client read all that was published, as it says at this moment? To be asked after
+    /// [`Lane::in_armed`]: what it read under its last token needs no new one, which would stay in the
+    /// descriptor with nothing behind it.
+    #[must_use]
+    pub fn is_read(&self, lane: &Lane) -> bool {
+        consumed::is_all(lane, self.cell, self.published)
+    }
+
     /// Bytes published since the socket was made.
     #[must_use]
     pub fn published(&self) -> u64 {

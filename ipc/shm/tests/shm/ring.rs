@@ -137,6 +137,28 @@ fn a_token_goes_out_once_per_arm() {
 }
 
 #[test]
+fn what_was_read_under_the_last_token_needs_no_new_one() {
+    let mut pair = Pair::new();
+    let (cell, memory) = pair.socket();
+    let mut producer = shm::StreamProducer::new(cell, 65_536);
+    let show = |producer: &mut shm::StreamProducer, lane: &mut shm::Lane| {
+        assert_eq!(producer.write(lane, 0, b"x"), 1);
+        producer.publish(1);
+        producer.show(lane);
+    };
+    show(&mut producer, &mut pair.lane);
+    assert!(pair.lane.in_armed(cell) && !producer.is_read(&pair.lane));
+    pair.lane.in_token_sent(cell);
+    // The worker has shown the second byte and not yet thought of a token.
+    show(&mut producer, &mut pair.lane);
+    assert_eq!(read(&mut memory.receive(), &mut [0; 9], false), 2);
+    memory.receive().arm();
+    assert!(pair.lane.in_armed(cell) && producer.is_read(&pair.lane), "a token for nothing");
+    show(&mut producer, &mut pair.lane);
+    assert!(pair.lane.in_armed(cell) && !producer.is_read(&pair.lane));
+}
+
+#[test]
 fn an_error_is_reported_once_each_time() {
     let mut pair = Pair::new();
     let (cell, memory) = pair.socket();
