@@ -53,6 +53,7 @@ static const struct option OPTIONS[] = {
     SO(SO_RCVBUF, 0, 8192, 65536, 100000),
     SO(SO_SNDBUF, 0, 8192, 65536, 100000),
     SO(SO_RCVLOWAT, 1, 2, 100, 1),
+    SO(SO_MAX_PACING_RATE, 5000000, 1000000, 100000000, -1),
 };
 #define COUNT (sizeof OPTIONS / sizeof OPTIONS[0])
 
@@ -208,7 +209,7 @@ static void about(int fd, const char *where)
 {
     struct tcp_info i = info(fd);
     char room[512];
-    printf("%s: state %u, ca_state %u, options %u\n", where, i.tcpi_state, i.tcpi_ca_state, i.tcpi_options & 5);
+    printf("%s: state %u, ca_state %u, options %u\n", where, i.tcpi_state, i.tcpi_ca_state, i.tcpi_options & 7);
     printf("%s: retransmits %u, unacked %u, lost %u, total %u\n", where, i.tcpi_retransmits, i.tcpi_unacked, i.tcpi_lost, i.tcpi_total_retrans);
     for (socklen_t want = 0; want <= 232; want += 58) {
         socklen_t len = want;

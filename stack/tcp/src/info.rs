@@ -76,6 +76,12 @@ pub struct Info {
     pub reordering_seen: bool,
     /// SACK blocks that named what we never sent, or nothing.
     pub sacks_refused: u32,
+    /// ECN was negotiated, and what we send may be marked.
+    pub ecn: bool,
+    /// Bytes per second at which text leaves; `None`: as the window allows.
+    pub pacing_rate: Option<u64>,
+    /// `SO_MAX_PACING_RATE`, `u64::MAX` if there is none.
+    pub pacing_rate_max: u64,
 }
 
 impl Tcb {
@@ -118,6 +124,9 @@ impl Tcb {
             min_rtt_us: micros(self.reordering.min_rtt()),
             reordering_seen: self.reordering.seen,
             sacks_refused: self.sacks_refused,
+            ecn: self.may_be_marked(),
+            pacing_rate: self.pacing_rate(),
+            pacing_rate_max: self.max_pacing_rate(),
         }
     }
 }

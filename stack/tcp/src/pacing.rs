@@ -92,6 +92,10 @@ impl Tcb {
         self.rare_mut().pacer.max_rate = bytes_per_second.max(1);
     }
 
+    pub(crate) fn max_pacing_rate(&self) -> u64 {
+        self.rare.as_ref().map_or(u64::MAX, |rare| rare.pacer.max_rate)
+    }
+
     /// Spread the window over the round-trip time, where the congestion control does not pace by
     /// itself.
     pub fn set_pacing(&mut self, pacing: bool) {

@@ -24,9 +24,13 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
     let bit = |set: bool, bit: u8| if set { bit } else { 0 };
     TcpInfo {
         state: number(tcp.state),
+        ca_state: ca_state(tcp),
         retransmits: tcp.retransmits,
         probes: tcp.probes,
-        options: bit(tcp.timestamps, option::TIMESTAMPS) | bit(scaled, option::WSCALE),
+        options: bit(tcp.timestamps, option::TIMESTAMPS)
+            | bit(scaled, option::WSCALE)
+            | bit(tcp.sack, option::SACK)
+            | bit(tcp.ecn, option::ECN),
         snd_wscale: tcp.snd_scale,
         rcv_wscale: tcp.rcv_scale,
         rto: rto_us,
@@ -34,6 +38,8 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
         snd_mss: mss,
         rcv_mss: u32::from(tcp.rcv_mss),
         unacked: tcp.unacked.div_ceil(mss),
+        sacked: tcp.sacked_len.div_ceil(mss),
+        lost: tcp.lost_len.div_ceil(mss),
         last_data_sent: age_ms(tcp.sent_at),
         last_data_recv: age_ms(tcp.heard_at),
         last_ack_recv: age_ms(tcp.heard_at),
@@ -47,15 +53,18 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
         reordering: u32::from(tcp::limits::DUP_ACKS),
         rcv_space: info.receive_buffer,
         total_retrans: tcp.retransmitted,
-        max_pacing_rate: u64::MAX,
+        pacing_rate: tcp.pacing_rate.unwrap_or(u64::MAX),
+        max_pacing_rate: tcp.pacing_rate_max,
         bytes_acked: info.acknowledged,
         bytes_received: info.received,
         segs_out: tcp.segments_out,
         segs_in: tcp.segments_in,
         notsent_bytes: tcp.unsent,
+        min_rtt: tcp.min_rtt_us,
         data_segs_in: tcp.text_segments_in,
         data_segs_out: tcp.text_segments_out,
         bytes_sent: info.acknowledged.saturating_add(u64::from(tcp.unacked)),
+        reord_seen: u32::from(tcp.reordering_seen),
         snd_wnd: tcp.snd_wnd,
         ..TcpInfo::default()
     }
@@ -65,6 +74,16 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
 const HEADERS_LEN: u32 = 40;
 /// `TCP_INFINITE_SSTHRESH`.
 const SSTHRESH_INFINITE: u32 = 0x7fff_ffff;
+
+/// `TCP_CA_Open`, `TCP_CA_Disorder`, `TCP_CA_Recovery`, `TCP_CA_Loss`.
+const fn ca_state(tcp: &tcp::Info) -> u8 {
+    match tcp {
+        tcp::Info { in_recovery: true, retransmits: 1.., .. } => 4,
+        tcp::Info { in_recovery: true, .. } => 3,
+        tcp::Info { sacked_len: 1.., .. } => 1,
+        _ => 0,
+    }
+}
 
 /// Linux's numbers of the states.
 const fn number(state: State) -> u8 {

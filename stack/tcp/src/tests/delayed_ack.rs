@@ -80,3 +80,38 @@ fn segments_are_counted() {
     assert_eq!(after.text_segments_out - before.text_segments_out, 4);
     assert_eq!(after.retransmitted, 1);
 }
+
+/// A port or a burst may hand us several segments as one. That must change neither what is
+/// delivered nor how often we acknowledge: every two segments' worth (RFC 5681 §4.2).
+#[test]
+fn merged_segments_do_what_they_would_do_one_by_one() {
+    for seed in 0..2_000 {
+        let mut random = Random::new(seed);
+        let (mut single, mut merged) = (Host::established(), Host::established());
+        let mut at = 1;
+        for _ in 0..20 {
+            let count = 1 + random.below(5);
+            let last = 1 + random.below(1000);
+            let len = (count - 1) * 1000 + last;
+            for i in 0..count {
+                let piece = if i == count - 1 { last } else { 1000 };
+                let _ = single.gets(&seg(at + i * 1000, 1).text(piece));
+            }
+            let _ = merged.gets(&seg(at, 1).text(len));
+            at += len;
+            if random.chance(70) {
+                assert_eq!(single.sends(), merged.sends(), "seed {seed} at {at}");
+            }
+            if random.chance(20) {
+                single.wait_ms(40);
+                merged.wait_ms(40);
+            }
+            assert_eq!(single.buffer.read(), merged.buffer.read());
+        }
+        single.wait_ms(40);
+        merged.wait_ms(40);
+        assert_eq!(single.sends(), merged.sends());
+        assert_eq!(single.tcb.next_timeout(), merged.tcb.next_timeout());
+        assert_eq!(single.tcb.info().rcv_wnd, merged.tcb.info().rcv_wnd);
+    }
+}
