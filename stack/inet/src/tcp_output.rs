@@ -8,7 +8,7 @@ use wire::{ipv4, tcp as header};
 use zerocopy::IntoBytes;
 
 use crate::flow::Flow;
-use crate::limits::{EXTERNAL_MIN, SEGMENTS_PER_TURN};
+use crate::limits::{BURST_TEXT_MAX, EXTERNAL_MIN, SEGMENTS_PER_TURN};
 use crate::network::TxChecksum;
 use crate::option::Options;
 use crate::output::{Hop, Ipv4Out, Output, prepend};
@@ -80,8 +80,9 @@ impl Worker {
             let text =
                 Text { recv: &mut stream.recv, lane: lane.as_deref_mut(), deaf: stream.deaf };
             let newest = stream.tcb.snd_max();
-            let Some(segment) = stream.tcb.poll_transmit(now, &text) else { break };
-            sent += 1;
+            let burst = stream.tcb.poll_transmit_burst(now, &text, BURST_TEXT_MAX);
+            let Some(segment) = burst else { break };
+            sent += segment.cut_count() as usize;
             if segment.text_len > 0 && segment.flags.contains(Flags::SYN) {
                 self.counters.tcp.fast_opens_sent.increment();
             }
@@ -90,7 +91,7 @@ impl Worker {
             }
             let mut source = Source { queue: &mut stream.send, lane: lane.as_deref() };
             let way = Way { flow: &stream.flow, hop: &hop, options: &options };
-            self.out.segment(&way, &segment, &mut source, now, &mut self.timers);
+            self.out.segments(&way, &segment, &mut source, now, &mut self.timers);
         }
         let makes_room = sent > 0 && stream.tcb.limits_unsent();
         let owner = Owner::Endpoint(Endpoint::Connection(id.index));
@@ -142,7 +143,26 @@ impl Output {
         timers: &mut Timers,
     ) {
         let mut queue = SendQueue::default();
-        self.segment(way, segment, &mut Source { queue: &mut queue, lane: None }, now, timers);
+        self.segments(way, segment, &mut Source { queue: &mut queue, lane: None }, now, timers);
+    }
+
+    /// Sends what the engine has made as one, in as many segments as fit the path. They share one set
+    /// of headers, in which little differs.
+    fn segments(
+        &mut self,
+        way: &Way<'_>,
+        whole: &SegmentOut,
+        source: &mut Source<'_>,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
+        let Some(mut headers) = Headers::new(way.flow, whole) else {
+            return self.count_drop(DropReason::MbufExhausted);
+        };
+        for segment in whole.cuts() {
+            headers.set(&segment);
+            self.segment(way, &segment, &headers, source, (now, timers));
+        }
     }
 
     /// Sends one segment: text, then the headers in front of it.
@@ -150,9 +170,9 @@ impl Output {
         &mut self,
         way: &Way<'_>,
         segment: &SegmentOut,
+        headers: &Headers,
         source: &mut Source<'_>,
-        now: Instant,
-        timers: &mut Timers,
+        (now, timers): (Instant, &mut Timers),
     ) {
         let Way { flow, hop, options } = *way;
         let (from, to) = (flow.local_addr, flow.remote_addr);
@@ -167,7 +187,7 @@ impl Output {
         if filled.is_none() {
             return self.count_drop(DropReason::MbufExhausted);
         }
-        let Some(header_len) = prepend_header(&mut mbuf, flow, segment, offload) else {
+        let Some(header_len) = headers.prepend_to(&mut mbuf, flow, offload) else {
             return self.count_drop(DropReason::MbufExhausted);
         };
         let out = Ipv4Out {
@@ -240,31 +260,50 @@ fn copy_text(mbuf: &mut Mbuf, segment: &SegmentOut, source: &mut Source<'_>) -> 
     Some(())
 }
 
-/// Prepends TCP header and options; returns their length.
-fn prepend_header(mbuf: &mut Mbuf, flow: &Flow, segment: &SegmentOut, offload: bool) -> Option<u8> {
-    let (from, to) = (flow.local_addr, flow.remote_addr);
-    let mut option_bytes = [0_u8; 40];
-    let options_len = segment.options.emit(&mut option_bytes);
-    let option_bytes = option_bytes.get(..options_len)?;
-    let header_len = header::Header::LEN + options_len;
-    let mut tcp_header = header::Header::new(
-        flow.local_port,
-        flow.remote_port,
-        segment.seq.value(),
-        segment.ack.value(),
-        segment.flags.bits(),
-        segment.window,
-    )
-    .with_options_len(options_len)?;
-    tcp_header.urgent.set(segment.urgent);
-    let tcp_header = if offload {
-        let segment_len = u16::try_from(mbuf.packet_len() as usize + header_len).ok()?;
-        tcp_header.with_pseudo_checksum(from, to, segment_len)
-    } else {
-        tcp_header.with_checksum(from, to, option_bytes, mbuf.data())
-    };
-    let whole = prepend(mbuf, option_bytes) && prepend(mbuf, tcp_header.as_bytes());
-    whole.then(|| u8::try_from(header_len).ok())?
+/// TCP header and options of the segments that one decision of the engine has made.
+struct Headers {
+    header: header::Header,
+    options: [u8; header::OPTIONS_LEN_MAX],
+    options_len: usize,
+}
+
+impl Headers {
+    fn new(flow: &Flow, segment: &SegmentOut) -> Option<Self> {
+        let mut options = [0_u8; header::OPTIONS_LEN_MAX];
+        let options_len = segment.options.emit(&mut options);
+        let mut header = header::Header::new(
+            flow.local_port,
+            flow.remote_port,
+            segment.seq.value(),
+            segment.ack.value(),
+            segment.flags.bits(),
+            segment.window,
+        )
+        .with_options_len(options_len)?;
+        header.urgent.set(segment.urgent);
+        Some(Self { header, options, options_len })
+    }
+
+    /// What differs from one segment to the next.
+    fn set(&mut self, segment: &SegmentOut) {
+        self.header.seq.set(segment.seq.value());
+        self.header = self.header.with_flags(segment.flags.bits());
+    }
+
+    /// Prepends both, with the checksum; returns their length.
+    fn prepend_to(&self, mbuf: &mut Mbuf, flow: &Flow, offload: bool) -> Option<u8> {
+        let (from, to) = (flow.local_addr, flow.remote_addr);
+        let options = self.options.get(..self.options_len)?;
+        let header_len = header::Header::LEN + self.options_len;
+        let header = if offload {
+            let segment_len = u16::try_from(mbuf.packet_len() as usize + header_len).ok()?;
+            self.header.with_pseudo_checksum(from, to, segment_len)
+        } else {
+            self.header.with_checksum(from, to, options, mbuf.data())
+        };
+        let whole = prepend(mbuf, options) && prepend(mbuf, header.as_bytes());
+        whole.then(|| u8::try_from(header_len).ok())?
+    }
 }
 
 /// The user's DSCP with the ECN field of this segment, which is not the user's (RFC 3168 §5).

@@ -151,11 +151,12 @@ impl Counts {
 
     /// `newest` is SND.MAX as it was before.
     pub(crate) fn left(&mut self, segment: &SegmentOut, newest: SeqNum) {
-        self.segments_out = self.segments_out.wrapping_add(1);
+        let count = segment.cut_count();
+        self.segments_out = self.segments_out.wrapping_add(count);
         if segment.text_len == 0 {
             return;
         }
-        self.text_segments_out = self.text_segments_out.wrapping_add(1);
+        self.text_segments_out = self.text_segments_out.wrapping_add(count);
         if segment.seq.before(newest) {
             self.retransmitted = self.retransmitted.wrapping_add(1);
         }

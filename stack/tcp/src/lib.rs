@@ -42,6 +42,7 @@
 //! | `urgent` | urgent text both ways | 9293 §3.8.5, 6093 |
 //! | `nagle`, `delayed_ack` | small segments, late ACKs and what users say about them | 9293 §3.7.4, §3.8.6.3 |
 //! | `tuning` | buffers that grow with the connection | |
+//! | `burst` | segments of several MSS, to be cut at the edge | |
 //! | `rare`, `info` | settings few users change; what `TCP_INFO` shows | |
 //! | `rtt` | round-trip time and RTO | 6298 |
 //! | `plpmtud` | size of segments | 1191, 4821, 5927 |
@@ -64,6 +65,7 @@
 )]
 
 mod ack;
+mod burst;
 mod cc;
 mod challenge;
 mod config;

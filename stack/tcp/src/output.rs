@@ -47,16 +47,28 @@ impl Tcb {
     /// [`Tcb::poll_transmit`] has something to do. Cheap.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
-        self.plan().is_some() || (self.window_blocks() && !self.timers.is_on(Timer::Persist))
+        self.plan(0).is_some() || (self.window_blocks() && !self.timers.is_on(Timer::Persist))
     }
 
     /// The next segment to send, if one is due. Call it after a burst of events, until it returns
     /// `None`; text acknowledged must have left the send buffer.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &impl RecvBuffer) -> Option<SegmentOut> {
+        self.poll_transmit_burst(now, buffer, 0)
+    }
+
+    /// [`Tcb::poll_transmit`] for a caller who can cut: new text may come as one segment of up to
+    /// `burst_len` bytes, to be sent as [`SegmentOut::cuts`].
+    pub fn poll_transmit_burst(
+        &mut self,
+        now: Instant,
+        buffer: &impl RecvBuffer,
+        burst_len: u32,
+    ) -> Option<SegmentOut> {
         self.restart_after_idle(now);
         self.pacing_advance(now);
         let newest = self.snd.max;
-        let segment = self.plan().map(|plan| self.make(plan, now, self.clamped(buffer.window())));
+        let space = self.clamped(buffer.window());
+        let segment = self.plan(burst_len).map(|plan| self.make(plan, now, space));
         match &segment {
             Some(segment) => self.counts.left(segment, newest),
             None => {
@@ -68,7 +80,7 @@ impl Tcb {
         segment
     }
 
-    fn plan(&self) -> Option<Plan> {
+    fn plan(&self, burst_len: u32) -> Option<Plan> {
         if let Some(seq) = self.reply_reset {
             return Some(Plan::ReplyReset(seq));
         }
@@ -85,7 +97,7 @@ impl Tcb {
         }
         if !self.pacing_holds()
             && let Some(text) =
-                self.plan_lost().or_else(|| self.plan_tail()).or_else(|| self.plan_next())
+                self.plan_lost().or_else(|| self.plan_tail()).or_else(|| self.plan_next(burst_len))
         {
             return Some(Plan::Text(text));
         }
@@ -136,7 +148,7 @@ impl Tcb {
 
     /// The next text that the windows, Nagle and silly window avoidance let go. What is lost goes
     /// first.
-    fn plan_next(&self) -> Option<Text> {
+    fn plan_next(&self, burst_len: u32) -> Option<Text> {
         if !self.state.is_sending() {
             return None;
         }
@@ -151,7 +163,8 @@ impl Tcb {
         if let Some(len) = self.probe_size(unsent, reach) {
             return Some(Text { seq: self.snd.nxt, len, fin: false, kind: Kind::PathProbe });
         }
-        (text.fin || (text.len > 0 && self.may_send(text.len, unsent))).then_some(text)
+        let due = text.fin || (text.len > 0 && self.may_send(text.len, unsent));
+        due.then(|| Text { len: text.len.max(self.burst(unsent, reach, burst_len)), ..text })
     }
 
     /// The next text as far as the peer's window and `room` go.
@@ -178,7 +191,7 @@ impl Tcb {
         self.state.is_sending()
             && self.snd.queued > 0
             && self.snd.nxt == self.snd.una
-            && self.plan_next().is_none()
+            && self.plan_next(0).is_none()
     }
 
     /// RFC 5681 §4.1.
@@ -263,6 +276,8 @@ impl Tcb {
         segment.ect = new && self.may_be_marked();
         segment.text_offset = offset;
         segment.text_len = len;
+        segment.gso_size =
+            if kind == Kind::Next && len > u32::from(self.snd.mss) { self.snd.mss } else { 0 };
         self.add_options(&mut segment);
         self.pacing_sent(len, now);
         match kind {

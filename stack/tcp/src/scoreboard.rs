@@ -157,6 +157,11 @@ impl Scoreboard {
         self.segments.len() < limits::FLIGHT_SEGMENTS || self.joins_last(0, u32::MAX)
     }
 
+    /// That many segments more can be remembered by entries of their own.
+    pub(crate) fn has_room_for(&self, count: usize) -> bool {
+        self.segments.len().saturating_add(count) <= limits::FLIGHT_SEGMENTS
+    }
+
     /// New text, `start..end`, of at most `mss` bytes and perhaps a FIN, was sent. `again`: it had
     /// been sent before and forgotten. In a long flight several segments share an entry.
     pub(crate) fn push(&mut self, end: SeqNum, mss: u32, again: bool, stamp: Stamp, now: Instant) {

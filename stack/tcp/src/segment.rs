@@ -157,8 +157,10 @@ pub struct SegmentOut {
     pub options: Options,
     /// Where the text begins, in bytes from the front of the send buffer (SND.UNA's byte).
     pub text_offset: u32,
-    /// Length of the text, at most the effective MSS.
+    /// Length of the text, at most the effective MSS unless it is to be cut.
     pub text_len: u32,
+    /// 0, or the length of the pieces that the text is to be cut into: [`SegmentOut::cuts`].
+    pub gso_size: u16,
 }
 
 impl SegmentOut {
@@ -174,6 +176,45 @@ impl SegmentOut {
             options: Options::default(),
             text_offset: 0,
             text_len: 0,
+            gso_size: 0,
+        }
+    }
+
+    /// The segments that go on the wire, as a port with segmentation offload makes them: CWR on the
+    /// first only (RFC 3168 §6.1.2), PSH and FIN on the last only.
+    pub fn cuts(&self) -> impl Iterator<Item = Self> + use<> {
+        let whole = *self;
+        let size = if whole.gso_size == 0 { u32::MAX } else { u32::from(whole.gso_size) };
+        let mut done = Some(0_u32);
+        core::iter::from_fn(move || {
+            let offset = done?;
+            let rest = whole.text_len.saturating_sub(offset);
+            let mut cut = Self {
+                seq: whole.seq + offset,
+                text_offset: whole.text_offset.saturating_add(offset),
+                text_len: rest.min(size),
+                gso_size: 0,
+                ..whole
+            };
+            if offset > 0 {
+                cut.flags = cut.flags.without(Flags::CWR);
+            }
+            if rest > size {
+                cut.flags = cut.flags.without(Flags::PSH | Flags::FIN);
+                done = Some(offset.saturating_add(size));
+            } else {
+                done = None;
+            }
+            Some(cut)
+        })
+    }
+
+    /// How many [`SegmentOut::cuts`] there are.
+    #[must_use]
+    pub fn cut_count(&self) -> u32 {
+        match self.gso_size {
+            0 => 1,
+            size => self.text_len.div_ceil(u32::from(size)).max(1),
         }
     }
 

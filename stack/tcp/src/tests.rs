@@ -7,6 +7,7 @@
 )]
 
 mod attack;
+mod burst;
 mod close;
 mod congestion;
 mod data;

@@ -108,6 +108,15 @@ impl Header {
         Some(self)
     }
 
+    /// The header with these control bits; `flags` are [`flag`]s.
+    #[inline]
+    #[must_use]
+    pub const fn with_flags(mut self, flags: u8) -> Self {
+        let others = self.offset_flags.get() & !0xff;
+        self.offset_flags = U16::new(others | flags as u16);
+        self
+    }
+
     /// The header with its checksum over `options` and `text`. For text in several pieces, sum them
     /// with [`Checksum`] after [`Checksum::pseudo_v4`].
     #[inline]
