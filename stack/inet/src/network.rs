@@ -74,7 +74,7 @@ pub struct StaticNeighbor {
 }
 
 /// One generation of the configuration.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Network {
     /// Interfaces by index; 0 is `lo0`.
     pub interfaces: Vec<Interface>,
@@ -84,6 +84,20 @@ pub struct Network {
     pub neighbors: Vec<StaticNeighbor>,
     /// The worker that owns each bound UDP port, where there are several workers.
     pub udp_owners: HashMap<u16, u16>,
+    /// A TCP peer's MSS below this one counts as this one.
+    pub mss_floor: u16,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            fib: Fib::default(),
+            neighbors: Vec::new(),
+            udp_owners: HashMap::new(),
+            mss_floor: tcp::limits::MSS_FLOOR,
+        }
+    }
 }
 
 /// What an IPv4 address means to this host.

@@ -396,6 +396,7 @@ impl Worker {
         let mtu = self.out.route(flow.remote_addr).map_or(1500, |hop| hop.mtu);
         tcp::Config {
             mss: mtu.saturating_sub(HEADERS_LEN),
+            mss_floor: self.out.network.mss_floor,
             window_scale: WINDOW_SCALE,
             timestamps: true,
             timestamp_offset: tcp::isn::timestamp_offset(&self.secret, &flow.key()),

@@ -87,6 +87,15 @@ pub(crate) struct EalSection {
     pub hugepages: Option<bool>,
 }
 
+/// `[tcp]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TcpSection {
+    /// A peer's MSS below this one counts as this one [default: 536]. Lower it for peers that really
+    /// take no 576-byte datagrams.
+    pub mss_floor: Option<u16>,
+}
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +118,9 @@ pub(crate) struct Config {
     /// EAL.
     #[serde(default)]
     pub eal: EalSection,
+    /// TCP.
+    #[serde(default)]
+    pub tcp: TcpSection,
     /// Interfaces.
     #[serde(default, rename = "interface")]
     pub interfaces: Vec<Interface>,
@@ -214,6 +226,8 @@ mod tests {
             metrics = "off"
             [eal]
             args = ["--log-level", "info"]
+            [tcp]
+            mss_floor = 88
             [[interface]]
             driver = "net_tap"
             options = "iface=iop0"
@@ -224,6 +238,7 @@ mod tests {
         "#;
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!(config.idle, Idle::Spin);
+        assert_eq!(config.tcp.mss_floor, Some(88));
         assert_eq!(config.interfaces[0].address[0].prefix_len, 24);
         assert_eq!(config.metrics_address().unwrap(), None);
     }
