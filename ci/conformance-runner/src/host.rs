@@ -44,6 +44,8 @@ pub(crate) struct Host {
     pub(crate) names: BTreeMap<String, usize>,
     outbox: VecDeque<Observed>,
     pub(crate) secret: isn::Secret,
+    /// What Fast Open has taught about the script's peers.
+    pub(crate) fast_open_memory: Option<tcp::FastOpenMemory>,
     events: u32,
 }
 
@@ -56,6 +58,7 @@ impl Host {
             names: BTreeMap::new(),
             outbox: VecDeque::new(),
             secret: isn::Secret([7; 16]),
+            fast_open_memory: None,
             events: 0,
         }
     }
@@ -137,6 +140,9 @@ impl Host {
                 tcp::ConnectionError::Reset => libc::ECONNRESET,
                 tcp::ConnectionError::TimedOut => libc::ETIMEDOUT,
             };
+        }
+        if events.contains(Events::ESTABLISHED) {
+            self.fast_open_ends(index);
         }
         self.after_event(index, events);
     }

@@ -41,6 +41,9 @@ impl Host {
     fn open(&mut self, flow: &FlowKey, index: usize, seg: &SegmentIn<'_>, beyond: Option<SeqNum>) {
         let iss = self.initial_sequence(flow);
         let iss = beyond.map_or(iss, |beyond| iss.later(beyond));
+        if self.fast_open(flow, index, seg, iss) {
+            return;
+        }
         let Some(socket) = self.sockets.get(index) else { return };
         let mut config = self.config(flow);
         socket.configure(&mut config);
@@ -106,8 +109,11 @@ impl Host {
     pub(crate) fn half_open_transmit(&mut self, flow: &FlowKey) {
         let now = self.now;
         while let Some(Endpoint::HalfOpen { half_open, .. }) = self.flows.get_mut(flow)
-            && let Some(segment) = half_open.poll_transmit(now)
+            && let Some(mut segment) = half_open.poll_transmit(now)
         {
+            if half_open.wants_cookie() {
+                segment.options.fast_open = Some(self.cookie(flow));
+            }
             self.transmit(flow, &segment, &[]);
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Socket {
     user_timeout_ms: u32,
     /// `TCP_MAXSEG`, 0 for none.
     max_segment: u16,
+    /// `TCP_FASTOPEN`: most connections that took text on their SYN and wait for the handshake.
+    pub(crate) fast_open_limit: u32,
     congestion: tcp::Algorithm,
 }
 
@@ -66,6 +68,8 @@ pub(crate) struct Stream {
     pub(crate) ended: bool,
     write_shut: bool,
     read_shut: bool,
+    /// The listener that took text on its SYN, until the handshake is complete.
+    pub(crate) unproven_at: Option<usize>,
 }
 
 /// The receive buffer.
@@ -117,7 +121,20 @@ impl Stream {
             ended: false,
             write_shut: false,
             read_shut: false,
+            unproven_at: None,
         }
+    }
+
+    /// A connection of this listener that begins with text on its SYN.
+    pub(crate) fn of_fast_open(
+        capacity: u32,
+        flow: FlowKey,
+        listener: usize,
+        make: impl FnOnce(&mut Text) -> Tcb,
+    ) -> Self {
+        let mut text = Text { capacity, pending: VecDeque::new(), unread: VecDeque::new() };
+        let tcb = make(&mut text);
+        Self { text, unproven_at: Some(listener), ..Self::new(tcb, flow, capacity) }
     }
 
     pub(crate) fn text_of(&self, segment: &SegmentOut) -> Vec<u8> {
@@ -143,6 +160,7 @@ impl Socket {
             defer_accept: 0,
             user_timeout_ms: 0,
             max_segment: 0,
+            fast_open_limit: 0,
             congestion: tcp::Algorithm::default(),
         }
     }
@@ -169,6 +187,7 @@ impl Socket {
     pub(crate) fn configure(&self, config: &mut tcp::Config) {
         config.defer_accept = self.defer_accept;
         config.congestion = self.congestion;
+        config.fast_open = self.fast_open_limit > 0;
         if self.max_segment > 0 {
             config.mss = config.mss.min(self.max_segment);
         }
@@ -199,6 +218,9 @@ impl Host {
             Call::Listen { backlog, .. } => self.listen(index, *backlog),
             Call::Connect { .. } => self.connect(index, peer_port),
             Call::Accept { new, .. } => return self.accept(index, new),
+            Call::Send { flags, .. } if flags.fast_open => {
+                self.send_fast_open(index, peer_port, text)
+            }
             Call::Send { flags, .. } => self.send(index, text, *flags),
             Call::Recv { len, flags, .. } => return self.recv(index, *len, *flags),
             Call::Shutdown { how, .. } => self.shutdown(index, *how),
@@ -262,6 +284,23 @@ impl Host {
                 return Err(if error == 0 { libc::ECONNABORTED } else { error });
             }
         }
+        self.begin_connect(index, peer_port, |config, iss| Tcb::connect(config, iss, now))?;
+        self.after_event(index, Events::NONE);
+        Err(libc::EINPROGRESS)
+    }
+
+    /// Makes the connection of an active open.
+    pub(crate) fn begin_connect(
+        &mut self,
+        index: usize,
+        peer_port: u16,
+        make: impl FnOnce(&tcp::Config, tcp::SeqNum) -> Tcb,
+    ) -> Result<(), i32> {
+        let now = self.now;
+        let socket = self.socket(index)?;
+        if !matches!(socket.kind, Kind::Unconnected) {
+            return Err(libc::EISCONN);
+        }
         if socket.port == 0 {
             socket.port = 40_000 + u16::try_from(index).unwrap_or(0);
         }
@@ -271,12 +310,11 @@ impl Host {
         let iss = self.initial_sequence(&flow);
         let socket = self.socket(index)?;
         socket.configure(&mut config);
-        let tcb = Tcb::connect(&config, iss, now);
+        let tcb = make(&config, iss);
         socket.kind = Kind::Stream(Box::new(Stream::new(tcb, flow, capacity)));
         socket.apply_options(now);
         let _ = self.flows.insert(flow, Endpoint::Connection(index));
-        self.after_event(index, Events::NONE);
-        Err(libc::EINPROGRESS)
+        Ok(())
     }
 
     fn accept(&mut self, index: usize, new: &str) -> Reply {
@@ -437,6 +475,7 @@ impl Host {
                     stream.tcb.set_congestion(socket.congestion);
                 }
             }
+            "FASTOPEN" => socket.fast_open_limit = number?,
             "REUSEADDR" => {}
             // Urgent text stays where it is in the stream anyway.
             "OOBINLINE" => {}

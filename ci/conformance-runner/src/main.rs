@@ -3,11 +3,13 @@
 //!
 //! * `script` is the language as values; `parse`, `parse_segment`, `parse_call` and `words` read it.
 //! * `play` runs a script against a `stack::Stack`, with a `peer` for its relative numbers.
-//! * `host`, `host_passive` and `host_socket` are the engine with sockets around it, in virtual time.
+//! * `host`, `host_passive`, `host_fast_open` and `host_socket` are the engine with sockets around it,
+//!   in virtual time.
 //! * `live`, `wire` and `sys` are sockets and frames in real time; `parallel` runs many scripts there.
 //! * `segment` is the wire format, `matrix` the page that says which script shows what.
 
 mod host;
+mod host_fast_open;
 mod host_passive;
 mod host_socket;
 mod live;
