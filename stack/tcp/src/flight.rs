@@ -162,18 +162,18 @@ impl Flight {
         let nxt = self.board.end();
         let blocks = blocks.as_slice();
         news.has_blocks = !blocks.is_empty();
-        for (place, block) in blocks.iter().enumerate() {
-            let len = block.end.since(block.start);
-            if len == 0 || len > limits::SEND_QUEUE_MAX || block.end.after(nxt) {
-                news.absurd = news.absurd.saturating_add(1);
-                continue;
-            }
-            let within = blocks.get(1).is_some_and(|second| second.covers(block));
-            if place == 0 && (block.start.before(ack) || within) {
-                news.duplicate = Some(*block);
-                continue;
-            }
-            if block.start.before(ack) {
+        let within = |first: &SackBlock| blocks.get(1).is_some_and(|second| second.covers(first));
+        let mut sorted = [SackBlock::default(); SackBlocks::MAX];
+        for (place, block) in sorted.iter_mut().zip(blocks) {
+            *place = *block;
+        }
+        let doubled = |first: &&SackBlock| first.start.before(ack) || within(first);
+        news.duplicate = blocks.first().filter(doubled).filter(|b| b.is_sane(nxt)).copied();
+        let real = sorted.get_mut(usize::from(news.duplicate.is_some())..blocks.len());
+        let real = real.unwrap_or_default();
+        real.sort_unstable_by_key(|block| block.start.since(ack));
+        for block in real {
+            if !block.is_sane(nxt) || block.start.before(ack) {
                 news.absurd = news.absurd.saturating_add(1);
                 continue;
             }

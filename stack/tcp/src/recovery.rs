@@ -36,7 +36,7 @@ impl Tcb {
         let acked_len = self.snd.una.since(una);
         self.count_duplicates(&mut flight, acked_len, duplicate);
         self.sample_round_trip(&news, seg, before);
-        self.end_probe(&mut flight, &news, now);
+        self.end_probe(&mut flight, &news, before);
         if news.advanced && (self.sack || !flight.impatient) {
             flight.rto_base = now;
             flight.impatient = flight.phase == Phase::Fast;
@@ -61,11 +61,12 @@ impl Tcb {
         news.ece = self.is_echo(seg);
         let ack = self.snd.una;
         let blocks = if self.sack { seg.options.sack } else { SackBlocks::NONE };
-        flight.read_blocks(&blocks, ack, &mut self.reordering, &mut news);
+        // In the order of the stream, so that one ACK never looks like reordering.
         if flight.board.una() != ack {
             flight.read_ack(ack, &mut self.reordering, &mut news);
             flight.probe_due = false;
         }
+        flight.read_blocks(&blocks, ack, &mut self.reordering, &mut news);
         self.sacks_refused = self.sacks_refused.saturating_add(news.absurd);
         if news.duplicate.is_some() {
             flight.rack.on_duplicate(ack, self.snd.nxt, &mut self.reordering);
@@ -118,7 +119,7 @@ impl Tcb {
     }
 
     /// RFC 8985 §7.4: has the tail loss probe repaired a loss? Then there was congestion.
-    fn end_probe(&mut self, flight: &mut Flight, news: &News, now: Instant) {
+    fn end_probe(&mut self, flight: &mut Flight, news: &News, before: u32) {
         let Some(probe) = flight.probe.filter(|probe| self.snd.una.at_or_after(probe.end)) else {
             return;
         };
@@ -129,7 +130,8 @@ impl Tcb {
             flight.probe = None;
             if flight.phase == Phase::Open {
                 self.ecn.reduced(self.snd.max);
-                self.cc.on_congestion(Cause::Loss, self.snd.in_flight(), self.snd.mss, now);
+                let flight_size = before.min(self.cc.cwnd());
+                self.cc.on_congestion(Cause::Loss, flight_size, self.snd.mss, news.now);
                 self.cc.on_exit_recovery();
             }
         } else if !news.has_blocks && !news.advanced {
@@ -180,8 +182,9 @@ impl Tcb {
         Events::NONE
     }
 
-    /// `before` was in the network before the loss was noticed; what limited transmit has added is
-    /// not in it, because as much had left (RFC 5681 §3.2 step 2).
+    /// `before` was in the network before the ACK that tells of the loss (RFC 9937's RecoverFS).
+    /// FlightSize is without what limited transmit has added beyond the window (RFC 5681 §3.2
+    /// step 2).
     fn enter_fast_recovery(&mut self, flight: &mut Flight, before: u32, now: Instant) {
         flight.phase = Phase::Fast;
         flight.recover = self.snd.max;
@@ -192,7 +195,8 @@ impl Tcb {
         (flight.probe, flight.probe_due) = (None, false);
         flight.rto_base = now;
         self.ecn.reduced(self.snd.max);
-        self.cc.on_congestion(Cause::Loss, before, self.snd.mss, now);
+        let flight_size = self.snd.in_flight().min(self.cc.cwnd());
+        self.cc.on_congestion(Cause::Loss, flight_size, self.snd.mss, now);
     }
 
     /// The window after an ACK: recovery's in fast recovery, else the algorithm's.

@@ -1,7 +1,7 @@
 //! The SACK option (RFC 2018 §3): which text beyond SEG.ACK has arrived, and as first block which
 //! text has arrived twice (RFC 2883 §4).
 
-use crate::SeqNum;
+use crate::{SeqNum, limits};
 
 /// Text from `start` up to `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub struct SackBlocks {
 }
 
 impl SackBlock {
+    /// It names something, and nothing beyond `nxt`.
+    pub(crate) fn is_sane(&self, nxt: SeqNum) -> bool {
+        let len = self.end.since(self.start);
+        len > 0 && len <= limits::SEND_QUEUE_MAX && self.end.at_or_before(nxt)
+    }
+
     /// All of `other` is in this block.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.start.at_or_before(other.start) && self.end.at_or_after(other.end)

@@ -78,6 +78,9 @@ pub(crate) struct Scoreboard {
     sacked_len: u32,
     sacked_count: u32,
     lost_len: u32,
+    /// Segments looked at, for tests of what an ACK costs.
+    #[cfg(test)]
+    pub(crate) steps: core::cell::Cell<u64>,
     /// How far the first lost segment has been sent again, if that takes several.
     resent: SeqNum,
 }
@@ -93,6 +96,8 @@ impl Scoreboard {
             sacked_len: 0,
             sacked_count: 0,
             lost_len: 0,
+            #[cfg(test)]
+            steps: core::cell::Cell::new(0),
             resent: una,
         }
     }
@@ -136,6 +141,16 @@ impl Scoreboard {
 
     pub(crate) fn back(&self) -> Option<&Segment> {
         self.segments.back()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        self.segments.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.segments.capacity()
     }
 
     /// The segment that was sent longest ago and is neither lost nor SACKed.
@@ -397,6 +412,8 @@ impl Scoreboard {
     }
 
     fn get(&self, id: u32) -> Option<&Segment> {
+        #[cfg(test)]
+        self.steps.set(self.steps.get().saturating_add(1));
         self.segments.get(self.index(id))
     }
 

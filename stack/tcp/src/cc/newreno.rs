@@ -69,8 +69,11 @@ impl NewReno {
         self.side.get_or_insert_with(Side::new).after_timeout = true;
     }
 
+    /// What was before is kept: the report of duplicates that undoes it may still come.
     pub(crate) fn on_exit_recovery(&mut self) {
-        self.side = None;
+        if let Some(side) = &mut self.side {
+            side.after_timeout = false;
+        }
     }
 
     pub(crate) fn undo(&mut self) {

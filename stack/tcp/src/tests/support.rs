@@ -124,6 +124,13 @@ impl Seg {
         self.options.timestamps = Some(Timestamps { value, echo });
         self
     }
+    /// SACK blocks, in our numbers.
+    pub(crate) fn sack(mut self, blocks: &[(u32, u32)]) -> Self {
+        for (start, end) in blocks {
+            self.options.sack.push(SackBlock { start: ISS + *start, end: ISS + *end });
+        }
+        self
+    }
     pub(crate) fn options(mut self, options: Options) -> Self {
         self.options = options;
         self
@@ -218,6 +225,18 @@ impl Host {
 
     pub(crate) fn nodelay() -> Self {
         Self::established_with(Config { nodelay: true, ..plain() }, syn_options())
+    }
+
+    /// SACK is in use, the round trip of the handshake took `rtt_ms`, and the window is ten
+    /// segments.
+    pub(crate) fn sacking(rtt_ms: u64) -> Self {
+        let mut host = Self::syn_sent(Config { nodelay: true, ..plain() });
+        let _ = host.sends();
+        host.wait_ms(rtt_ms);
+        let theirs = Options { sack_permitted: true, ..syn_options() };
+        let _ = host.gets(&seg(0, 1).flags(Flags::SYN | Flags::ACK).options(theirs));
+        assert_eq!(host.sends(), [ack(1, 1)]);
+        host
     }
 
     /// Established with a cwnd that is never in the way.

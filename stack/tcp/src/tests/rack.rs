@@ -1,0 +1,139 @@
+//! RACK (RFC 8985): what is lost, and when.
+
+use super::support::*;
+
+/// A window of ten segments is out, sent at once; the round trip is 100 ms.
+fn ten_in_flight() -> Host {
+    let mut host = Host::sacking(100);
+    assert_eq!(host.queue(10_000).len(), 10);
+    host
+}
+
+#[test]
+fn three_segments_beyond_a_hole_lose_it_at_once() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 2001)]));
+    assert_eq!(host.sends(), []);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 3001)]));
+    assert_eq!(host.sends(), []);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 4001)]));
+    assert_eq!(host.sends(), [text(1, 1000, 1)]);
+    assert!(host.tcb.info().in_recovery);
+}
+
+/// RFC 8985 §3.2: fewer than three, at the end of a flight: the reordering timer, a quarter of the
+/// round trip.
+#[test]
+fn a_hole_before_the_last_segment_is_lost_after_a_quarter_of_the_round_trip() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 8001).sack(&[(9001, 10_001)]));
+    assert_eq!(host.sends(), []);
+    assert_eq!((host.fire(), host.sends()), (25, vec![text(8001, 1000, 1)]));
+}
+
+#[test]
+fn reordering_within_the_window_is_no_loss() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 2001)]));
+    host.wait_ms(10);
+    let _ = host.gets(&seg(1, 2001));
+    let info = host.tcb.info();
+    assert_eq!((host.sends(), info.in_recovery, info.retransmitted), (vec![], false, 0));
+    assert!(info.reordering_seen);
+}
+
+/// RFC 8985 §6.2 step 4: once reordering was seen, three segments are no longer enough.
+#[test]
+fn a_path_that_reorders_gets_patience() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 2001)]));
+    let _ = host.gets(&seg(1, 2001));
+    let _ = host.gets(&seg(1, 2001).sack(&[(3001, 8001)]));
+    assert_eq!(host.sends(), [], "five segments beyond the hole, but within the window");
+    assert_eq!((host.fire(), host.sends()), (25, vec![text(2001, 1000, 1)]));
+}
+
+/// RFC 8985 §3.1, figure 1: a retransmission that is lost again is found by what was sent after it.
+#[test]
+fn a_lost_retransmission_is_found_without_a_timeout() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 6001)]));
+    assert_eq!(host.sends(), [text(1, 1000, 1)]);
+    host.tcb.send(10_000);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 9001)]));
+    host.wait_ms(1);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 10_001)]));
+    let new = host.sends();
+    assert_eq!(new[0].seq, 10_001, "new text after the retransmission");
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 11_001)]));
+    assert_eq!(host.sends()[0], text(1, 1000, 1), "overtaken, so lost");
+    assert_eq!(host.tcb.info().retransmits, 0, "no timeout");
+}
+
+/// RFC 8985 §6.2 step 4: each round trip that reports a duplicate widens the reordering window.
+#[test]
+fn duplicates_widen_the_window_up_to_the_round_trip() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1001).sack(&[(1, 1001)]));
+    let _ = host.gets(&seg(1, 1001).sack(&[(1, 1001)]));
+    let _ = host.gets(&seg(1, 8001).sack(&[(9001, 10_001)]));
+    assert_eq!(host.fire(), 50, "twice a quarter: two duplicates in one round trip count once");
+}
+
+#[test]
+fn without_sack_nothing_is_lost_by_time() {
+    let mut host = Host::nodelay();
+    let _ = host.queue(10_000);
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 9001)]));
+    assert!(!host.tcb.info().in_recovery);
+    assert_eq!(host.tcb.info().sacked_len, 0, "not negotiated, not read");
+}
+
+#[test]
+fn several_holes_are_repaired_in_one_round_trip_in_the_order_of_the_stream() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(9001, 10_001), (5001, 8001), (1001, 4001)]));
+    let mut repaired = host.sends();
+    let _ = host.gets(&seg(1, 4001).sack(&[(9001, 10_001), (5001, 8001)]));
+    repaired.extend(host.sends());
+    let _ = host.gets(&seg(1, 8001).sack(&[(9001, 10_001)]));
+    repaired.extend(host.sends());
+    assert_eq!(repaired, [text(1, 1000, 1), text(4001, 1000, 1), text(8001, 1000, 1)]);
+    let _ = host.gets(&seg(1, 10_001));
+    assert!(!host.tcb.info().in_recovery && host.rests());
+}
+
+/// RFC 2018 §8: the peer may take back what it SACKed; after a timeout nothing of it counts.
+#[test]
+fn reneging_is_noticed_at_the_timeout() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 4001)]));
+    assert_eq!(host.sends(), [text(1, 1000, 1)]);
+    let _ = host.gets(&seg(1, 1001).sack(&[(2001, 4001)]));
+    assert_eq!(host.tcb.info().sacked_len, 3000, "1001..2001 is still believed");
+    while host.tcb.info().retransmits == 0 {
+        let _ = host.sends();
+        let _ = host.fire();
+    }
+    assert_eq!(host.tcb.info().sacked_len, 0);
+    assert_eq!(host.sends()[0], text(1001, 1000, 1));
+}
+
+#[test]
+fn blocks_of_what_was_never_sent_are_ignored_and_counted() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(5001, 10_002), (20_001, 21_001), (4001, 4001)]));
+    let info = host.tcb.info();
+    assert_eq!((info.sacked_len, info.sacks_refused, info.in_recovery), (0, 3, false));
+}
