@@ -4,11 +4,13 @@
 //! * [`frame`]: frames as a peer would send them, and ways to spoil them.
 //! * [`impair`]: what a bad link does to frames, decided by a seed.
 //! * [`path`]: one thing done to a burst of packets.
+//! * [`peers`]: many connections of one peer.
 #![forbid(unsafe_code)]
 
 pub mod frame;
 pub mod impair;
 pub mod path;
+pub mod peers;
 mod world;
 
 pub use world::{LOCAL, LOCAL_MAC, PEER, PEER_MAC, World};

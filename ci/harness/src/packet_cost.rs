@@ -1,7 +1,7 @@
 //! Does one thing to many packets, so that callgrind can count the instructions of one.
 //!
 //! `packet-cost udp-echo 1000` and the same with 11000: the difference is 10000 packets without the
-//! start. Only `Worker::breathe` counts: the client's side and the peer's are outside of it.
+//! start. Only `harness::path::counted` counts: the client's side and the peer's are outside of it.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -28,6 +28,7 @@ fn run(args: &Args) -> Result<(), String> {
     let started = Instant::now();
     for _ in 0..bursts {
         let done = path.burst(&mut world, tick)?;
+        world.events.clear();
         if done != BURST {
             return Err(format!("{done} of {BURST} packets came through"));
         }

@@ -6,13 +6,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use inet::Worker;
 use inet::command::{Command, Event};
 use shm::{SocketEnd, SocketMemory};
+use types::Instant;
 use wire::ipv4;
 use wire::tcp::flag;
 
 use crate::World;
 use crate::frame::{self, Segment};
+use crate::peers::Peers;
 
 /// Packets of a burst.
 pub const BURST: u32 = 32;
@@ -28,11 +31,30 @@ pub enum Kind {
     UdpEcho,
     /// A full segment comes in, the client reads it, the ACK goes out.
     TcpReceive,
+    /// The client sends a full segment; it goes out.
+    TcpSend,
+    /// The acknowledgement of a full segment comes in.
+    TcpAck,
+    /// On one of 32 connections: 64 bytes come in, 64 go out, the ACK comes in.
+    RequestResponse,
+    /// A SYN comes in, the SYN-ACK goes out.
+    Syn,
+    /// Handshake, accept, one request, both ends close.
+    Connection,
 }
 
 /// A path that has been set up.
 #[derive(Debug)]
-pub struct Path {
+pub enum Path {
+    /// On one socket.
+    Socket(Box<OneSocket>),
+    /// Of a peer with its connections.
+    Peers(Kind, Peers),
+}
+
+/// A path on one socket.
+#[derive(Debug)]
+pub struct OneSocket {
     kind: Kind,
     memory: SocketMemory,
     request: Vec<u8>,
@@ -49,11 +71,106 @@ impl Path {
     /// What was refused, as text.
     pub fn new(world: &mut World, kind: Kind) -> Result<Self, String> {
         match kind {
-            Kind::UdpEcho => Self::udp_echo(world),
-            Kind::TcpReceive => Self::tcp_receive(world),
+            Kind::UdpEcho => Ok(Self::Socket(Box::new(OneSocket::udp_echo(world)?))),
+            Kind::TcpReceive => Ok(Self::Socket(Box::new(OneSocket::tcp_receive(world)?))),
+            _ => {
+                world.listen(80, 64);
+                let mut peers = Peers::new()?;
+                let ports = match kind {
+                    Kind::RequestResponse => 6000..6032,
+                    Kind::TcpSend | Kind::TcpAck => 7000..7001,
+                    _ => 8000..8000,
+                };
+                peers.open(world, (0, 80), ports, &mut quiet)?;
+                Ok(Self::Peers(kind, peers))
+            }
         }
     }
 
+    /// One burst through the worker and the client; how many packets (datagrams echoed, segments
+    /// read, requests answered, connections closed) came out. `breathe` is how the worker is made to
+    /// do the part that counts.
+    ///
+    /// # Errors
+    /// The client's memory refused something, or something got lost.
+    pub fn burst(
+        &mut self,
+        world: &mut World,
+        mut breathe: impl FnMut(&mut World),
+    ) -> Result<u32, String> {
+        match self {
+            Self::Socket(socket) => socket.burst(world, breathe),
+            Self::Peers(kind, peers) => of_peers(*kind, peers, world, &mut breathe),
+        }
+    }
+}
+
+fn of_peers(
+    kind: Kind,
+    peers: &mut Peers,
+    world: &mut World,
+    breathe: &mut impl FnMut(&mut World),
+) -> Result<u32, String> {
+    let all: [usize; BURST as usize] = core::array::from_fn(|index| index);
+    match kind {
+        Kind::RequestResponse => peers.exchange(world, &all, breathe)?,
+        Kind::Connection => {
+            peers.open(world, (0, 80), 8000..8032, breathe)?;
+            peers.exchange(world, &all, breathe)?;
+            peers.close(world, breathe)?;
+        }
+        Kind::TcpSend => return stream(peers, world, breathe, &mut quiet),
+        Kind::TcpAck => return stream(peers, world, &mut quiet, breathe),
+        _ => return syns(world, breathe),
+    }
+    Ok(BURST)
+}
+
+/// The client sends 32 segments, the peer acknowledges each.
+fn stream(
+    peers: &mut Peers,
+    world: &mut World,
+    send: &mut impl FnMut(&mut World),
+    acknowledge: &mut impl FnMut(&mut World),
+) -> Result<u32, String> {
+    peers.write(0, &[7; SEGMENT_LEN * BURST as usize])?;
+    send(world);
+    let mut segments = 0;
+    loop {
+        let mut sent = 0;
+        world.each_sent(|_| sent += 1);
+        segments += sent;
+        for _ in 0..sent {
+            peers.acknowledge(world, 0, u32::try_from(SEGMENT_LEN).unwrap_or(0))?;
+        }
+        acknowledge(world);
+        if segments >= BURST || sent == 0 {
+            return Ok(segments);
+        }
+    }
+}
+
+fn syns(world: &mut World, breathe: &mut impl FnMut(&mut World)) -> Result<u32, String> {
+    let from = |port, flags, seq| Segment {
+        src_port: port,
+        flags,
+        options: if flags == flag::SYN { &[2, 4, 5, 180] } else { &[] },
+        ..segment(seq, 0, &[])
+    };
+    for port in (8000..).take(BURST as usize) {
+        let _ = world.inject(&frame::tcp(&from(port, flag::SYN, 99)));
+    }
+    breathe(world);
+    let mut answers = 0;
+    world.each_sent(|frame| answers += u32::from(syn_ack(frame).is_some()));
+    for port in (8000..).take(BURST as usize) {
+        let _ = world.inject(&frame::tcp(&from(port, flag::RST, 100)));
+    }
+    quiet(world);
+    Ok(answers)
+}
+
+impl OneSocket {
     fn udp_echo(world: &mut World) -> Result<Self, String> {
         let (_, cell, descriptor) = world.bind_udp(7)?;
         Ok(Self {
@@ -95,12 +212,7 @@ impl Path {
         })
     }
 
-    /// One burst through the worker and the client; how many packets (datagrams echoed, segments
-    /// read) came out. `breathe` is how the worker is made to work.
-    ///
-    /// # Errors
-    /// The client's memory refused something.
-    pub fn burst(
+    fn burst(
         &mut self,
         world: &mut World,
         mut breathe: impl FnMut(&mut World),
@@ -117,7 +229,7 @@ impl Path {
                 world.each_sent(|_| echoed += 1);
                 Ok(echoed)
             }
-            Kind::TcpReceive => {
+            _ => {
                 let text = [7; SEGMENT_LEN];
                 for _ in 0..BURST {
                     let _ = world.inject(&frame::tcp(&segment(self.seq, self.ack, &text)));
@@ -162,10 +274,21 @@ impl Path {
     }
 }
 
-/// Lets a little time pass and breathes.
+/// Lets a little time pass and breathes. What the worker does in it counts.
 pub fn tick(world: &mut World) {
+    world.now += Duration::from_micros(20);
+    world.breathe_in(counted);
+}
+
+/// The same, not counted.
+pub fn quiet(world: &mut World) {
     world.pass(Duration::from_micros(20));
-    world.events.clear();
+}
+
+/// Where `ci/bench` begins and ends to count.
+#[inline(never)]
+pub fn counted(worker: &mut Worker, now: Instant) {
+    let _ = worker.breathe(now);
 }
 
 fn segment(seq: u32, ack: u32, text: &[u8]) -> Segment<'_> {

@@ -32,6 +32,8 @@ pub const PEER_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
 const WIRE: u16 = 1;
 /// Slot of the client.
 const CLIENT: u16 = 0;
+/// Clients that a world may have: a million connections are those of 123.
+const CLIENTS_MAX: u16 = 130;
 
 /// One worker's world.
 pub struct World {
@@ -43,6 +45,9 @@ pub struct World {
     pub pool: Mempool,
     /// The client's memory as the client sees it.
     pub client: Arc<ClientMap>,
+    /// Those of further clients.
+    others: Vec<Arc<ClientMap>>,
+    arena: Arc<Arena>,
     /// What the worker has said and nobody has asked for.
     pub events: Vec<Event>,
     commands: SyncSender<Command>,
@@ -90,19 +95,15 @@ impl World {
             counters: Arc::new(WorkerCounters::default()),
         });
         worker.add_port(WIRE, worker_rx, worker_tx);
-        let arena = Arena::reserve(4).map_err(|e| e.to_string())?;
-        let (slot, files) = arena.attach(1).map_err(|e| e.to_string())?;
-        let lane = slot.lane(0).ok_or("no lane")?;
-        let (_page, workers) = WorkersPage::create(1).map_err(|e| e.to_string())?;
-        let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK);
-        let doorbells = vec![bell.map_err(|e| e.to_string())?];
-        let files = ClientFiles { read: files.read, write: files.write, workers, doorbells };
-        let client = ClientMap::map(files).map_err(|e| e.to_string())?;
+        let arena = Arena::reserve(CLIENTS_MAX).map_err(|e| e.to_string())?;
+        let (lane, client) = attach_client(&arena)?;
         let mut world = Self {
             worker,
             now: Instant::from_millis(1_000_000),
             pool,
             client,
+            others: Vec::new(),
+            arena,
             events: Vec::new(),
             commands,
             incoming,
@@ -122,6 +123,19 @@ impl World {
         Ok(world)
     }
 
+    /// One more client; its number.
+    ///
+    /// # Errors
+    /// What the kernel refused, as text.
+    pub fn add_client(&mut self) -> Result<u16, String> {
+        let (lane, map) = attach_client(&self.arena)?;
+        self.others.push(map);
+        let client = u16::try_from(self.others.len()).map_err(|e| e.to_string())?;
+        self.send(Command::Attach { client, lane });
+        self.breathe();
+        Ok(client)
+    }
+
     /// Sends a command; the next breath carries it out.
     pub fn send(&mut self, command: Command) {
         // The channel is larger than what is sent between two breaths.
@@ -130,8 +144,15 @@ impl World {
 
     /// One breath; what the worker says is kept in `events`.
     pub fn breathe(&mut self) {
+        self.breathe_in(|worker, now| {
+            let _ = worker.breathe(now);
+        });
+    }
+
+    /// The same, with something around the worker's own part.
+    pub fn breathe_in(&mut self, breathe: impl FnOnce(&mut Worker, Instant)) {
         self.put_on_wire();
-        let _ = self.worker.breathe(self.now);
+        breathe(&mut self.worker, self.now);
         self.events.extend(self.incoming.try_iter());
     }
 
@@ -206,10 +227,15 @@ impl World {
 
     /// A listener on a port of every address.
     pub fn listen(&mut self, port: u16, backlog: u32) {
+        self.listen_as(CLIENT, port, backlog);
+    }
+
+    /// A listener of one of several clients.
+    pub fn listen_as(&mut self, client: u16, port: u16, backlog: u32) {
         let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
         let listener = ListenerId(u64::from(port));
         let options = Vec::new();
-        self.send(Command::Listen { listener, client: CLIENT, local, backlog, options });
+        self.send(Command::Listen { listener, client, local, backlog, options });
         self.breathe();
     }
 
@@ -236,6 +262,15 @@ impl World {
         self.client.socket(cell, 0)
     }
 
+    /// The memory of a socket of one of several clients.
+    #[must_use]
+    pub fn memory_of(&self, client: u16, cell: CellId) -> Option<shm::SocketMemory> {
+        match usize::from(client).checked_sub(1) {
+            None => self.memory(cell),
+            Some(other) => self.others.get(other)?.socket(cell, 0),
+        }
+    }
+
     /// Takes the client away, lets everything time out, and says how many buffers are still in use.
     pub fn wind_up(&mut self) -> u32 {
         self.send(Command::Detach { client: CLIENT });
@@ -246,6 +281,17 @@ impl World {
         }
         self.pool.in_use()
     }
+}
+
+/// A client's memory, from both sides.
+fn attach_client(arena: &Arc<Arena>) -> Result<(shm::Lane, Arc<ClientMap>), String> {
+    let (slot, files) = arena.attach(1).map_err(|e| e.to_string())?;
+    let lane = slot.lane(0).ok_or("no lane")?;
+    let (_page, workers) = WorkersPage::create(1).map_err(|e| e.to_string())?;
+    let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK);
+    let doorbells = vec![bell.map_err(|e| e.to_string())?];
+    let files = ClientFiles { read: files.read, write: files.write, workers, doorbells };
+    Ok((lane, ClientMap::map(files).map_err(|e| e.to_string())?))
 }
 
 fn network() -> Network {

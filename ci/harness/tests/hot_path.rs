@@ -42,7 +42,7 @@ fn watched(world: &mut World) {
 #[test]
 fn the_packet_path_allocates_nothing() {
     let mut world = World::new().expect("a world without hugepages and without root");
-    for kind in [Kind::UdpEcho, Kind::TcpReceive] {
+    for kind in [Kind::UdpEcho, Kind::TcpReceive, Kind::TcpSend, Kind::RequestResponse] {
         let mut path = Path::new(&mut world, kind).unwrap();
         for _ in 0..100 {
             assert_eq!(path.burst(&mut world, tick), Ok(BURST), "{kind:?} warming up");

@@ -1,0 +1,171 @@
+//! What a connection costs when there are a million: bytes in the worker while it is idle, and
+//! cycles of a request and its response.
+//!
+//! `cargo bench -p harness --bench connections -- 1000 10000 100000 1000000`. Bytes are counted twice:
+//! by the allocator, and by the kernel as private and as shared memory (the clients').
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use harness::World;
+use harness::frame::Random;
+use harness::path::counted;
+use harness::peers::{BATCH, Peers};
+
+/// The system's allocator, and how many bytes are out.
+struct Counting;
+
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: hands every call on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _ = BYTES.fetch_add(layout.size() as u64, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those of the system's allocator.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        let _ = BYTES.fetch_sub(layout.size() as u64, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those of the system's allocator.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Connections of one client.
+const PER_CLIENT: u16 = 8000;
+/// Exchanges timed at each size.
+const BURSTS: usize = 3000;
+
+/// Bytes now: of the allocator, private, shared.
+fn memory() -> [u64; 3] {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        let word = line.and_then(|line| line.split_whitespace().nth(1));
+        word.and_then(|word| word.parse::<u64>().ok()).unwrap_or(0) * 1024
+    };
+    [BYTES.load(Ordering::Relaxed), kib("RssAnon"), kib("RssShmem")]
+}
+
+fn quiet(world: &mut World) {
+    world.pass(core::time::Duration::from_micros(20));
+}
+
+/// Opens connections until there are `count`.
+fn grow(world: &mut World, peers: &mut Peers, count: usize) -> Result<(), String> {
+    while peers.list.len() < count {
+        let client = match peers.list.len() / usize::from(PER_CLIENT) {
+            0 => 0,
+            _ if peers.list.len().is_multiple_of(PER_CLIENT.into()) => world.add_client()?,
+            n => u16::try_from(n).map_err(|e| e.to_string())?,
+        };
+        let port = 80 + client;
+        let done = u16::try_from(peers.list.len() % usize::from(PER_CLIENT)).unwrap_or(0);
+        if done == 0 {
+            world.listen_as(client, port, 128);
+        }
+        let left = u16::try_from(count - peers.list.len()).unwrap_or(u16::MAX);
+        let end = done.saturating_add(left).min(PER_CLIENT);
+        peers.open(world, (client, port), 10_000 + done..10_000 + end, &mut quiet)?;
+    }
+    Ok(())
+}
+
+/// The worker's time in cycles of the time stamp counter for each request and response on
+/// connections chosen at random: median and minimum of all bursts.
+fn exchange(
+    world: &mut World,
+    peers: &mut Peers,
+    random: &mut Random,
+) -> Result<(u64, u64), String> {
+    let mut cycles = Vec::with_capacity(BURSTS);
+    for _ in 0..BURSTS {
+        let mut which = Vec::with_capacity(BATCH.into());
+        while which.len() < usize::from(BATCH) {
+            let index = random.below(peers.list.len());
+            if !which.contains(&index) {
+                which.push(index);
+            }
+        }
+        let mut spent = 0;
+        let mut timed = |world: &mut World| {
+            world.now += core::time::Duration::from_micros(20);
+            world.breathe_in(|worker, now| {
+                let started = clock();
+                counted(worker, now);
+                spent += clock().saturating_sub(started);
+            });
+        };
+        peers.exchange(world, &which, &mut timed)?;
+        world.events.clear();
+        cycles.push(spent / u64::from(BATCH));
+    }
+    cycles.sort_unstable();
+    let at = |part: usize| cycles.get(cycles.len() * part / 100).copied().unwrap_or(0);
+    Ok((at(50), at(1)))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn clock() -> u64 {
+    // SAFETY: every x86-64 has the instruction.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn clock() -> u64 {
+    0
+}
+
+fn run(sizes: &[usize]) -> Result<(), String> {
+    let mut world = World::new()?;
+    let mut peers = Peers::new()?;
+    let mut random = Random::new(1);
+    let mut list = Vec::new();
+    list.reserve_exact(sizes.iter().copied().max().unwrap_or(0));
+    peers.list = list;
+    let start = memory();
+    println!(
+        "connections  bytes each: allocator  private  shared     RR cycles: median     1 %   opened in"
+    );
+    for size in sizes {
+        let started = Instant::now();
+        grow(&mut world, &mut peers, *size)?;
+        let opened = started.elapsed().as_secs_f64();
+        // Whatever is still to be done for a new connection, and its timers.
+        world.pass(core::time::Duration::from_secs(2));
+        for _ in 0..2000 {
+            quiet(&mut world);
+        }
+        world.each_sent(|_| {});
+        world.events.clear();
+        let each = |now: u64, then: u64| now.saturating_sub(then) / *size as u64;
+        let now = memory();
+        let (median, low) = exchange(&mut world, &mut peers, &mut random)?;
+        println!(
+            "{size:>11}  {:>22}  {:>7}  {:>6}  {median:>19}  {low:>6}  {opened:>8.1} s",
+            each(now[0], start[0]),
+            each(now[1], start[1]),
+            each(now[2], start[2]),
+        );
+    }
+    println!(
+        "timers armed: {}, flows: {}",
+        world.worker.usage().timers,
+        world.worker.usage().flows
+    );
+    Ok(())
+}
+
+fn main() {
+    let sizes: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    let sizes = if sizes.is_empty() { vec![1000, 10_000, 100_000, 1_000_000] } else { sizes };
+    if let Err(why) = run(&sizes) {
+        eprintln!("connections: {why}");
+        std::process::exit(1);
+    }
+}
