@@ -109,7 +109,12 @@ fn main() -> ExitCode {
 }
 
 fn payload(first: u64, count: u64, len: u64) -> (u64, u64) {
-    let outcomes = seeds::run(count, |number| payload::run(first + number, len));
+    let results = seeds::try_run(count, |number| payload::run(first + number, len));
+    for (seed, _) in (first..).zip(&results).filter(|(_, result)| result.is_none()) {
+        println!("FAILED: seed {seed}: an assertion, see standard error");
+    }
+    let panicked = results.iter().filter(|result| result.is_none()).count() as u64;
+    let outcomes: Vec<_> = results.into_iter().flatten().collect();
     for outcome in outcomes.iter().filter(|outcome| !outcome.holds()) {
         println!("FAILED: {outcome:?}");
     }
@@ -126,7 +131,7 @@ fn payload(first: u64, count: u64, len: u64) -> (u64, u64) {
         println!("slowest: seed {}, {:.0?} for {}", slowest.seed, slowest.took, slowest.path);
     }
     println!("sha256 equal {equal}/{count}");
-    let failed = outcomes.iter().filter(|outcome| !outcome.holds()).count() as u64;
+    let failed = outcomes.iter().filter(|outcome| !outcome.holds()).count() as u64 + panicked;
     (count - failed, failed)
 }
 

@@ -226,6 +226,16 @@ impl Congestion {
         }
     }
 
+    /// Segments have become larger: the window has room for at least one, whoever drives it.
+    pub(crate) fn segments_grew(&mut self, mss: u16) {
+        let window = match self {
+            Self::NewReno(cc) => &mut cc.window,
+            Self::Cubic(cc) => &mut cc.window,
+            Self::Bbr(cc) => &mut cc.window,
+        };
+        window.set(window.cwnd, mss);
+    }
+
     /// Something has arrived. A window grows only while SND.UNA moves (RFC 5681 §3.1): what a
     /// duplicate ACK reports may be there because something before it is lost.
     pub(crate) fn on_ack(&mut self, sample: &AckSample) {
@@ -367,6 +377,16 @@ pub(crate) mod tests {
         assert_eq!(initial_window(1460), 14_600);
         assert_eq!(initial_window(536), 5_360);
         assert_eq!(initial_window(8_960), 17_920);
+    }
+
+    #[test]
+    fn larger_segments_lift_a_window_below_one() {
+        for algorithm in [Algorithm::NewReno, Algorithm::Cubic, Algorithm::Bbr] {
+            let window = Window { cwnd: 2_048, ssthresh: u32::MAX };
+            let mut cc = Congestion::with_window(algorithm, window, 512);
+            cc.segments_grew(8_960);
+            assert_eq!(cc.cwnd(), 8_960, "{algorithm:?}");
+        }
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Tcb {
 
     fn grow_segments(&mut self, size: u16) {
         self.snd.mss = size;
-        self.cc.set_cwnd(self.cc.cwnd(), size);
+        self.cc.segments_grew(size);
         if let Some(rare) = self.rare.as_mut()
             && rare.search.is_some_and(|search| size >= search.limit)
         {
