@@ -76,7 +76,6 @@ pub(crate) struct RateSample {
 
 /// What one acknowledgment says.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "no algorithm reads all of it")]
 pub(crate) struct AckSample {
     pub(crate) now: Instant,
     /// Bytes by which SND.UNA moved.
@@ -91,16 +90,12 @@ pub(crate) struct AckSample {
     pub(crate) pipe: u32,
     /// Round-trip time of the newest segment it covers, if that was sent once.
     pub(crate) rtt: Option<Duration>,
-    /// The smallest round-trip time seen lately; zero before the first.
-    pub(crate) min_rtt: Duration,
     /// Smoothed round-trip time; zero before the first.
     pub(crate) srtt: Duration,
     pub(crate) rate: Option<RateSample>,
     pub(crate) mss: u16,
     /// The window was what held the sender back (RFC 7661 §1: else it must not grow).
     pub(crate) cwnd_limited: bool,
-    /// The sender ran out of text.
-    pub(crate) app_limited: bool,
     /// Fast recovery is on: it decides cwnd, growth waits.
     pub(crate) in_recovery: bool,
     /// The peer echoes congestion experienced (RFC 3168).
@@ -360,12 +355,10 @@ pub(crate) mod tests {
             in_flight: acked_len,
             pipe: 0,
             rtt: None,
-            min_rtt: Duration::ZERO,
             srtt: Duration::ZERO,
             rate: None,
             mss: 1000,
             cwnd_limited: true,
-            app_limited: false,
             in_recovery: false,
             ece: false,
             round_start: false,

@@ -78,10 +78,6 @@ impl Delivery {
         self.app_limited = Some(self.delivered.wrapping_add(pipe));
     }
 
-    pub(crate) fn is_app_limited(&self) -> bool {
-        self.app_limited.is_some()
-    }
-
     /// The ACK is read to its end: the sample it makes, and whether a round trip begins.
     pub(crate) fn finish(&mut self, min_rtt: Duration, now: Instant) -> (Option<RateSample>, bool) {
         let Some(newest) = self.newest.take() else { return (None, false) };

@@ -40,6 +40,8 @@ pub(crate) struct Bbr {
     /// First round of recovery: send what is delivered, no more (§4.2.3.4).
     conserve: bool,
     in_recovery: bool,
+    /// Recovery began with a timeout: the window is small for other reasons than the path.
+    timed_out: bool,
     idle_restart: bool,
     has_rtt: bool,
     /// Bytes per second.
@@ -144,6 +146,7 @@ impl Bbr {
             cycle_at: Instant::ZERO,
             conserve: false,
             in_recovery: false,
+            timed_out: false,
             idle_restart: false,
             has_rtt: false,
             pacing_rate: 0,
@@ -190,11 +193,13 @@ impl Bbr {
     pub(crate) fn on_timeout(&mut self, mss: u16) {
         self.save_cwnd();
         self.in_recovery = true;
+        self.timed_out = true;
         self.window.set(0, mss);
     }
 
     pub(crate) fn on_exit_recovery(&mut self) {
         self.in_recovery = false;
+        self.timed_out = false;
         self.conserve = false;
         self.restore_cwnd();
     }
@@ -226,13 +231,14 @@ impl Bbr {
         }
     }
 
-    /// §4.1.1: a sample that the sender's own lack of text made small says nothing.
+    /// §4.1.1: a sample that the sender's own lack of text or its own small window made small says
+    /// nothing. Without that a timeout on a long path would outlast the memory of ten rounds.
     fn update_rate(&mut self, sample: &AckSample) {
         let Some(rate) = sample.rate else { return };
         let nanos = u64::try_from(rate.interval.as_nanos()).unwrap_or(u64::MAX);
         let bytes = u64::from(rate.delivered).saturating_mul(1_000_000_000);
         let Some(per_second) = bytes.checked_div(nanos) else { return };
-        let small_on_purpose = rate.app_limited || self.state == State::ProbeRtt;
+        let small_on_purpose = rate.app_limited || self.timed_out || self.state == State::ProbeRtt;
         if !small_on_purpose || per_second >= self.rate.max() {
             self.rate.update(per_second);
         }

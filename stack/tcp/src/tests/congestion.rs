@@ -53,7 +53,6 @@ struct Model {
     /// Recovery lasts until this segment.
     recover: Option<u64>,
     srtt: Duration,
-    min_rtt: Duration,
     losses: u64,
     rtt_sum: Duration,
 }
@@ -85,7 +84,6 @@ impl Model {
             round_end: 0,
             recover: None,
             srtt: Duration::ZERO,
-            min_rtt: Duration::ZERO,
             losses: 0,
             rtt_sum: Duration::ZERO,
         }
@@ -141,7 +139,6 @@ impl Model {
             self.first_sent_at = segment.sent_at;
             self.rtt_sum += rtt;
             self.srtt = if self.srtt.is_zero() { rtt } else { (self.srtt * 7 + rtt) / 8 };
-            self.min_rtt = if self.min_rtt.is_zero() { rtt } else { self.min_rtt.min(rtt) };
         }
         let round_start = !segment.lost && segment.delivered >= self.round_end;
         if round_start {
@@ -163,12 +160,10 @@ impl Model {
             in_flight,
             pipe: in_flight - MSS,
             rtt: (!segment.lost).then_some(rtt),
-            min_rtt: self.min_rtt,
             srtt: self.srtt,
             rate: (!segment.lost).then_some(rate),
             mss: 1_000,
             cwnd_limited: true,
-            app_limited: false,
             in_recovery: self.recover.is_some(),
             ece: false,
             round_start,
@@ -255,6 +250,23 @@ fn bbr_drains_the_pipe_every_ten_seconds_and_comes_back() {
 }
 
 #[test]
+fn bbr_remembers_the_rate_through_a_timeout() {
+    let mut model = Model::new(Algorithm::Bbr, Link { rtt: ms(100), queue: 4_000_000, ..LONG });
+    let _ = model.run(Duration::from_secs(3));
+    // The path is bad for longer than ten round trips.
+    model.recover = Some(u64::MAX);
+    for repeated in 0..5 {
+        model.cc.on_timeout(repeated == 0, 1_000_000, 1_000, model.now);
+        model.flight.clear();
+        let _ = model.run(ms(400));
+    }
+    model.recover = Some(0);
+    let _ = model.run(ms(300));
+    let after = model.run(Duration::from_secs(1));
+    assert!(after.goodput > model.link.rate * 85 / 100, "{after:?}");
+}
+
+#[test]
 fn hystart_leaves_slow_start_before_the_queue_overflows() {
     for algorithm in [Algorithm::Cubic, Algorithm::NewReno] {
         // The rise is seen a round trip late, and the window may still triple in the five rounds
@@ -312,12 +324,10 @@ proptest! {
                     in_flight: flight,
                     pipe: flight >> 1,
                     rtt: with_rtt.then_some(rtt),
-                    min_rtt: rtt,
                     srtt: rtt,
                     rate: with_rate.then_some(RateSample { delivered, interval: rtt, app_limited: limited }),
                     mss,
                     cwnd_limited: limited,
-                    app_limited: !limited,
                     in_recovery,
                     ece: false,
                     round_start,
