@@ -111,7 +111,8 @@ impl Peers {
         for event in core::mem::take(&mut world.events) {
             let Event::Established { socket, cell, remote, .. } = event else { continue };
             let src_port = remote.port();
-            let ack = isns.get(&src_port).ok_or("a stranger")?.wrapping_add(1);
+            let Some(iss) = isns.get(&src_port) else { continue };
+            let ack = iss.wrapping_add(1);
             let memory = world.memory_of(client, cell).ok_or("no memory")?;
             self.list.push(Connection { socket, memory, src_port, dst_port, seq: 100, ack });
             world.send(Command::Accepted { socket, descriptor: Arc::clone(&self.descriptor) });
