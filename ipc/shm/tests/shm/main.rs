@@ -4,6 +4,7 @@ mod hostile;
 mod memory;
 mod queues;
 mod ring;
+mod urgent;
 
 use std::sync::Arc;
 
