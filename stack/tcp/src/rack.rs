@@ -171,6 +171,7 @@ impl Rack {
 
     /// What a timeout takes for lost besides the first segment (RFC 8985 §6.3).
     pub(crate) fn patience(&self, reordering: &Reordering, srtt: Duration) -> Duration {
-        self.rtt.saturating_add(reordering.window(true, srtt))
+        let rtt = if self.rtt.is_zero() { srtt } else { self.rtt };
+        rtt.saturating_add(reordering.window(true, srtt))
     }
 }

@@ -299,7 +299,7 @@ impl Tcb {
     }
 
     /// RFC 6298 §5.4-5.6, RFC 8985 §6.3: what must be lost by now is sent again in order, under a
-    /// window of one segment. What the peer's window no longer reaches is forgotten.
+    /// window of one segment beside what is still out. What the peer's window no longer reaches is forgotten.
     pub(crate) fn lose_flight(&mut self, first: bool, now: Instant) {
         let Some(mut flight) = self.flight.take() else { return };
         let in_flight = flight.pipe().saturating_add(flight.board.lost_len()).min(self.cc.cwnd());
@@ -312,6 +312,9 @@ impl Tcb {
         let patience = flight.rack.patience(&self.reordering, self.srtt());
         let everything = !self.sack;
         flight.board.lose_on_timeout(|segment| everything || segment.sent_at + patience <= now);
+        // What was sent a moment ago is still in the network; the first segment goes all the same.
+        let window = flight.pipe().saturating_add(u32::from(self.snd.mss));
+        self.cc.set_cwnd(window, self.snd.mss);
         if first || flight.undo.is_none() {
             flight.undo = Some(Undo::new(self.snd.una, self.snd.max));
         }

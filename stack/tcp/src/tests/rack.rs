@@ -112,6 +112,38 @@ fn several_holes_are_repaired_in_one_round_trip_in_the_order_of_the_stream() {
     assert!(!host.tcb.info().in_recovery && host.rests());
 }
 
+/// RFC 8985 §6.3: a timeout loses the first segment and what is old enough, not what was sent a
+/// moment ago.
+#[test]
+fn a_timeout_spares_what_was_just_sent() {
+    let mut host = Host::sacking(100);
+    let _ = host.queue(1000);
+    host.wait_ms(1);
+    let rto = u64::from(host.tcb.info().rto_ms);
+    let _ = host.fire();
+    let _ = host.sends();
+    host.wait_ms(rto - 10);
+    let _ = host.queue(2000);
+    host.wait_ms(20);
+    let info = host.tcb.info();
+    assert_eq!((info.retransmits, info.lost_len), (1, 1000));
+    assert_eq!(host.sends(), [text(1, 1000, 1)], "in spite of two segments in the network");
+}
+
+/// A segment that the port cuts into ten is ten segments to the peer.
+#[test]
+fn a_hole_in_an_offloaded_segment_is_repaired_alone() {
+    let mut host = Host::sacking(100);
+    host.tcb.send(10_000);
+    let burst = host.tcb.poll_transmit_burst(host.now, &host.buffer, 64_000).unwrap();
+    assert_eq!(burst.text_len, 10_000);
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 3001).sack(&[(4001, 9001)]));
+    assert_eq!(host.sends(), [text(3001, 1000, 1)]);
+    let _ = host.gets(&seg(1, 10_001));
+    assert!(host.rests());
+}
+
 /// RFC 2018 §8: the peer may take back what it SACKed; after a timeout nothing of it counts.
 #[test]
 fn reneging_is_noticed_at_the_timeout() {
