@@ -65,7 +65,7 @@ impl Worker {
             Kind::Datagram(_) => self.udp_output(id, posted, now),
             Kind::Stream(stream) => {
                 let range = Range { offset: posted.offset, len: posted.length };
-                if stream.send.push(range).is_err() {
+                if stream.send.push(range, &mut self.spare_queues).is_err() {
                     return self.client_misbehaved(Some(slot), Misbehaviour::TooManyRanges);
                 }
                 if posted.flags.contains(TxFlags::URGENT) {

@@ -225,7 +225,10 @@ impl Flows {
 
     #[inline]
     fn is_flow(&self, number: u32, flow: &Flow, sockets: &Sockets) -> bool {
-        flow_of(number, &self.embryos, &self.remains, sockets) == Some(*flow)
+        match endpoint(number) {
+            Endpoint::Connection(number) => sockets.is_flow(number, flow),
+            _ => flow_of(number, &self.embryos, &self.remains, sockets) == Some(*flow),
+        }
     }
 }
 

@@ -45,6 +45,9 @@ pub const TIMER_MOVES_MAX: usize = 64;
 /// fragments than this wants to use up the daemon's memory.
 pub const SEND_RANGES_MAX: usize = 1024;
 
+/// Lists of ranges that a worker keeps at hand: connections that begin to send within a burst or two.
+pub const SPARE_QUEUES_MAX: usize = 64;
+
 /// Neighbours of one worker; the incomplete are evicted first.
 pub const NEIGHBORS_MAX: usize = 4096;
 

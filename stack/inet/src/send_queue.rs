@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::SEND_RANGES_MAX;
+use crate::limits::{SEND_RANGES_MAX, SPARE_QUEUES_MAX};
 
 /// A piece of the client's transmit area.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,25 @@ pub(crate) struct SendQueue {
 }
 
 const _: () = assert!(size_of::<SendQueue>() <= 32, "every idle connection pays for this");
+
+/// What queues of more than one range had and others will need; without it each burst would allocate.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
+pub(crate) struct Spare(Vec<Box<More>>);
+
+impl Spare {
+    fn take(&mut self) -> Box<More> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn keep(&mut self, mut more: Box<More>) {
+        if self.0.len() < SPARE_QUEUES_MAX && more.private.is_none() {
+            more.ranges.clear();
+            more.cursor = Cursor::default();
+            self.0.push(more);
+        }
+    }
+}
 
 /// What a queue of more than one range has; stays until the queue is empty.
 #[derive(Debug, Default)]
@@ -93,7 +112,7 @@ impl SendQueue {
     ///
     /// # Errors
     /// [`TooManyRanges`] when the limit is reached.
-    pub(crate) fn push(&mut self, range: Range) -> Result<(), TooManyRanges> {
+    pub(crate) fn push(&mut self, range: Range, spare: &mut Spare) -> Result<(), TooManyRanges> {
         let total = self.len.checked_add(range.len).ok_or(TooManyRanges)?;
         let last = self.more.as_mut().and_then(|more| more.ranges.back_mut());
         let last = last.unwrap_or(&mut self.front);
@@ -102,7 +121,7 @@ impl SendQueue {
         } else if self.len == 0 {
             self.front = range;
         } else {
-            let more = self.more.get_or_insert_default();
+            let more = self.more.get_or_insert_with(|| spare.take());
             if more.ranges.len() >= SEND_RANGES_MAX - 1 {
                 return Err(TooManyRanges);
             }
@@ -113,13 +132,15 @@ impl SendQueue {
     }
 
     /// The peer has acknowledged `len` bytes: takes them from the front.
-    pub(crate) fn release(&mut self, len: u32) {
+    pub(crate) fn release(&mut self, len: u32, spare: &mut Spare) {
         let mut left = len.min(self.len);
         self.len -= left;
         self.released = self.released.saturating_add(u64::from(left));
         if self.len == 0 {
             self.front = Range::default();
-            self.more = None;
+            if let Some(more) = self.more.take() {
+                spare.keep(more);
+            }
             return;
         }
         while self.front.len <= left {
@@ -186,8 +207,8 @@ mod tests {
     #[test]
     fn contiguous_ranges_merge() {
         let mut queue = SendQueue::default();
-        queue.push(Range { offset: 100, len: 10 }).unwrap();
-        queue.push(Range { offset: 110, len: 5 }).unwrap();
+        queue.push(Range { offset: 100, len: 10 }, &mut Spare::default()).unwrap();
+        queue.push(Range { offset: 110, len: 5 }, &mut Spare::default()).unwrap();
         assert_eq!(queue.piece(12, 100), Some(Range { offset: 112, len: 3 }));
         assert_eq!(queue.piece(15, 1), None);
     }
@@ -196,9 +217,12 @@ mod tests {
     fn fragments_beyond_the_limit_are_refused() {
         let mut queue = SendQueue::default();
         for i in 0..u32::try_from(SEND_RANGES_MAX).unwrap() {
-            queue.push(Range { offset: i * 2, len: 1 }).unwrap();
+            queue.push(Range { offset: i * 2, len: 1 }, &mut Spare::default()).unwrap();
         }
-        assert_eq!(queue.push(Range { offset: 1, len: 1 }), Err(TooManyRanges));
+        assert_eq!(
+            queue.push(Range { offset: 1, len: 1 }, &mut Spare::default()),
+            Err(TooManyRanges)
+        );
     }
 
     proptest! {
@@ -209,11 +233,11 @@ mod tests {
             let mut model: Vec<u8> = Vec::new();
             for (offset, len, at, private) in ops {
                 if matches!(queue.store(), Store::Client) {
-                    queue.push(Range { offset, len }).unwrap();
+                    queue.push(Range { offset, len }, &mut Spare::default()).unwrap();
                     model.extend_from_slice(&area[offset as usize..(offset + len) as usize]);
                 }
                 let release = at.min(queue.len() / 2);
-                queue.release(release);
+                queue.release(release, &mut Spare::default());
                 drop(model.drain(..release as usize));
                 if private && matches!(queue.store(), Store::Client) && model.len() > 2000 {
                     queue.make_private(|o, out| out.copy_from_slice(&area[o as usize..][..out.len()]));

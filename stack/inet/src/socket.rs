@@ -229,6 +229,16 @@ impl Sockets {
         }
     }
 
+    /// Is the connection with this number the one between these ends?
+    #[inline]
+    #[must_use]
+    pub(crate) fn is_flow(&self, index: u32, flow: &Flow) -> bool {
+        match self.slots.get(index).map(|slot| &slot.socket.kind) {
+            Some(Kind::Stream(stream)) => stream.flow == *flow,
+            _ => false,
+        }
+    }
+
     /// The socket with this number will be needed soon.
     #[inline]
     pub(crate) fn prefetch(&self, index: u32) {

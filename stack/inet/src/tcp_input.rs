@@ -218,7 +218,7 @@ impl Worker {
         let mut client = self.clients.owner_mut(socket.client);
         let mut signal = socket.signal;
         if arrival.acked_len > 0 {
-            stream.send.release(arrival.acked_len);
+            stream.send.release(arrival.acked_len, &mut self.spare_queues);
             socket.options.grow_send_buffer(&stream.tcb);
             if let Some(client) = &client {
                 let limit = stream.tcb.send_limit(socket.options.send_buffer);

@@ -24,6 +24,7 @@ use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
 use crate::output::Output;
 use crate::rate_limit::{RateLimit, StrangerLimits};
+use crate::send_queue::Spare;
 use crate::socket::{SocketId, Sockets};
 use crate::steer::{Doorbell, Mesh};
 use crate::timer_wheel::Timers;
@@ -92,6 +93,7 @@ pub struct Worker {
     pub(crate) ready: VecDeque<SocketId>,
     /// Connections to settle when the burst ends.
     pub(crate) touched: Vec<SocketId>,
+    pub(crate) spare_queues: Spare,
     /// Packets that nobody needs any more, freed together.
     pub(crate) finished: Burst,
     pub(crate) signals: Vec<SocketId>,
@@ -127,6 +129,7 @@ impl Worker {
             timers: Timers::default(),
             ready: VecDeque::new(),
             touched: Vec::new(),
+            spare_queues: Spare::default(),
             finished: Burst::new(),
             signals: Vec::new(),
             events: Events { channel, doorbell, waiting: VecDeque::new(), sent: false },
