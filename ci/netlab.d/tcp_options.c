@@ -131,15 +131,12 @@ static void more(int fd) { send(fd, "0123456789", 10, MSG_MORE); send(fd, "01234
 static void nodelay(int fd) { number(fd, TCP_NODELAY, 1); for (int i = 0; i < 3; i++) { thrice(fd, MSG_MORE); send(fd, "x", 1, 0); usleep(20000); } }
 static void urgent(int fd) { send(fd, "ab", 2, MSG_MORE); send(fd, "c!", 2, MSG_OOB); usleep(20000); send(fd, "def", 3, 0); }
 
-/* Waits until so many bytes can be read, the urgent one included or not. */
-static void await(int fd, int bytes)
+/* Waits until so many bytes have come since the connection began; says how many can be read. */
+static void await(int fd, unsigned long long bytes)
 {
     int have = 0;
-    for (int i = 0; i < 3000 && have < bytes; i++) {
-        ioctl(fd, FIONREAD, &have);
+    for (int i = 0; i < 10000 && info(fd).tcpi_bytes_received < bytes; i++)
         usleep(1000);
-    }
-    usleep(50000);
     ioctl(fd, FIONREAD, &have);
     printf("can read %d\n", have);
 }
@@ -177,7 +174,7 @@ static void urgent_in(int fd)
     pri(fd);
     receive(fd, MSG_OOB, "MSG_OOB of nothing");
     tell(fd); /* abc! def */
-    await(fd, 3);
+    await(fd, 7);
     pri(fd);
     receive(fd, MSG_OOB | MSG_PEEK, "MSG_OOB MSG_PEEK");
     receive(fd, MSG_OOB, "MSG_OOB");
@@ -189,7 +186,7 @@ static void urgent_in(int fd)
     receive(fd, 0, "");
     receive(fd, 0, "");
     tell(fd); /* the same again, nobody takes the urgent byte */
-    await(fd, 3);
+    await(fd, 14);
     pri(fd);
     receive(fd, MSG_WAITALL, "MSG_WAITALL");
     receive(fd, 0, "");
@@ -197,7 +194,7 @@ static void urgent_in(int fd)
     receive(fd, MSG_OOB, "MSG_OOB too late");
     setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
     tell(fd);
-    await(fd, 7);
+    await(fd, 21);
     receive(fd, MSG_OOB, "MSG_OOB inline");
     receive(fd, 0, "");
     receive(fd, 0, "");
