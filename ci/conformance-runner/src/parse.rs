@@ -149,3 +149,47 @@ fn range_of_time(line: &mut Line<'_>) -> Result<(Duration, Duration), ParseError
         None => line.time_of(word).map(|time| (time, time)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let file: Rc<str> = "a.tcp".into();
+        let mut line = Line::new(&file, 3, text);
+        let result = statement(&mut line).and_then(|_| line.end());
+        result.expect_err("a mistake").to_string()
+    }
+
+    #[test]
+    fn mistakes_name_their_place_and_what_is_wrong() {
+        for (text, place, what) in [
+            ("< SIN seq=0", "a.tcp:3:3", "\"SIN\" is no control bit"),
+            ("> ACK sequence=0", "a.tcp:3:7", "\"sequence\" is no field"),
+            ("> ACK seq=x", "a.tcp:3:7", "\"x\" is no number"),
+            ("< ACK seq=1..2", "a.tcp:3:7", "must be said exactly"),
+            ("> ACK after soon", "a.tcp:3:13", "\"soon\" is no time"),
+            ("wait", "a.tcp:3:5", "here the line ends"),
+            ("sned c 10", "a.tcp:3:1", "\"sned\" is neither"),
+            ("recv c 10", "a.tcp:3:8", "needs a result"),
+            ("get c COLOUR = 1", "a.tcp:3:7", "no socket option"),
+            ("close c now", "a.tcp:3:9", "\"now\" is too much"),
+            ("info c state=OPEN", "a.tcp:3:8", "\"OPEN\" is no state"),
+        ] {
+            let said = error(text);
+            assert!(said.starts_with(&format!("{place}: ")), "{text}: {said}");
+            assert!(said.contains(what), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_line_becomes_what_it_says() {
+        let file: Rc<str> = "a.tcp".into();
+        let mut line = Line::new(&file, 1, "  > @b SYN,ACK ack=1 -ts len=2*10 after 1s..2s # why");
+        let what = statement(&mut line).expect("a good line");
+        let What::Expect { template, after } = what else { panic!("{what:?}") };
+        assert_eq!((template.peer, template.flags, template.count), ('b', 0x12, 2));
+        assert_eq!(template.fields.len(), 2);
+        assert_eq!(after, Some((Duration::from_secs(1), Duration::from_secs(2))));
+    }
+}
