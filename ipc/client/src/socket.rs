@@ -157,11 +157,6 @@ impl Socket {
             result => return result,
         }
         self.memory.add_marks(mark::CONNECTING);
-        // Fast Open with a cookie: the SYN waits for text, and the user may write at once.
-        if self.memory.status().is_some_and(|status| status.contains(Status::CONNECTED)) {
-            self.memory.add_marks(mark::CONNECTED);
-            return Ok(());
-        }
         // Not writable until it is decided.
         let _ = descriptor::stuff(fd)?;
         self.memory.send().arm();
