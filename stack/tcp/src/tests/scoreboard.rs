@@ -114,7 +114,7 @@ fn alternating_blocks_cost_no_more_than_twice_an_honest_ack() {
     let mut hostile = board(count, 10);
     let mut acks = 0;
     for i in (0..4).flat_map(|_| (2..count - 2).step_by(2)) {
-        for at in [i, count - i, i * 5 % count & !1] {
+        for at in [i, count - i, (i * 5 % count) & !1] {
             sack(&mut hostile, (at, at + 1));
         }
         acks += 1;
