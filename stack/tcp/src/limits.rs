@@ -42,6 +42,10 @@ pub const PACING_FAST_RATE: u64 = 3_000_000;
 /// Most bytes that leave at once at any pacing rate: what a port cuts into segments in one go.
 pub const SEND_QUANTUM_MAX: u32 = 65_536;
 
+/// Lateness of a pacing timer that is made up for, with [`SEND_QUANTUM_MAX`] bytes at most: some
+/// scheduling delays of a busy host.
+pub const PACING_CREDIT: Duration = Duration::from_millis(10);
+
 /// Duplicate ACKs that start a fast retransmit (RFC 5681 §3.2).
 pub const DUP_ACKS: u8 = 3;
 

@@ -59,11 +59,11 @@ impl Pacer {
     }
 
     /// Time has come to `now`: is the quantum there again? A timer that fired late is made up for,
-    /// by a quantum at most.
-    fn release(&mut self, now: Instant, quantum_time: Duration) {
+    /// within `credit`: on a busy host timers are late again and again, and the rate must be kept.
+    fn release(&mut self, now: Instant, credit: Duration) {
         if self.blocked && now >= self.next {
             self.blocked = false;
-            self.late = now.since(self.next).min(quantum_time);
+            self.late = now.since(self.next).min(credit);
             self.next = self.next.max(now - self.late);
         }
     }
@@ -134,10 +134,10 @@ impl Tcb {
 
     pub(crate) fn pacing_advance(&mut self, now: Instant) {
         if self.pacing_holds() {
-            let quantum_time = self
-                .pacing_rate()
-                .map_or(Duration::ZERO, |rate| duration_at(send_quantum(rate, self.snd.mss), rate));
-            self.rare_mut().pacer.release(now, quantum_time);
+            let credit = self.pacing_rate().map_or(Duration::ZERO, |rate| {
+                duration_at(limits::SEND_QUANTUM_MAX, rate).min(limits::PACING_CREDIT)
+            });
+            self.rare_mut().pacer.release(now, credit);
         }
     }
 
