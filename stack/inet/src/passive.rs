@@ -128,7 +128,10 @@ impl Worker {
                 self.counters.tcp.passive_opens.increment();
                 self.counters.tcp.fast_opens_received.increment();
                 let _ = self.fast_open.unproven.insert(id, listener);
-                self.apply(id, &arrival, now);
+                if let Some(stream) = self.sockets.stream_mut(id) {
+                    stream.delivered = arrival.delivered_len > 0;
+                }
+                self.settle(id, arrival.events, now);
                 Ok(())
             }
             Err(reason) => {
