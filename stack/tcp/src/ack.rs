@@ -124,7 +124,7 @@ impl Tcb {
     /// segment has an old number and a fresh window, and a window that stayed behind while SND.UNA
     /// moves on would reach beyond what the peer offered. Else the RFC's SND.WL1 and SND.WL2
     /// decide. Says if the window changed.
-    fn update_window(&mut self, seg: &SegmentIn<'_>) -> bool {
+    pub(crate) fn update_window(&mut self, seg: &SegmentIn<'_>) -> bool {
         let snd = &self.snd;
         let newer = seg.ack.after(snd.una)
             || snd.wl1.before(seg.seq)

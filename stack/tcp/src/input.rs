@@ -23,14 +23,24 @@ impl Tcb {
         now: Instant,
         buffer: &mut impl RecvBuffer,
     ) -> Arrival {
-        let mut seg = *seg;
+        self.arrives(seg, now, buffer, self.is_predicted(seg, now))
+    }
+
+    /// SEGMENT ARRIVES, for a segment that is what was expected or for any other.
+    pub(crate) fn arrives(
+        &mut self,
+        seg: &SegmentIn<'_>,
+        now: Instant,
+        buffer: &mut impl RecvBuffer,
+        predicted: bool,
+    ) -> Arrival {
         let mut arrival = Arrival::default();
         self.pacing_advance(now);
-        self.counts.arrived(&seg);
-        let step = match self.state {
-            State::Closed | State::Listen => dropped(DropReason::TcpNoListener),
-            State::SynSent => self.syn_sent(&mut seg, now, &mut arrival, buffer),
-            _ => self.steps(&mut seg, now, &mut arrival, buffer),
+        self.counts.arrived(seg);
+        let step = if predicted {
+            self.predicted(seg, now, &mut arrival, buffer)
+        } else {
+            self.by_state(seg, now, &mut arrival, buffer)
         };
         if let ControlFlow::Break(Some(reason)) = step {
             arrival.drop = Some(reason);
@@ -38,6 +48,22 @@ impl Tcb {
         self.update_persist(now);
         self.assert_invariants();
         arrival
+    }
+
+    /// Any segment in any state.
+    fn by_state(
+        &mut self,
+        seg: &SegmentIn<'_>,
+        now: Instant,
+        arrival: &mut Arrival,
+        buffer: &mut impl RecvBuffer,
+    ) -> Step {
+        let mut seg = *seg;
+        match self.state {
+            State::Closed | State::Listen => dropped(DropReason::TcpNoListener),
+            State::SynSent => self.syn_sent(&mut seg, now, arrival, buffer),
+            _ => self.steps(&mut seg, now, arrival, buffer),
+        }
     }
 
     /// The synchronized states. RFC 5961 answers SYN and RST wherever they are, so these two come

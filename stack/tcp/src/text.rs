@@ -93,7 +93,7 @@ impl Tcb {
         dropped(DropReason::TcpReceiveBuffer)
     }
 
-    fn store_in_order(
+    pub(crate) fn store_in_order(
         &mut self,
         text: &[u8],
         now: Instant,

@@ -16,6 +16,9 @@ struct Fuzz {
     seq: SeqNum,
     ack: SeqNum,
     text: Vec<u8>,
+    /// Whether header prediction is used, and how often it was.
+    predicts: bool,
+    predicted: u32,
 }
 
 impl Fuzz {
@@ -48,7 +51,9 @@ impl Fuzz {
         }
         let buffer = Buffer::new(random.below(20_000));
         let host = Host { tcb, buffer, now, events: Events::NONE };
-        let mut fuzz = Self { random, host, seq: iss, ack: irs, text: vec![0xaa; 3_000] };
+        let text = vec![0xaa; 3_000];
+        let mut fuzz =
+            Self { random, host, seq: iss, ack: irs, text, predicts: true, predicted: 0 };
         fuzz.drain();
         fuzz
     }
@@ -112,10 +117,39 @@ impl Fuzz {
             },
             text: &text[..len],
         };
-        let host = &mut self.host;
-        let arrival = host.tcb.segment_arrives(&segment, host.now, &mut host.buffer);
-        assert!(arrival.acked_len <= limits::SEND_QUEUE_MAX);
+        self.arrives(&segment);
         self.text = text;
+    }
+
+    /// The next piece of text, as a peer would send it that only sends.
+    fn next_text(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let tcb = &self.host.tcb;
+        let value = tcb.timestamps.recent.wrapping_add(self.random.below(3));
+        let segment = SegmentIn {
+            seq: tcb.rcv.nxt,
+            ack: tcb.snd.una,
+            flags: if self.random.chance(20) { Flags::ACK | Flags::PSH } else { Flags::ACK },
+            window: self.random.next() as u16,
+            urgent: 0,
+            ecn: Codepoint::from_tos(self.random.next() as u8),
+            options: Options {
+                timestamps: Some(Timestamps { value, echo: 0 }),
+                ..Options::default()
+            },
+            text: &text[..self.random.below(600) as usize],
+        };
+        self.arrives(&segment);
+        self.text = text;
+    }
+
+    fn arrives(&mut self, segment: &SegmentIn<'_>) {
+        let host = &mut self.host;
+        let predicted = host.tcb.is_predicted(segment, host.now);
+        self.predicted += u32::from(predicted);
+        let predicted = predicted && self.predicts;
+        let arrival = host.tcb.arrives(segment, host.now, &mut host.buffer, predicted);
+        assert!(arrival.acked_len <= limits::SEND_QUEUE_MAX);
     }
 
     fn user(&mut self) {
@@ -201,6 +235,24 @@ fn arbitrary_segments_never_panic_and_keep_the_invariants() {
         }
     }
     assert_eq!(seen.len(), 10, "every state but LISTEN was visited: {seen:?}");
+}
+
+#[test]
+fn header_prediction_does_what_the_steps_do() {
+    let mut predicted = 0;
+    for seed in 0..1_000 {
+        let (mut fast, mut slow) = (Fuzz::new(seed), Fuzz::new(seed));
+        slow.predicts = false;
+        for step in 0..200 {
+            for fuzz in [&mut fast, &mut slow] {
+                if step % 2 == 0 { fuzz.step() } else { fuzz.next_text() }
+            }
+            let state = |fuzz: &Fuzz| (format!("{:?}", fuzz.host.tcb), fuzz.host.buffer.total);
+            assert_eq!(state(&fast), state(&slow), "seed {seed}, step {step}");
+        }
+        predicted += fast.predicted;
+    }
+    assert!(predicted > 1_000, "only {predicted} segments were predicted");
 }
 
 #[test]
