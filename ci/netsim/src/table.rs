@@ -5,11 +5,11 @@ use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use tcp::{Algorithm, Config};
+use tcp::{Algorithm, Config, EcnMode};
 
 use crate::app::Plan;
 use crate::host::{HostSettings, algorithms};
-use crate::link::LinkSettings;
+use crate::link::{LinkCounts, LinkSettings};
 use crate::{HostId, LinkId, World, seeds};
 
 /// The bottleneck: 100 Mbit/s.
@@ -49,13 +49,14 @@ pub fn render() -> String {
     goodput(&mut text);
     fairness(&mut text);
     rivals(&mut text);
+    marks(&mut text);
     text
 }
 
 const HEAD: &str = "\
 Written by ci/sim table --update; ci/sim table --check fails when a line changes.
 The bottleneck carries 100 Mbit/s of IP packets; its queue holds one bandwidth-delay product.
-Segments have 1448 bytes of text; 96.5 Mbit/s is all that can arrive. No ECN.
+Segments have 1448 bytes of text; 96.5 Mbit/s is all that can arrive. ECN only in the last table.
 ";
 
 /// Goodput × loss × round-trip time × congestion control.
@@ -168,6 +169,36 @@ fn rivals(text: &mut String) {
     }
 }
 
+/// Flows that answer marks: nothing needs to be dropped.
+fn marks(text: &mut String) {
+    const ALGORITHMS: [Algorithm; 2] = [Algorithm::NewReno, Algorithm::Cubic];
+    let cells = ALGORITHMS.map(|algorithm| FLOWS.map(|flows| (algorithm, flows))).concat();
+    let results = seeds::run(cells.len() as u64, |run| {
+        let (algorithm, flows) = cells[index(run)];
+        let mut race = Race::new(run, 20, 0);
+        race.mark();
+        race.start(algorithm, flows);
+        let shares = race.measure(SETTLING_TIME, FAIRNESS_TIME).into_values();
+        let rates: Vec<f64> = shares.map(|len| megabits(len, FAIRNESS_TIME)).collect();
+        (rates, race.drops(), race.marked())
+    });
+    text.push_str(
+        "\nThe same flows with ECN; what finds more than a third of the queue taken is marked.\n\n",
+    );
+    let _ = writeln!(
+        text,
+        "{:>6} {:>6} {:>7} {:>10} {:>10} {:>10}",
+        "", "flows", "Jain", "all Mbit/s", "dropped %", "marked %"
+    );
+    for ((algorithm, flows), (rates, drops, marked)) in cells.iter().zip(&results) {
+        let (name, jain, all) = (algorithm.name(), jain(rates), rates.iter().sum::<f64>());
+        let _ = writeln!(
+            text,
+            "{name:>6} {flows:>6} {jain:>7.3} {all:>10.2} {drops:>10.2} {marked:>10.2}"
+        );
+    }
+}
+
 /// Senders that share one link to one receiver.
 struct Race {
     world: World,
@@ -175,6 +206,7 @@ struct Race {
     senders: Vec<HostId>,
     bottleneck: Option<LinkId>,
     path: LinkSettings,
+    ecn: EcnMode,
 }
 
 impl Race {
@@ -188,14 +220,22 @@ impl Race {
             loss,
             ..LinkSettings::perfect(Duration::from_micros(rtt_ms * 500))
         };
-        Self { world, receiver, senders: Vec::new(), bottleneck: None, path }
+        Self { world, receiver, senders: Vec::new(), bottleneck: None, path, ecn: EcnMode::Off }
+    }
+
+    /// The bottleneck marks, and the flows ask it to.
+    fn mark(&mut self) {
+        self.path.mark_len = Some(self.path.queue_len / 3);
+        self.ecn = EcnMode::Ask;
     }
 
     /// Flows begin one after another, within one second.
     fn start(&mut self, algorithm: Algorithm, flows: usize) {
         let number = u8::try_from(self.senders.len()).unwrap_or(u8::MAX);
         let address = Ipv4Addr::new(10, 0, 1, number);
-        let sender = self.world.add_host(address, settings(algorithm));
+        let mut settings = settings(algorithm);
+        settings.tcp.ecn = self.ecn;
+        let sender = self.world.add_host(address, settings);
         match self.bottleneck {
             Some(link) => self.world.add_route(sender, self.receiver, link),
             None => {
@@ -242,9 +282,18 @@ impl Race {
 
     /// Packets that the queue dropped, in percent.
     fn drops(&self) -> f64 {
-        let counts =
-            self.bottleneck.map(|link| self.world.links[link.0].counts).unwrap_or_default();
+        let counts = self.counts();
         float(counts.overflowed) * 100.0 / float(counts.offered.max(1))
+    }
+
+    /// Packets that were marked, in percent.
+    fn marked(&self) -> f64 {
+        let counts = self.counts();
+        float(counts.marked) * 100.0 / float(counts.offered.max(1))
+    }
+
+    fn counts(&self) -> LinkCounts {
+        self.bottleneck.map(|link| self.world.links[link.0].counts).unwrap_or_default()
     }
 }
 
