@@ -21,7 +21,7 @@ const PORT: u16 = 80;
 /// A SYN that is lost seven times ends a connection attempt; programs try again.
 const ATTEMPTS_MAX: u32 = 20;
 
-/// How long a world may take by its own clock.
+/// How long a connection may take by the world's clock.
 const PATIENCE: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// What became of one seed.
@@ -93,7 +93,7 @@ fn run_in(mut world: World, seed: u64, len: u64) -> (Outcome, World) {
     let mut attempts = 0;
     while attempts < ATTEMPTS_MAX && !transfer.is_complete() {
         attempts += 1;
-        transfer.attempt(begin + PATIENCE);
+        transfer.attempt(transfer.world.now() + PATIENCE);
     }
     let path = describe(&settings, &transfer.world.hosts[client.0].settings);
     let took = transfer.world.now().since(begin);
