@@ -137,6 +137,17 @@ fn a_token_goes_out_once_per_arm() {
 }
 
 #[test]
+fn a_socket_in_a_used_cell_has_nothing_to_read_at_first() {
+    let mut pair = Pair::new();
+    let mut used = pair.socket().0;
+    while used.generation < 2 {
+        pair.lane.free_cell(used);
+        used = pair.socket().0;
+    }
+    assert!(shm::StreamProducer::new(used, 65_536).is_read(&pair.lane));
+}
+
+#[test]
 fn what_was_read_under_the_last_token_needs_no_new_one() {
     let mut pair = Pair::new();
     let (cell, memory) = pair.socket();
