@@ -11,6 +11,7 @@
 
 use types::Instant;
 
+use crate::scoreboard::Scoreboard;
 use crate::tcb::effective_mss;
 use crate::{SeqNum, Tcb, limits};
 
@@ -35,12 +36,19 @@ struct Probe {
     end: SeqNum,
 }
 
+impl Probe {
+    fn size(self) -> u16 {
+        u16::try_from(self.end.since(self.start)).unwrap_or(u16::MAX)
+    }
+}
+
 impl Tcb {
     /// A router says that the path carries `mss` bytes of TCP options and text at most: the path MTU
     /// less IP and TCP headers. `quoted` is the sequence number of the segment that did not fit.
     /// Believed only of text in flight, so that a blind attacker has to guess (RFC 5927 §7.2), and
     /// never below [`limits::PATH_MSS_MIN`]. What was in flight is sent again at the new size (RFC
-    /// 1191 §6.5). Says if the message was about this connection.
+    /// 1191 §6.5), of what fits only a probe of the path that the message quotes (RFC 4821 §7.6.2).
+    /// Says if the message was about this connection.
     #[must_use]
     pub fn path_mtu(&mut self, mss: u16, quoted: SeqNum, now: Instant) -> bool {
         if !self.is_in_flight(quoted) {
@@ -50,9 +58,30 @@ impl Tcb {
         let mss = effective_mss(mss.max(floor), u16::MAX, self.timestamps.enabled);
         if mss < self.snd.mss {
             self.shrink_segments(mss, now + limits::PATH_MTU_RAISE);
+        } else {
+            self.refuse_probe(mss, quoted);
         }
         self.assert_invariants();
         true
+    }
+
+    /// A router has no room for the probe at `quoted`, but for `mss` bytes: it is sent again at once.
+    fn refuse_probe(&mut self, mss: u16, quoted: SeqNum) {
+        let Some(search) = self.search_mut() else { return };
+        let Some(probe) = search.probe.filter(|probe| probe.start == quoted) else { return };
+        search.probe = None;
+        search.high = mss.saturating_add(1).min(probe.size());
+        if let Some(flight) = self.flight.as_mut() {
+            flight.board.lose_at(probe.start);
+        }
+    }
+
+    /// Of all text the probe alone is lost: it was too large, which tells nothing of congestion
+    /// (RFC 4821 §3, §7.6.2). Not if it shares an entry with other text.
+    pub(crate) fn is_path_probe_alone(&self, board: &Scoreboard) -> bool {
+        self.search().and_then(|search| search.probe).is_some_and(|Probe { start, end }| {
+            board.next_lost() == Some((start, end)) && board.lost_len() == end.since(start)
+        })
     }
 
     /// Several timeouts in a row: perhaps only large segments are lost, without a word (RFC 4821
@@ -87,10 +116,9 @@ impl Tcb {
     pub(crate) fn search_on_ack(&mut self, now: Instant) {
         let (una, mss) = (self.snd.una, self.snd.mss);
         let Some(search) = self.search_mut() else { return };
-        if let Some(Probe { start, end }) = search.probe.filter(|probe| una.at_or_after(probe.end))
-        {
+        if let Some(probe) = search.probe.filter(|probe| una.at_or_after(probe.end)) {
             search.probe = None;
-            let size = u16::try_from(end.since(start)).unwrap_or(mss).min(search.limit);
+            let size = probe.size().min(search.limit);
             if size > mss {
                 self.grow_segments(size);
             }
@@ -143,6 +171,11 @@ impl Tcb {
         }
     }
 
+    /// The probe that is on its way begins at `seq`.
+    pub(crate) fn is_path_probe(&self, seq: SeqNum) -> bool {
+        self.search().and_then(|search| search.probe).is_some_and(|probe| probe.start == seq)
+    }
+
     /// Text from `seq` up to `end` is sent again. If the probe begins there it was lost: too large,
     /// as far as we know.
     pub(crate) fn search_on_retransmission(&mut self, seq: SeqNum, end: SeqNum) {
@@ -152,7 +185,7 @@ impl Tcb {
             && probe.start.before(end)
         {
             search.probe = None;
-            search.high = u16::try_from(probe.end.since(probe.start)).unwrap_or(search.high);
+            search.high = probe.size();
         }
     }
 

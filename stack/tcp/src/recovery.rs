@@ -44,9 +44,7 @@ impl Tcb {
         let mut lost_len = 0;
         if !self.undo_if_mistaken(&mut flight, &news) {
             lost_len = self.detect_loss(&mut flight, duplicate, &news);
-            if lost_len > 0 && flight.phase == Phase::Open {
-                self.enter_fast_recovery(&mut flight, before, now);
-            }
+            lost_len = self.respond_to_loss(&mut flight, lost_len, before, now);
         }
         self.grow(&mut flight, &news, acked_len, before, lost_len);
         self.leave_recovery(&mut flight);
@@ -148,7 +146,9 @@ impl Tcb {
         match flight.phase {
             // RFC 6582 §3.2 step 2: after a timeout they may come from its retransmissions.
             Phase::Open if flight.dup_acks == u32::from(limits::DUP_ACKS) && duplicate => {
-                if self.snd.una.at_or_before(flight.recover) {
+                // Nor from the repair of a path probe.
+                let repaired = flight.board.front().is_some_and(|front| front.retransmitted);
+                if self.snd.una.at_or_before(flight.recover) || repaired {
                     return 0;
                 }
                 flight.board.lose_front()
@@ -171,15 +171,31 @@ impl Tcb {
         let Some(mut flight) = self.flight.take() else { return Events::NONE };
         let before = flight.pipe();
         let lost_len = self.detect_by_time(&mut flight, now);
-        if lost_len > 0 && flight.phase == Phase::Open {
-            self.enter_fast_recovery(&mut flight, before, now);
-        }
+        let _ = self.respond_to_loss(&mut flight, lost_len, before, now);
         if flight.phase == Phase::Fast {
             self.reduce_in_proportion(&mut flight, 0, false);
         }
         self.flight = Some(flight);
         self.arm_loss_timer(now);
         Events::NONE
+    }
+
+    /// `lost_len` bytes are newly lost: congestion, unless it is the path probe alone. Returns the
+    /// bytes that congestion took.
+    fn respond_to_loss(
+        &mut self,
+        flight: &mut Flight,
+        lost_len: u32,
+        before: u32,
+        now: Instant,
+    ) -> u32 {
+        if lost_len > 0 && flight.phase == Phase::Open {
+            if self.is_path_probe_alone(&flight.board) {
+                return 0;
+            }
+            self.enter_fast_recovery(flight, before, now);
+        }
+        lost_len
     }
 
     /// `before` was in the network before the ACK that tells of the loss (RFC 9937's RecoverFS).
@@ -339,11 +355,12 @@ impl Tcb {
         if again {
             self.search_on_retransmission(seq, end);
         }
-        // A segment that the port cuts into several is several to the peer.
-        let mut at = mss;
+        // A segment that the port cuts into several is several to the peer; a path probe is one.
+        let unit = if self.is_path_probe(seq) { len } else { mss };
+        let mut at = unit;
         while at < len {
             flight.board.push(seq + at, mss, again, stamp, now);
-            at = at.saturating_add(mss);
+            at = at.saturating_add(unit);
         }
         flight.board.push(end, mss, again, stamp, now);
         if flight.phase == Phase::Fast {

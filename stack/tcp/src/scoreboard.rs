@@ -300,6 +300,14 @@ impl Scoreboard {
         len
     }
 
+    /// The segment that `seq` lies in is lost, if it was in the network.
+    pub(crate) fn lose_at(&mut self, seq: SeqNum) {
+        let place = self.segments.partition_point(|segment| segment.end.at_or_before(seq));
+        if self.segments.get(place).is_some_and(|segment| segment.place == Place::Sent) {
+            self.lose(self.first.wrapping_add(number(place)));
+        }
+    }
+
     /// A timeout: what `is_lost` says is lost, and the first segment in any case. Lost segments
     /// are sent again in the order of their sequence numbers.
     pub(crate) fn lose_on_timeout(&mut self, is_lost: impl Fn(&Segment) -> bool) {

@@ -151,3 +151,82 @@ fn probe_waits_for_text_behind_it() {
     let _ = host.gets(&seg(1, 3_461));
     assert_eq!(host.queue(9_000)[0], text(3_461, 1_460, 1));
 }
+
+/// A host that has sent a probe of 1 460 at 1_461 and text behind it, and what it sent.
+fn probing(theirs: Options) -> Host {
+    let config = Config { nodelay: true, mss: 1460, ..plain() };
+    let mut host = Host::established_with(config, Options { mss: Some(1460), ..theirs });
+    let _ = host.queue(1_460);
+    assert!(host.tcb.path_mtu(1_200, ISS + 1, host.now));
+    let _ = host.sends();
+    host.wait_ms(50);
+    let _ = host.gets(&seg(1, 1_461));
+    host.wait_ms(600_001);
+    let _ = host.queue(60);
+    host.wait_ms(50);
+    let _ = host.gets(&seg(1, 1_521));
+    assert_eq!(host.queue(6_260)[0], text(1_521, 1_460, 1));
+    host
+}
+
+fn with_sack() -> Options {
+    Options { sack_permitted: true, ..syn_options() }
+}
+
+/// RFC 4821 §3, §7.6.2: it was too large, which tells nothing of congestion.
+#[test]
+fn lost_probe_is_no_congestion_with_sack() {
+    let mut host = probing(with_sack());
+    let before = host.tcb.info();
+    let _ = host.gets(&seg(1, 1_521).sack(&[(2_981, 6_581)]));
+    assert_eq!(host.sends(), [text(1_521, 1_200, 1), text(2_721, 260, 1)]);
+    let info = host.tcb.info();
+    assert_eq!((info.ssthresh, info.cwnd), (before.ssthresh, before.cwnd));
+    assert!(!info.in_recovery && info.mss == 1_200);
+}
+
+#[test]
+fn lost_probe_is_no_congestion_with_duplicate_acks() {
+    let mut host = probing(syn_options());
+    let before = host.tcb.info();
+    for _ in 0..3 {
+        let _ = host.gets(&seg(1, 1_521));
+    }
+    assert_eq!(host.sends(), [text(1_521, 1_200, 1), text(2_721, 260, 1)]);
+    for _ in 0..3 {
+        let _ = host.gets(&seg(1, 1_521));
+    }
+    assert_eq!(host.sends(), [], "it has been repaired");
+    let info = host.tcb.info();
+    assert_eq!((info.ssthresh, info.cwnd, info.in_recovery), (before.ssthresh, before.cwnd, false));
+}
+
+#[test]
+fn probe_that_is_lost_with_other_text_is_congestion() {
+    let mut host = probing(with_sack());
+    let _ = host.gets(&seg(1, 1_521).sack(&[(4_181, 7_781)]));
+    let info = host.tcb.info();
+    assert!(info.in_recovery && info.ssthresh < u32::MAX);
+}
+
+#[test]
+fn probe_that_a_router_refuses_goes_again_at_once() {
+    for theirs in [with_sack(), syn_options()] {
+        let mut host = probing(theirs);
+        let before = host.tcb.info();
+        assert!(host.tcb.path_mtu(1_300, ISS + 1_521, host.now));
+        assert_eq!(host.sends(), [text(1_521, 1_200, 1), text(2_721, 260, 1)]);
+        for _ in 0..4 {
+            let _ = host.gets(&seg(1, 1_521));
+        }
+        assert_eq!(host.sends(), [], "it has been repaired");
+        let _ = host.gets(&seg(1, 7_781));
+        let info = host.tcb.info();
+        assert_eq!((info.ssthresh, info.in_recovery, info.mss), (before.ssthresh, false, 1_200));
+        let next = host.queue(20_000)[0].len;
+        assert!(
+            (1_201..=1_300).contains(&next),
+            "between what fits and what the router said: {next}"
+        );
+    }
+}
