@@ -2,12 +2,14 @@
 //!
 //! * [`World`]: a worker with a `net_ring` port, its control plane and a client's memory.
 //! * [`frame`]: frames as a peer would send them, and ways to spoil them.
+//! * [`hoarders`]: peers who take and give nothing back, and floods.
 //! * [`impair`]: what a bad link does to frames, decided by a seed.
 //! * [`path`]: one thing done to a burst of packets.
 //! * [`peers`]: many connections of one peer.
 #![forbid(unsafe_code)]
 
 pub mod frame;
+pub mod hoarders;
 pub mod impair;
 pub mod path;
 pub mod peers;

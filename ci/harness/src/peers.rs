@@ -20,7 +20,7 @@ pub const BATCH: u16 = 32;
 const MESSAGE_LEN: u32 = 64;
 const MESSAGE: [u8; MESSAGE_LEN as usize] = [7; MESSAGE_LEN as usize];
 /// Timestamps of which the worker learns no round trip.
-const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0];
+pub(crate) const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0];
 /// MSS 1460, then timestamps.
 const SYN_OPTIONS: [u8; 16] = [2, 4, 5, 180, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0];
 
@@ -203,6 +203,26 @@ impl Peers {
         let segment = Segment { src_port, dst_port, seq, ack, flags, options, text };
         let _ = world.inject(&frame::tcp(&segment));
         connection.seq = seq.wrapping_add(u32::try_from(text.len()).unwrap_or(0));
+        Ok(())
+    }
+
+    /// The peer shuts its window.
+    ///
+    /// # Errors
+    /// No such connection.
+    pub fn shut_window(&mut self, world: &mut World, index: usize) -> Result<(), String> {
+        let connection = self.list.get(index).ok_or("no such connection")?;
+        let &Connection { src_port, dst_port, seq, ack, .. } = connection;
+        let options = &TIMESTAMPS;
+        let segment =
+            Segment { src_port, dst_port, seq, ack, flags: flag::ACK, options, text: &[] };
+        let mut frame = frame::tcp(&segment);
+        // Ethernet 14, IPv4 20, and 14 bytes of TCP are before it.
+        if let Some(window) = frame.get_mut(48..50) {
+            window.fill(0);
+        }
+        frame::repair(&mut frame);
+        let _ = world.inject(&frame);
         Ok(())
     }
 

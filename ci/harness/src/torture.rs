@@ -1,4 +1,5 @@
-//! Attacks by the million. `torture frames`: no frame stops a worker or leaks a buffer.
+//! Attacks by the million. `torture frames`: no frame stops a worker or leaks a buffer. `torture
+//! hoarders`, `torture flood`: what peers do to connections and memory.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -7,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use harness::World;
 use harness::frame::{self, Random, Segment};
+use harness::{World, hoarders};
 use inet::SocketId;
 use inet::command::{Command, Event};
 use shm::SocketEnd;
@@ -34,6 +35,22 @@ enum Attack {
         /// The same seed gives the same frames.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// Peers with shut windows and half-closed connections whose users were killed: memory stays
+    /// below the limits, honest clients are served.
+    Hoarders {
+        /// How many; more than 65536 meet the limit.
+        #[arg(long, default_value_t = 75_000)]
+        count: usize,
+    },
+    /// Two million forged segments a virtual second at an established connection: it goes on.
+    Flood {
+        /// What kind of segment.
+        #[arg(long, value_enum, default_value = "ack")]
+        kind: hoarders::Kind,
+        /// Segments.
+        #[arg(long, default_value_t = 2_000_000)]
+        count: u64,
     },
 }
 
@@ -252,11 +269,45 @@ fn frames(count: u64, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
+fn hoard(count: usize) -> Result<(), String> {
+    let outcome = hoarders::run(count)?;
+    let (tried, served) = outcome.honest;
+    println!(
+        "{} hoarders: at most {} sockets and {:.1} MiB, {} reset; {served} of {tried} honest connections served",
+        outcome.hoarders,
+        outcome.sockets_max,
+        outcome.memory_max as f64 / f64::from(1 << 20),
+        outcome.orphans_reset,
+    );
+    outcome.broken().map_or(Ok(()), |what| Err(what.into()))
+}
+
+fn flood(kind: hoarders::Kind, count: u64) -> Result<(), String> {
+    let flood = hoarders::flood(kind, count)?;
+    let hoarders::Flood { segments, requests: (asked, answered), answers, flows_made, seconds } =
+        flood;
+    println!(
+        "{segments} segments in {seconds:.2} virtual s: {answered} of {asked} requests answered in the next breath, \
+         {answers} answers to the flood, {flows_made} endpoints made",
+    );
+    // RSTs and challenge ACKs in their first burst and then each second.
+    let permitted = (seconds + 1.0) * f64::from(inet::limits::RESETS_PER_SECOND + 10);
+    if answered < asked || flows_made > 0 || answers as f64 > permitted {
+        return Err(format!("a flood of {kind:?} was felt"));
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
-    let Attack::Frames { count, seed } = Args::parse().attack;
-    let outcome = frames(count, seed);
+    let outcome = match Args::parse().attack {
+        Attack::Frames { count, seed } => {
+            frames(count, seed).map_err(|why| format!("seed {seed}: {why}"))
+        }
+        Attack::Hoarders { count } => hoard(count),
+        Attack::Flood { kind, count } => flood(kind, count),
+    };
     if let Err(why) = &outcome {
-        eprintln!("FAILED (seed {seed}): {why}");
+        eprintln!("FAILED: {why}");
     }
     let failed = u8::from(outcome.is_err());
     println!("{} passed, {failed} failed", 1 - failed);

@@ -450,6 +450,7 @@ impl Worker {
                 self.orphan_bytes += len;
                 return;
             }
+            self.counters.tcp.orphans_reset.increment();
         }
         stream.tcb.abort();
         self.after_event(id, tcp::Events::default(), now);

@@ -16,6 +16,7 @@ mod ecn;
 mod fast_open;
 mod fuzz;
 mod handshake;
+mod hostile;
 mod listener;
 mod loss;
 mod matrix;
