@@ -152,7 +152,7 @@ fn serve(world: &mut World, honest: &mut Peers, outcome: &mut Outcome) {
 
 /// One breath for each burst of what was injected.
 fn rest(world: &mut World, index: usize) {
-    if index % usize::from(BATCH) == 0 {
+    if index.is_multiple_of(BATCH.into()) {
         pass(world);
         world.each_sent(|_| {});
     }
