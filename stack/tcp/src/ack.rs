@@ -5,6 +5,7 @@ use core::ops::ControlFlow;
 use types::{DropReason, Instant};
 
 use crate::input::{Step, dropped};
+use crate::stamp::Stamp;
 use crate::state::Event;
 use crate::timers::Timer;
 use crate::{Arrival, Events, Flags, SegmentIn, State, Tcb, limits};
@@ -66,7 +67,7 @@ impl Tcb {
         arrival: &mut Arrival,
     ) {
         self.sample_syn(seg, now);
-        self.snd.una = self.snd.iss + 1;
+        self.snd.una += u32::from(core::mem::take(&mut self.snd.opening));
         self.snd.nxt = self.snd.una;
         self.snd.wl1 = seg.seq;
         self.set_window(seg);
@@ -86,7 +87,7 @@ impl Tcb {
             self.cc.set_cwnd(0, self.snd.mss);
             self.rtt.begin_after_syn_loss();
         }
-        self.snd.sent_at = now;
+        self.snd.sent_at = Stamp::of(now);
         self.start_keepalive();
         arrival.events |= Events::ESTABLISHED;
         if self.snd.fin_queued {

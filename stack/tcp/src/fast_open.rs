@@ -150,13 +150,13 @@ impl Tcb {
         client.is_some_and(|client| !client.option.is_request())
             && self.state == State::SynSent
             && self.snd.queued == 0
-            && self.snd.max == self.snd.iss
+            && self.snd.max == self.snd.una
     }
 
     /// Puts the option on our first SYN, and says how much text goes with it. A repeated SYN is a
     /// plain one (RFC 7413 §4.1.3).
     pub(crate) fn fast_open_syn(&self, options: &mut Options) -> u32 {
-        let first = self.state == State::SynSent && self.snd.max == self.snd.iss;
+        let first = self.state == State::SynSent && self.snd.max == self.snd.una;
         let client = self.rare.as_ref().and_then(|rare| rare.fast_open.as_ref());
         let Some(client) = client.filter(|_| first) else { return 0 };
         options.fast_open = Some(client.option);

@@ -181,7 +181,6 @@ impl HalfOpen {
         tcb.timestamps.enabled = self.ts_recent.is_some();
         tcb.negotiate(&syn, now);
         tcb.ecn.listener_agreed(self.ecn);
-        tcb.rcv.irs = self.irs;
         tcb.rcv.nxt = self.irs + 1;
         tcb.rcv.last_ack = tcb.rcv.nxt;
         tcb.rcv.adv = tcb.rcv.nxt + u32::from(self.rcv_wnd);

@@ -125,7 +125,7 @@ impl Tcb {
         }
         let answers_ours = !seg.flags.contains(Flags::ACK)
             || (seg.ack.after(self.snd.una) && seg.ack.at_or_before(self.snd.max));
-        if self.state != State::SynReceived || seg.seq != self.rcv.irs || !answers_ours {
+        if self.state != State::SynReceived || seg.seq != self.snd.wl1 || !answers_ours {
             self.challenge(now);
             return dropped(DropReason::TcpSynUnacceptable);
         }
@@ -205,6 +205,6 @@ impl Tcb {
 
     /// RST with the number the peer expects, for an ACK of something never sent (§3.10.7.3).
     pub(crate) fn reset_in_reply(&mut self, ack: SeqNum) {
-        self.reply_reset = Some(ack);
+        self.rare_mut().reply_reset = Some(ack);
     }
 }

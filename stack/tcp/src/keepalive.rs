@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use types::Instant;
 
+use crate::stamp::Stamp;
 use crate::timers::Timer;
 use crate::{Events, State, Tcb};
 
@@ -25,25 +26,24 @@ impl Default for Keepalive {
     }
 }
 
-/// A connection's keepalive.
+/// What keepalive watches; its settings are among what is rare.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeepaliveState {
-    pub(crate) settings: Option<Keepalive>,
     /// Probes sent since the peer was last heard.
     pub(crate) probes: u8,
     /// A probe is due.
     pub(crate) probe: bool,
-    pub(crate) heard_at: Instant,
+    pub(crate) heard_at: Stamp,
 }
 
 impl KeepaliveState {
-    pub(crate) const fn new(settings: Option<Keepalive>, now: Instant) -> Self {
-        Self { settings, probes: 0, probe: false, heard_at: now }
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self { probes: 0, probe: false, heard_at: Stamp::of(now) }
     }
 
     /// The peer is alive. The timer is left alone; it finds out when it fires.
     pub(crate) fn heard(&mut self, now: Instant) {
-        self.heard_at = now;
+        self.heard_at = Stamp::of(now);
         self.probes = 0;
     }
 }
@@ -51,23 +51,32 @@ impl KeepaliveState {
 impl Tcb {
     /// Turns keepalive on, off, or changes its settings.
     pub fn set_keepalive(&mut self, settings: Option<Keepalive>, now: Instant) {
-        self.keepalive = KeepaliveState::new(settings, now);
+        if settings.is_none() && self.rare.is_none() {
+            return;
+        }
+        self.rare_mut().keepalive = settings;
+        self.keepalive = KeepaliveState::new(now);
         self.timers.stop(Timer::Keepalive);
         self.start_keepalive();
+    }
+
+    fn keepalive_settings(&self) -> Option<Keepalive> {
+        self.rare.as_ref()?.keepalive
     }
 
     /// Arms the timer, if the connection is open and keepalive is on.
     pub(crate) fn start_keepalive(&mut self) {
         let open = self.state.is_sending() || self.state == State::FinWait2;
-        if let Some(settings) = self.keepalive.settings.filter(|_| open) {
-            self.timers.start(Timer::Keepalive, self.keepalive.heard_at + seconds(settings.idle_s));
+        if let Some(settings) = self.keepalive_settings().filter(|_| open) {
+            let due = self.keepalive.heard_at.instant() + seconds(settings.idle_s);
+            self.timers.start(Timer::Keepalive, due);
         }
     }
 
     pub(crate) fn keepalive_timeout(&mut self, now: Instant) -> Events {
-        let Some(settings) = self.keepalive.settings else { return Events::NONE };
+        let Some(settings) = self.keepalive_settings() else { return Events::NONE };
         let idle = seconds(settings.idle_s);
-        if now < self.keepalive.heard_at + idle {
+        if now < self.keepalive.heard_at.instant() + idle {
             self.start_keepalive();
             return Events::NONE;
         }

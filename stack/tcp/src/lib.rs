@@ -100,6 +100,7 @@ mod sack;
 mod scoreboard;
 mod segment;
 mod seq;
+mod stamp;
 mod state;
 mod syn_cookie;
 mod syn_sent;

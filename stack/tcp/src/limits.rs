@@ -148,8 +148,9 @@ pub const CHALLENGE_ACKS: u8 = 10;
 /// Period over which [`CHALLENGE_ACKS`] counts.
 pub const CHALLENGE_PERIOD_MS: u32 = 1_000;
 
-/// TS.Recent older than this is not used for PAWS (RFC 7323 §5.5): 24 days, in seconds.
-pub const PAWS_IDLE_S: u32 = 24 * 24 * 3_600;
+/// TS.Recent older than this is not used for PAWS (RFC 7323 §5.5): 24 days, in units of
+/// 2^40 ns.
+pub const PAWS_IDLE: u16 = 1_886;
 
 /// How far a connection's ISN must be beyond the last SND.NXT of the one it replaces in
 /// TIME-WAIT: beyond any window the old one could have had without scaling (RFC 1122 §4.2.2.13).

@@ -2,6 +2,7 @@
 
 use types::Instant;
 
+use crate::stamp::Stamp;
 use crate::tcb::AckIntent;
 use crate::timers::Timer;
 use crate::{Flags, Options, RecvBuffer, SackBlocks, SegmentOut, SeqNum, State, Tcb};
@@ -81,7 +82,7 @@ impl Tcb {
     }
 
     fn plan(&self, burst_len: u32) -> Option<Plan> {
-        if let Some(seq) = self.reply_reset {
+        if let Some(seq) = self.rare.as_ref().and_then(|rare| rare.reply_reset) {
             return Some(Plan::ReplyReset(seq));
         }
         match self.state {
@@ -196,7 +197,8 @@ impl Tcb {
 
     /// RFC 5681 §4.1.
     fn restart_after_idle(&mut self, now: Instant) {
-        let idle = self.snd.una == self.snd.max && now.since(self.snd.sent_at) > self.rtt.base();
+        let idle =
+            self.snd.una == self.snd.max && now.since(self.snd.sent_at.instant()) > self.rtt.base();
         if idle && self.snd.queued > 0 && self.state.is_sending() {
             self.cc.on_idle(self.snd.mss);
         }
@@ -205,7 +207,7 @@ impl Tcb {
     fn make(&mut self, plan: Plan, now: Instant, space: u32) -> SegmentOut {
         match plan {
             Plan::ReplyReset(seq) => {
-                self.reply_reset = None;
+                self.rare_mut().reply_reset = None;
                 SegmentOut::reset(seq)
             }
             Plan::Reset => {
@@ -233,10 +235,10 @@ impl Tcb {
         let scaled = !received || self.peer_scales;
         let mut segment = if received {
             let ecn = self.ecn.syn_ack_flags();
-            self.segment(self.snd.iss, Flags::SYN | Flags::ACK | ecn, now, space)
+            self.segment(self.snd.una, Flags::SYN | Flags::ACK | ecn, now, space)
         } else {
-            let ecn = self.ecn.syn_flags(self.snd.max == self.snd.iss);
-            SegmentOut::control(self.snd.iss, SeqNum::new(0), Flags::SYN | ecn)
+            let ecn = self.ecn.syn_flags(self.snd.max == self.snd.una);
+            SegmentOut::control(self.snd.una, SeqNum::new(0), Flags::SYN | ecn)
         };
         segment.window = self.rcv.advertise_unscaled(space);
         segment.options = Options {
@@ -248,7 +250,7 @@ impl Tcb {
             ..Options::default()
         };
         segment.text_len = self.fast_open_syn(&mut segment.options);
-        let end = self.snd.iss + 1 + segment.text_len;
+        let end = self.snd.una + 1 + segment.text_len;
         self.syn_sent_until(end, now);
         segment
     }
@@ -300,14 +302,14 @@ impl Tcb {
 
     /// Our SYN: SND.MAX, its round trip, the retransmission timer.
     fn syn_sent_until(&mut self, end: SeqNum, now: Instant) {
-        if self.snd.max == self.snd.iss {
-            self.rtt.time(self.snd.iss + 1, now);
+        if self.snd.max == self.snd.una {
+            self.rtt.time(self.snd.una + 1, now);
         } else {
             self.rtt.cancel();
         }
         self.snd.max = self.snd.max.later(end);
         self.snd.nxt = end;
-        self.snd.sent_at = now;
+        self.snd.sent_at = Stamp::of(now);
         if !self.timers.is_on(Timer::Retransmit) {
             self.timers.start(Timer::Retransmit, now + self.rtt.rto());
         }
@@ -358,7 +360,7 @@ impl Tcb {
     /// window does not reach that far (a window probe it refused). A SYN needs no window.
     fn acceptable_seq(&self) -> SeqNum {
         let sent_len = self.snd.max.since(self.snd.una);
-        let syn = u32::from(self.snd.una == self.snd.iss);
+        let syn = u32::from(self.snd.opening);
         self.snd.una + sent_len.min(self.snd.wnd.max(syn))
     }
 }

@@ -7,13 +7,17 @@ use crate::fast_open::FastOpenClient;
 use crate::pacing::Pacer;
 use crate::plpmtud::Search;
 use crate::user_timeout::UserTimeout;
-use crate::{SeqNum, Tcb, limits};
+use crate::{Config, Keepalive, SeqNum, Tcb, limits};
 
 /// Made when one of its members is first set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rare {
     /// SND.UP: one beyond the last urgent byte that we send.
     pub(crate) snd_up: Option<SeqNum>,
+    /// RST to send in answer to a segment that belongs to no connection of ours.
+    pub(crate) reply_reset: Option<SeqNum>,
+    /// `SO_KEEPALIVE`, if it is on.
+    pub(crate) keepalive: Option<Keepalive>,
     /// RCV.UP: the urgent byte that the peer has announced and that has not been received yet.
     pub(crate) rcv_up: Option<SeqNum>,
     pub(crate) pacer: Pacer,
@@ -37,6 +41,8 @@ impl Default for Rare {
     fn default() -> Self {
         Self {
             snd_up: None,
+            reply_reset: None,
+            keepalive: None,
             rcv_up: None,
             pacer: Pacer::default(),
             window_clamp: u32::MAX,
@@ -51,9 +57,11 @@ impl Default for Rare {
 }
 
 impl Rare {
-    /// For a connection whose window is paced from the start.
-    pub(crate) fn paced() -> Box<Self> {
-        Box::new(Self { pacer: Pacer::of_window(), ..Self::default() })
+    /// For a connection that is paced or kept alive from the start.
+    pub(crate) fn configured(config: &Config) -> Option<Box<Self>> {
+        let pacer = if config.pacing { Pacer::of_window() } else { Pacer::default() };
+        (config.pacing || config.keepalive.is_some())
+            .then(|| Box::new(Self { pacer, keepalive: config.keepalive, ..Self::default() }))
     }
 }
 

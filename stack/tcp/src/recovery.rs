@@ -17,6 +17,7 @@ use crate::cc::{AckSample, Cause};
 use crate::flight::{Flight, News, Phase};
 use crate::prr::{Prr, PrrAck};
 use crate::scoreboard::Place;
+use crate::stamp::Stamp;
 use crate::undo::Undo;
 use crate::{Events, SackBlocks, SegmentIn, SeqNum, Tcb, limits};
 
@@ -65,7 +66,8 @@ impl Tcb {
             flight.probe_due = false;
         }
         flight.read_blocks(&blocks, ack, &mut self.reordering, &mut news);
-        self.sacks_refused = self.sacks_refused.saturating_add(news.absurd);
+        self.sacks_refused =
+            self.sacks_refused.saturating_add(u16::try_from(news.absurd).unwrap_or(u16::MAX));
         if news.duplicate.is_some() {
             flight.rack.on_duplicate(ack, self.snd.nxt, &mut self.reordering);
         }
@@ -372,7 +374,7 @@ impl Tcb {
         self.flight = Some(flight);
         self.snd.nxt = end;
         self.snd.max = self.snd.max.later(end);
-        self.snd.sent_at = now;
+        self.snd.sent_at = Stamp::of(now);
         if probing {
             self.tail_probe_sent(end, false);
         }
@@ -400,7 +402,7 @@ impl Tcb {
             self.tail_probe_sent(self.snd.nxt, true);
         }
         self.search_on_retransmission(seq, end);
-        self.snd.sent_at = now;
+        self.snd.sent_at = Stamp::of(now);
         self.arm_loss_timer(now);
     }
 

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use types::Instant;
 
-use crate::timestamp::millis;
+use crate::timestamp::{low_32, millis};
 use crate::{SeqNum, limits};
 
 /// SRTT, RTTVAR, RTO, and the one segment that is being timed.
@@ -20,7 +20,9 @@ pub(crate) struct Rtt {
     backed_off_ms: u32,
     timed_end: SeqNum,
     /// When the timed segment was sent; `FAR_FUTURE`: none is timed.
-    timed_at: Instant,
+    timed_at_us: u32,
+    /// A segment is being timed; it is sent again, and no longer timed, long before the clock wraps.
+    timing: bool,
 }
 
 impl Rtt {
@@ -32,7 +34,8 @@ impl Rtt {
             backoff: 0,
             backed_off_ms: 0,
             timed_end: SeqNum::new(0),
-            timed_at: Instant::FAR_FUTURE,
+            timed_at_us: 0,
+            timing: false,
         }
     }
 
@@ -73,24 +76,26 @@ impl Rtt {
 
     /// Times the segment that ends at `end`, unless one is timed already.
     pub(crate) fn time(&mut self, end: SeqNum, now: Instant) {
-        if self.timed_at == Instant::FAR_FUTURE {
+        if !self.timing {
+            self.timing = true;
             self.timed_end = end;
-            self.timed_at = now;
+            self.timed_at_us = clock_us(now);
         }
     }
 
     /// Karn's algorithm: what is sent twice can't be timed (RFC 6298 §3).
     pub(crate) fn cancel(&mut self) {
-        self.timed_at = Instant::FAR_FUTURE;
+        self.timing = false;
     }
 
     /// Takes the sample of the timed segment if `ack` covers it.
     pub(crate) fn take_timed(&mut self, ack: SeqNum, now: Instant) -> Option<Duration> {
-        if self.timed_at == Instant::FAR_FUTURE || ack.before(self.timed_end) {
+        if !self.timing || ack.before(self.timed_end) {
             return None;
         }
-        let sent_at = core::mem::replace(&mut self.timed_at, Instant::FAR_FUTURE);
-        Some(now.since(sent_at))
+        self.timing = false;
+        let elapsed_us = clock_us(now).wrapping_sub(self.timed_at_us);
+        Some(Duration::from_micros(elapsed_us.into()))
     }
 
     /// RFC 6298 §2.2, 2.3. A sample ends the back-off.
@@ -130,6 +135,11 @@ const CLOCK_GRANULARITY_US: u32 = 1_000;
 
 pub(crate) fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// The low 32 bits of the clock in microseconds.
+fn clock_us(now: Instant) -> u32 {
+    low_32(now.as_nanos() / 1_000)
 }
 
 #[cfg(test)]

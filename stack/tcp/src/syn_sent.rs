@@ -77,7 +77,7 @@ impl Tcb {
     /// Fourth: the peer's SYN. `rcv.adv - rcv.nxt` is the window that our own SYN offered.
     fn accept_syn(&mut self, seg: &SegmentIn<'_>, now: Instant) {
         let offered = self.rcv.adv.since(self.rcv.nxt);
-        self.rcv.irs = seg.seq;
+        self.snd.wl1 = seg.seq;
         self.rcv.nxt = seg.seq + 1;
         self.rcv.adv = self.rcv.nxt + offered;
         self.rcv.last_ack = self.rcv.nxt;

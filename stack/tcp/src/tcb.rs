@@ -13,6 +13,7 @@ use crate::rack::Reordering;
 use crate::rare::Rare;
 use crate::reassembly::Reassembly;
 use crate::rtt::Rtt;
+use crate::stamp::Stamp;
 use crate::state::Event;
 #[cfg(any(test, debug_assertions))]
 use crate::timers::Timer;
@@ -44,8 +45,6 @@ pub struct Tcb {
     pub(crate) rare: Option<Box<Rare>>,
     /// A smaller MSS of the peer counts as this one.
     mss_floor: u16,
-    /// RST to send in answer to a segment that belongs to no connection of ours.
-    pub(crate) reply_reset: Option<SeqNum>,
     pub(crate) ack: AckIntent,
     /// In-order segments since the last ACK we sent.
     pub(crate) delayed_segments: u8,
@@ -72,12 +71,12 @@ pub struct Tcb {
     /// The peer's SYN had a window scale option.
     pub(crate) peer_scales: bool,
     /// SACK blocks of the peer that named what we never sent, or nothing.
-    pub(crate) sacks_refused: u32,
+    pub(crate) sacks_refused: u16,
     /// SACK is offered, and after the handshake: negotiated.
     pub(crate) sack: bool,
 }
 
-const _: () = assert!(size_of::<Tcb>() <= 384, "a connection costs more than planned");
+const _: () = assert!(size_of::<Tcb>() <= 288, "a connection costs more than planned");
 
 /// Does the peer wait for an ACK?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +99,6 @@ pub(crate) enum AckIntent {
 /// counts as not sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SendSequence {
-    pub(crate) iss: SeqNum,
     pub(crate) una: SeqNum,
     pub(crate) nxt: SeqNum,
     pub(crate) max: SeqNum,
@@ -108,6 +106,7 @@ pub(crate) struct SendSequence {
     pub(crate) wnd: u32,
     /// The largest window the peer ever offered.
     pub(crate) wnd_max: u32,
+    /// SND.WL1; the IRS while the connection opens.
     pub(crate) wl1: SeqNum,
     pub(crate) wl2: SeqNum,
     /// Text bytes in the send buffer, sent or not.
@@ -118,8 +117,10 @@ pub(crate) struct SendSequence {
     pub(crate) scale: u8,
     /// The user will send no more: FIN follows the queued text.
     pub(crate) fin_queued: bool,
+    /// Our SYN is not acknowledged: SND.UNA is the ISS.
+    pub(crate) opening: bool,
     /// When text was last sent.
-    pub(crate) sent_at: Instant,
+    pub(crate) sent_at: Stamp,
 }
 
 impl SendSequence {
@@ -132,7 +133,6 @@ impl SendSequence {
 /// The receive sequence space.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReceiveSequence {
-    pub(crate) irs: SeqNum,
     pub(crate) nxt: SeqNum,
     /// Right edge of the window as advertised: RCV.NXT + RCV.WND.
     pub(crate) adv: SeqNum,
@@ -160,7 +160,6 @@ impl Tcb {
         Self {
             state,
             snd: SendSequence {
-                iss,
                 una: iss,
                 nxt: iss,
                 max: iss,
@@ -172,10 +171,10 @@ impl Tcb {
                 mss: config.mss_default.clamp(limits::MSS_MIN, mss),
                 scale: 0,
                 fin_queued: false,
-                sent_at: now,
+                opening: true,
+                sent_at: Stamp::of(now),
             },
             rcv: ReceiveSequence {
-                irs: SeqNum::new(0),
                 nxt: SeqNum::new(0),
                 adv: SeqNum::new(0),
                 last_ack: SeqNum::new(0),
@@ -191,15 +190,14 @@ impl Tcb {
             timestamps: TimestampClock::new(config.timestamps, config.timestamp_offset),
             timers: TimerTable::new(),
             reassembly: Reassembly::default(),
-            keepalive: KeepaliveState::new(config.keepalive, now),
+            keepalive: KeepaliveState::new(now),
             challenge: ChallengeLimit::default(),
             ecn: Ecn::new(config.ecn, iss),
             nagle: Nagle::new(config.nodelay, iss),
             counts: Counts::default(),
             tuning: ReceiveTuning::default(),
-            rare: config.pacing.then(Rare::paced),
+            rare: Rare::configured(config),
             mss_floor: config.mss_floor,
-            reply_reset: None,
             ack: AckIntent::None,
             delayed_segments: 0,
             quick_acks: limits::QUICK_ACKS,

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use types::Instant;
 
+use crate::stamp::Stamp;
 use crate::state::Event;
 use crate::{Events, State, Tcb, limits};
 
@@ -39,50 +40,55 @@ impl Timer {
         Self::Keepalive,
         Self::TwoMsl,
     ];
-
-    /// Those that exclude one another share the first slot.
-    const fn slot(self) -> usize {
-        match self {
-            Self::Retransmit | Self::Probe | Self::Reordering | Self::Idle | Self::Persist => 0,
-            Self::DelayedAck => 1,
-            Self::Keepalive => 2,
-            Self::TwoMsl => 3,
-        }
-    }
 }
 
-/// When each timer is due; [`Instant::FAR_FUTURE`] when it is off.
+/// When each timer is due, to the microsecond. Those that exclude one another share a place: the
+/// first five, and the last two, because 2MSL ends what keepalive would watch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimerTable {
-    slots: [Instant; 4],
+    /// The first five, the delayed ACK, the last two.
+    slots: [Stamp; 3],
     /// Whose the first slot is.
     first: Timer,
+    /// Whose the last slot is.
+    last: Timer,
 }
 
 impl TimerTable {
     pub(crate) const fn new() -> Self {
-        Self { slots: [Instant::FAR_FUTURE; 4], first: Timer::Retransmit }
+        Self { slots: [Stamp::NEVER; 3], first: Timer::Retransmit, last: Timer::Keepalive }
     }
 
     pub(crate) fn due(&self, timer: Timer) -> Instant {
-        if timer.slot() == 0 && timer != self.first {
-            return Instant::FAR_FUTURE;
-        }
-        self.slots.get(timer.slot()).copied().unwrap_or(Instant::FAR_FUTURE)
+        let [first, delayed_ack, last] = self.slots;
+        let slot = match timer {
+            Timer::DelayedAck => delayed_ack,
+            _ if timer == self.first => first,
+            _ if timer == self.last => last,
+            _ => Stamp::NEVER,
+        };
+        slot.instant()
     }
 
     pub(crate) fn is_on(&self, timer: Timer) -> bool {
         self.due(timer) != Instant::FAR_FUTURE
     }
 
-    /// In the shared slot it takes the place of whatever was on.
+    /// In a shared slot it takes the place of whatever was on.
     pub(crate) fn start(&mut self, timer: Timer, due: Instant) {
-        if timer.slot() == 0 {
-            self.first = timer;
-        }
-        if let Some(slot) = self.slots.get_mut(timer.slot()) {
-            *slot = due;
-        }
+        let [first, delayed_ack, last] = &mut self.slots;
+        let slot = match timer {
+            Timer::DelayedAck => delayed_ack,
+            Timer::Keepalive | Timer::TwoMsl => {
+                self.last = timer;
+                last
+            }
+            _ => {
+                self.first = timer;
+                first
+            }
+        };
+        *slot = Stamp::not_before(due);
     }
 
     pub(crate) fn stop(&mut self, timer: Timer) {
@@ -102,7 +108,8 @@ impl TimerTable {
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.slots.iter().copied().min().filter(|due| *due != Instant::FAR_FUTURE)
+        let due = self.slots.iter().map(|slot| slot.instant()).min();
+        due.filter(|due| *due != Instant::FAR_FUTURE)
     }
 
     /// Stops the timer if it is due.

@@ -14,12 +14,12 @@ pub(crate) struct TimestampClock {
     /// TS.Recent.
     pub(crate) recent: u32,
     /// When TS.Recent was set, in seconds.
-    recent_s: u32,
+    recent_at: u16,
 }
 
 impl TimestampClock {
     pub(crate) const fn new(enabled: bool, offset: u32) -> Self {
-        Self { enabled, offset, recent: 0, recent_s: 0 }
+        Self { enabled, offset, recent: 0, recent_at: 0 }
     }
 
     /// Our clock.
@@ -35,13 +35,13 @@ impl TimestampClock {
     /// RFC 7323 §5.3 R1: older than TS.Recent, and TS.Recent is not outdated (§5.5).
     pub(crate) fn is_old(&self, value: u32, now: Instant) -> bool {
         is_older(value, self.recent)
-            && seconds(now).wrapping_sub(self.recent_s) < limits::PAWS_IDLE_S
+            && age_clock(now).wrapping_sub(self.recent_at) < limits::PAWS_IDLE
     }
 
     /// Adopts `value` as TS.Recent.
     pub(crate) fn set_recent(&mut self, value: u32, now: Instant) {
         self.recent = value;
-        self.recent_s = seconds(now);
+        self.recent_at = age_clock(now);
     }
 
     /// RFC 7323 §4.3 (2): a segment that covers Last.ACK.sent brings a new TS.Recent.
@@ -71,6 +71,11 @@ pub(crate) fn millis(now: Instant) -> u32 {
 
 pub(crate) fn seconds(now: Instant) -> u32 {
     low_32(now.as_millis() / 1_000)
+}
+
+/// The clock in units of 2^40 ns, 18 minutes: 16 bits last for two years of silence.
+fn age_clock(now: Instant) -> u16 {
+    low_16(low_32(now.as_nanos() >> 40))
 }
 
 pub(crate) fn low_32(value: u64) -> u32 {
