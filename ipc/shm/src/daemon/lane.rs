@@ -106,7 +106,7 @@ pub struct Lane {
     /// Cells below this one have been used before.
     fresh: u32,
     /// Cells used before and free; longest free first.
-    free: VecDeque<u32>,
+    free: VecDeque<u16>,
     pool: Box<BlockPool>,
     /// For connections that have something to hold again; without this each request would allocate.
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
@@ -220,7 +220,7 @@ impl Lane {
             self.fresh = self.fresh.saturating_add(1);
             local
         } else {
-            self.free.pop_front()?
+            self.free.pop_front()?.into()
         };
         let index = self.first_cell.saturating_add(local);
         let in_arm = self.slot.write.u32(write_cell::word(index, write_cell::IN_ARM));
@@ -249,7 +249,9 @@ impl Lane {
         state.generation = state.generation.wrapping_add(1);
         let generation = u32::from(state.generation);
         self.word(cell, read_cell::GENERATION).store(generation, Ordering::Release);
-        self.free.push_back(cell.index.saturating_sub(self.first_cell));
+        if let Ok(local) = u16::try_from(cell.index.saturating_sub(self.first_cell)) {
+            self.free.push_back(local);
+        }
     }
 
     /// Sets all status bits.

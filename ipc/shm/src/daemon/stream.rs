@@ -21,23 +21,27 @@ const QUEUE: u64 = QUEUE_LEN as u64;
 /// ```
 /// When all has been read and nothing waits out of order, the last block is given back too, so that
 /// an idle connection holds none; the next bytes then begin a new descriptor in the middle of a block.
-/// What is known of blocks goes with them, so that an idle connection is 48 bytes.
+/// What is known of blocks goes with them, so that an idle connection is 40 bytes.
 #[derive(Debug)]
 pub struct StreamProducer {
-    cell: CellId,
+    /// The cell's index and generation.
+    cell: (u16, u16),
     limit: u32,
     /// Descriptors shown, modulo 2^32.
     tail: u32,
-    consumed: u64,
     published: u64,
+    /// Published and not consumed.
+    unread: u32,
     /// Free blocks of the lane when last seen.
-    lane_blocks: u32,
+    lane_blocks: u16,
     /// Consumed since `refresh` last said so.
     unreported: u32,
     blocks: Option<Box<Blocks>>,
 }
 
-const _: () = assert!(size_of::<StreamProducer>() <= 48, "every idle connection pays for this");
+const _: () = assert!(layout::CELLS <= u16::MAX as u32);
+const _: () = assert!(layout::RX_BLOCKS <= u16::MAX as u32);
+const _: () = assert!(size_of::<StreamProducer>() <= 40, "every idle connection pays for this");
 
 /// What a connection holds while bytes wait.
 #[derive(Debug)]
@@ -101,17 +105,22 @@ impl Blocks {
     }
 }
 
+/// Blocks and cells: a client has fewer than 2^16 of either.
+fn short(count: u32) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
+}
+
 impl StreamProducer {
     /// For a cell just allocated, and a limit of unread bytes (`SO_RCVBUF`).
     #[must_use]
     pub fn new(cell: CellId, limit: u32) -> Self {
         Self {
-            cell,
+            cell: (short(cell.index), cell.generation),
             limit,
             tail: 0,
-            consumed: 0,
             published: 0,
-            lane_blocks: layout::RX_BLOCKS,
+            unread: 0,
+            lane_blocks: short(layout::RX_BLOCKS),
             unreported: 0,
             blocks: None,
         }
@@ -137,7 +146,16 @@ impl StreamProducer {
     /// Bytes published, shown or not, and not yet read by the client.
     #[must_use]
     pub fn unread(&self) -> u32 {
-        u32::try_from(self.published.saturating_sub(self.consumed)).unwrap_or(u32::MAX)
+        self.unread
+    }
+
+    fn cell(&self) -> CellId {
+        let (index, generation) = self.cell;
+        CellId { index: index.into(), generation }
+    }
+
+    fn consumed(&self) -> u64 {
+        self.published.saturating_sub(self.unread.into())
     }
 
     /// Has the client read all that was published, as it says at this moment? To be asked after
@@ -145,7 +163,7 @@ impl StreamProducer {
     /// descriptor with nothing behind it.
     #[must_use]
     pub fn is_read(&self, lane: &Lane) -> bool {
-        consumed::is_all(lane, self.cell, self.published)
+        consumed::is_all(lane, self.cell(), self.published)
     }
 
     /// Bytes published since the socket was made.
@@ -169,7 +187,7 @@ impl StreamProducer {
         let blocks = self.blocks.get_or_insert_with(|| lane.spare(|| Blocks::none(published)));
         if blocks.allocated < wanted {
             blocks.allocate(lane, published, wanted);
-            self.lane_blocks = lane.free_blocks();
+            self.lane_blocks = short(lane.free_blocks());
         }
         let mut position = start;
         let mut rest = text;
@@ -196,8 +214,8 @@ impl StreamProducer {
     /// the stream that is. The byte may come later.
     pub fn mark_urgent(&self, lane: &Lane, offset: u32) {
         let place = self.published.saturating_add(u64::from(offset));
-        if lane.is_live(self.cell) {
-            let word = lane.long(self.cell, read_cell::RX_URGENT);
+        if lane.is_live(self.cell()) {
+            let word = lane.long(self.cell(), read_cell::RX_URGENT);
             word.store(place.saturating_add(1), Ordering::Release);
         }
     }
@@ -209,29 +227,33 @@ impl StreamProducer {
         let Some(blocks) = &self.blocks else { return };
         debug_assert!(u64::from(len) <= blocks.ahead.saturating_sub(self.published), "not written");
         let end = self.published.saturating_add(u64::from(len)).min(blocks.ahead);
-        self.published = self.published.max(end);
+        let newly = end.saturating_sub(self.published);
+        self.published = self.published.saturating_add(newly);
+        let newly = u32::try_from(newly).unwrap_or(u32::MAX);
+        self.unread = self.unread.saturating_add(newly);
     }
 
     /// Shows the client what has been published since the last call: once for many segments. Ask
     /// [`Lane::in_armed`] afterwards, and [`StreamProducer::refresh`] before the next
     /// [`StreamProducer::window`].
     pub fn show(&mut self, lane: &mut Lane) {
+        let cell = self.cell();
         let Some(blocks) = &mut self.blocks else { return };
-        if blocks.shown >= self.published || !lane.is_live(self.cell) {
+        if blocks.shown >= self.published || !lane.is_live(cell) {
             return;
         }
         while blocks.shown < self.published {
             let Some(block) = blocks.number(blocks.shown) else { break };
             let room = BLOCK.saturating_sub(blocks.shown % BLOCK);
             let chunk = room.min(self.published.saturating_sub(blocks.shown));
-            describe(self.cell, &mut self.tail, blocks, (block, chunk), lane);
+            describe(cell, &mut self.tail, blocks, (block, chunk), lane);
             blocks.shown = blocks.shown.saturating_add(chunk);
             if blocks.shown.is_multiple_of(BLOCK) {
                 blocks.open = None;
             }
         }
-        lane.word(self.cell, read_cell::RX_TAIL).store(self.tail, Ordering::Release);
-        lane.long(self.cell, read_cell::RX_LEN).store(blocks.shown, Ordering::Release);
+        lane.word(cell, read_cell::RX_TAIL).store(self.tail, Ordering::Release);
+        lane.long(cell, read_cell::RX_LEN).store(blocks.shown, Ordering::Release);
         // A bad word stays bad: the next `refresh` reports it.
         let _ = self.consume(lane);
     }
@@ -266,7 +288,7 @@ impl StreamProducer {
 
     /// Positions from here on would overwrite a block or descriptor the client may look at.
     fn capacity_end(&self) -> u64 {
-        let first = self.consumed.wrapping_div(BLOCK);
+        let first = self.consumed().wrapping_div(BLOCK);
         first.saturating_add(u64::from(QUEUE_BLOCKS)).saturating_mul(BLOCK)
     }
 
@@ -277,7 +299,7 @@ impl StreamProducer {
             self.look(lane)?;
         }
         let position = self.published;
-        if self.consumed == position
+        if self.unread == 0
             && let Some(blocks) = self.blocks.take_if(|blocks| blocks.is_idle(position))
         {
             lane.keep(blocks);
@@ -287,19 +309,20 @@ impl StreamProducer {
 
     fn look(&mut self, lane: &mut Lane) -> Result<(), PeerMisbehaved> {
         let shown = self.blocks.as_ref().map_or(self.published, |blocks| blocks.shown);
-        let unread = u32::try_from(shown.saturating_sub(self.consumed)).unwrap_or(u32::MAX);
-        let newly = consumed::newly(lane, self.cell, self.consumed, unread)?;
-        self.lane_blocks = lane.free_blocks();
+        let old = self.consumed();
+        let unread = u32::try_from(shown.saturating_sub(old)).unwrap_or(u32::MAX);
+        let newly = consumed::newly(lane, self.cell(), old, unread)?;
+        self.lane_blocks = short(lane.free_blocks());
         let Some(blocks) = self.blocks.as_mut().filter(|_| newly > 0) else { return Ok(()) };
-        let old = self.consumed;
-        self.consumed = old.saturating_add(u64::from(newly));
+        self.unread = self.unread.saturating_sub(newly);
+        let now = old.saturating_add(newly.into());
         self.unreported = self.unreported.saturating_add(newly);
         let mut block = old.wrapping_div(BLOCK);
-        while block < self.consumed.wrapping_div(BLOCK) {
+        while block < now.wrapping_div(BLOCK) {
             blocks.free(lane, block.saturating_mul(BLOCK));
             block = block.saturating_add(1);
         }
-        if self.consumed == self.published && blocks.ahead <= self.published {
+        if self.unread == 0 && blocks.ahead <= self.published {
             while blocks.allocated > self.published {
                 let last = blocks.allocated.saturating_sub(1);
                 blocks.free(lane, last);
@@ -308,26 +331,27 @@ impl StreamProducer {
             blocks.allocated = self.published;
             blocks.open = None;
         }
-        self.lane_blocks = lane.free_blocks();
+        self.lane_blocks = short(lane.free_blocks());
         Ok(())
     }
 
     /// While the window is small, the client is to say when it has read half of what waits: nothing
     /// else would tell the worker to open the window again. True if the point was moved.
     fn update_notice(&mut self, lane: &Lane) -> bool {
-        let unread = self.unread();
+        let (unread, consumed) = (self.unread, self.consumed());
         let small = self.window() < self.limit / 2;
+        let cell = self.cell();
         let Some(blocks) = &mut self.blocks else { return false };
         let notice = if small && unread > 0 {
-            self.consumed.saturating_add(u64::from(unread.div_ceil(2)))
+            consumed.saturating_add(u64::from(unread.div_ceil(2)))
         } else {
             u64::MAX
         };
-        if notice == blocks.notice || !lane.is_live(self.cell) {
+        if notice == blocks.notice || !lane.is_live(cell) {
             return false;
         }
         blocks.notice = notice;
-        lane.long(self.cell, read_cell::RX_NOTICE).store(notice, Ordering::Release);
+        lane.long(cell, read_cell::RX_NOTICE).store(notice, Ordering::Release);
         fence(Ordering::SeqCst);
         true
     }
