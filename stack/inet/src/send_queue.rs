@@ -44,11 +44,12 @@ pub(crate) struct TooManyRanges;
 pub(crate) struct SendQueue {
     released: u64,
     len: u32,
-    front: Range,
+    /// Of the front range; that is as long as what the others leave of `len`.
+    offset: u32,
     more: Option<Box<More>>,
 }
 
-const _: () = assert!(size_of::<SendQueue>() <= 32, "every idle connection pays for this");
+const _: () = assert!(size_of::<SendQueue>() <= 24, "every idle connection pays for this");
 
 /// What queues of more than one range had and others will need; without it each burst would allocate.
 #[derive(Debug, Default)]
@@ -63,6 +64,7 @@ impl Spare {
     fn keep(&mut self, mut more: Box<More>) {
         if self.0.len() < SPARE_QUEUES_MAX && more.private.is_none() {
             more.ranges.clear();
+            more.behind = 0;
             more.cursor = Cursor::default();
             self.0.push(more);
         }
@@ -74,6 +76,8 @@ impl Spare {
 struct More {
     /// After the front.
     ranges: VecDeque<Range>,
+    /// How long these are together.
+    behind: u32,
     private: Option<Box<[u8]>>,
     /// Where the last lookup ended: output reads the queue front to back.
     cursor: Cursor,
@@ -108,24 +112,38 @@ impl SendQueue {
         }
     }
 
+    fn front(&self) -> Range {
+        let behind = self.more.as_ref().map_or(0, |more| more.behind);
+        Range { offset: self.offset, len: self.len.saturating_sub(behind) }
+    }
+
+    fn last(&self) -> Range {
+        let last = self.more.as_ref().and_then(|more| more.ranges.back());
+        last.copied().unwrap_or_else(|| self.front())
+    }
+
     /// Appends a range; one that continues the last is merged with it.
     ///
     /// # Errors
     /// [`TooManyRanges`] when the limit is reached.
     pub(crate) fn push(&mut self, range: Range, spare: &mut Spare) -> Result<(), TooManyRanges> {
         let total = self.len.checked_add(range.len).ok_or(TooManyRanges)?;
-        let last = self.more.as_mut().and_then(|more| more.ranges.back_mut());
-        let last = last.unwrap_or(&mut self.front);
-        if last.offset.wrapping_add(last.len) == range.offset && last.len > 0 {
-            last.len = last.len.saturating_add(range.len);
-        } else if self.len == 0 {
-            self.front = range;
+        if self.len == 0 {
+            self.offset = range.offset;
+        } else if self.last().end() == range.offset {
+            if let Some(more) = &mut self.more
+                && let Some(last) = more.ranges.back_mut()
+            {
+                last.len = last.len.saturating_add(range.len);
+                more.behind = more.behind.saturating_add(range.len);
+            }
         } else {
             let more = self.more.get_or_insert_with(|| spare.take());
             if more.ranges.len() >= SEND_RANGES_MAX - 1 {
                 return Err(TooManyRanges);
             }
             more.ranges.push_back(range);
+            more.behind = more.behind.saturating_add(range.len);
         }
         self.len = total;
         Ok(())
@@ -134,31 +152,33 @@ impl SendQueue {
     /// The peer has acknowledged `len` bytes: takes them from the front.
     pub(crate) fn release(&mut self, len: u32, spare: &mut Spare) {
         let mut left = len.min(self.len);
+        let mut front = self.front();
         self.len -= left;
         self.released = self.released.saturating_add(u64::from(left));
         if self.len == 0 {
-            self.front = Range::default();
+            self.offset = 0;
             if let Some(more) = self.more.take() {
                 spare.keep(more);
             }
             return;
         }
-        while self.front.len <= left {
-            left -= self.front.len;
+        while front.len <= left {
+            left -= front.len;
             let Some(more) = &mut self.more else { return };
             let Some(next) = more.ranges.pop_front() else { return };
-            self.front = next;
+            more.behind = more.behind.saturating_sub(next.len);
+            front = next;
             more.cursor = Cursor::default();
         }
-        self.front.offset = self.front.offset.wrapping_add(left);
-        self.front.len -= left;
+        self.offset = front.offset.wrapping_add(left);
     }
 
     /// The piece that holds the byte `offset` bytes after the front, from that byte on, no longer
     /// than `len`. `None` beyond the end.
     pub(crate) fn piece(&mut self, offset: u32, len: u32) -> Option<Range> {
-        let Some(behind) = offset.checked_sub(self.front.len) else {
-            return Some(self.front.piece(offset, len));
+        let front = self.front();
+        let Some(behind) = offset.checked_sub(front.len) else {
+            return Some(front.piece(offset, len));
         };
         let More { ranges, cursor, .. } = &mut **self.more.as_mut()?;
         if behind < cursor.start {
@@ -182,18 +202,23 @@ impl SendQueue {
         }
         let mut bytes = vec![0_u8; self.len as usize];
         let mut rest = bytes.as_mut_slice();
+        let front = self.front();
         let more = self.more.get_or_insert_default();
-        for range in core::iter::once(&self.front).chain(&more.ranges) {
+        for range in core::iter::once(&front).chain(&more.ranges) {
             let (piece, tail) = rest.split_at_mut((range.len as usize).min(rest.len()));
             copy_out(range.offset, piece);
             rest = tail;
         }
-        self.front = Range { offset: 0, len: self.len };
+        self.offset = 0;
         **more = More { private: Some(bytes.into_boxed_slice()), ..More::default() };
     }
 }
 
 impl Range {
+    fn end(&self) -> u32 {
+        self.offset.wrapping_add(self.len)
+    }
+
     fn piece(&self, skip: u32, len: u32) -> Self {
         Self { offset: self.offset.wrapping_add(skip), len: len.min(self.len - skip) }
     }
