@@ -76,7 +76,7 @@ pub struct Tcb {
     pub(crate) sack: bool,
 }
 
-const _: () = assert!(size_of::<Tcb>() <= 288, "a connection costs more than planned");
+const _: () = assert!(size_of::<Tcb>() <= 280, "a connection costs more than planned");
 
 /// Does the peer wait for an ACK?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
