@@ -2,6 +2,7 @@
 //!
 //! A connection's record is its socket; what has none yet or none any more has a small record here.
 
+use core::cell::Cell;
 use std::collections::VecDeque;
 
 use tcp::{HalfOpen, TimeWait};
@@ -47,6 +48,8 @@ pub(crate) struct Flows {
     hasher: FlowHasher,
     /// The flow of the segment at hand and its hash: both were known when the burst was staged.
     staged: (Flow, u64),
+    /// Its endpoint, once found: segments come in trains. Forgotten when the table changes.
+    found: Cell<Option<Endpoint>>,
     /// Half-open endpoints.
     pub embryos: Slab<Embryo>,
     /// Endpoints in TIME-WAIT.
@@ -65,6 +68,7 @@ impl Flows {
             table: FlowTable::default(),
             hasher,
             staged: (Flow::NONE, hasher.hash(&Flow::NONE)),
+            found: Cell::new(None),
             embryos: Slab::default(),
             remains: Slab::default(),
             oldest: VecDeque::new(),
@@ -111,7 +115,10 @@ impl Flows {
     /// The segment at hand is of this flow.
     #[inline]
     pub(crate) fn set_staged(&mut self, flow: Flow, hash: u64) {
-        self.staged = (flow, hash);
+        if flow != self.staged.0 {
+            self.staged = (flow, hash);
+            self.found.set(None);
+        }
     }
 
     /// The endpoint of a flow.
@@ -119,7 +126,17 @@ impl Flows {
     #[must_use]
     pub(crate) fn find(&self, flow: &Flow, sockets: &Sockets) -> Option<Endpoint> {
         let (staged, hash) = self.staged;
-        let hash = if staged == *flow { hash } else { self.hasher.hash(flow) };
+        if staged != *flow {
+            return self.look_up(flow, self.hasher.hash(flow), sockets);
+        }
+        if self.found.get().is_none() {
+            self.found.set(self.look_up(flow, hash, sockets));
+        }
+        self.found.get()
+    }
+
+    #[inline]
+    fn look_up(&self, flow: &Flow, hash: u64, sockets: &Sockets) -> Option<Endpoint> {
         self.table.find(hash, |number| self.is_flow(number, flow, sockets)).map(endpoint)
     }
 
@@ -208,6 +225,7 @@ impl Flows {
     }
 
     fn enter(&mut self, flow: &Flow, endpoint: Endpoint, sockets: &Sockets) -> Result<(), Full> {
+        self.found.set(None);
         let (hash, number) = (self.hasher.hash(flow), number(endpoint));
         let Self { table, hasher, embryos, remains, .. } = self;
         let flow_of = |number| flow_of(number, embryos, remains, sockets);
@@ -219,6 +237,7 @@ impl Flows {
     }
 
     fn forget(&mut self, flow: &Flow, endpoint: Endpoint) -> bool {
+        self.found.set(None);
         let own = number(endpoint);
         self.table.remove(self.hasher.hash(flow), |number| number == own)
     }

@@ -198,13 +198,21 @@ impl Worker {
     /// table are asked for, then all records.
     fn stage(&self, burst: &Burst) -> [(Flow, u64); BURST_MAX] {
         let mut staged = [(Flow::NONE, 0); BURST_MAX];
+        // A train's segments have one flow.
+        let mut last = (Flow::NONE, 0);
         for (stage, mbuf) in staged.iter_mut().zip(burst) {
-            if let Some(flow) = Flow::glance(mbuf.data()) {
-                *stage = (flow, self.flows.stage(&flow));
+            let Some(flow) = Flow::glance(mbuf.data()) else { continue };
+            if flow != last.0 {
+                last = (flow, self.flows.stage(&flow));
             }
+            *stage = last;
         }
-        for (_, hash) in staged.iter().take(burst.len()) {
-            self.flows.fetch(*hash, &self.sockets);
+        let mut last = Flow::NONE;
+        for (flow, hash) in staged.iter().take(burst.len()) {
+            if *flow != last {
+                self.flows.fetch(*hash, &self.sockets);
+                last = *flow;
+            }
         }
         staged
     }
