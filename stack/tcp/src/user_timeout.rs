@@ -22,8 +22,8 @@ pub(crate) struct UserTimeout {
     enabled: bool,
     /// The option is due on the next segment.
     advertise: bool,
-    /// Since when nothing new was acknowledged.
-    since: Instant,
+    /// Since when nothing new was acknowledged; `None` before the first stall that we saw.
+    since: Option<Instant>,
 }
 
 impl Default for UserTimeout {
@@ -33,7 +33,7 @@ impl Default for UserTimeout {
             remote: Duration::ZERO,
             enabled: false,
             advertise: false,
-            since: Instant::ZERO,
+            since: None,
         }
     }
 }
@@ -100,10 +100,13 @@ impl Tcb {
     }
 
     /// A timer fired that waits for the peer. `first`: the last thing before it was progress, and
-    /// `waited` is how long ago.
+    /// `waited` is how long ago. A timeout that is set while the peer is silent already counts from
+    /// the timer before.
     pub(crate) fn note_stall(&mut self, first: bool, waited: Duration, now: Instant) {
-        if let Some(rare) = self.rare.as_mut().filter(|_| first) {
-            rare.user_timeout.since = now - waited;
+        if let Some(rare) = self.rare.as_mut()
+            && (first || rare.user_timeout.since.is_none())
+        {
+            rare.user_timeout.since = Some(now - waited);
         }
     }
 
@@ -111,14 +114,14 @@ impl Tcb {
     pub(crate) fn is_user_timeout_over(&self, now: Instant) -> Option<bool> {
         let user_timeout = &self.rare.as_ref()?.user_timeout;
         let timeout = user_timeout.effective()?;
-        Some(now.since(user_timeout.since) >= timeout)
+        Some(user_timeout.since.is_some_and(|since| now.since(since) >= timeout))
     }
 
     /// When a timer fires that is due at `due`: not after the user timeout.
     pub(crate) fn by_user_timeout(&self, due: Instant) -> Instant {
         let deadline = self.rare.as_ref().and_then(|rare| {
             let timeout = rare.user_timeout.effective()?;
-            Some(rare.user_timeout.since + timeout)
+            Some(rare.user_timeout.since? + timeout)
         });
         deadline.map_or(due, |deadline| due.min(deadline))
     }

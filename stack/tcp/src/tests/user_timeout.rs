@@ -126,3 +126,17 @@ fn the_peers_wish_counts_within_limits_if_enabled_and_ours_is_not_set() {
     let _ = host.gets(&seg(1, 1).options(wish(200)));
     assert!(host.tcb.rare.is_none(), "not enabled: not even remembered");
 }
+
+#[test]
+fn a_timeout_set_while_the_peer_is_silent_counts_from_the_last_timer() {
+    let mut host = Host::established();
+    host.wait_ms(100_000);
+    let _ = host.queue(10);
+    let rto = host.fire();
+    let _ = host.sends();
+    host.tcb.set_user_timeout(Duration::from_secs(30));
+    assert!(host.fire() > rto, "not at once");
+    let _ = host.sends();
+    assert!(host.state() == State::Established);
+    assert_eq!(until_closed(&mut host) + 2 * rto, 30_000);
+}
