@@ -161,6 +161,7 @@ impl Tcb {
             arrival.events |= Events::WRITABLE;
         }
         self.retransmits = 0;
+        self.ecn.acknowledged(seg.ack);
         self.recover_by_ack(seg, una, false, now);
         self.search_on_ack(now);
         if fin_acked {

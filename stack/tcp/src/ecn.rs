@@ -134,6 +134,14 @@ impl Ecn {
         if core::mem::take(&mut self.slowed) { Flags::CWR } else { Flags::NONE }
     }
 
+    /// SND.UNA has moved. `recover` moves along, so that it never falls half of the sequence space
+    /// behind.
+    pub(crate) fn acknowledged(&mut self, una: SeqNum) {
+        if una.after(self.recover) {
+            self.recover = una - 1;
+        }
+    }
+
     /// cwnd was reduced, for whatever reason: one reduction per window is enough, and the peer
     /// need not echo any longer.
     pub(crate) fn reduced(&mut self, max: SeqNum) {

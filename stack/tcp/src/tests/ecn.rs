@@ -197,3 +197,21 @@ fn answer_that_is_marked_itself_keeps_the_echo_on() {
     let _ = host.gets(&seg(101, 1).text(100).flags(Flags::ACK | Flags::CWR).ce());
     assert_eq!(has(&host.raw(), Flags::ECE), [true]);
 }
+
+#[test]
+fn an_echo_counts_however_much_was_sent_since_the_last() {
+    let mut host = agreed();
+    let before = host.tcb.info().cwnd;
+    for flags in [Flags::NONE, Flags::NONE, Flags::ECE] {
+        // As if a gigabyte had come and gone.
+        host.tcb.flight = None;
+        let snd = &mut host.tcb.snd;
+        snd.una += 1 << 30;
+        (snd.nxt, snd.max) = (snd.una, snd.una);
+        host.tcb.send(1_000);
+        assert_eq!(host.raw().len(), 1);
+        let acked = host.tcb.snd.max.since(ISS);
+        let _ = host.gets(&seg(1, acked).flags(Flags::ACK | flags));
+    }
+    assert!(host.tcb.info().cwnd < before);
+}
