@@ -246,10 +246,13 @@ impl Tcb {
             window_scale: scaled.then_some(self.rcv.scale),
             sack_permitted: self.sack,
             timestamps: self.timestamps.option(now),
-            user_timeout: self.take_user_timeout_option(),
             ..Options::default()
         };
         segment.text_len = self.fast_open_syn(&mut segment.options);
+        if segment.options.fast_open.is_none() {
+            // A long cookie leaves no room, and without it the text would be in vain.
+            segment.options.user_timeout = self.take_user_timeout_option();
+        }
         let end = self.snd.una + 1 + segment.text_len;
         self.syn_sent_until(end, now);
         segment

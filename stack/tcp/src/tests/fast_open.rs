@@ -184,3 +184,20 @@ fn user_who_closes_before_the_handshake_ends_sends_his_text_and_fin_after_it() {
     let _ = host.gets(&seg(51, 1));
     assert_eq!((host.state(), host.sends()), (State::FinWait1, vec![fin(1, 10, 51)]));
 }
+
+#[test]
+fn a_cookie_has_room_before_the_user_timeout() {
+    let cookie = FastOpenCookie::parse(&[7; 16]).unwrap();
+    let config = Config { timestamps: true, ..plain() };
+    let mut host = client(None);
+    let memory = Some(FastOpenMemory { cookie, mss: 800 });
+    host.tcb = Tcb::connect_fast_open(&config, ISS, memory, host.now);
+    host.tcb.set_user_timeout(Duration::from_secs(300));
+    host.tcb.set_user_timeout_option(true);
+    host.tcb.send(100);
+    let syn = host.raw()[0];
+    assert_eq!((syn.text_len, syn.options.fast_open), (100, Some(cookie)));
+    let mut wire = [0; 40];
+    let len = syn.options.emit(&mut wire);
+    assert_eq!(Options::parse(&wire[..len]).fast_open, Some(cookie));
+}
