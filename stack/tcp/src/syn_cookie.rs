@@ -37,7 +37,7 @@ pub struct SynCookie<'a> {
 }
 
 /// Sizes a cookie can tell apart; a peer's MSS counts as the largest one that is not above it:
-/// no option, IPv4's least, IPv6's least, and tunnels, PPPoE and jumbo frames on the way up.
+/// anything smaller, IPv4's and IPv6's defaults, tunnels, PPPoE, Ethernet, and jumbo frames.
 const MSS_TABLE: [u16; 8] = [64, 536, 1_220, 1_300, 1_400, 1_440, 1_460, 8_960];
 
 /// The place of the MSS in the cookie.
