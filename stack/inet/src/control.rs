@@ -389,9 +389,7 @@ impl Worker {
                 self.timers.cancel(&mut stream.timer);
                 self.orphans = self.orphans.saturating_sub(usize::from(stream.closed));
                 local = Some(stream.flow.local());
-                if let crate::send_queue::Store::Private(bytes) = stream.send.store() {
-                    self.orphan_bytes = self.orphan_bytes.saturating_sub(bytes.len());
-                }
+                self.orphan_bytes = self.orphan_bytes.saturating_sub(stream.send.private_len());
                 if let Some(client) = lane {
                     stream.recv.release(&mut client.lane);
                 }

@@ -112,6 +112,15 @@ impl SendQueue {
         }
     }
 
+    /// Bytes of the daemon's own memory that it occupies.
+    #[must_use]
+    pub(crate) fn private_len(&self) -> usize {
+        match self.store() {
+            Store::Client => 0,
+            Store::Private(bytes) => bytes.len(),
+        }
+    }
+
     fn front(&self) -> Range {
         let behind = self.more.as_ref().map_or(0, |more| more.behind);
         Range { offset: self.offset, len: self.len.saturating_sub(behind) }

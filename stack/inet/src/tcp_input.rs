@@ -218,7 +218,11 @@ impl Worker {
         let mut client = self.clients.owner_mut(socket.client);
         let mut signal = socket.signal;
         if arrival.acked_len > 0 {
+            let private_len = stream.send.private_len();
             stream.send.release(arrival.acked_len, &mut self.spare_queues);
+            // The memory of an orphan goes with its last byte.
+            let freed_len = private_len.saturating_sub(stream.send.private_len());
+            self.orphan_bytes = self.orphan_bytes.saturating_sub(freed_len);
             socket.options.grow_send_buffer(&stream.tcb);
             if let Some(client) = &client {
                 let limit = stream.tcb.send_limit(socket.options.send_buffer);
