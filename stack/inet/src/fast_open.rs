@@ -90,6 +90,7 @@ impl Worker {
         let Some(entry) = self.listeners.get_mut(listener) else { return false };
         let limit = entry.inherited.preset.fast_open_limit();
         limit > 0
+            && !self.flows.is_full()
             && cookie.is_valid(&self.secret, flow.local_addr.into(), flow.remote_addr.into(), now)
             && entry.engine.fast_opened(limit)
     }

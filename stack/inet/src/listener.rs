@@ -35,10 +35,8 @@ impl Listener {
         }
     }
 
-    /// A waiting connection has been accepted, or is gone. Returns the refused one that may try
-    /// again now.
-    pub(crate) fn leave(&mut self) -> Option<Flow> {
-        self.engine.left();
+    /// The connection that was refused first; it may have given up since.
+    pub(crate) fn unblock(&mut self) -> Option<Flow> {
         self.blocked.pop_front()
     }
 }
@@ -143,8 +141,9 @@ mod tests {
         }
         assert_eq!((0..100).filter(|_| listener.engine.established()).count(), 6);
         listener.block(flow());
-        assert_eq!(listener.leave(), Some(flow()));
-        assert_eq!(listener.leave(), None);
+        assert_eq!(listener.unblock(), Some(flow()));
+        assert_eq!(listener.unblock(), None);
+        (0..2).for_each(|_| listener.engine.left());
         assert_eq!((0..3).filter(|_| listener.engine.established()).count(), 2);
     }
 

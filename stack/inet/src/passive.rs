@@ -255,14 +255,17 @@ impl Worker {
     /// A connection has left the accept queue. One that was refused gets its SYN-ACK again, so that
     /// its peer repeats the acknowledgement at once and not when its own timer runs out.
     pub(crate) fn leave_listener(&mut self, listener: ListenerId, now: Instant) {
-        let next = self.listeners.get_mut(listener).and_then(|entry| entry.leave());
-        let Some(flow) = next else { return };
-        if let Some(Endpoint::HalfOpen(number)) = self.flows.find(&flow, &self.sockets)
-            && let Some(embryo) = self.flows.embryos.get_mut(number)
-        {
-            embryo.blocked = false;
-            embryo.half_open.repeat();
-            self.half_open_transmit(number, now);
+        let Some(entry) = self.listeners.get_mut(listener) else { return };
+        entry.engine.left();
+        while let Some(flow) = entry.unblock() {
+            // Those that have given up meanwhile must not take the turn of one that waits.
+            if let Some(Endpoint::HalfOpen(number)) = self.flows.find(&flow, &self.sockets)
+                && let Some(embryo) = self.flows.embryos.get_mut(number)
+                && core::mem::take(&mut embryo.blocked)
+            {
+                embryo.half_open.repeat();
+                return self.half_open_transmit(number, now);
+            }
         }
     }
 
