@@ -210,7 +210,11 @@ impl Socket {
         if now.saturating_sub(last) < LOOK_EVERY_MS {
             return false;
         }
-        self.looked_ms.store(now, Ordering::Relaxed);
-        descriptor::is_closed(fd)
+        let gone = descriptor::is_closed(fd);
+        if !gone {
+            // Once it is gone every look has to say so: there may still be room for bytes.
+            self.looked_ms.store(now, Ordering::Relaxed);
+        }
+        gone
     }
 }

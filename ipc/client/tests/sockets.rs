@@ -381,12 +381,13 @@ fn a_daemon_that_dies_wakes_everybody() {
 #[test]
 fn a_blocked_sender_notices_that_the_daemon_dies() {
     let mut world = World::new(1);
-    let (a, _b) = world.pair();
+    let (a, b) = world.pair();
     let thread = std::thread::spawn(move || {
         let data = vec![0; 1_000_000];
         let first = a.send(&data);
         (first, a.send(&data))
     });
+    assert!(b.is_readable(10_000), "nothing went out");
     std::thread::sleep(Duration::from_millis(50));
     world.fake.kill();
     let (first, second) = thread.join().expect("panicked");
