@@ -71,14 +71,11 @@ def kill_clients():
         before = lab.usage()
         rng = random.Random(7)
         alive, killed = [], 0
-        preload = {**lab.env, "LD_PRELOAD": str(BIN / "libiopkt_preload.so")}
         others = 0
         while killed < count:
             while len(alive) < 8:
-                alive.append((subprocess.Popen(
-                    ["ip", "netns", "exec", lab.ns, "env", f"LD_PRELOAD={BIN}/libiopkt_preload.so", "python3", "-c", TRAFFIC, HOST],
-                    env=lab.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
-                    time.monotonic() + rng.uniform(0.05, 0.6)))
+                client = lab.spawn(["env", f"LD_PRELOAD={BIN}/libiopkt_preload.so", "python3", "-c", TRAFFIC, HOST])
+                alive.append((client, time.monotonic() + rng.uniform(0.05, 0.6)))
             now = time.monotonic()
             for entry in [e for e in alive if e[1] <= now]:
                 entry[0].kill()

@@ -73,8 +73,13 @@ class Lab:
         self.daemon = None
         self.tcpdump = None
         self.spaces = []
-        self.add_namespace(self.ns)
-        self.start_daemon(capture, up)
+        try:
+            self.add_namespace(self.ns)
+            self.start_daemon(capture, up)
+        except BaseException:
+            # Nobody else can: there is no lab to leave yet.
+            self.close()
+            raise
 
     def add_namespace(self, name):
         run("ip", "netns", "add", name)
