@@ -22,6 +22,8 @@ while True:
     try: urgent += s.recv(1, socket.MSG_OOB)
     except OSError: pass
     whole += part
+try: socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); print("peer: connected")
+except OSError as error: print("peer, later:", error)
 print("peer got", whole, "urgent", urgent)
 """
 
@@ -46,7 +48,7 @@ def tcp_options():
     """An unmodified program sets and reads TCP's options and handles urgent data as over the kernel."""
     with Lab(capture=True) as lab:
         program = lab.dir / "tcp_options"
-        run("gcc", "-O1", "-Wall", "-o", program, ROOT / "ci/netlab.d/tcp_options.c")
+        run("gcc", "-O1", "-Wall", "-pthread", "-o", program, ROOT / "ci/netlab.d/tcp_options.c")
         ours, kernel = answers(lab, program, True), answers(lab, program, False)
         differing = []
         for place, (mine, theirs) in enumerate(zip(ours, kernel)):

@@ -11,6 +11,7 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -225,6 +226,39 @@ static void counted(int fd)
     printf("counted: data in %d, not sent %u\n", i.tcpi_data_segs_in >= 3, i.tcpi_notsent_bytes);
 }
 
+static void *accept_one(void *listener)
+{
+    int fd = accept(*(int *)listener, NULL, NULL);
+    printf("shut: accept that waited: %s\n", fd < 0 ? strerror(errno) : "ok");
+    return NULL;
+}
+
+static void attempt(const char *what, int r) { printf("shut: %s: %s\n", what, r < 0 ? strerror(errno) : "ok"); }
+
+/* A listener is shut while accept waits, and listens again. */
+static void unlisten(int listener)
+{
+    pthread_t waiting;
+    int on = 1;
+    socklen_t len = sizeof on;
+    attempt("for writing", shutdown(listener, SHUT_WR));
+    getsockopt(listener, SOL_SOCKET, SO_ACCEPTCONN, &on, &len);
+    printf("shut: still listens: %d\n", on);
+    pthread_create(&waiting, NULL, accept_one, &listener);
+    usleep(100000);
+    attempt("for reading", shutdown(listener, SHUT_RD));
+    pthread_join(waiting, NULL);
+    attempt("accept", accept(listener, NULL, NULL));
+    getsockopt(listener, SOL_SOCKET, SO_ACCEPTCONN, &on, &len);
+    printf("shut: still listens: %d\n", on);
+    attempt("once more", shutdown(listener, SHUT_RDWR));
+    attempt("listen again", listen(listener, 5));
+    fcntl(listener, F_SETFL, O_NONBLOCK);
+    attempt("accept again", accept(listener, NULL, NULL));
+    attempt("both ways", shutdown(listener, SHUT_RDWR));
+    attempt("accept", accept(listener, NULL, NULL));
+}
+
 int main(int argc, char **argv)
 {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(argc > 1 ? atoi(argv[1]) : 7)};
@@ -250,6 +284,7 @@ int main(int argc, char **argv)
     congestion("listener", listener, "reno");
     fprintf(stderr, "ready\n");
     fd = accept(listener, NULL, NULL);
+    unlisten(listener);
     for (size_t i = 0; i < COUNT; i++)
         show("accepted", fd, OPTIONS[i].name, OPTIONS[i].level, OPTIONS[i].number);
     congestion("accepted", fd, "cubic");

@@ -219,7 +219,8 @@ impl Socket {
         }
     }
 
-    /// `shutdown()`. What was sent before still goes out.
+    /// `shutdown()`. What was sent before still goes out. A listener that is shut for reading listens no
+    /// longer, and its waiting [`Socket::accept`] returns `EINVAL`.
     ///
     /// # Errors
     /// `ENOTCONN`.
@@ -230,6 +231,13 @@ impl Socket {
             Shutdown::Both => mark::READ_SHUT | mark::WRITE_SHUT,
         };
         let before = self.memory.marks();
+        if before & mark::LISTENING != 0 {
+            self.done(Request::Shutdown { socket: self.handle, how })?;
+            if how != Shutdown::Write {
+                self.memory.remove_marks(mark::LISTENING);
+            }
+            return Ok(());
+        }
         {
             // What other threads are posting comes before the FIN.
             let _queue = self.memory.send();

@@ -1,7 +1,7 @@
 //! What a worker does for its clients and for time: transmit rings, timers, wake-ups.
 
 use rustix::io::Errno;
-use shm::{Lane, TxDescriptor, TxFlags};
+use shm::{Lane, Status, TxDescriptor, TxFlags};
 use types::Instant;
 
 use crate::command::{Event, Misbehaviour};
@@ -223,6 +223,21 @@ impl Worker {
         }
         if signal.hang_up {
             descriptor.end_of_input();
+        }
+    }
+
+    /// A listening socket is an ordinary one again; whoever waits in accept is woken and told so.
+    pub(crate) fn stop_listening(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        socket.kind = Kind::Unconnected(Box::default());
+        let Some(client) = self.clients.owner_mut(socket.client) else { return };
+        client.lane.set_status(socket.cell, Status::empty());
+        if let Some(descriptor) = &socket.descriptor
+            && client.lane.in_armed(socket.cell)
+        {
+            let _ = descriptor.send_token();
+            client.lane.in_token_sent(socket.cell);
+            self.counters.worker.tokens_sent.increment();
         }
     }
 

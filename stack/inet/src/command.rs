@@ -123,7 +123,7 @@ pub enum Command {
         client: u16,
         /// Where.
         local: SocketAddr,
-        /// Connections not yet accepted, half-open ones included.
+        /// As many and one more may wait to be accepted; half-open ones do not count.
         backlog: u32,
         /// Options the accepted connections inherit.
         options: Vec<SocketOption>,

@@ -299,7 +299,12 @@ impl Worker {
         // Bytes posted before the call come before the FIN.
         let owner = self.sockets.find(id).ok_or(Errno::BADF)?.client;
         self.drain_client(owner, now);
-        match &mut self.sockets.find_mut(id).ok_or(Errno::BADF)?.kind {
+        let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
+        match &mut socket.kind {
+            Kind::Listening { .. } if read => {
+                self.stop_listening(id);
+                return Ok(Outcome::Done);
+            }
             Kind::Unconnected(_) | Kind::Listening { .. } => return Err(Errno::NOTCONN),
             Kind::Datagram(datagram) if datagram.remote.is_none() => return Err(Errno::NOTCONN),
             Kind::Datagram(_) => {}

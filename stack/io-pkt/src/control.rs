@@ -351,14 +351,29 @@ impl Control {
             }
         }
         if let Some(queue) = entry.listening {
-            let listener = inet::command::ListenerId(key.0);
-            for worker in 0..self.worker_count() {
-                self.command(worker, Command::Unlisten { listener });
-            }
-            for waiting in queue.waiting {
-                let close = Command::Close { socket: waiting.socket, reset: true };
-                self.command(waiting.worker, close);
-            }
+            self.dissolve(key, queue);
+        }
+    }
+
+    /// A listener accepts no longer, but keeps its port.
+    pub(crate) fn unlisten(&mut self, key: SocketKey) {
+        let Some(entry) = self.sockets.get_mut(&key) else { return };
+        let Some(queue) = entry.listening.take() else { return };
+        if let Some(local) = entry.local {
+            self.ports.unlisten(local.port(), key.0);
+        }
+        self.dissolve(key, queue);
+    }
+
+    /// Whoever waits to be accepted is reset, and nobody else is let in.
+    fn dissolve(&mut self, key: SocketKey, queue: AcceptQueue) {
+        let listener = inet::command::ListenerId(key.0);
+        for worker in 0..self.worker_count() {
+            self.command(worker, Command::Unlisten { listener });
+        }
+        for waiting in queue.waiting {
+            let close = Command::Close { socket: waiting.socket, reset: true };
+            self.command(waiting.worker, close);
         }
     }
 

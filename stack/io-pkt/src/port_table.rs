@@ -118,6 +118,12 @@ impl PortTable {
         Ok(())
     }
 
+    /// Says that a socket listens no longer; it stays bound.
+    pub(crate) fn unlisten(&mut self, port: u16, owner: Owner) {
+        let entries = self.bound.get_mut(&(Transport::Stream, port)).into_iter().flatten();
+        entries.filter(|e| e.owner == owner).for_each(|e| e.listening = false);
+    }
+
     /// Gives a port back.
     pub(crate) fn release(&mut self, transport: Transport, port: u16, owner: Owner) {
         let key = (transport, port);
@@ -150,6 +156,9 @@ mod tests {
         table.bind(TCP, at("10.0.0.1:80"), REUSE, 2).unwrap();
         table.listen(at("0.0.0.0:80"), 1).unwrap();
         assert_eq!(table.bind(TCP, at("10.0.0.2:80"), REUSE, 3), Err(Errno::ADDRINUSE));
+        table.unlisten(80, 1);
+        table.bind(TCP, at("10.0.0.2:80"), REUSE, 3).unwrap();
+        table.release(TCP, 80, 3);
         table.bind(Transport::Datagram, at("0.0.0.0:80"), alone, 4).unwrap();
         table.release(TCP, 80, 1);
         table.release(TCP, 80, 2);

@@ -454,10 +454,18 @@ impl Control {
         handle: SocketHandle,
         how: Shutdown,
     ) -> Result<Option<Reply>, Errno> {
-        let (_, entry) = self.entry(id, handle)?;
+        let (key, entry) = self.entry(id, handle)?;
         let (worker, socket) = (entry.handle.worker, entry.id);
         let read = matches!(how, Shutdown::Read | Shutdown::Both);
         let write = matches!(how, Shutdown::Write | Shutdown::Both);
+        if entry.listening.is_some() {
+            // Linux: a listener has nothing to write; shut for reading it is closed, and may listen
+            // again (RFC 9293 §3.10.4, CLOSE in LISTEN).
+            if !read {
+                return Ok(Some(Reply::Done));
+            }
+            self.unlisten(key);
+        }
         let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
         self.call(worker, pending, |call| Command::Shutdown { call, socket, read, write });
         Ok(None)
