@@ -464,6 +464,8 @@ impl Control {
             if !read {
                 return Ok(Some(Reply::Done));
             }
+            // The worker may not have heard yet that the socket listens: nobody has waited at it.
+            self.command(worker, Command::Acceptable { socket, waiting: false });
             self.unlisten(key);
         }
         let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
