@@ -32,7 +32,7 @@ impl Tcb {
             // Nothing but window probes is out, and the peer answers them.
             self.retransmits = 0;
         }
-        self.ecn_echoed(seg, now);
+        self.ecn_echoed(seg);
         if seg.ack.after(self.snd.una) {
             self.new_ack(seg, now, arrival);
         } else if seg.ack == self.snd.una && self.flight.is_some() {

@@ -244,7 +244,7 @@ impl Congestion {
 
     /// Once per episode, before recovery lowers cwnd: sets ssthresh, and cwnd to it, and remembers
     /// what was before for [`Congestion::undo`]. `in_flight`: FlightSize.
-    pub(crate) fn on_congestion(&mut self, cause: Cause, in_flight: u32, mss: u16, _now: Instant) {
+    pub(crate) fn on_congestion(&mut self, cause: Cause, in_flight: u32, mss: u16) {
         match self {
             Self::NewReno(cc) => cc.on_congestion(cause, in_flight, mss),
             Self::Cubic(cc) => cc.on_congestion(cause, in_flight, mss),
@@ -254,7 +254,7 @@ impl Congestion {
 
     /// The retransmission timer fired: cwnd is one segment. `first`: not yet a repetition for the
     /// same segment (RFC 5681 §3.1 lowers ssthresh once).
-    pub(crate) fn on_timeout(&mut self, first: bool, in_flight: u32, mss: u16, _now: Instant) {
+    pub(crate) fn on_timeout(&mut self, first: bool, in_flight: u32, mss: u16) {
         match self {
             Self::NewReno(cc) => cc.on_timeout(first, in_flight, mss),
             Self::Cubic(cc) => cc.on_timeout(first, in_flight, mss),

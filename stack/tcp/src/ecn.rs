@@ -9,8 +9,6 @@
 //!     ── new text, CWR ──────────────────────────────────────▶   echo off
 //! ```
 
-use types::Instant;
-
 use crate::cc::Cause;
 use crate::{Flags, SegmentIn, SeqNum, Tcb};
 
@@ -168,12 +166,12 @@ impl Tcb {
 
     /// The sender's part (RFC 3168 §6.1.2): an echo slows us down, once per window, and not while
     /// losses have done so already.
-    pub(crate) fn ecn_echoed(&mut self, seg: &SegmentIn<'_>, now: Instant) {
+    pub(crate) fn ecn_echoed(&mut self, seg: &SegmentIn<'_>) {
         let news = seg.ack.after(self.ecn.recover);
         if !self.is_echo(seg) || !news || !self.is_open() {
             return;
         }
-        self.cc.on_congestion(Cause::Ecn, self.snd.in_flight(), self.snd.mss, now);
+        self.cc.on_congestion(Cause::Ecn, self.snd.in_flight(), self.snd.mss);
         self.ecn.reduced(self.snd.max);
     }
 

@@ -6,8 +6,10 @@
 use types::Instant;
 
 use crate::delivery::Delivery;
+use crate::forward::Forward;
 use crate::prr::Prr;
 use crate::rack::{Rack, Reordering};
+use crate::rtt::BeforeTimeout;
 use crate::sack::{SackBlock, SackBlocks};
 use crate::scoreboard::{Place, Scoreboard, Segment};
 use crate::timestamp::{TimestampClock, is_older};
@@ -42,6 +44,10 @@ pub(crate) struct Flight {
     pub(crate) prr: Prr,
     pub(crate) undo: Option<Undo>,
     pub(crate) phase: Phase,
+    pub(crate) forward: Forward,
+    /// A timeout was spurious: the timer adapts to what arrives until text from here on does
+    /// (RFC 4015 §3.2).
+    pub(crate) adapting: Option<(SeqNum, BeforeTimeout)>,
     /// SND.NXT when loss was last noticed: recovery ends when all before it is acknowledged.
     pub(crate) recover: SeqNum,
     /// Without SACK: duplicate ACKs in a row, and the bytes that have left the network by them.
@@ -68,14 +74,16 @@ pub(crate) struct News {
     pub(crate) advanced: bool,
     /// Bytes that have newly arrived.
     pub(crate) delivered_len: u32,
-    /// When the first of them that SND.UNA passes was sent.
-    pub(crate) first_sent_at: Option<Instant>,
+    /// When the first of them that SND.UNA passes was sent, and where it ends.
+    pub(crate) first: Option<(Instant, SeqNum)>,
     /// When the last of them that was sent once was sent.
     pub(crate) last_sent_at: Option<Instant>,
     /// A segment that had been sent again is acknowledged.
     pub(crate) retransmitted: bool,
     /// A segment that was sent once, before loss was noticed, is newly acknowledged or SACKed.
     pub(crate) original: bool,
+    /// Something that was sent after loss was last noticed has newly arrived.
+    pub(crate) beyond: bool,
     /// The peer reports a duplicate.
     pub(crate) duplicate: Option<SackBlock>,
     /// The peer tells of a mark (RFC 3168).
@@ -94,10 +102,11 @@ impl News {
             recover,
             advanced: false,
             delivered_len: 0,
-            first_sent_at: None,
+            first: None,
             last_sent_at: None,
             retransmitted: false,
             original: false,
+            beyond: false,
             duplicate: None,
             ece: false,
             has_blocks: false,
@@ -118,6 +127,7 @@ impl News {
             self.last_sent_at = self.last_sent_at.max(Some(segment.sent_at));
             self.original |= segment.end.at_or_before(self.recover);
         }
+        self.beyond |= segment.end.after(self.recover);
         let before_resend = segment.retransmitted
             && self.echo.is_some_and(|(clock, echo)| is_older(echo, clock.value(segment.sent_at)));
         rack.on_delivered(segment, before_resend, reordering, self.now);
@@ -134,6 +144,8 @@ impl Flight {
             prr: Prr::default(),
             undo: None,
             phase: Phase::Open,
+            forward: Forward::Off,
+            adapting: None,
             recover: una - 1,
             dup_acks: 0,
             dup_len: 0,
@@ -189,7 +201,7 @@ impl Flight {
         board.acknowledge(ack, |segment| {
             news.retransmitted |= segment.retransmitted;
             if segment.place != Place::Sacked {
-                news.first_sent_at = news.first_sent_at.or(Some(segment.sent_at));
+                news.first = news.first.or(Some((segment.sent_at, segment.end)));
                 news.arrived(segment, delivery, rack, reordering);
             }
         });

@@ -34,7 +34,8 @@
 //! | `ack`, `cc` | acknowledgments, congestion | 5681, 6928, 3465, 9438, 9406, 8511 |
 //! | `recovery`, `flight`, `scoreboard` | loss recovery, its side block, what is in flight | 6675, 6582, 3042 |
 //! | `rack`, `tail_probe`, `prr` | what is lost, probes, the window meanwhile | 8985, 9937 |
-//! | `undo`, `delivery` | spurious retransmission, delivery rate | 3522, 4015, 5682 |
+//! | `undo`, `forward` | spurious retransmission, F-RTO | 3522, 4015, 5682 |
+//! | `delivery` | delivery rate | |
 //! | `sack` | SACK blocks | 2018, 2883 |
 //! | `pacing` | text leaves at a rate | |
 //! | `ecn` | explicit congestion notification | 3168, 8511 |
@@ -78,6 +79,7 @@ mod error;
 mod fast_open;
 mod fast_path;
 mod flight;
+mod forward;
 mod half_open;
 mod info;
 mod input;

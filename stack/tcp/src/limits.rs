@@ -82,6 +82,11 @@ pub const MIN_RTT_S: u32 = 300;
 /// RACK: recoveries without DSACK after which the reordering window shrinks again (RFC 8985 §6.2).
 pub const REO_WND_PERSIST: u8 = 16;
 
+/// Segments that the reordering timer waits for at once. RFC 8985 §6.2 waits for all that were
+/// overtaken; where those are more, the timer fires for them later, and a peer that SACKs the last
+/// segment of a long flight makes no ACK expensive.
+pub const REORDERING_SEGMENTS: usize = 16;
+
 /// TLP.max_ack_delay: how long a peer may delay its ACK (RFC 8985 §7.2; Linux and we 40 ms, others
 /// up to 200 ms).
 pub const TLP_ACK_DELAY: Duration = Duration::from_millis(200);

@@ -111,9 +111,13 @@ impl Tcb {
         (self.ack == AckIntent::Now && self.state != State::SynSent).then_some(Plan::Ack)
     }
 
-    /// The next piece of what is lost, if the window permits; one segment may always be out.
+    /// The next piece of what is lost, if the window permits; one segment may always be out. F-RTO
+    /// sends new text instead.
     fn plan_lost(&self) -> Option<Text> {
         let flight = self.flight.as_ref().filter(|_| self.state.is_sending())?;
+        if flight.forward_room(self.snd.nxt).is_some() {
+            return None;
+        }
         let (seq, end) = flight.board.next_lost()?;
         let text = self.piece(seq, end, Kind::Lost)?;
         let pipe = flight.pipe();
@@ -153,10 +157,12 @@ impl Tcb {
         if !self.state.is_sending() {
             return None;
         }
-        let (pipe, ready) = self.flight.as_ref().map_or((0, true), |flight| {
-            (flight.pipe(), flight.board.lost_len() == 0 && flight.board.has_room())
+        let (pipe, forward, ready) = self.flight.as_ref().map_or((0, None, true), |flight| {
+            let forward = flight.forward_room(self.snd.nxt);
+            let first = flight.board.lost_len() == 0 || forward.is_some();
+            (flight.pipe(), forward, first && flight.board.has_room())
         });
-        let room = self.cc.cwnd().saturating_sub(pipe);
+        let room = self.cc.cwnd().saturating_sub(pipe).min(forward.unwrap_or(u32::MAX));
         let text = self.next_within(room).filter(|_| ready)?;
         let in_flight = self.snd.in_flight();
         let unsent = self.snd.queued.saturating_sub(in_flight);
@@ -166,6 +172,11 @@ impl Tcb {
         }
         let due = text.fin || (text.len > 0 && self.may_send(text.len, unsent));
         due.then(|| Text { len: text.len.max(self.burst(unsent, reach, burst_len)), ..text })
+    }
+
+    /// New text would go now.
+    pub(crate) fn has_new_text(&self) -> bool {
+        self.plan_next(0).is_some()
     }
 
     /// The next text as far as the peer's window and `room` go.

@@ -140,7 +140,7 @@ impl Rack {
 
     /// Step 5. `hurried`: in recovery, or three segments have arrived out of order. Returns the
     /// bytes lost. The list is in the order of transmission: the first one that has time left ends
-    /// the search, and its time is the timer's.
+    /// the search. The timer waits for the last of those that were overtaken.
     pub(crate) fn detect_loss(
         &mut self,
         board: &mut Scoreboard,
@@ -151,22 +151,22 @@ impl Rack {
     ) -> u32 {
         let patience = self.rtt.saturating_add(reordering.window(hurried, srtt));
         let mut lost: u32 = 0;
-        self.due = None;
         while let Some((id, segment)) = board.oldest() {
-            if segment.is_sent_after(self.sent_at, self.end)
-                || (segment.sent_at == self.sent_at && segment.end == self.end)
-            {
-                break;
-            }
-            let due = segment.sent_at + patience;
-            if due > now {
-                self.due = Some(due);
+            if !self.has_overtaken(segment) || segment.sent_at + patience > now {
                 break;
             }
             lost = lost.saturating_add(segment.len());
             board.lose(id);
         }
+        let late = board.oldest_while(limits::REORDERING_SEGMENTS, |late| self.has_overtaken(late));
+        self.due = late.map(|late| late.sent_at + patience).max();
         lost
+    }
+
+    /// What was sent later than `segment` has arrived.
+    fn has_overtaken(&self, segment: &Segment) -> bool {
+        self.sent_at > segment.sent_at
+            || (self.sent_at == segment.sent_at && self.end.after(segment.end))
     }
 
     /// What a timeout takes for lost besides the first segment (RFC 8985 §6.3).

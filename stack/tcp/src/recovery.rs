@@ -15,6 +15,7 @@ use types::Instant;
 
 use crate::cc::{AckSample, Cause};
 use crate::flight::{Flight, News, Phase};
+use crate::forward::Forward;
 use crate::prr::{Prr, PrrAck};
 use crate::scoreboard::Place;
 use crate::stamp::Stamp;
@@ -36,20 +37,22 @@ impl Tcb {
         let news = self.read_ack(&mut flight, seg, now);
         let acked_len = self.snd.una.since(una);
         self.count_duplicates(&mut flight, acked_len, duplicate);
-        self.sample_round_trip(&news, seg, before);
+        self.sample_round_trip(&mut flight, &news, seg, before);
         self.end_probe(&mut flight, &news, before);
         if news.advanced && (self.sack || !flight.impatient) {
             flight.rto_base = now;
             flight.impatient = flight.phase == Phase::Fast;
         }
         let mut lost_len = 0;
-        if !self.undo_if_mistaken(&mut flight, &news) {
+        let spurious = self.forward_verdict(&mut flight, &news, duplicate);
+        if !self.undo_if_mistaken(&mut flight, &news, spurious) {
             lost_len = self.detect_loss(&mut flight, duplicate, &news);
             lost_len = self.respond_to_loss(&mut flight, lost_len, before, now);
         }
         self.grow(&mut flight, &news, acked_len, before, lost_len);
         self.leave_recovery(&mut flight);
         self.flight = Some(flight);
+        self.go_forward(news.advanced, duplicate);
         self.arm_loss_timer(now);
     }
 
@@ -103,18 +106,28 @@ impl Tcb {
     /// RFC 6298 §3 by the first segment acknowledged, so that delayed ACKs count; RACK's minimum
     /// and congestion control by the last. An ACK that passes a retransmission gives no sample:
     /// what it covers may have waited for that.
-    fn sample_round_trip(&mut self, news: &News, seg: &SegmentIn<'_>, before: u32) {
+    fn sample_round_trip(
+        &mut self,
+        flight: &mut Flight,
+        news: &News,
+        seg: &SegmentIn<'_>,
+        before: u32,
+    ) {
         if let Some(sent_at) = news.last_sent_at.filter(|_| !news.retransmitted) {
             self.reordering.sample(news.now.since(sent_at), news.now);
         }
-        match news.first_sent_at.filter(|_| !news.retransmitted) {
-            Some(sent_at) => {
+        match (news.first.filter(|_| !news.retransmitted), flight.adapting) {
+            (Some((sent_at, end)), Some((new, before))) => {
+                self.rtt.adapt(before, news.now.since(sent_at));
+                flight.adapting = flight.adapting.filter(|_| end.at_or_before(new));
+            }
+            (Some((sent_at, _)), None) => {
                 let two = u32::from(self.snd.mss).saturating_mul(2);
                 let samples = before.checked_div(two).unwrap_or(1).max(1);
                 self.rtt.sample_of(news.now.since(sent_at), samples);
             }
-            None if news.advanced => self.sample_echo(seg, news.now),
-            None => {}
+            (None, _) if news.advanced => self.sample_echo(seg, news.now),
+            (None, _) => {}
         }
     }
 
@@ -131,7 +144,7 @@ impl Tcb {
             if flight.phase == Phase::Open {
                 self.ecn.reduced(self.snd.max);
                 let flight_size = before.min(self.cc.cwnd());
-                self.cc.on_congestion(Cause::Loss, flight_size, self.snd.mss, news.now);
+                self.cc.on_congestion(Cause::Loss, flight_size, self.snd.mss);
                 self.cc.on_exit_recovery();
             }
         } else if !news.has_blocks && !news.advanced {
@@ -208,13 +221,14 @@ impl Tcb {
         flight.recover = self.snd.max;
         let left = flight.dup_acks.saturating_mul(u32::from(self.snd.mss));
         flight.dup_len = left.min(flight.board.pipe());
-        flight.undo = Some(Undo::new(self.snd.una, self.snd.max));
+        let timer = self.rtt.before_timeout();
+        flight.undo = Some(Undo::new(self.snd.una, self.snd.max, timer));
         flight.prr = Prr::begin(before);
         (flight.probe, flight.probe_due) = (None, false);
         flight.rto_base = now;
         self.ecn.reduced(self.snd.max);
         let flight_size = self.snd.in_flight().min(self.cc.cwnd());
-        self.cc.on_congestion(Cause::Loss, flight_size, self.snd.mss, now);
+        self.cc.on_congestion(Cause::Loss, flight_size, self.snd.mss);
     }
 
     /// The window after an ACK: recovery's in fast recovery, else the algorithm's.
@@ -271,8 +285,12 @@ impl Tcb {
         }
     }
 
-    /// All that was out when loss was noticed is acknowledged.
+    /// All that was out when loss was noticed is acknowledged. Without loss `recover` follows, lest
+    /// SND.UNA come round to it (RFC 6582 §3.2 step 2).
     fn leave_recovery(&mut self, flight: &mut Flight) {
+        if flight.phase == Phase::Open {
+            flight.recover = flight.recover.later(self.snd.una - 1);
+        }
         if flight.phase == Phase::Open || self.snd.una.before(flight.recover) {
             return;
         }
@@ -285,7 +303,7 @@ impl Tcb {
     }
 
     fn close_episode(&mut self, flight: &mut Flight) {
-        flight.phase = Phase::Open;
+        (flight.phase, flight.forward) = (Phase::Open, Forward::Off);
         flight.impatient = false;
         (flight.dup_acks, flight.dup_len) = (0, 0);
         self.reordering.on_recovered();
@@ -293,21 +311,23 @@ impl Tcb {
     }
 
     /// The originals have arrived: the window is what it was, and what was taken for lost is not.
-    fn undo_if_mistaken(&mut self, flight: &mut Flight, news: &News) -> bool {
+    /// `spurious`: F-RTO says so.
+    fn undo_if_mistaken(&mut self, flight: &mut Flight, news: &News, spurious: bool) -> bool {
         let Some(mut undo) = flight.undo.take() else { return false };
         let repairing = flight.phase != Phase::Open;
         let by_echo = repairing
             && news.advanced
             && news.retransmitted
             && news.echo.is_some_and(|(_, echo)| undo.is_echo_of_original(echo));
-        let by_originals =
-            self.sack && flight.phase == Phase::Loss && news.echo.is_none() && news.original;
         let by_duplicates = news.duplicate.is_some_and(|block| undo.on_duplicate(block));
-        if !(by_echo || by_originals || by_duplicates) {
+        if !(by_echo || spurious || by_duplicates) {
             flight.undo = Some(undo);
             return false;
         }
         self.cc.undo();
+        if flight.phase == Phase::Loss {
+            self.adapt_timer(flight, &undo, news);
+        }
         if repairing {
             flight.board.restore_lost();
             flight.recover = self.snd.una - 1;
@@ -316,12 +336,28 @@ impl Tcb {
         true
     }
 
+    /// RFC 4015 §3.2: a timeout was spurious, so the timer was too short. It learns from the delayed
+    /// original that the ACK is of, and from all others until new text is acknowledged. After
+    /// several timeouts an ACK of the first original rather stands for one that was lost.
+    fn adapt_timer(&mut self, flight: &mut Flight, undo: &Undo, news: &News) {
+        flight.adapting = Some((undo.to, undo.timer));
+        let by_echo = || {
+            let (clock, echo) = news.echo.filter(|_| self.rtt.is_backed_off_once())?;
+            clock.elapsed_ms(echo, news.now).map(|ms| Duration::from_millis(u64::from(ms)))
+        };
+        let original = news.first.filter(|_| !news.retransmitted);
+        let delayed = original.map(|(sent_at, _)| news.now.since(sent_at)).or_else(by_echo);
+        if let Some(rtt) = delayed {
+            self.rtt.adapt(undo.timer, rtt);
+        }
+    }
+
     /// RFC 6298 §5.4-5.6, RFC 8985 §6.3: what must be lost by now is sent again in order, under a
     /// window of one segment beside what is still out. What the peer's window no longer reaches is forgotten.
     pub(crate) fn lose_flight(&mut self, first: bool, now: Instant) {
         let Some(mut flight) = self.flight.take() else { return };
         let in_flight = flight.pipe().saturating_add(flight.board.lost_len()).min(self.cc.cwnd());
-        self.cc.on_timeout(first, in_flight, self.snd.mss, now);
+        self.cc.on_timeout(first, in_flight, self.snd.mss);
         if flight.board.front().is_some_and(|f| f.place == Place::Sacked) {
             flight.board.forget_sacks();
         }
@@ -333,9 +369,12 @@ impl Tcb {
         // What was sent a moment ago is still in the network; the first segment goes all the same.
         let window = flight.pipe().saturating_add(u32::from(self.snd.mss));
         self.cc.set_cwnd(window, self.snd.mss);
+        self.cwnd_limited = true;
         if first || flight.undo.is_none() {
-            flight.undo = Some(Undo::new(self.snd.una, self.snd.max));
+            let timer = self.rtt.before_timeout();
+            flight.undo = Some(Undo::new(self.snd.una, self.snd.max, timer));
         }
+        flight.begin_forward(self.timestamps.enabled);
         flight.phase = Phase::Loss;
         flight.recover = self.snd.max;
         (flight.dup_acks, flight.dup_len, flight.impatient) = (0, 0, false);

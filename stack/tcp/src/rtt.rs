@@ -25,6 +25,13 @@ pub(crate) struct Rtt {
     timing: bool,
 }
 
+/// SRTT_prev and RTTVAR_prev of RFC 4015 §3.2, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BeforeTimeout {
+    srtt_us: u32,
+    rttvar_us: u32,
+}
+
 impl Rtt {
     pub(crate) fn new() -> Self {
         Self {
@@ -115,12 +122,36 @@ impl Rtt {
             self.rttvar_us = moved(self.rttvar_us, error, count.saturating_mul(4));
             self.srtt_us = moved(self.srtt_us, rtt, count.saturating_mul(8));
         }
+        self.update_rto();
+    }
+
+    /// RFC 6298 §2.2, 2.4, 2.5.
+    fn update_rto(&mut self) {
         let margin = self.rttvar_us.saturating_mul(4).max(CLOCK_GRANULARITY_US);
         self.rto_us = self
             .srtt_us
             .saturating_add(margin)
             .clamp(micros(limits::RTO_MIN), micros(limits::RTO_MAX));
         self.backoff = 0;
+    }
+
+    /// RFC 4015 §3.2 step 0.
+    pub(crate) fn before_timeout(&self) -> BeforeTimeout {
+        let srtt_us = self.srtt_us.saturating_add(CLOCK_GRANULARITY_US.saturating_mul(2));
+        BeforeTimeout { srtt_us, rttvar_us: self.rttvar_us }
+    }
+
+    /// RFC 4015 §3.2 step 9: a timeout was spurious, this is how long round trips take now.
+    pub(crate) fn adapt(&mut self, before: BeforeTimeout, rtt: Duration) {
+        let rtt = micros(rtt.min(limits::RTO_MAX));
+        self.srtt_us = before.srtt_us.max(rtt);
+        self.rttvar_us = before.rttvar_us.max(rtt >> 1);
+        self.update_rto();
+    }
+
+    /// One timeout in a row.
+    pub(crate) const fn is_backed_off_once(&self) -> bool {
+        self.backoff == 1
     }
 }
 

@@ -159,6 +159,19 @@ impl Scoreboard {
         self.get(head).map(|segment| (head, segment))
     }
 
+    /// Of the `most` segments sent longest ago that are neither lost nor SACKed, those from the first
+    /// on for which `also` holds.
+    pub(crate) fn oldest_while(
+        &self,
+        most: usize,
+        also: impl Fn(&Segment) -> bool,
+    ) -> impl Iterator<Item = &Segment> {
+        let ids = core::iter::successors(self.sent, |(id, tail)| {
+            (id != tail).then(|| (self.get(*id).map_or(*tail, |segment| segment.next), *tail))
+        });
+        ids.take(most).map_while(|(id, _)| self.get(id)).take_while(move |segment| also(segment))
+    }
+
     /// The first lost segment: from where to send it again, and its end.
     pub(crate) fn next_lost(&self) -> Option<(SeqNum, SeqNum)> {
         let (head, _) = self.lost?;
@@ -324,6 +337,11 @@ impl Scoreboard {
                 self.link_last(id, Place::Lost);
             }
         }
+    }
+
+    /// Of what is not acknowledged, the first part was sent again.
+    pub(crate) fn is_front_resent(&self) -> bool {
+        self.resent.after(self.una) || self.front().is_some_and(|front| front.retransmitted)
     }
 
     /// The first lost segment was sent again as far as `end`. Says if all of it was.

@@ -1,9 +1,9 @@
 //! Was the retransmission a mistake? If the originals have arrived, the window goes back to where
 //! it was: by timestamps (Eifel, RFC 3522, RFC 4015), by duplicates that the peer reports
-//! (RFC 2883 §4, RFC 3708), and after a timeout without timestamps by what arrives that was never
-//! sent again (F-RTO with SACK, RFC 5682 §3).
+//! (RFC 2883 §4, RFC 3708), and after a timeout without timestamps by F-RTO (`forward.rs`).
 
 use crate::SeqNum;
+use crate::rtt::BeforeTimeout;
 use crate::sack::SackBlock;
 use crate::timestamp::is_older;
 
@@ -12,7 +12,9 @@ use crate::timestamp::is_older;
 pub(crate) struct Undo {
     /// SND.UNA and SND.NXT when recovery began.
     from: SeqNum,
-    to: SeqNum,
+    pub(crate) to: SeqNum,
+    /// The retransmission timer as it was then.
+    pub(crate) timer: BeforeTimeout,
     /// RetransmitTS: our timestamp on the first segment sent again.
     first_stamp: Option<u32>,
     /// Bytes sent again and not reported as duplicate.
@@ -22,8 +24,8 @@ pub(crate) struct Undo {
 }
 
 impl Undo {
-    pub(crate) const fn new(from: SeqNum, to: SeqNum) -> Self {
-        Self { from, to, first_stamp: None, resent_len: 0, resent: false }
+    pub(crate) const fn new(from: SeqNum, to: SeqNum, timer: BeforeTimeout) -> Self {
+        Self { from, to, timer, first_stamp: None, resent_len: 0, resent: false }
     }
 
     /// `len` bytes are sent again, under our timestamp `stamp`.

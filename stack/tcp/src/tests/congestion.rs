@@ -125,7 +125,7 @@ impl Model {
             self.losses += 1;
             if self.recover.is_none() {
                 self.recover = Some(self.sent);
-                self.cc.on_congestion(Cause::Loss, in_flight, 1_000, self.now);
+                self.cc.on_congestion(Cause::Loss, in_flight, 1_000);
             }
         } else if self.recover.is_some_and(|end| segment.number >= end) {
             self.recover = None;
@@ -256,7 +256,7 @@ fn bbr_remembers_the_rate_through_a_timeout() {
     // The path is bad for longer than ten round trips.
     model.recover = Some(u64::MAX);
     for repeated in 0..5 {
-        model.cc.on_timeout(repeated == 0, 1_000_000, 1_000, model.now);
+        model.cc.on_timeout(repeated == 0, 1_000_000, 1_000);
         model.flight.clear();
         let _ = model.run(ms(400));
     }
@@ -309,9 +309,9 @@ proptest! {
             now += Duration::from_nanos(u64::from(time) * 100);
             let rtt = Duration::from_micros(u64::from(interval));
             match event {
-                0 => cc.on_congestion(Cause::Loss, flight, mss, now),
-                1 => cc.on_congestion(Cause::Ecn, flight, mss, now),
-                2 => cc.on_timeout(limited, flight, mss, now),
+                0 => cc.on_congestion(Cause::Loss, flight, mss),
+                1 => cc.on_congestion(Cause::Ecn, flight, mss),
+                2 => cc.on_timeout(limited, flight, mss),
                 3 => cc.on_exit_recovery(),
                 4 => cc.undo(),
                 5 => cc.on_idle(mss),

@@ -118,7 +118,8 @@ fn lost_fin_is_repeated() {
 
 #[test]
 fn timeout_goes_back_to_the_first_segment_in_slow_start() {
-    let mut host = ten_in_flight();
+    let mut host = Host::nodelay();
+    let _ = host.queue(10_000);
     let _ = host.fire();
     assert_eq!(host.sends(), [text(1, 1000, 1)]);
     assert_eq!((host.tcb.info().cwnd, host.tcb.info().ssthresh), (1000, 5000));
@@ -126,7 +127,7 @@ fn timeout_goes_back_to_the_first_segment_in_slow_start() {
     assert_eq!(host.sends(), [text(1001, 1000, 1), text(2001, 1000, 1)]);
     // The rest had arrived: no need to send it again.
     let _ = host.gets(&seg(1, 10_001));
-    assert_eq!(host.sends()[0], text(10_001, 1000, 1));
+    assert_eq!(host.queue(1000), [text(10_001, 1000, 1)]);
 }
 
 #[test]
@@ -174,8 +175,30 @@ fn duplicates_after_a_timeout_do_not_retransmit_again() {
     assert_eq!(host.sends(), [text(1, 1000, 1)]);
     let _ = host.gets(&seg(1, 1001));
     let _ = host.sends();
-    assert_eq!(dup_acks(&mut host, 1001, 5), []);
+    assert_eq!(dup_acks(&mut host, 1001, 5), [text(1001, 1000, 1)], "F-RTO ends with the first");
     assert_eq!(host.tcb.info().ssthresh, 5000);
+}
+
+/// RFC 6582 §3.2 step 2: `recover` follows SND.UNA, so that the numbers do not come round to it.
+#[test]
+fn after_two_gibibytes_without_loss_three_duplicates_still_retransmit() {
+    let mut host = Host::nodelay();
+    host.tcb.snd.wnd_max = 60_000;
+    let step = 60_000;
+    let mut at: u32 = 1;
+    for _ in 0..((1_u64 << 31) + (1 << 20)) / u64::from(step) {
+        let _ = host.queue(step);
+        let mut got = at;
+        at = at.wrapping_add(step);
+        while got != at {
+            // The window may be less than a step at first.
+            got = host.tcb.snd.nxt.since(ISS);
+            let _ = host.gets(&seg(1, got));
+            let _ = host.sends();
+        }
+    }
+    let _ = host.queue(10_000);
+    assert_eq!(dup_acks(&mut host, at, 3), [text(at, 1000, 1)]);
 }
 
 #[test]

@@ -33,6 +33,20 @@ fn a_hole_before_the_last_segment_is_lost_after_a_quarter_of_the_round_trip() {
     assert_eq!((host.fire(), host.sends()), (25, vec![text(8001, 1000, 1)]));
 }
 
+/// RFC 8985 §6.2 step 5: of all that were overtaken the one sent last has the timer.
+#[test]
+fn the_reordering_timer_waits_for_the_last_that_was_overtaken() {
+    let mut host = Host::sacking(100);
+    let _ = host.queue(1000);
+    host.wait_ms(10);
+    let _ = host.queue(2000);
+    host.wait_ms(90);
+    let _ = host.gets(&seg(1, 1).sack(&[(2001, 3001)]));
+    assert_eq!(host.sends(), []);
+    // The second was sent 10 ms after the first, and the round trip is 90 ms for now.
+    assert_eq!((host.fire(), host.tcb.info().lost_len), (22, 2000));
+}
+
 #[test]
 fn reordering_within_the_window_is_no_loss() {
     let mut host = ten_in_flight();
