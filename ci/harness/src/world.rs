@@ -235,8 +235,9 @@ impl World {
         let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
         let listener = ListenerId(u64::from(port));
         let options = Vec::new();
-        self.send(Command::Listen { listener, client, local, backlog, options });
-        self.breathe();
+        let listen = |call| Command::Listen { call, listener, client, local, backlog, options };
+        // A listener is never refused.
+        let _ = self.call(listen);
     }
 
     /// Sends a command and breathes until it is done.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proto::message::Transport;
 use proto::{Reply, Request};
@@ -55,7 +56,11 @@ impl Socket {
         match self.channel.call(Request::Accept { socket: self.handle })? {
             (Reply::Accepted { socket, remote, .. }, Some(accepted)) => {
                 let _ = self.settle_listener(fd);
-                let socket = Self::new(&self.channel, socket, Transport::Stream)?;
+                let mut socket = Self::new(&self.channel, socket, Transport::Stream)?;
+                // As Linux does it: the listener's patience is its connections'.
+                socket.receive_timeout =
+                    AtomicU64::new(self.receive_timeout.load(Ordering::Relaxed));
+                socket.send_timeout = AtomicU64::new(self.send_timeout.load(Ordering::Relaxed));
                 let inherited = self.memory.marks() & mark::OOB_INLINE;
                 socket.memory.add_marks(mark::CONNECTED | inherited);
                 Ok((socket, accepted, remote))

@@ -120,10 +120,11 @@ impl Socket {
     ///
     /// # Errors
     /// `EOPNOTSUPP` for datagrams, `EINVAL` for a connected socket, `EADDRINUSE`.
-    pub fn listen(&self, _fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
+    pub fn listen(&self, fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
         self.done(Request::Listen { socket: self.handle, backlog })?;
         self.memory.add_marks(mark::LISTENING);
-        Ok(())
+        // A listener is never writable.
+        descriptor::stuff(fd).map(drop)
     }
 
     /// `connect()`. A stream waits until the connection is there, unless `nonblocking`. A datagram
@@ -149,7 +150,7 @@ impl Socket {
             return match self.attempt() {
                 Some(result) => result,
                 None if nonblocking => Err(Errno::ALREADY.into()),
-                None => self.wait_connected(fd),
+                None => self.wait_connected(fd, Errno::ALREADY),
             };
         }
         match self.done(Request::Connect { socket: self.handle, address }) {
@@ -164,7 +165,7 @@ impl Socket {
         if nonblocking {
             return Err(Errno::INPROGRESS.into());
         }
-        self.wait_connected(fd)
+        self.wait_connected(fd, Errno::INPROGRESS)
     }
 
     fn connect_datagram(&self, address: SocketAddr) -> io::Result<()> {
@@ -177,7 +178,8 @@ impl Socket {
         Ok(())
     }
 
-    fn wait_connected(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    /// Waits for the outcome, and answers `undecided` if the socket's send timeout is over before.
+    fn wait_connected(&self, fd: BorrowedFd<'_>, undecided: Errno) -> io::Result<()> {
         let mut patience = Patience::new(false, timeout(&self.send_timeout));
         loop {
             if let Some(result) = self.attempt() {
@@ -192,10 +194,33 @@ impl Socket {
             // A blocking call waits even if somebody has made the descriptor non-blocking meanwhile.
             patience.start();
             match patience.sleep(fd, PollFlags::OUT) {
-                Err(Errno::AGAIN) => return Err(Errno::INPROGRESS.into()),
+                Err(Errno::AGAIN) => return Err(undecided.into()),
                 result => result?,
             }
         }
+    }
+
+    /// A connection attempt has been made, and it has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.was_begun() && self.has(Status::CLOSED)
+    }
+
+    /// A connection attempt is under way.
+    #[must_use]
+    pub fn is_undecided(&self) -> bool {
+        self.was_begun() && !self.attempt_is_decided()
+    }
+
+    fn was_begun(&self) -> bool {
+        let marks = self.memory.marks();
+        marks & mark::CONNECTING != 0 && marks & mark::CONNECTED == 0
+    }
+
+    /// The channel it was made over.
+    #[must_use]
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.channel
     }
 
     fn attempt_is_decided(&self) -> bool {

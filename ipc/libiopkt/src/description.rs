@@ -63,11 +63,8 @@ impl Description {
         }
     }
 
-    /// Remembers an option; the last value of each counts. A socket that cannot move needs none.
+    /// Remembers an option; the last value of each counts.
     pub(crate) fn remember(&self, set: OptionSet) {
-        if self.is_settled() {
-            return;
-        }
         let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
         options.retain(|old| (old.level, old.name) != (set.level, set.name));
         options.push(set);

@@ -10,6 +10,7 @@
 //! * `description`: what is behind a number and its copies.
 //! * `name`, `message`, `errno`: translation of `sockaddr`, scatter lists, flags and errors.
 //! * `loopback`: why and how a socket moves to the kernel.
+//! * `renew`: a stream that can be connected again.
 //! * `process`: children of `vfork`, who work in their parent's memory.
 //! * `kernel`: system calls past interposed functions.
 
@@ -21,6 +22,7 @@ mod loopback;
 mod message;
 mod name;
 mod process;
+mod renew;
 mod table;
 
 pub use abi::{close_sockets, forget};

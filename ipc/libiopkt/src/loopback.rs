@@ -52,7 +52,7 @@ pub(crate) fn move_to_kernel(fd: c_int, held: &Held) -> io::Result<()> {
     let kind = if held.is_stream() { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
     // SAFETY: no pointers.
     let new = check(unsafe { kernel::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, 0) })?;
-    let result = prepare(new, fd, held).and_then(|()| replace(new, held));
+    let result = prepare(new, fd, held).and_then(|()| replace(new, held, None));
     // SAFETY: the number is ours, and nothing else uses it.
     let _ = unsafe { kernel::close(new) };
     result
@@ -99,6 +99,11 @@ fn prepare(new: c_int, fd: c_int, held: &Held) -> io::Result<()> {
             check(unsafe { kernel::bind(new, bytes.as_ptr().cast(), len) })
         })?;
     }
+    copy_mode(fd, new)
+}
+
+/// Makes the new descriptor blocking or not, as the old one is.
+pub(crate) fn copy_mode(fd: c_int, new: c_int) -> io::Result<()> {
     // SAFETY: no pointers.
     let flags = check(unsafe { kernel::fcntl(fd, libc::F_GETFL, 0) })?;
     let nonblocking = flags & libc::O_NONBLOCK;
@@ -109,8 +114,9 @@ fn prepare(new: c_int, fd: c_int, held: &Held) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts the new socket over each number that has the old one.
-fn replace(new: c_int, held: &Held) -> io::Result<()> {
+/// Puts the new descriptor over each number that has the old socket. What is behind it is a socket of the
+/// stack, or the kernel's.
+pub(crate) fn replace(new: c_int, held: &Held, ours: Option<&Held>) -> io::Result<()> {
     for number in table::numbers(0, c_int::MAX) {
         if !table::lookup(number).is_some_and(|other| other.is(held)) {
             continue;
@@ -120,7 +126,10 @@ fn replace(new: c_int, held: &Held) -> io::Result<()> {
         let cloexec = if flags & libc::FD_CLOEXEC == 0 { 0 } else { libc::O_CLOEXEC };
         // SAFETY: no pointers.
         let _ = check(unsafe { kernel::dup3(new, number, cloexec) })?;
-        drop(table::remove(number));
+        match ours {
+            Some(ours) => table::insert(number, ours.clone())?,
+            None => drop(table::remove(number)),
+        }
     }
     Ok(())
 }

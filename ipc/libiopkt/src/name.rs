@@ -63,7 +63,11 @@ impl Name {
     /// # Safety
     /// `name` is null or points to `len` readable bytes.
     pub(crate) unsafe fn read(name: *const sockaddr, len: socklen_t) -> io::Result<Self> {
-        let len = usize::try_from(len).map_err(|_| os(libc::EINVAL))?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        // Linux looks at the length first: none is too short for any family, not a fault.
+        if len == 0 || len > size_of::<libc::sockaddr_storage>() {
+            return Err(os(libc::EINVAL));
+        }
         if name.is_null() {
             return Err(os(libc::EFAULT));
         }
@@ -71,6 +75,24 @@ impl Name {
         let bytes = unsafe { core::slice::from_raw_parts(name.cast::<u8>(), len) };
         Self::parse(bytes)
     }
+}
+
+/// [`write`] for a call that is about nothing but the name: it must have a place.
+///
+/// # Safety
+/// As for [`write`].
+pub(crate) unsafe fn write_required(
+    from: SocketAddr,
+    name: *mut sockaddr,
+    len: *mut socklen_t,
+) -> io::Result<()> {
+    // SAFETY: null or valid by the caller's promise.
+    let has_room = unsafe { len.as_ref() }.is_none_or(|len| *len != 0);
+    if name.is_null() && has_room {
+        return Err(os(libc::EFAULT));
+    }
+    // SAFETY: the caller's promise.
+    unsafe { write(Some(from), name, len) }
 }
 
 /// Hands `use_bytes` the name as `struct sockaddr_in` or `sockaddr_in6`.
@@ -105,8 +127,9 @@ pub(crate) unsafe fn write(
     if len.is_null() {
         return Err(os(libc::EFAULT));
     }
-    // SAFETY: not null; the caller vouches for it.
-    let room = usize::try_from(unsafe { *len }).map_err(|_| os(libc::EINVAL))?;
+    // SAFETY: not null; the caller vouches for it. In the kernel it is a signed number.
+    let room = unsafe { *len }.cast_signed();
+    let room = usize::try_from(room).map_err(|_| os(libc::EINVAL))?;
     let full = from.map_or(0, |from| {
         with_bytes(from, |bytes| {
             // SAFETY: at most `room` bytes, which the caller vouches for; the source is ours.

@@ -232,9 +232,10 @@ impl Worker {
         socket.kind = Kind::Unconnected(Box::default());
         let Some(client) = self.clients.owner_mut(socket.client) else { return };
         client.lane.set_status(socket.cell, Status::empty());
-        if let Some(descriptor) = &socket.descriptor
-            && client.lane.in_armed(socket.cell)
-        {
+        let Some(descriptor) = &socket.descriptor else { return };
+        // Its user has stuffed it when it began to listen.
+        let _ = descriptor.drain();
+        if client.lane.in_armed(socket.cell) {
             let _ = descriptor.send_token();
             client.lane.in_token_sent(socket.cell);
             self.counters.worker.tokens_sent.increment();

@@ -117,6 +117,8 @@ pub enum Command {
     },
     /// Accept connections here; goes to every worker.
     Listen {
+        /// Answer to this call: done means that connections are let in.
+        call: CallId,
         /// The listener.
         listener: ListenerId,
         /// Owner of the accepted connections.

@@ -37,10 +37,11 @@ impl Worker {
                 let result = self.bind(socket, local);
                 self.done(call, result);
             }
-            Command::Listen { listener, client, local, backlog, options } => {
+            Command::Listen { call, listener, client, local, backlog, options } => {
                 let mut inherited = Inherited::default();
                 options.into_iter().for_each(|option| inherited.set(option));
                 let _ = self.listeners.insert(listener, client, local, backlog, inherited);
+                self.done(call, Ok(Outcome::Done));
             }
             Command::ListenerOption { listener, option } => {
                 if let Some(listener) = self.listeners.get_mut(listener) {

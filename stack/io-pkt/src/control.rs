@@ -108,7 +108,8 @@ pub(crate) struct SocketEntry {
     pub(crate) descriptor: Arc<SocketEnd>,
     /// The local address whose port this socket holds.
     pub(crate) local: Option<SocketAddr>,
-    /// Its name if the port is its listener's.
+    /// Its name if it is another one: the port is its listener's, or a peer has made the wildcard an
+    /// address.
     pub(crate) name: Option<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) listening: Option<AcceptQueue>,

@@ -253,6 +253,13 @@ impl NetworkState {
         self.interfaces.iter().flat_map(|e| &e.config.addresses).any(|a| a.address == address)
     }
 
+    /// Does the address mean everybody on a network of ours?
+    #[must_use]
+    pub(crate) fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        let mut addresses = self.interfaces.iter().flat_map(|e| &e.config.addresses);
+        address.is_broadcast() || addresses.any(|a| a.broadcast() == Some(address))
+    }
+
     /// The source address for packets to a destination.
     #[must_use]
     pub(crate) fn source_for(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {

@@ -47,7 +47,8 @@ pub(crate) struct Values {
     pub reuse_address: bool,
     /// `SO_REUSEPORT`.
     pub reuse_port: bool,
-    broadcast: bool,
+    /// `SO_BROADCAST`.
+    pub broadcast: bool,
     tcp: TcpValues,
     oob_inline: bool,
     linger: Option<u32>,
@@ -202,6 +203,12 @@ impl Values {
         options.push(SocketOption::Tos(self.tos));
         options.push(SocketOption::Ttl(self.ttl));
         options
+    }
+
+    /// Those of a connection accepted by this listener.
+    #[must_use]
+    pub(crate) fn of_accepted(self) -> Self {
+        Self { priority: 0, ..self }
     }
 
     /// Reads a value that does not depend on the connection's state. `None`: it does.

@@ -1,7 +1,9 @@
 //! Calls that wait for a worker, and what their outcome means.
 
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use inet::SocketId;
@@ -46,7 +48,10 @@ pub(crate) struct NewSocket {
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
     pub(crate) key: SocketKey,
+    pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    /// A datagram socket gives up its peer.
+    pub(crate) dissolve: bool,
     /// Other ports that may be tried.
     pub(crate) tries: u8,
     /// The port was chosen for it; its user did not bind.
@@ -61,12 +66,14 @@ pub(crate) enum Then {
     Open(NewSocket),
     /// A connection attempt is under way: answer `EINPROGRESS`; on a collision try another port.
     Connect(Attempt),
+    /// A listener that so many workers do not know yet: answer when the last one does.
+    Listen(Rc<Cell<u16>>),
     /// The state of a socket, for one option.
     Option { level: i32, name: i32, listening: bool },
     /// The state of a socket, for its peer's name.
     PeerName,
     /// Part of a listing.
-    Gather(std::rc::Rc<std::cell::RefCell<Gathering>>),
+    Gather(Rc<RefCell<Gathering>>),
 }
 
 impl Control {
@@ -130,6 +137,13 @@ impl Control {
                 return self.connected(asked, result.map(drop), &attempt);
             }
             (_, Err(errno)) => Err(errno),
+            (Then::Listen(left), Ok(_)) => {
+                left.set(left.get().saturating_sub(1));
+                if left.get() > 0 {
+                    return;
+                }
+                Ok(Reply::Done)
+            }
             (Then::Option { level, name, listening }, Ok(Outcome::Info(info))) => {
                 options::live_value((level, name), listening, &info).map(Reply::Value)
             }
@@ -198,11 +212,15 @@ impl Control {
 
     fn connected(&mut self, asked: Asked, result: Result<(), Errno>, attempt: &Attempt) {
         let Asked { connection, sequence } = asked;
-        let Attempt { key, remote, tries, chosen } = *attempt;
+        let Attempt { key, local, remote, dissolve, tries, chosen } = *attempt;
         match result {
             Err(Errno::ADDRINUSE) if chosen && tries > 0 => {
                 self.unbind(key);
                 self.start_connect(asked, key, remote, tries - 1);
+            }
+            // Linux: the port is ours, but not for this peer.
+            Err(Errno::ADDRINUSE) if !chosen => {
+                self.answer(connection, sequence, Err(Errno::ADDRNOTAVAIL));
             }
             Err(errno) => {
                 if chosen {
@@ -212,7 +230,8 @@ impl Control {
             }
             Ok(()) => {
                 let Some(entry) = self.sockets.get_mut(&key) else { return };
-                entry.remote = Some(remote);
+                entry.remote = (!dissolve).then_some(remote);
+                entry.name = (!dissolve).then_some(local);
                 let stream = entry.transport == Transport::Stream;
                 let reply = if stream { Err(Errno::INPROGRESS) } else { Ok(Reply::Done) };
                 self.answer(connection, sequence, reply);
@@ -257,8 +276,12 @@ impl Control {
 
 fn peer_name(info: &SocketInfo) -> Result<Reply, Errno> {
     let connected = match &info.tcp {
-        Some(tcp) => !matches!(tcp.state, tcp::State::SynSent | tcp::State::Closed),
-        None => true,
+        Some(tcp) => {
+            use tcp::State::{Closed, SynSent, TimeWait};
+            !matches!(tcp.state, SynSent | Closed | TimeWait)
+        }
+        // Linux: a peer without a port is none.
+        None => info.remote.is_some_and(|remote| remote.port() != 0),
     };
     info.remote.filter(|_| connected).map(Reply::Name).ok_or(Errno::NOTCONN)
 }

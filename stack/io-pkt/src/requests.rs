@@ -1,7 +1,9 @@
 //! What clients and tools ask for.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use inet::command::{Command, ListenerId, Transport};
@@ -43,7 +45,7 @@ impl Control {
                 return self.connect(id, sequence, socket, address);
             }
             Request::Bind { socket, address } => self.bind(id, sequence, socket, address),
-            Request::Listen { socket, backlog } => self.listen(id, socket, backlog),
+            Request::Listen { socket, backlog } => self.listen(id, sequence, socket, backlog),
             Request::Shutdown { socket, how } => self.shutdown(id, sequence, socket, how),
             Request::SetOption { socket, level, name, value } => {
                 self.set_option(id, sequence, socket, (level, name), &value)
@@ -189,9 +191,8 @@ impl Control {
     /// An address a socket of ours may have.
     fn check_local(&self, address: SocketAddr) -> Result<SocketAddr, Errno> {
         match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() || ip.is_loopback() || ip.is_broadcast() => {
-                Ok(address)
-            }
+            IpAddr::V4(ip) if ip.is_unspecified() || ip.is_loopback() => Ok(address),
+            IpAddr::V4(ip) if self.network.is_broadcast(ip) => Ok(address),
             IpAddr::V4(ip) if ip.is_multicast() => Ok(address),
             IpAddr::V4(ip) if self.network.has_address(ip) => Ok(address),
             IpAddr::V4(_) => Err(Errno::ADDRNOTAVAIL),
@@ -265,6 +266,7 @@ impl Control {
     fn listen(
         &mut self,
         id: ConnectionId,
+        sequence: u32,
         handle: SocketHandle,
         backlog: u32,
     ) -> Result<Option<Reply>, Errno> {
@@ -298,11 +300,22 @@ impl Control {
         }
         let (listener, client) = (ListenerId(key.0), slot.index());
         let backlog = backlog.min(BACKLOG_MAX);
+        // Answered when every worker lets connections in: a peer that hears of it may come at once.
+        let left = Rc::new(Cell::new(self.worker_count()));
         for worker in 0..self.worker_count() {
             let options = options.clone();
-            self.command(worker, Command::Listen { listener, client, local, backlog, options });
+            let then = Then::Listen(Rc::clone(&left));
+            let pending = Pending { connection: Some(id), sequence, then };
+            self.call(worker, pending, |call| Command::Listen {
+                call,
+                listener,
+                client,
+                local,
+                backlog,
+                options,
+            });
         }
-        Ok(Some(Reply::Done))
+        Ok(None)
     }
 
     fn accept(&mut self, id: ConnectionId, sequence: u32, handle: SocketHandle) {
@@ -346,7 +359,7 @@ impl Control {
             name: Some(waiting.local),
             remote: Some(waiting.remote),
             listening: None,
-            values,
+            values: values.of_accepted(),
         };
         self.command(
             waiting.worker,
@@ -398,8 +411,12 @@ impl Control {
         let destination =
             if destination.is_unspecified() { Ipv4Addr::LOCALHOST } else { destination };
         let to = SocketAddr::new(destination.into(), to.port());
-        if stream && (destination.is_multicast() || destination.is_broadcast() || to.port() == 0) {
+        let everybody = self.network.is_broadcast(destination);
+        if stream && (destination.is_multicast() || everybody || to.port() == 0) {
             return Err(if to.port() == 0 { Errno::CONNREFUSED } else { Errno::NETUNREACH });
+        }
+        if everybody && !entry.values.broadcast {
+            return Err(Errno::ACCESS);
         }
         let bound = entry.local;
         let source = match bound.map(|l| l.ip()) {
@@ -410,16 +427,24 @@ impl Control {
             Some(local) => local.port(),
             None => self.port_for(worker, transport, source, to)?,
         };
-        let local = SocketAddr::new(source.into(), port);
+        let mut local = SocketAddr::new(source.into(), port);
         if bound.is_none() {
             self.ports.connect(transport, local, to, key.0);
-            self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(local);
+            // A datagram socket may change its peer, and with it its address.
+            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+            let held = if stream { local } else { any };
+            self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(held);
             if !stream {
                 self.publish_udp_owner(port, Some(worker));
             }
         }
         let remote = (!dissolve).then_some(to);
-        let then = Then::Connect(Attempt { key, remote: to, tries, chosen: bound.is_none() });
+        if dissolve {
+            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+            local = bound.unwrap_or(any);
+        }
+        let chosen = bound.is_none();
+        let then = Then::Connect(Attempt { key, local, remote: to, dissolve, tries, chosen });
         let pending =
             Pending { connection: Some(asked.connection), sequence: asked.sequence, then };
         self.call(worker, pending, |call| Command::Connect { call, socket, local, remote });
@@ -524,7 +549,7 @@ impl Control {
     fn local_name(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
         let (_, entry) = self.entry(id, handle)?;
         let unbound = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        Ok(Reply::Name(entry.local.or(entry.name).unwrap_or(unbound)))
+        Ok(Reply::Name(entry.name.or(entry.local).unwrap_or(unbound)))
     }
 
     fn peer_name(

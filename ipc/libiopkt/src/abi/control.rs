@@ -36,7 +36,7 @@ pub unsafe extern "C" fn iopkt_getsockname(
     };
     status(held.socket.local_name().and_then(|local| {
         // SAFETY: the caller's promise.
-        unsafe { name::write(Some(local), name, len) }
+        unsafe { name::write_required(local, name, len) }
     }))
 }
 
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn iopkt_getpeername(
     };
     status(held.socket.peer_name().and_then(|peer| {
         // SAFETY: the caller's promise.
-        unsafe { name::write(Some(peer), name, len) }
+        unsafe { name::write_required(peer, name, len) }
     }))
 }
 

@@ -11,6 +11,7 @@ use crate::description::Description;
 use crate::errno::{errno, number, number_of, os, status};
 use crate::loopback::{self, Side};
 use crate::name::{self, Name};
+use crate::renew::renew;
 use crate::table::{self, Held};
 use crate::{kernel, process};
 
@@ -127,8 +128,14 @@ pub extern "C" fn iopkt_shutdown(fd: c_int, how: c_int) -> c_int {
         libc::SHUT_RDWR => Shutdown::Both,
         _ => return status(Err(os(libc::EINVAL))),
     };
+    if held.is_stream() && held.socket.is_undecided() {
+        return status(renew(fd, &held));
+    }
     status(held.socket.shutdown(borrow(&fd), how))
 }
+
+/// Linux's `IPPROTO_MAX`: no protocol has this number or one above.
+const PROTOCOL_MAX: c_int = 263;
 
 fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
     const FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -138,6 +145,7 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
     let transport = match (kind & !FLAGS, protocol) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Transport::Stream,
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Transport::Datagram,
+        (_, ..0 | PROTOCOL_MAX..) => return Err(os(libc::EINVAL)),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(os(libc::EPROTONOSUPPORT)),
         _ => return Err(os(libc::ESOCKTNOSUPPORT)),
     };
@@ -183,7 +191,7 @@ fn bind(fd: c_int, held: &Held, name: Name) -> io::Result<Side> {
 fn connect(fd: c_int, held: &Held, name: Name) -> io::Result<Side> {
     let (address, side) = match name {
         Name::Inet(address) => (address, loopback::side_of_peer(held, address)),
-        Name::Unspecified(_) if held.is_stream() => return Err(os(libc::EAFNOSUPPORT)),
+        Name::Unspecified(_) if held.is_stream() => return dissolve(fd, held),
         // The unspecified address dissolves the association.
         Name::Unspecified(_) => (std::net::SocketAddr::from(([0, 0, 0, 0], 0)), Side::Stack),
     };
@@ -193,10 +201,26 @@ fn connect(fd: c_int, held: &Held, name: Name) -> io::Result<Side> {
         Side::Stack => {
             // Settled before the outcome: a nonblocking connect goes on by itself.
             held.settle();
-            held.socket.connect(borrow(&fd), address, is_nonblocking(fd)?)?;
+            let result = held.socket.connect(borrow(&fd), address, is_nonblocking(fd)?);
+            let failed = |error: &io::Error| {
+                !matches!(number_of(error), libc::EINPROGRESS | libc::EALREADY | libc::EINTR)
+            };
+            if result.as_ref().is_err_and(failed) && held.socket.has_failed() {
+                // Without a daemon it can't be used again, and that is not what this call is about.
+                let _ = renew(fd, held);
+            }
+            result?;
         }
     }
     Ok(side)
+}
+
+/// A stream gives up its peer, if it has one.
+fn dissolve(fd: c_int, held: &Held) -> io::Result<Side> {
+    if held.is_settled() {
+        renew(fd, held)?;
+    }
+    Ok(Side::Stack)
 }
 
 /// A new connection with its descriptor, and the peer's address.
