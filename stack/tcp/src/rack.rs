@@ -155,7 +155,7 @@ impl Rack {
             if !self.has_overtaken(segment) || segment.sent_at + patience > now {
                 break;
             }
-            lost = lost.saturating_add(segment.len());
+            lost = lost.saturating_add(segment.missing_len());
             board.lose(id);
         }
         let late = board.oldest_while(limits::REORDERING_SEGMENTS, |late| self.has_overtaken(late));

@@ -64,7 +64,7 @@ impl Reassembly {
     /// arrived before, the first such part is reported with the next ACK (RFC 2883 §4.1, §4.2).
     pub(crate) fn note_duplicate(&mut self, start: SeqNum, end: SeqNum, next: SeqNum) {
         let known = if start.before(next) {
-            Some(SackBlock { start, end: if end.before(next) { end } else { next } })
+            Some(SackBlock { start, end: end.earlier(next) })
         } else {
             self.0.as_ref().and_then(|block| block.known_part(start, end))
         };
@@ -134,8 +134,7 @@ impl OutOfOrder {
         let touched = self.touched(new.start, new.end);
         let mut merged = new;
         for range in self.as_slice().get(touched.clone()).unwrap_or_default() {
-            merged.start =
-                if range.start.before(merged.start) { range.start } else { merged.start };
+            merged.start = merged.start.earlier(range.start);
             merged.end = merged.end.later(range.end);
         }
         self.replace(touched, merged);
@@ -193,8 +192,7 @@ impl OutOfOrder {
     fn known_part(&self, start: SeqNum, end: SeqNum) -> Option<SackBlock> {
         let place = self.as_slice().partition_point(|range| range.end.at_or_before(start));
         let range = self.as_slice().get(place).filter(|range| range.start.before(end))?;
-        let end = if end.before(range.end) { end } else { range.end };
-        Some(SackBlock { start: start.later(range.start), end })
+        Some(SackBlock { start: start.later(range.start), end: end.earlier(range.end) })
     }
 
     fn report(&mut self, max: usize) -> SackBlocks {

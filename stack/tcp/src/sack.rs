@@ -20,6 +20,14 @@ pub struct SackBlocks {
 }
 
 impl SackBlock {
+    pub(crate) fn len(&self) -> u32 {
+        self.end.since(self.start)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// It names something, and nothing beyond `nxt`.
     pub(crate) fn is_sane(&self, nxt: SeqNum) -> bool {
         let len = self.end.since(self.start);

@@ -13,8 +13,12 @@
 //! one stride, so an ACK costs what is new in it, whatever the pattern (CVE-2019-11478).
 //!
 //! A segment sent as several MSS by the port is several segments here, so that the peer's blocks
-//! fit. What a block covers only in part counts as not covered: SACK is advice, and the price is
-//! at most one segment sent in vain.
+//! fit. Of a segment that a block covers only in part (its sender was not us alone: somebody on the
+//! way has cut anew; or it shares an entry in a long flight) one stretch is remembered as arrived.
+//! A second one apart from it is not: SACK is advice, the price is a piece sent in vain, and no peer
+//! makes the record longer than what was sent.
+
+mod segment;
 
 use std::collections::VecDeque;
 
@@ -24,44 +28,7 @@ use crate::delivery::Stamp;
 use crate::sack::SackBlock;
 use crate::{SeqNum, limits};
 
-/// Where a segment is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In the network, as far as we know.
-    Sent,
-    /// Lost, and not sent again yet.
-    Lost,
-    /// The peer has it.
-    Sacked,
-}
-
-/// A segment that was sent: text, FIN, or both.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment {
-    pub(crate) start: SeqNum,
-    pub(crate) end: SeqNum,
-    /// When it was last sent.
-    pub(crate) sent_at: Instant,
-    pub(crate) stamp: Stamp,
-    /// Neighbours in its list, itself at the ends. If SACKed: `next` is the nearest later segment
-    /// that may not be.
-    prev: u32,
-    next: u32,
-    pub(crate) place: Place,
-    /// It was sent more than once.
-    pub(crate) retransmitted: bool,
-}
-
-impl Segment {
-    pub(crate) fn len(&self) -> u32 {
-        self.end.since(self.start)
-    }
-
-    /// RACK_sent_after (RFC 8985 §6.2): segments of one burst count in the order of the stream.
-    pub(crate) fn is_sent_after(&self, sent_at: Instant, end: SeqNum) -> bool {
-        self.sent_at > sent_at || (self.sent_at == sent_at && self.end.after(end))
-    }
-}
+pub(crate) use segment::{Place, Segment};
 
 /// First and last of a list.
 type Ends = Option<(u32, u32)>;
@@ -176,8 +143,13 @@ impl Scoreboard {
     pub(crate) fn next_lost(&self) -> Option<(SeqNum, SeqNum)> {
         let (head, _) = self.lost?;
         let segment = self.get(head)?;
-        let inside = self.resent.after(segment.start) && self.resent.before(segment.end);
-        Some((if inside { self.resent } else { segment.start }, segment.end))
+        let from = if self.is_resent_inside(segment) { self.resent } else { segment.start };
+        Some(segment.next_piece(from))
+    }
+
+    /// A first part of `segment` was sent again.
+    fn is_resent_inside(&self, segment: &Segment) -> bool {
+        self.resent.after(segment.start) && self.resent.before(segment.end)
     }
 
     /// Another segment can be remembered.
@@ -209,6 +181,7 @@ impl Scoreboard {
             end,
             sent_at: now,
             stamp,
+            part: SackBlock::default(),
             prev: 0,
             next: 0,
             place: Place::Sent,
@@ -225,50 +198,89 @@ impl Scoreboard {
         })
     }
 
-    /// Everything before `ack` has arrived: `each` sees what is forgotten, with its place.
+    /// Everything before `ack` has arrived: `each` sees what is forgotten, with its place, and of a
+    /// segment that the peer had a part of the rest.
     pub(crate) fn acknowledge(&mut self, ack: SeqNum, mut each: impl FnMut(&Segment)) {
         while let Some(segment) = self.segments.front().copied() {
             if segment.end.after(ack) {
                 break;
             }
             self.unlink(self.first);
-            each(&segment);
+            self.sacked_len = self.sacked_len.saturating_sub(segment.part.len());
+            if segment.part.is_empty() {
+                each(&segment);
+            } else {
+                segment.news(segment.whole()).for_each(|rest| each(&rest));
+            }
             let _ = self.segments.pop_front();
             self.first = self.first.wrapping_add(1);
         }
         self.una = ack;
-        let gone = self.segments.front_mut().map_or((0, Place::Sent), |segment| {
-            let gone = ack.since(segment.start);
-            segment.start = ack;
-            (gone, segment.place)
-        });
-        match gone.1 {
+        if let Some(front) = self.segments.front().copied().filter(|front| front.start != ack) {
+            self.acknowledge_part(front, ack, each);
+        }
+    }
+
+    /// The segment in front has arrived up to `ack`.
+    fn acknowledge_part(&mut self, front: Segment, ack: SeqNum, mut each: impl FnMut(&Segment)) {
+        let mut rest = front;
+        rest.begin_at(ack);
+        let known = front.part.len().saturating_sub(rest.part.len());
+        let missing = front.missing_len().saturating_sub(rest.missing_len());
+        self.sacked_len = self.sacked_len.saturating_sub(known);
+        match front.place {
             Place::Sent => {}
-            Place::Lost => self.lost_len = self.lost_len.saturating_sub(gone.0),
-            Place::Sacked => self.sacked_len = self.sacked_len.saturating_sub(gone.0),
+            Place::Lost => self.lost_len = self.lost_len.saturating_sub(missing),
+            Place::Sacked => self.sacked_len = self.sacked_len.saturating_sub(missing),
+        }
+        // What was sent again of it may be what has arrived.
+        let retransmitted = front.retransmitted || self.is_resent_inside(&front);
+        let mut first = Segment { retransmitted, ..front };
+        first.end_at(ack);
+        first.news(first.whole()).for_each(|piece| each(&piece));
+        if let Some(front) = self.segments.front_mut() {
+            (front.start, front.part) = (rest.start, rest.part);
+        }
+        if rest.part == rest.whole() {
+            self.sack_segment(self.first, &rest, rest.part);
         }
     }
 
     /// The peer has `block`: `each` sees what is new in it, as it was.
     pub(crate) fn sack(&mut self, block: SackBlock, mut each: impl FnMut(&Segment)) {
-        let place = self.segments.partition_point(|segment| segment.start.before(block.start));
+        let place = self.segments.partition_point(|segment| segment.end.at_or_before(block.start));
         let mut id = self.first.wrapping_add(number(place));
         loop {
             id = self.skip_sacked(id);
             let Some(segment) = self.get(id).copied() else { return };
-            if segment.end.after(block.end) {
+            if segment.start.at_or_after(block.end) {
                 return;
             }
-            self.unlink(id);
-            let next = id.wrapping_add(1);
-            if let Some(segment) = self.get_mut(id) {
-                segment.place = Place::Sacked;
-                segment.next = next;
+            if let Some(known) = segment.known_with(&block) {
+                self.sack_segment(id, &segment, known);
+                segment.news(known).for_each(|new| each(&new));
             }
-            self.sacked_len = self.sacked_len.saturating_add(segment.len());
+            id = id.wrapping_add(1);
+        }
+    }
+
+    /// Of `segment` the peer has `known`.
+    fn sack_segment(&mut self, id: u32, segment: &Segment, known: SackBlock) {
+        let new = known.len().saturating_sub(segment.part.len());
+        let whole = known == segment.whole();
+        if whole {
+            self.unlink(id);
             self.sacked_count = self.sacked_count.saturating_add(1);
-            each(&segment);
-            id = next;
+        } else if segment.place == Place::Lost {
+            self.lost_len = self.lost_len.saturating_sub(new);
+        }
+        self.sacked_len = self.sacked_len.saturating_add(new);
+        let next = id.wrapping_add(1);
+        if let Some(segment) = self.get_mut(id) {
+            segment.part = if whole { SackBlock::default() } else { known };
+            if whole {
+                (segment.place, segment.next) = (Place::Sacked, next);
+            }
         }
     }
 
@@ -297,10 +309,7 @@ impl Scoreboard {
         } else {
             self.link_last(id, Place::Lost);
         }
-        if let Some(segment) = self.get(id)
-            && self.resent.after(segment.start)
-            && self.resent.before(segment.end)
-        {
+        if let Some(segment) = self.get(id).filter(|segment| self.is_resent_inside(segment)) {
             self.resent = segment.start;
         }
     }
@@ -308,7 +317,7 @@ impl Scoreboard {
     /// The first segment is lost, unless it was noticed before. The bytes newly lost.
     pub(crate) fn lose_front(&mut self) -> u32 {
         let Some(front) = self.front().filter(|front| front.place == Place::Sent) else { return 0 };
-        let len = front.len();
+        let len = front.missing_len();
         self.lose(self.first);
         len
     }
@@ -348,7 +357,7 @@ impl Scoreboard {
     pub(crate) fn resend_lost(&mut self, end: SeqNum, stamp: Stamp, now: Instant) -> bool {
         let Some((head, _)) = self.lost else { return false };
         self.resent = end;
-        let whole = self.get(head).is_some_and(|segment| segment.end.at_or_before(end));
+        let whole = self.get(head).is_some_and(|segment| segment.is_repeated_at(end));
         if whole {
             self.resend(head, stamp, now);
         }
@@ -381,9 +390,19 @@ impl Scoreboard {
     pub(crate) fn forget_sacks(&mut self) {
         for place in 0..self.segments.len() {
             let id = self.first.wrapping_add(number(place));
-            if self.sacked_next(id).is_some() {
-                self.unlink(id);
-                self.link_last(id, Place::Lost);
+            let Some(segment) = self.get(id).copied() else { return };
+            let known = segment.part.len();
+            self.sacked_len = self.sacked_len.saturating_sub(known);
+            if let Some(segment) = self.get_mut(id) {
+                segment.part = SackBlock::default();
+            }
+            match segment.place {
+                Place::Sent => {}
+                Place::Lost => self.lost_len = self.lost_len.saturating_add(known),
+                Place::Sacked => {
+                    self.unlink(id);
+                    self.link_last(id, Place::Lost);
+                }
             }
         }
     }
@@ -392,11 +411,13 @@ impl Scoreboard {
     pub(crate) fn truncate(&mut self, edge: SeqNum) {
         while self.segments.back().is_some_and(|segment| segment.end.after(edge)) {
             self.unlink(self.last_id());
-            let _ = self.segments.pop_back();
+            let known = self.segments.pop_back().map_or(0, |segment| segment.part.len());
+            self.sacked_len = self.sacked_len.saturating_sub(known);
         }
     }
 
-    /// Segments are `mss` bytes from now on; larger ones did not get through (RFC 1191 §6.5).
+    /// Segments are `mss` bytes from now on; larger ones did not get through (RFC 1191 §6.5). What
+    /// was known of parts of them is forgotten.
     pub(crate) fn divide(&mut self, mss: u32) {
         let old = core::mem::take(&mut self.segments);
         let too_long = |segment: &Segment| segment.len() > mss.saturating_add(1);
@@ -416,7 +437,11 @@ impl Scoreboard {
     }
 
     fn put(&mut self, segment: Segment, place: Place) {
-        self.segments.push_back(Segment { place: Place::Sent, ..segment });
+        self.segments.push_back(Segment {
+            place: Place::Sent,
+            part: SackBlock::default(),
+            ..segment
+        });
         let id = self.last_id();
         if place == Place::Sacked {
             self.sacked_len = self.sacked_len.saturating_add(segment.len());
@@ -455,12 +480,12 @@ impl Scoreboard {
     /// Takes the segment out of where it is, and out of that place's account.
     fn unlink(&mut self, id: u32) {
         let Some(&Segment { prev, next, place, .. }) = self.get(id) else { return };
-        let len = self.get(id).map_or(0, Segment::len);
+        let missing = self.get(id).map_or(0, Segment::missing_len);
         match place {
             Place::Sent => {}
-            Place::Lost => self.lost_len = self.lost_len.saturating_sub(len),
+            Place::Lost => self.lost_len = self.lost_len.saturating_sub(missing),
             Place::Sacked => {
-                self.sacked_len = self.sacked_len.saturating_sub(len);
+                self.sacked_len = self.sacked_len.saturating_sub(missing);
                 self.sacked_count = self.sacked_count.saturating_sub(1);
                 return;
             }
@@ -504,9 +529,9 @@ impl Scoreboard {
     fn link(&mut self, id: u32, place: Place, prev: u32, next: u32) {
         let Some(segment) = self.get_mut(id) else { return };
         (segment.place, segment.prev, segment.next) = (place, prev, next);
-        let len = segment.len();
+        let missing = segment.missing_len();
         if place == Place::Lost {
-            self.lost_len = self.lost_len.saturating_add(len);
+            self.lost_len = self.lost_len.saturating_add(missing);
         }
     }
 
@@ -519,9 +544,12 @@ impl Scoreboard {
         for segment in &self.segments {
             assert!(segment.start == at && segment.end.after(at), "{segment:?} at {at}");
             at = segment.end;
+            assert!(segment.part.is_empty() || segment.missing_len() > 0, "{segment:?}");
+            assert!(segment.part.is_empty() || segment.whole().covers(&segment.part));
+            sacked = sacked.saturating_add(segment.part.len());
             match segment.place {
-                Place::Sacked => sacked = sacked.saturating_add(segment.len()),
-                Place::Lost => lost = lost.saturating_add(segment.len()),
+                Place::Sacked => sacked = sacked.saturating_add(segment.missing_len()),
+                Place::Lost => lost = lost.saturating_add(segment.missing_len()),
                 Place::Sent => {}
             }
             if let Some(count) = counts.get_mut(segment.place as usize) {

@@ -64,6 +64,12 @@ impl SeqNum {
     pub const fn later(self, other: Self) -> Self {
         if self.before(other) { other } else { self }
     }
+
+    /// The earlier of the two.
+    #[must_use]
+    pub const fn earlier(self, other: Self) -> Self {
+        if other.before(self) { other } else { self }
+    }
 }
 
 /// Half of the sequence space: numbers further apart than this can't be ordered.

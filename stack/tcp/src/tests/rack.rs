@@ -158,6 +158,18 @@ fn a_hole_in_an_offloaded_segment_is_repaired_alone() {
     assert!(host.rests());
 }
 
+/// Somebody on the way has cut our segments anew: what has arrived of one is not sent again.
+#[test]
+fn a_block_that_covers_a_segment_in_part_counts() {
+    let mut host = ten_in_flight();
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(601, 9001)]));
+    assert_eq!(host.tcb.info().sacked_len, 8400);
+    assert_eq!(host.sends(), [text(1, 600, 1)]);
+    let _ = host.gets(&seg(1, 10_001));
+    assert!(host.rests());
+}
+
 /// RFC 2018 §8: the peer may take back what it SACKed; after a timeout nothing of it counts.
 #[test]
 fn reneging_is_noticed_at_the_timeout() {

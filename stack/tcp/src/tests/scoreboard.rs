@@ -7,7 +7,7 @@ use types::Instant;
 use super::support::*;
 use crate::delivery::Stamp;
 use crate::sack::SackBlock;
-use crate::scoreboard::Scoreboard;
+use crate::scoreboard::{Place, Scoreboard, Segment};
 use crate::*;
 
 const UNA: SeqNum = SeqNum::new(0xffff_ff00);
@@ -77,6 +77,79 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whatever part of which segment a block covers: the accounts agree, what is sent again was lost,
+    /// and in the end each byte has been reported once.
+    #[test]
+    fn parts_of_segments_are_reported_once(
+        origin: u32,
+        steps in prop::collection::vec((0_u8..6, 0_u32..400, 1_u32..90), 1..150),
+    ) {
+        let origin = SeqNum::new(origin);
+        let mut board = Scoreboard::new(origin);
+        for i in 0..20 {
+            board.push(origin + (i + 1) * 20, 20, false, Stamp::default(), Instant::ZERO);
+        }
+        let mut una = 0;
+        let mut told = [0_u8; 400];
+        for (kind, at, len) in steps {
+            let end = (at + len).min(400);
+            let mut tell = |segment: &Segment| {
+                if segment.place != Place::Sacked {
+                    let from = segment.start.since(origin) as usize;
+                    told[from..from + segment.len() as usize].iter_mut().for_each(|n| *n += 1);
+                }
+            };
+            match kind {
+                0..=2 if at >= una => {
+                    board.sack(SackBlock { start: origin + at, end: origin + end }, tell);
+                }
+                3 => {
+                    una = una.max(at / 4);
+                    board.acknowledge(origin + una, &mut tell);
+                }
+                4 => {
+                    if let Some((id, _)) = board.oldest() {
+                        board.lose(id);
+                    }
+                }
+                _ => {
+                    if let Some((start, end)) = board.next_lost() {
+                        prop_assert!(end.after(start) && start.at_or_after(origin + una));
+                        let end = end.earlier(start + len);
+                        let _ = board.resend_lost(end, Stamp::default(), Instant::ZERO);
+                    }
+                }
+            }
+            board.assert_invariants(origin + una, origin + 400);
+            let known = told[una as usize..].iter().filter(|n| **n == 1).count();
+            prop_assert_eq!(board.sacked_len() as usize, known);
+        }
+        board.acknowledge(origin + 400, |segment| {
+            if segment.place != Place::Sacked {
+                let from = segment.start.since(origin) as usize;
+                told[from..from + segment.len() as usize].iter_mut().for_each(|n| *n += 1);
+            }
+        });
+        prop_assert!(told.iter().all(|n| *n == 1), "{:?}", told);
+    }
+}
+
+#[test]
+fn a_segment_of_which_a_part_has_arrived_is_repeated_without_it() {
+    let mut board = board(1, 1000);
+    board.sack(SackBlock { start: UNA + 300, end: UNA + 600 }, |_| {});
+    assert_eq!((board.sacked_len(), board.pipe()), (300, 700));
+    board.sack(SackBlock { start: UNA + 800, end: UNA + 900 }, |_| {});
+    assert_eq!(board.sacked_len(), 300, "a second stretch is not remembered");
+    assert_eq!(board.lose_front(), 700);
+    assert_eq!(board.next_lost(), Some((UNA, UNA + 300)));
+    assert!(!board.resend_lost(UNA + 300, Stamp::default(), Instant::ZERO));
+    assert_eq!(board.next_lost(), Some((UNA + 600, UNA + 1000)));
+    assert!(board.resend_lost(UNA + 1000, Stamp::default(), Instant::ZERO));
+    assert_eq!((board.next_lost(), board.pipe()), (None, 700));
+}
+
 #[test]
 fn a_long_flight_shares_entries_and_the_record_stays_small() {
     let mut board = board(100_000, 10);
@@ -120,8 +193,23 @@ fn alternating_blocks_cost_no_more_than_twice_an_honest_ack() {
         acks += 1;
     }
     let mean = hostile.steps.get() / acks;
-    println!("steps an ACK: {mean}, an honest one {honest_mean}");
+    // Hostile: one byte of every segment, then the next byte of each, as long as there are any.
+    let mut split = board(count, 10);
+    let mut acks = 0;
+    for byte in 0..10 {
+        for i in (2..count - 2).step_by(3) {
+            for at in [i, i + 1, count - i] {
+                let start = UNA + at * 10 + (byte * 7 % 10);
+                split.sack(SackBlock { start, end: start + 1 }, |_| {});
+            }
+            acks += 1;
+        }
+    }
+    let split_mean = split.steps.get() / acks;
+    println!("steps an ACK: {mean}, in pieces {split_mean}, an honest one {honest_mean}");
     assert!(mean <= 2 * honest_mean, "{mean} steps an ACK; an honest one {honest_mean}");
+    assert!(split_mean <= 2 * honest_mean, "{split_mean} in pieces; an honest one {honest_mean}");
+    assert_eq!(split.entries(), count as usize, "no block makes the record longer");
 }
 
 fn sack(board: &mut Scoreboard, (from, to): (u32, u32)) {
