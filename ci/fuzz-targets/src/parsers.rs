@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 
-use wire::{Checksum, IntoBytes, arp, ethernet, icmp, ipv4, tcp, udp};
+use wire::{Checksum, IntoBytes, arp, ethernet, icmp, icmp6, ipv4, ipv6, mld, ndp, tcp, udp};
 
 use crate::bytes::Bytes;
 
@@ -71,11 +71,44 @@ fn ipv4_packet(bytes: &[u8]) {
     }
 }
 
+fn icmp6_message(packet: &ipv6::Header, bytes: &[u8]) {
+    let Ok(message) = icmp6::Message::parse(bytes) else { return };
+    covers(message.header.as_bytes(), message.body, bytes);
+    let (src, dst) = (packet.src(), packet.dst());
+    let _ = (message.verify(src, dst), mld::Query::parse(packet, true, &message));
+    if let Ok(quoted) = message.quoted() {
+        assert!(quoted.ports().is_some() || quoted.tcp_sequence().is_none());
+    }
+    if ndp::Ndp::parse(packet, &message).is_ok() {
+        assert_eq!(packet.hop_limit, ndp::HOP_LIMIT);
+    }
+}
+
+fn ipv6_packet(bytes: &[u8]) {
+    let Ok(packet) = ipv6::Packet::parse(bytes) else { return };
+    covers(packet.header.as_bytes(), packet.payload, bytes);
+    assert!(icmp6::quote(bytes).len() <= bytes.len());
+    match packet.chain() {
+        Ok(chain) => {
+            assert!(bytes[chain.payload_at..].starts_with(chain.payload));
+            assert_eq!(bytes[chain.protocol_at], chain.protocol.0);
+            if chain.protocol == ipv4::Protocol::ICMPV6 && chain.fragment.is_none() {
+                icmp6_message(packet.header, chain.payload);
+            }
+        }
+        Err(fault) => {
+            let pointer = fault.problem.map_or(0, |problem| problem.pointer);
+            assert!((pointer as usize) < bytes.len(), "points into the packet");
+        }
+    }
+}
+
 fn frame(bytes: &[u8]) {
     let Ok(frame) = ethernet::Frame::parse(bytes) else { return };
     covers(frame.header.as_bytes(), frame.payload, bytes);
     match frame.header.ethertype() {
         ethernet::EtherType::IPV4 => ipv4_packet(frame.payload),
+        ethernet::EtherType::IPV6 => ipv6_packet(frame.payload),
         ethernet::EtherType::ARP => arp_packet(frame.payload),
         _ => {}
     }
@@ -105,6 +138,26 @@ fn checksum(bytes: &[u8], at: usize) {
     let expected = !u16::try_from(sum).expect("folded");
     let one = |sum: u16| if sum == 0xffff { 0 } else { sum };
     assert_eq!(one(whole.finish()), one(expected));
+}
+
+/// Makes an IPv6 packet with the right length in front of a chain of headers or a message.
+fn put_right_v6(bytes: &mut [u8], what: u8) {
+    let first = [0, 43, 44, 58, 58, 58, 60, 17];
+    let Some((ethernet, packet)) = bytes.split_at_mut_checked(14) else { return };
+    ethernet[12..].copy_from_slice(&[0x86, 0xdd]);
+    let Some((header, message)) = packet.split_at_mut_checked(40) else { return };
+    let payload_len = u16::try_from(message.len()).unwrap_or(u16::MAX).to_be_bytes();
+    header[0] = 0x60 | header[0] & 0xf;
+    header[4..6].copy_from_slice(&payload_len);
+    header[6] = first[usize::from(what & 7)];
+    if what & 8 == 0 {
+        header[7] = ndp::HOP_LIMIT;
+        header[8..16].copy_from_slice(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0]);
+    }
+    if let (58, Some([kind, code, ..])) = (header[6], message.first_chunk_mut::<8>()) {
+        *kind = 130 + *kind % 14;
+        *code = 0;
+    }
 }
 
 /// Puts lengths right, so that the parsers behind the first one see something.
@@ -147,11 +200,14 @@ pub fn parsers(input: &[u8]) {
     let what = bytes.u8();
     let mut raw = bytes.take(usize::MAX).to_vec();
     checksum(&raw, usize::from(what));
-    if what & 0x80 == 0 {
+    if what & 0xc0 == 0x40 {
+        put_right_v6(&mut raw, what);
+    } else if what & 0x80 == 0 {
         put_right(&mut raw, what);
     } else {
         let (src, dst) = (Ipv4Addr::LOCALHOST, Ipv4Addr::BROADCAST);
         ipv4_packet(&raw);
+        ipv6_packet(&raw);
         tcp_segment(&raw, src, dst);
         udp_datagram(&raw, src, dst);
         icmp_message(&raw);

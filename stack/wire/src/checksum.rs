@@ -3,7 +3,7 @@
 //! The sum does not depend on byte order (RFC 1071, 2.B), so bytes are added as native 64-bit words
 //! and swapped once at the end of a piece.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A checksum in the making. Pieces may have any length: a piece that starts at an odd offset of
 /// the whole is swapped (RFC 1071, 2.B).
@@ -39,6 +39,19 @@ impl Checksum {
         Self::new()
             .add_u32(src.to_bits())
             .add_u32(dst.to_bits())
+            .add_word(protocol as u64)
+            .add_u16(len)
+    }
+
+    /// The sum of the IPv6 pseudo header (RFC 8200, 8.1).
+    ///
+    /// `len` is the length of the upper-layer header and its data.
+    #[inline]
+    #[must_use]
+    pub const fn pseudo_v6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, len: u16) -> Self {
+        Self::new()
+            .add_u128(src.to_bits())
+            .add_u128(dst.to_bits())
             .add_word(protocol as u64)
             .add_u16(len)
     }
@@ -79,6 +92,16 @@ impl Checksum {
     #[must_use]
     pub const fn add_u32(self, words: u32) -> Self {
         self.add_word(words as u64)
+    }
+
+    /// Adds eight words, as four pairs. Only at even offsets.
+    #[inline]
+    const fn add_u128(self, words: u128) -> Self {
+        const PAIR: u128 = 0xffff_ffff;
+        self.add_u32((words >> 96) as u32)
+            .add_u32((words >> 64 & PAIR) as u32)
+            .add_u32((words >> 32 & PAIR) as u32)
+            .add_u32((words & PAIR) as u32)
     }
 
     /// The sum folded to 16 bits but not complemented: what a NIC wants in the checksum field when

@@ -25,6 +25,8 @@ impl Protocol {
     pub const TCP: Self = Self(6);
     /// UDP (RFC 768).
     pub const UDP: Self = Self(17);
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: Self = Self(58);
     /// IPsec encapsulating security payload (RFC 4303).
     pub const ESP: Self = Self(50);
     /// IPsec authentication header (RFC 4302).

@@ -16,6 +16,10 @@
 //! | [`arp`] | address resolution | 826, 5227 |
 //! | [`ipv4`] | packets and options | 791 |
 //! | [`icmp`] | messages and quoted packets | 792, 1122, 1191, 1812 |
+//! | [`ipv6`] | packets and extension headers | 8200, 7112, 8504 |
+//! | [`icmp6`] | messages and quoted packets | 4443 |
+//! | [`ndp`] | neighbour and router discovery | 4861, 8106 |
+//! | [`mld`] | who listens to which group | 3810 |
 //! | [`udp`] | datagrams | 768 |
 //! | [`tcp`] | segments; options are the engine's | 9293 |
 //!
@@ -34,7 +38,11 @@ pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
+pub mod icmp6;
 pub mod ipv4;
+pub mod ipv6;
+pub mod mld;
+pub mod ndp;
 pub mod tcp;
 pub mod udp;
 

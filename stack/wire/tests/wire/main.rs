@@ -2,6 +2,7 @@
 
 mod checksum;
 mod golden;
+mod ipv6;
 mod lengths;
 mod no_panic;
 mod round_trip;
