@@ -6,14 +6,16 @@ use core::time::Duration;
 use harness::frame::{self, Segment};
 use harness::{LOCAL, World};
 use inet::SocketId;
-use inet::command::{Command, Transport};
+use inet::command::{Command, ListenerId, SocketOption, Transport};
+use inet::limits::RESETS_PER_SECOND;
 use wire::tcp::flag;
 
 /// A connection attempt from a fixed port.
 fn connect(world: &mut World, socket: SocketId, port: u16, to: Ipv4Addr) {
     let local = SocketAddr::new(LOCAL.into(), port);
     let remote = Some(SocketAddr::new(to.into(), 80));
-    let _ = world.call(|call| Command::Connect { call, socket, local, remote }).unwrap();
+    let connect = |call| Command::Connect { call, socket, local, remote, fast_open: false };
+    let _ = world.call(connect).unwrap();
 }
 
 fn neighbor(host: u8) -> Ipv4Addr {
@@ -83,6 +85,78 @@ fn listening_while_connecting(world: &mut World) {
     assert_eq!((usage.flows, usage.sockets), (0, 0));
 }
 
+const SYN: Segment<'static> = Segment {
+    src_port: 6000,
+    dst_port: 81,
+    seq: 7,
+    ack: 0,
+    flags: flag::SYN,
+    options: &[],
+    text: &[],
+};
+
+/// Wrong acknowledgements of a SYN-ACK: RSTs are limited as those to strangers are.
+fn guesses_at_a_half_open_connection(world: &mut World) {
+    world.listen(SYN.dst_port, 128);
+    let _ = world.inject(&frame::tcp(&SYN));
+    world.pass(Duration::from_secs(1));
+    world.each_sent(|_| {});
+    let before = world.worker.counters().tcp.resets_withheld.value();
+    let mut resets = 0;
+    for guess in 0..1_000 {
+        let ack = Segment { seq: 8, ack: guess, flags: flag::ACK, ..SYN };
+        let _ = world.inject(&frame::tcp(&ack));
+        world.breathe();
+        world.each_sent(|frame| {
+            resets += u64::from(frame.get(47).is_some_and(|f| f & flag::RST != 0))
+        });
+    }
+    let withheld = world.worker.counters().tcp.resets_withheld.value() - before;
+    assert!(resets > 0 && resets <= u64::from(RESETS_PER_SECOND), "{resets} RSTs in no time");
+    assert_eq!(resets + withheld, 1_000);
+    let _ = world.inject(&frame::tcp(&Segment { seq: 8, flags: flag::RST, ..SYN }));
+    world.pass(Duration::from_secs(2));
+}
+
+/// SYNs with text for a client that can take no connection: each gives its place in the limit of
+/// unproven connections back, and the client that can gets its own.
+fn fast_opens_that_fail(world: &mut World) {
+    let client = 1;
+    let local = SocketAddr::from((LOCAL, 82));
+    let options = vec![SocketOption::FastOpen(2)];
+    let listener = ListenerId(82);
+    let backlog = 16;
+    let _ = world
+        .call(|call| Command::Listen { call, listener, client, local, backlog, options })
+        .unwrap();
+    let asks = Segment { dst_port: 82, options: &[34, 2, 1, 1], ..SYN };
+    let _ = world.inject(&frame::tcp(&asks));
+    world.breathe();
+    let answers = world.sent();
+    let kind =
+        answers.iter().find_map(|f| f.windows(2).position(|w| w == [34, 10]).map(|at| &f[at..]));
+    let options = [&kind.expect("a cookie")[..10], &[1, 1]].concat();
+    let _ = world.inject(&frame::tcp(&Segment { seq: 8, flags: flag::RST, options: &[], ..asks }));
+    for port in 0..10 {
+        let syn = Segment { src_port: 7_000 + port, options: &options, text: b"hello", ..asks };
+        let _ = world.inject(&frame::tcp(&syn));
+        world.breathe();
+    }
+    let opened = world.worker.counters().tcp.fast_opens_received.value();
+    assert_eq!((opened, world.worker.usage().sockets), (0, 0));
+    assert_eq!(world.add_client().unwrap(), client);
+    let syn = Segment { src_port: 7_100, options: &options, text: b"hello", ..asks };
+    let _ = world.inject(&frame::tcp(&syn));
+    world.breathe();
+    assert_eq!(world.worker.counters().tcp.fast_opens_received.value(), 1);
+    world.send(Command::Detach { client });
+    world.pass(Duration::from_secs(1));
+    let _ = world.inject(&frame::tcp(&Segment { seq: 13, flags: flag::RST, options: &[], ..syn }));
+    world.send(Command::Unlisten { listener });
+    world.pass(Duration::from_secs(1));
+    world.each_sent(|_| {});
+}
+
 // EAL starts once per process, so all share one test.
 #[test]
 fn nothing_piles_up() {
@@ -90,5 +164,7 @@ fn nothing_piles_up() {
     opened_and_reset(&mut world);
     a_scan_of_the_link(&mut world);
     listening_while_connecting(&mut world);
+    guesses_at_a_half_open_connection(&mut world);
+    fast_opens_that_fail(&mut world);
     assert_eq!(world.wind_up(), 0, "buffers left behind");
 }

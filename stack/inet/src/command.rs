@@ -144,7 +144,7 @@ pub enum Command {
     },
     /// Active open, or a datagram socket's peer.
     Connect {
-        /// Answer to this call: done means the SYN is on its way.
+        /// Answer to this call: done means the SYN is on its way, or [`Outcome::SynHeld`].
         call: CallId,
         /// The socket.
         socket: SocketId,
@@ -152,6 +152,8 @@ pub enum Command {
         local: SocketAddr,
         /// The peer; `None` dissolves a datagram socket's association.
         remote: Option<SocketAddr>,
+        /// `MSG_FASTOPEN`: text for the SYN follows.
+        fast_open: bool,
     },
     /// A connection has been accepted and has got its descriptor.
     Accepted {
@@ -234,6 +236,8 @@ pub enum Command {
 pub enum Outcome {
     /// Done.
     Done,
+    /// A connection attempt whose SYN waits for the first text (RFC 7413).
+    SynHeld,
     /// A new socket.
     Opened {
         /// The worker's name for it.

@@ -49,8 +49,8 @@ impl Worker {
                 }
             }
             Command::Unlisten { listener } => self.unlisten(listener, now),
-            Command::Connect { call, socket, local, remote } => {
-                let result = self.connect(socket, local, remote, now);
+            Command::Connect { call, socket, local, remote, fast_open } => {
+                let result = self.connect(socket, local, remote, fast_open, now);
                 self.done(call, result);
             }
             Command::Acceptable { socket, waiting } => self.acceptable(socket, waiting),
@@ -153,6 +153,7 @@ impl Worker {
         id: SocketId,
         local: SocketAddr,
         remote: Option<SocketAddr>,
+        fast_open: bool,
         now: Instant,
     ) -> Result<Outcome, Errno> {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
@@ -168,7 +169,7 @@ impl Worker {
             Kind::Stream(_) | Kind::Listening { .. } => Err(Errno::ISCONN),
             Kind::Unconnected(_) => {
                 let remote = remote.ok_or(Errno::AFNOSUPPORT)?;
-                self.active_open(id, local, remote, now)
+                self.active_open(id, local, remote, fast_open, now)
             }
         }
     }
@@ -178,6 +179,7 @@ impl Worker {
         id: SocketId,
         local: SocketAddr,
         remote: SocketAddr,
+        fast_open: bool,
         now: Instant,
     ) -> Result<Outcome, Errno> {
         let key = FlowKey {
@@ -198,7 +200,7 @@ impl Worker {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let Kind::Unconnected(preset) = &socket.kind else { return Err(Errno::ISCONN) };
         preset.configure(&mut config);
-        let advice = match preset.fast_open_connect() {
+        let advice = match fast_open || preset.fast_open_connect() {
             true => self.fast_open.servers.advice(flow.remote_addr, now),
             false => Advice::Avoid,
         };
@@ -242,7 +244,7 @@ impl Worker {
             self.raise(id, Signal { writable: true, ..Signal::default() });
         }
         self.after_event(id, tcp::Events::default(), now);
-        Ok(Outcome::Done)
+        Ok(if holds_syn { Outcome::SynHeld } else { Outcome::Done })
     }
 
     fn acceptable(&mut self, id: SocketId, waiting: bool) {

@@ -58,6 +58,7 @@ counters! {
         passive_opens "Connections opened by peers.",
         resets_received "Connections reset by the peer.",
         resets_sent "RST segments sent.",
+        resets_withheld "RSTs not sent, because enough went to that group of addresses this second.",
         timeouts "Connections given up because the peer was silent.",
         listen_overflows "SYNs dropped because a listener's backlog was full.",
         orphans_reset "Connections reset after their users closed them, because there were too many.",

@@ -71,12 +71,19 @@ impl Worker {
         reason: DropReason,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if let Some(reset) = reset
-            && self.resets.permit(flow.remote_addr, now)
-        {
-            self.send_segment(flow, &reset, now);
+        if let Some(reset) = reset {
+            self.reset_stranger(flow, &reset, now);
         }
         Err(reason)
+    }
+
+    /// A RST for somebody who has proven nothing yet, if his group of addresses has not had enough.
+    fn reset_stranger(&mut self, flow: &Flow, reset: &SegmentOut, now: Instant) {
+        if self.resets.permit(flow.remote_addr, now) {
+            self.send_segment(flow, reset, now);
+        } else {
+            self.counters.tcp.resets_withheld.increment();
+        }
     }
 
     /// A SYN that has passed the listener: an entry of 64 bytes remembers it.
@@ -194,11 +201,13 @@ impl Worker {
         let embryo = Embryo { half_open, flow: *flow, listener, blocked: true, timer };
         let added = self.flows.add_embryo(embryo, &self.sockets);
         let number = added.map_err(|_| DropReason::TcpTableFull)?;
-        self.counters.tcp.syncookies_validated.increment();
         entry.engine.opened();
-        self.counters.tcp.passive_opens.increment();
         let result = self.establish(number, segment, now);
         self.drop_half_open(number);
+        if result.is_ok() {
+            self.counters.tcp.syncookies_validated.increment();
+            self.counters.tcp.passive_opens.increment();
+        }
         result
     }
 
@@ -240,7 +249,7 @@ impl Worker {
             }
             HalfOpenVerdict::Reset(reset) => {
                 if let Some(flow) = self.flows.embryos.get(number).map(|embryo| embryo.flow) {
-                    self.send_segment(&flow, &reset, now);
+                    self.reset_stranger(&flow, &reset, now);
                 }
                 Err(DropReason::TcpAckUnacceptable)
             }
@@ -332,6 +341,9 @@ impl Worker {
         entry.inherited.preset.configure(&mut config);
         let (owner, options) = (entry.client, entry.inherited.socket);
         let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
+        if self.sockets.is_full() {
+            return Err(DropReason::TcpTableFull);
+        }
         let cell = client.lane.allocate_cell().ok_or(DropReason::ClientMemory)?;
         client.lane.set_send_buffer(cell, options.send_buffer);
         client.lane.set_status(cell, Status::CONNECTED);
@@ -363,19 +375,17 @@ impl Worker {
             options,
             kind: Kind::Stream(stream),
         };
-        let added = self.sockets.insert(socket).ok_or(DropReason::TcpTableFull);
-        let added = added.and_then(|id| {
-            let added = self.flows.add_connection(flow, id, &self.sockets);
-            added.map(|()| id).map_err(|_| {
-                let _ = self.sockets.remove(id);
-                DropReason::TcpTableFull
-            })
-        });
+        let id = self.sockets.insert(socket).ok_or(DropReason::TcpTableFull)?;
+        let added = self.flows.add_connection(flow, id, &self.sockets);
         let client = self.clients.find_mut(owner).ok_or(DropReason::TcpNoListener)?;
-        let Ok(id) = added else {
+        if added.is_err() {
+            // A SYN's text may be in the client's memory already.
+            if let Some(Kind::Stream(stream)) = self.sockets.remove(id).map(|socket| socket.kind) {
+                stream.recv.release(&mut client.lane);
+            }
             client.lane.free_cell(cell);
             return Err(DropReason::TcpTableFull);
-        };
+        }
         client.set_socket(cell.index, Some(id));
         let (local, remote) = (flow.local(), flow.remote());
         self.events.send(Event::Established { listener, socket: id, cell, local, remote });

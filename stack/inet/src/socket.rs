@@ -183,13 +183,19 @@ pub(crate) struct Sockets {
 impl Sockets {
     /// Stores a socket; `None`, and it is dropped, when the table is full.
     pub(crate) fn insert(&mut self, socket: Socket) -> Option<SocketId> {
-        if self.slots.len() >= SOCKETS_MAX {
+        if self.is_full() {
             return None;
         }
         self.made = self.made.wrapping_add(1);
         let generation = self.made;
         let index = self.slots.insert(Numbered { generation, socket });
         Some(SocketId { index, generation })
+    }
+
+    /// Is there room for no other?
+    #[must_use]
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.len() >= SOCKETS_MAX
     }
 
     /// Looks a socket up.
