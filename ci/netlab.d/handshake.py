@@ -19,13 +19,24 @@ while True:
     c.close()
 """
 
-# Three connections, whose first text is sent while they open: by MSG_FASTOPEN, or by a deferred connect.
+# Three connections, whose first text is sent while they open: by MSG_FASTOPEN, or by a deferred connect. A
+# second MSG_FASTOPEN is one connection too many.
 CLIENT = """
-import socket, sys
+import select, socket, sys
 for i in range(3):
     s = socket.socket()
     if sys.argv[3] == "MSG_FASTOPEN":
         s.sendto(b"hello", 0x20000000, (sys.argv[1], int(sys.argv[2])))
+        try: s.sendto(b"more", 0x20000000, (sys.argv[1], int(sys.argv[2])))
+        except OSError as error: assert error.errno == 106, error
+    elif sys.argv[3] == "nonblocking":
+        s.setblocking(False)
+        try: said = s.sendto(b"hello", 0x20000000, (sys.argv[1], int(sys.argv[2])))
+        except OSError as error: said = error.errno
+        assert said == (115 if i == 0 else 5), (i, said)
+        s.setblocking(True)
+        select.select([], [s], [])
+        if i == 0: s.send(b"hello")
     else:
         s.setsockopt(socket.IPPROTO_TCP, 30, 1)
         s.connect((sys.argv[1], int(sys.argv[2])))
@@ -78,17 +89,18 @@ def fast_open():
         listening(lab, kernel)
         to_us = lab.exec("python3", "-c", CLIENT, STACK, 8001, "MSG_FASTOPEN").stdout
         check(to_us == "stack: hello\n" * 3, to_us)
-        from_us = lab.dir / "client.txt"
-        process = lab.client("python3", "-c", CLIENT, HOST, 8002, "deferred", log=from_us)
-        check(process.wait(20) == 0 and from_us.read_text() == "kernel: hello\n" * 3, from_us.read_text())
+        for how in ("nonblocking", "MSG_FASTOPEN", "deferred"):
+            from_us = lab.dir / f"{how}.txt"
+            process = lab.client("python3", "-c", CLIENT, HOST, 8002, how, log=from_us)
+            check(process.wait(20) == 0 and from_us.read_text() == "kernel: hello\n" * 3, from_us.read_text())
         received = lab.metric("iopkt_tcp_fast_opens_received_total")
         sent = lab.metric("iopkt_tcp_fast_opens_sent_total")
-        check((received, sent) == (2, 2), f"{received} received, {sent} sent")
+        check((received, sent) == (2, 8), f"{received} received, {sent} sent")
         frames = lab.judge()
         syns = "tcp.flags.syn == 1 && tcp.flags.ack == 0 && tcp.len > 0"
         with_text = run("tshark", "-n", "-r", lab.pcap, "-Y", syns).stdout.splitlines()
-        check(len(with_text) == 4, f"{len(with_text)} SYNs with text")
-        return f"2 of 3 each way with text on the SYN, {frames}"
+        check(len(with_text) == 10, f"{len(with_text)} SYNs with text")
+        return f"2 of 3 to us and 8 of 9 from us with text on the SYN, {frames}"
 
 
 def reuse_port():

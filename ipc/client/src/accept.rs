@@ -63,6 +63,7 @@ impl Socket {
                 socket.send_timeout = AtomicU64::new(self.send_timeout.load(Ordering::Relaxed));
                 let inherited = self.memory.marks() & mark::OOB_INLINE;
                 socket.memory.add_marks(mark::CONNECTED | inherited);
+                socket.linger_s.store(self.linger_s.load(Ordering::Relaxed), Ordering::Relaxed);
                 Ok((socket, accepted, remote))
             }
             _ => Err(Errno::PROTO.into()),

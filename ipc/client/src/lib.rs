@@ -11,6 +11,7 @@
 mod accept;
 mod channel;
 mod descriptor;
+mod linger;
 mod option;
 mod receive;
 mod send;

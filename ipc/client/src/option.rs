@@ -15,6 +15,7 @@ const SOL_SOCKET: i32 = 1;
 const SO_TYPE: i32 = 3;
 const SO_ERROR: i32 = 4;
 const SO_OOBINLINE: i32 = 10;
+const SO_LINGER: i32 = 13;
 const SO_RCVTIMEO_OLD: i32 = 20;
 const SO_SNDTIMEO_OLD: i32 = 21;
 const SO_RCVTIMEO_NEW: i32 = 66;
@@ -41,6 +42,9 @@ impl Socket {
         self.done(request)?;
         if (level, name) == (SOL_SOCKET, SO_OOBINLINE) {
             self.set_urgent_inline(value.iter().any(|byte| *byte != 0));
+        }
+        if (level, name) == (SOL_SOCKET, SO_LINGER) {
+            self.linger_s.store(parse_linger(value), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -109,6 +113,15 @@ pub(crate) fn timeout(word: &AtomicU64) -> Option<Duration> {
     }
 }
 
+/// The seconds of `struct linger`, if it is switched on.
+fn parse_linger(value: &[u8]) -> u32 {
+    let word = |bytes: Option<&[u8; 4]>| bytes.map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+    match value.split_first_chunk::<4>() {
+        Some((on, rest)) if *on != [0; 4] => u32::try_from(word(rest.first_chunk())).unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// `struct timeval` of 64-bit machines.
 fn parse_timeval(value: &[u8]) -> io::Result<u64> {
     let (seconds, rest) = value.split_first_chunk::<8>().ok_or(Errno::INVAL)?;
@@ -135,6 +148,15 @@ fn emit_timeval(micros: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_linger_that_is_off_has_no_time() {
+        let linger = |on: i32, seconds: i32| {
+            parse_linger(&[on.to_ne_bytes(), seconds.to_ne_bytes()].concat())
+        };
+        assert_eq!(linger(1, 5), 5);
+        assert_eq!((linger(0, 5), linger(1, -1), parse_linger(&[1])), (0, 0, 0));
+    }
 
     #[test]
     fn timeouts_are_timevals() {

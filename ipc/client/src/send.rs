@@ -79,6 +79,30 @@ impl Socket {
         }
     }
 
+    /// `sendto()` with `MSG_FASTOPEN`: connects and sends in one (RFC 7413). The text goes with the SYN
+    /// if the server's cookie is known, and the call returns as soon as it is posted. Else the SYN asks
+    /// for a cookie, and the text follows when there is a connection.
+    ///
+    /// # Errors
+    /// Those of [`Socket::connect`] and [`Socket::send`]. `EINPROGRESS`: the call may not wait, there
+    /// was no cookie, and nothing has been sent.
+    pub fn send_connecting(
+        &self,
+        fd: BorrowedFd<'_>,
+        data: &[IoSlice<'_>],
+        to: SocketAddr,
+        flags: SendFlags,
+    ) -> io::Result<usize> {
+        if self.transport() == Transport::Datagram {
+            return self.send(fd, data, Some(to), flags);
+        }
+        let nonblocking = flags.contains(SendFlags::DONTWAIT) || descriptor::is_nonblocking(fd)?;
+        // A SYN that waits for text that never comes would never leave.
+        let text = data.iter().any(|slice| !slice.is_empty());
+        self.connect_stream(fd, to, nonblocking, text)?;
+        self.send(fd, data, None, flags)
+    }
+
     /// Posts what there is room for; waits until there is some.
     fn send_some(
         &self,

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use proto::message::{Family, Shutdown, Transport};
 use proto::{Reply, Request, SocketHandle};
@@ -29,6 +29,8 @@ pub struct Socket {
     transport: Transport,
     pub(crate) receive_timeout: AtomicU64,
     pub(crate) send_timeout: AtomicU64,
+    /// `SO_LINGER`'s time in seconds; 0: close does not wait.
+    pub(crate) linger_s: AtomicU32,
     pub(crate) spin: Spin,
     /// When the descriptor was last looked at for a daemon that is gone.
     pub(crate) looked_ms: AtomicU64,
@@ -83,6 +85,7 @@ impl Socket {
             transport,
             receive_timeout: AtomicU64::new(0),
             send_timeout: AtomicU64::new(0),
+            linger_s: AtomicU32::new(0),
             spin: Spin::default(),
             looked_ms: AtomicU64::new(0),
         })
@@ -128,7 +131,8 @@ impl Socket {
     }
 
     /// `connect()`. A stream waits until the connection is there, unless `nonblocking`. A datagram
-    /// socket's peer is dissolved by the unspecified address.
+    /// socket's peer is dissolved by the unspecified address. With `TCP_FASTOPEN_CONNECT` and a server
+    /// whose cookie is known it returns at once, and the SYN goes with the first text.
     ///
     /// # Errors
     /// `EINPROGRESS`: under way; the descriptor becomes writable when it is decided, and `SO_ERROR`
@@ -142,6 +146,16 @@ impl Socket {
         if self.transport == Transport::Datagram {
             return self.connect_datagram(address);
         }
+        self.connect_stream(fd, address, nonblocking, false)
+    }
+
+    pub(crate) fn connect_stream(
+        &self,
+        fd: BorrowedFd<'_>,
+        address: SocketAddr,
+        nonblocking: bool,
+        fast_open: bool,
+    ) -> io::Result<()> {
         let marks = self.memory.marks();
         if marks & mark::CONNECTED != 0 {
             return Err(Errno::ISCONN.into());
@@ -153,8 +167,13 @@ impl Socket {
                 None => self.wait_connected(fd, Errno::ALREADY),
             };
         }
-        match self.done(Request::Connect { socket: self.handle, address }) {
+        match self.done(Request::Connect { socket: self.handle, address, fast_open }) {
             Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+            // The SYN waits for text.
+            Ok(()) => {
+                self.memory.add_marks(mark::CONNECTING | mark::CONNECTED);
+                return Ok(());
+            }
             result => return result,
         }
         self.memory.add_marks(mark::CONNECTING);
@@ -169,7 +188,7 @@ impl Socket {
     }
 
     fn connect_datagram(&self, address: SocketAddr) -> io::Result<()> {
-        self.done(Request::Connect { socket: self.handle, address })?;
+        self.done(Request::Connect { socket: self.handle, address, fast_open: false })?;
         if address.ip().is_unspecified() {
             self.memory.remove_marks(mark::PEER);
         } else {
@@ -242,6 +261,12 @@ impl Socket {
             Some(_) => None,
             None => Some(Err(Errno::CONNRESET.into())),
         }
+    }
+
+    /// A stream that has or had a peer.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.memory.marks() & mark::CONNECTED != 0
     }
 
     /// `shutdown()`. What was sent before still goes out. A listener that is shut for reading listens no

@@ -57,8 +57,10 @@ int iopkt_getpeername(int fd, struct sockaddr *name, socklen_t *len);
 int iopkt_sockatmark(int fd);
 
 /*
- * Sending. A stream whose peer is gone: EPIPE, and SIGPIPE unless MSG_NOSIGNAL. MSG_OOB, MSG_ZEROCOPY
- * and MSG_FASTOPEN: EOPNOTSUPP. Control messages: EINVAL.
+ * Sending. A stream whose peer is gone: EPIPE, and SIGPIPE unless MSG_NOSIGNAL. MSG_OOB on datagrams
+ * and MSG_ZEROCOPY: EOPNOTSUPP. Control messages: EINVAL. MSG_FASTOPEN with an address connects, and the SYN
+ * takes the text along if the server's cookie is known; else, if the call may not wait: EINPROGRESS, and nothing
+ * was sent.
  */
 ssize_t iopkt_write(int fd, const void *buf, size_t len);
 ssize_t iopkt_writev(int fd, const struct iovec *iov, int count);

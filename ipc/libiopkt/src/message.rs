@@ -11,14 +11,17 @@ use crate::errno::os;
 /// Most buffers of one call (`IOV_MAX` of Linux).
 const BUFFERS_MAX: usize = 1024;
 
-/// Flags of `send` that change nothing here: `MSG_NOSIGNAL` is the caller's part, `MSG_CONFIRM` advice to a neighbour cache, `MSG_EOR` the nature of a datagram.
-const SEND_IGNORED: c_int =
-    libc::MSG_NOSIGNAL | libc::MSG_CONFIRM | libc::MSG_EOR | libc::MSG_DONTROUTE;
+/// Flags of `send` that change nothing here: `MSG_NOSIGNAL` and `MSG_FASTOPEN` are the caller's part, `MSG_CONFIRM` advice to a neighbour cache, `MSG_EOR` the nature of a datagram.
+const SEND_IGNORED: c_int = libc::MSG_NOSIGNAL
+    | libc::MSG_FASTOPEN
+    | libc::MSG_CONFIRM
+    | libc::MSG_EOR
+    | libc::MSG_DONTROUTE;
 
 /// Flags of `recv` that change nothing here: no control messages come, so none carries descriptors.
 const RECV_IGNORED: c_int = libc::MSG_CMSG_CLOEXEC | libc::MSG_NOSIGNAL | libc::MSG_WAITFORONE;
 
-/// Flags of `send`. What the stack cannot do is refused: zero copy, fast open.
+/// Flags of `send`. What the stack cannot do is refused: zero copy.
 pub(crate) fn send_flags(flags: c_int) -> io::Result<SendFlags> {
     const KNOWN: [(c_int, SendFlags); 3] = [
         (libc::MSG_DONTWAIT, SendFlags::DONTWAIT),
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn what_the_stack_cannot_do_is_refused() {
         let errno = |error: io::Error| error.raw_os_error().unwrap();
-        assert_eq!(send_flags(libc::MSG_FASTOPEN).map_err(errno), Err(libc::EOPNOTSUPP));
+        assert_eq!(send_flags(libc::MSG_ZEROCOPY).map_err(errno), Err(libc::EOPNOTSUPP));
         assert_eq!(recv_flags(libc::MSG_ERRQUEUE).map_err(errno), Err(libc::EAGAIN));
     }
 

@@ -206,6 +206,11 @@ impl<T> Held<T> {
         ptr::eq(self.0, other.0)
     }
 
+    /// Is this the only reference: no number and no call under way has another?
+    pub(crate) fn is_last(&self) -> bool {
+        self.0.references.load(Ordering::Acquire) == 1
+    }
+
     /// The cell's address, which now stands for the reference that `self` was.
     fn into_raw(self) -> *mut Cell<T> {
         ptr::from_ref(ManuallyDrop::new(self).0).cast_mut()

@@ -82,13 +82,16 @@ pub enum Request {
         /// Connections waiting for accept; clamped.
         backlog: u32,
     },
-    /// `connect()`. → [`Reply::Done`] for UDP; TCP always answers `EINPROGRESS` or an error, the
-    /// outcome is in the cell's status.
+    /// `connect()`. → [`Reply::Done`] for UDP, and for a TCP socket whose SYN waits for text to take
+    /// along (it may write at once); else TCP answers `EINPROGRESS` or an error, and the outcome is in
+    /// the cell's status.
     Connect {
         /// The socket.
         socket: SocketHandle,
         /// The peer. For UDP the unspecified address dissolves the association.
         address: SocketAddr,
+        /// Text follows at once (`MSG_FASTOPEN`): the SYN takes it along, or asks for a cookie.
+        fast_open: bool,
     },
     /// `accept()`. → [`Reply::Accepted`] with the descriptor; `EAGAIN` when none waits.
     Accept {
@@ -101,6 +104,12 @@ pub enum Request {
         socket: SocketHandle,
         /// Direction.
         how: Shutdown,
+    },
+    /// Has the last copy of the socket's descriptor been closed, in whichever process? → [`Reply::Done`];
+    /// `EBUSY` while there are others.
+    Closed {
+        /// The socket.
+        socket: SocketHandle,
     },
     /// `setsockopt()` with Linux's numbers. → [`Reply::Done`]. `ENOPROTOOPT` for unknown ones.
     SetOption {

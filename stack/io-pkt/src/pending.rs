@@ -44,16 +44,25 @@ pub(crate) struct NewSocket {
     pub(crate) theirs: OwnedFd,
 }
 
+/// Where a connection attempt leads.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) key: SocketKey,
+    pub(crate) remote: SocketAddr,
+    /// Other ports that may be tried.
+    pub(crate) tries: u8,
+    /// Text for the SYN follows.
+    pub(crate) fast_open: bool,
+}
+
 /// A connection attempt.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
-    pub(crate) key: SocketKey,
+    /// Where it leads; "this host" is its address by now.
+    pub(crate) target: Target,
     pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
     /// A datagram socket gives up its peer.
     pub(crate) dissolve: bool,
-    /// Other ports that may be tried.
-    pub(crate) tries: u8,
     /// The port was chosen for it; its user did not bind.
     pub(crate) chosen: bool,
 }
@@ -134,7 +143,7 @@ impl Control {
         let reply = match (then, result) {
             (Then::Open(new), result) => return self.opened(asked, result, new),
             (Then::Connect(attempt), result) => {
-                return self.connected(asked, result.map(drop), &attempt);
+                return self.connected(asked, result, &attempt);
             }
             (_, Err(errno)) => Err(errno),
             (Then::Listen(left), Ok(_)) => {
@@ -210,13 +219,15 @@ impl Control {
         }
     }
 
-    fn connected(&mut self, asked: Asked, result: Result<(), Errno>, attempt: &Attempt) {
+    #[expect(clippy::needless_pass_by_value, reason = "an outcome is used up by its call")]
+    fn connected(&mut self, asked: Asked, result: Result<Outcome, Errno>, attempt: &Attempt) {
         let Asked { connection, sequence } = asked;
-        let Attempt { key, local, remote, dissolve, tries, chosen } = *attempt;
+        let Attempt { target, local, dissolve, chosen } = *attempt;
+        let Target { key, remote, tries, .. } = target;
         match result {
             Err(Errno::ADDRINUSE) if chosen && tries > 0 => {
                 self.unbind(key);
-                self.start_connect(asked, key, remote, tries - 1);
+                self.start_connect(asked, Target { tries: tries - 1, ..target });
             }
             // Linux: the port is ours, but not for this peer.
             Err(Errno::ADDRINUSE) if !chosen => {
@@ -228,11 +239,12 @@ impl Control {
                 }
                 self.answer(connection, sequence, Err(errno));
             }
-            Ok(()) => {
+            Ok(outcome) => {
                 let Some(entry) = self.sockets.get_mut(&key) else { return };
                 entry.remote = (!dissolve).then_some(remote);
                 entry.name = (!dissolve).then_some(local);
-                let stream = entry.transport == Transport::Stream;
+                let held = matches!(outcome, Outcome::SynHeld);
+                let stream = entry.transport == Transport::Stream && !held;
                 let reply = if stream { Err(Errno::INPROGRESS) } else { Ok(Reply::Done) };
                 self.answer(connection, sequence, reply);
             }

@@ -17,7 +17,7 @@ use crate::connection::{Attachment, clean_name};
 use crate::control::{
     AcceptQueue, CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey, WorkerLink,
 };
-use crate::pending::{Asked, Attempt, NewSocket, Pending, Then};
+use crate::pending::{Asked, Attempt, NewSocket, Pending, Target, Then};
 use crate::port_table::Sharing;
 
 /// Other ports tried when a connection attempt meets an old connection in its way.
@@ -41,12 +41,14 @@ impl Control {
                 return self.open(id, sequence, family, transport);
             }
             Request::Accept { socket } => return self.accept(id, sequence, socket),
-            Request::Connect { socket, address } => {
-                return self.connect(id, sequence, socket, address);
+            Request::Connect { socket, address, fast_open } => {
+                let asked = Asked { connection: id, sequence };
+                return self.connect(asked, socket, address, fast_open);
             }
             Request::Bind { socket, address } => self.bind(id, sequence, socket, address),
             Request::Listen { socket, backlog } => self.listen(id, sequence, socket, backlog),
             Request::Shutdown { socket, how } => self.shutdown(id, sequence, socket, how),
+            Request::Closed { socket } => self.closed(id, socket).map(Some),
             Request::SetOption { socket, level, name, value } => {
                 self.set_option(id, sequence, socket, (level, name), &value)
             }
@@ -371,34 +373,23 @@ impl Control {
         Ok(())
     }
 
-    fn connect(&mut self, id: ConnectionId, sequence: u32, handle: SocketHandle, to: SocketAddr) {
-        match self.socket(id, handle) {
+    fn connect(&mut self, asked: Asked, handle: SocketHandle, remote: SocketAddr, fast_open: bool) {
+        match self.socket(asked.connection, handle) {
             Ok(key) => {
-                self.start_connect(Asked { connection: id, sequence }, key, to, CONNECT_TRIES);
+                self.start_connect(asked, Target { key, remote, tries: CONNECT_TRIES, fast_open });
             }
-            Err(errno) => self.answer(id, sequence, Err(errno)),
+            Err(errno) => self.answer(asked.connection, asked.sequence, Err(errno)),
         }
     }
 
-    pub(crate) fn start_connect(
-        &mut self,
-        asked: Asked,
-        key: SocketKey,
-        to: SocketAddr,
-        tries: u8,
-    ) {
-        if let Err(errno) = self.try_connect(asked, key, to, tries) {
+    pub(crate) fn start_connect(&mut self, asked: Asked, target: Target) {
+        if let Err(errno) = self.try_connect(asked, target) {
             self.answer(asked.connection, asked.sequence, Err(errno));
         }
     }
 
-    fn try_connect(
-        &mut self,
-        asked: Asked,
-        key: SocketKey,
-        to: SocketAddr,
-        tries: u8,
-    ) -> Result<(), Errno> {
+    fn try_connect(&mut self, asked: Asked, target: Target) -> Result<(), Errno> {
+        let Target { key, remote: to, fast_open, .. } = target;
         let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
         let (transport, worker, socket) = (entry.transport, entry.handle.worker, entry.id);
         let stream = transport == Transport::Stream;
@@ -444,10 +435,17 @@ impl Control {
             local = bound.unwrap_or(any);
         }
         let chosen = bound.is_none();
-        let then = Then::Connect(Attempt { key, local, remote: to, dissolve, tries, chosen });
+        let target = Target { remote: to, ..target };
+        let then = Then::Connect(Attempt { target, local, dissolve, chosen });
         let pending =
             Pending { connection: Some(asked.connection), sequence: asked.sequence, then };
-        self.call(worker, pending, |call| Command::Connect { call, socket, local, remote });
+        self.call(worker, pending, |call| Command::Connect {
+            call,
+            socket,
+            local,
+            remote,
+            fast_open,
+        });
         Ok(())
     }
 
@@ -496,6 +494,17 @@ impl Control {
         let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
         self.call(worker, pending, |call| Command::Shutdown { call, socket, read, write });
         Ok(None)
+    }
+
+    /// A client that waits for its last bytes asks whether its close was the last.
+    fn closed(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
+        if let Ok((key, entry)) = self.entry(id, handle) {
+            if !entry.descriptor.is_hung_up() {
+                return Err(Errno::BUSY);
+            }
+            self.close_socket(key);
+        }
+        Ok(Reply::Done)
     }
 
     fn set_option(

@@ -145,7 +145,9 @@ impl Daemon {
                 let sock = self.socks[id].as_mut().ok_or(Errno::BADF)?;
                 sock.kind = Kind::Listener { waiting: VecDeque::new() };
             }
-            Request::Connect { socket, address } => return self.connect(client, socket, address),
+            Request::Connect { socket, address, .. } => {
+                return self.connect(client, socket, address);
+            }
             Request::Shutdown { socket, how } => return self.shutdown(client, socket, how),
             Request::Option { socket, level: 1, name: 4 } => {
                 let id = self.find(client, socket)?;

@@ -43,7 +43,7 @@ pub unsafe extern "C" fn iopkt_write(fd: c_int, buf: *const c_void, len: usize) 
     };
     // SAFETY: the caller's promise.
     let from = unsafe { message::bytes(buf, len) };
-    count(from.and_then(|from| send(fd, &held, &[IoSlice::new(from)], None, 0)))
+    count(from.and_then(|from| send(fd, &held, &[IoSlice::new(from)], Target::Peer, 0)))
 }
 
 /// `readv(2)`.
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn iopkt_writev(fd: c_int, list: *const iovec, n: c_int) -
         // SAFETY: the caller's promise.
         unsafe { message::gather(list, n) }
     });
-    count(from.and_then(|from| send(fd, &held, &from, None, 0)))
+    count(from.and_then(|from| send(fd, &held, &from, Target::Peer, 0)))
 }
 
 /// `send(2)`.
@@ -115,13 +115,13 @@ pub unsafe extern "C" fn iopkt_sendto(
 ) -> ssize_t {
     if let Some(held) = table::lookup(fd) {
         // SAFETY: the caller's promise.
-        let target = unsafe { destination(fd, &held, to, to_len) };
+        let target = unsafe { destination(fd, &held, (to, to_len), flags) };
         if !matches!(target, Ok(Target::Kernel)) {
             // SAFETY: the caller's promise.
             let from = unsafe { message::bytes(buf, len) };
-            return count(target.and_then(|target| {
-                send(fd, &held, &[IoSlice::new(from?)], target.address(), flags)
-            }));
+            return count(
+                target.and_then(|target| send(fd, &held, &[IoSlice::new(from?)], target, flags)),
+            );
         }
     }
     // SAFETY: the caller's promise.
@@ -171,38 +171,46 @@ pub unsafe extern "C" fn iopkt_recvfrom(
 }
 
 /// Where a message with an optional address goes.
+#[derive(Clone, Copy)]
 pub(super) enum Target {
     /// To the peer the socket is connected to.
     Peer,
     /// To this address over the stack.
     Stack(SocketAddr),
+    /// To this address, over a connection that begins with it (`MSG_FASTOPEN`).
+    Connecting(SocketAddr),
     /// The socket has moved to the kernel; the call has to be made there.
     Kernel,
 }
 
-impl Target {
-    pub(super) fn address(&self) -> Option<SocketAddr> {
-        if let Self::Stack(address) = self { Some(*address) } else { None }
-    }
-}
-
 /// Reads the address of a message and moves the socket to the kernel if that is where it leads. A
-/// stream ignores addresses, as in the kernel.
+/// stream ignores addresses but with `MSG_FASTOPEN`, as in the kernel.
 ///
 /// # Safety
-/// `to` is null or points to `to_len` bytes.
+/// `to` is null or points to as many bytes as its length says.
 pub(super) unsafe fn destination(
     fd: c_int,
     held: &Held,
-    to: *const sockaddr,
-    to_len: socklen_t,
+    (to, to_len): (*const sockaddr, socklen_t),
+    flags: c_int,
 ) -> io::Result<Target> {
-    if to.is_null() || to_len == 0 || held.is_stream() {
+    let connects = held.is_stream() && flags & libc::MSG_FASTOPEN != 0;
+    if connects && held.socket.is_connected() {
+        return Err(os(libc::EISCONN));
+    }
+    if to.is_null() || to_len == 0 {
+        return if connects { Err(os(libc::EINVAL)) } else { Ok(Target::Peer) };
+    }
+    if held.is_stream() && !connects {
         return Ok(Target::Peer);
     }
     // SAFETY: the caller's promise.
-    let (Name::Inet(address) | Name::Unspecified(address)) = unsafe { Name::read(to, to_len) }?;
+    let address = match unsafe { Name::read(to, to_len) }? {
+        Name::Unspecified(_) if connects => return Err(os(libc::EOPNOTSUPP)),
+        Name::Inet(address) | Name::Unspecified(address) => address,
+    };
     match loopback::side_of_peer(held, address) {
+        Side::Stack if connects => Ok(Target::Connecting(address)),
         Side::Stack => Ok(Target::Stack(address)),
         Side::Neither => Err(os(libc::ENETUNREACH)),
         Side::Kernel => loopback::move_to_kernel(fd, held).map(|()| Target::Kernel),
@@ -214,12 +222,17 @@ pub(super) fn send(
     fd: c_int,
     held: &Held,
     from: &[IoSlice<'_>],
-    to: Option<SocketAddr>,
+    to: Target,
     flags: c_int,
 ) -> io::Result<usize> {
     let known: SendFlags = message::send_flags(flags)?;
     held.settle();
-    let result = held.socket.send(borrow(&fd), from, to, known);
+    let fd = borrow(&fd);
+    let result = match to {
+        Target::Connecting(to) => held.socket.send_connecting(fd, from, to, known),
+        Target::Stack(to) => held.socket.send(fd, from, Some(to), known),
+        Target::Peer | Target::Kernel => held.socket.send(fd, from, None, known),
+    };
     if let Err(error) = &result
         && number_of(error) == libc::EPIPE
         && held.is_stream()

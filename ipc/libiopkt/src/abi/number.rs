@@ -5,7 +5,8 @@ use libc::{c_int, c_uint};
 use crate::errno::{errno, number, set_errno};
 use crate::{kernel, table};
 
-/// `close(2)`. The socket closes with its last copy, in whichever process.
+/// `close(2)`. The socket closes with its last copy, in whichever process; that close waits as
+/// `SO_LINGER` says.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_close(fd: c_int) -> c_int {
     // Out of the table first: once closed, the number may be another thread's at any time.
@@ -13,7 +14,12 @@ pub extern "C" fn iopkt_close(fd: c_int) -> c_int {
     // SAFETY: the program's own descriptor.
     let result = unsafe { kernel::close(fd) };
     let before = errno();
-    drop(held);
+    if let Some(held) = held
+        && held.is_last()
+        && let Some(time) = held.socket.linger()
+    {
+        held.socket.wait_acknowledged(time);
+    }
     set_errno(before);
     result
 }

@@ -62,9 +62,9 @@ unsafe fn send_message(
     let from = unsafe { message::gather(header.msg_iov, header.msg_iovlen) }?;
     let (to, to_len) = (header.msg_name.cast(), header.msg_namelen);
     // SAFETY: the caller's promise.
-    match unsafe { destination(fd, held, to, to_len) }? {
+    match unsafe { destination(fd, held, (to, to_len), flags) }? {
         Target::Kernel => Ok(None),
-        target => send(fd, held, &from, target.address(), flags).map(Some),
+        target => send(fd, held, &from, target, flags).map(Some),
     }
 }
 

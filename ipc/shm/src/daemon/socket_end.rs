@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, socketpair, sockopt,
@@ -65,6 +66,15 @@ impl SocketEnd {
             }
         }
         true
+    }
+
+    /// Has the last copy of the client's end been closed?
+    #[must_use]
+    pub fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.end, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let _ = poll(&mut fds, Some(&now));
+        fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
     }
 
     /// The peer has sent FIN: the client's end becomes readable for good and reports `POLLRDHUP`.
