@@ -85,12 +85,21 @@ impl Burst {
 
     /// Frees all packets with one call.
     pub fn clear(&mut self) {
-        let count = self.0.len();
-        // SAFETY: shortening; the packets are freed below, by C.
-        unsafe { self.0.set_len(0) };
-        let mbufs = self.as_raw();
-        // SAFETY: the first `count` entries are owners that the set_len above gave up; Mbuf is a
-        // transparent pointer. `count` ≤ BURST_MAX fits.
+        self.truncate(0);
+    }
+
+    /// Frees all packets but the first `len`, with one call.
+    pub fn truncate(&mut self, len: usize) {
+        let count = self.0.len().saturating_sub(len);
+        if count == 0 {
+            return;
+        }
+        // SAFETY: shortening, `len` is less than what it was; the packets are freed below, by C.
+        unsafe { self.0.set_len(len) };
+        // SAFETY: `len` entries from the start are within the array.
+        let mbufs = unsafe { self.as_raw().add(len) };
+        // SAFETY: the `count` entries from `len` on are owners that the set_len above gave up; Mbuf
+        // is a transparent pointer. `count` ≤ BURST_MAX fits.
         #[expect(clippy::cast_possible_truncation, reason = "at most BURST_MAX")]
         unsafe {
             dpdk_sys::shim_pktmbuf_free_bulk(mbufs, count as u32);

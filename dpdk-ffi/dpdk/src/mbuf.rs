@@ -146,6 +146,22 @@ impl Mbuf {
         room.map(|room| room.copy_from_slice(bytes)).is_some()
     }
 
+    /// In an empty buffer: `head_len` bytes of headroom for headers and `text_len` bytes behind them,
+    /// with whatever was there; `None`, and nothing done, if it is not empty or too small.
+    #[must_use]
+    pub fn lay_out(&mut self, head_len: u16, text_len: u16) -> Option<(&mut [u8], &mut [u8])> {
+        let raw = self.raw_mut();
+        let fresh = raw.pkt_len == 0 && raw.nb_segs == 1 && !is_external(raw);
+        if !fresh || head_len > raw.data_off || text_len > tailroom(raw) {
+            return None;
+        }
+        let len = head_len.checked_add(text_len)?;
+        raw.data_off -= head_len;
+        raw.data_len = len;
+        raw.pkt_len = len.into();
+        self.data_mut().split_at_mut_checked(head_len.into())
+    }
+
     /// Drops `n` bytes from the front; `false`, and nothing done, if the first segment is shorter.
     #[must_use]
     pub fn adjust(&mut self, n: u16) -> bool {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::burst::Burst;
 use crate::errno::Errno;
-use crate::limits::{BURST_MAX, POOL_NAME_MAX, PRIVATE_LEN};
+use crate::limits::{POOL_NAME_MAX, PRIVATE_LEN};
 use crate::live::{self, Live};
 use crate::log;
 use crate::mbuf::Mbuf;
@@ -102,20 +102,17 @@ impl Mempool {
     /// Appends `n` empty buffers to the burst: all of them, or `false` and none.
     #[must_use]
     pub fn alloc_burst(&self, burst: &mut Burst, n: usize) -> bool {
-        let mut raw = [core::ptr::null_mut(); BURST_MAX];
         let (Ok(count), true) = (u32::try_from(n), n <= burst.room()) else { return false };
-        // SAFETY: the array has room for `count` ≤ BURST_MAX pointers; the pool lives.
-        let code =
-            unsafe { dpdk_sys::shim_pktmbuf_alloc_bulk(self.as_ptr(), raw.as_mut_ptr(), count) };
+        let len = burst.len();
+        // SAFETY: len ≤ BURST_MAX, so this is within the array or one past its end.
+        let free = unsafe { burst.as_raw().add(len) };
+        // SAFETY: the array has room for `count` pointers from there on; the pool lives.
+        let code = unsafe { dpdk_sys::shim_pktmbuf_alloc_bulk(self.as_ptr(), free, count) };
         if code != 0 {
             return false;
         }
-        for raw in raw.into_iter().take(n).filter_map(NonNull::new) {
-            // SAFETY: a buffer fresh from a pool of ours has one owner.
-            let mbuf = unsafe { Mbuf::from_raw(raw) };
-            // There is room: it was checked above.
-            let _ = burst.push(mbuf);
-        }
+        // SAFETY: C wrote `count` ≤ room buffers, fresh from a pool of ours: we own them.
+        unsafe { burst.grow(n) };
         true
     }
 

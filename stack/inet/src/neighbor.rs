@@ -77,17 +77,40 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Neighbors<P> {
     table: HashMap<Ipv4Addr, Neighbor<P>>,
+    /// The last answer of [`Neighbors::mac`] and until when it holds: most packets go where the one
+    /// before went. Whatever changes an entry takes it back.
+    recent: Option<(Ipv4Addr, MacAddr, Instant)>,
     /// Packets that were lost with evicted entries and are not counted yet.
     lost_count: usize,
 }
 
 impl<P> Default for Neighbors<P> {
     fn default() -> Self {
-        Self { table: HashMap::with_capacity(64), lost_count: 0 }
+        Self { table: HashMap::with_capacity(64), recent: None, lost_count: 0 }
     }
 }
 
 impl<P> Neighbors<P> {
+    /// The address of a neighbour that is known for sure, so that nothing need be asked.
+    pub(crate) fn mac(&mut self, to: Ipv4Addr, now: Instant) -> Option<MacAddr> {
+        if let Some((address, mac, until)) = self.recent
+            && address == to
+            && now < until
+        {
+            return Some(mac);
+        }
+        let (mac, until) = match &self.table.get(&to)?.state {
+            State::Permanent { mac } => (*mac, Instant::FAR_FUTURE),
+            State::Known { mac, confirmed, .. } => (*mac, *confirmed + NEIGHBOR_REACHABLE),
+            State::Incomplete { .. } | State::Failed => return None,
+        };
+        if now >= until {
+            return None;
+        }
+        self.recent = Some((to, mac, until));
+        Some(mac)
+    }
+
     /// Looks up the next hop of a packet.
     pub(crate) fn resolve(
         &mut self,
@@ -178,6 +201,7 @@ impl<P> Neighbors<P> {
         create: bool,
         now: Instant,
     ) -> Vec<P> {
+        self.recent = None;
         let known = State::Known { mac, confirmed: now, asked: 0 };
         let due = now + NEIGHBOR_REACHABLE;
         match self.table.get_mut(&from) {
@@ -201,6 +225,7 @@ impl<P> Neighbors<P> {
 
     /// Sets an entry that neither expires nor is overwritten. Returns the packets that waited.
     pub(crate) fn pin(&mut self, address: Ipv4Addr, mac: MacAddr, interface: u16) -> Vec<P> {
+        self.recent = None;
         let neighbor =
             Neighbor { interface, state: State::Permanent { mac }, due: Instant::FAR_FUTURE };
         match self.table.insert(address, neighbor) {
@@ -211,6 +236,7 @@ impl<P> Neighbors<P> {
 
     /// Forgets an entry, if there is one. Returns the packets that waited.
     pub(crate) fn forget(&mut self, address: Ipv4Addr) -> Vec<P> {
+        self.recent = None;
         match self.table.remove(&address) {
             Some(Neighbor { state: State::Incomplete { waiting, .. }, .. }) => waiting,
             _ => Vec::new(),
@@ -219,6 +245,7 @@ impl<P> Neighbors<P> {
 
     /// Forgets static entries that `keep` does not name.
     pub(crate) fn retain_pinned(&mut self, keep: impl Fn(Ipv4Addr) -> bool) {
+        self.recent = None;
         self.table.retain(|a, n| !matches!(n.state, State::Permanent { .. }) || keep(*a));
     }
 
@@ -349,6 +376,28 @@ mod tests {
         assert!(table.pin(A, MAC, 1).is_empty());
         assert!(table.learn(A, MacAddr([2, 0, 0, 0, 0, 9]), 1, true, at(0)).is_empty());
         assert_eq!(table.resolve(A, 1, 'x', at(999)), Resolution::Send('x', MAC));
+    }
+
+    #[test]
+    fn an_address_known_for_sure_is_remembered_until_something_changes() {
+        let other = MacAddr([2, 0, 0, 0, 0, 9]);
+        let mut table: Neighbors<char> = Neighbors::default();
+        assert_eq!(table.mac(A, at(0)), None);
+        let _ = table.resolve(A, 1, 'x', at(0));
+        assert_eq!(table.mac(A, at(0)), None, "not answered yet");
+        let _ = table.learn(A, MAC, 1, false, at(0));
+        assert_eq!((table.mac(A, at(0)), table.mac(A, at(59))), (Some(MAC), Some(MAC)));
+        assert_eq!(table.mac(A, at(60)), None, "to be asked again");
+        let _ = table.learn(A, other, 1, false, at(61));
+        assert_eq!(table.mac(A, at(61)), Some(other));
+        let _ = table.pin(A, MAC, 1);
+        assert_eq!(table.mac(A, at(999)), Some(MAC));
+        table.retain_pinned(|_| false);
+        assert_eq!(table.mac(A, at(999)), None);
+        let _ = table.learn(A, MAC, 1, true, at(999));
+        assert_eq!(table.mac(A, at(999)), Some(MAC));
+        let _ = table.forget(A);
+        assert_eq!(table.mac(A, at(999)), None);
     }
 
     #[test]

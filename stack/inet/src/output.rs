@@ -138,6 +138,53 @@ impl Output {
         mbuf
     }
 
+    /// The pool that buffers come from.
+    pub(crate) fn pool(&self) -> &Mempool {
+        &self.pool
+    }
+
+    /// The Ethernet header of packets along `hop`, if the neighbour there is known for sure.
+    pub(crate) fn link_header(&mut self, hop: &Hop, now: Instant) -> Option<ethernet::Header> {
+        if hop.destination != Destination::Remote {
+            return None;
+        }
+        let interface = self.network.interface(hop.interface).filter(|i| i.up)?;
+        let neighbor = self.neighbors.mac(hop.next, now)?;
+        Some(ethernet::Header::new(neighbor, interface.mac, ethernet::EtherType::IPV4))
+    }
+
+    /// Appends up to `count` frames to what the port is to send: buffers in bulk, each made a frame
+    /// by `fill`. Returns how many there are; what is missing, because a queue is full, buffers are
+    /// short or one could not be filled, the caller sends one by one.
+    pub(crate) fn frames(
+        &mut self,
+        interface: u16,
+        count: u32,
+        mut fill: impl FnMut(&mut Mbuf, &Mempool) -> Option<()>,
+    ) -> u32 {
+        let Some(Some(port)) = self.ports.get_mut(usize::from(interface)) else { return 0 };
+        let count = count as usize;
+        let mut done = 0;
+        while done < count && port.backlog.is_empty() {
+            if port.burst.is_full() {
+                let _ = port.queue.tx_burst(&mut port.burst);
+            }
+            let (start, len) = (port.burst.len(), port.burst.room().min(count - done));
+            if len == 0 || !self.pool.alloc_burst(&mut port.burst, len) {
+                break;
+            }
+            let empty = port.burst.iter_mut().skip(start);
+            let filled = empty.map_while(|mbuf| fill(mbuf, &self.pool)).count();
+            done += filled;
+            if filled < len {
+                port.burst.truncate(start + filled);
+                self.counters.drops.count(DropReason::MbufExhausted as usize);
+                break;
+            }
+        }
+        u32::try_from(done).unwrap_or(u32::MAX)
+    }
+
     /// Room for more frames on the way to this interface?
     #[must_use]
     pub(crate) fn has_room(&self, interface: u16) -> bool {
@@ -220,7 +267,7 @@ impl Output {
     }
 
     /// Hands an IPv4 packet to the link `hop` names.
-    fn link(&mut self, mbuf: Mbuf, hop: &Hop, now: Instant, timers: &mut Timers) {
+    pub(crate) fn link(&mut self, mbuf: Mbuf, hop: &Hop, now: Instant, timers: &mut Timers) {
         let mac = match hop.destination {
             Destination::Local => return self.loop_back(mbuf),
             Destination::Broadcast => MacAddr::BROADCAST,
@@ -319,7 +366,8 @@ impl Output {
         self.transmit(mbuf, interface);
     }
 
-    fn transmit(&mut self, mbuf: Mbuf, interface: u16) {
+    /// Queues a frame for the port.
+    pub(crate) fn transmit(&mut self, mbuf: Mbuf, interface: u16) {
         let Some(Some(port)) = self.ports.get_mut(usize::from(interface)) else {
             return self.count_drop(DropReason::InterfaceDown);
         };

@@ -133,7 +133,7 @@ pub use keepalive::Keepalive;
 pub use listener::{ListenVerdict, Listener, closed_reply};
 pub use options::{Options, Timestamps};
 pub use sack::{SackBlock, SackBlocks};
-pub use segment::{Flags, SegmentIn, SegmentOut};
+pub use segment::{Cut, Flags, SegmentIn, SegmentOut};
 pub use seq::SeqNum;
 pub use state::{Event, State};
 pub use syn_cookie::SynCookie;

@@ -397,13 +397,16 @@ impl Tcb {
             self.search_on_retransmission(seq, end);
         }
         // A segment that the port cuts into several is several to the peer; a path probe is one.
-        let unit = if self.is_path_probe(seq) { len } else { mss };
-        let mut at = unit;
-        while at < len {
-            flight.board.push(seq + at, mss, again, stamp, now);
-            at = at.saturating_add(unit);
+        let unit = if self.is_path_probe(seq) { len.max(1) } else { mss };
+        let fin = end.since(seq).saturating_sub(len);
+        let train = if again || fin > 0 { 0 } else { len.checked_div(unit).unwrap_or(0) };
+        let taken = flight.board.push_train(train, unit, stamp, now);
+        let mut at = seq + taken.saturating_mul(unit);
+        while at != end {
+            let whole = end.since(at) > unit.saturating_add(fin);
+            at = if whole { at + unit } else { end };
+            flight.board.push(at, mss, again, stamp, now);
         }
-        flight.board.push(end, mss, again, stamp, now);
         if flight.phase == Phase::Fast {
             flight.prr.sent(end.since(seq));
         }

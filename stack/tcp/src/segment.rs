@@ -182,31 +182,35 @@ impl SegmentOut {
 
     /// The segments that go on the wire, as a port with segmentation offload makes them: CWR on the
     /// first only (RFC 3168 §6.1.2), PSH and FIN on the last only.
-    pub fn cuts(&self) -> impl Iterator<Item = Self> + use<> {
-        let whole = *self;
-        let size = if whole.gso_size == 0 { u32::MAX } else { u32::from(whole.gso_size) };
+    pub fn cuts(&self) -> impl Iterator<Item = Cut> + use<> {
+        let Self { seq, flags, text_offset, text_len, gso_size, .. } = *self;
+        let size = if gso_size == 0 { u32::MAX } else { u32::from(gso_size) };
         let mut done = Some(0_u32);
         core::iter::from_fn(move || {
             let offset = done?;
-            let rest = whole.text_len.saturating_sub(offset);
-            let mut cut = Self {
-                seq: whole.seq + offset,
-                text_offset: whole.text_offset.saturating_add(offset),
-                text_len: rest.min(size),
-                gso_size: 0,
-                ..whole
-            };
+            let rest = text_len.saturating_sub(offset);
+            let (mut flags, is_last) = (flags, rest <= size);
             if offset > 0 {
-                cut.flags = cut.flags.without(Flags::CWR);
+                flags = flags.without(Flags::CWR);
             }
-            if rest > size {
-                cut.flags = cut.flags.without(Flags::PSH | Flags::FIN);
-                done = Some(offset.saturating_add(size));
-            } else {
-                done = None;
+            if !is_last {
+                flags = flags.without(Flags::PSH | Flags::FIN);
             }
-            Some(cut)
+            done = if is_last { None } else { Some(offset.saturating_add(size)) };
+            Some(Cut {
+                seq: seq + offset,
+                flags,
+                text_offset: text_offset.saturating_add(offset),
+                text_len: rest.min(size),
+            })
         })
+    }
+
+    /// One of its [`SegmentOut::cuts`] as a segment of its own.
+    #[must_use]
+    pub fn cut(&self, cut: &Cut) -> Self {
+        let Cut { seq, flags, text_offset, text_len } = *cut;
+        Self { seq, flags, text_offset, text_len, gso_size: 0, ..*self }
     }
 
     /// How many [`SegmentOut::cuts`] there are.
@@ -222,6 +226,19 @@ impl SegmentOut {
     pub(crate) fn reset(seq: SeqNum) -> Self {
         Self::control(seq, SeqNum::new(0), Flags::RST)
     }
+}
+
+/// One of the segments that a [`SegmentOut`] is cut into: all that differs among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// SEG.SEQ.
+    pub seq: SeqNum,
+    /// Control bits.
+    pub flags: Flags,
+    /// Where its text begins, in bytes from the front of the send buffer.
+    pub text_offset: u32,
+    /// Length of its text.
+    pub text_len: u32,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ impl Host {
         let (mut wire, mut count) = (Vec::new(), 0);
         while let Some(segment) = self.tcb.poll_transmit_burst(self.now, &self.buffer, burst_len) {
             let before = wire.len();
-            wire.extend(segment.cuts());
+            wire.extend(segment.cuts().map(|cut| segment.cut(&cut)));
             assert_eq!(wire.len() - before, segment.cut_count() as usize);
             count += 1;
         }
