@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use devnp::{AttachEnv, DriverSpec, Port, Units};
-use dpdk::{Burst, Eal, EalArgs, Memory, Mempool, MempoolOptions, RxQueue, TxQueue};
+use devnp::{AttachEnv, DriverSpec, Port, RxQueue, TxQueue, Units};
+use dpdk::{Burst, Eal, EalArgs, Memory, Mempool, MempoolOptions};
 use fib::{Ipv4Net, Rib, Route};
 use inet::command::{Command, Event, ListenerId, Outcome, Transport};
 use inet::network::{Address, Interface, Network, TxChecksum};

@@ -21,6 +21,7 @@ mod errno;
 mod ethdev;
 mod external;
 mod extmem;
+mod foreign;
 pub mod hotplug;
 mod hugepages;
 mod limits;
@@ -41,6 +42,7 @@ pub use ethdev::{
     EthDev, EthDevConfig, EthDevError, EthDevInfo, EthStats, Link, RxQueue, TxQueue, port_exists,
 };
 pub use extmem::{ExternalRegion, RegisterError, register_external};
+pub use foreign::ForeignError;
 pub use hugepages::{Hugepages, hugepages, hugepages_free};
 pub use limits::{BURST_MAX, PRIVATE_LEN, QUEUES_MAX};
 pub use mbuf::{ChecksumState, L4, Mbuf, TxChecksum};

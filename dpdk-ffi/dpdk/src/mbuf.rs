@@ -266,6 +266,65 @@ impl Mbuf {
         )
     }
 
+    /// Says what the port knows of a received packet's checksums.
+    pub fn set_rx_checksums(&mut self, ip: ChecksumState, l4: ChecksumState) {
+        let raw = self.raw_mut();
+        raw.ol_flags &=
+            !(dpdk_sys::SHIM_MBUF_F_RX_IP_CKSUM_MASK | dpdk_sys::SHIM_MBUF_F_RX_L4_CKSUM_MASK);
+        raw.ol_flags |= match ip {
+            ChecksumState::Good => dpdk_sys::SHIM_MBUF_F_RX_IP_CKSUM_GOOD,
+            ChecksumState::Bad => dpdk_sys::SHIM_MBUF_F_RX_IP_CKSUM_BAD,
+            ChecksumState::Unknown => 0,
+        };
+        raw.ol_flags |= match l4 {
+            ChecksumState::Good => dpdk_sys::SHIM_MBUF_F_RX_L4_CKSUM_GOOD,
+            ChecksumState::Bad => dpdk_sys::SHIM_MBUF_F_RX_L4_CKSUM_BAD,
+            ChecksumState::Unknown => 0,
+        };
+    }
+
+    /// What [`set_tx_checksum`](Self::set_tx_checksum) asked for, if anything.
+    #[must_use]
+    pub fn tx_checksum(&self) -> Option<TxChecksum> {
+        let raw = self.raw();
+        let has = |flag| raw.ol_flags & flag == flag;
+        let l4 = match raw.ol_flags & dpdk_sys::SHIM_MBUF_F_TX_UDP_CKSUM {
+            0 => None,
+            bits if bits == dpdk_sys::SHIM_MBUF_F_TX_TCP_CKSUM => Some(L4::Tcp),
+            bits if bits == dpdk_sys::SHIM_MBUF_F_TX_UDP_CKSUM => Some(L4::Udp),
+            _ => None,
+        };
+        let ipv4_header = has(dpdk_sys::SHIM_MBUF_F_TX_IP_CKSUM);
+        if l4.is_none() && !ipv4_header {
+            return None;
+        }
+        // SAFETY: all members are integers, for which any bits will do.
+        let lengths = unsafe { raw.__bindgen_anon_3.tx_offload };
+        // Masked to the bits that each length has.
+        let bits = |shift: u32, len: u32| (lengths >> shift) & ((1 << len) - 1);
+        Some(TxChecksum {
+            l2_len: u8::try_from(bits(0, L2_LEN_BITS)).unwrap_or(0),
+            l3_len: u16::try_from(bits(L2_LEN_BITS, L3_LEN_BITS)).unwrap_or(0),
+            l4_len: u8::try_from(bits(L2_LEN_BITS + L3_LEN_BITS, 8)).unwrap_or(0),
+            ipv4: has(dpdk_sys::SHIM_MBUF_F_TX_IPV4),
+            ipv4_header,
+            l4,
+        })
+    }
+
+    /// Calls `each` with address and length of every piece of the packet, in order.
+    pub fn pieces(&self, mut each: impl FnMut(*const u8, u16)) {
+        let mut segment = self.raw();
+        loop {
+            each(data_start(segment), segment.data_len);
+            // SAFETY: `next` is null or the next segment of the chain that self owns.
+            match unsafe { segment.next.as_ref() } {
+                Some(next) => segment = next,
+                None => return,
+            }
+        }
+    }
+
     /// The hash by which the port chose the queue.
     #[must_use]
     pub fn rss_hash(&self) -> Option<u32> {
@@ -299,7 +358,7 @@ impl Mbuf {
         self.0.as_ptr()
     }
 
-    fn into_raw(self) -> NonNull<rte_mbuf> {
+    pub(crate) fn into_raw(self) -> NonNull<rte_mbuf> {
         let raw = self.0;
         core::mem::forget(self);
         raw

@@ -12,7 +12,7 @@ use crate::error::AttachError;
 use crate::limits::{DESCRIPTORS, MTU_ONE_BUFFER, TAP_QUEUES_MAX};
 use crate::mac;
 use crate::options::Settings;
-use crate::port::{Capabilities, Port};
+use crate::port::{Back, Capabilities, Port};
 use crate::spec::DriverSpec;
 use crate::units::Units;
 
@@ -27,7 +27,7 @@ pub struct AttachEnv<'a> {
     pub units: &'a mut Units,
 }
 
-/// Attaches the port that the specification describes and starts it.
+/// Attaches the port of a DPDK driver that the specification describes and starts it.
 ///
 /// # Errors
 /// What went wrong, with a line of [help](AttachError::help); the device is gone again then.
@@ -144,15 +144,13 @@ fn set_up(
         base,
         unit,
         driver,
-        bus: device.bus,
-        device: device.name.clone(),
         mac,
         mtu: dev.mtu().unwrap_or(MTU_ONE_BUFFER),
         queues,
         capabilities: capabilities(config.tx_offloads & info.tx_offloads, software_checksum),
         kernel_interface: device.kernel_interface.clone(),
         notes,
-        dev,
+        back: Back::Dpdk(dev, device.bus, device.name.clone()),
     })
 }
 
@@ -239,7 +237,7 @@ fn receive_modes(dev: &mut EthDev, device: &Device, settings: &Settings, notes: 
 }
 
 /// Base and number of the interface's name, which nobody has.
-fn free_unit(
+pub(crate) fn free_unit(
     driver: &str,
     settings: &Settings,
     units: &Units,

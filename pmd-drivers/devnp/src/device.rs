@@ -47,7 +47,7 @@ impl Device {
             driver: address.clone(),
             bus: "pci",
             name: address,
-            args: join(&settings.device),
+            args: settings.device_text(),
             kernel_interface: None,
         }
     }
@@ -78,7 +78,7 @@ impl Device {
             driver: driver.into(),
             bus: "vdev",
             name: format!("{driver}{unit}"),
-            args: join(&args),
+            args: Settings { device: args, ..Settings::default() }.device_text(),
             kernel_interface,
         }
     }
@@ -115,14 +115,6 @@ pub(crate) fn similar(unknown: &str) -> Vec<String> {
     scored.sort();
     let near = scored.into_iter().take_while(|(edits, _)| *edits <= SUGGEST_EDITS_MAX);
     near.map(|(_, name)| name).take(3).collect()
-}
-
-fn join(args: &[(String, Option<String>)]) -> String {
-    let text = |(key, value): &(String, Option<String>)| match value {
-        Some(value) => format!("{key}={value}"),
-        None => key.clone(),
-    };
-    args.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between two words.

@@ -4,6 +4,7 @@ use dpdk::EthDevError;
 use dpdk::hotplug::{ProbeError, RemoveError};
 
 use crate::device::{self, Device};
+use crate::module::error::ModuleError;
 use crate::spec::SpecError;
 
 /// No port was attached; nothing is left behind.
@@ -12,6 +13,9 @@ pub enum AttachError {
     /// The options are wrong.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A module is not used.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
     /// There is no such driver.
     #[error("there is no driver {driver}")]
     UnknownDriver {
@@ -99,6 +103,7 @@ impl AttachError {
     #[must_use]
     pub fn help(&self) -> String {
         match self {
+            Self::Module(error) => error.help(),
             Self::Spec(_) => "see `io-pkt --help` for the options every driver takes".into(),
             Self::UnknownDriver { similar, .. } if similar.is_empty() => {
                 "the drivers are the librte_net_*.so of DPDK's plug-in folder: try tap, pcap, \
@@ -168,10 +173,30 @@ fn names_permission(reason: &str) -> bool {
 /// The port stays attached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DetachError {
+    /// Workers have its queues.
+    #[error("workers still have queues of it")]
+    QueuesOut,
     /// Workers have its queues, or the driver does not close it.
     #[error(transparent)]
     Close(#[from] EthDevError),
     /// The port is closed, but the device remains.
     #[error(transparent)]
     Remove(#[from] RemoveError),
+}
+
+/// What a port does not do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// DPDK's driver says no.
+    #[error(transparent)]
+    EthDev(#[from] EthDevError),
+    /// The module says no.
+    #[error("{}", std::io::Error::from_raw_os_error(*.0))]
+    Module(i32),
+    /// The module does not start.
+    #[error(transparent)]
+    Start(#[from] ModuleError),
+    /// Workers have its queues.
+    #[error("workers still have queues of it")]
+    QueuesOut,
 }

@@ -5,23 +5,33 @@
 //! * [`Port`]: the result: a name (`tap0`), an address, queues to hand to workers, counters.
 //! * [`Units`]: which unit numbers are taken, per name.
 //!
+//! * [`attach_all`] finds driver modules first, which may make several ports; [`Modules`] knows them.
+//!
 //! Every poll-mode driver of DPDK can be named, `net_tap` or short `tap`, or the address of a PCI
 //! device that is bound to a user-space driver. Options that io-pkt knows are consumed, those of
 //! QNX that mean nothing here are ignored with a note, all others are the driver's own.
-#![forbid(unsafe_code)]
 
 mod attach;
 mod device;
 mod error;
 mod limits;
 mod mac;
+mod module;
+mod module_port;
 mod options;
 mod port;
+mod queue;
 mod spec;
 mod units;
 
 pub use attach::{AttachEnv, attach};
-pub use error::{AttachError, DetachError};
+pub use error::{AttachError, DetachError, PortError};
+pub use module::crash::stop_ports_on_fault;
+pub use module::error::ModuleError;
+pub use module::registry::{Alarm, LoadedModule, Modules};
+pub use module::{ModuleRx, ModuleTx};
+pub use module_port::attach_all;
 pub use port::{Capabilities, Port};
+pub use queue::{RxQueue, TxQueue};
 pub use spec::{DriverSpec, SpecError};
 pub use units::Units;

@@ -15,3 +15,6 @@ pub(crate) const SUGGEST_EDITS_MAX: usize = 2;
 
 /// Queue pairs of a tap: with five DPDK 22.11's driver overruns a buffer of its own at start.
 pub(crate) const TAP_QUEUES_MAX: u16 = 4;
+
+/// Interfaces of one `-d` of a module: more is a module that never stops to ask for another.
+pub(crate) const MODULE_PORTS_MAX: u32 = 16;

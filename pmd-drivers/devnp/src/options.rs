@@ -86,6 +86,15 @@ impl Settings {
         Ok(())
     }
 
+    /// The driver's own options in one text.
+    pub(crate) fn device_text(&self) -> String {
+        let text = |(key, value): &(String, Option<String>)| match value {
+            Some(value) => format!("{key}={value}"),
+            None => key.clone(),
+        };
+        self.device.iter().map(text).collect::<Vec<_>>().join(",")
+    }
+
     /// The value of one of the driver's own options.
     pub(crate) fn device_option(&self, key: &str) -> Option<&str> {
         self.device.iter().find(|(name, _)| name == key)?.1.as_deref()

@@ -1,11 +1,14 @@
 //! A port in use.
 
 use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
 
-use dpdk::{EthDev, EthDevError, EthStats, Link, RxQueue, TxQueue, hotplug};
+use dpdk::{EthDev, EthStats, Link, hotplug};
 use types::MacAddr;
 
-use crate::error::DetachError;
+use crate::error::{DetachError, PortError};
+use crate::module::device::ModuleDevice;
+use crate::queue::{RxQueue, TxQueue};
 
 /// What a port does, so that the stack need not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,16 +26,23 @@ pub struct Capabilities {
     pub software_checksum: bool,
 }
 
+/// Who drives a port.
+#[derive(Debug)]
+pub(crate) enum Back {
+    /// A poll-mode driver of DPDK, with the bus and the device's name.
+    Dpdk(EthDev, &'static str, String),
+    /// A driver module.
+    Module(ModuleDevice),
+}
+
 /// An attached, started port.
 #[derive(Debug)]
 pub struct Port {
-    pub(crate) dev: EthDev,
+    pub(crate) back: Back,
     pub(crate) name: String,
     pub(crate) base: String,
     pub(crate) unit: u32,
     pub(crate) driver: String,
-    pub(crate) bus: &'static str,
-    pub(crate) device: String,
     pub(crate) mac: MacAddr,
     pub(crate) mtu: u16,
     pub(crate) queues: u16,
@@ -73,12 +83,6 @@ impl Port {
         self.mtu
     }
 
-    /// DPDK's number of the port, which received packets carry.
-    #[must_use]
-    pub fn index(&self) -> u16 {
-        self.dev.port()
-    }
-
     /// Receive queues: as many as workers, if the driver has that many.
     #[must_use]
     pub fn rx_queues(&self) -> u16 {
@@ -95,22 +99,36 @@ impl Port {
     /// there are workers: the worker then has to pass packets to one that has queues.
     #[must_use]
     pub fn take_queues(&mut self, worker: u16) -> Option<(RxQueue, TxQueue)> {
-        let rx = self.dev.rx_queue(worker)?;
-        let tx = self.dev.tx_queue(worker)?;
-        Some((rx, tx))
+        match &mut self.back {
+            Back::Dpdk(dev, ..) => {
+                let rx = dev.rx_queue(worker)?;
+                let tx = dev.tx_queue(worker)?;
+                Some((RxQueue::Dpdk(rx), TxQueue::Dpdk(tx)))
+            }
+            Back::Module(module) => {
+                let (rx, tx) = module.take_queues(worker)?;
+                Some((RxQueue::Module(rx), TxQueue::Module(tx)))
+            }
+        }
     }
 
     /// A descriptor that is readable while frames wait for this worker, if the driver has one. Poll
     /// it, never read or close it.
     #[must_use]
     pub fn rx_fd(&self, worker: u16) -> Option<RawFd> {
-        self.dev.rx_queue_fd(worker)
+        match &self.back {
+            Back::Dpdk(dev, ..) => dev.rx_queue_fd(worker),
+            Back::Module(module) => module.rx_fd(worker),
+        }
     }
 
     /// A copy of [`rx_fd`](Self::rx_fd) that the caller owns.
     #[must_use]
     pub fn rx_descriptor(&self, worker: u16) -> Option<OwnedFd> {
-        self.dev.rx_queue_descriptor(worker)
+        match &self.back {
+            Back::Dpdk(dev, ..) => dev.rx_queue_descriptor(worker),
+            Back::Module(module) => module.rx_descriptor(worker),
+        }
     }
 
     /// What the port does for the stack.
@@ -123,24 +141,33 @@ impl Port {
     ///
     /// # Errors
     /// The driver has none.
-    pub fn stats(&self) -> Result<EthStats, EthDevError> {
-        self.dev.stats()
+    pub fn stats(&self) -> Result<EthStats, PortError> {
+        match &self.back {
+            Back::Dpdk(dev, ..) => Ok(dev.stats()?),
+            Back::Module(module) => Ok(module.stats()),
+        }
     }
 
     /// The state of the wire.
     ///
     /// # Errors
     /// The driver does not say.
-    pub fn link(&self) -> Result<Link, EthDevError> {
-        self.dev.link()
+    pub fn link(&self) -> Result<Link, PortError> {
+        match &self.back {
+            Back::Dpdk(dev, ..) => Ok(dev.link()?),
+            Back::Module(module) => Ok(module.link()),
+        }
     }
 
     /// Changes the largest IP packet; on a tap, that of the kernel's end too.
     ///
     /// # Errors
     /// Out of the driver's range, or the driver can't while it runs.
-    pub fn set_mtu(&mut self, mtu: u16) -> Result<(), EthDevError> {
-        self.dev.set_mtu(mtu)?;
+    pub fn set_mtu(&mut self, mtu: u16) -> Result<(), PortError> {
+        match &mut self.back {
+            Back::Dpdk(dev, ..) => dev.set_mtu(mtu)?,
+            Back::Module(module) => module.set_mtu(mtu).map_err(PortError::Module)?,
+        }
         self.mtu = mtu;
         Ok(())
     }
@@ -149,8 +176,11 @@ impl Port {
     ///
     /// # Errors
     /// The driver can't.
-    pub fn set_promiscuous(&mut self, on: bool) -> Result<(), EthDevError> {
-        self.dev.set_promiscuous(on)
+    pub fn set_promiscuous(&mut self, on: bool) -> Result<(), PortError> {
+        match &mut self.back {
+            Back::Dpdk(dev, ..) => Ok(dev.set_promiscuous(on)?),
+            Back::Module(module) => module.set_promiscuous(on).map_err(PortError::Module),
+        }
     }
 
     /// The kernel interface on the other end (`net_tap`) or behind the port (`net_af_packet`,
@@ -166,14 +196,70 @@ impl Port {
         &self.notes
     }
 
-    /// Closes the port and removes its device. Release its [`unit`](Self::unit) afterwards.
+    /// The module that drives it, if one does.
+    #[must_use]
+    pub fn module(&self) -> Option<&Path> {
+        match &self.back {
+            Back::Dpdk(..) => None,
+            Back::Module(module) => Some(&module.module().path),
+        }
+    }
+
+    /// Its driver has failed: the queues do nothing until it is [restarted](Self::restart).
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(&self.back, Back::Module(module) if module.is_halted())
+    }
+
+    /// Its device is unplugged.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(&self.back, Back::Module(module) if module.is_removed())
+    }
+
+    /// How often its driver has failed.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        match &self.back {
+            Back::Dpdk(..) => 0,
+            Back::Module(module) => module.failures(),
+        }
+    }
+
+    /// Starts the driver again after a failure. All queues must be back.
+    ///
+    /// # Errors
+    /// They are not, or the driver does not start.
+    pub fn restart(&mut self) -> Result<(), PortError> {
+        match &mut self.back {
+            Back::Dpdk(..) => Ok(()),
+            Back::Module(module) if module.queues_out() > 0 => Err(PortError::QueuesOut),
+            Back::Module(module) => Ok(module.start()?),
+        }
+    }
+
+    /// Closes the port and removes its device, and whatever is below it. Says which
+    /// [units](crate::Units) are free then.
     ///
     /// # Errors
     /// Workers still have queues of it (have them drop those first; the port's handle is gone, but
     /// the port keeps running), or the driver refuses.
-    pub fn detach(self) -> Result<(), DetachError> {
-        self.dev.close()?;
-        hotplug::remove(self.bus, &self.device)?;
-        Ok(())
+    pub fn detach(self) -> Result<Vec<(String, u32)>, DetachError> {
+        let mut units = vec![(self.base, self.unit)];
+        match self.back {
+            Back::Dpdk(dev, bus, device) => {
+                dev.close()?;
+                hotplug::remove(bus, &device)?;
+            }
+            Back::Module(module) => {
+                if module.queues_out() > 0 {
+                    return Err(DetachError::QueuesOut);
+                }
+                if let Some(lower) = module.close() {
+                    units.extend(lower.detach()?);
+                }
+            }
+        }
+        Ok(units)
     }
 }

@@ -5,7 +5,7 @@ use crate::options::Settings;
 /// A driver and its options: `-d tap mac=020000000001,mtu=1400,iface=eth7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverSpec {
-    /// The driver's name (`tap`, `net_tap`) or a PCI address.
+    /// The driver's name (`tap`, `net_tap`, `pair`), a module's path, or a PCI address.
     pub name: String,
     /// The options in order, with their values where they have one.
     pub options: Vec<(String, Option<String>)>,
@@ -19,7 +19,10 @@ impl DriverSpec {
     /// An empty driver name, an option without a name, a missing or malformed value.
     pub fn parse(name: &str, options: &str) -> Result<Self, SpecError> {
         let name = name.trim();
-        if name.is_empty() || name.contains(['/', ',', '\0']) || options.contains('\0') {
+        // A path begins with a slash; a name has none.
+        let path = name.starts_with('/');
+        let bad = name.contains([',', '\0']) || (!path && name.contains('/'));
+        if name.is_empty() || bad || options.contains('\0') {
             return Err(SpecError::Name { name: name.into() });
         }
         let pieces = options.split(',').map(str::trim).filter(|piece| !piece.is_empty());

@@ -9,8 +9,8 @@ use core::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devnp::{AttachEnv, AttachError, DriverSpec, Port, Units, attach};
-use dpdk::{Burst, Eal, EalArgs, Mbuf, Memory, Mempool, MempoolOptions, RxQueue, topology};
+use devnp::{AttachEnv, AttachError, DriverSpec, Port, RxQueue, Units, attach};
+use dpdk::{Burst, Eal, EalArgs, Mbuf, Memory, Mempool, MempoolOptions, topology};
 use shm::Loan;
 use types::MacAddr;
 use wire::{ETHERTYPE, Wire};
@@ -46,7 +46,7 @@ impl World {
     fn detach(&mut self, port: Port) {
         let (base, unit) = port.unit();
         let base = base.to_owned();
-        port.detach().unwrap();
+        let _ = port.detach().unwrap();
         self.units.release(&base, unit);
     }
 }

@@ -6,6 +6,7 @@
 use core::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use devnp::{RxQueue, TxQueue};
 use dpdk::Mbuf;
 use rustix::io::Errno;
 use shm::{CellId, Lane, PeerMisbehaved, SocketEnd};
@@ -226,6 +227,23 @@ pub enum Command {
         interface: u16,
         /// Address.
         address: Ipv4Addr,
+    },
+    /// The worker's queues of a port; its interface is in a snapshot already or comes with the next.
+    AddPort {
+        /// Interface.
+        interface: u16,
+        /// Receive queue.
+        rx: RxQueue,
+        /// Transmit queue.
+        tx: TxQueue,
+    },
+    /// Give up the queues of a port. → [`Outcome::Done`]: no call into its driver is under way, and
+    /// none follows.
+    RemovePort {
+        /// Answer to this call.
+        call: CallId,
+        /// Interface.
+        interface: u16,
     },
     /// Reset all connections and return from the loop.
     Stop,

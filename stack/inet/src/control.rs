@@ -76,6 +76,11 @@ impl Worker {
                 }
             }
             Command::Announce { interface, address } => self.announce(interface, address),
+            Command::AddPort { interface, rx, tx } => self.add_port(interface, rx, tx),
+            Command::RemovePort { call, interface } => {
+                self.remove_port(interface, now);
+                self.done(call, Ok(Outcome::Done));
+            }
             Command::Stop => self.stop(now),
         }
     }

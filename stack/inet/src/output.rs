@@ -9,7 +9,8 @@ use core::net::Ipv4Addr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dpdk::{Burst, L4, Mbuf, Mempool, TxChecksum as MbufChecksum, TxQueue};
+use devnp::TxQueue;
+use dpdk::{Burst, L4, Mbuf, Mempool, TxChecksum as MbufChecksum};
 use types::{DropReason, Instant, MacAddr};
 use wire::{arp, ethernet, ipv4};
 use zerocopy::IntoBytes;
@@ -115,6 +116,21 @@ impl Output {
         if let Some(port) = self.ports.get_mut(index) {
             let backlog = VecDeque::with_capacity(TX_BACKLOG_MAX);
             *port = Some(TxPort { queue, burst: Burst::new(), backlog });
+        }
+    }
+
+    /// Gives up an interface's transmit queue. Its neighbours are forgotten, and what waits for them
+    /// or for the queue is dropped.
+    pub(crate) fn remove_port(&mut self, interface: u16, now: Instant) {
+        let taken = self.ports.get_mut(usize::from(interface)).and_then(Option::take);
+        let mut lost = taken.map_or(0, |port| port.burst.len() + port.backlog.len());
+        let there = self.neighbors.rows(now).filter(|row| row.interface == interface);
+        let gone: Vec<Ipv4Addr> = there.map(|row| row.address).collect();
+        for address in gone {
+            lost += self.neighbors.forget(address).len();
+        }
+        for _ in 0..lost {
+            self.count_drop(DropReason::InterfaceDown);
         }
     }
 

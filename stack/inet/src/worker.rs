@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
-use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, RxQueue, TxQueue};
+use devnp::{RxQueue, TxQueue};
+use dpdk::{BURST_MAX, Burst, Mbuf, Mempool};
 use hashbrown::HashMap;
 use types::Instant;
 
@@ -153,6 +154,12 @@ impl Worker {
     pub fn add_port(&mut self, interface: u16, queue: RxQueue, tx: TxQueue) {
         self.rx.push(RxPort { interface, queue });
         self.out.add_port(interface, tx);
+    }
+
+    /// Gives up the queues of a port; what waits to be sent there is dropped.
+    pub(crate) fn remove_port(&mut self, interface: u16, now: Instant) {
+        self.rx.retain(|port| port.interface != interface);
+        self.out.remove_port(interface, now);
     }
 
     /// One round: everything that has come in, everything that is due, everything that can go out.

@@ -1,0 +1,121 @@
+//! Packets that pass through code which knows nothing of DPDK: driver modules.
+//!
+//! Such code has a packet as an opaque pointer. Who has the pointer owns the packet, exactly as with
+//! an [`Mbuf`]; the functions here change one form into the other.
+
+use core::ffi::c_void;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+
+use dpdk_sys::rte_mbuf;
+
+use crate::burst::Burst;
+use crate::mbuf::Mbuf;
+
+/// Foreign code said that it gave or took packets that can't be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForeignError {
+    /// More packets than there was room for, or than it was given.
+    #[error("it counted {count} packets of at most {most}")]
+    Count {
+        /// What it said.
+        count: u16,
+        /// What was possible.
+        most: u16,
+    },
+    /// A null pointer among the packets.
+    #[error("packet {at} is a null pointer")]
+    Null {
+        /// Its place in the burst.
+        at: u16,
+    },
+}
+
+impl Mbuf {
+    /// Takes a packet over from foreign code.
+    ///
+    /// # Safety
+    /// `raw` came from [`into_foreign`](Self::into_foreign) or from [`Burst::send_with`], EAL is
+    /// running, and the caller gives up the packet.
+    #[must_use]
+    pub unsafe fn from_foreign(raw: NonNull<c_void>) -> Self {
+        // SAFETY: by this function's contract.
+        unsafe { Self::from_raw(raw.cast()) }
+    }
+
+    /// A packet that foreign code goes on owning, for a look or a change in place.
+    ///
+    /// # Safety
+    /// As for [`from_foreign`](Self::from_foreign), except that the caller stays the owner and keeps
+    /// everybody else from the packet while the result lives.
+    #[must_use]
+    pub unsafe fn borrow_foreign(raw: NonNull<c_void>) -> ManuallyDrop<Self> {
+        // SAFETY: by this function's contract; the packet is not freed with the result.
+        ManuallyDrop::new(unsafe { Self::from_raw(raw.cast()) })
+    }
+
+    /// Gives the packet to foreign code, which frees it or brings it back.
+    #[must_use]
+    pub fn into_foreign(self) -> NonNull<c_void> {
+        self.into_raw().cast()
+    }
+}
+
+impl Burst {
+    /// Lets foreign code append packets: `receive` gets the place for them and their greatest
+    /// number, and says how many it wrote.
+    ///
+    /// # Errors
+    /// What it said can't be. Packets before the first bad place are in the burst then.
+    ///
+    /// # Safety
+    /// Each pointer that `receive` writes, up to its count, is a packet as
+    /// [`from_foreign`](Mbuf::from_foreign) takes it, or null.
+    pub unsafe fn receive_with(
+        &mut self,
+        receive: impl FnOnce(*mut *mut c_void, u16) -> u16,
+    ) -> Result<usize, ForeignError> {
+        let len = self.len();
+        let most = u16::try_from(self.room()).unwrap_or(0);
+        // SAFETY: len ≤ BURST_MAX, so this is within the array or one past its end.
+        let free = unsafe { self.as_raw().add(len) };
+        let count = receive(free.cast(), most);
+        let believed = count.min(most);
+        for at in 0..believed {
+            // SAFETY: `at` is below the room behind the burst's packets; the callee wrote it.
+            let slot = unsafe { free.add(at.into()) };
+            // SAFETY: as above: an initialised pointer within the array.
+            if unsafe { *slot }.is_null() {
+                // SAFETY: the `at` places before this one hold packets that are ours now.
+                unsafe { self.grow(at.into()) };
+                return Err(ForeignError::Null { at });
+            }
+        }
+        // SAFETY: `believed` ≤ room packets, none of them null, which are ours now.
+        unsafe { self.grow(believed.into()) };
+        if count > most { Err(ForeignError::Count { count, most }) } else { Ok(believed.into()) }
+    }
+
+    /// Lets foreign code take packets from the front: `send` gets them and says how many it took.
+    ///
+    /// # Errors
+    /// It says that it took more than there are; then all are gone.
+    ///
+    /// # Safety
+    /// `send` owns the packets that it says it took, and leaves the others alone.
+    pub unsafe fn send_with(
+        &mut self,
+        send: impl FnOnce(*mut *mut c_void, u16) -> u16,
+    ) -> Result<usize, ForeignError> {
+        let most = u16::try_from(self.len()).unwrap_or(0);
+        if most == 0 {
+            return Ok(0);
+        }
+        let raw: *mut *mut rte_mbuf = self.as_raw();
+        let count = send(raw.cast(), most);
+        let believed = count.min(most);
+        // SAFETY: the callee owns the first `believed` ≤ len packets now.
+        unsafe { self.forget_front(believed.into()) };
+        if count > most { Err(ForeignError::Count { count, most }) } else { Ok(believed.into()) }
+    }
+}

@@ -1,0 +1,22 @@
+//! Driver modules: from a file to an interface's queues.
+//!
+//! * [`trust`]: whose file may become code of this process.
+//! * [`elf`]: a file that is cut short must not reach the dynamic linker, which would read beyond its end.
+//! * [`library`]: a loaded module and its checked table; unloaded with its last user.
+//! * [`registry`]: where modules are looked for and which are loaded.
+//! * [`host`]: what the daemon does for a module: packets, options, log.
+//! * [`lower`]: a device below a module's.
+//! * [`device`]: one interface of a module, its queues, its failures.
+//! * [`crash`]: stops devices when the process crashes.
+
+pub(crate) mod crash;
+pub(crate) mod device;
+mod elf;
+pub(crate) mod error;
+mod host;
+pub(crate) mod library;
+pub(crate) mod lower;
+pub(crate) mod registry;
+mod trust;
+
+pub use device::{ModuleRx, ModuleTx};

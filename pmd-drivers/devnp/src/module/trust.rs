@@ -1,0 +1,42 @@
+//! Whose file may become code of this process: root's or the daemon's user's, where nobody else can
+//! put another in its place.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::module::error::ModuleError;
+
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+const STICKY: u32 = 0o1000;
+
+/// The file's real path, if it and every directory above it belong to root or `user` and are not
+/// writable by anybody else. A sticky directory (`/tmp`) further up does no harm: only the owner of
+/// what is in it can move that.
+pub(super) fn real_path(path: &Path, user: u32) -> Result<PathBuf, ModuleError> {
+    let unreadable =
+        |e: std::io::Error| ModuleError::File { path: path.into(), reason: e.to_string() };
+    let real = fs::canonicalize(path).map_err(unreadable)?;
+    for (depth, culprit) in real.ancestors().enumerate() {
+        let meta = fs::metadata(culprit).map_err(unreadable)?;
+        let untrusted = |why: String| ModuleError::Untrusted {
+            path: path.into(),
+            culprit: culprit.into(),
+            why,
+        };
+        if depth == 0 && !meta.is_file() {
+            return Err(ModuleError::NotAModule { path: path.into(), why: "not a file".into() });
+        }
+        if meta.uid() != 0 && meta.uid() != user {
+            return Err(untrusted(format!("belongs to uid {}", meta.uid())));
+        }
+        let shared = depth > 1 && meta.mode() & STICKY != 0;
+        if meta.mode() & WRITABLE_BY_OTHERS != 0 && !shared {
+            return Err(untrusted(format!(
+                "is writable by others (mode {:o})",
+                meta.mode() & 0o7777
+            )));
+        }
+    }
+    Ok(real)
+}
