@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use proto::message::Transport;
 use proto::{Reply, Request};
@@ -17,12 +18,19 @@ use crate::receive::is_announced;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
 
+/// The first pause of a caller that does not give a dead listener up, doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// No longer than this: what else is in its event loop has to wait too.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
 impl Socket {
     /// `accept()`. The descriptor is blocking and close-on-exec.
     ///
     /// # Errors
     /// `EAGAIN` when it would have to wait and may not, `EINTR`, `EINVAL` if the socket does not
-    /// listen, `EMFILE`, `ECONNRESET` if the daemon is gone.
+    /// listen, `EMFILE`, `ECONNRESET` if the daemon is gone: the descriptor stays readable then, and the
+    /// first call says so at once, later ones after a pause, non-blocking or not.
     pub fn accept(
         &self,
         fd: BorrowedFd<'_>,
@@ -40,16 +48,30 @@ impl Socket {
             if is_announced(fd, &self.memory.receive()) {
                 match self.try_accept(fd) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                        return Err(self.orphaned());
+                    }
                     result => return result,
                 }
                 // What the daemon and what the descriptor says may differ for a moment.
                 if self.settle_listener(fd) == End::Shut {
-                    return Err(Errno::CONNRESET.into());
+                    return Err(self.orphaned());
                 }
             }
             patience.check(fd)?;
             patience.sleep(fd, PollFlags::IN)?;
         }
+    }
+
+    /// The daemon is gone. A program whose event loop takes no notice of errors of accept would call
+    /// again without end: it gets a pause each time, which leaves the processor to others.
+    fn orphaned(&self) -> io::Error {
+        let before = self.orphaned.fetch_add(1, Ordering::Relaxed);
+        if before > 0 {
+            let pause = PAUSE_MIN.saturating_mul(1 << before.min(10));
+            std::thread::sleep(pause.min(PAUSE_MAX));
+        }
+        Errno::CONNRESET.into()
     }
 
     fn try_accept(&self, fd: BorrowedFd<'_>) -> io::Result<(Self, OwnedFd, SocketAddr)> {

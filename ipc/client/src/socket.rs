@@ -32,6 +32,8 @@ pub struct Socket {
     /// `SO_LINGER`'s time in seconds; 0: close does not wait.
     pub(crate) linger_s: AtomicU32,
     pub(crate) spin: Spin,
+    /// How often accept has failed because the daemon is gone.
+    pub(crate) orphaned: AtomicU32,
     /// When the descriptor was last looked at for a daemon that is gone.
     pub(crate) looked_ms: AtomicU64,
 }
@@ -86,6 +88,7 @@ impl Socket {
             receive_timeout: AtomicU64::new(0),
             send_timeout: AtomicU64::new(0),
             linger_s: AtomicU32::new(0),
+            orphaned: AtomicU32::new(0),
             spin: Spin::default(),
             looked_ms: AtomicU64::new(0),
         })
