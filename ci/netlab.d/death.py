@@ -161,3 +161,24 @@ def kill_daemon():
             if i % 20 == 19:
                 print(f"    {i + 1} of {count} killed", file=sys.stderr, flush=True)
         return f"{count} daemons killed, clients told within {worst * 1000:.0f} ms including python's exit"
+
+
+def dead_listener():
+    """A web server whose daemon was killed leaves the processor to others."""
+    with Lab() as lab:
+        (lab.dir / "page").write_bytes(b"x")
+        server = lab.serve(lab.dir)
+        os.kill(lab.pid(), signal.SIGKILL)
+        lab.daemon.wait(5)
+        time.sleep(0.5)
+
+        def ticks():
+            fields = open(f"/proc/{server.pid}/stat").read().rpartition(")")[2].split()
+            return int(fields[11]) + int(fields[12])
+
+        before = ticks()
+        time.sleep(2)
+        used = (ticks() - before) / os.sysconf("SC_CLK_TCK") / 2
+        check(server.poll() is None, "the web server has ended")
+        check(used < 0.1, f"{used:.0%} of a core for nothing")
+        return f"{used:.1%} of a core"

@@ -109,3 +109,44 @@ sys.exit("%d connections got other bytes" % len(bad) if bad else 0)
         lab.stop(server, signal.SIGKILL)
         until("the client's things are back", lambda: lab.usage()["clients"] == 0)
         return f"{before}"
+
+
+# Reads what comes and answers nothing; says how much it has read. argv: port, bytes in all.
+READER = """
+import resource, selectors, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+l = socket.socket(); l.bind(("0.0.0.0", int(sys.argv[1]))); l.listen(1024)
+events = selectors.DefaultSelector(); events.register(l, selectors.EVENT_READ)
+print("ready", flush=True)
+total = 0
+while total < int(sys.argv[2]):
+    for key, _ in events.select():
+        if key.fileobj is l:
+            c = l.accept()[0]; events.register(c, selectors.EVENT_READ)
+        else: total += len(key.fileobj.recv(65536))
+print("read", total, flush=True)
+"""
+WRITER = """
+import resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+held = []
+for i in range(int(sys.argv[3])):
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10); s.sendall(b"x" * 1000); held.append(s)
+for s in held: s.sendall(b"y" * 1000)
+print("sent", flush=True)
+time.sleep(60)
+"""
+
+
+def quiet_readers():
+    """3000 connections of one program, each read empty and then idle, leave it memory to read more."""
+    count = 3000
+    with Lab() as lab:
+        reader, writer = lab.dir / "reader.txt", lab.dir / "writer.txt"
+        process = lab.client("python3", "-c", READER, 9000, 2000 * count, log=reader)
+        until("the reader listens", lambda: "ready" in reader.read_text())
+        lab.spawn(["python3", "-c", WRITER, STACK, 9000, count], log=writer)
+        until("all is read", lambda: "read" in reader.read_text().replace("ready", "") or process.poll(), 40)
+        check(process.wait(10) == 0, reader.read_text())
+        dropped = lab.metric("iopkt_dropped_packets_total", "client_memory")
+        return f"{2 * count} pieces to {count} connections, {dropped or 0:.0f} segments found no memory"

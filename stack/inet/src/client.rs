@@ -2,6 +2,7 @@
 
 use shm::{CellId, Lane, Status};
 
+use crate::limits::{BLOCKS_LOW, SWEEP_BUDGET};
 use crate::socket::SocketId;
 
 /// One client process.
@@ -11,6 +12,8 @@ pub(crate) struct Client {
     pub lane: Lane,
     /// Socket behind each cell of the client.
     cells: Vec<Option<SocketId>>,
+    /// Where the next look for blocks that have been read begins.
+    swept: usize,
     /// Its rings broke the rules; nothing is read from them any more.
     pub misbehaved: bool,
 }
@@ -19,7 +22,7 @@ impl Client {
     /// A client without sockets.
     #[must_use]
     pub(crate) fn new(lane: Lane) -> Self {
-        Self { lane, cells: Vec::new(), misbehaved: false }
+        Self { lane, cells: Vec::new(), swept: 0, misbehaved: false }
     }
 
     /// The socket behind a cell.
@@ -37,6 +40,30 @@ impl Client {
         if let Some(entry) = self.cells.get_mut(index) {
             *entry = socket;
         }
+    }
+
+    /// Few receive blocks are left: sockets that were read and are quiet may hold some.
+    #[must_use]
+    pub(crate) fn is_short_of_blocks(&self) -> bool {
+        self.lane.free_blocks() < BLOCKS_LOW
+    }
+
+    /// The next sockets to look at for such blocks, in turn.
+    pub(crate) fn sweep(&mut self) -> impl Iterator<Item = SocketId> + use<> {
+        let mut found = [None; SWEEP_BUDGET];
+        let cells = self.cells.get(self.swept..).unwrap_or_default();
+        let mut places = found.iter_mut();
+        let mut seen = 0_usize;
+        for cell in cells {
+            if cell.is_some() {
+                let Some(place) = places.next() else { break };
+                *place = *cell;
+            }
+            seen = seen.saturating_add(1);
+        }
+        let next = self.swept.saturating_add(seen);
+        self.swept = if next < self.cells.len() { next } else { 0 };
+        found.into_iter().flatten()
     }
 
     /// Sets status bits beside those that are set.

@@ -76,6 +76,13 @@ pub const STRANGER_GROUPS: usize = 256;
 /// ICMP errors per second to one group of addresses; RFC 1812 4.3.2.8 demands a limit.
 pub const ICMP_ERRORS_PER_SECOND: u32 = 20;
 
+/// With fewer receive blocks left to a client on this worker, its quiet sockets are looked through for
+/// blocks that have been read: enough for a burst in which each segment begins a block of its own.
+pub const BLOCKS_LOW: u32 = 256;
+
+/// Sockets looked at in one go: about what the burst costs that asks for it.
+pub const SWEEP_BUDGET: usize = 64;
+
 /// TCP RSTs per second to one group of addresses for segments without a connection.
 pub const RESETS_PER_SECOND: u32 = 200;
 
