@@ -57,6 +57,17 @@ int iopkt_getpeername(int fd, struct sockaddr *name, socklen_t *len);
 int iopkt_sockatmark(int fd);
 
 /*
+ * Names of BSD and QNX for options that Linux calls otherwise; TCP_MAXSEG and TCP_NODELAY are the same.
+ * TCP_KEEPALIVE is seconds before the first probe.
+ */
+#ifndef TCP_KEEPALIVE
+#define TCP_KEEPALIVE TCP_KEEPIDLE
+#endif
+#ifndef TCP_NOPUSH
+#define TCP_NOPUSH TCP_CORK
+#endif
+
+/*
  * Sending. A stream whose peer is gone: EPIPE, and SIGPIPE unless MSG_NOSIGNAL. MSG_OOB on datagrams
  * and MSG_ZEROCOPY: EOPNOTSUPP. Control messages: EINVAL. MSG_FASTOPEN with an address connects, and the SYN
  * takes the text along if the server's cookie is known; else, if the call may not wait: EINPROGRESS, and nothing

@@ -41,6 +41,9 @@ impl Worker {
                 let mut inherited = Inherited::default();
                 options.into_iter().for_each(|option| inherited.set(option));
                 let _ = self.listeners.insert(listener, client, local, backlog, inherited);
+                if let Some(entry) = self.listeners.get_mut(listener) {
+                    entry.engine.set_syn_cookies(self.out.network.tcp.syn_cookies);
+                }
                 self.done(call, Ok(Outcome::Done));
             }
             Command::ListenerOption { listener, option } => {
@@ -214,6 +217,7 @@ impl Worker {
             Advice::Ask => tcp::Tcb::connect_fast_open(&config, iss, None, now),
             Advice::Use(memory) => tcp::Tcb::connect_fast_open(&config, iss, Some(memory), now),
         };
+        tcb.set_user_timeout_option(self.out.network.tcp.user_timeout_option);
         preset.apply(&mut tcb, now);
         let holds_syn = tcb.holds_syn();
         let stream = Stream {

@@ -5,12 +5,14 @@ use core::net::Ipv4Addr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
+use tcp::isn::Secret;
 use tcp::{FastOpenCookie, FastOpenLesson, FastOpenMemory, SegmentIn};
 use types::Instant;
 
 use crate::command::ListenerId;
 use crate::flow::Flow;
 use crate::limits::{FAST_OPEN_BLACKHOLE, FAST_OPEN_SERVERS_MAX};
+use crate::network::TcpSettings;
 use crate::socket::SocketId;
 use crate::worker::Worker;
 
@@ -89,16 +91,18 @@ impl Worker {
         };
         let Some(entry) = self.listeners.get_mut(listener) else { return false };
         let limit = entry.inherited.preset.fast_open_limit();
+        let (secret, time) = fast_open_secret(&self.out.network.tcp, self.secret, now);
         limit > 0
             && !self.flows.is_full()
-            && cookie.is_valid(&self.secret, flow.local_addr.into(), flow.remote_addr.into(), now)
+            && cookie.is_valid(&secret, flow.local_addr.into(), flow.remote_addr.into(), time)
             && entry.engine.fast_opened(limit)
     }
 
     /// The cookie for a client that asks.
     pub(crate) fn fast_open_cookie(&self, flow: &Flow, now: Instant) -> FastOpenCookie {
         let (server, client) = (flow.local_addr.into(), flow.remote_addr.into());
-        FastOpenCookie::generate(&self.secret, server, client, now)
+        let (secret, time) = fast_open_secret(&self.out.network.tcp, self.secret, now);
+        FastOpenCookie::generate(&secret, server, client, time)
     }
 
     /// The peer of a connection that began with text on its SYN has been heard again, or the
@@ -122,6 +126,12 @@ impl Worker {
             self.fast_open.servers.learn(server, lesson, now);
         }
     }
+}
+
+/// What cookies are made with, and of what time. An operator's key makes the same ones at any time and
+/// on any host: changing it is his business.
+fn fast_open_secret(settings: &TcpSettings, own: Secret, now: Instant) -> (Secret, Instant) {
+    settings.fast_open_key.map_or((own, now), |key| (Secret(key), Instant::ZERO))
 }
 
 #[cfg(test)]

@@ -73,8 +73,39 @@ pub struct StaticNeighbor {
     pub interface: u16,
 }
 
+/// What the operator has decided for all TCP connections.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpSettings {
+    /// A peer's MSS below this one counts as this one.
+    pub mss_floor: u16,
+    /// Explicit congestion notification (RFC 3168).
+    pub ecn: tcp::EcnMode,
+    /// Algorithms without a rate of their own are paced too.
+    pub pacing: bool,
+    /// Ends tell each other of their user timeouts (RFC 5482).
+    pub user_timeout_option: bool,
+    /// When listeners answer with SYN cookies (RFC 4987 3.6).
+    pub syn_cookies: tcp::SynCookies,
+    /// The key of Fast Open cookies, shared by servers behind one address; `None`: the daemon's own
+    /// secret, with new cookies from time to time.
+    pub fast_open_key: Option<[u8; 16]>,
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self {
+            mss_floor: tcp::limits::MSS_FLOOR,
+            ecn: tcp::EcnMode::default(),
+            pacing: false,
+            user_timeout_option: false,
+            syn_cookies: tcp::SynCookies::default(),
+            fast_open_key: None,
+        }
+    }
+}
+
 /// One generation of the configuration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Network {
     /// Interfaces by index; 0 is `lo0`.
     pub interfaces: Vec<Interface>,
@@ -84,20 +115,8 @@ pub struct Network {
     pub neighbors: Vec<StaticNeighbor>,
     /// The worker that owns each bound UDP port, where there are several workers.
     pub udp_owners: HashMap<u16, u16>,
-    /// A TCP peer's MSS below this one counts as this one.
-    pub mss_floor: u16,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Self {
-            interfaces: Vec::new(),
-            fib: Fib::default(),
-            neighbors: Vec::new(),
-            udp_owners: HashMap::new(),
-            mss_floor: tcp::limits::MSS_FLOOR,
-        }
-    }
+    /// TCP.
+    pub tcp: TcpSettings,
 }
 
 /// What an IPv4 address means to this host.

@@ -7,7 +7,8 @@
 
 use shm::{Status, StreamProducer};
 use tcp::{
-    Arrival, HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SynCookie, Tcb,
+    Arrival, HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SynCookie,
+    SynCookies, Tcb,
 };
 use types::{DropReason, Instant};
 
@@ -44,6 +45,10 @@ impl Worker {
             }
             ListenVerdict::Open if self.flows.embryos.len() < HALF_OPEN_TOTAL_MAX => {
                 self.passive_open(flow, listener, segment, None, now)
+            }
+            ListenVerdict::Open if self.out.network.tcp.syn_cookies == SynCookies::Off => {
+                self.counters.tcp.listen_overflows.increment();
+                Err(DropReason::TcpListenOverflow)
             }
             ListenVerdict::Open | ListenVerdict::Cookie => {
                 self.send_cookie(flow, listener, segment, now)
@@ -350,6 +355,7 @@ impl Worker {
         let mut recv = StreamProducer::new(cell, options.receive_buffer);
         let mut text = Text { recv: &mut recv, lane: Some(&mut client.lane), deaf: false };
         let (mut tcb, arrival) = make(&config, &mut text);
+        tcb.set_user_timeout_option(self.out.network.tcp.user_timeout_option);
         entry.inherited.preset.apply(&mut tcb, now);
         let stream = Stream {
             tcb,

@@ -199,16 +199,34 @@ impl Worker {
         let acked_len = core::mem::take(&mut stream.acked_len);
         let delivered_len = u32::from(core::mem::take(&mut stream.delivered));
         let mut misbehaved = None;
+        let mut short = false;
         if let Some(client) = self.clients.owner_mut(owner) {
             stream.recv.show(&mut client.lane);
             if stream.recv.unread() > 0 {
                 misbehaved = stream.recv.refresh(&mut client.lane).err();
             }
+            short = client.is_short_of_blocks();
         }
         if let Some(what) = misbehaved {
             self.client_misbehaved(owner, Misbehaviour::Memory(what));
         }
+        if short {
+            self.sweep_blocks(owner);
+        }
         self.apply(id, &Arrival { drop: None, acked_len, delivered_len, events }, now);
+    }
+
+    /// Takes back what quiet sockets of a client hold though it has been read: nothing else tells the
+    /// worker of it before their next event. A client that lies is found out at that one.
+    #[cold]
+    fn sweep_blocks(&mut self, owner: Option<u16>) {
+        let Some(client) = self.clients.owner_mut(owner) else { return };
+        for id in client.sweep() {
+            let Some(stream) = self.sockets.stream_mut(id) else { continue };
+            if stream.recv.unread() > 0 {
+                let _ = stream.recv.refresh(&mut client.lane);
+            }
+        }
     }
 
     /// Carries out what an event at a connection asks for.
@@ -398,9 +416,12 @@ impl Worker {
     /// The engine's parameters for a connection over the way to its peer.
     pub(crate) fn stream_config(&self, flow: &Flow) -> tcp::Config {
         let mtu = self.out.route(flow.remote_addr).map_or(1500, |hop| hop.mtu);
+        let settings = &self.out.network.tcp;
         tcp::Config {
             mss: mtu.saturating_sub(HEADERS_LEN),
-            mss_floor: self.out.network.mss_floor,
+            mss_floor: settings.mss_floor,
+            ecn: settings.ecn,
+            pacing: settings.pacing,
             window_scale: WINDOW_SCALE,
             timestamps: true,
             timestamp_offset: tcp::isn::timestamp_offset(&self.secret, &flow.key()),

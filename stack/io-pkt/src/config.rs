@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::ArgMatches;
+use inet::network::TcpSettings;
 use serde::Deserialize;
 
 use crate::args::{Args, pairs};
@@ -94,6 +95,97 @@ pub(crate) struct TcpSection {
     /// A peer's MSS below this one counts as this one [default: 536]. Lower it for peers that really
     /// take no 576-byte datagrams.
     pub mss_floor: Option<u16>,
+    /// ECN in the numbers of Linux's `tcp_ecn` [default: 2].
+    #[serde(default)]
+    pub ecn: Ecn,
+    /// Pace CUBIC and NewReno too, as BBR always is [default: false].
+    #[serde(default)]
+    pub pacing: bool,
+    /// Tell peers of `TCP_USER_TIMEOUT` and believe theirs (RFC 5482) [default: false].
+    #[serde(default)]
+    pub user_timeout_option: bool,
+    /// SYN cookies [default: auto].
+    #[serde(default)]
+    pub syncookies: SynCookies,
+    /// Key of Fast Open cookies, 32 hexadecimal digits, dashes as you like: servers behind one address
+    /// need the same [default: a secret of the daemon's own, a new one at each start].
+    pub fast_open_key: Option<FastOpenKey>,
+}
+
+/// Explicit congestion notification.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u8")]
+pub(crate) enum Ecn {
+    /// 0: never.
+    Off,
+    /// 1: ask for it, and accept.
+    Ask,
+    /// 2: accept it from peers that ask.
+    #[default]
+    Accept,
+}
+
+impl TryFrom<u8> for Ecn {
+    type Error = &'static str;
+    fn try_from(number: u8) -> Result<Self, Self::Error> {
+        match number {
+            0 => Ok(Self::Off),
+            1 => Ok(Self::Ask),
+            2 => Ok(Self::Accept),
+            _ => Err("write 0 (never), 1 (ask) or 2 (accept)"),
+        }
+    }
+}
+
+/// When SYNs are answered with cookies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SynCookies {
+    /// Never.
+    Off,
+    /// While many connections of a listener are half-open.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+}
+
+/// 16 bytes, as text of 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct FastOpenKey(pub [u8; 16]);
+
+impl TryFrom<String> for FastOpenKey {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let digits = text.replace('-', "");
+        let is_key = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let number = u128::from_str_radix(&digits, 16).ok().filter(|_| is_key);
+        number.map(|number| Self(number.to_be_bytes())).ok_or("write 32 hexadecimal digits")
+    }
+}
+
+impl TcpSection {
+    /// In the stack's words.
+    #[must_use]
+    pub(crate) fn settings(&self) -> TcpSettings {
+        TcpSettings {
+            mss_floor: self.mss_floor.unwrap_or(tcp::limits::MSS_FLOOR),
+            ecn: match self.ecn {
+                Ecn::Off => tcp::EcnMode::Off,
+                Ecn::Ask => tcp::EcnMode::Ask,
+                Ecn::Accept => tcp::EcnMode::Accept,
+            },
+            pacing: self.pacing,
+            user_timeout_option: self.user_timeout_option,
+            syn_cookies: match self.syncookies {
+                SynCookies::Off => tcp::SynCookies::Off,
+                SynCookies::Auto => tcp::SynCookies::Auto,
+                SynCookies::Always => tcp::SynCookies::Always,
+            },
+            fast_open_key: self.fast_open_key.map(|key| key.0),
+        }
+    }
 }
 
 /// The whole file.
@@ -228,6 +320,11 @@ mod tests {
             args = ["--log-level", "info"]
             [tcp]
             mss_floor = 88
+            ecn = 1
+            pacing = true
+            user_timeout_option = true
+            syncookies = "always"
+            fast_open_key = "00010203-04050607-08090a0b-0c0d0e0f"
             [[interface]]
             driver = "net_tap"
             options = "iface=iop0"
@@ -238,7 +335,11 @@ mod tests {
         "#;
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!(config.idle, Idle::Spin);
-        assert_eq!(config.tcp.mss_floor, Some(88));
+        let tcp = config.tcp.settings();
+        assert_eq!((tcp.mss_floor, tcp.ecn), (88, tcp::EcnMode::Ask));
+        assert_eq!((tcp.pacing, tcp.user_timeout_option), (true, true));
+        assert_eq!(tcp.syn_cookies, tcp::SynCookies::Always);
+        assert_eq!(tcp.fast_open_key, Some(core::array::from_fn(|at| u8::try_from(at).unwrap())));
         assert_eq!(config.interfaces[0].address[0].prefix_len, 24);
         assert_eq!(config.metrics_address().unwrap(), None);
     }
@@ -250,6 +351,11 @@ mod tests {
         let bad = "[[interface]]\ndriver = \"x\"\naddress = [\"198.18.77.2\"]\n";
         let error = toml::from_str::<Config>(bad).unwrap_err().to_string();
         assert!(error.contains("write 198.18.77.2/24"), "{error}");
+        let error = toml::from_str::<Config>("[tcp]\necn = 3\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("write 0 (never)"), "{error}");
+        let bad = "[tcp]\nfast_open_key = \"12\"\n";
+        let error = toml::from_str::<Config>(bad).unwrap_err().to_string();
+        assert!(error.contains("32 hexadecimal digits"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use core::net::Ipv4Addr;
 
 use devnp::Port;
 use fib::{AddRouteError, Ipv4Net, NextHop, Rib, Route, RouteFlags};
-use inet::network::{Address, Interface, LOOPBACK, Network, StaticNeighbor, TxChecksum};
+use inet::network::{
+    Address, Interface, LOOPBACK, Network, StaticNeighbor, TcpSettings, TxChecksum,
+};
 use proto::table::{AddressRow, InterfaceRow, RouteRow};
 use rustix::io::Errno;
 use types::MacAddr;
@@ -31,13 +33,13 @@ pub(crate) struct NetworkState {
     rib: Rib,
     neighbors: Vec<StaticNeighbor>,
     udp_owners: Vec<(u16, u16)>,
-    mss_floor: u16,
+    tcp: TcpSettings,
 }
 
 impl NetworkState {
-    /// Only `lo0` with 127.0.0.1; `mss_floor` as the operator has set it.
+    /// Only `lo0` with 127.0.0.1; TCP as the operator has set it.
     #[must_use]
-    pub(crate) fn new(mss_floor: Option<u16>) -> Self {
+    pub(crate) fn new(tcp: TcpSettings) -> Self {
         let lo0 = Interface {
             index: LOOPBACK,
             name: "lo0".into(),
@@ -49,13 +51,7 @@ impl NetworkState {
             multi_segment: false,
         };
         let interfaces = vec![Entry { config: lo0, port: None }];
-        Self {
-            interfaces,
-            rib: Rib::new(),
-            neighbors: Vec::new(),
-            udp_owners: Vec::new(),
-            mss_floor: mss_floor.unwrap_or(tcp::limits::MSS_FLOOR),
-        }
+        Self { interfaces, rib: Rib::new(), neighbors: Vec::new(), udp_owners: Vec::new(), tcp }
     }
 
     /// Adds a port as an interface that is up and has no address yet; returns its index.
@@ -95,7 +91,7 @@ impl NetworkState {
             fib: self.rib.publish(),
             neighbors: self.neighbors.clone(),
             udp_owners: self.udp_owners.iter().copied().collect(),
-            mss_floor: self.mss_floor,
+            tcp: self.tcp,
         }
     }
 
@@ -346,7 +342,7 @@ mod tests {
 
     #[test]
     fn loopback_is_there_from_the_start() {
-        let state = NetworkState::new(None);
+        let state = NetworkState::new(TcpSettings::default());
         let rows = state.interface_rows();
         assert_eq!(rows[0].name, "lo0");
         assert_eq!(rows[0].addresses[0].address, Ipv4Addr::LOCALHOST);
@@ -355,7 +351,7 @@ mod tests {
 
     #[test]
     fn bad_addresses_and_unknown_interfaces_are_refused() {
-        let mut state = NetworkState::new(None);
+        let mut state = NetworkState::new(TcpSettings::default());
         assert_eq!(state.add_address("tap0", A, 24), Err(Errno::NXIO));
         assert_eq!(state.add_address("lo0", A, 33), Err(Errno::INVAL));
         assert_eq!(state.add_address("lo0", Ipv4Addr::BROADCAST, 8), Err(Errno::INVAL));
@@ -367,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_route_needs_a_gateway_on_a_link() {
-        let mut state = NetworkState::new(None);
+        let mut state = NetworkState::new(TcpSettings::default());
         assert_eq!(state.add_route(Ipv4Addr::UNSPECIFIED, 0, A), Err(Errno::NETUNREACH));
         assert_eq!(state.delete_route(Ipv4Addr::UNSPECIFIED, 0), Err(Errno::SRCH));
     }

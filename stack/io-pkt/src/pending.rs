@@ -219,7 +219,6 @@ impl Control {
         }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "an outcome is used up by its call")]
     fn connected(&mut self, asked: Asked, result: Result<Outcome, Errno>, attempt: &Attempt) {
         let Asked { connection, sequence } = asked;
         let Attempt { target, local, dissolve, chosen } = *attempt;

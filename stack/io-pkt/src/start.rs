@@ -73,7 +73,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let (eal, hugepages) = start_eal(config, &plan)?;
     let memory = Memories::new(workers)?;
 
-    let mut network = NetworkState::new(config.tcp.mss_floor);
+    let mut network = NetworkState::new(config.tcp.settings());
     let names = attach_ports(&eal, config, &memory.pool, workers, &mut network);
     let doorbell = Arc::new(Doorbell::new().map_err(resources("doorbell"))?);
     let (event_tx, events) = sync_channel(EVENTS);

@@ -130,7 +130,7 @@ pub use fast_open::{FastOpenCookie, FastOpenLesson, FastOpenMemory};
 pub use half_open::{HalfOpen, HalfOpenVerdict};
 pub use info::Info;
 pub use keepalive::Keepalive;
-pub use listener::{ListenVerdict, Listener, closed_reply};
+pub use listener::{ListenVerdict, Listener, SynCookies, closed_reply};
 pub use options::{Options, Timestamps};
 pub use sack::{SackBlock, SackBlocks};
 pub use segment::{Cut, Flags, SegmentIn, SegmentOut};

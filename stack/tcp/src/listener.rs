@@ -4,6 +4,18 @@ use types::{DropReason, Instant};
 
 use crate::{Flags, SegmentIn, SegmentOut, limits};
 
+/// When a listener answers SYNs with cookies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SynCookies {
+    /// Never: SYNs beyond [`limits::HALF_OPEN_MAX`] half-open connections are dropped.
+    Off,
+    /// From [`limits::SYN_COOKIES_ON`] half-open connections on.
+    #[default]
+    Auto,
+    /// For every SYN: a connection is only made by the handshake's end.
+    Always,
+}
+
 /// A listening socket: who may wait at it, counted as Linux does. Half-open connections have a
 /// limit of their own, and the accept queue holds one more than the backlog.
 ///
@@ -20,6 +32,8 @@ pub struct Listener {
     half_open: u32,
     /// Connections whose SYN brought text and whose handshake is not complete.
     fast_open: u32,
+    /// Cookies are allowed.
+    mode: SynCookies,
     /// SYNs are answered with cookies.
     cookies: bool,
     /// Until then an ACK may bring a cookie.
@@ -52,6 +66,7 @@ impl Listener {
             waiting: 0,
             half_open: 0,
             fast_open: 0,
+            mode: SynCookies::Auto,
             cookies: false,
             cookies_until: Instant::ZERO,
         }
@@ -78,7 +93,19 @@ impl Listener {
         if !self.has_room() {
             return ListenVerdict::Drop(DropReason::TcpListenOverflow);
         }
-        if self.cookies { ListenVerdict::Cookie } else { ListenVerdict::Open }
+        match self.mode {
+            SynCookies::Always => ListenVerdict::Cookie,
+            SynCookies::Auto if self.cookies => ListenVerdict::Cookie,
+            SynCookies::Off if self.half_open >= limits::HALF_OPEN_MAX => {
+                ListenVerdict::Drop(DropReason::TcpListenOverflow)
+            }
+            SynCookies::Auto | SynCookies::Off => ListenVerdict::Open,
+        }
+    }
+
+    /// When SYNs are answered with cookies.
+    pub fn set_syn_cookies(&mut self, mode: SynCookies) {
+        self.mode = mode;
     }
 
     /// A half-open connection was made.

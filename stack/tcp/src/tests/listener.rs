@@ -56,6 +56,19 @@ fn cookies_begin_at_a_quarter_and_end_at_an_eighth() {
 }
 
 #[test]
+fn cookies_are_always_or_never_sent_if_the_operator_says_so() {
+    let mut listener = Listener::new(5);
+    listener.set_syn_cookies(SynCookies::Always);
+    assert_eq!(syn(&listener), ListenVerdict::Cookie);
+    listener.set_syn_cookies(SynCookies::Off);
+    for _ in 0..limits::HALF_OPEN_MAX {
+        assert_eq!(syn(&listener), ListenVerdict::Open);
+        listener.opened();
+    }
+    assert_eq!(syn(&listener), ListenVerdict::Drop(DropReason::TcpListenOverflow));
+}
+
+#[test]
 fn an_ack_is_a_cookie_only_for_two_minutes_after_one_was_sent() {
     let mut listener = Listener::new(5);
     let at = |listener: &Listener, s| {
