@@ -1,20 +1,23 @@
-//! A process's connection to the daemon.
+//! A process's connections to the daemon: one to a client of its own, and one to each client whose
+//! sockets it was given.
 
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use proto::{Answer, Call, Reply, Request, paths};
+use proto::message::Transport;
+use proto::{Answer, Call, Reply, Request, SocketHandle, paths};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType, recvmsg, send, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    recvmsg, send, sendmsg, socket_with, sockopt,
 };
-use shm::{ClientFiles, ClientMap};
+use shm::{ClientFiles, ClientMap, Own};
 
 /// Answers to what a client asks are short; only the tools' tables are long.
 const ANSWER_MAX: usize = 4096;
@@ -26,17 +29,25 @@ const DESCRIPTORS_MAX: usize = 3 + shm::layout::LANES_MAX as usize;
 /// hardly ever finds it locked.
 static CURRENT: Mutex<Option<Arc<Channel>>> = Mutex::new(None);
 
+/// Channels that were joined, the last used one last. Those without sockets are kept for a while: who
+/// was given one socket of a client is often given more.
+static JOINED: Mutex<Vec<Arc<Channel>>> = Mutex::new(Vec::new());
+
+/// Joined channels without sockets that are kept.
+const IDLE_MAX: usize = 4;
+
 /// A connection to the daemon, and the memory shared with it.
 ///
 /// A forked child may go on using the sockets it inherited, over the same channel; for new ones it
 /// gets a channel of its own.
 #[derive(Debug)]
 pub struct Channel {
-    connection: OwnedFd,
+    connection: Own,
     map: Arc<ClientMap>,
     path: PathBuf,
     process: u32,
     slot: u32,
+    client: u64,
     claim_loopback: bool,
     gone: AtomicBool,
 }
@@ -72,25 +83,65 @@ impl Channel {
     /// # Errors
     /// As [`Channel::current`].
     pub fn attach(path: &Path) -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC;
-        let connection = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let address = SocketAddrUnix::new(path)?;
-        again(|| rustix::net::connect(&connection, &address))?;
         let request = Request::Attach { version: proto::VERSION, name: program_name() };
-        let sequence = u32::MAX;
-        send_call(&connection, &Call { sequence, request })?;
-        let (answer, descriptors) = receive_answer(&connection)?;
-        let reply = answer.result.map_err(io::Error::from_raw_os_error)?;
-        let Reply::Attached { slot, workers, claim_loopback } = reply else {
+        Self::begin(connect(path)?, path, request, None)
+    }
+
+    /// The channel and the socket behind a descriptor that this process was given: inherited over
+    /// `exec`, or received over a unix socket. `None`: the descriptor is no socket of this stack.
+    ///
+    /// # Errors
+    /// `EACCES`: it belongs to a client of another user. As [`Channel::current`].
+    pub fn of_descriptor(fd: BorrowedFd<'_>) -> io::Result<Option<(Arc<Self>, Identified)>> {
+        if !may_be_ours(fd) {
+            return Ok(None);
+        }
+        let path = paths::socket_path(&paths::client_prefix());
+        let mut known: Vec<Arc<Self>> = joined().clone();
+        known.extend(current().clone());
+        known.retain(|channel| channel.path == path && channel.is_there());
+        let (mut fresh, answer) = match known.last() {
+            Some(channel) => {
+                let answer = channel.call_with(Request::Identify, Some(fd));
+                (None, answer.map(|(reply, _)| reply))
+            }
+            None => {
+                let connection = connect(&path)?;
+                let answer = first_exchange(&connection, Request::Identify, Some(fd));
+                (Some(connection), answer.map(|(reply, _)| reply))
+            }
+        };
+        let Some(identified) = identified(answer)? else { return Ok(None) };
+        let same = |channel: &&Arc<Self>| channel.client == identified.client;
+        if let Some(channel) = known.iter().find(same) {
+            return Ok(Some((Arc::clone(channel), identified)));
+        }
+        let connection = fresh.take().map_or_else(|| connect(&path), Ok)?;
+        let request = Request::Join { version: proto::VERSION, name: program_name() };
+        let channel = Arc::new(Self::begin(connection, &path, request, Some(fd))?);
+        remember(&channel);
+        Ok(Some((channel, identified)))
+    }
+
+    /// First request of a connection, and what comes of it.
+    fn begin(
+        connection: OwnedFd,
+        path: &Path,
+        request: Request,
+        held: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Self> {
+        let (reply, descriptors) = first_exchange(&connection, request, held)?;
+        let Reply::Attached { slot, client, workers, claim_loopback } = reply else {
             return Err(Errno::PROTO.into());
         };
         let files = files(descriptors, workers).ok_or(Errno::PROTO)?;
         Ok(Self {
-            connection,
+            connection: Own::new(connection),
             map: ClientMap::map(files)?,
             path: path.to_path_buf(),
             process: std::process::id(),
             slot,
+            client,
             claim_loopback,
             gone: AtomicBool::new(false),
         })
@@ -100,6 +151,10 @@ impl Channel {
     #[must_use]
     pub fn slot(&self) -> u32 {
         self.slot
+    }
+
+    pub(crate) fn client(&self) -> u64 {
+        self.client
     }
 
     /// The daemon claims 127.0.0.0/8 too; else loopback is better left to the kernel.
@@ -114,7 +169,15 @@ impl Channel {
 
     /// One request, one reply. A reply's descriptor comes with it.
     pub(crate) fn call(&self, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {
-        let result = self.exchange(request);
+        self.call_with(request, None)
+    }
+
+    fn call_with(
+        &self,
+        request: Request,
+        held: Option<BorrowedFd<'_>>,
+    ) -> io::Result<(Reply, Option<OwnedFd>)> {
+        let result = self.exchange(request, held);
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::ConnectionReset
         {
@@ -125,13 +188,17 @@ impl Channel {
         Ok((reply, descriptors.pop()))
     }
 
-    fn exchange(&self, request: Request) -> io::Result<(Answer, Vec<OwnedFd>)> {
+    fn exchange(
+        &self,
+        request: Request,
+        held: Option<BorrowedFd<'_>>,
+    ) -> io::Result<(Answer, Vec<OwnedFd>)> {
         let _one_at_a_time = self.map.call_lock();
         let sequence = self.map.next_sequence();
-        send_call(&self.connection, &Call { sequence, request })?;
+        send_call(self.connection.fd(), &Call { sequence, request }, held)?;
         loop {
             // An answer to somebody who did not live to read it may come first.
-            let (answer, descriptors) = receive_answer(&self.connection)?;
+            let (answer, descriptors) = receive_answer(self.connection.fd())?;
             if answer.sequence == sequence {
                 return Ok((answer, descriptors));
             }
@@ -140,30 +207,110 @@ impl Channel {
 
     /// Is this the channel a new socket should use?
     fn serves(&self, path: &Path) -> bool {
-        if self.process != std::process::id()
-            || self.path != path
-            || self.gone.load(Ordering::Relaxed)
-        {
+        self.process == std::process::id() && self.path == path && self.is_there()
+    }
+
+    /// Is the daemon's end of the connection open?
+    fn is_there(&self) -> bool {
+        if self.gone.load(Ordering::Relaxed) {
             return false;
         }
-        let mut fds = [PollFd::new(&self.connection, PollFlags::empty())];
+        let mut fds = [PollFd::new(self.connection.fd(), PollFlags::empty())];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         // Nothing was asked for, so an event is an error or a hang-up.
         poll(&mut fds, Some(&now)) == Ok(0)
     }
 }
 
+/// What the daemon knows of a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identified {
+    client: u64,
+    pub(crate) handle: SocketHandle,
+    pub(crate) transport: Transport,
+}
+
+/// Keeps a channel that was joined, and lets go of some that have no socket any more.
+fn remember(channel: &Arc<Channel>) {
+    let mut joined = joined();
+    joined.retain(|channel| channel.is_there() || Arc::strong_count(channel) > 1);
+    let idle = joined.iter().filter(|channel| Arc::strong_count(channel) == 1).count();
+    let mut surplus = idle.saturating_sub(IDLE_MAX.saturating_sub(1));
+    joined.retain(|channel| {
+        let goes = surplus > 0 && Arc::strong_count(channel) == 1;
+        surplus = surplus.saturating_sub(usize::from(goes));
+        !goes
+    });
+    joined.push(Arc::clone(channel));
+}
+
+/// A socket's descriptor is a unix stream socket; of most others nobody needs to be asked.
+fn may_be_ours(fd: BorrowedFd<'_>) -> bool {
+    sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
+        && sockopt::socket_acceptconn(fd) == Ok(false)
+}
+
+fn identified(reply: io::Result<Reply>) -> io::Result<Option<Identified>> {
+    match reply {
+        Ok(Reply::Identified { client, socket, transport }) => {
+            Ok(Some(Identified { client, handle: socket, transport }))
+        }
+        Ok(_) => Err(Errno::PROTO.into()),
+        Err(error) if error.raw_os_error() == Some(Errno::NOTSOCK.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let connection = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let address = SocketAddrUnix::new(path)?;
+    again(|| rustix::net::connect(&connection, &address))?;
+    Ok(connection)
+}
+
+/// A request on a connection that nobody else uses yet.
+fn first_exchange(
+    connection: &OwnedFd,
+    request: Request,
+    held: Option<BorrowedFd<'_>>,
+) -> io::Result<(Reply, Vec<OwnedFd>)> {
+    send_call(connection, &Call { sequence: u32::MAX, request }, held)?;
+    let (answer, descriptors) = receive_answer(connection)?;
+    let reply = answer.result.map_err(io::Error::from_raw_os_error)?;
+    Ok((reply, descriptors))
+}
+
 fn current() -> std::sync::MutexGuard<'static, Option<Arc<Channel>>> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn send_call(connection: &OwnedFd, call: &Call) -> io::Result<()> {
+fn joined() -> std::sync::MutexGuard<'static, Vec<Arc<Channel>>> {
+    JOINED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn send_call(connection: &OwnedFd, call: &Call, held: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let bytes = proto::emit(call).map_err(|_| Errno::MSGSIZE)?;
-    match again(|| send(connection, &bytes, SendFlags::NOSIGNAL)) {
+    let sent = again(|| match held {
+        None => send(connection, &bytes, SendFlags::NOSIGNAL),
+        Some(fd) => send_with(connection, &bytes, fd),
+    });
+    match sent {
         Ok(_) => Ok(()),
         Err(Errno::PIPE) => Err(Errno::CONNRESET.into()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+fn send_with(connection: &OwnedFd, bytes: &[u8], held: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [held];
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(Errno::MSGSIZE);
+    }
+    sendmsg(connection, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
 }
 
 fn receive_answer(connection: &OwnedFd) -> io::Result<(Answer, Vec<OwnedFd>)> {

@@ -21,10 +21,11 @@ mod udp;
 mod urgent;
 mod wait;
 
-pub use channel::Channel;
+pub use channel::{Channel, Identified};
 pub use proto::message::{Shutdown, Transport};
 pub use receive::{Received, RecvFlags};
 pub use send::SendFlags;
+pub use shm::{is_own, own_in};
 pub use socket::Socket;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;

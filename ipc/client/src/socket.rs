@@ -80,7 +80,29 @@ impl Socket {
     ) -> io::Result<Self> {
         let cell = CellId { index: handle.cell, generation: handle.generation };
         let memory = channel.map().socket(cell, handle.worker).ok_or(Errno::PROTO)?;
-        Ok(Self {
+        Ok(Self::with(channel, memory, handle, transport))
+    }
+
+    /// The socket behind a descriptor that this process was given by another one, or by the program it
+    /// was before `exec`. `None`: the descriptor is no socket of this stack.
+    ///
+    /// # Errors
+    /// Those of [`Channel::of_descriptor`].
+    pub fn of_descriptor(fd: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        let Some((channel, identified)) = Channel::of_descriptor(fd)? else { return Ok(None) };
+        let (handle, transport) = (identified.handle, identified.transport);
+        let cell = CellId { index: handle.cell, generation: handle.generation };
+        let memory = channel.map().known_socket(cell, handle.worker).ok_or(Errno::PROTO)?;
+        Ok(Some(Self::with(&channel, memory, handle, transport)))
+    }
+
+    fn with(
+        channel: &Arc<Channel>,
+        memory: SocketMemory,
+        handle: SocketHandle,
+        transport: Transport,
+    ) -> Self {
+        Self {
             channel: Arc::clone(channel),
             memory,
             handle,
@@ -91,7 +113,13 @@ impl Socket {
             orphaned: AtomicU32::new(0),
             spin: Spin::default(),
             looked_ms: AtomicU64::new(0),
-        })
+        }
+    }
+
+    /// Is it the same socket, in the same client?
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.handle == other.handle && self.channel.client() == other.channel.client()
     }
 
     /// Stream or datagram.

@@ -20,7 +20,8 @@
  * after that. It stays on the stack if the daemon claims loopback, or with IOPKT_LOOPBACK=stack.
  *
  * fork and exec. A child has its parent's sockets; a socket closes with its last copy. New sockets of a
- * child are its own. What exec'd programs inherit are descriptors without their sockets.
+ * child are its own. A program that was given a descriptor, by exec or over a unix socket, makes it a
+ * socket again with iopkt_adopt.
  *
  * Threads. All functions may be called from any thread at any time, except iopkt_setprefix.
  *
@@ -94,6 +95,13 @@ ssize_t iopkt_recvmsg(int fd, struct msghdr *msg, int flags);
 /* Options the stack does not know: ENOPROTOOPT. */
 int iopkt_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
 int iopkt_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+
+/*
+ * Makes a descriptor a socket of this library that came from elsewhere: inherited over exec, or received
+ * over a unix socket (iopkt_recvmsg does it by itself). ENOTSOCK: no socket of the stack, or one of
+ * another user's client.
+ */
+int iopkt_adopt(int fd);
 
 /* Descriptors. */
 int iopkt_close(int fd);

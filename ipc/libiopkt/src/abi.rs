@@ -15,7 +15,8 @@ pub use data::{
     iopkt_writev,
 };
 pub use number::{
-    close_sockets, forget, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2, iopkt_dup3,
+    close_range_with, forget, iopkt_adopt, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2,
+    iopkt_dup3,
 };
 pub use open::{
     iopkt_accept, iopkt_accept4, iopkt_bind, iopkt_connect, iopkt_listen, iopkt_shutdown,
@@ -32,7 +33,7 @@ use crate::errno::{errno, os};
 use crate::kernel;
 
 /// The descriptor of a call under way, for the client library.
-fn borrow(fd: &c_int) -> BorrowedFd<'_> {
+pub(crate) fn borrow(fd: &c_int) -> BorrowedFd<'_> {
     // SAFETY: callers have just found the number in the table, so it is not negative and open. Should
     // another thread of the program close it meanwhile, the kernel answers EBADF: these are the
     // terms of every C call.

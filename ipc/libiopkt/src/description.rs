@@ -39,6 +39,13 @@ impl Description {
         Self::with(socket, self.claims_loopback, true)
     }
 
+    /// A socket that this program was given. What options it has nobody knows here, so it stays where
+    /// it is.
+    pub(crate) fn given(socket: Socket) -> Self {
+        let claims_loopback = socket.channel().claims_loopback();
+        Self::with(socket, claims_loopback, true)
+    }
+
     fn with(socket: Socket, claims_loopback: bool, settled: bool) -> Self {
         Self {
             socket,

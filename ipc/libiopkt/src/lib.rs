@@ -8,6 +8,7 @@
 //! * [`abi`]: the exported functions, by what they do.
 //! * `table`: which numbers are sockets of a stack; look-ups take no lock.
 //! * `description`: what is behind a number and its copies.
+//! * `given`: descriptors that come from elsewhere.
 //! * `name`, `message`, `errno`: translation of `sockaddr`, scatter lists, flags and errors.
 //! * `loopback`: why and how a socket moves to the kernel.
 //! * `renew`: a stream that can be connected again.
@@ -17,6 +18,7 @@
 pub mod abi;
 mod description;
 mod errno;
+mod given;
 mod kernel;
 mod loopback;
 mod message;
@@ -25,6 +27,8 @@ mod process;
 mod renew;
 mod table;
 
-pub use abi::{close_sockets, forget};
+pub use abi::{close_range_with, forget};
 pub use errno::{errno, set_errno};
+pub use given::{adopt, adopt_inherited, adopt_received};
+pub use io_pkt_client::is_own;
 pub use table::is_ours;

@@ -48,8 +48,17 @@ pub unsafe extern "C" fn recvmmsg(
     timeout: *mut timespec,
 ) -> c_int {
     if !iopkt::is_ours(fd) {
-        return call_next!(recvmmsg(fd => c_int, messages => *mut mmsghdr, n => c_uint,
+        let received = call_next!(recvmmsg(fd => c_int, messages => *mut mmsghdr, n => c_uint,
             flags => c_int, timeout => *mut timespec) -> c_int);
+        for index in 0..usize::try_from(received).unwrap_or(0) {
+            // SAFETY: so many messages of the array have been filled in.
+            let message = unsafe { messages.add(index) };
+            // SAFETY: as above.
+            let header = unsafe { &(*message).msg_hdr };
+            // SAFETY: as above.
+            unsafe { iopkt::adopt_received(header) };
+        }
+        return received;
     }
     // SAFETY: null or valid by the caller's promise.
     let until = unsafe { timeout.as_ref() }.and_then(deadline);

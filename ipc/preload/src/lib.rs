@@ -9,20 +9,34 @@
 //! after one look at libiopkt's table. What waits for descriptors (`select`, `poll`, `epoll`) is not
 //! shadowed: a stack's socket is a descriptor of the kernel's that is ready when the socket is.
 //!
+//! What a program inherits over `exec`, or receives over a unix socket, is looked at when it comes.
+//!
 //! * `next`: the functions behind ours, and the macros that define ours.
 //! * `transfer`: reading and writing. `control`: naming, options, modes. `number`: closing and copying.
 //! * `socket`: which sockets are the stack's; what happens if there is none.
+//! * `stdio`: streams on a socket's descriptor, which reach the kernel past libc's public functions.
 //! * `batch`: `sendmmsg`, `recvmmsg`, `sendfile`, by repeating simpler calls.
 //!
 //! Variables: `SOCK` and `IOPKT_RUN` name the stack; `IOPKT_FALLBACK=kernel` lets programs run over
 //! the kernel while no stack is there; `IOPKT_LOOPBACK=stack` keeps 127.0.0.0/8 on the stack.
 //!
-//! Not reached: system calls that do not go through libc's public functions. These are static programs,
-//! Go's, libc's own (stdio on a socket's descriptor, its resolver), and `io_uring`.
+//! Not reached: system calls that go neither through libc's public functions nor through its streams.
+//! These are static programs', Go's, libc's own (its resolver, `dprintf`), and `io_uring`.
 
 pub mod batch;
 pub mod control;
 mod next;
 pub mod number;
 pub mod socket;
+mod stdio;
 pub mod transfer;
+
+/// Run by the loader before the program: what it inherited may be sockets of a stack.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn() = at_start;
+
+extern "C" fn at_start() {
+    stdio::interpose();
+    iopkt::adopt_inherited();
+}

@@ -4,8 +4,19 @@ use libc::{FILE, c_int, c_uint};
 
 use crate::next::{call_next, interpose};
 
+/// `close(2)`. The library's own descriptors are not open, as far as a program is concerned.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn close(fd: c_int) -> c_int {
+    if iopkt::is_ours(fd) || iopkt::is_own(fd) {
+        return iopkt::abi::iopkt_close(fd);
+    }
+    call_next!(close(fd => c_int) -> c_int)
+}
+
 interpose! {
-    close(fd: c_int) -> c_int => iopkt_close;
     dup(fd: c_int) -> c_int => iopkt_dup;
 }
 
@@ -26,7 +37,7 @@ pub unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
 /// As for the C call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
-    if iopkt::is_ours(old) || iopkt::is_ours(new) {
+    if iopkt::is_ours(old) || iopkt::is_ours(new) || iopkt::is_own(new) {
         return iopkt::abi::iopkt_dup2(old, new);
     }
     call_next!(dup2(old => c_int, new => c_int) -> c_int)
@@ -38,7 +49,7 @@ pub unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
 /// As for the C call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
-    if iopkt::is_ours(old) || iopkt::is_ours(new) {
+    if iopkt::is_ours(old) || iopkt::is_ours(new) || iopkt::is_own(new) {
         return iopkt::abi::iopkt_dup3(old, new, flags);
     }
     call_next!(dup3(old => c_int, new => c_int, flags => c_int) -> c_int)
@@ -50,10 +61,13 @@ pub unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
 /// As for the C call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    if c_uint::try_from(flags).unwrap_or(0) & libc::CLOSE_RANGE_CLOEXEC == 0 {
-        iopkt::close_sockets(first, last);
-    }
-    call_next!(close_range(first => c_uint, last => c_uint, flags => c_int) -> c_int)
+    let bits = c_uint::try_from(flags).unwrap_or(0);
+    iopkt::close_range_with(
+        first,
+        last,
+        bits,
+        |first, last| call_next!(close_range(first => c_uint, last => c_uint, flags => c_int) -> c_int),
+    )
 }
 
 /// `closefrom(3)`.
@@ -62,7 +76,7 @@ pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) 
 /// As for the C call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn closefrom(first: c_int) {
-    iopkt::close_sockets(c_uint::try_from(first).unwrap_or(0), c_uint::MAX);
-    // It returns nothing; reading a result that is not there is reading a free register.
-    let _: c_int = call_next!(closefrom(first => c_int) -> c_int);
+    let first = c_uint::try_from(first).unwrap_or(0);
+    // SAFETY: as for this call. A kernel without `close_range` is older than glibc's `closefrom`.
+    let _ = unsafe { close_range(first, c_uint::MAX, 0) };
 }

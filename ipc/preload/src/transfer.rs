@@ -16,7 +16,25 @@ interpose! {
     recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t => iopkt_recv;
     recvfrom(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int, from: *mut sockaddr,
         from_len: *mut socklen_t) -> ssize_t => iopkt_recvfrom;
-    recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t => iopkt_recvmsg;
+}
+
+/// `recvmsg(2)`. Descriptors that come over a kernel's socket may be sockets of a stack.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+    if iopkt::is_ours(fd) {
+        // SAFETY: the caller's promise.
+        return unsafe { iopkt::abi::iopkt_recvmsg(fd, message, flags) };
+    }
+    let len = call_next!(recvmsg(fd => c_int, message => *mut msghdr, flags => c_int) -> ssize_t);
+    // SAFETY: null or valid by the caller's promise.
+    if let Some(message) = unsafe { message.as_ref() }.filter(|_| len >= 0) {
+        // SAFETY: just filled in by the kernel.
+        unsafe { iopkt::adopt_received(message) };
+    }
+    len
 }
 
 /// `read` of programs built with `_FORTIFY_SOURCE`: `room` is the size of the buffer.

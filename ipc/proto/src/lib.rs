@@ -19,7 +19,7 @@ pub mod tcp_info;
 pub use message::{Answer, Call, Reply, Request, SocketHandle};
 
 /// Version of this protocol. Client library and daemon must agree exactly.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;

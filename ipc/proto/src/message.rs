@@ -61,6 +61,19 @@ pub enum Request {
         /// Name of the program, for listings; cut to 32 bytes.
         name: String,
     },
+    /// Which socket does the descriptor that comes with this message belong to? Whoever holds it may
+    /// ask. → [`Reply::Identified`]. `ENOTSOCK`: none of this daemon; `EACCES`: its client belongs to
+    /// another user.
+    Identify,
+    /// First request of a process that holds another client's socket, whose descriptor comes with the
+    /// message, and wants to use it. → [`Reply::Attached`] to that client. Errors as for
+    /// [`Request::Attach`] and [`Request::Identify`].
+    Join {
+        /// Must equal [`crate::VERSION`], else `EPROTONOSUPPORT`.
+        version: u32,
+        /// Name of the program, for listings; cut to 32 bytes.
+        name: String,
+    },
     /// `socket()`. → [`Reply::Socket`] with the descriptor. `ENOBUFS` when no cell is free.
     Socket {
         /// Address family; `EAFNOSUPPORT` if the stack does not have it.
@@ -231,10 +244,21 @@ pub enum Reply {
     Attached {
         /// Slot number, for listings.
         slot: u32,
+        /// The client, by a number that is never used again.
+        client: u64,
         /// Number of workers: lanes in the client's memory.
         workers: u16,
         /// Daemon claims 127.0.0.0/8 too (else the library leaves it to the kernel).
         claim_loopback: bool,
+    },
+    /// Whose socket a descriptor is.
+    Identified {
+        /// Its client.
+        client: u64,
+        /// Its handle there.
+        socket: SocketHandle,
+        /// Its transport.
+        transport: Transport,
     },
     /// A new socket. Descriptors: the socket's own.
     Socket {

@@ -7,11 +7,13 @@
 mod blocks;
 mod lock;
 mod map;
+mod own;
 mod receive;
 mod send;
 mod socket;
 
 pub use map::{ClientFiles, ClientMap};
+pub use own::{Own, is_own, own_in};
 pub use receive::{Datagram, ReceiveQueue, Urgent};
 pub use send::{PushError, SendQueue};
 pub use socket::SocketMemory;

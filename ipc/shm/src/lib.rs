@@ -13,6 +13,7 @@
 //!
 //! * [`ClientMap`]: the mapping; [`SocketMemory`]: one socket in it.
 //! * [`ReceiveQueue`], [`SendQueue`]: its queues, locked against other threads and processes.
+//! * [`Own`]: the client's descriptors that its program must not close by accident.
 //!
 //! Both sides: [`DatagramHeader`], [`Status`], [`layout`].
 //!
@@ -36,7 +37,8 @@ mod region;
 mod status;
 
 pub use client::{
-    ClientFiles, ClientMap, Datagram, PushError, ReceiveQueue, SendQueue, SocketMemory, Urgent,
+    ClientFiles, ClientMap, Datagram, Own, PushError, ReceiveQueue, SendQueue, SocketMemory,
+    Urgent, is_own, own_in,
 };
 pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, PeerMisbehaved, QueueFull, Slot, SlotFiles,

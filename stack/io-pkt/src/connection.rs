@@ -1,33 +1,18 @@
 //! One connection to the control socket: who is behind it, and messages with descriptors.
 
-use std::collections::HashMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 use proto::{Answer, Call, MESSAGE_MAX, Reply};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use shm::Slot;
-
-use crate::control::SocketKey;
 
 /// Descriptors that one answer carries: two memfds, the workers' page, a doorbell per worker.
 const DESCRIPTORS_MAX: usize = 3 + shm::layout::LANES_MAX as usize;
-
-/// Memory and name of a client that uses sockets.
-pub(crate) struct Attachment {
-    /// Its memory.
-    pub slot: Arc<Slot>,
-    /// Daemon's copies of its doorbells, by worker.
-    pub doorbells: Vec<Arc<OwnedFd>>,
-    /// Program name, cut and cleaned of control characters.
-    pub program: String,
-}
 
 /// One peer of the control socket: a client, a tool.
 pub(crate) struct Connection {
@@ -36,18 +21,16 @@ pub(crate) struct Connection {
     pub pid: u32,
     /// User id (`SO_PEERCRED`).
     pub uid: u32,
-    /// Present after [`proto::Request::Attach`].
-    pub attachment: Option<Attachment>,
-    /// Its sockets by cell.
-    pub cells: HashMap<u32, SocketKey>,
+    /// Slot of its client, after [`proto::Request::Attach`] or [`proto::Request::Join`].
+    pub client: Option<u16>,
     /// Calls of it that wait for a worker.
     pub calls: u16,
 }
 
 /// What a read from a connection gave.
 pub(crate) enum Received {
-    /// A request.
-    Call(Call),
+    /// A request, and the descriptor that came with it.
+    Call(Call, Option<OwnedFd>),
     /// Nothing more for now.
     Empty,
     /// The peer is gone, or sent what is no message.
@@ -65,8 +48,7 @@ impl Connection {
             fd,
             pid: credentials.pid.as_raw_nonzero().get().unsigned_abs(),
             uid: credentials.uid.as_raw(),
-            attachment: None,
-            cells: HashMap::new(),
+            client: None,
             calls: 0,
         })
     }
@@ -77,7 +59,7 @@ impl Connection {
         self.fd.as_fd()
     }
 
-    /// The next request. Descriptors a peer sends along are refused: it has no reason to.
+    /// The next request. A peer has no reason to send more than one descriptor along.
     pub(crate) fn receive(&self, buffer: &mut [u8; MESSAGE_MAX]) -> Received {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -89,11 +71,15 @@ impl Connection {
             Err(_) => return Received::Closed,
         };
         let truncated = received.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC);
-        if received.bytes == 0 || truncated || control.drain().next().is_some() {
+        if received.bytes == 0 || truncated {
             return Received::Closed;
         }
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
         match proto::parse(buffer.get(..received.bytes).unwrap_or_default()) {
-            Ok(call) => Received::Call(call),
+            Ok(call) => Received::Call(call, descriptor),
             Err(_) => Received::Closed,
         }
     }

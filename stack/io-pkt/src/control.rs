@@ -20,6 +20,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use shm::{Arena, CellId, SocketEnd};
 
+use crate::client::Client;
 use crate::connection::{Connection, Received};
 use crate::ephemeral::Ephemeral;
 use crate::network_state::NetworkState;
@@ -42,7 +43,8 @@ const REQUESTS_PER_TURN: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub u32);
 
-/// Names a socket for the control plane: owner of its port, its listener, its descriptor.
+/// Names a socket for the control plane: owner of its port, its listener, its descriptor
+/// ([`crate::client::key_of`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SocketKey(pub u64);
 
@@ -101,7 +103,7 @@ pub(crate) struct AcceptQueue {
 
 /// A socket as the control plane knows it.
 pub(crate) struct SocketEntry {
-    pub(crate) connection: ConnectionId,
+    pub(crate) client: u16,
     pub(crate) handle: SocketHandle,
     pub(crate) id: SocketId,
     pub(crate) transport: Transport,
@@ -167,6 +169,8 @@ pub(crate) struct ClientCounts {
 pub(crate) struct Control {
     pub(crate) epoll: OwnedFd,
     pub(crate) path: OwnedFd,
+    /// Given up for a moment to turn somebody away when there are no others.
+    pub(crate) spare: Option<OwnedFd>,
     pub(crate) signal: UnixStream,
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) workers: Vec<WorkerLink>,
@@ -176,7 +180,7 @@ pub(crate) struct Control {
     pub(crate) page_fd: OwnedFd,
     pub(crate) connections: HashMap<ConnectionId, Connection>,
     pub(crate) sockets: HashMap<SocketKey, SocketEntry>,
-    pub(crate) slots: HashMap<u16, ConnectionId>,
+    pub(crate) clients: HashMap<u16, Client>,
     pub(crate) leaving: HashMap<u16, Leaving>,
     pub(crate) pending: HashMap<CallId, Pending>,
     pub(crate) network: NetworkState,
@@ -185,7 +189,7 @@ pub(crate) struct Control {
     pub(crate) facts: Facts,
     pub(crate) counts: ClientCounts,
     pub(crate) next_connection: u32,
-    pub(crate) next_key: u64,
+    pub(crate) next_client: u64,
     pub(crate) next_call: CallId,
     pub(crate) next_worker: u16,
     /// Breaths and busy breaths of each worker at the last sample.
@@ -216,6 +220,7 @@ impl Control {
         Self {
             epoll,
             path,
+            spare: spare_descriptor(),
             signal,
             doorbell,
             workers,
@@ -225,7 +230,7 @@ impl Control {
             page_fd,
             connections: HashMap::new(),
             sockets: HashMap::new(),
-            slots: HashMap::new(),
+            clients: HashMap::new(),
             leaving: HashMap::new(),
             pending: HashMap::new(),
             network,
@@ -234,7 +239,7 @@ impl Control {
             facts,
             counts: ClientCounts::default(),
             next_connection: 0,
-            next_key: 0,
+            next_client: 0,
             next_call: 0,
             next_worker: 0,
             sampled: Vec::new(),
@@ -281,7 +286,11 @@ impl Control {
 
     fn accept_connection(&mut self) {
         let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-        let Ok(fd) = rustix::net::accept_with(&self.path, flags) else { return };
+        let fd = match rustix::net::accept_with(&self.path, flags) {
+            Ok(fd) => fd,
+            Err(Errno::MFILE | Errno::NFILE) => return self.turn_away(),
+            Err(_) => return,
+        };
         if self.connections.len() >= CONNECTIONS_MAX {
             self.counts.refused += 1;
             return;
@@ -295,54 +304,49 @@ impl Control {
         }
     }
 
+    /// No descriptor is left for whoever connects. Left waiting, they would wake this thread without end.
+    fn turn_away(&mut self) {
+        self.counts.refused += 1;
+        drop(self.spare.take());
+        drop(rustix::net::accept(&self.path));
+        self.spare = spare_descriptor();
+    }
+
     fn serve_connection(&mut self, id: ConnectionId, buffer: &mut [u8; MESSAGE_MAX]) {
         for _ in 0..REQUESTS_PER_TURN {
             let Some(connection) = self.connections.get(&id) else { return };
             match connection.receive(buffer) {
-                Received::Call(call) => self.request(id, call),
+                Received::Call(call, held) => self.request(id, call, held.as_ref()),
                 Received::Empty => return,
                 Received::Closed => return self.drop_connection(id),
             }
         }
     }
 
-    /// A peer is gone, or has to go: its sockets are closed and its memory is taken back.
+    /// A peer is gone, or has to go. Its sockets live as long as their descriptors do.
     pub(crate) fn drop_connection(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
         let _ = epoll::delete(&self.epoll, connection.fd());
-        for key in connection.cells.values() {
-            self.forget_socket(*key);
-        }
-        self.pending.retain(|_, pending| pending.connection != Some(id));
-        let Some(attachment) = connection.attachment else { return };
-        let slot = attachment.slot.index();
-        for (worker, doorbell) in attachment.doorbells.iter().enumerate() {
-            if let Some(link) = self.workers.get(worker) {
-                let _ = epoll::delete(&*link.epoll, &**doorbell);
-            }
-        }
-        let _ = self.slots.remove(&slot);
-        let workers_left = u16::try_from(self.workers.len()).unwrap_or(u16::MAX);
-        let _ = self.leaving.insert(slot, Leaving { workers_left, _slot: attachment.slot });
-        for worker in 0..workers_left {
-            self.command(worker, Command::Detach { client: slot });
+        if let Some(client) = connection.client {
+            self.left(id, client);
         }
     }
 
     /// The last copy of a socket's descriptor is closed.
     pub(crate) fn close_socket(&mut self, key: SocketKey) {
         let Some(entry) = self.sockets.get(&key) else { return };
-        let (worker, id, connection) = (entry.handle.worker, entry.id, entry.connection);
+        let (worker, id, client) = (entry.handle.worker, entry.id, entry.client);
         let cell = entry.handle.cell;
         self.command(worker, Command::Close { socket: id, reset: false });
-        if let Some(connection) = self.connections.get_mut(&connection) {
-            let _ = connection.cells.remove(&cell);
+        if let Some(client) = self.clients.get_mut(&client) {
+            let _ = client.cells.remove(&cell);
         }
         self.forget_socket(key);
+        self.detach_if_unused(client);
     }
 
     /// Takes a socket out of all tables. Its worker has been told, or is being told of its client.
-    fn forget_socket(&mut self, key: SocketKey) {
+    pub(crate) fn forget_socket(&mut self, key: SocketKey) {
         let Some(entry) = self.sockets.remove(&key) else { return };
         let _ = epoll::delete(&self.epoll, &*entry.descriptor);
         if let Some(local) = entry.local {
@@ -434,6 +438,11 @@ impl Control {
         let calls = connection.calls;
         connection.calls = if begins { calls.saturating_add(1) } else { calls.saturating_sub(1) };
     }
+}
+
+fn spare_descriptor() -> Option<OwnedFd> {
+    use rustix::event::EventfdFlags;
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok()
 }
 
 impl WorkerLink {

@@ -3,11 +3,13 @@
 //! * `args`, `config`: what it is to do.
 //! * `start`: from there to a running daemon, and back.
 //! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
-//! * `control`: the control thread; `connection`, `requests`, `pending` (calls that wait for a
-//!   worker), `tables` (what tools are shown), `network_state`, `port_table`, `options` are its parts.
+//! * `control`: the control thread; `connection`, `client` (memory and sockets that processes share),
+//!   `requests`, `pending` (calls that wait for a worker), `tables` (what tools are shown), `network_state`, `port_table`,
+//!   `options` are its parts.
 #![forbid(unsafe_code)]
 
 mod args;
+mod client;
 mod config;
 mod connection;
 mod control;

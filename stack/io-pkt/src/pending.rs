@@ -13,6 +13,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use shm::{CellId, SocketEnd};
 
+use crate::client::key_of;
 use crate::control::{ConnectionId, Control, SocketEntry, SocketKey, Source, Waiting};
 use crate::options;
 use crate::tables::Gathering;
@@ -36,6 +37,7 @@ pub(crate) struct Asked {
 
 /// A socket that a worker is making.
 pub(crate) struct NewSocket {
+    pub(crate) client: u16,
     pub(crate) worker: u16,
     pub(crate) transport: Transport,
     /// The daemon's end of its descriptor.
@@ -113,9 +115,9 @@ impl Control {
             }
             Event::Misbehaved { client, what } => {
                 self.counts.violations += 1;
-                if let Some(id) = self.slots.get(&client).copied() {
+                if self.clients.contains_key(&client) {
                     tracing::warn!("client in slot {client} disconnected: {what}");
-                    self.drop_connection(id);
+                    self.detach(client);
                 }
             }
         }
@@ -130,7 +132,6 @@ impl Control {
     }
 
     fn done(&mut self, call: CallId, result: Result<Outcome, Errno>) {
-        // Without an entry the asker is gone; its sockets go with its memory.
         let Some(Pending { connection, sequence, then }) = self.pending.remove(&call) else {
             return;
         };
@@ -170,10 +171,14 @@ impl Control {
             Ok(_) => return self.answer(connection, sequence, Err(Errno::IO)),
             Err(errno) => return self.answer(connection, sequence, Err(errno)),
         };
-        let NewSocket { worker, transport, ours, theirs } = new;
+        let NewSocket { client, worker, transport, ours, theirs } = new;
+        if !self.connections.contains_key(&connection) {
+            // The asker is gone, but others go on using its client.
+            return self.command(worker, Command::Close { socket: id, reset: false });
+        }
         let handle = SocketHandle { cell: cell.index, generation: cell.generation, worker };
         let entry = SocketEntry {
-            connection,
+            client,
             handle,
             id,
             transport,
@@ -197,18 +202,20 @@ impl Control {
         theirs: &OwnedFd,
     ) {
         let Asked { connection, sequence } = asked;
-        self.next_key += 1;
-        let key = SocketKey(self.next_key);
+        let worker = entry.handle.worker;
+        let Some(key) = key_of(theirs.as_fd()) else {
+            self.command(worker, Command::Close { socket: entry.id, reset: false });
+            return self.answer(connection, sequence, Err(Errno::OPNOTSUPP));
+        };
         let data = Source::Descriptor(key).data();
         // No event but hang-up, which is always reported.
         let watched = epoll::add(&self.epoll, &*entry.descriptor, data, EventFlags::ET);
-        let cell = entry.handle.cell;
+        if let Some(client) = self.clients.get_mut(&entry.client) {
+            let _ = client.cells.insert(entry.handle.cell, key);
+        }
         let _ = self.sockets.insert(key, entry);
         let sent = match self.connections.get_mut(&connection) {
-            Some(peer) if watched.is_ok() => {
-                let _ = peer.cells.insert(cell, key);
-                peer.answer(sequence, Ok(reply), &[theirs.as_fd()])
-            }
+            Some(peer) if watched.is_ok() => peer.answer(sequence, Ok(reply), &[theirs.as_fd()]),
             _ => {
                 self.close_socket(key);
                 return self.answer(connection, sequence, Err(Errno::NFILE));

@@ -2,21 +2,17 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use inet::command::{Command, ListenerId, Transport};
 use proto::message::{Family, Shutdown, Transport as WireTransport};
 use proto::{Call, Reply, Request, SocketHandle};
-use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use shm::SocketEnd;
 
-use crate::connection::{Attachment, clean_name};
-use crate::control::{
-    AcceptQueue, CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey, WorkerLink,
-};
+use crate::control::{AcceptQueue, CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey};
 use crate::pending::{Asked, Attempt, NewSocket, Pending, Target, Then};
 use crate::port_table::Sharing;
 
@@ -30,13 +26,17 @@ const BACKLOG_MAX: u32 = 4096;
 const PRIVILEGED_PORTS: u16 = 1024;
 
 impl Control {
-    pub(crate) fn request(&mut self, id: ConnectionId, call: Call) {
+    pub(crate) fn request(&mut self, id: ConnectionId, call: Call, held: Option<&OwnedFd>) {
         let Call { sequence, request } = call;
         if self.connections.get(&id).is_some_and(|c| c.calls >= CALLS_MAX) {
             return self.answer(id, sequence, Err(Errno::NOBUFS));
         }
         let result = match request {
             Request::Attach { version, name } => return self.attach(id, sequence, version, &name),
+            Request::Identify => self.identify(id, held).map(Some),
+            Request::Join { version, name } => {
+                self.join(id, sequence, (version, &name), held).map(|()| None)
+            }
             Request::Socket { family, transport } => {
                 return self.open(id, sequence, family, transport);
             }
@@ -66,75 +66,10 @@ impl Control {
         }
     }
 
-    fn attach(&mut self, id: ConnectionId, sequence: u32, version: u32, name: &str) {
-        if let Err(errno) = self.try_attach(id, sequence, version, name) {
-            self.answer(id, sequence, Err(errno));
-        }
-    }
-
-    fn try_attach(
-        &mut self,
-        id: ConnectionId,
-        sequence: u32,
-        version: u32,
-        name: &str,
-    ) -> Result<(), Errno> {
-        if version != proto::VERSION {
-            return Err(Errno::PROTONOSUPPORT);
-        }
-        let connection = self.connections.get(&id).ok_or(Errno::BADF)?;
-        if connection.attachment.is_some() {
-            return Err(Errno::ALREADY);
-        }
-        let workers = self.worker_count();
-        let (slot, files) = self.arena.attach(workers).map_err(|error| {
-            tracing::warn!(
-                "client {} (pid {}) not attached: {error}",
-                clean_name(name),
-                connection.pid
-            );
-            Errno::NOMEM
-        })?;
-        let doorbells = self.doorbells()?;
-        for worker in 0..workers {
-            let lane = slot.lane(worker).ok_or(Errno::NOMEM)?;
-            self.command(worker, Command::Attach { client: slot.index(), lane });
-        }
-        let index = slot.index();
-        let reply = Reply::Attached {
-            slot: u32::from(index),
-            workers,
-            claim_loopback: self.facts.claim_loopback,
-        };
-        let mut descriptors = vec![files.read.as_fd(), files.write.as_fd(), self.page_fd.as_fd()];
-        descriptors.extend(doorbells.iter().map(|d| d.as_fd()));
-        let connection = self.connections.get_mut(&id).ok_or(Errno::BADF)?;
-        let sent = connection.answer(sequence, Ok(reply), &descriptors);
-        let program = clean_name(name);
-        connection.attachment = Some(Attachment { slot, doorbells, program });
-        let _ = self.slots.insert(index, id);
-        if !sent {
-            self.drop_connection(id);
-        }
-        Ok(())
-    }
-
-    /// A doorbell of the client for each worker, which the worker listens to from now on.
-    fn doorbells(&self) -> Result<Vec<Arc<OwnedFd>>, Errno> {
-        use rustix::event::EventfdFlags as Flags;
-        let new = |link: &WorkerLink| {
-            let eventfd = rustix::event::eventfd(0, Flags::NONBLOCK | Flags::CLOEXEC)?;
-            let flags = EventFlags::IN | EventFlags::ET;
-            epoll::add(&*link.epoll, &eventfd, EventData::new_u64(2), flags)?;
-            Ok(Arc::new(eventfd))
-        };
-        self.workers.iter().map(new).collect()
-    }
-
     /// The socket a request is about, if it is the asker's and not a stale one.
     fn socket(&self, id: ConnectionId, handle: SocketHandle) -> Result<SocketKey, Errno> {
-        let connection = self.connections.get(&id).ok_or(Errno::BADF)?;
-        let key = *connection.cells.get(&handle.cell).ok_or(Errno::BADF)?;
+        let client = self.client_of(id).ok_or(Errno::BADF)?;
+        let key = *client.cells.get(&handle.cell).ok_or(Errno::BADF)?;
         let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
         if entry.handle == handle { Ok(key) } else { Err(Errno::BADF) }
     }
@@ -169,12 +104,12 @@ impl Control {
             WireTransport::Stream => Transport::Stream,
             WireTransport::Datagram => Transport::Datagram,
         };
-        let attachment = self.connections.get(&id).and_then(|c| c.attachment.as_ref());
-        let client = attachment.ok_or(Errno::NOTCONN)?.slot.index();
+        let client = self.client_of(id).ok_or(Errno::NOTCONN)?.slot.index();
         let (ours, theirs) = descriptor_pair()?;
         self.next_worker = (self.next_worker + 1) % self.worker_count().max(1);
         let worker = self.next_worker;
-        let then = Then::Open(NewSocket { worker, transport, ours: Arc::clone(&ours), theirs });
+        let ours_too = Arc::clone(&ours);
+        let then = Then::Open(NewSocket { client, worker, transport, ours: ours_too, theirs });
         let pending = Pending { connection: Some(id), sequence, then };
         self.call(worker, pending, |call| Command::Open {
             call,
@@ -287,8 +222,6 @@ impl Control {
             self.ports.bind(Transport::Stream, local, Sharing::default(), key.0)?;
             self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(local);
         }
-        let attachment = self.connections.get(&id).and_then(|c| c.attachment.as_ref());
-        let slot = Arc::clone(&attachment.ok_or(Errno::NOTCONN)?.slot);
         let listeners = self.sockets.values().filter(|s| s.listening.is_some()).count();
         let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
         if entry.listening.is_none() && listeners >= inet::limits::LISTENERS_MAX {
@@ -300,7 +233,7 @@ impl Control {
         if entry.listening.is_none() {
             entry.listening = Some(AcceptQueue::default());
         }
-        let (listener, client) = (ListenerId(key.0), slot.index());
+        let (listener, client) = (ListenerId(key.0), entry.client);
         let backlog = backlog.min(BACKLOG_MAX);
         // Answered when every worker lets connections in: a peer that hears of it may come at once.
         let left = Rc::new(Cell::new(self.worker_count()));
@@ -334,7 +267,7 @@ impl Control {
         handle: SocketHandle,
     ) -> Result<(), Errno> {
         let (key, entry) = self.entry(id, handle)?;
-        let values = entry.values;
+        let (values, client) = (entry.values, entry.client);
         let queue = entry.listening.as_mut().ok_or(Errno::INVAL)?;
         if queue.waiting.is_empty() {
             return Err(Errno::AGAIN);
@@ -351,7 +284,7 @@ impl Control {
             worker: waiting.worker,
         };
         let entry = SocketEntry {
-            connection: id,
+            client,
             handle: socket,
             id: waiting.socket,
             transport: Transport::Stream,

@@ -196,15 +196,8 @@ impl Control {
     }
 
     fn program_of(&self, slot: Option<u16>) -> (u32, String) {
-        let id = slot.and_then(|slot| self.slots.get(&slot));
-        let connection = id.and_then(|id| self.connections.get(id));
-        match connection {
-            Some(c) => {
-                let program = c.attachment.as_ref().map(|a| a.program.clone());
-                (c.pid, program.unwrap_or_default())
-            }
-            None => (0, String::new()),
-        }
+        let client = slot.and_then(|slot| self.clients.get(&slot));
+        client.map_or((0, String::new()), |client| (client.pid, client.program.clone()))
     }
 
     fn socket_row(&self, worker: u16, row: &SocketSummary) -> SocketRow {
@@ -225,8 +218,7 @@ impl Control {
     fn listener_rows(&self) -> Vec<SocketRow> {
         let listeners = self.sockets.values().filter_map(|entry| {
             let queue = entry.listening.as_ref()?;
-            let connection = self.connections.get(&entry.connection)?;
-            let program = connection.attachment.as_ref().map(|a| a.program.clone());
+            let (pid, program) = self.program_of(Some(entry.client));
             Some(SocketRow {
                 protocol: "tcp".into(),
                 local: entry.local?,
@@ -234,8 +226,8 @@ impl Control {
                 state: "LISTEN".into(),
                 recv_queue: u32::try_from(queue.waiting.len()).unwrap_or(u32::MAX),
                 send_queue: 0,
-                pid: connection.pid,
-                program: program.unwrap_or_default(),
+                pid,
+                program,
                 worker: entry.handle.worker,
             })
         });
@@ -262,16 +254,13 @@ impl Control {
     }
 
     fn client_rows(&self) -> Vec<ClientRow> {
-        let rows = self.connections.values().filter_map(|c| {
-            let attachment = c.attachment.as_ref()?;
-            Some(ClientRow {
-                slot: u32::from(attachment.slot.index()),
-                pid: c.pid,
-                uid: c.uid,
-                program: attachment.program.clone(),
-                sockets: u32::try_from(c.cells.len()).unwrap_or(u32::MAX),
-                rx_memory_bytes: attachment.slot.rx_memory_in_use(),
-            })
+        let rows = self.clients.values().map(|client| ClientRow {
+            slot: u32::from(client.slot.index()),
+            pid: client.pid,
+            uid: client.uid,
+            program: client.program.clone(),
+            sockets: u32::try_from(client.cells.len()).unwrap_or(u32::MAX),
+            rx_memory_bytes: client.slot.rx_memory_in_use(),
         });
         let mut rows: Vec<ClientRow> = rows.collect();
         rows.sort_by_key(|row| row.slot);
@@ -386,7 +375,7 @@ impl Control {
             tcp_connections: states.into_iter().map(lower).collect(),
             sockets: protocols.into_iter().map(lower).collect(),
             neighbors: neighbor_states.into_iter().map(neighbor).collect(),
-            clients: self.slots.len() as u64,
+            clients: self.clients.len() as u64,
             clients_reaped: vec![("left".into(), self.counts.left)],
             client_violations: self.counts.violations,
             counters: self.counter_samples(),

@@ -200,6 +200,7 @@ impl Daemon {
             Request::Attach { version, .. } => self.attach(client, version, &mut fds),
             Request::Socket { transport, .. } => self.open(client, transport, &mut fds),
             Request::Accept { socket } => self.accept(client, socket, &mut fds),
+            Request::Identify => Err(Errno::NOTSOCK),
             ref other => self.serve_socket(client, other),
         };
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
@@ -237,7 +238,8 @@ impl Daemon {
         }
         let index = u32::from(slot.index());
         self.clients[client].slot = Some(slot);
-        Ok(Reply::Attached { slot: index, workers: self.workers, claim_loopback: false })
+        let workers = self.workers;
+        Ok(Reply::Attached { slot: index, client: client as u64, workers, claim_loopback: false })
     }
 
     fn open(

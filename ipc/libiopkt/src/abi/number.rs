@@ -2,13 +2,18 @@
 
 use libc::{c_int, c_uint};
 
-use crate::errno::{errno, number, set_errno};
-use crate::{kernel, table};
+use io_pkt_client::{is_own, own_in};
+
+use crate::errno::{errno, number, os, set_errno, status};
+use crate::{given, kernel, table};
 
 /// `close(2)`. The socket closes with its last copy, in whichever process; that close waits as
 /// `SO_LINGER` says.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_close(fd: c_int) -> c_int {
+    if is_own(fd) {
+        return status(Err(os(libc::EBADF)));
+    }
     // Out of the table first: once closed, the number may be another thread's at any time.
     let held = table::remove(fd);
     // SAFETY: the program's own descriptor.
@@ -27,21 +32,48 @@ pub extern "C" fn iopkt_close(fd: c_int) -> c_int {
 /// `close_range(2)`.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_close_range(first: c_uint, last: c_uint, flags: c_uint) -> c_int {
+    close_range_with(first, last, flags, |first, last| {
+        // SAFETY: no pointers; the program's own descriptors.
+        unsafe { kernel::close_range(first, last, flags) }
+    })
+}
+
+/// Closes a range, but not what is the library's own in it: `close` is called for what is between.
+pub fn close_range_with(
+    first: c_uint,
+    last: c_uint,
+    flags: c_uint,
+    close: impl Fn(c_uint, c_uint) -> c_int,
+) -> c_int {
     if flags & libc::CLOSE_RANGE_CLOEXEC == 0 {
         close_sockets(first, last);
     }
-    // SAFETY: no pointers; the program's own descriptors.
-    unsafe { kernel::close_range(first, last, flags) }
+    let mut begin = first;
+    for own in own_in(first, last) {
+        if begin < own && close(begin, own.saturating_sub(1)) < 0 {
+            return -1;
+        }
+        begin = own.saturating_add(1);
+    }
+    // Also if there is nothing left of the range: the kernel says what is wrong with it.
+    if begin == first || begin <= last { close(begin, last) } else { 0 }
 }
 
 /// Closes those of the descriptors that are sockets of a stack, one by one. The rest is left to a call
 /// that the kernel may not have.
-pub fn close_sockets(first: c_uint, last: c_uint) {
+fn close_sockets(first: c_uint, last: c_uint) {
     let first = c_int::try_from(first).unwrap_or(c_int::MAX);
     let last = c_int::try_from(last).unwrap_or(c_int::MAX);
     for fd in table::numbers(first, last) {
         let _ = iopkt_close(fd);
     }
+}
+
+/// Makes a descriptor that came from another program a socket of this library. `ENOTSOCK` if it is no
+/// socket of the stack's.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_adopt(fd: c_int) -> c_int {
+    status(if given::adopt(fd) { Ok(()) } else { Err(os(libc::ENOTSOCK)) })
 }
 
 /// Takes a number out of the table that somebody else is about to close.
@@ -69,6 +101,10 @@ pub extern "C" fn iopkt_dup2(old: c_int, new: c_int) -> c_int {
 /// `dup3(2)`.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+    if is_own(new) {
+        // As if it were beyond the limit of descriptors.
+        return status(Err(os(libc::EBADF)));
+    }
     // SAFETY: no pointers; what was behind `new` the program gives up.
     copied(old, unsafe { kernel::dup3(old, new, flags) })
 }

@@ -8,7 +8,7 @@ use super::borrow;
 use super::data::{Target, destination, send};
 use crate::errno::{count, os};
 use crate::table::{self, Held};
-use crate::{kernel, message, name};
+use crate::{given, kernel, message, name};
 
 /// `sendmsg(2)`. Control messages are refused (`EINVAL`), as the kernel does with those it does not
 /// know: programs then do without.
@@ -37,7 +37,13 @@ pub unsafe extern "C" fn iopkt_sendmsg(fd: c_int, header: *const msghdr, flags: 
 pub unsafe extern "C" fn iopkt_recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> ssize_t {
     let Some(held) = table::lookup(fd) else {
         // SAFETY: the caller's promise.
-        return unsafe { kernel::recvmsg(fd, header, flags) };
+        let len = unsafe { kernel::recvmsg(fd, header, flags) };
+        // SAFETY: the caller's promise; the kernel has filled it in.
+        if let Some(header) = unsafe { header.as_ref() }.filter(|_| len >= 0) {
+            // SAFETY: as above.
+            unsafe { given::adopt_received(header) };
+        }
+        return len;
     };
     // SAFETY: the caller's promise.
     count(unsafe { receive_message(fd, &held, header, flags) })

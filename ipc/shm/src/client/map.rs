@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::lock::{self, Guard};
+use super::own::Own;
 use super::socket::SocketMemory;
 use crate::daemon::{CellId, TxFlags};
 use crate::layout::{self, CELLS, LANES_MAX, LAP, READ_LEN, RING_LEN, WORKERS_LEN, WRITE_LEN, own};
@@ -35,7 +36,7 @@ pub struct ClientMap {
     pub(super) read: Region,
     pub(super) write: Region,
     workers: Region,
-    doorbells: Vec<OwnedFd>,
+    doorbells: Vec<Own>,
     /// The process id, in a page of its own that is zero after a fork.
     process: NonNull<u8>,
 }
@@ -69,7 +70,7 @@ impl ClientMap {
             read: read.keep(),
             write: write.keep(),
             workers: workers.keep(),
-            doorbells,
+            doorbells: doorbells.into_iter().map(Own::new).collect(),
             process,
         }))
     }
@@ -80,6 +81,13 @@ impl ClientMap {
     pub fn socket(self: &Arc<Self>, cell: CellId, worker: u16) -> Option<SocketMemory> {
         let known = cell.index < CELLS && usize::from(worker) < self.doorbells.len();
         known.then(|| SocketMemory::begin(Arc::clone(self), cell, worker))
+    }
+
+    /// The memory of a socket that another process of this client has been using.
+    #[must_use]
+    pub fn known_socket(self: &Arc<Self>, cell: CellId, worker: u16) -> Option<SocketMemory> {
+        let known = cell.index < CELLS && usize::from(worker) < self.doorbells.len();
+        known.then(|| SocketMemory { map: Arc::clone(self), cell, worker })
     }
 
     /// Lock around requests on the control connection, for all processes that share it.
@@ -106,7 +114,7 @@ impl ClientMap {
     pub(super) fn ring(&self, worker: u16) {
         if let Some(doorbell) = self.doorbells.get(usize::from(worker)) {
             // Only a counter that is full makes this fail, and then it has been rung.
-            let _ = rustix::io::write(doorbell, &1_u64.to_ne_bytes());
+            let _ = rustix::io::write(doorbell.fd(), &1_u64.to_ne_bytes());
         }
     }
 

@@ -1,0 +1,265 @@
+//! Clients: memory and sockets, apart from the connections of the processes that use them.
+//!
+//! A client begins with the process that attaches. Its sockets may outlive that process: inherited over
+//! `exec`, or passed over a unix socket, their descriptors are other processes' then, which **join** the
+//! client by showing one of them. The client ends when no process is attached and no descriptor of its
+//! sockets is open anywhere. The kernel counts both.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use inet::command::{Command, Transport};
+use proto::Reply;
+use proto::message::Transport as WireTransport;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, sockopt};
+use shm::{Slot, SlotFiles};
+
+use crate::connection::clean_name;
+use crate::control::{ConnectionId, Control, Leaving, SocketEntry, SocketKey, WorkerLink};
+
+/// Memory and sockets that processes share.
+pub(crate) struct Client {
+    /// Its memory.
+    pub(crate) slot: Arc<Slot>,
+    /// The same, to be handed to who joins.
+    files: SlotFiles,
+    /// Daemon's copies of its doorbells, by worker.
+    doorbells: Vec<Arc<OwnedFd>>,
+    /// Never used again.
+    number: u64,
+    /// The process that attached; if that is gone, the one that joined last.
+    pub(crate) pid: u32,
+    /// User id of the process that attached.
+    pub(crate) uid: u32,
+    /// Program name, cut and cleaned of control characters.
+    pub(crate) program: String,
+    /// Its sockets by cell.
+    pub(crate) cells: HashMap<u32, SocketKey>,
+    /// The connection that attached, while it is open.
+    owner: Option<ConnectionId>,
+    /// Connections that joined.
+    guests: Vec<ConnectionId>,
+}
+
+impl Client {
+    /// May a process of this user use the client's memory, in which all its sockets are? Only one that
+    /// could read the memory of the client's processes as well: of the same user, or root.
+    fn admits(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.uid
+    }
+}
+
+impl Control {
+    pub(crate) fn attach(&mut self, id: ConnectionId, sequence: u32, version: u32, name: &str) {
+        if let Err(errno) = self.try_attach(id, sequence, version, name) {
+            self.answer(id, sequence, Err(errno));
+        }
+    }
+
+    fn try_attach(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        version: u32,
+        name: &str,
+    ) -> Result<(), Errno> {
+        let program = clean_name(name);
+        let (pid, uid) = self.newcomer(id, version)?;
+        let workers = self.worker_count();
+        let (slot, files) = self.arena.attach(workers).map_err(|error| {
+            tracing::warn!("client {program} (pid {pid}) not attached: {error}");
+            Errno::NOMEM
+        })?;
+        let doorbells = self.doorbells()?;
+        for worker in 0..workers {
+            let lane = slot.lane(worker).ok_or(Errno::NOMEM)?;
+            self.command(worker, Command::Attach { client: slot.index(), lane });
+        }
+        self.next_client += 1;
+        let index = slot.index();
+        let client = Client {
+            slot,
+            files,
+            doorbells,
+            number: self.next_client,
+            pid,
+            uid,
+            program,
+            cells: HashMap::new(),
+            owner: Some(id),
+            guests: Vec::new(),
+        };
+        let _ = self.clients.insert(index, client);
+        self.seat(id, sequence, index);
+        Ok(())
+    }
+
+    /// Another process comes to a client whose socket it holds.
+    pub(crate) fn join(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        (version, name): (u32, &str),
+        held: Option<&OwnedFd>,
+    ) -> Result<(), Errno> {
+        let (pid, _) = self.newcomer(id, version)?;
+        let entry = self.shown(id, held)?;
+        let index = entry.client;
+        let client = self.clients.get_mut(&index).ok_or(Errno::NOTSOCK)?;
+        if client.owner.is_none() {
+            client.pid = pid;
+            client.program = clean_name(name);
+        }
+        client.guests.push(id);
+        self.seat(id, sequence, index);
+        Ok(())
+    }
+
+    /// Whose socket is a descriptor?
+    pub(crate) fn identify(
+        &self,
+        id: ConnectionId,
+        held: Option<&OwnedFd>,
+    ) -> Result<Reply, Errno> {
+        let entry = self.shown(id, held)?;
+        let client = self.clients.get(&entry.client).ok_or(Errno::NOTSOCK)?;
+        let transport = match entry.transport {
+            Transport::Stream => WireTransport::Stream,
+            Transport::Datagram => WireTransport::Datagram,
+        };
+        Ok(Reply::Identified { client: client.number, socket: entry.handle, transport })
+    }
+
+    /// The socket whose descriptor a process has shown: holding it is the right to use it, as with the
+    /// kernel's sockets.
+    fn shown(&self, id: ConnectionId, held: Option<&OwnedFd>) -> Result<&SocketEntry, Errno> {
+        let held = held.ok_or(Errno::BADF)?;
+        let key = key_of(held.as_fd()).ok_or(Errno::NOTSOCK)?;
+        let entry = self.sockets.get(&key).ok_or(Errno::NOTSOCK)?;
+        let client = self.clients.get(&entry.client).ok_or(Errno::NOTSOCK)?;
+        let uid = self.connections.get(&id).ok_or(Errno::BADF)?.uid;
+        if client.admits(uid) { Ok(entry) } else { Err(Errno::ACCESS) }
+    }
+
+    /// Process and user behind a connection that has no client yet.
+    fn newcomer(&self, id: ConnectionId, version: u32) -> Result<(u32, u32), Errno> {
+        if version != proto::VERSION {
+            return Err(Errno::PROTONOSUPPORT);
+        }
+        let connection = self.connections.get(&id).ok_or(Errno::BADF)?;
+        match connection.client {
+            Some(_) => Err(Errno::ALREADY),
+            None => Ok((connection.pid, connection.uid)),
+        }
+    }
+
+    /// Gives a connection the memory of its client.
+    fn seat(&mut self, id: ConnectionId, sequence: u32, index: u16) {
+        let Some(client) = self.clients.get(&index) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.client = Some(index);
+        let reply = Reply::Attached {
+            slot: u32::from(index),
+            client: client.number,
+            workers: client.slot.lanes(),
+            claim_loopback: self.facts.claim_loopback,
+        };
+        let files = [client.files.read.as_fd(), client.files.write.as_fd(), self.page_fd.as_fd()];
+        let doorbells = client.doorbells.iter().map(|doorbell| doorbell.as_fd());
+        let descriptors: Vec<BorrowedFd<'_>> = files.into_iter().chain(doorbells).collect();
+        if !connection.answer(sequence, Ok(reply), &descriptors) {
+            self.drop_connection(id);
+        }
+    }
+
+    /// A doorbell of the client for each worker, which the worker listens to from now on.
+    fn doorbells(&self) -> Result<Vec<Arc<OwnedFd>>, Errno> {
+        use rustix::event::EventfdFlags as Flags;
+        let new = |link: &WorkerLink| {
+            let eventfd = rustix::event::eventfd(0, Flags::NONBLOCK | Flags::CLOEXEC)?;
+            let flags = EventFlags::IN | EventFlags::ET;
+            epoll::add(&*link.epoll, &eventfd, EventData::new_u64(2), flags)?;
+            Ok(Arc::new(eventfd))
+        };
+        self.workers.iter().map(new).collect()
+    }
+
+    /// The client of a connection.
+    pub(crate) fn client_of(&self, id: ConnectionId) -> Option<&Client> {
+        let index = self.connections.get(&id)?.client?;
+        self.clients.get(&index)
+    }
+
+    /// A connection of this client is closed.
+    pub(crate) fn left(&mut self, id: ConnectionId, index: u16) {
+        let Some(client) = self.clients.get_mut(&index) else { return };
+        client.guests.retain(|guest| *guest != id);
+        if client.owner == Some(id) {
+            client.owner = None;
+        }
+        self.detach_if_unused(index);
+    }
+
+    /// Ends a client that nobody can use any more.
+    pub(crate) fn detach_if_unused(&mut self, index: u16) {
+        let unused = |client: &Client| client.owner.is_none() && client.cells.is_empty();
+        if self.clients.get(&index).is_some_and(unused) {
+            self.detach(index);
+        }
+    }
+
+    /// Ends a client: its sockets are closed and its memory is taken back, whoever still uses them.
+    pub(crate) fn detach(&mut self, index: u16) {
+        let Some(client) = self.clients.remove(&index) else { return };
+        for key in client.cells.into_values() {
+            self.forget_socket(key);
+        }
+        for (link, doorbell) in self.workers.iter().zip(&client.doorbells) {
+            let _ = epoll::delete(&*link.epoll, &**doorbell);
+        }
+        let workers_left = self.worker_count();
+        let _ = self.leaving.insert(index, Leaving { workers_left, _slot: client.slot });
+        for worker in 0..workers_left {
+            self.command(worker, Command::Detach { client: index });
+        }
+        for id in client.guests.into_iter().chain(client.owner) {
+            self.drop_connection(id);
+        }
+    }
+}
+
+/// The name of the socket with this descriptor: the kernel's cookie of the client's end, which no other
+/// socket ever has (before Linux 5.10: none of the same network namespace). `None`: a descriptor of
+/// another kind.
+pub(crate) fn key_of(descriptor: BorrowedFd<'_>) -> Option<SocketKey> {
+    if sockopt::socket_domain(descriptor) != Ok(AddressFamily::UNIX) {
+        return None;
+    }
+    sockopt::socket_cookie(descriptor).ok().map(SocketKey)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_is_known_by_its_copies_and_by_no_other() {
+        let (_ours, theirs) = shm::SocketEnd::pair().unwrap();
+        let (_, other) = shm::SocketEnd::pair().unwrap();
+        let key = key_of(theirs.as_fd());
+        assert!(key.is_some());
+        assert_eq!(key_of(theirs.try_clone().unwrap().as_fd()), key);
+        assert_ne!(key_of(other.as_fd()), key);
+    }
+
+    #[test]
+    fn files_and_other_kinds_of_sockets_are_nobodys() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(key_of(file.as_fd()), None);
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(key_of(udp.as_fd()), None);
+    }
+}
