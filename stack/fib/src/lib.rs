@@ -2,7 +2,9 @@
 //!
 //! * [`Rib`]: the route base. The control plane adds and deletes routes here.
 //! * [`Fib`]: what a worker looks up: an immutable snapshot that [`Rib::publish`] makes.
-//! * [`Route`], [`Ipv4Net`], [`NextHop`], [`RouteFlags`]: what a route is made of.
+//! * [`Route`], [`Net`], [`NextHop`], [`RouteFlags`]: what a route is made of.
+//!
+//! All are for one family of addresses, [`Ipv4Addr`](core::net::Ipv4Addr) unless they are told.
 //!
 //! ```
 //! use fib::{Ipv4Net, NextHop, Rib, Route};
@@ -19,12 +21,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod address;
 mod net;
 mod rib;
 mod route;
 mod snapshot;
 
-pub use net::{BadPrefix, Ipv4Net};
+pub use address::Address;
+pub use net::{BadPrefix, Ipv4Net, Ipv6Net, Net};
 pub use rib::{AddRouteError, DeleteRouteError, Rib};
 pub use route::{NextHop, Route, RouteFlags};
 pub use snapshot::Fib;

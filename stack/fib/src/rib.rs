@@ -3,43 +3,50 @@
 use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
 
-use crate::net::{BadPrefix, Ipv4Net};
+use crate::address::Address;
+use crate::net::{BadPrefix, Net};
 use crate::route::{NextHop, Route};
 use crate::snapshot::Fib;
 
 /// Why a route was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AddRouteError {
+pub enum AddRouteError<A: Address = Ipv4Addr> {
     /// There is a route to exactly this destination; delete it first.
     #[error("there is already a route to {0}")]
-    Exists(Ipv4Net),
+    Exists(Net<A>),
     /// The gateway is not on the link of the route's interface.
     #[error("gateway {0} is not on a link of the interface")]
-    Unreachable(Ipv4Addr),
-    /// The destination is not a prefix. Said by [`Ipv4Net::new`]; here so that `?` carries it.
+    Unreachable(A),
+    /// The destination is not a prefix. Said by [`Net::new`]; here so that `?` carries it.
     #[error(transparent)]
-    BadPrefix(#[from] BadPrefix),
+    BadPrefix(#[from] BadPrefix<A>),
 }
 
 /// Why a route was not deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeleteRouteError {
+pub enum DeleteRouteError<A: Address = Ipv4Addr> {
     /// There is no route to exactly this destination.
     #[error("there is no route to {0}")]
-    NotFound(Ipv4Net),
+    NotFound(Net<A>),
 }
 
-/// All routes, one per destination.
+/// All routes of an address family, one per destination.
 ///
 /// A route through a gateway is *active* while the gateway is on a link of the route's interface.
 /// Deleting the link's route does not delete the routes that depend on it: they stay listed, are
 /// left out of the [`Fib`], and come back with the link.
-#[derive(Clone, Debug, Default)]
-pub struct Rib {
-    routes: BTreeMap<Ipv4Net, Route>,
+#[derive(Clone, Debug)]
+pub struct Rib<A: Address = Ipv4Addr> {
+    routes: BTreeMap<Net<A>, Route<A>>,
 }
 
-impl Rib {
+impl<A: Address> Default for Rib<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<A: Address> Rib<A> {
     /// No routes.
     #[must_use]
     pub const fn new() -> Self {
@@ -51,7 +58,7 @@ impl Rib {
     /// # Errors
     /// [`AddRouteError::Exists`] if there is a route to the same prefix,
     /// [`AddRouteError::Unreachable`] if it would not be active.
-    pub fn add(&mut self, route: Route) -> Result<(), AddRouteError> {
+    pub fn add(&mut self, route: Route<A>) -> Result<(), AddRouteError<A>> {
         if self.routes.contains_key(&route.destination) {
             return Err(AddRouteError::Exists(route.destination));
         }
@@ -68,7 +75,7 @@ impl Rib {
     ///
     /// # Errors
     /// [`DeleteRouteError::NotFound`] if there is none to exactly this prefix.
-    pub fn delete(&mut self, destination: Ipv4Net) -> Result<Route, DeleteRouteError> {
+    pub fn delete(&mut self, destination: Net<A>) -> Result<Route<A>, DeleteRouteError<A>> {
         self.routes.remove(&destination).ok_or(DeleteRouteError::NotFound(destination))
     }
 
@@ -80,7 +87,7 @@ impl Rib {
     }
 
     /// All routes, active or not, by address and then by prefix length.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Route> + '_ {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Route<A>> + '_ {
         self.routes.values()
     }
 
@@ -97,22 +104,26 @@ impl Rib {
     }
 
     /// Whether `route`'s next hop can be reached over a link: it has no gateway, or the best route
-    /// to the gateway has none and leaves by the same interface (RFC 1122, 3.3.1.1).
+    /// to the gateway has none and leaves by the same interface (RFC 1122, 3.3.1.1), or the gateway
+    /// needs no route.
     #[must_use]
-    pub fn is_active(&self, route: &Route) -> bool {
+    pub fn is_active(&self, route: &Route<A>) -> bool {
         let Some(gateway) = route.next_hop.gateway else { return true };
+        if gateway.is_on_every_link() {
+            return true;
+        }
         let link = NextHop { interface: route.next_hop.interface, gateway: None };
         self.best(gateway).is_some_and(|best| best.next_hop == link)
     }
 
     /// A snapshot of the active routes for the workers.
     #[must_use]
-    pub fn publish(&self) -> Fib {
+    pub fn publish(&self) -> Fib<A> {
         Fib::new(self.iter().filter(|route| self.is_active(route)))
     }
 
     /// The route to `addr` with the longest prefix, active or not.
-    fn best(&self, addr: Ipv4Addr) -> Option<&Route> {
-        (0..=32).rev().find_map(|len| self.routes.get(&Ipv4Net::containing(addr, len).ok()?))
+    fn best(&self, addr: A) -> Option<&Route<A>> {
+        (0..=A::LEN).rev().find_map(|len| self.routes.get(&Net::containing(addr, len).ok()?))
     }
 }

@@ -3,21 +3,22 @@
 use core::net::Ipv4Addr;
 use core::ops::BitOr;
 
-use crate::Ipv4Net;
+use crate::address::Address;
+use crate::net::Net;
 
 /// Where a packet goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NextHop {
+pub struct NextHop<A = Ipv4Addr> {
     /// Index of the interface that sends the packet.
     pub interface: u16,
     /// The router on that interface's link, or `None` if the destination itself is on the link.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<A>,
 }
 
-impl NextHop {
+impl<A: Address> NextHop<A> {
     /// The address on the link to resolve for a packet to `destination` (RFC 1122, 3.3.1.1).
     #[must_use]
-    pub fn neighbor(self, destination: Ipv4Addr) -> Ipv4Addr {
+    pub fn neighbor(self, destination: A) -> A {
         self.gateway.unwrap_or(destination)
     }
 }
@@ -52,33 +53,33 @@ impl BitOr for RouteFlags {
 
 /// The way to a set of destinations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Route {
+pub struct Route<A = Ipv4Addr> {
     /// Destinations.
-    pub destination: Ipv4Net,
+    pub destination: Net<A>,
     /// Where packets to them go next.
-    pub next_hop: NextHop,
+    pub next_hop: NextHop<A>,
     /// Where the route comes from.
     pub flags: RouteFlags,
 }
 
-impl Route {
+impl<A: Address> Route<A> {
     /// The route to the network of one of the host's addresses.
     #[must_use]
-    pub const fn connected(destination: Ipv4Net, interface: u16) -> Self {
+    pub const fn connected(destination: Net<A>, interface: u16) -> Self {
         let next_hop = NextHop { interface, gateway: None };
         Self { destination, next_hop, flags: RouteFlags::CONNECTED }
     }
 
     /// An operator's route to destinations on an interface's link without an address there.
     #[must_use]
-    pub const fn on_link(destination: Ipv4Net, interface: u16) -> Self {
+    pub const fn on_link(destination: Net<A>, interface: u16) -> Self {
         let next_hop = NextHop { interface, gateway: None };
         Self { destination, next_hop, flags: RouteFlags::STATIC }
     }
 
-    /// An operator's route through a router; with [`Ipv4Net::DEFAULT`], the default route.
+    /// An operator's route through a router; with [`Net::DEFAULT`], the default route.
     #[must_use]
-    pub const fn gateway(destination: Ipv4Net, interface: u16, gateway: Ipv4Addr) -> Self {
+    pub const fn gateway(destination: Net<A>, interface: u16, gateway: A) -> Self {
         let next_hop = NextHop { interface, gateway: Some(gateway) };
         Self { destination, next_hop, flags: RouteFlags::STATIC }
     }

@@ -3,7 +3,7 @@
 use core::cmp::Reverse;
 use core::net::Ipv4Addr;
 
-use crate::net::mask;
+use crate::address::Address;
 use crate::route::{NextHop, Route};
 
 /// Longest-prefix match over an immutable set of routes (RFC 1812, 5.2.4.3).
@@ -14,30 +14,36 @@ use crate::route::{NextHop, Route};
 ///          /0  [0.0.0.0]           so the first hit has the longest prefix
 /// ```
 ///
-/// A lookup costs at most 33 binary searches, in practice one per prefix length in use: right for a
+/// A lookup costs in practice one binary search per prefix length in use: right for a
 /// host with tens of routes, where the whole structure fits in a few cache lines. It is not meant
 /// for full Internet tables; DPDK's `rte_fib` is to take its place behind this same interface then.
-#[derive(Clone, Debug, Default)]
-pub struct Fib {
-    levels: Vec<Level>,
+#[derive(Clone, Debug)]
+pub struct Fib<A: Address = Ipv4Addr> {
+    levels: Vec<Level<A>>,
 }
 
 /// The routes of one prefix length.
 #[derive(Clone, Debug)]
-struct Level {
+struct Level<A: Address> {
     prefix_len: u8,
-    mask: u32,
+    mask: A::Bits,
     /// Sorted by network.
-    entries: Vec<(u32, NextHop)>,
+    entries: Vec<(A::Bits, NextHop<A>)>,
 }
 
-impl Fib {
+impl<A: Address> Default for Fib<A> {
+    fn default() -> Self {
+        Self { levels: Vec::new() }
+    }
+}
+
+impl<A: Address> Fib<A> {
     /// Where a packet to `destination` goes next; `None`: no route.
     #[inline]
     #[must_use]
-    pub fn lookup(&self, destination: Ipv4Addr) -> Option<NextHop> {
-        let bits = destination.to_bits();
-        self.levels.iter().find_map(|level| level.find(bits & level.mask))
+    pub fn lookup(&self, destination: A) -> Option<NextHop<A>> {
+        let bits = destination.bits();
+        self.levels.iter().find_map(|level| level.find(A::and(bits, level.mask)))
     }
 
     /// How many routes the snapshot has.
@@ -53,15 +59,19 @@ impl Fib {
     }
 
     /// A snapshot of `routes`, which have distinct destinations.
-    pub(crate) fn new<'a>(routes: impl IntoIterator<Item = &'a Route>) -> Self {
-        let mut levels: Vec<Level> = Vec::new();
+    pub(crate) fn new<'a>(routes: impl IntoIterator<Item = &'a Route<A>>) -> Self {
+        let mut levels: Vec<Level<A>> = Vec::new();
         for route in routes {
             let prefix_len = route.destination.prefix_len();
-            let entry = (route.destination.addr().to_bits(), route.next_hop);
+            let entry = (route.destination.addr().bits(), route.next_hop);
             match levels.iter_mut().find(|level| level.prefix_len == prefix_len) {
                 Some(level) => level.entries.push(entry),
                 None => {
-                    levels.push(Level { prefix_len, mask: mask(prefix_len), entries: vec![entry] });
+                    levels.push(Level {
+                        prefix_len,
+                        mask: A::mask(prefix_len),
+                        entries: vec![entry],
+                    });
                 }
             }
         }
@@ -73,9 +83,9 @@ impl Fib {
     }
 }
 
-impl Level {
+impl<A: Address> Level<A> {
     #[inline]
-    fn find(&self, network: u32) -> Option<NextHop> {
+    fn find(&self, network: A::Bits) -> Option<NextHop<A>> {
         let at = self.entries.binary_search_by_key(&network, |&(network, _)| network).ok()?;
         self.entries.get(at).map(|&(_, next_hop)| next_hop)
     }
