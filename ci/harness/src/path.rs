@@ -31,6 +31,10 @@ pub enum Kind {
     UdpEcho,
     /// A full segment comes in, the client reads it, the ACK goes out.
     TcpReceive,
+    /// A segment of one byte comes in, the client reads it, the ACK goes out.
+    TcpByte,
+    /// A segment of one byte comes in that nothing before it joins to the rest, or that joins two such.
+    TcpPiece,
     /// The client sends a full segment; it goes out.
     TcpSend,
     /// The acknowledgement of a full segment comes in.
@@ -61,6 +65,7 @@ pub struct OneSocket {
     bytes: Vec<u8>,
     seq: u32,
     ack: u32,
+    pieces: u32,
     _descriptor: OwnedFd,
 }
 
@@ -72,7 +77,9 @@ impl Path {
     pub fn new(world: &mut World, kind: Kind) -> Result<Self, String> {
         match kind {
             Kind::UdpEcho => Ok(Self::Socket(Box::new(OneSocket::udp_echo(world)?))),
-            Kind::TcpReceive => Ok(Self::Socket(Box::new(OneSocket::tcp_receive(world)?))),
+            Kind::TcpReceive | Kind::TcpByte | Kind::TcpPiece => {
+                Ok(Self::Socket(Box::new(OneSocket::tcp_receive(world, kind)?)))
+            }
             _ => {
                 world.listen(80, 64);
                 let mut peers = Peers::new()?;
@@ -180,11 +187,12 @@ impl OneSocket {
             bytes: vec![0; 2048],
             seq: 0,
             ack: 0,
+            pieces: 0,
             _descriptor: descriptor,
         })
     }
 
-    fn tcp_receive(world: &mut World) -> Result<Self, String> {
+    fn tcp_receive(world: &mut World, kind: Kind) -> Result<Self, String> {
         world.listen(80, 8);
         let syn = Segment { flags: flag::SYN, options: &[2, 4, 5, 180], ..segment(99, 0, &[]) };
         let _ = world.inject(&frame::tcp(&syn));
@@ -202,12 +210,13 @@ impl OneSocket {
         world.send(Command::Accepted { socket, descriptor: Arc::new(ours) });
         world.breathe();
         Ok(Self {
-            kind: Kind::TcpReceive,
+            kind,
             memory: world.memory(cell).ok_or("no memory")?,
             request: Vec::new(),
             bytes: vec![0; 64 * 1024],
             seq,
             ack,
+            pieces: 0,
             _descriptor: descriptor,
         })
     }
@@ -229,16 +238,28 @@ impl OneSocket {
                 world.each_sent(|_| echoed += 1);
                 Ok(echoed)
             }
-            _ => {
-                let text = [7; SEGMENT_LEN];
+            Kind::TcpPiece => {
                 for _ in 0..BURST {
-                    let _ = world.inject(&frame::tcp(&segment(self.seq, self.ack, &text)));
-                    self.seq = self.seq.wrapping_add(u32::try_from(SEGMENT_LEN).unwrap_or(0));
+                    let at = self.seq.wrapping_add(piece(self.pieces));
+                    let _ = world.inject(&frame::tcp(&segment(at, self.ack, &[7])));
+                    self.pieces = self.pieces.wrapping_add(1);
+                }
+                breathe(world);
+                let mut acks = 0;
+                world.each_sent(|_| acks += 1);
+                Ok(if acks > 0 { BURST } else { 0 })
+            }
+            _ => {
+                let text = &[7; SEGMENT_LEN];
+                let len = if matches!(self.kind, Kind::TcpByte) { 1 } else { SEGMENT_LEN };
+                for _ in 0..BURST {
+                    let _ = world.inject(&frame::tcp(&segment(self.seq, self.ack, &text[..len])));
+                    self.seq = self.seq.wrapping_add(u32::try_from(len).unwrap_or(0));
                 }
                 breathe(world);
                 let read = self.read();
                 world.each_sent(|_| {});
-                Ok(u32::try_from(read / SEGMENT_LEN).unwrap_or(0))
+                Ok(u32::try_from(read / len).unwrap_or(0))
             }
         }
     }
@@ -273,6 +294,18 @@ impl OneSocket {
         total
     }
 }
+
+/// Where the next of all the single bytes goes that make the list of what is out of order work most:
+/// every other one, each before all others of its block, until the list is full; then those between,
+/// each of which joins two.
+fn piece(count: u32) -> u32 {
+    let (block, at) = (count / PIECES, count % PIECES);
+    let place = if at < PIECES / 2 { PIECES - 2 * at } else { 2 * (at - PIECES / 2) + 3 };
+    block * PIECES + place
+}
+
+/// Twice the ranges that a connection keeps, less the one of the blocks before.
+const PIECES: u32 = 126;
 
 /// Lets a little time pass and breathes. What the worker does in it counts.
 pub fn tick(world: &mut World) {

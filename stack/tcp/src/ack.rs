@@ -98,7 +98,11 @@ impl Tcb {
     /// RFC 5961 §5.2: SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT.
     fn check_ack(&mut self, seg: &SegmentIn<'_>, now: Instant) -> Step {
         let oldest = self.snd.una - self.snd.wnd_max.min(limits::SEND_QUEUE_MAX);
-        if seg.ack.after(self.snd.max) || seg.ack.before(oldest) {
+        let unsent = self.acknowledges_held(seg);
+        if unsent {
+            self.catch_liar();
+        }
+        if unsent || seg.ack.after(self.snd.max) || seg.ack.before(oldest) {
             self.challenge(now);
             return dropped(DropReason::TcpAckUnacceptable);
         }
@@ -114,7 +118,9 @@ impl Tcb {
         now: Instant,
         arrival: &mut Arrival,
     ) {
-        let news = seg.ack.after(self.snd.una) && seg.ack.at_or_before(self.snd.max);
+        let news = seg.ack.after(self.snd.una)
+            && seg.ack.at_or_before(self.snd.max)
+            && !self.acknowledges_held(seg);
         if seg.flags.contains(Flags::ACK) && self.state != State::SynReceived && news {
             self.set_window(seg);
             self.new_ack(seg, now, arrival);

@@ -50,6 +50,11 @@ impl Delivery {
         }
     }
 
+    /// Bytes that have arrived since the record began, modulo 2^32.
+    pub(crate) const fn delivered(&self) -> u32 {
+        self.delivered
+    }
+
     /// A segment leaves; `idle`: nothing was in flight.
     pub(crate) fn on_send(&mut self, idle: bool, now: Instant) -> Stamp {
         if idle {

@@ -3,10 +3,13 @@
 //! idle for a while, so that request and response do not allocate, and a million idle connections
 //! do not pay.
 
+use core::time::Duration;
+
 use types::Instant;
 
 use crate::delivery::Delivery;
 use crate::forward::Forward;
+use crate::optimism::Belief;
 use crate::prr::Prr;
 use crate::rack::{Rack, Reordering};
 use crate::rtt::BeforeTimeout;
@@ -58,6 +61,7 @@ pub(crate) struct Flight {
     /// A tail loss probe is due.
     pub(crate) probe_due: bool,
     pub(crate) probe: Option<Probe>,
+    pub(crate) belief: Belief,
     /// The retransmission timer counts from here.
     pub(crate) rto_base: Instant,
 }
@@ -136,7 +140,7 @@ impl News {
 }
 
 impl Flight {
-    pub(crate) fn new(una: SeqNum, now: Instant) -> Self {
+    pub(crate) fn new(una: SeqNum, min_rtt: Duration, now: Instant) -> Self {
         Self {
             board: Scoreboard::new(una),
             delivery: Delivery::new(now),
@@ -152,6 +156,7 @@ impl Flight {
             impatient: false,
             probe_due: false,
             probe: None,
+            belief: Belief::new(min_rtt),
             rto_base: now,
         }
     }

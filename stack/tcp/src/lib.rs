@@ -36,6 +36,7 @@
 //! | `rack`, `tail_probe`, `prr` | what is lost, probes, the window meanwhile | 8985, 9937 |
 //! | `undo`, `forward` | spurious retransmission, F-RTO | 3522, 4015, 5682 |
 //! | `delivery` | delivery rate | |
+//! | `optimism` | ACKs of what has not arrived | |
 //! | `sack` | SACK blocks | 2018, 2883 |
 //! | `pacing` | text leaves at a rate | |
 //! | `ecn` | explicit congestion notification | 3168, 8511 |
@@ -88,6 +89,7 @@ mod keepalive;
 pub mod limits;
 mod listener;
 mod nagle;
+mod optimism;
 mod options;
 mod output;
 mod pacing;

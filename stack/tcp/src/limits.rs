@@ -87,6 +87,17 @@ pub const REO_WND_PERSIST: u8 = 16;
 /// segment of a long flight makes no ACK expensive.
 pub const REORDERING_SEGMENTS: usize = 16;
 
+/// How much sooner than the known round trip an ACK may come before it is doubted, besides a tenth of
+/// it: below a millisecond the hosts' schedulers decide, not the path.
+pub const DOUBTFUL_RTT: Duration = Duration::from_millis(1);
+
+/// Bytes in one go before a peer is doubted: short answers are not worth a lie, and are not delayed.
+pub const DOUBTFUL_LEN: u32 = 256 * 1024;
+
+/// The round trip that is taken for true where the handshake gave none (its SYN was lost, or came
+/// back as a cookie): few paths are longer.
+pub const UNPROVEN_RTT: Duration = Duration::from_millis(200);
+
 /// TLP.max_ack_delay: how long a peer may delay its ACK (RFC 8985 §7.2; Linux and we 40 ms, others
 /// up to 200 ms).
 pub const TLP_ACK_DELAY: Duration = Duration::from_millis(200);

@@ -67,6 +67,7 @@ impl Tcb {
     ) -> Option<SegmentOut> {
         self.restart_after_idle(now);
         self.pacing_advance(now);
+        self.hold_back(now);
         let newest = self.snd.max;
         let space = self.clamped(buffer.window());
         let segment = self.plan(burst_len).map(|plan| self.make(plan, now, space));
@@ -112,17 +113,17 @@ impl Tcb {
     }
 
     /// The next piece of what is lost, if the window permits; one segment may always be out. F-RTO
-    /// sends new text instead.
+    /// sends new text instead, and what is held back waits.
     fn plan_lost(&self) -> Option<Text> {
         let flight = self.flight.as_ref().filter(|_| self.state.is_sending())?;
-        if flight.forward_room(self.snd.nxt).is_some() {
+        if flight.forward_room(self.snd.nxt).is_some() || flight.belief.is_holding() {
             return None;
         }
         let (seq, end) = flight.board.next_lost()?;
         let text = self.piece(seq, end, Kind::Lost)?;
         let pipe = flight.pipe();
         let fits = pipe.saturating_add(text.len) <= self.cc.cwnd();
-        (pipe == 0 || fits).then_some(text)
+        (pipe == 0 || fits || flight.belief.fills_hole(seq)).then_some(text)
     }
 
     /// A tail loss probe (RFC 8985 §7.3): new text if there is any, else the last segment again.
@@ -159,7 +160,8 @@ impl Tcb {
         }
         let (pipe, forward, ready) = self.flight.as_ref().map_or((0, None, true), |flight| {
             let forward = flight.forward_room(self.snd.nxt);
-            let first = flight.board.lost_len() == 0 || forward.is_some();
+            let first =
+                flight.board.lost_len() == 0 || forward.is_some() || flight.belief.is_holding();
             (flight.pipe(), forward, first && flight.board.has_room())
         });
         let room = self.cc.cwnd().saturating_sub(pipe).min(forward.unwrap_or(u32::MAX));
@@ -172,6 +174,17 @@ impl Tcb {
         }
         let due = text.fin || (text.len > 0 && self.may_send(text.len, unsent));
         due.then(|| Text { len: text.len.max(self.burst(unsent, reach, burst_len)), ..text })
+    }
+
+    /// The windows let a full segment of new text go, and it is not the last.
+    pub(crate) fn has_text_behind_next(&self) -> bool {
+        let len = u32::from(self.snd.mss);
+        let pipe = self.flight.as_ref().map_or(0, |flight| flight.pipe());
+        let in_flight = self.snd.in_flight();
+        let unsent = self.snd.queued.saturating_sub(in_flight);
+        let reach = self.snd.wnd.saturating_sub(in_flight);
+        let fits = len <= reach.min(self.cc.cwnd().saturating_sub(pipe));
+        fits && unsent > len && self.state.is_sending()
     }
 
     /// New text would go now.

@@ -42,6 +42,11 @@ impl Reordering {
         Duration::from_micros(u64::from(self.min_rtt_us))
     }
 
+    /// What was shorter was not true.
+    pub(crate) fn set_min_rtt(&mut self, rtt: Duration) {
+        self.min_rtt_us = micros(rtt);
+    }
+
     /// Step 1.
     pub(crate) fn sample(&mut self, rtt: Duration, now: Instant) {
         let rtt_us = micros(rtt).max(1);

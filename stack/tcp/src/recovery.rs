@@ -35,6 +35,9 @@ impl Tcb {
         let Some(mut flight) = self.flight.take() else { return self.sample_echo(seg, now) };
         let before = flight.pipe();
         let news = self.read_ack(&mut flight, seg, now);
+        if !news.advanced && news.delivered_len > 0 {
+            flight.belief.note_hole(una, now);
+        }
         let acked_len = self.snd.una.since(una);
         self.count_duplicates(&mut flight, acked_len, duplicate);
         self.sample_round_trip(&mut flight, &news, seg, before);
@@ -86,10 +89,11 @@ impl Tcb {
         let mss = u32::from(self.snd.mss);
         if duplicate {
             flight.dup_acks = flight.dup_acks.saturating_add(1);
-            // Limited transmit (RFC 3042); after a timeout they come from its retransmissions.
+            // Limited transmit (RFC 3042); no more than was out when recovery began, lest a peer make
+            // them up (RFC 5681 §3.2 step 4); after a timeout they come from its retransmissions.
             let most = match flight.phase {
                 Phase::Open => mss.saturating_mul(2),
-                Phase::Fast => u32::MAX,
+                Phase::Fast => flight.recover.since(self.snd.una),
                 Phase::Loss => 0,
             };
             let most = most.min(flight.board.pipe());
@@ -184,6 +188,7 @@ impl Tcb {
     /// RFC 8985 §6.3: the reordering timer.
     pub(crate) fn reordering_timeout(&mut self, now: Instant) -> Events {
         let Some(mut flight) = self.flight.take() else { return Events::NONE };
+        self.end_test(&mut flight, now);
         let before = flight.pipe();
         let lost_len = self.detect_by_time(&mut flight, now);
         let _ = self.respond_to_loss(&mut flight, lost_len, before, now);
@@ -217,6 +222,7 @@ impl Tcb {
     /// FlightSize is without what limited transmit has added beyond the window (RFC 5681 §3.2
     /// step 2).
     fn enter_fast_recovery(&mut self, flight: &mut Flight, before: u32, now: Instant) {
+        flight.belief.release();
         flight.phase = Phase::Fast;
         flight.recover = self.snd.max;
         let left = flight.dup_acks.saturating_mul(u32::from(self.snd.mss));
@@ -374,6 +380,7 @@ impl Tcb {
             let timer = self.rtt.before_timeout();
             flight.undo = Some(Undo::new(self.snd.una, self.snd.max, timer));
         }
+        flight.belief.release();
         flight.begin_forward(self.timestamps.enabled);
         flight.phase = Phase::Loss;
         flight.recover = self.snd.max;
@@ -386,7 +393,10 @@ impl Tcb {
     /// Text from SND.NXT on leaves: `len` bytes, and a FIN if `end` is beyond them.
     pub(crate) fn text_sent(&mut self, seq: SeqNum, end: SeqNum, len: u32, now: Instant) {
         let una = self.snd.una;
-        let mut flight = self.flight.take().unwrap_or_else(|| Box::new(Flight::new(una, now)));
+        let min_rtt = self.reordering.min_rtt();
+        let new = || Box::new(Flight::new(una, min_rtt, now));
+        let mut flight = self.flight.take().unwrap_or_else(new);
+        flight.belief.sent(seq, end);
         let idle = flight.board.is_empty();
         if idle {
             flight.rto_base = now;
@@ -426,6 +436,7 @@ impl Tcb {
     /// Text is sent again: what is lost, or the last segment as a probe.
     pub(crate) fn text_sent_again(&mut self, lost: bool, seq: SeqNum, end: SeqNum, now: Instant) {
         let Some(flight) = self.flight.as_mut() else { return };
+        flight.belief.sent(seq, end);
         let stamp = flight.delivery.on_send(false, now);
         let len = end.since(seq);
         if flight.phase == Phase::Fast {

@@ -324,6 +324,11 @@ impl Scoreboard {
         len
     }
 
+    /// The last segment is lost: it never left.
+    pub(crate) fn lose_last(&mut self) {
+        self.lose(self.last_id());
+    }
+
     /// The segment that `seq` lies in is lost, if it was in the network.
     pub(crate) fn lose_at(&mut self, seq: SeqNum) {
         let place = self.segments.partition_point(|segment| segment.end.at_or_before(seq));

@@ -20,7 +20,8 @@ impl Tcb {
             return;
         }
         let timeout = flight.rto_base + self.rtt.rto();
-        let (timer, due) = match flight.rack.due {
+        let reordering = [flight.rack.due, flight.belief.due()].into_iter().flatten().min();
+        let (timer, due) = match reordering {
             Some(due) if due < timeout => (Timer::Reordering, due),
             _ if self.may_probe(flight) => (Timer::Probe, timeout.min(now + self.pto(flight))),
             _ if self.retransmits > 0 => (Timer::Retransmit, self.by_user_timeout(timeout)),
@@ -63,8 +64,8 @@ impl Tcb {
 
     /// A second after all was acknowledged.
     pub(crate) fn idle_timeout(&mut self) -> Events {
-        if self.flight.as_ref().is_some_and(|flight| flight.board.is_empty()) {
-            self.flight = None;
+        if let Some(flight) = self.flight.take_if(|flight| flight.board.is_empty()) {
+            self.forget_doubtful(&flight);
         }
         Events::NONE
     }
