@@ -1,14 +1,14 @@
 """Sockets that go from process to process: over fork, exec and unix sockets."""
 import os
+import pathlib
 import random
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
-from lab import BIN, HOST, QUICK, STACK, Failed, Lab, check, until
+from lab import BIN, HOST, QUICK, STACK, Lab, check, run, until
 
 # What every server here does with a connection is echo; so one probe fits all.
 ECHO = f"""
@@ -178,8 +178,30 @@ def socket_activation():
         return "100 connections"
 
 
+STRANGER = """
+import array, os, socket, sys
+ours, theirs = socket.socketpair()
+if os.fork() == 0:
+    os.setgid(65534); os.setuid(65534); os.dup2(theirs.fileno(), 0)
+    os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+theirs.close()
+s = socket.socket(); s.bind(("0.0.0.0", 0))
+ours.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [s.fileno()]))])
+print(ours.recv(100).decode())
+"""
+# The kernel knows it as a unix socket; were it one of the stack's here, it would be of the other family.
+RECEIVER = """
+import socket
+channel = socket.socket(fileno=0)
+_, ((_, _, control),), _, _ = channel.recvmsg(1, socket.CMSG_SPACE(4))
+given = socket.socket(fileno=int.from_bytes(control, "little"))
+maps = open("/proc/self/maps").read()
+channel.send(f"{given.family.name} {'io-pkt-' in maps}".encode())
+"""
+
+
 def scm_rights():
-    """Connections accepted here and served there: each is passed to one of two programs over a unix socket."""
+    """Connections accepted here and served there, each passed over a unix socket; another user's program gets no memory with it."""
     with Lab() as lab:
         before = lab.usage()
         server = lab.client("python3", "-c", PASSER, WORKER % HOST)
@@ -189,6 +211,13 @@ def scm_rights():
         said = lab.table("clients")
         check(len(said) <= 3, said)
         lab.stop(server)
+        # An ordinary user must be able to read the library.
+        library = shutil.copy(BIN / "libiopkt_preload.so", lab.dir)
+        os.chmod(library, 0o755)
+        got = lab.exec("env", f"LD_PRELOAD={library}", "/usr/bin/python3", "-c", STRANGER, RECEIVER).stdout
+        check(got == "AF_UNIX False\n", f"another user's program has {got!r}")
+        got = lab.exec("env", f"LD_PRELOAD={library}", "/usr/bin/python3", "-c", STRANGER.replace("65534", "0"), RECEIVER).stdout
+        check(got == "AF_INET True\n", f"the same user's program has {got!r}")
         nobody_left(lab, before)
         return "100 connections of 20 kB through 2 workers"
 
@@ -333,6 +362,46 @@ def closefrom():
             check(log.read_text() == "served\n", log.read_text())
         nobody_left(lab, before)
         return "limits of 1024 and 20000 descriptors"
+
+
+HOARDER = """
+import errno, os, socket, sys, time
+held = []
+while True:
+    try: held.append(socket.socket())
+    except OSError as error: print(errno.errorcode[error.errno], len(held), flush=True); break
+# The descriptor that is left, and thirty that are not.
+path, turned_away, doors = os.environ["IOPKT_RUN"] + "/dev/socket", 0, []
+for _ in range(31):
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); door.settimeout(0.2); door.connect(path); doors.append(door)
+    try: turned_away += door.recv(1) == b""
+    except TimeoutError: pass
+print(turned_away, flush=True)
+time.sleep(60)
+"""
+
+
+def daemon_without_descriptors():
+    """A daemon that may open no more descriptors says so, sleeps meanwhile, and serves on when some are free."""
+    with Lab() as lab:
+        log = lab.dir / "hoarder.log"
+        pid, room = lab.pid(), 40
+        most = len(os.listdir(f"/proc/{pid}/fd")) + room
+        run("prlimit", "--pid", pid, f"--nofile={most}:{most}")
+        ticks = lambda: sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+        hoarder = lab.client("python3", "-c", HOARDER, log=log)
+        said = until("everything is taken", lambda: len(log.read_text().split("\n")) == 3 and log.read_text().split(), 20)
+        check(said[0] == "EMFILE" and 0 < int(said[1]) < room and int(said[2]) >= 28, said)
+        before = ticks()
+        time.sleep(1)
+        busy = (ticks() - before) / os.sysconf("SC_CLK_TCK")
+        check(busy < 0.2, f"the daemon is busy {busy:.0%} of the time")
+        late = lab.client("python3", "-c", "import socket; socket.socket()", log=lab.dir / "late.log")
+        late.wait(10)
+        check("Network is down" in (lab.dir / "late.log").read_text(), (lab.dir / "late.log").read_text())
+        lab.stop(hoarder, signal.SIGKILL)
+        until("a new socket", lambda: lab.iopkt("run", "--", "python3", "-c", "import socket; socket.socket()", ok=False).returncode == 0)
+        return f"{said[0]} after {said[1]} sockets, {said[2]} connections turned away, {busy:.0%} of a core"
 
 
 SHARERS = """

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use proto::message::Transport;
 use proto::{Answer, Call, Reply, Request, SocketHandle, paths};
@@ -25,13 +25,47 @@ const ANSWER_MAX: usize = 4096;
 /// Descriptors in one answer: two memfds, the workers' page, a doorbell per worker.
 const DESCRIPTORS_MAX: usize = 3 + shm::layout::LANES_MAX as usize;
 
-/// The channel that [`Channel::current`] last gave out. Locked for moments only, so that a fork
-/// hardly ever finds it locked.
+/// The channel that [`Channel::current`] last gave out.
 static CURRENT: Mutex<Option<Arc<Channel>>> = Mutex::new(None);
 
 /// Channels that were joined, the last used one last. Those without sockets are kept for a while: who
 /// was given one socket of a client is often given more.
 static JOINED: Mutex<Vec<Arc<Channel>>> = Mutex::new(Vec::new());
+
+/// Keeps other threads out of what a fork copies. To be made before a fork and dropped after it, in parent
+/// and child: else a child could find locked for ever what another thread of its parent had locked.
+#[derive(Debug)]
+pub struct ForkGuard {
+    _current: Option<MutexGuard<'static, Option<Arc<Channel>>>>,
+    _joined: Option<MutexGuard<'static, Vec<Arc<Channel>>>>,
+}
+
+impl ForkGuard {
+    /// Waits for the threads that are at work there, which takes moments. It does not wait for ever: the
+    /// fork may be made by a signal handler, which has interrupted just such work.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { _current: lock_soon(&CURRENT), _joined: lock_soon(&JOINED) }
+    }
+}
+
+fn lock_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    const TRIES: u32 = 1000;
+    for _ in 0..TRIES {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => rustix::thread::sched_yield(),
+        }
+    }
+    None
+}
+
+impl Default for ForkGuard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Joined channels without sockets that are kept.
 const IDLE_MAX: usize = 4;
@@ -282,11 +316,11 @@ fn first_exchange(
     Ok((reply, descriptors))
 }
 
-fn current() -> std::sync::MutexGuard<'static, Option<Arc<Channel>>> {
+fn current() -> MutexGuard<'static, Option<Arc<Channel>>> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn joined() -> std::sync::MutexGuard<'static, Vec<Arc<Channel>>> {
+fn joined() -> MutexGuard<'static, Vec<Arc<Channel>>> {
     JOINED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -21,7 +21,7 @@ mod udp;
 mod urgent;
 mod wait;
 
-pub use channel::{Channel, Identified};
+pub use channel::{Channel, ForkGuard, Identified};
 pub use proto::message::{Shutdown, Transport};
 pub use receive::{Received, RecvFlags};
 pub use send::SendFlags;

@@ -4,9 +4,11 @@
 //! replaces before `exec` (Python's subprocess, shells, inetd) must not disappear from the table that
 //! its parent goes on using. A child of `fork` has its own copy of both.
 
+use core::cell::RefCell;
 use core::sync::atomic::{AtomicI32, Ordering};
 use std::sync::Once;
 
+use io_pkt_client::ForkGuard;
 use libc::pid_t;
 
 /// The process this memory belongs to; 0 before [`own`].
@@ -17,10 +19,9 @@ pub(crate) fn own() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         record_owner();
-        // SAFETY: the handler only makes one async-signal-safe call and stores a number. Should
-        // registering fail (no memory), forked children keep closed sockets in their table: no
-        // harm to the parent.
-        let _ = unsafe { libc::pthread_atfork(None, None, Some(record_owner)) };
+        // SAFETY: the handlers lock, unlock and store a number. Should registering fail (no memory),
+        // forked children keep closed sockets in their table: no harm to the parent.
+        let _ = unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(born)) };
     });
 }
 
@@ -30,8 +31,31 @@ pub(crate) fn is_guest() -> bool {
     owner != 0 && owner != pid()
 }
 
-extern "C" fn record_owner() {
+fn record_owner() {
     OWNER.store(pid(), Ordering::Relaxed);
+}
+
+thread_local! {
+    /// Held by the thread that forks.
+    static GUARD: RefCell<Option<ForkGuard>> = const { RefCell::new(None) };
+}
+
+extern "C" fn before_fork() {
+    hold(Some(ForkGuard::new()));
+}
+
+extern "C" fn after_fork() {
+    hold(None);
+}
+
+/// A thread that is about to end can hold nothing any more: its fork goes unguarded.
+fn hold(guard: Option<ForkGuard>) {
+    let _ = GUARD.try_with(|held| held.replace(guard));
+}
+
+extern "C" fn born() {
+    record_owner();
+    after_fork();
 }
 
 fn pid() -> pid_t {

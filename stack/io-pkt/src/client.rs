@@ -15,7 +15,7 @@ use proto::message::Transport as WireTransport;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt};
-use shm::{Slot, SlotFiles};
+use shm::{ArenaError, Slot, SlotFiles};
 
 use crate::connection::clean_name;
 use crate::control::{ConnectionId, Control, Leaving, SocketEntry, SocketKey, WorkerLink};
@@ -45,10 +45,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// May a process of this user use the client's memory, in which all its sockets are? Only one that
-    /// could read the memory of the client's processes as well: of the same user, or root.
+    /// May a process of this user use the client's memory? All its sockets are in it, so only one that
+    /// could read the memory of the client's processes as well. Root could, but must not: whoever
+    /// shares the memory can make others wait for its locks for ever.
     fn admits(&self, uid: u32) -> bool {
-        uid == 0 || uid == self.uid
+        uid == self.uid
     }
 }
 
@@ -71,7 +72,10 @@ impl Control {
         let workers = self.worker_count();
         let (slot, files) = self.arena.attach(workers).map_err(|error| {
             tracing::warn!("client {program} (pid {pid}) not attached: {error}");
-            Errno::NOMEM
+            match error {
+                ArenaError::System(Errno::MFILE | Errno::NFILE) => Errno::NFILE,
+                _ => Errno::NOMEM,
+            }
         })?;
         let doorbells = self.doorbells()?;
         for worker in 0..workers {
@@ -141,7 +145,11 @@ impl Control {
         let entry = self.sockets.get(&key).ok_or(Errno::NOTSOCK)?;
         let client = self.clients.get(&entry.client).ok_or(Errno::NOTSOCK)?;
         let uid = self.connections.get(&id).ok_or(Errno::BADF)?.uid;
-        if client.admits(uid) { Ok(entry) } else { Err(Errno::ACCESS) }
+        if client.admits(uid) {
+            return Ok(entry);
+        }
+        tracing::debug!("a socket of {} is in the hands of user {uid}: refused", client.program);
+        Err(Errno::ACCESS)
     }
 
     /// Process and user behind a connection that has no client yet.

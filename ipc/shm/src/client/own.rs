@@ -62,8 +62,11 @@ pub fn is_own(fd: i32) -> bool {
 
 /// The library's own descriptors in this range, in order.
 pub fn own_in(first: u32, last: u32) -> impl Iterator<Item = u32> {
-    let end = u32::try_from(NUMBERS).unwrap_or(u32::MAX).min(last.saturating_add(1));
-    (first..end).filter(|number| i32::try_from(*number).is_ok_and(is_own))
+    let known = (0..).step_by(64).zip(&OWN).filter(|(_, word)| word.load(Ordering::Relaxed) != 0);
+    known
+        .flat_map(|(start, _): (u32, _)| start..start.saturating_add(64))
+        .filter(move |number| (first..=last).contains(number))
+        .filter(|number| i32::try_from(*number).is_ok_and(is_own))
 }
 
 fn place(fd: i32) -> Option<(&'static AtomicU64, u64)> {
