@@ -104,6 +104,28 @@ pub(crate) struct AckSample {
     pub(crate) round_start: bool,
 }
 
+impl AckSample {
+    /// It is no reason to grow, whatever the algorithm: recovery decides, or a mark was echoed (RFC
+    /// 3168 §6.1.2), or the window has never been used up (`fresh`) and is not now.
+    pub(crate) fn holds_window(&self, fresh: bool) -> bool {
+        self.in_recovery || self.ece || (fresh && !self.cwnd_limited)
+    }
+}
+
+/// What slow start remembers of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlowStart {
+    hystart: HyStart,
+    /// It comes after a timeout.
+    pub(crate) after_timeout: bool,
+}
+
+impl SlowStart {
+    pub(crate) const fn new() -> Self {
+        Self { hystart: HyStart::new(), after_timeout: false }
+    }
+}
+
 /// cwnd and ssthresh, in bytes: what every algorithm has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -123,13 +145,13 @@ impl Window {
     /// RFC 5681 §3.1 with byte counting: before the first congestion HyStart++ watches (RFC 9406);
     /// after a timeout an ACK counts for one segment (RFC 3465 §2.3), because it may cover text
     /// that had arrived before.
-    pub(crate) fn slow_start(&mut self, hystart: &mut HyStart, sample: &AckSample, slow: bool) {
+    pub(crate) fn slow_start(&mut self, state: &mut SlowStart, sample: &AckSample) {
         let first = self.ssthresh == u32::MAX;
-        let phase = if first { hystart.on_ack(sample) } else { Phase::SlowStart };
+        let phase = if first { state.hystart.on_ack(sample) } else { Phase::SlowStart };
         if phase == Phase::Done {
             self.ssthresh = self.cwnd;
         } else if sample.cwnd_limited {
-            let segments = if slow { 1 } else { hystart::GROWTH_SEGMENTS };
+            let segments = if state.after_timeout { 1 } else { hystart::GROWTH_SEGMENTS };
             let most = u32::from(sample.mss).saturating_mul(segments);
             let divisor = if phase == Phase::Conservative { hystart::GROWTH_DIVISOR } else { 1 };
             let len = sample.delivered_len.min(most).checked_div(divisor).unwrap_or(0);

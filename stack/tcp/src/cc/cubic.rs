@@ -13,8 +13,7 @@
 
 use types::Instant;
 
-use super::hystart::HyStart;
-use super::{AckSample, Cause, Window};
+use super::{AckSample, Cause, SlowStart, Window};
 use crate::rtt::micros;
 use crate::timestamp::millis;
 
@@ -27,9 +26,7 @@ pub(crate) struct Cubic {
 
 #[derive(Debug)]
 struct Side {
-    hystart: HyStart,
-    /// Slow start after a timeout.
-    after_timeout: bool,
+    slow_start: SlowStart,
     curve: Option<Curve>,
     /// Where the last reduction was, in bytes; 0: the next epoch begins at its own plateau.
     w_max: u32,
@@ -78,13 +75,12 @@ impl Cubic {
     }
 
     pub(crate) fn on_ack(&mut self, sample: &AckSample) {
-        // An echo of a mark is no reason to grow (RFC 3168 §6.1.2).
-        if sample.in_recovery || sample.ece || (!sample.cwnd_limited && self.side.is_none()) {
+        if sample.holds_window(self.side.is_none()) {
             return;
         }
         let side = self.side.get_or_insert_with(Side::new);
         if self.window.in_slow_start() {
-            self.window.slow_start(&mut side.hystart, sample, side.after_timeout);
+            self.window.slow_start(&mut side.slow_start, sample);
         } else if sample.cwnd_limited {
             side.avoid(&mut self.window, sample);
         } else if let Some(curve) = &mut side.curve {
@@ -109,19 +105,19 @@ impl Cubic {
         self.window.set(0, mss);
         let side = self.side.get_or_insert_with(Side::new);
         side.w_max = 0;
-        side.after_timeout = true;
+        side.slow_start.after_timeout = true;
     }
 
     pub(crate) fn on_exit_recovery(&mut self) {
         if let Some(side) = &mut self.side {
-            side.after_timeout = false;
+            side.slow_start.after_timeout = false;
         }
     }
 
     /// RFC 9438 §4.9.
     pub(crate) fn undo(&mut self) {
         let Some(side) = &mut self.side else { return };
-        side.after_timeout = false;
+        side.slow_start.after_timeout = false;
         if let Some(before) = side.before.take() {
             self.window.restore(before.window);
             side.w_max = before.w_max;
@@ -158,8 +154,7 @@ impl Cubic {
 impl Side {
     fn new() -> Box<Self> {
         Box::new(Self {
-            hystart: HyStart::new(),
-            after_timeout: false,
+            slow_start: SlowStart::new(),
             curve: None,
             w_max: 0,
             cwnd_prior: 0,

@@ -1,7 +1,6 @@
 //! Slow start and congestion avoidance (RFC 5681 §3.1) with appropriate byte counting (RFC 3465).
 
-use super::hystart::HyStart;
-use super::{AckSample, Cause, Window};
+use super::{AckSample, Cause, SlowStart, Window};
 
 /// Halve on loss, add a segment per round trip.
 #[derive(Debug)]
@@ -13,9 +12,7 @@ pub(crate) struct NewReno {
 
 #[derive(Debug)]
 struct Side {
-    hystart: HyStart,
-    /// Slow start after a timeout.
-    after_timeout: bool,
+    slow_start: SlowStart,
     /// Bytes acknowledged since cwnd last grew in congestion avoidance.
     acked: u32,
     /// cwnd and ssthresh before the last reduction.
@@ -24,7 +21,7 @@ struct Side {
 
 impl Side {
     fn new() -> Box<Self> {
-        Box::new(Self { hystart: HyStart::new(), after_timeout: false, acked: 0, before: None })
+        Box::new(Self { slow_start: SlowStart::new(), acked: 0, before: None })
     }
 }
 
@@ -34,13 +31,12 @@ impl NewReno {
     }
 
     pub(crate) fn on_ack(&mut self, sample: &AckSample) {
-        // An echo of a mark is no reason to grow (RFC 3168 §6.1.2).
-        if sample.in_recovery || sample.ece || (!sample.cwnd_limited && self.side.is_none()) {
+        if sample.holds_window(self.side.is_none()) {
             return;
         }
         let side = self.side.get_or_insert_with(Side::new);
         if self.window.in_slow_start() {
-            self.window.slow_start(&mut side.hystart, sample, side.after_timeout);
+            self.window.slow_start(&mut side.slow_start, sample);
         } else if sample.cwnd_limited {
             side.acked = side.acked.saturating_add(sample.delivered_len);
             if side.acked >= self.window.cwnd {
@@ -66,13 +62,13 @@ impl NewReno {
         }
         // The loss window (RFC 5681 §3.1).
         self.window.set(0, mss);
-        self.side.get_or_insert_with(Side::new).after_timeout = true;
+        self.side.get_or_insert_with(Side::new).slow_start.after_timeout = true;
     }
 
     /// What was before is kept: the report of duplicates that undoes it may still come.
     pub(crate) fn on_exit_recovery(&mut self) {
         if let Some(side) = &mut self.side {
-            side.after_timeout = false;
+            side.slow_start.after_timeout = false;
         }
     }
 
