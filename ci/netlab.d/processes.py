@@ -318,6 +318,44 @@ def reloaded(lab, url, seconds, before):
     return f"{made} requests over {reloads} reloads and an upgrade"
 
 
+def haproxy_reload():
+    """haproxy re-executes itself at each reload and gets its listener from the old process: no request fails."""
+    seconds = 3 if QUICK else 5
+    with Lab() as lab:
+        before = lab.usage()
+        conf = lab.dir / "haproxy.cfg"
+        conf.write_text(f"""
+global
+    stats socket {lab.dir}/haproxy.sock level admin expose-fd listeners
+    maxconn 200
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 5s
+    timeout server 5s
+frontend front
+    bind 0.0.0.0:80
+    http-request return status 200 content-type text/plain string "hello"
+""")
+        server = lab.client("haproxy", "-W", "-f", conf, log=lab.dir / "haproxy.log")
+        url = f"http://{STACK}/"
+        until("haproxy", lambda: lab.curl(url, ok=False).returncode == 0)
+        log = lab.dir / "wrk.log"
+        wrk = lab.spawn(["wrk", "-t", 1, "-c", 10, "-d", f"{seconds}s", "--timeout", "10s", "-H", "Connection: close", url], log=log)
+        for _ in range(seconds - 1):
+            time.sleep(0.8)
+            os.kill(server.pid, signal.SIGUSR2)
+        wrk.wait(seconds + 20)
+        said = log.read_text()
+        check("Socket errors" not in said and "Non-2xx" not in said, said)
+        reloads = (lab.dir / "haproxy.log").read_text().count("Reloading HAProxy")
+        check(reloads == seconds - 1, f"{reloads} reloads of {seconds - 1}")
+        lab.curl(url)
+        lab.stop(server)
+        nobody_left(lab, before)
+        return f"{re.search(r'([0-9]+) requests in', said).group(1)} requests over {reloads} reloads"
+
+
 CLOSER = """
 import os, resource, socket, sys
 listener = socket.socket(); listener.bind(("0.0.0.0", 80)); listener.listen(64)
