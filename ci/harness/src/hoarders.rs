@@ -163,7 +163,7 @@ fn pass(world: &mut World) {
 }
 
 /// Bytes of private memory, the kernel's count.
-fn private_memory() -> u64 {
+pub(crate) fn private_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("RssAnon"));
     let word = line.and_then(|line| line.split_whitespace().nth(1));

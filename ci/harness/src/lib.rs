@@ -1,6 +1,7 @@
 //! One worker in one thread: no daemon, no kernel, virtual time.
 //!
 //! * [`World`]: a worker with a `net_ring` port, its control plane and a client's memory.
+//! * [`acks`]: what the acknowledgements of a hostile peer cost.
 //! * [`frame`]: frames as a peer would send them, and ways to spoil them.
 //! * [`hoarders`]: peers who take and give nothing back, and floods.
 //! * [`impair`]: what a bad link does to frames, decided by a seed.
@@ -8,6 +9,7 @@
 //! * [`peers`]: many connections of one peer.
 #![forbid(unsafe_code)]
 
+pub mod acks;
 pub mod frame;
 pub mod hoarders;
 pub mod impair;

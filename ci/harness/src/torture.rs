@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use harness::frame::{self, Random, Segment};
-use harness::{World, hoarders};
+use harness::{World, acks, hoarders};
 use inet::SocketId;
 use inet::command::{Command, Event};
 use shm::SocketEnd;
@@ -40,8 +40,15 @@ enum Attack {
     /// below the limits, honest clients are served.
     Hoarders {
         /// How many; more than 65536 meet the limit.
-        #[arg(long, default_value_t = 75_000)]
+        #[arg(long, default_value_t = 100_000)]
         count: usize,
+    },
+    /// Peers who announce an MSS of 1 to 64 bytes or are behind a small path MTU, and tell of every
+    /// second segment: an ACK costs what an honest one does, and memory stays as it is.
+    Acks {
+        /// ACKs from each kind of peer.
+        #[arg(long, default_value_t = 2_000_000)]
+        count: u64,
     },
     /// Two million forged segments a virtual second at an established connection: it goes on.
     Flood {
@@ -282,6 +289,35 @@ fn hoard(count: usize) -> Result<(), String> {
     outcome.broken().map_or(Ok(()), |what| Err(what.into()))
 }
 
+/// A hostile ACK may cost so many times an honest one.
+const ACK_COST_MAX: f64 = 2.0;
+
+/// So much may private memory grow by: what the allocator keeps.
+const ACK_MEMORY_MAX: u64 = 4 << 20;
+
+fn acks(count: u64) -> Result<(), String> {
+    let honest = acks::run(acks::Kind::Honest, count)?;
+    println!("honest, segments of {} B: {}", honest.segment_len, honest.text());
+    let mut worst = Ok(());
+    for kind in acks::Kind::HOSTILE {
+        let cost = acks::run(kind, count)?;
+        let ratio = cost.mean_ns() / honest.mean_ns().max(1.0);
+        println!(
+            "{}, segments of {} B: {}, {ratio:.2} times the honest",
+            kind.name(),
+            cost.segment_len,
+            cost.text()
+        );
+        if ratio > ACK_COST_MAX {
+            worst = Err(format!("{}: an ACK costs {ratio:.2} times an honest one", kind.name()));
+        }
+        if cost.memory_growth > ACK_MEMORY_MAX {
+            worst = Err(format!("{}: memory grew by {} B", kind.name(), cost.memory_growth));
+        }
+    }
+    worst
+}
+
 fn flood(kind: hoarders::Kind, count: u64) -> Result<(), String> {
     let flood = hoarders::flood(kind, count)?;
     let hoarders::Flood { segments, requests: (asked, answered), answers, flows_made, seconds } =
@@ -304,6 +340,7 @@ fn main() -> ExitCode {
             frames(count, seed).map_err(|why| format!("seed {seed}: {why}"))
         }
         Attack::Hoarders { count } => hoard(count),
+        Attack::Acks { count } => acks(count),
         Attack::Flood { kind, count } => flood(kind, count),
     };
     if let Err(why) = &outcome {

@@ -17,7 +17,7 @@ use crate::flow::Flow;
 use crate::flows::Embryo;
 use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
 use crate::network::{Addresses, Network};
-use crate::option::{self, Inherited, Options};
+use crate::option::{self, Options};
 use crate::send_queue::SendQueue;
 use crate::socket::{Datagram, Kind, Signal, Socket, SocketId, Stream};
 use crate::timer_wheel::Timer;
@@ -38,12 +38,7 @@ impl Worker {
                 self.done(call, result);
             }
             Command::Listen { call, listener, client, local, backlog, options } => {
-                let mut inherited = Inherited::default();
-                options.into_iter().for_each(|option| inherited.set(option));
-                let _ = self.listeners.insert(listener, client, local, backlog, inherited);
-                if let Some(entry) = self.listeners.get_mut(listener) {
-                    entry.engine.set_syn_cookies(self.out.network.tcp.syn_cookies);
-                }
+                self.listen(listener, client, local, backlog, options);
                 self.done(call, Ok(Outcome::Done));
             }
             Command::ListenerOption { listener, option } => {

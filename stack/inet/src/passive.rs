@@ -5,6 +5,8 @@
 //!        └─▶ SYN-ACK with a cookie ─────ACK────┘
 //! ```
 
+use core::net::SocketAddr;
+
 use shm::{Status, StreamProducer};
 use tcp::{
     Arrival, HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SynCookie,
@@ -12,11 +14,11 @@ use tcp::{
 };
 use types::{DropReason, Instant};
 
-use crate::command::{Event, ListenerId};
+use crate::command::{Event, ListenerId, SocketOption};
 use crate::flow::Flow;
 use crate::flows::Embryo;
 use crate::limits::HALF_OPEN_TOTAL_MAX;
-use crate::option::Options;
+use crate::option::{Inherited, Options};
 use crate::send_queue::SendQueue;
 use crate::socket::{Kind, Signal, Socket, SocketId, Stream};
 use crate::tcp_input::Text;
@@ -24,6 +26,23 @@ use crate::timer_wheel::{Endpoint, Owner, Timer};
 use crate::worker::Worker;
 
 impl Worker {
+    /// Lets connections in, or changes how many may wait.
+    pub(crate) fn listen(
+        &mut self,
+        listener: ListenerId,
+        client: u16,
+        local: SocketAddr,
+        backlog: u32,
+        options: Vec<SocketOption>,
+    ) {
+        let mut inherited = Inherited::default();
+        options.into_iter().for_each(|option| inherited.set(option));
+        let _ = self.listeners.insert(listener, client, local, backlog, inherited);
+        if let Some(entry) = self.listeners.get_mut(listener) {
+            entry.engine.set_syn_cookies(self.out.network.tcp.syn_cookies);
+        }
+    }
+
     /// LISTEN, or no endpoint at all (RFC 9293 3.10.7.1 and 3.10.7.2).
     pub(crate) fn listener_segment(
         &mut self,

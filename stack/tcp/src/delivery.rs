@@ -21,6 +21,17 @@ pub(crate) struct Stamp {
     app_limited: bool,
 }
 
+/// How fast text was delivered of late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryRate {
+    /// Bytes per second.
+    pub bytes_per_second: u64,
+    /// The user wrote no faster.
+    pub app_limited: bool,
+}
+
+const MICROS_PER_SECOND: u64 = 1_000_000;
+
 /// A connection's deliveries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
@@ -34,6 +45,8 @@ pub(crate) struct Delivery {
     app_limited: Option<u32>,
     /// The next round trip begins when a segment sent after this much was delivered arrives.
     next_round: u32,
+    /// The newest sample, for people to see.
+    rate: DeliveryRate,
     /// Of the segments that this ACK reports: the one sent last.
     newest: Option<Segment>,
 }
@@ -46,6 +59,7 @@ impl Delivery {
             first_sent_at: now,
             app_limited: None,
             next_round: 0,
+            rate: DeliveryRate::default(),
             newest: None,
         }
     }
@@ -53,6 +67,11 @@ impl Delivery {
     /// Bytes that have arrived since the record began, modulo 2^32.
     pub(crate) const fn delivered(&self) -> u32 {
         self.delivered
+    }
+
+    /// The newest sample.
+    pub(crate) const fn rate(&self) -> DeliveryRate {
+        self.rate
     }
 
     /// A segment leaves; `idle`: nothing was in flight.
@@ -106,6 +125,12 @@ impl Delivery {
             interval,
             app_limited: stamp.app_limited,
         };
+        if believable {
+            let micros = u64::from(micros(interval)).max(1);
+            let bytes = u64::from(sample.delivered).saturating_mul(MICROS_PER_SECOND);
+            let bytes_per_second = bytes.checked_div(micros).unwrap_or(0);
+            self.rate = DeliveryRate { bytes_per_second, app_limited: sample.app_limited };
+        }
         (believable.then_some(sample), round_start)
     }
 }

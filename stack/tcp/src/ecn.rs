@@ -168,6 +168,9 @@ impl Tcb {
     /// losses have done so already.
     pub(crate) fn ecn_echoed(&mut self, seg: &SegmentIn<'_>) {
         let news = seg.ack.after(self.ecn.recover);
+        if self.is_echo(seg) && seg.ack.after(self.snd.una) {
+            self.count_marked(seg.ack.since(self.snd.una));
+        }
         if !self.is_echo(seg) || !news || !self.is_open() {
             return;
         }

@@ -3,7 +3,8 @@
 use types::Instant;
 
 use crate::rtt::micros;
-use crate::{SegmentIn, SegmentOut, SeqNum, State, Tcb};
+use crate::scoreboard::Scoreboard;
+use crate::{DeliveryRate, SegmentIn, SegmentOut, SeqNum, State, Tcb};
 
 /// What `netstat` and `getsockopt(TCP_INFO)` show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,22 @@ pub struct Info {
     pub text_segments_out: u32,
     /// Of those, the ones that were sent before.
     pub retransmitted: u32,
+    /// Text bytes sent again.
+    pub resent_len: u64,
+    /// Of what is in flight, bytes sent again.
+    pub resent_in_flight_len: u32,
+    /// Segments with text that the peer has, and one for the SYN; what it told by SACK counts.
+    pub delivered: u32,
+    /// Of those, the ones acknowledged with an echo of congestion marks.
+    pub delivered_marked: u32,
+    /// How fast text is delivered; forgotten when the connection falls idle.
+    pub delivery_rate: DeliveryRate,
+    /// Duplicates that the peer has reported.
+    pub duplicates: u32,
+    /// Segments that arrived before their turn.
+    pub out_of_order: u32,
+    /// How often the retransmission timeout is doubled at the moment.
+    pub backoff: u8,
     /// SACK is in use.
     pub sack: bool,
     /// A loss is being repaired.
@@ -89,6 +106,9 @@ impl Tcb {
     #[must_use]
     pub fn info(&self) -> Info {
         let unacked = self.unacked_len();
+        let troubles = self.troubles();
+        let board = self.flight.as_ref().map(|flight| &flight.board);
+        let rate = self.flight.as_ref().map(|flight| flight.delivery.rate());
         Info {
             state: self.state,
             srtt_us: self.rtt.srtt_us,
@@ -117,10 +137,18 @@ impl Tcb {
             text_segments_in: self.counts.text_segments_in,
             text_segments_out: self.counts.text_segments_out,
             retransmitted: self.counts.retransmitted,
+            resent_len: troubles.resent_len,
+            resent_in_flight_len: board.map_or(0, Scoreboard::resent_len),
+            delivered: self.delivered_count(),
+            delivered_marked: troubles.marked,
+            delivery_rate: rate.unwrap_or_default(),
+            duplicates: troubles.duplicates,
+            out_of_order: troubles.out_of_order,
+            backoff: self.rtt.backoff(),
             sack: self.sack,
             in_recovery: !self.is_open(),
-            sacked_len: self.flight.as_ref().map_or(0, |flight| flight.board.sacked_len()),
-            lost_len: self.flight.as_ref().map_or(0, |flight| flight.board.lost_len()),
+            sacked_len: board.map_or(0, Scoreboard::sacked_len),
+            lost_len: board.map_or(0, Scoreboard::lost_len),
             min_rtt_us: micros(self.reordering.min_rtt()),
             reordering_seen: self.reordering.seen,
             sacks_refused: self.sacks_refused.into(),
@@ -128,6 +156,18 @@ impl Tcb {
             pacing_rate: self.pacing_rate(),
             pacing_rate_max: self.max_pacing_rate(),
         }
+    }
+}
+
+impl Tcb {
+    /// Nothing counts deliveries one by one: originals that were sent and are not missing any more.
+    fn delivered_count(&self) -> u32 {
+        let mss = u32::from(self.snd.mss).max(1);
+        let sacked = self.flight.as_ref().map_or(0, |flight| flight.board.sacked_len());
+        let missing = self.unacked_len().saturating_sub(sacked).div_ceil(mss);
+        let originals = self.counts.text_segments_out.wrapping_sub(self.counts.retransmitted);
+        let syn = u32::from(!matches!(self.state, State::SynSent | State::SynReceived));
+        originals.saturating_sub(missing).saturating_add(syn)
     }
 }
 

@@ -125,6 +125,7 @@ mod tests;
 
 pub use cc::Algorithm;
 pub use config::Config;
+pub use delivery::DeliveryRate;
 pub use ecn::{Codepoint, EcnMode};
 pub use endpoint::{Arrival, Events, RecvBuffer, Slot};
 pub use error::ConnectionError;

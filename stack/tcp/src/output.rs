@@ -72,7 +72,7 @@ impl Tcb {
         let space = self.clamped(buffer.window());
         let segment = self.plan(burst_len).map(|plan| self.make(plan, now, space));
         match &segment {
-            Some(segment) => self.counts.left(segment, newest),
+            Some(segment) => self.count_left(segment, newest),
             None => {
                 self.note_app_limit();
                 self.update_persist(now);

@@ -7,7 +7,7 @@ use crate::fast_open::FastOpenClient;
 use crate::pacing::Pacer;
 use crate::plpmtud::Search;
 use crate::user_timeout::UserTimeout;
-use crate::{Config, Keepalive, SeqNum, Tcb, limits};
+use crate::{Config, Keepalive, SegmentOut, SeqNum, Tcb, limits};
 
 /// Made when one of its members is first set.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,23 @@ pub(crate) struct Rare {
     pub(crate) not_sent_low: u32,
     /// `TCP_SYNCNT`: so often the SYN is repeated.
     pub(crate) syn_retries: u8,
+    /// What has gone wrong on the path.
+    pub(crate) troubles: Troubles,
     /// `TCP_LINGER2`: how long FIN-WAIT-2 lasts without a user, if it may last at all.
     pub(crate) fin_wait_2: Option<Duration>,
+}
+
+/// Counts for `TCP_INFO` that stay 0 on a path without loss, reordering and congestion.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Troubles {
+    /// Text bytes sent again.
+    pub(crate) resent_len: u64,
+    /// Duplicates that the peer has reported (RFC 2883).
+    pub(crate) duplicates: u32,
+    /// Segments that arrived before their turn.
+    pub(crate) out_of_order: u32,
+    /// Segments acknowledged with an echo of congestion marks.
+    pub(crate) marked: u32,
 }
 
 impl Default for Rare {
@@ -52,6 +67,7 @@ impl Default for Rare {
             user_timeout: UserTimeout::default(),
             search: None,
             fast_open: None,
+            troubles: Troubles::default(),
         }
     }
 }
@@ -68,6 +84,38 @@ impl Rare {
 impl Tcb {
     pub(crate) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn troubles(&self) -> Troubles {
+        self.rare.as_ref().map_or_else(Troubles::default, |rare| rare.troubles)
+    }
+
+    /// A segment has left; `newest` is SND.MAX as it was before.
+    pub(crate) fn count_left(&mut self, segment: &SegmentOut, newest: SeqNum) {
+        self.counts.left(segment, newest);
+        if segment.text_len > 0 && segment.seq.before(newest) {
+            let troubles = &mut self.rare_mut().troubles;
+            troubles.resent_len = troubles.resent_len.saturating_add(segment.text_len.into());
+        }
+    }
+
+    /// A segment is stored before its turn.
+    pub(crate) fn count_out_of_order(&mut self) {
+        let troubles = &mut self.rare_mut().troubles;
+        troubles.out_of_order = troubles.out_of_order.wrapping_add(1);
+    }
+
+    /// The peer says that something has arrived twice.
+    pub(crate) fn count_duplicate(&mut self) {
+        let troubles = &mut self.rare_mut().troubles;
+        troubles.duplicates = troubles.duplicates.wrapping_add(1);
+    }
+
+    /// An echo of a mark acknowledges `len` bytes.
+    pub(crate) fn count_marked(&mut self, len: u32) {
+        let count = len.div_ceil(u32::from(self.snd.mss).max(1));
+        let troubles = &mut self.rare_mut().troubles;
+        troubles.marked = troubles.marked.wrapping_add(count);
     }
 
     /// `TCP_WINDOW_CLAMP`: offer at most this much. The right edge never moves back, so a smaller

@@ -76,6 +76,7 @@ impl Tcb {
             self.sacks_refused.saturating_add(u16::try_from(news.absurd).unwrap_or(u16::MAX));
         if news.duplicate.is_some() {
             flight.rack.on_duplicate(ack, self.snd.nxt, &mut self.reordering);
+            self.count_duplicate();
         }
         news
     }

@@ -52,6 +52,11 @@ impl Rtt {
         self.base().saturating_mul(factor).min(limits::RTO_MAX)
     }
 
+    /// How often the timeout was doubled.
+    pub(crate) const fn backoff(&self) -> u8 {
+        self.backoff
+    }
+
     /// The timeout without back-off.
     pub(crate) fn base(&self) -> Duration {
         Duration::from_micros(u64::from(self.rto_us))

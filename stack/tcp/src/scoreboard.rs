@@ -104,6 +104,12 @@ impl Scoreboard {
         self.lost_len
     }
 
+    /// Bytes sent again and not acknowledged. Looks at all segments: for people who ask.
+    pub(crate) fn resent_len(&self) -> u32 {
+        let resent = |segment: &&Segment| segment.retransmitted && segment.place == Place::Sent;
+        self.segments.iter().filter(resent).map(Segment::len).fold(0, u32::saturating_add)
+    }
+
     pub(crate) fn front(&self) -> Option<&Segment> {
         self.segments.front()
     }

@@ -137,6 +137,7 @@ impl Tcb {
         if stored == 0 || !self.reassembly.insert(seq, seq + stored) {
             return dropped(DropReason::TcpReceiveBuffer);
         }
+        self.count_out_of_order();
         ControlFlow::Continue(())
     }
 

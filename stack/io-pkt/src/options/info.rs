@@ -27,6 +27,8 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
         ca_state: ca_state(tcp),
         retransmits: tcp.retransmits,
         probes: tcp.probes,
+        backoff: tcp.backoff,
+        delivery_rate_app_limited: tcp.delivery_rate.app_limited,
         options: bit(tcp.timestamps, option::TIMESTAMPS)
             | bit(scaled, option::WSCALE)
             | bit(tcp.sack, option::SACK)
@@ -40,6 +42,7 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
         unacked: tcp.unacked.div_ceil(mss),
         sacked: tcp.sacked_len.div_ceil(mss),
         lost: tcp.lost_len.div_ceil(mss),
+        retrans: tcp.resent_in_flight_len.div_ceil(mss),
         last_data_sent: age_ms(tcp.sent_at),
         last_data_recv: age_ms(tcp.heard_at),
         last_ack_recv: age_ms(tcp.heard_at),
@@ -51,6 +54,8 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
         snd_cwnd: tcp.cwnd / mss,
         advmss: u32::from(tcp.rcv_mss),
         reordering: u32::from(tcp::limits::DUP_ACKS),
+        // The receive buffer is tuned by the sender's round trip: there is no estimate of its own.
+        rcv_rtt: if tcp.text_segments_in > 0 { tcp.srtt_us } else { 0 },
         rcv_space: info.receive_buffer,
         total_retrans: tcp.retransmitted,
         pacing_rate: tcp.pacing_rate.unwrap_or(u64::MAX),
@@ -63,10 +68,18 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
         min_rtt: tcp.min_rtt_us,
         data_segs_in: tcp.text_segments_in,
         data_segs_out: tcp.text_segments_out,
-        bytes_sent: info.acknowledged.saturating_add(u64::from(tcp.unacked)),
+        delivery_rate: tcp.delivery_rate.bytes_per_second,
+        delivered: tcp.delivered,
+        delivered_ce: tcp.delivered_marked,
+        bytes_sent: info
+            .acknowledged
+            .saturating_add(u64::from(tcp.unacked))
+            .saturating_add(tcp.resent_len),
+        bytes_retrans: tcp.resent_len,
+        dsack_dups: tcp.duplicates,
+        rcv_ooopack: tcp.out_of_order,
         reord_seen: u32::from(tcp.reordering_seen),
         snd_wnd: tcp.snd_wnd,
-        ..TcpInfo::default()
     }
 }
 
