@@ -17,6 +17,8 @@ use crate::hoarders::private_memory;
 const QUEUED: u32 = 1 << 20;
 /// Time between two ACKs: a hundred thousand a second.
 const PACE: Duration = Duration::from_micros(10);
+/// Hostile ACKs in a row, and honest ones before them, which open the window.
+const PHASE: u64 = 1024;
 /// Widest kept cost, in steps of 16 ns.
 const BUCKETS: usize = 4096;
 const BUCKET_NS: u64 = 16;
@@ -65,6 +67,11 @@ pub struct Cost {
 }
 
 impl Cost {
+    fn new() -> Self {
+        let buckets = vec![0; BUCKETS];
+        Self { acks: 0, segment_len: 0, memory_growth: 0, total_ns: 0, buckets }
+    }
+
     /// The mean, in nanoseconds.
     #[must_use]
     pub fn mean_ns(&self) -> f64 {
@@ -193,8 +200,8 @@ impl Victim {
     }
 
     /// Two segments in order.
-    fn honest(&mut self, cost: &mut Cost) {
-        let len = u32::from(self.tcb.info().mss).saturating_mul(2);
+    fn honest(&mut self, len: u32, cost: &mut Cost) {
+        let len = len.saturating_mul(2);
         let ack = self.una + len.min(self.max.since(self.una));
         self.acknowledge(ack, SackBlocks::NONE, cost);
     }
@@ -221,8 +228,7 @@ impl Victim {
 /// # Errors
 /// A connection that should be there is not.
 pub fn run(kind: Kind, count: u64) -> Result<Cost, String> {
-    let buckets = vec![0; BUCKETS];
-    let mut cost = Cost { acks: 0, segment_len: 0, memory_growth: 0, total_ns: 0, buckets };
+    let (mut cost, mut unpaid) = (Cost::new(), Cost::new());
     let sizes: &[u16] = &match kind {
         Kind::TinyMss => (1..=64).collect::<Vec<u16>>(),
         Kind::Honest | Kind::Alternating | Kind::TinyPathMtu => vec![1_460],
@@ -237,10 +243,15 @@ pub fn run(kind: Kind, count: u64) -> Result<Cost, String> {
         cost.segment_len = victim.tcb.info().mss;
         let len = u32::from(cost.segment_len).max(1);
         for number in 0..each {
+            let phase = u32::try_from(number % PHASE).unwrap_or(0);
+            if phase == 0 && kind != Kind::Honest {
+                // An attacker who never behaves gets no window to do harm in.
+                (0..PHASE).for_each(|_| victim.honest(len, &mut unpaid));
+            }
             match kind {
-                Kind::Honest => victim.honest(&mut cost),
-                _ => {
-                    victim.hostile(u32::try_from(number & 0xffff_ffff).unwrap_or(0), len, &mut cost)
+                Kind::Honest => victim.honest(len, &mut cost),
+                Kind::Alternating | Kind::TinyMss | Kind::TinyPathMtu => {
+                    victim.hostile(phase, len, &mut cost);
                 }
             }
             if memory.is_none() && cost.acks >= count / 10 {

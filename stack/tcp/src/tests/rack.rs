@@ -22,6 +22,25 @@ fn three_segments_beyond_a_hole_lose_it_at_once() {
     assert!(host.tcb.info().in_recovery);
 }
 
+/// What `TCP_INFO` says while a hole is being filled, and when it was filled twice.
+#[test]
+fn what_is_sent_again_and_what_arrives_twice_is_counted() {
+    let mut host = ten_in_flight();
+    assert_eq!((host.tcb.info().delivered, host.tcb.info().resent_len), (1, 0));
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 1).sack(&[(1001, 4001)]));
+    assert_eq!(host.sends(), [text(1, 1000, 1)]);
+    let info = host.tcb.info();
+    assert_eq!((info.resent_len, info.resent_in_flight_len, info.delivered), (1000, 1000, 4));
+    host.wait_ms(100);
+    let _ = host.gets(&seg(1, 10_001).sack(&[(1, 1001)]));
+    let info = host.tcb.info();
+    assert_eq!((info.resent_in_flight_len, info.delivered, info.duplicates), (0, 11, 1));
+    assert!(info.delivery_rate.bytes_per_second > 0 && info.backoff == 0);
+    let _ = host.gets(&seg(1001, 10_001).text(100));
+    assert_eq!(host.tcb.info().out_of_order, 1);
+}
+
 /// RFC 8985 §3.2: fewer than three, at the end of a flight: the reordering timer, a quarter of the
 /// round trip.
 #[test]
