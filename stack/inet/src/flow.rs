@@ -44,6 +44,18 @@ impl Flow {
         })
     }
 
+    /// The flow of a plain segment that came in.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn of_plain(plain: &wire::Plain<'_>) -> Self {
+        Self {
+            local_addr: plain.dst(),
+            remote_addr: plain.src(),
+            local_port: plain.dst_port(),
+            remote_port: plain.src_port(),
+        }
+    }
+
     /// The same as the key of any IP version.
     #[must_use]
     pub(crate) fn key(&self) -> FlowKey {

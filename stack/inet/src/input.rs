@@ -191,7 +191,7 @@ impl Worker {
     }
 
     /// Martians, LAND and packets for others.
-    fn check_addresses(
+    pub(crate) fn check_addresses(
         &self,
         source: Ipv4Addr,
         destination: Ipv4Addr,

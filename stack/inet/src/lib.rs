@@ -43,6 +43,7 @@ mod tcp_input;
 mod tcp_output;
 mod template;
 mod timer_wheel;
+mod train;
 mod udp;
 mod worker;
 

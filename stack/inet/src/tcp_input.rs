@@ -162,23 +162,42 @@ impl Worker {
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let socket = self.sockets.find_mut(id).ok_or(DropReason::TcpNoListener)?;
+        let taken = self.connection_train(id, segment, &[], now);
+        if taken == 0 { Err(DropReason::TcpNoListener) } else { Ok(()) }
+    }
+
+    /// A segment and those behind it that differ only in their `texts`. Counts what is dropped, and
+    /// returns how many were taken: none if the connection is gone.
+    pub(crate) fn connection_train(
+        &mut self,
+        id: SocketId,
+        head: &SegmentIn<'_>,
+        texts: &[&[u8]],
+        now: Instant,
+    ) -> usize {
+        let Some(socket) = self.sockets.find_mut(id) else { return 0 };
         let owner = socket.client;
-        let Kind::Stream(stream) = &mut socket.kind else {
-            return Err(DropReason::TcpNoListener);
-        };
+        let Kind::Stream(stream) = &mut socket.kind else { return 0 };
         let lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
         let mut text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
-        let arrival = stream.tcb.segment_arrives(segment, now, &mut text);
+        let mut arrival = stream.tcb.segment_arrives(head, now, &mut text);
+        let mut taken = 1;
+        let routine = Events::ROUTINE.contains(arrival.events);
+        if routine {
+            taken += stream.tcb.train_arrives(head, texts, now, &mut text, &mut arrival);
+        }
         stream.acked_len = stream.acked_len.saturating_add(arrival.acked_len);
         stream.delivered |= arrival.delivered_len > 0;
         if !core::mem::replace(&mut stream.touched, true) {
             self.touched.push(id);
         }
-        if !Events::ROUTINE.contains(arrival.events) {
+        if let Some(reason) = arrival.drop {
+            self.out.count_drop(reason);
+        }
+        if !routine {
             self.settle(id, arrival.events, now);
         }
-        arrival.drop.map_or(Ok(()), Err)
+        taken
     }
 
     /// The burst is over: what its segments did to each connection is carried out once.

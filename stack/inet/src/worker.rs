@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 use devnp::{RxQueue, TxQueue};
-use dpdk::{BURST_MAX, Burst, Mbuf, Mempool};
+use dpdk::{Burst, Mbuf, Mempool};
 use hashbrown::HashMap;
 use types::Instant;
 
@@ -19,7 +19,6 @@ use crate::client::Clients;
 use crate::command::{Command, Event, Handoff};
 use crate::counters::WorkerCounters;
 use crate::fast_open::FastOpen;
-use crate::flow::Flow;
 use crate::flows::Flows;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
@@ -180,11 +179,7 @@ impl Worker {
             let interface = rx.interface;
             let mut burst = core::mem::take(&mut self.burst);
             busy |= rx.queue.rx_burst(&mut burst) > 0;
-            let staged = self.stage(&burst);
-            for (mbuf, (flow, hash)) in burst.drain().zip(staged) {
-                self.flows.set_staged(flow, hash);
-                self.input(mbuf, interface, now);
-            }
+            self.burst_input(&mut burst, interface, now);
             self.burst = burst;
         }
         while let Some(handoff) = self.mesh.receive() {
@@ -199,29 +194,6 @@ impl Worker {
         self.settle_touched(now);
         self.finished.clear();
         busy
-    }
-
-    /// Looks ahead over a burst, so that no segment waits for memory: first all buckets of the flow
-    /// table are asked for, then all records.
-    fn stage(&self, burst: &Burst) -> [(Flow, u64); BURST_MAX] {
-        let mut staged = [(Flow::NONE, 0); BURST_MAX];
-        // A train's segments have one flow.
-        let mut last = (Flow::NONE, 0);
-        for (stage, mbuf) in staged.iter_mut().zip(burst) {
-            let Some(flow) = Flow::glance(mbuf.data()) else { continue };
-            if flow != last.0 {
-                last = (flow, self.flows.stage(&flow));
-            }
-            *stage = last;
-        }
-        let mut last = Flow::NONE;
-        for (flow, hash) in staged.iter().take(burst.len()) {
-            if *flow != last {
-                self.flows.fetch(*hash, &self.sockets);
-                last = *flow;
-            }
-        }
-        staged
     }
 
     /// A packet has been used up.

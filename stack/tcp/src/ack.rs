@@ -145,9 +145,13 @@ impl Tcb {
     }
 
     /// The window of a SYN is never scaled (RFC 7323 §2.2).
-    fn set_window(&mut self, seg: &SegmentIn<'_>) {
+    pub(crate) fn scaled_window(&self, seg: &SegmentIn<'_>) -> u32 {
         let scale = if seg.flags.contains(Flags::SYN) { 0 } else { self.snd.scale };
-        self.snd.wnd = u32::from(seg.window).checked_shl(u32::from(scale)).unwrap_or(0);
+        u32::from(seg.window).checked_shl(u32::from(scale)).unwrap_or(0)
+    }
+
+    fn set_window(&mut self, seg: &SegmentIn<'_>) {
+        self.snd.wnd = self.scaled_window(seg);
         self.snd.wnd_max = self.snd.wnd_max.max(self.snd.wnd);
         self.snd.wl1 = self.snd.wl1.later(seg.seq);
         self.snd.wl2 = seg.ack;

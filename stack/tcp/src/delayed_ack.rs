@@ -18,9 +18,17 @@ impl Tcb {
     pub(crate) fn ack_text(&mut self, len: u32, now: Instant) {
         // A receive-offloaded segment stands for several.
         let segments = if len > u32::from(self.rcv.mss) { 2 } else { 1 };
+        self.ack_texts(1, segments, now);
+    }
+
+    /// The same for several segments at once that stand for `segments`.
+    pub(crate) fn ack_texts(&mut self, count: u8, segments: u8, now: Instant) {
+        if count == 0 {
+            return;
+        }
         self.delayed_segments = self.delayed_segments.saturating_add(segments);
         if self.quick_acks > 0 && !self.dialogue {
-            self.quick_acks = self.quick_acks.saturating_sub(1);
+            self.quick_acks = self.quick_acks.saturating_sub(count);
             self.ack_now();
         } else if self.delayed_segments >= limits::DELAYED_ACK_SEGMENTS {
             self.ack_now();

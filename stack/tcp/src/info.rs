@@ -189,6 +189,12 @@ impl Counts {
         }
     }
 
+    /// The same for `count` segments with text.
+    pub(crate) fn texts_arrived(&mut self, count: u8) {
+        self.segments_in = self.segments_in.wrapping_add(count.into());
+        self.text_segments_in = self.text_segments_in.wrapping_add(count.into());
+    }
+
     /// `newest` is SND.MAX as it was before.
     pub(crate) fn left(&mut self, segment: &SegmentOut, newest: SeqNum) {
         let count = segment.cut_count();

@@ -10,7 +10,7 @@
 //!
 //! | event | function |
 //! |---|---|
-//! | SEGMENT ARRIVES | [`Tcb::segment_arrives`], [`HalfOpen::segment_arrives`], [`TimeWait::segment_arrives`], [`Listener::segment_arrives`], [`closed_reply`] |
+//! | SEGMENT ARRIVES | [`Tcb::segment_arrives`], [`Tcb::train_arrives`], [`HalfOpen::segment_arrives`], [`TimeWait::segment_arrives`], [`Listener::segment_arrives`], [`closed_reply`] |
 //! | USER CALLS | [`Tcb::connect`], [`Tcb::send`], [`Tcb::send_urgent`], [`Tcb::window_opened`], [`Tcb::shutdown`], [`Tcb::close`], [`Tcb::abort`] |
 //! | TIMEOUTS | [`Tcb::timeout`] at [`Tcb::next_timeout`] |
 //! | out | [`Tcb::poll_transmit`], the only maker of segments |
@@ -30,7 +30,7 @@
 //! | `state` | figure 5 as data | 9293 §3.3.2 |
 //! | `tcb` | the control block, its invariants | 9293 §3.3.1 |
 //! | `input`, `syn_sent` | SEGMENT ARRIVES | 9293 §3.10.7, 5961 |
-//! | `fast_path` | header prediction | |
+//! | `fast_path`, `train` | header prediction, for one segment and for many at once | |
 //! | `ack`, `cc` | acknowledgments, congestion | 5681, 6928, 3465, 9438, 9406, 8511 |
 //! | `recovery`, `flight`, `scoreboard` | loss recovery, its side block, what is in flight | 6675, 6582, 3042 |
 //! | `rack`, `tail_probe`, `prr` | what is lost, probes, the window meanwhile | 8985, 9937 |
@@ -114,6 +114,7 @@ mod text;
 mod time_wait;
 mod timers;
 mod timestamp;
+mod train;
 mod tuning;
 mod undo;
 mod urgent;

@@ -36,6 +36,7 @@ mod syn_cookie;
 mod tail_probe;
 mod time_wait;
 mod timer;
+mod train;
 mod tuning;
 mod undo;
 mod urgent;

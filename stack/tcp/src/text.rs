@@ -107,19 +107,29 @@ impl Tcb {
             return dropped(DropReason::TcpReceiveBuffer);
         }
         let had_hole = !self.reassembly.is_empty();
-        let next = self.reassembly.advance(self.rcv.nxt + stored);
-        let complete = next.since(self.rcv.nxt);
-        self.rcv.nxt = next;
-        self.forget_received_urgent();
-        buffer.advance(complete);
-        arrival.delivered_len = arrival.delivered_len.saturating_add(complete);
-        arrival.events |= Events::READABLE;
+        self.deliver(stored, arrival, buffer);
         if had_hole || stored < len {
             self.ack_now();
         } else {
             self.ack_text(len, now);
         }
         ControlFlow::Continue(())
+    }
+
+    /// `len` bytes from RCV.NXT on are stored: delivers what is complete with them.
+    pub(crate) fn deliver(
+        &mut self,
+        len: u32,
+        arrival: &mut Arrival,
+        buffer: &mut impl RecvBuffer,
+    ) {
+        let next = self.reassembly.advance(self.rcv.nxt + len);
+        let complete = next.since(self.rcv.nxt);
+        self.rcv.nxt = next;
+        self.forget_received_urgent();
+        buffer.advance(complete);
+        arrival.delivered_len = arrival.delivered_len.saturating_add(complete);
+        arrival.events |= Events::READABLE;
     }
 
     /// RFC 5681 §4.2: acknowledged at once, so that the sender can count duplicate ACKs.
@@ -211,7 +221,7 @@ impl ReceiveSequence {
     }
 }
 
-fn len_of(text: &[u8]) -> u32 {
+pub(crate) fn len_of(text: &[u8]) -> u32 {
     u32::try_from(text.len()).unwrap_or(u32::MAX)
 }
 

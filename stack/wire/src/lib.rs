@@ -22,6 +22,7 @@
 //! | [`mld`] | who listens to which group | 3810 |
 //! | [`udp`] | datagrams | 768 |
 //! | [`tcp`] | segments; options are the engine's | 9293 |
+//! | [`plain`] | all of a usual TCP frame at once | 894, 791, 9293, 7323 |
 //!
 //! No input makes this crate panic, and it allocates nothing.
 #![forbid(unsafe_code)]
@@ -43,9 +44,11 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod mld;
 pub mod ndp;
+pub mod plain;
 pub mod tcp;
 pub mod udp;
 
 pub use checksum::Checksum;
+pub use plain::Plain;
 pub use zerocopy::network_endian::{U16, U32};
 pub use zerocopy::{FromBytes, IntoBytes};

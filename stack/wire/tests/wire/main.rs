@@ -5,6 +5,7 @@ mod golden;
 mod ipv6;
 mod lengths;
 mod no_panic;
+mod plain;
 mod round_trip;
 
 use core::net::Ipv4Addr;

@@ -1,0 +1,206 @@
+//! A train of segments does at the worker what its segments do one by one: the same answers on the
+//! wire, the same bytes at the client, whatever is lost, doubled, late or spoiled on the way.
+
+use core::time::Duration;
+use std::io::IoSliceMut;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use harness::World;
+use harness::frame::{self, Random, Segment, repair};
+use inet::command::{Command, Event};
+use shm::{SocketEnd, SocketMemory};
+use wire::Plain;
+use wire::tcp::flag;
+
+const SYN_OPTIONS: [u8; 16] = [2, 4, 5, 180, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0];
+
+/// A connection whose peer is the test.
+struct Connection {
+    port: u16,
+    iss: u32,
+    memory: SocketMemory,
+    _descriptor: OwnedFd,
+}
+
+/// A segment of the worker's, relative to both ends' first numbers.
+type Answer = (u32, u32, u8, u16, usize);
+
+impl Connection {
+    fn open(world: &mut World, port: u16) -> Self {
+        let syn = segment(port, 0, 0, flag::SYN, &SYN_OPTIONS, &[]);
+        assert!(world.inject(&frame::tcp(&syn)));
+        world.breathe();
+        let mut iss = 0;
+        world.each_sent(|frame| iss = harness::path::syn_ack(frame).unwrap_or(iss));
+        let options = timestamps(1);
+        let ack = segment(port, 1, iss.wrapping_add(1), flag::ACK, &options, &[]);
+        assert!(world.inject(&frame::tcp(&ack)));
+        world.breathe();
+        let established = world.events.drain(..).find_map(|event| match event {
+            Event::Established { socket, cell, .. } => Some((socket, cell)),
+            _ => None,
+        });
+        let (socket, cell) = established.expect("established");
+        let (ours, theirs) = SocketEnd::pair().unwrap();
+        world.send(Command::Accepted { socket, descriptor: Arc::new(ours) });
+        world.breathe();
+        let memory = world.memory(cell).unwrap();
+        Self { port, iss, memory, _descriptor: theirs }
+    }
+
+    fn read(&self, bytes: &mut [u8]) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut queue = self.memory.receive();
+        loop {
+            match queue.read(&mut [IoSliceMut::new(bytes)], false, false) {
+                0 => break,
+                len => all.extend_from_slice(&bytes[..len]),
+            }
+        }
+        let tell = queue.worth_telling();
+        drop(queue);
+        if tell {
+            let _ = self.memory.post_arm();
+        }
+        all
+    }
+
+    /// What of `sent` is for this one's peer.
+    fn answers(&self, sent: &[Vec<u8>]) -> Vec<Answer> {
+        let plain = sent.iter().filter_map(|frame| Plain::parse(frame));
+        let ours = plain.filter(|plain| plain.dst_port() == self.port);
+        let answer = |p: Plain<'_>| {
+            (p.seq().wrapping_sub(self.iss), p.ack(), p.flags(), p.window(), p.text.len())
+        };
+        ours.map(answer).collect()
+    }
+}
+
+fn timestamps(value: u32) -> [u8; 12] {
+    let [a, b, c, d] = value.to_be_bytes();
+    [1, 1, 8, 10, a, b, c, d, 0, 0, 0, 0]
+}
+
+fn segment<'a>(
+    src_port: u16,
+    seq: u32,
+    ack: u32,
+    flags: u8,
+    options: &'a [u8],
+    text: &'a [u8],
+) -> Segment<'a> {
+    Segment { src_port, dst_port: 80, seq, ack, flags, options, text }
+}
+
+/// What the path makes of some text from `at` on: frames for a connection, in the order of arrival.
+fn frames(random: &mut Random, connection: &Connection, at: u32, clock: u32) -> Vec<Vec<u8>> {
+    let (mut seq, mut all, mut clock) = (at, Vec::new(), clock);
+    for number in 0..1 + random.below(14) {
+        let len = if random.below(3) == 0 { 1 + random.below(1448) } else { 1448 };
+        let text: Vec<u8> = (0..len).map(|i| (seq as usize + i) as u8).collect();
+        let mut flags = flag::ACK;
+        if random.below(4) == 0 {
+            flags |= flag::PSH;
+        }
+        clock += u32::from(random.below(20) == 0);
+        let ack = connection.iss.wrapping_add(1);
+        let options = timestamps(clock);
+        let mut frame = frame::tcp(&segment(connection.port, seq, ack, flags, &options, &text));
+        match random.below(40) {
+            0 => continue_lost(&mut seq, len),
+            1 => all.push(frame.clone()),
+            2 => frame[60 + number] ^= 4, // its checksum is wrong
+            3 => {
+                frame[15] |= 3; // congestion experienced
+                repair(&mut frame);
+            }
+            4 => {
+                frame[48] ^= 0x20; // another window
+                repair(&mut frame);
+            }
+            _ => {}
+        }
+        seq = seq.wrapping_add(len as u32);
+        all.push(frame);
+    }
+    // With something between each two of them they still are one burst.
+    all.truncate(16);
+    if random.below(6) == 0 && all.len() > 1 {
+        let (one, other) = (random.below(all.len()), random.below(all.len()));
+        all.swap(one, other);
+    }
+    all
+}
+
+/// The text before was lost on the way.
+fn continue_lost(seq: &mut u32, len: usize) {
+    *seq = seq.wrapping_add(len as u32);
+}
+
+/// The same frames, to the other port.
+fn readdressed(frames: &[Vec<u8>], from: &Connection, to: &Connection) -> Vec<Vec<u8>> {
+    let one = |frame: &Vec<u8>| {
+        let mut other = frame.clone();
+        let sound = Plain::parse(frame).is_some_and(|plain| plain.is_segment_valid());
+        let ack = Plain::parse(frame).unwrap().ack().wrapping_sub(from.iss).wrapping_add(to.iss);
+        other[34..36].copy_from_slice(&to.port.to_be_bytes());
+        other[42..46].copy_from_slice(&ack.to_be_bytes());
+        repair(&mut other);
+        if !sound {
+            other[50] ^= 1;
+        }
+        other
+    };
+    frames.iter().map(one).collect()
+}
+
+#[test]
+fn a_train_does_what_its_segments_do_one_by_one() {
+    let mut world = World::new().expect("a world without hugepages and without root");
+    world.listen(80, 64);
+    let mut bytes = vec![0; 64 * 1024];
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let port = 5000 + 2 * (seed as u16);
+        let trains = Connection::open(&mut world, port);
+        let singles = Connection::open(&mut world, port + 1);
+        let (mut at, mut clock) = (1_u32, 1);
+        for step in 0..10 {
+            let whole = frames(&mut random, &trains, at, clock);
+            clock += 2;
+            let apart = readdressed(&whole, &trains, &singles);
+            for frame in &whole {
+                assert!(world.inject(frame));
+            }
+            world.breathe();
+            let answers = trains.answers(&world.sent());
+            for frame in &apart {
+                // Something else in between: nothing follows anything.
+                assert!(world.inject(frame) && world.inject(&[0; 60]));
+            }
+            world.breathe();
+            let expected = singles.answers(&world.sent());
+            assert_eq!(answers, expected, "seed {seed} step {step}");
+            if random.below(4) > 0 {
+                let read = trains.read(&mut bytes);
+                assert_eq!(read, singles.read(&mut bytes), "seed {seed} step {step}");
+            }
+            at = answers.last().map_or(at, |(_, ack, ..)| *ack);
+            let pause = Duration::from_millis([0, 1, 50][random.below(3)]);
+            world.pass(pause);
+            let late = world.sent();
+            assert_eq!(trains.answers(&late), singles.answers(&late), "seed {seed} step {step}");
+        }
+        // Both share the client's memory, so none is left behind in it.
+        for connection in [&trains, &singles] {
+            let _ = connection.read(&mut bytes);
+            let ack = connection.iss.wrapping_add(1);
+            let reset = segment(connection.port, at, ack, flag::RST | flag::ACK, &[], &[]);
+            assert!(world.inject(&frame::tcp(&reset)));
+        }
+        world.breathe();
+        world.events.clear();
+    }
+    assert_eq!(world.wind_up(), 0, "buffers left behind");
+}
