@@ -199,6 +199,10 @@ impl SendQueue {
             if skip < range.len {
                 return Some(range.piece(skip, len));
             }
+            if cursor.index + 1 == ranges.len() {
+                // Not beyond the last range: it may grow yet.
+                return None;
+            }
             cursor.start = cursor.start.saturating_add(range.len);
             cursor.index += 1;
         }
@@ -245,6 +249,17 @@ mod tests {
         queue.push(Range { offset: 110, len: 5 }, &mut Spare::default()).unwrap();
         assert_eq!(queue.piece(12, 100), Some(Range { offset: 112, len: 3 }));
         assert_eq!(queue.piece(15, 1), None);
+    }
+
+    /// Looking beyond the end does not lose what the last range gains afterwards.
+    #[test]
+    fn a_range_that_was_read_to_its_end_grows() {
+        let (mut queue, mut spare) = (SendQueue::default(), Spare::default());
+        queue.push(Range { offset: 0, len: 10 }, &mut spare).unwrap();
+        queue.push(Range { offset: 100, len: 5 }, &mut spare).unwrap();
+        assert_eq!(queue.piece(15, 1), None);
+        queue.push(Range { offset: 105, len: 5 }, &mut spare).unwrap();
+        assert_eq!(queue.piece(15, 9), Some(Range { offset: 105, len: 5 }));
     }
 
     #[test]
