@@ -34,7 +34,7 @@ impl Tcb {
         }
         self.ecn_echoed(seg);
         if seg.ack.after(self.snd.una) {
-            self.new_ack(seg, now, arrival);
+            self.new_ack(seg, now, arrival, false);
         } else if seg.ack == self.snd.una && self.flight.is_some() {
             let duplicate = self.is_duplicate(seg, window_changed);
             if duplicate || !seg.options.sack.is_empty() {
@@ -123,7 +123,7 @@ impl Tcb {
             && !self.acknowledges_held(seg);
         if seg.flags.contains(Flags::ACK) && self.state != State::SynReceived && news {
             self.set_window(seg);
-            self.new_ack(seg, now, arrival);
+            self.new_ack(seg, now, arrival, false);
         }
     }
 
@@ -150,14 +150,21 @@ impl Tcb {
         u32::from(seg.window).checked_shl(u32::from(scale)).unwrap_or(0)
     }
 
-    fn set_window(&mut self, seg: &SegmentIn<'_>) {
+    pub(crate) fn set_window(&mut self, seg: &SegmentIn<'_>) {
         self.snd.wnd = self.scaled_window(seg);
         self.snd.wnd_max = self.snd.wnd_max.max(self.snd.wnd);
         self.snd.wl1 = self.snd.wl1.later(seg.seq);
         self.snd.wl2 = seg.ack;
     }
 
-    fn new_ack(&mut self, seg: &SegmentIn<'_>, now: Instant, arrival: &mut Arrival) {
+    /// `usual`: it is likely that recovery has nothing to do.
+    pub(crate) fn new_ack(
+        &mut self,
+        seg: &SegmentIn<'_>,
+        now: Instant,
+        arrival: &mut Arrival,
+        usual: bool,
+    ) {
         let snd = &mut self.snd;
         let una = snd.una;
         let acked_len = seg.ack.since(snd.una);
@@ -172,7 +179,9 @@ impl Tcb {
         }
         self.retransmits = 0;
         self.ecn.acknowledged(seg.ack);
-        self.recover_by_ack(seg, una, false, now);
+        if !(usual && self.usual_ack(seg, una, now)) {
+            self.recover_by_ack(seg, una, false, now);
+        }
         self.search_on_ack(now);
         if fin_acked {
             self.fin_acknowledged(now, arrival);

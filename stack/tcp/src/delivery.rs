@@ -97,6 +97,15 @@ impl Delivery {
         }
     }
 
+    /// Segments of `len` bytes in all have arrived, the first that this ACK reports; `last` was sent
+    /// last.
+    pub(crate) fn on_delivered_run(&mut self, len: u32, last: &Segment, now: Instant) {
+        self.delivered = self.delivered.wrapping_add(len);
+        self.delivered_at = now;
+        self.newest = Some(*last);
+        self.first_sent_at = last.sent_at;
+    }
+
     /// There was nothing more to send though the window was open.
     pub(crate) fn on_app_limited(&mut self, pipe: u32) {
         self.app_limited = Some(self.delivered.wrapping_add(pipe));

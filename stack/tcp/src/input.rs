@@ -4,6 +4,7 @@ use core::ops::ControlFlow;
 
 use types::{DropReason, Instant};
 
+use crate::fast_path::Predicted;
 use crate::state::Event;
 use crate::timers::Timer;
 use crate::{Arrival, Events, Flags, RecvBuffer, SegmentIn, SeqNum, State, Tcb, limits};
@@ -23,7 +24,7 @@ impl Tcb {
         now: Instant,
         buffer: &mut impl RecvBuffer,
     ) -> Arrival {
-        self.arrives(seg, now, buffer, self.is_predicted(seg, now))
+        self.arrives(seg, now, buffer, self.predict(seg, now))
     }
 
     /// SEGMENT ARRIVES, for a segment that is what was expected or for any other.
@@ -32,15 +33,15 @@ impl Tcb {
         seg: &SegmentIn<'_>,
         now: Instant,
         buffer: &mut impl RecvBuffer,
-        predicted: bool,
+        predicted: Option<Predicted>,
     ) -> Arrival {
         let mut arrival = Arrival::default();
         self.pacing_advance(now);
         self.counts.arrived(seg);
-        let step = if predicted {
-            self.predicted(seg, now, &mut arrival, buffer)
-        } else {
-            self.by_state(seg, now, &mut arrival, buffer)
+        let step = match predicted {
+            Some(Predicted::Text) => self.predicted(seg, now, &mut arrival, buffer),
+            Some(Predicted::Ack) => self.predicted_ack(seg, now, &mut arrival),
+            None => self.by_state(seg, now, &mut arrival, buffer),
         };
         if let ControlFlow::Break(Some(reason)) = step {
             arrival.drop = Some(reason);

@@ -30,7 +30,7 @@
 //! | `state` | figure 5 as data | 9293 §3.3.2 |
 //! | `tcb` | the control block, its invariants | 9293 §3.3.1 |
 //! | `input`, `syn_sent` | SEGMENT ARRIVES | 9293 §3.10.7, 5961 |
-//! | `fast_path`, `train` | header prediction, for one segment and for many at once | |
+//! | `fast_path`, `fast_ack`, `train` | header prediction: text, ACKs, many segments at once | |
 //! | `ack`, `cc` | acknowledgments, congestion | 5681, 6928, 3465, 9438, 9406, 8511 |
 //! | `recovery`, `flight`, `scoreboard` | loss recovery, its side block, what is in flight | 6675, 6582, 3042 |
 //! | `rack`, `tail_probe`, `prr` | what is lost, probes, the window meanwhile | 8985, 9937 |
@@ -77,6 +77,7 @@ mod delivery;
 mod ecn;
 mod endpoint;
 mod error;
+mod fast_ack;
 mod fast_open;
 mod fast_path;
 mod flight;

@@ -110,6 +110,11 @@ impl Rack {
         }
     }
 
+    /// `segment` was sent after all that has arrived, and so was everything from `una` on.
+    pub(crate) fn is_next(&self, segment: &Segment, una: SeqNum) -> bool {
+        self.fack.at_or_before(una) && segment.is_sent_after(self.sent_at, self.end)
+    }
+
     /// Steps 2 and 3: `segment` has arrived. `before_resend`: the ACK echoes a timestamp from before
     /// the segment was sent again.
     pub(crate) fn on_delivered(

@@ -18,6 +18,7 @@
 //! A second one apart from it is not: SACK is advice, the price is a piece sent in vain, and no peer
 //! makes the record longer than what was sent.
 
+mod run;
 mod segment;
 
 mod train;

@@ -19,6 +19,7 @@ struct Fuzz {
     /// Whether header prediction is used, and how often it was.
     predicts: bool,
     predicted: u32,
+    acks: u32,
 }
 
 impl Fuzz {
@@ -53,7 +54,7 @@ impl Fuzz {
         let host = Host { tcb, buffer, now, events: Events::NONE };
         let text = vec![0xaa; 3_000];
         let mut fuzz =
-            Self { random, host, seq: iss, ack: irs, text, predicts: true, predicted: 0 };
+            Self { random, host, seq: iss, ack: irs, text, predicts: true, predicted: 0, acks: 0 };
         fuzz.drain();
         fuzz
     }
@@ -143,11 +144,33 @@ impl Fuzz {
         self.text = text;
     }
 
+    /// The next ACK, as a peer would send it that only receives: of whole segments, as a rule.
+    fn next_ack(&mut self) {
+        let tcb = &self.host.tcb;
+        let Some(flight) = &tcb.flight else { return };
+        let count = 1 + self.random.below(3) as usize;
+        let edge = flight.board.oldest_while(count, |_| true).last().map(|segment| segment.end);
+        let value = tcb.timestamps.recent.wrapping_add(self.random.below(3));
+        let echo = tcb.timestamps.value(self.host.now).wrapping_sub(self.random.below(40));
+        let segment = SegmentIn {
+            seq: tcb.rcv.nxt,
+            ack: edge.unwrap_or(tcb.snd.una) - u32::from(self.random.chance(5)),
+            flags: Flags::ACK,
+            window: (self.random.next() as u16) | 0x8000,
+            urgent: 0,
+            ecn: Codepoint::NotEct,
+            options: Options { timestamps: Some(Timestamps { value, echo }), ..Options::default() },
+            text: &[],
+        };
+        self.arrives(&segment);
+    }
+
     fn arrives(&mut self, segment: &SegmentIn<'_>) {
         let host = &mut self.host;
-        let predicted = host.tcb.is_predicted(segment, host.now);
-        self.predicted += u32::from(predicted);
-        let predicted = predicted && self.predicts;
+        let predicted = host.tcb.predict(segment, host.now);
+        self.predicted += u32::from(predicted.is_some());
+        self.acks += u32::from(predicted == Some(fast_path::Predicted::Ack));
+        let predicted = predicted.filter(|_| self.predicts);
         let arrival = host.tcb.arrives(segment, host.now, &mut host.buffer, predicted);
         assert!(arrival.acked_len <= limits::SEND_QUEUE_MAX);
     }
@@ -239,19 +262,28 @@ fn arbitrary_segments_never_panic_and_keep_the_invariants() {
 
 #[test]
 fn header_prediction_does_what_the_steps_do() {
-    let mut predicted = 0;
+    let (mut predicted, mut acks) = (0, 0);
     for seed in 0..1_000 {
         let (mut fast, mut slow) = (Fuzz::new(seed), Fuzz::new(seed));
         slow.predicts = false;
         for step in 0..200 {
             for fuzz in [&mut fast, &mut slow] {
-                if step % 2 == 0 { fuzz.step() } else { fuzz.next_text() }
+                match step % 3 {
+                    0 => fuzz.step(),
+                    1 => fuzz.next_text(),
+                    _ => fuzz.next_ack(),
+                }
+                if let Some(flight) = &fuzz.host.tcb.flight {
+                    flight.board.steps.set(0);
+                }
             }
             let state = |fuzz: &Fuzz| (format!("{:?}", fuzz.host.tcb), fuzz.host.buffer.total);
             assert_eq!(state(&fast), state(&slow), "seed {seed}, step {step}");
         }
         predicted += fast.predicted;
+        acks += fast.acks;
     }
+    assert!(acks > 1_000, "only {acks} ACKs were predicted");
     assert!(predicted > 1_000, "only {predicted} segments were predicted");
 }
 
