@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use inet::Worker;
 use inet::command::{Command, Event};
-use shm::{SocketEnd, SocketMemory};
+use shm::{Ancillary, SocketEnd, SocketMemory};
 use types::Instant;
 use wire::ipv4;
 use wire::tcp::flag;
@@ -271,7 +271,11 @@ impl OneSocket {
                 return Ok(());
             };
             let reply = self.bytes.get(..datagram.len).unwrap_or_default();
-            let posted = self.memory.send().push_datagram(datagram.from, &[IoSlice::new(reply)]);
+            let posted = self.memory.send().push_datagram(
+                datagram.from,
+                &Ancillary::default(),
+                &[IoSlice::new(reply)],
+            );
             posted.map_err(|e| format!("{e:?}"))?;
         }
     }

@@ -181,6 +181,7 @@ CASE(accept, peer_has_reset_already)
     int fd = TRY_FD(accept(listener, NULL, NULL));
     if (fd < 0)
         return;
+    await(fd, POLLIN);
     say_events("events", fd);
     TRY(recv(fd, &c, 1, MSG_DONTWAIT));
     TRY(recv(fd, &c, 1, MSG_DONTWAIT));

@@ -22,10 +22,11 @@ mod urgent;
 mod wait;
 
 pub use channel::{Channel, ForkGuard, Identified};
+pub use option::Wishes;
 pub use proto::message::{Shutdown, Transport};
 pub use receive::{Received, RecvFlags};
 pub use send::SendFlags;
-pub use shm::{is_own, own_in};
+pub use shm::{Ancillary, is_own, own_in};
 pub use socket::Socket;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;

@@ -8,7 +8,7 @@ use proto::message::Transport;
 use proto::{Reply, Request};
 use rustix::io::Errno;
 
-use crate::socket::Socket;
+use crate::socket::{Socket, mark};
 
 // Linux's numbers, asm-generic.
 const SOL_SOCKET: i32 = 1;
@@ -20,10 +20,21 @@ const SO_RCVTIMEO_OLD: i32 = 20;
 const SO_SNDTIMEO_OLD: i32 = 21;
 const SO_RCVTIMEO_NEW: i32 = 66;
 const SO_SNDTIMEO_NEW: i32 = 67;
+const SO_TIMESTAMP: i32 = 29;
+const SO_TIMESTAMPNS: i32 = 35;
+const IPPROTO_IP: i32 = 0;
+const IP_TOS: i32 = 1;
+const ECN_MASK: u8 = 3;
+const IP_PKTINFO: i32 = 8;
+const IP_RECVTTL: i32 = 12;
+const IP_RECVTOS: i32 = 13;
 const SOCK_STREAM: i32 = 1;
 const SOCK_DGRAM: i32 = 2;
 
 const MICROS: i64 = 1_000_000;
+
+/// A negative timeout: Linux does not wait at all, and reports none.
+const AT_ONCE: u64 = u64::MAX;
 
 impl Socket {
     /// `setsockopt()` with Linux's numbers and the bytes of its values.
@@ -37,14 +48,24 @@ impl Socket {
             timeout.store(parse_timeval(value)?, Ordering::Relaxed);
             return Ok(());
         }
-        let request =
-            Request::SetOption { socket: self.handle, level, name, value: value.to_vec() };
+        if let Some(done) = self.set_wish(level, name, value) {
+            return done;
+        }
+        let mut value = value.to_vec();
+        if (level, name) == (IPPROTO_IP, IP_TOS)
+            && self.transport() == Transport::Stream
+            && let Some(tos) = value.first_mut()
+        {
+            // The ECN bits are TCP's own.
+            *tos &= !ECN_MASK;
+        }
+        let request = Request::SetOption { socket: self.handle, level, name, value: value.clone() };
         self.done(request)?;
         if (level, name) == (SOL_SOCKET, SO_OOBINLINE) {
             self.set_urgent_inline(value.iter().any(|byte| *byte != 0));
         }
         if (level, name) == (SOL_SOCKET, SO_LINGER) {
-            self.linger_s.store(parse_linger(value), Ordering::Relaxed);
+            self.linger_s.store(parse_linger(&value), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -64,7 +85,49 @@ impl Socket {
                 _ => {}
             }
         }
+        if let Some(wished) = self.wish(level, name) {
+            return Ok(i32::from(wished).to_ne_bytes().to_vec());
+        }
         self.ask(level, name)
+    }
+
+    /// Which ancillary data [`crate::Received::ancillary`] is to be told to the program.
+    #[must_use]
+    pub fn wishes(&self) -> Wishes {
+        let marks = self.memory.marks();
+        let has = |bit| marks & bit != 0;
+        Wishes {
+            packet_info: has(mark::PKTINFO),
+            ttl: has(mark::RECVTTL),
+            tos: has(mark::RECVTOS),
+            timestamp: has(mark::TIMESTAMP),
+            nanoseconds: has(mark::NANOSECONDS),
+        }
+    }
+
+    /// An option that only says which ancillary data is wished for. `None`: it is another one.
+    fn set_wish(&self, level: i32, name: i32, value: &[u8]) -> Option<io::Result<()>> {
+        let bits = wish_bits(level, name)?;
+        if level == SOL_SOCKET && value.len() < size_of::<i32>() {
+            return Some(Err(Errno::INVAL.into()));
+        }
+        let on = value.iter().take(4).any(|byte| *byte != 0);
+        if level == SOL_SOCKET {
+            // Each takes the place of the other.
+            self.memory.remove_marks(mark::TIMESTAMP | mark::NANOSECONDS);
+        }
+        if on {
+            self.memory.add_marks(bits);
+        } else {
+            self.memory.remove_marks(bits);
+        }
+        Some(Ok(()))
+    }
+
+    fn wish(&self, level: i32, name: i32) -> Option<bool> {
+        let bits = wish_bits(level, name)?;
+        let among = if level == SOL_SOCKET { mark::TIMESTAMP | mark::NANOSECONDS } else { bits };
+        Some(self.memory.marks() & among == bits)
     }
 
     /// Reads and clears the daemon's record of the pending error.
@@ -83,8 +146,10 @@ impl Socket {
         // A call that reported the error before has cleared both; here it is the same.
         let seen = self.memory.take_error();
         match (self.daemon_error(), seen) {
-            (_, Some(errno)) => errno,
-            (Ok(value), None) => value.try_into().map_or(0, i32::from_ne_bytes),
+            (_, Some(errno)) => self.error_after_end(errno),
+            (Ok(value), None) => {
+                self.error_after_end(value.try_into().map_or(0, i32::from_ne_bytes))
+            }
             (Err(_), None) => Errno::CONNRESET.raw_os_error(),
         }
     }
@@ -105,10 +170,38 @@ impl Socket {
     }
 }
 
+/// The ancillary data a program wants to receive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "five options")]
+pub struct Wishes {
+    /// `IP_PKTINFO`.
+    pub packet_info: bool,
+    /// `IP_RECVTTL`.
+    pub ttl: bool,
+    /// `IP_RECVTOS`.
+    pub tos: bool,
+    /// `SO_TIMESTAMP` or `SO_TIMESTAMPNS`.
+    pub timestamp: bool,
+    /// The latter.
+    pub nanoseconds: bool,
+}
+
+fn wish_bits(level: i32, name: i32) -> Option<u32> {
+    match (level, name) {
+        (IPPROTO_IP, IP_PKTINFO) => Some(mark::PKTINFO),
+        (IPPROTO_IP, IP_RECVTTL) => Some(mark::RECVTTL),
+        (IPPROTO_IP, IP_RECVTOS) => Some(mark::RECVTOS),
+        (SOL_SOCKET, SO_TIMESTAMP) => Some(mark::TIMESTAMP),
+        (SOL_SOCKET, SO_TIMESTAMPNS) => Some(mark::TIMESTAMP | mark::NANOSECONDS),
+        _ => None,
+    }
+}
+
 /// A timeout in microseconds; 0 is none.
 pub(crate) fn timeout(word: &AtomicU64) -> Option<Duration> {
     match word.load(Ordering::Relaxed) {
         0 => None,
+        AT_ONCE => Some(Duration::ZERO),
         micros => Some(Duration::from_micros(micros)),
     }
 }
@@ -131,15 +224,14 @@ fn parse_timeval(value: &[u8]) -> io::Result<u64> {
         return Err(Errno::DOM.into());
     }
     if seconds < 0 {
-        // Linux: no time at all to wait.
-        return Ok(1);
+        return Ok(AT_ONCE);
     }
     let total = seconds.saturating_mul(MICROS).saturating_add(micros);
     Ok(u64::try_from(total).unwrap_or(0))
 }
 
 fn emit_timeval(micros: u64) -> Vec<u8> {
-    let micros = i64::try_from(micros).unwrap_or(i64::MAX);
+    let micros = if micros == AT_ONCE { 0 } else { i64::try_from(micros).unwrap_or(i64::MAX) };
     let mut value = (micros / MICROS).to_ne_bytes().to_vec();
     value.extend((micros % MICROS).to_ne_bytes());
     value

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use proto::message::Transport;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use shm::{ReceiveQueue, Status};
+use shm::{Ancillary, ReceiveQueue, Status};
 
 use crate::descriptor::{self, End};
 use crate::option::timeout;
@@ -40,6 +40,8 @@ pub struct Received {
     pub from: Option<SocketAddr>,
     /// The datagram was longer than the room.
     pub truncated: bool,
+    /// What came with it: datagrams only.
+    pub ancillary: Option<Ancillary>,
 }
 
 /// What an attempt to read has found.
@@ -69,19 +71,28 @@ impl Socket {
             return self.wait_for(fd, &mut patience, || self.try_datagram(fd, data, flags));
         }
         let wanted = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
-        if wanted == 0 {
-            return Ok(Received::bytes(0));
-        }
         if flags.contains(RecvFlags::OOB) {
             return self.recv_urgent(fd, data, flags.contains(RecvFlags::PEEK));
+        }
+        if wanted == 0 {
+            // As in Linux, it waits for a byte and leaves it where it is.
+            let mut byte = [0];
+            let into = &mut [IoSliceMut::new(&mut byte)];
+            let peek = flags | RecvFlags::PEEK;
+            return self
+                .wait_for(fd, &mut patience, || self.try_stream(fd, into, peek))
+                .map(|_| Received::bytes(0));
         }
         let all = flags.contains(RecvFlags::WAITALL) && !flags.contains(RecvFlags::PEEK);
         let mut rest = data;
         let mut total = 0usize;
         loop {
+            if total > 0 && self.memory.unread() == 0 && self.memory.has_error() {
+                // What was read before counts; the error is the next call's.
+                return Ok(Received::bytes(total));
+            }
             let len = match self.wait_for(fd, &mut patience, || self.try_stream(fd, rest, flags)) {
                 Ok(received) => received.len,
-                // What was read before counts; the error comes with the next call if it is still so.
                 Err(_) if total > 0 => 0,
                 Err(error) => return Err(error),
             };
@@ -147,13 +158,14 @@ impl Socket {
         }
         let marks = self.memory.marks();
         let Some(status) = status else { return Err(Errno::CONNRESET.into()) };
+        if status.contains(Status::EOF) {
+            // Nothing that happens after the peer's last byte is news to a reader.
+            return Ok(Attempt::Done(Received::bytes(0)));
+        }
         if let Some(error) = self.take_error() {
             return Err(error);
         }
-        if status.contains(Status::EOF)
-            || status.contains(Status::CLOSED)
-            || marks & mark::READ_SHUT != 0
-        {
+        if status.contains(Status::CLOSED) || marks & mark::READ_SHUT != 0 {
             return Ok(Attempt::Done(Received::bytes(0)));
         }
         if again || self.memory.unread() > 0 || self.memory.status() != Some(status) {
@@ -218,7 +230,12 @@ impl Socket {
         let truncated = datagram.len < datagram.full_len;
         let full = flags.contains(RecvFlags::TRUNC);
         let len = if full { datagram.full_len } else { datagram.len };
-        Ok(Attempt::Done(Received { len, from: datagram.from, truncated }))
+        Ok(Attempt::Done(Received {
+            len,
+            from: datagram.from,
+            truncated,
+            ancillary: Some(datagram.ancillary),
+        }))
     }
 
     /// Makes the descriptor say what the queue says: if all has been read, no token stays in it, and
@@ -248,6 +265,6 @@ pub(crate) fn is_announced(fd: BorrowedFd<'_>, queue: &ReceiveQueue<'_>) -> bool
 
 impl Received {
     pub(crate) fn bytes(len: usize) -> Self {
-        Self { len, from: None, truncated: false }
+        Self { len, from: None, truncated: false, ancillary: None }
     }
 }

@@ -10,7 +10,7 @@ use proto::message::Transport;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
-use shm::{PushError, SendQueue, Status, TxFlags};
+use shm::{Ancillary, PushError, SendQueue, Status, TxFlags};
 
 use crate::descriptor;
 use crate::option::timeout;
@@ -56,6 +56,21 @@ impl Socket {
         to: Option<SocketAddr>,
         flags: SendFlags,
     ) -> io::Result<usize> {
+        self.send_with(fd, data, to, &Ancillary::default(), flags)
+    }
+
+    /// [`Socket::send`] with ancillary data, which a stream has no use for.
+    ///
+    /// # Errors
+    /// Those of [`Socket::send`].
+    pub fn send_with(
+        &self,
+        fd: BorrowedFd<'_>,
+        data: &[IoSlice<'_>],
+        to: Option<SocketAddr>,
+        ancillary: &Ancillary,
+        flags: SendFlags,
+    ) -> io::Result<usize> {
         let nonblocking = flags.contains(SendFlags::DONTWAIT);
         let mut patience = Patience::new(nonblocking, timeout(&self.send_timeout));
         let total = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
@@ -64,7 +79,7 @@ impl Socket {
                 return Err(Errno::OPNOTSUPP.into());
             }
             self.check_destination(fd, to)?;
-            return self.send_datagram(fd, data, to, &mut patience).map(|()| total);
+            return self.send_datagram(fd, data, (to, ancillary), &mut patience).map(|()| total);
         }
         let mut done = 0usize;
         loop {
@@ -137,7 +152,7 @@ impl Socket {
         &self,
         fd: BorrowedFd<'_>,
         data: &[IoSlice<'_>],
-        to: Option<SocketAddr>,
+        (to, ancillary): (Option<SocketAddr>, &Ancillary),
         patience: &mut Patience,
     ) -> io::Result<()> {
         let len = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
@@ -153,7 +168,7 @@ impl Socket {
             if self.memory.marks() & mark::WRITE_SHUT != 0 {
                 return Err(Errno::PIPE.into());
             }
-            let why = match queue.push_datagram(to, data) {
+            let why = match queue.push_datagram(to, ancillary, data) {
                 Ok(()) => return Ok(()),
                 Err(PushError::TooLong) => return Err(Errno::MSGSIZE.into()),
                 Err(why) => why,

@@ -56,6 +56,16 @@ pub(crate) mod mark {
     pub(crate) const LISTENING: u32 = 1 << 6;
     /// `SO_OOBINLINE`.
     pub(crate) const OOB_INLINE: u32 = 1 << 7;
+    /// `IP_PKTINFO`.
+    pub(crate) const PKTINFO: u32 = 1 << 8;
+    /// `IP_RECVTTL`.
+    pub(crate) const RECVTTL: u32 = 1 << 9;
+    /// `IP_RECVTOS`.
+    pub(crate) const RECVTOS: u32 = 1 << 10;
+    /// `SO_TIMESTAMP` or `SO_TIMESTAMPNS`.
+    pub(crate) const TIMESTAMP: u32 = 1 << 11;
+    /// Which of them: nanoseconds.
+    pub(crate) const NANOSECONDS: u32 = 1 << 12;
 }
 
 impl Socket {
@@ -250,6 +260,12 @@ impl Socket {
         }
     }
 
+    /// The datagram socket has a peer.
+    #[must_use]
+    pub fn has_peer(&self) -> bool {
+        self.memory.marks() & mark::PEER != 0
+    }
+
     /// A connection attempt has been made, and it has failed.
     #[must_use]
     pub fn has_failed(&self) -> bool {
@@ -386,6 +402,12 @@ impl Socket {
         let errno = self.memory.take_error()?;
         // The daemon's `SO_ERROR` is the same error. If the daemon is gone, so is that.
         let _ = self.daemon_error();
-        Some(io::Error::from_raw_os_error(errno))
+        Some(io::Error::from_raw_os_error(self.error_after_end(errno)))
+    }
+
+    /// Linux's word for a reset that comes after the peer's FIN.
+    pub(crate) fn error_after_end(&self, errno: i32) -> i32 {
+        let reset = Errno::CONNRESET.raw_os_error();
+        if errno == reset && self.has(Status::EOF) { Errno::PIPE.raw_os_error() } else { errno }
     }
 }

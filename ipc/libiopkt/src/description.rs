@@ -8,6 +8,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use io_pkt_client::{Channel, Socket, Transport};
 use libc::c_int;
 
+use crate::cork::Cork;
+
 /// An option as the program set it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OptionSet {
@@ -26,6 +28,8 @@ pub(crate) struct Description {
     /// It has a peer, is listening, or has sent: it cannot move any more.
     settled: AtomicBool,
     options: Mutex<Vec<OptionSet>>,
+    /// A datagram in the making.
+    pub(crate) cork: Cork,
 }
 
 impl Description {
@@ -53,6 +57,7 @@ impl Description {
             bound: OnceLock::new(),
             settled: AtomicBool::new(settled),
             options: Mutex::new(Vec::new()),
+            cork: Cork::default(),
         }
     }
 

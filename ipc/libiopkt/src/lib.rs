@@ -9,13 +9,17 @@
 //! * `table`: which numbers are sockets of a stack; look-ups take no lock.
 //! * `description`: what is behind a number and its copies.
 //! * `given`: descriptors that come from elsewhere.
-//! * `name`, `message`, `errno`: translation of `sockaddr`, scatter lists, flags and errors.
+//! * `name`, `message`, `ancillary`, `errno`: translation of `sockaddr`, scatter lists, flags, control
+//!   messages and errors.
 //! * `loopback`: why and how a socket moves to the kernel.
+//! * `cork`: datagrams made of several calls.
 //! * `renew`: a stream that can be connected again.
 //! * `process`: children of `vfork`, who work in their parent's memory.
 //! * `kernel`: system calls past interposed functions.
 
 pub mod abi;
+mod ancillary;
+mod cork;
 mod description;
 mod errno;
 mod given;

@@ -11,32 +11,16 @@ use crate::errno::os;
 /// Most buffers of one call (`IOV_MAX` of Linux).
 const BUFFERS_MAX: usize = 1024;
 
-/// Flags of `send` that change nothing here: `MSG_NOSIGNAL` and `MSG_FASTOPEN` are the caller's part, `MSG_CONFIRM` advice to a neighbour cache, `MSG_EOR` the nature of a datagram.
-const SEND_IGNORED: c_int = libc::MSG_NOSIGNAL
-    | libc::MSG_FASTOPEN
-    | libc::MSG_CONFIRM
-    | libc::MSG_EOR
-    | libc::MSG_DONTROUTE;
-
-/// Flags of `recv` that change nothing here: no control messages come, so none carries descriptors.
-const RECV_IGNORED: c_int = libc::MSG_CMSG_CLOEXEC | libc::MSG_NOSIGNAL | libc::MSG_WAITFORONE;
-
-/// Flags of `send`. What the stack cannot do is refused: zero copy.
-pub(crate) fn send_flags(flags: c_int) -> io::Result<SendFlags> {
+/// Flags of `send`. Linux ignores those it does not know, and so do programs that pass them;
+/// `MSG_NOSIGNAL` and `MSG_FASTOPEN` are the caller's part.
+pub(crate) fn send_flags(flags: c_int) -> SendFlags {
     const KNOWN: [(c_int, SendFlags); 3] = [
         (libc::MSG_DONTWAIT, SendFlags::DONTWAIT),
         (libc::MSG_MORE, SendFlags::MORE),
         (libc::MSG_OOB, SendFlags::OOB),
     ];
-    let mut known = SendFlags::empty();
-    let mut rest = flags & !SEND_IGNORED;
-    for (bit, flag) in KNOWN {
-        if rest & bit != 0 {
-            known |= flag;
-            rest &= !bit;
-        }
-    }
-    if rest == 0 { Ok(known) } else { Err(os(libc::EOPNOTSUPP)) }
+    let asked = KNOWN.into_iter().filter(|(bit, _)| flags & bit != 0);
+    asked.fold(SendFlags::empty(), |known, (_, flag)| known | flag)
 }
 
 /// Flags of `recv`. There is no error queue: it is always empty (`EAGAIN`).
@@ -51,15 +35,8 @@ pub(crate) fn recv_flags(flags: c_int) -> io::Result<RecvFlags> {
     if flags & libc::MSG_ERRQUEUE != 0 {
         return Err(os(libc::EAGAIN));
     }
-    let mut known = RecvFlags::empty();
-    let mut rest = flags & !RECV_IGNORED;
-    for (bit, flag) in KNOWN {
-        if rest & bit != 0 {
-            known |= flag;
-            rest &= !bit;
-        }
-    }
-    if rest == 0 { Ok(known) } else { Err(os(libc::EOPNOTSUPP)) }
+    let asked = KNOWN.into_iter().filter(|(bit, _)| flags & bit != 0);
+    Ok(asked.fold(RecvFlags::empty(), |known, (_, flag)| known | flag))
 }
 
 /// The program's bytes to send.
@@ -94,6 +71,20 @@ pub(crate) unsafe fn bytes_mut<'a>(base: *mut c_void, len: usize) -> io::Result<
     Ok(unsafe { slice::from_raw_parts_mut(base.cast::<u8>(), len) })
 }
 
+/// Most bytes of a stream that one `recv` with `MSG_TRUNC` throws away.
+const SCRAP_MAX: usize = 256 * 1024;
+
+/// `MSG_TRUNC` throws the bytes of a stream away: where to, `None` for every other call.
+pub(crate) fn scrap(is_stream: bool, flags: c_int, len: usize) -> Option<Vec<u8>> {
+    let discards = is_stream && flags & libc::MSG_TRUNC != 0 && flags & libc::MSG_OOB == 0;
+    discards.then(|| vec![0; len.min(SCRAP_MAX)])
+}
+
+/// Room of all buffers together.
+pub(crate) fn total(buffers: &[IoSliceMut<'_>]) -> usize {
+    buffers.iter().fold(0, |sum, buffer| sum.saturating_add(buffer.len()))
+}
+
 /// The program's list of buffers.
 ///
 /// # Safety
@@ -109,7 +100,9 @@ unsafe fn list<'a>(list: *const iovec, count: usize) -> io::Result<&'a [iovec]> 
         return Err(os(libc::EFAULT));
     }
     // SAFETY: not null, and the caller vouches for `count` elements.
-    Ok(unsafe { slice::from_raw_parts(list, count) })
+    let buffers = unsafe { slice::from_raw_parts(list, count) };
+    let too_long = |buffer: &iovec| isize::try_from(buffer.iov_len).is_err();
+    if buffers.iter().any(too_long) { Err(os(libc::EINVAL)) } else { Ok(buffers) }
 }
 
 /// A list of buffers to send from.
@@ -164,15 +157,15 @@ mod tests {
         let flags = recv_flags(libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC);
         assert_eq!(flags.unwrap(), RecvFlags::PEEK | RecvFlags::DONTWAIT);
         let flags = send_flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT);
-        assert_eq!(flags.unwrap(), SendFlags::DONTWAIT);
-        assert_eq!(send_flags(libc::MSG_OOB).unwrap(), SendFlags::OOB);
+        assert_eq!(flags, SendFlags::DONTWAIT);
+        assert_eq!(send_flags(libc::MSG_OOB), SendFlags::OOB);
         assert_eq!(recv_flags(libc::MSG_OOB).unwrap(), RecvFlags::OOB);
     }
 
     #[test]
-    fn what_the_stack_cannot_do_is_refused() {
+    fn unknown_flags_are_ignored_and_the_error_queue_is_empty() {
         let errno = |error: io::Error| error.raw_os_error().unwrap();
-        assert_eq!(send_flags(libc::MSG_ZEROCOPY).map_err(errno), Err(libc::EOPNOTSUPP));
+        assert_eq!(send_flags(libc::MSG_ZEROCOPY | libc::MSG_EOR), SendFlags::empty());
         assert_eq!(recv_flags(libc::MSG_ERRQUEUE).map_err(errno), Err(libc::EAGAIN));
     }
 

@@ -9,6 +9,9 @@ use crate::next::call_next;
 /// Most messages of one call (`UIO_MAXIOV` of Linux).
 const MESSAGES_MAX: c_uint = 1024;
 
+/// `tv_nsec` is below.
+const NANOSECONDS: i64 = 1_000_000_000;
+
 /// Bytes of a file copied at a time.
 const CHUNK: usize = 64 * 1024;
 
@@ -61,7 +64,13 @@ pub unsafe extern "C" fn recvmmsg(
         return received;
     }
     // SAFETY: null or valid by the caller's promise.
-    let until = unsafe { timeout.as_ref() }.and_then(deadline);
+    let timeout = unsafe { timeout.as_ref() };
+    let is_wrong = |time: &timespec| time.tv_sec < 0 || !(0..NANOSECONDS).contains(&time.tv_nsec);
+    if timeout.is_some_and(is_wrong) {
+        iopkt::set_errno(libc::EINVAL);
+        return -1;
+    }
+    let until = timeout.and_then(deadline);
     let receive = |message: &mut mmsghdr, done: c_int| {
         if done > 0 && until.is_some_and(|until| Instant::now() >= until) {
             iopkt::set_errno(libc::EAGAIN);
@@ -120,6 +129,10 @@ unsafe fn each(
     mut call: impl FnMut(&mut mmsghdr, c_int) -> ssize_t,
 ) -> c_int {
     let mut done: c_int = 0;
+    if messages.is_null() && n > 0 {
+        iopkt::set_errno(libc::EFAULT);
+        return -1;
+    }
     for index in 0..usize::try_from(n.min(MESSAGES_MAX)).unwrap_or(0) {
         // SAFETY: within the array, by the caller's promise.
         let message = unsafe { messages.add(index) };

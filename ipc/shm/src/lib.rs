@@ -15,7 +15,7 @@
 //! * [`ReceiveQueue`], [`SendQueue`]: its queues, locked against other threads and processes.
 //! * [`Own`]: the client's descriptors that its program must not close by accident.
 //!
-//! Both sides: [`DatagramHeader`], [`Status`], [`layout`].
+//! Both sides: [`DatagramHeader`], [`Ancillary`], [`Status`], [`layout`].
 //!
 //! Everything a client can write is hostile here: words are read once and checked, bytes are copied
 //! or lent by address, and no reference into them exists.
@@ -44,6 +44,6 @@ pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, PeerMisbehaved, QueueFull, Slot, SlotFiles,
     SocketEnd, StreamProducer, TxDescriptor, TxFlags, WorkersPage,
 };
-pub use datagram_header::DatagramHeader;
+pub use datagram_header::{Ancillary, DatagramHeader};
 pub use loan::Loan;
 pub use status::Status;

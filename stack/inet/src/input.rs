@@ -42,6 +42,12 @@ impl Received {
         tcp::Codepoint::from_tos(tos)
     }
 
+    /// A byte of the IP header.
+    #[must_use]
+    pub(crate) fn ip_byte(&self, mbuf: &Mbuf, at: usize) -> Option<u8> {
+        mbuf.data().get(self.ip_offset.checked_add(at)?).copied()
+    }
+
     /// The transport segment in the packet that carried it.
     #[must_use]
     pub(crate) fn segment<'a>(&self, mbuf: &'a Mbuf) -> Option<&'a [u8]> {

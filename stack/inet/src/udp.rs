@@ -1,10 +1,11 @@
 //! UDP (RFC 768): datagrams to sockets and from clients.
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::mem::offset_of;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use dpdk::{L4, Mbuf};
 use rustix::io::Errno;
-use shm::{DatagramHeader, TxDescriptor};
+use shm::{Ancillary, DatagramHeader, TxDescriptor};
 use types::{DropReason, FlowKey, Instant};
 use wire::icmp::Code;
 use wire::{ipv4, udp};
@@ -18,6 +19,10 @@ use crate::option::Options;
 use crate::output::{Ipv4Out, prepend};
 use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
+
+/// Where in an IPv4 header these fields are.
+const TTL_AT: usize = offset_of!(ipv4::Header, ttl);
+const TOS_AT: usize = offset_of!(ipv4::Header, tos);
 
 impl Worker {
     pub(crate) fn udp_input(
@@ -44,9 +49,16 @@ impl Worker {
             self.send_unreachable(&mbuf, received, Code::PORT_UNREACHABLE, now);
             return Err(DropReason::UdpNoSocket);
         }
+        let ancillary = Ancillary {
+            local: Some(to.ip()),
+            interface: received.interface.into(),
+            ttl: received.ip_byte(&mbuf, TTL_AT),
+            tos: received.ip_byte(&mbuf, TOS_AT),
+            at_ns: now.as_nanos(),
+        };
         let mut last = Err(DropReason::UdpSocketFull);
         for id in found {
-            last = self.udp_deliver(id, from, datagram.payload);
+            last = self.udp_deliver(id, from, &ancillary, datagram.payload);
         }
         last
     }
@@ -76,6 +88,7 @@ impl Worker {
         &mut self,
         id: SocketId,
         from: SocketAddr,
+        ancillary: &Ancillary,
         payload: &[u8],
     ) -> Result<(), DropReason> {
         let socket = self.sockets.find_mut(id).ok_or(DropReason::UdpNoSocket)?;
@@ -90,7 +103,7 @@ impl Worker {
         }
         datagram
             .recv
-            .push(&mut client.lane, from, payload)
+            .push(&mut client.lane, from, ancillary, payload)
             .map_err(|_| DropReason::UdpSocketFull)?;
         self.raise(id, Signal { readable: true, ..Signal::default() });
         Ok(())
@@ -130,7 +143,18 @@ impl Worker {
         if !client.lane.copy_out(posted.offset, &mut header) {
             return Err(Errno::FAULT);
         }
-        let to = DatagramHeader::parse(&header).address().or(remote).ok_or(Errno::DESTADDRREQ)?;
+        let header = DatagramHeader::parse(&header);
+        let to = header.address().or(remote).ok_or(Errno::DESTADDRREQ)?;
+        let ancillary = header.ancillary();
+        let options = Options {
+            ttl: ancillary.ttl.unwrap_or(options.ttl).max(1),
+            tos: ancillary.tos.unwrap_or(options.tos),
+            ..options
+        };
+        let local = match ancillary.local {
+            Some(ip) => SocketAddr::new(self.check_source(ip)?, local.port()),
+            None => local,
+        };
         let payload = (posted.offset.wrapping_add(header_len), payload_len as usize);
         self.udp_emit(owner, payload, (local, to), &options, now)
     }
@@ -178,6 +202,16 @@ impl Worker {
         self.counters.udp.datagrams_sent.increment();
         self.out.ipv4(mbuf, &out, &hop, now, &mut self.timers);
         Ok(())
+    }
+
+    /// An address that a datagram may come from: one of ours.
+    fn check_source(&self, ip: IpAddr) -> Result<IpAddr, Errno> {
+        match ip {
+            IpAddr::V4(v4) if v4.is_unspecified() => Ok(ip),
+            IpAddr::V4(v4) if self.out.addresses.classify(v4) == Destination::Local => Ok(ip),
+            IpAddr::V4(_) => Err(Errno::ADDRNOTAVAIL),
+            IpAddr::V6(_) => Err(Errno::AFNOSUPPORT),
+        }
     }
 
     /// Nobody listens at the peer: a connected socket learns it (RFC 1122 4.1.3.3).

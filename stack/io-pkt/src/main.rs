@@ -16,6 +16,7 @@ mod control;
 mod ephemeral;
 mod error;
 mod network_state;
+mod option_requests;
 mod options;
 mod pending;
 mod port_table;

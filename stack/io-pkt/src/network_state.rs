@@ -262,6 +262,16 @@ impl NetworkState {
         self.publish().source_for(destination)
     }
 
+    /// MTU of the interface that packets to a destination leave by.
+    #[must_use]
+    pub(crate) fn mtu_for(&self, destination: Ipv4Addr) -> Option<u16> {
+        if self.has_address(destination) {
+            return Some(LOOPBACK_MTU);
+        }
+        let hop = self.publish().fib.lookup(destination)?;
+        self.interfaces.get(usize::from(hop.interface)).map(|e| e.config.mtu)
+    }
+
     /// First address that is not the loopback's.
     #[must_use]
     pub(crate) fn first_address(&self) -> Option<Ipv4Addr> {

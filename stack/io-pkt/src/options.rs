@@ -14,6 +14,8 @@ pub(crate) mod sol {
     pub(crate) const SOCKET: i32 = 1;
     pub(crate) const IP: i32 = 0;
     pub(crate) const TCP: i32 = 6;
+    pub(crate) const UDP: i32 = 17;
+    pub(crate) const SO_DEBUG: i32 = 1;
     pub(crate) const SO_REUSEADDR: i32 = 2;
     pub(crate) const SO_TYPE: i32 = 3;
     pub(crate) const SO_ERROR: i32 = 4;
@@ -23,9 +25,12 @@ pub(crate) mod sol {
     pub(crate) const SO_RCVBUF: i32 = 8;
     pub(crate) const SO_KEEPALIVE: i32 = 9;
     pub(crate) const SO_OOBINLINE: i32 = 10;
+    pub(crate) const SO_NO_CHECK: i32 = 11;
     pub(crate) const SO_PRIORITY: i32 = 12;
     pub(crate) const SO_LINGER: i32 = 13;
+    pub(crate) const SO_BSDCOMPAT: i32 = 14;
     pub(crate) const SO_REUSEPORT: i32 = 15;
+    pub(crate) const SO_PASSCRED: i32 = 16;
     pub(crate) const SO_RCVLOWAT: i32 = 18;
     pub(crate) const SO_SNDLOWAT: i32 = 19;
     pub(crate) const SO_RCVTIMEO: i32 = 20;
@@ -36,6 +41,9 @@ pub(crate) mod sol {
     pub(crate) const SO_MAX_PACING_RATE: i32 = 47;
     pub(crate) const IP_TOS: i32 = 1;
     pub(crate) const IP_TTL: i32 = 2;
+    pub(crate) const IP_MTU_DISCOVER: i32 = 10;
+    pub(crate) const IP_MTU: i32 = 14;
+    pub(crate) const IP_BIND_ADDRESS_NO_PORT: i32 = 24;
 }
 use sol as o;
 use tcp::name as n;
@@ -63,7 +71,16 @@ pub(crate) struct Values {
     pacing_rate: Option<u64>,
     tos: u8,
     ttl: u8,
+    dont_route: bool,
+    debug: bool,
+    no_check: bool,
+    mtu_discover: u32,
+    address_no_port: bool,
 }
+
+/// `IP_PMTUDISC_WANT`, Linux's default, and `IP_PMTUDISC_OMIT`, the last of its kind.
+const PMTUDISC_WANT: u32 = 1;
+const PMTUDISC_MAX: u32 = 5;
 
 impl Default for Values {
     fn default() -> Self {
@@ -83,6 +100,11 @@ impl Default for Values {
             pacing_rate: None,
             tos: 0,
             ttl: inet::limits::TTL,
+            dont_route: false,
+            debug: false,
+            no_check: false,
+            mtu_discover: PMTUDISC_WANT,
+            address_no_port: false,
         }
     }
 }
@@ -118,13 +140,19 @@ impl Values {
     }
 
     fn set_socket(&mut self, name: i32, value: &[u8]) -> Result<Option<SocketOption>, Errno> {
+        // Linux looks at the length before it looks at the name.
+        let _ = int(value)?;
         match name {
             o::SO_REUSEADDR => self.reuse_address = int(value)? != 0,
             o::SO_REUSEPORT => self.reuse_port = int(value)? != 0,
             o::SO_OOBINLINE => self.oob_inline = int(value)? != 0,
             o::SO_PRIORITY => self.priority = int(value)?,
             o::SO_RCVLOWAT => self.receive_low = int(value)?.max(1),
-            o::SO_DONTROUTE => {}
+            o::SO_DONTROUTE => self.dont_route = int(value)? != 0,
+            o::SO_DEBUG => self.debug = int(value)? != 0,
+            o::SO_NO_CHECK => self.no_check = int(value)? != 0,
+            o::SO_BSDCOMPAT => {}
+            o::SO_PASSCRED => return Err(Errno::OPNOTSUPP),
             o::SO_RCVTIMEO => self.receive_timeout = timeout(value)?,
             o::SO_SNDTIMEO => self.send_timeout = timeout(value)?,
             o::SO_BROADCAST => {
@@ -168,7 +196,8 @@ impl Values {
         // One byte is as good as an int here.
         let number = match value.first() {
             Some(byte) => int(value).unwrap_or_else(|_| u32::from(*byte)),
-            None => return Err(Errno::INVAL),
+            None if name == o::IP_TTL => return Err(Errno::INVAL),
+            None => 0,
         };
         match name {
             o::IP_TOS => {
@@ -183,6 +212,17 @@ impl Values {
                     _ => return Err(Errno::INVAL),
                 };
                 Ok(Some(SocketOption::Ttl(self.ttl)))
+            }
+            // Nothing is ever fragmented, whatever is asked for.
+            o::IP_MTU_DISCOVER if number <= PMTUDISC_MAX => {
+                self.mtu_discover = number;
+                Ok(None)
+            }
+            o::IP_MTU_DISCOVER => Err(Errno::INVAL),
+            // A port is always chosen for its peer.
+            o::IP_BIND_ADDRESS_NO_PORT => {
+                self.address_no_port = number != 0;
+                Ok(None)
             }
             _ => Err(Errno::NOPROTOOPT),
         }
@@ -233,7 +273,11 @@ impl Values {
             (o::SOCKET, o::SO_PRIORITY) => self.priority,
             (o::SOCKET, o::SO_RCVLOWAT) => self.receive_low,
             (o::SOCKET, o::SO_SNDLOWAT) => 1,
-            (o::SOCKET, o::SO_DONTROUTE) => 0,
+            (o::SOCKET, o::SO_DONTROUTE) => u32::from(self.dont_route),
+            (o::SOCKET, o::SO_DEBUG) => u32::from(self.debug),
+            (o::SOCKET, o::SO_NO_CHECK) => u32::from(self.no_check),
+            (o::SOCKET, o::SO_BSDCOMPAT) => 0,
+            (o::SOCKET, o::SO_PASSCRED) => return Err(Errno::OPNOTSUPP),
             (o::SOCKET, o::SO_RCVBUF) => match self.receive_buffer {
                 Some(len) => len,
                 None => return Ok(None),
@@ -269,11 +313,15 @@ impl Values {
                 return Ok(Some(bytes));
             }
             (o::SOCKET, o::SO_ERROR) => return Ok(None),
-            (o::TCP, _) if !stream => return Err(Errno::NOPROTOOPT),
-            (o::TCP, _) => return self.tcp.value(name, connected),
+            (o::TCP, _) if stream => return self.tcp.value(name, connected),
             (o::IP, o::IP_TOS) => u32::from(self.tos),
             (o::IP, o::IP_TTL) => u32::from(self.ttl),
-            _ => return Err(Errno::NOPROTOOPT),
+            (o::IP, o::IP_MTU_DISCOVER) => self.mtu_discover,
+            (o::IP, o::IP_BIND_ADDRESS_NO_PORT) => u32::from(self.address_no_port),
+            (o::SOCKET | o::IP, _) => return Err(Errno::NOPROTOOPT),
+            (o::UDP, _) if !stream => return Err(Errno::NOPROTOOPT),
+            // Linux's word for a level that is another protocol's.
+            _ => return Err(Errno::OPNOTSUPP),
         };
         Ok(Some(number.to_ne_bytes().to_vec()))
     }

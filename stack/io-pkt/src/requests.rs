@@ -74,7 +74,7 @@ impl Control {
         if entry.handle == handle { Ok(key) } else { Err(Errno::BADF) }
     }
 
-    fn entry(
+    pub(crate) fn entry(
         &mut self,
         id: ConnectionId,
         handle: SocketHandle,
@@ -438,54 +438,6 @@ impl Control {
             self.close_socket(key);
         }
         Ok(Reply::Done)
-    }
-
-    fn set_option(
-        &mut self,
-        id: ConnectionId,
-        sequence: u32,
-        handle: SocketHandle,
-        (level, name): (i32, i32),
-        value: &[u8],
-    ) -> Result<Option<Reply>, Errno> {
-        let (key, entry) = self.entry(id, handle)?;
-        let closed = entry.is_closed();
-        let Some(option) = entry.values.set(level, name, value, closed)? else {
-            return Ok(Some(Reply::Done));
-        };
-        let (worker, socket) = (entry.handle.worker, entry.id);
-        if entry.listening.is_some() {
-            let listener = ListenerId(key.0);
-            for worker in 0..self.worker_count() {
-                self.command(worker, Command::ListenerOption { listener, option });
-            }
-        }
-        let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
-        self.call(worker, pending, |call| Command::SetOption { call, socket, option });
-        Ok(None)
-    }
-
-    fn option(
-        &mut self,
-        id: ConnectionId,
-        sequence: u32,
-        handle: SocketHandle,
-        level: i32,
-        name: i32,
-    ) -> Result<Option<Reply>, Errno> {
-        use crate::options::sol;
-        let (_, entry) = self.entry(id, handle)?;
-        let listening = entry.listening.is_some();
-        let (transport, connected) = (entry.transport, entry.remote.is_some());
-        if let Some(value) = entry.values.value(level, name, transport, listening, connected)? {
-            return Ok(Some(Reply::Value(value)));
-        }
-        let (worker, socket) = (entry.handle.worker, entry.id);
-        let take_error = (level, name) == (sol::SOCKET, sol::SO_ERROR);
-        let then = Then::Option { level, name, listening };
-        let pending = Pending { connection: Some(id), sequence, then };
-        self.call(worker, pending, |call| Command::Info { call, socket, take_error });
-        Ok(None)
     }
 
     fn local_name(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {

@@ -10,8 +10,8 @@ use proto::{Reply, Request, SocketHandle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use shm::{
-    CellId, DatagramHeader, DatagramProducer, SocketEnd, Status, StreamProducer, TxDescriptor,
-    TxFlags,
+    Ancillary, CellId, DatagramHeader, DatagramProducer, SocketEnd, Status, StreamProducer,
+    TxDescriptor, TxFlags,
 };
 
 use super::{Daemon, Pieces, address};
@@ -290,7 +290,7 @@ impl Daemon {
         let mut header = [0; DatagramHeader::LEN];
         assert!(lane.copy_out(posted.offset, &mut header), "outside");
         let mut payload = vec![0; posted.length as usize - DatagramHeader::LEN];
-        assert!(lane.copy_out(posted.offset + 32, &mut payload), "outside");
+        assert!(lane.copy_out(posted.offset + DatagramHeader::LEN as u32, &mut payload), "outside");
         sock.released += u64::from(posted.length);
         lane.set_tx_released(sock.cell, sock.released);
         sock.writable = true;
@@ -311,7 +311,7 @@ impl Daemon {
         let lane = &mut self.clients[sock.client].lanes[usize::from(sock.lane)];
         if let Kind::Datagram(recv) = &mut sock.kind {
             // A full queue drops it, as UDP does.
-            let _ = recv.push(lane, from, &payload);
+            let _ = recv.push(lane, from, &Ancillary::default(), &payload);
             sock.readable = true;
         }
     }

@@ -9,6 +9,7 @@ use io_pkt_client::Transport;
 use libc::{c_char, c_int, c_ulong, c_void, sockaddr, socklen_t};
 
 use super::number::copied;
+use crate::cork::{self, UDP_CORK};
 use crate::description::OptionSet;
 use crate::errno::{os, status};
 use crate::table::{self, Held};
@@ -79,7 +80,9 @@ pub unsafe extern "C" fn iopkt_getsockopt(
     status(option(&held, level, name).and_then(|found| {
         // SAFETY: null or valid by the caller's promise.
         let len = unsafe { len.as_mut() }.ok_or_else(|| os(libc::EFAULT))?;
-        let room = usize::try_from(*len).map_err(|_| os(libc::EINVAL))?;
+        // In the kernel it is a signed number.
+        let room = usize::try_from(len.cast_signed()).map_err(|_| os(libc::EINVAL))?;
+        let found = if level == libc::IPPROTO_IP { one_byte(found, room) } else { found };
         // SAFETY: the caller's promise.
         let into = unsafe { message::bytes_mut(value, room) }?;
         let written = found.len().min(room);
@@ -114,6 +117,10 @@ pub unsafe extern "C" fn iopkt_setsockopt(
     // SAFETY: the caller's promise.
     let value = unsafe { message::bytes(value, len) };
     status(value.and_then(|value| {
+        if let (false, libc::IPPROTO_UDP, UDP_CORK) = (held.is_stream(), level, name) {
+            let on = value.first_chunk().ok_or_else(|| os(libc::EINVAL))?;
+            return cork::set(fd, &held, c_int::from_ne_bytes(*on) != 0);
+        }
         held.socket.set_option(level, name, value)?;
         held.remember(OptionSet { level, name, value: value.to_vec() });
         Ok(())
@@ -210,6 +217,14 @@ unsafe fn tell(len: usize, place: *mut c_void) -> c_int {
     0
 }
 
+/// Linux's options of IP fit in a byte where an int does not.
+fn one_byte(found: Vec<u8>, room: usize) -> Vec<u8> {
+    match (room, found.as_slice()) {
+        (1..=3, [low, 0, 0, 0]) => vec![*low],
+        _ => found,
+    }
+}
+
 /// An option's value. What a socket is, this library knows by itself.
 fn option(held: &Held, level: c_int, name: c_int) -> io::Result<Vec<u8>> {
     let stream = matches!(held.socket.transport(), Transport::Stream);
@@ -219,6 +234,7 @@ fn option(held: &Held, level: c_int, name: c_int) -> io::Result<Vec<u8>> {
         (libc::SOL_SOCKET, libc::SO_TYPE) => libc::SOCK_DGRAM,
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) if stream => libc::IPPROTO_TCP,
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) => libc::IPPROTO_UDP,
+        (libc::IPPROTO_UDP, UDP_CORK) if !stream => c_int::from(held.cork.is_on()),
         _ => return held.socket.option(level, name),
     };
     Ok(known.to_ne_bytes().to_vec())

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 
-use io_pkt_client::{Received, RecvFlags, SendFlags};
+use io_pkt_client::{Ancillary, Received, RecvFlags, SendFlags};
 use libc::{c_int, c_void, iovec, sockaddr, socklen_t, ssize_t};
 
 use super::borrow;
@@ -11,7 +11,7 @@ use crate::errno::{count, number_of, os};
 use crate::loopback::{self, Side};
 use crate::name::{self, Name};
 use crate::table::{self, Held};
-use crate::{kernel, message};
+use crate::{cork, kernel, message};
 
 /// `read(2)`.
 ///
@@ -43,7 +43,9 @@ pub unsafe extern "C" fn iopkt_write(fd: c_int, buf: *const c_void, len: usize) 
     };
     // SAFETY: the caller's promise.
     let from = unsafe { message::bytes(buf, len) };
-    count(from.and_then(|from| send(fd, &held, &[IoSlice::new(from)], Target::Peer, 0)))
+    count(from.and_then(|from| {
+        send(fd, &held, &[IoSlice::new(from)], (Target::Peer, &Ancillary::default()), 0)
+    }))
 }
 
 /// `readv(2)`.
@@ -82,7 +84,7 @@ pub unsafe extern "C" fn iopkt_writev(fd: c_int, list: *const iovec, n: c_int) -
         // SAFETY: the caller's promise.
         unsafe { message::gather(list, n) }
     });
-    count(from.and_then(|from| send(fd, &held, &from, Target::Peer, 0)))
+    count(from.and_then(|from| send(fd, &held, &from, (Target::Peer, &Ancillary::default()), 0)))
 }
 
 /// `send(2)`.
@@ -119,9 +121,10 @@ pub unsafe extern "C" fn iopkt_sendto(
         if !matches!(target, Ok(Target::Kernel)) {
             // SAFETY: the caller's promise.
             let from = unsafe { message::bytes(buf, len) };
-            return count(
-                target.and_then(|target| send(fd, &held, &[IoSlice::new(from?)], target, flags)),
-            );
+            return count(target.and_then(|target| {
+                let from = &[IoSlice::new(from?)];
+                send(fd, &held, from, (target, &Ancillary::default()), flags)
+            }));
         }
     }
     // SAFETY: the caller's promise.
@@ -160,8 +163,12 @@ pub unsafe extern "C" fn iopkt_recvfrom(
         // SAFETY: the caller's promise.
         return unsafe { kernel::recvfrom(fd, buf, len, flags, from, from_len) };
     };
-    // SAFETY: the caller's promise.
-    let into = unsafe { message::bytes_mut(buf, len) };
+    let mut scrap = message::scrap(held.is_stream(), flags, len);
+    let into = match &mut scrap {
+        Some(scrap) => Ok(scrap.as_mut_slice()),
+        // SAFETY: the caller's promise.
+        None => unsafe { message::bytes_mut(buf, len) },
+    };
     let received = into.and_then(|into| receive(fd, &held, into, message::recv_flags(flags)?));
     count(received.and_then(|received| {
         // SAFETY: the caller's promise.
@@ -198,7 +205,7 @@ pub(super) unsafe fn destination(
     if connects && held.socket.is_connected() {
         return Err(os(libc::EISCONN));
     }
-    if to.is_null() || to_len == 0 {
+    if to.is_null() {
         return if connects { Err(os(libc::EINVAL)) } else { Ok(Target::Peer) };
     }
     if held.is_stream() && !connects {
@@ -222,16 +229,16 @@ pub(super) fn send(
     fd: c_int,
     held: &Held,
     from: &[IoSlice<'_>],
-    to: Target,
+    (to, ancillary): (Target, &Ancillary),
     flags: c_int,
 ) -> io::Result<usize> {
-    let known: SendFlags = message::send_flags(flags)?;
+    let known: SendFlags = message::send_flags(flags);
     held.settle();
-    let fd = borrow(&fd);
     let result = match to {
-        Target::Connecting(to) => held.socket.send_connecting(fd, from, to, known),
-        Target::Stack(to) => held.socket.send(fd, from, Some(to), known),
-        Target::Peer | Target::Kernel => held.socket.send(fd, from, None, known),
+        Target::Connecting(to) => held.socket.send_connecting(borrow(&fd), from, to, known),
+        _ if held.is_stream() => held.socket.send(borrow(&fd), from, None, known),
+        Target::Stack(to) => cork::send(fd, held, from, (Some(to), ancillary), flags),
+        Target::Peer | Target::Kernel => cork::send(fd, held, from, (None, ancillary), flags),
     };
     if let Err(error) = &result
         && number_of(error) == libc::EPIPE

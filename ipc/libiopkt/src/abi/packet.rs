@@ -1,17 +1,17 @@
 //! `sendmsg` and `recvmsg`.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 
+use io_pkt_client::RecvFlags;
 use libc::{c_int, msghdr, ssize_t};
 
 use super::borrow;
 use super::data::{Target, destination, send};
 use crate::errno::{count, os};
 use crate::table::{self, Held};
-use crate::{given, kernel, message, name};
+use crate::{ancillary, given, kernel, message, name};
 
-/// `sendmsg(2)`. Control messages are refused (`EINVAL`), as the kernel does with those it does not
-/// know: programs then do without.
+/// `sendmsg(2)`. Of control messages, a datagram's `IP_PKTINFO` (source address), `IP_TTL` and `IP_TOS` count.
 ///
 /// # Safety
 /// As for the C call: `header` and all it points to is valid.
@@ -29,7 +29,8 @@ pub unsafe extern "C" fn iopkt_sendmsg(fd: c_int, header: *const msghdr, flags: 
     unsafe { kernel::sendmsg(fd, header, flags) }
 }
 
-/// `recvmsg(2)`. No control messages come; `MSG_TRUNC` tells of a datagram that was cut.
+/// `recvmsg(2)`. Control messages come with datagrams: `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and times, if they were
+/// asked for.
 ///
 /// # Safety
 /// As for the C call: `header` and all it points to is valid.
@@ -61,16 +62,17 @@ unsafe fn send_message(
 ) -> io::Result<Option<usize>> {
     // SAFETY: null or valid by the caller's promise.
     let header = unsafe { header.as_ref() }.ok_or_else(|| os(libc::EFAULT))?;
-    if header.msg_controllen != 0 && !header.msg_control.is_null() {
-        return Err(os(libc::EINVAL));
-    }
+    // SAFETY: the caller's promise.
+    let ancillary = unsafe { ancillary::read(header, held.is_stream()) }?;
     // SAFETY: the caller's promise.
     let from = unsafe { message::gather(header.msg_iov, header.msg_iovlen) }?;
-    let (to, to_len) = (header.msg_name.cast(), header.msg_namelen);
+    let to_len = header.msg_namelen;
+    // Without a length it is none.
+    let to = if to_len == 0 { core::ptr::null() } else { header.msg_name.cast_const().cast() };
     // SAFETY: the caller's promise.
     match unsafe { destination(fd, held, (to, to_len), flags) }? {
         Target::Kernel => Ok(None),
-        target => send(fd, held, &from, target, flags).map(Some),
+        target => send(fd, held, &from, (target, &ancillary), flags).map(Some),
     }
 }
 
@@ -86,12 +88,27 @@ unsafe fn receive_message(
     let header = unsafe { header.as_mut() }.ok_or_else(|| os(libc::EFAULT))?;
     // SAFETY: the caller's promise.
     let mut into = unsafe { message::scatter(header.msg_iov, header.msg_iovlen) }?;
-    let flags = message::recv_flags(flags)?;
-    let received = held.socket.recv(borrow(&fd), &mut into, flags)?;
+    let known = message::recv_flags(flags)?;
+    let mut scrap = message::scrap(held.is_stream(), flags, message::total(&into));
+    if let Some(scrap) = &mut scrap {
+        into = vec![IoSliceMut::new(scrap)];
+    }
+    let received = held.socket.recv(borrow(&fd), &mut into, known)?;
     let place = header.msg_name.cast();
     // SAFETY: the caller's promise; the length is a field of the header.
     unsafe { name::write(received.from, place, &raw mut header.msg_namelen) }?;
-    header.msg_controllen = 0;
-    header.msg_flags = if received.truncated { libc::MSG_TRUNC } else { 0 };
+    let is_cut = match &received.ancillary {
+        // SAFETY: the caller's promise.
+        Some(ancillary) => unsafe { ancillary::write(header, ancillary, held.socket.wishes()) },
+        None => {
+            header.msg_controllen = 0;
+            false
+        }
+    };
+    let says = |said: bool, flag| if said { flag } else { 0 };
+    header.msg_flags = says(received.truncated, libc::MSG_TRUNC)
+        | says(is_cut, libc::MSG_CTRUNC)
+        | says(known.contains(RecvFlags::OOB), libc::MSG_OOB)
+        | (flags & libc::MSG_CMSG_CLOEXEC);
     Ok(received.len)
 }

@@ -8,7 +8,7 @@ use super::lock::Guard;
 use super::socket::SocketMemory;
 use crate::daemon::consumed;
 use crate::daemon::datagram::record_len;
-use crate::datagram_header::DatagramHeader;
+use crate::datagram_header::{Ancillary, DatagramHeader};
 use crate::layout::{self, QUEUE_LEN, own_cell, read_cell, write_cell};
 
 /// After this many bytes the worker is asked to look, so that it can tell the peer of the room.
@@ -33,6 +33,8 @@ pub struct Datagram {
     pub len: usize,
     /// Bytes it had.
     pub full_len: usize,
+    /// What came with it.
+    pub ancillary: Ancillary,
 }
 
 /// The urgent byte of a stream.
@@ -182,7 +184,7 @@ impl<'a> ReceiveQueue<'a> {
             self.store(position);
         }
         let len = full_len.saturating_sub(left);
-        Some(Datagram { from: header.address(), len, full_len })
+        Some(Datagram { from: header.address(), len, full_len, ancillary: header.ancillary() })
     }
 
     /// Payload bytes of the first datagram.

@@ -13,7 +13,7 @@ use super::lock::Guard;
 use super::map::ClientMap;
 use super::socket::SocketMemory;
 use crate::daemon::TxFlags;
-use crate::datagram_header::DatagramHeader;
+use crate::datagram_header::{Ancillary, DatagramHeader};
 use crate::layout::{
     self, BLOCK_LEN, DATAGRAM_MAX, TX_BLOCKS, own, own_cell, read_cell, write_cell,
 };
@@ -116,6 +116,7 @@ impl<'a> SendQueue<'a> {
     pub fn push_datagram(
         &mut self,
         to: Option<SocketAddr>,
+        ancillary: &Ancillary,
         data: &[IoSlice<'_>],
     ) -> Result<(), PushError> {
         let payload_len = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
@@ -130,7 +131,7 @@ impl<'a> SendQueue<'a> {
             return Err(PushError::NoRoom);
         }
         let (offset, _) = self.chunk(len, true)?;
-        let header = DatagramHeader::new(to, payload);
+        let header = DatagramHeader::new(to, payload).with(ancillary);
         let header_in = self.socket.map.write.copy_in(layout::tx_area(offset), header.as_bytes());
         debug_assert!(header_in, "a block is inside the transmit area");
         self.copy(offset.wrapping_add(DatagramHeader::LEN_U32), data, 0, payload_len);

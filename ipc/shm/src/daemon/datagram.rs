@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 use super::consumed;
 use super::lane::{CellId, Lane};
 use super::misbehaved::PeerMisbehaved;
-use crate::datagram_header::DatagramHeader;
+use crate::datagram_header::{Ancillary, DatagramHeader};
 use crate::layout::{self, BLOCK_LEN, DATAGRAM_MAX, QUEUE_BLOCKS, QUEUE_LEN, read_cell};
 
 /// The datagram does not fit below the socket's limit, or no block is left.
@@ -16,7 +16,7 @@ use crate::layout::{self, BLOCK_LEN, DATAGRAM_MAX, QUEUE_BLOCKS, QUEUE_LEN, read
 #[error("receive queue is full")]
 pub struct QueueFull;
 
-/// Datagrams of one socket on their way to the client: records of a 32-byte header and a payload,
+/// Datagrams of one socket on their way to the client: records of a 64-byte header and a payload,
 /// padded to 8 bytes. A descriptor names a run of records that follow each other in memory; the last
 /// one grows as long as its block has room, so that many small datagrams share a block.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ impl DatagramProducer {
         &mut self,
         lane: &mut Lane,
         from: SocketAddr,
+        ancillary: &Ancillary,
         payload: &[u8],
     ) -> Result<(), QueueFull> {
         let payload_len = u32::try_from(payload.len()).map_err(|_| QueueFull)?;
@@ -104,7 +105,7 @@ impl DatagramProducer {
         let index = self.room(lane, record_len).ok_or(QueueFull)?;
         let run = self.runs.get_mut(slot_of(index)).ok_or(QueueFull)?;
         let at = layout::rx_block(u32::from(run.block)).wrapping_add(run.len as usize);
-        let header = DatagramHeader::new(Some(from), payload_len);
+        let header = DatagramHeader::new(Some(from), payload_len).with(ancillary);
         let header_in = lane.slot.read.copy_in(at, header.as_bytes());
         let payload_in = lane.slot.read.copy_in(at.wrapping_add(DatagramHeader::LEN), payload);
         debug_assert!(header_in && payload_in, "blocks are inside the read part");

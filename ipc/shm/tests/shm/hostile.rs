@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shm::{Arena, DatagramProducer, Lane, PeerMisbehaved, StreamProducer};
+use shm::{Ancillary, Arena, DatagramProducer, Lane, PeerMisbehaved, StreamProducer};
 
 use crate::Random;
 
@@ -30,6 +30,7 @@ fn client() -> (Lane, Enemy) {
 
 const LAP: u32 = 1 << 31;
 const AREA: u32 = 28 << 20;
+const HEADER: u32 = 64;
 
 #[test]
 fn each_field_is_checked() {
@@ -40,8 +41,8 @@ fn each_field_is_checked() {
         ([1 << 16, u32::MAX, 1, LAP], Err(PeerMisbehaved::OutsideTransmitArea)),
         ([1 << 16, 1, u32::MAX, LAP], Err(PeerMisbehaved::OutsideTransmitArea)),
         ([1 << 16, 0, 10, LAP | 64], Err(PeerMisbehaved::UnknownFlags)),
-        ([1 << 16, 0, 31, LAP | 2], Err(PeerMisbehaved::DatagramLength)),
-        ([1 << 16, 0, 32 + 65_508, LAP | 2], Err(PeerMisbehaved::DatagramLength)),
+        ([1 << 16, 0, HEADER - 1, LAP | 2], Err(PeerMisbehaved::DatagramLength)),
+        ([1 << 16, 0, HEADER + 65_508, LAP | 2], Err(PeerMisbehaved::DatagramLength)),
         ([(1 << 16) | 9000, 0, 0, LAP], Err(PeerMisbehaved::ForeignCell)),
         ([2 << 16, 0, 0, LAP], Ok(false)),
         ([(1 << 16) | 5, 0, 0, LAP], Ok(false)),
@@ -115,7 +116,8 @@ fn any_bytes_are_misbehaviour_or_harmless() {
         let taken = stream.write(&mut lane, 0, &[1; 100]);
         stream.advance(&mut lane, taken);
         count(stream.refresh(&mut lane).is_ok());
-        let _ = datagrams.push(&mut lane, ([1, 2, 3, 4], 5).into(), &[2; 100]);
+        let _ =
+            datagrams.push(&mut lane, ([1, 2, 3, 4], 5).into(), &Ancillary::default(), &[2; 100]);
         count(datagrams.refresh(&mut lane).is_ok());
         for cell in [cell, udp] {
             if lane.in_armed(cell) {

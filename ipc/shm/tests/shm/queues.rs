@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
 
+use shm::Ancillary;
+
 use crate::{Pair, Random, read};
 
 /// Writes in and out of order, publishes, reads, peeks; the client must see the oracle's bytes.
@@ -155,7 +157,7 @@ fn datagram_run(seed: u64, limit: u32) {
             } else {
                 ([1, 2, 3, 4, 5, 6, 7, 8], port).into()
             };
-            match producer.push(&mut pair.lane, from, &payload) {
+            match producer.push(&mut pair.lane, from, &Ancillary::default(), &payload) {
                 Ok(()) => oracle.push_back((from, payload)),
                 Err(_) => refused += 1,
             }
@@ -189,7 +191,9 @@ fn a_datagram_too_long_for_the_caller_is_cut() {
     let mut pair = Pair::new();
     let (memory, mut producer) = pair.datagrams(65_536);
     for payload in [&b"0123456789"[..], b"next"] {
-        producer.push(&mut pair.lane, ([10, 0, 0, 1], 7).into(), payload).unwrap();
+        producer
+            .push(&mut pair.lane, ([10, 0, 0, 1], 7).into(), &Ancillary::default(), payload)
+            .unwrap();
     }
     let mut out = [0; 4];
     assert_eq!(memory.receive().next_datagram_len(), Some(10));

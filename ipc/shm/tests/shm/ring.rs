@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 
-use shm::{PushError, SendQueue, SocketEnd, TxFlags};
+use shm::{Ancillary, PushError, SendQueue, SocketEnd, TxFlags};
 
 use crate::{Pair, Random, read};
 
@@ -67,13 +67,13 @@ fn datagrams_lie_together_however_long() {
         let payload = vec![0x5a; len];
         let to = ([192, 0, 2, 1], 53).into();
         let parts = [IoSlice::new(&payload[..len / 2]), IoSlice::new(&payload[len / 2..])];
-        memory.send().push_datagram(Some(to), &parts).unwrap();
+        memory.send().push_datagram(Some(to), &Ancillary::default(), &parts).unwrap();
         let posted = pair.lane.receive().unwrap().unwrap();
         assert!(posted.flags.contains(TxFlags::DATAGRAM));
-        assert_eq!(posted.length as usize, len + 32);
+        assert_eq!(posted.length as usize, len + shm::DatagramHeader::LEN);
         let mut bytes = vec![0; posted.length as usize];
         assert!(pair.lane.copy_out(posted.offset, &mut bytes));
-        assert_eq!(&bytes[32..], &payload[..]);
+        assert_eq!(&bytes[shm::DatagramHeader::LEN..], &payload[..]);
         released += u64::from(posted.length);
         pair.lane.set_tx_released(cell, released);
     }

@@ -1,0 +1,80 @@
+//! `setsockopt` and `getsockopt`: what the control plane knows it answers, the rest its worker.
+
+use std::net::IpAddr;
+
+use inet::command::{Command, ListenerId, Transport};
+use proto::{Reply, SocketHandle};
+use rustix::io::Errno;
+
+use crate::control::{ConnectionId, Control};
+use crate::options::sol;
+use crate::pending::{Pending, Then};
+
+impl Control {
+    pub(crate) fn set_option(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        handle: SocketHandle,
+        (level, name): (i32, i32),
+        value: &[u8],
+    ) -> Result<Option<Reply>, Errno> {
+        let (key, entry) = self.entry(id, handle)?;
+        let closed = entry.is_closed();
+        match (level, entry.transport) {
+            (sol::TCP, Transport::Datagram) => return Err(Errno::NOPROTOOPT),
+            (sol::UDP, Transport::Datagram) if value.len() < size_of::<i32>() => {
+                return Err(Errno::INVAL);
+            }
+            _ => {}
+        }
+        let Some(option) = entry.values.set(level, name, value, closed)? else {
+            return Ok(Some(Reply::Done));
+        };
+        let (worker, socket) = (entry.handle.worker, entry.id);
+        if entry.listening.is_some() {
+            let listener = ListenerId(key.0);
+            for worker in 0..self.worker_count() {
+                self.command(worker, Command::ListenerOption { listener, option });
+            }
+        }
+        let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
+        self.call(worker, pending, |call| Command::SetOption { call, socket, option });
+        Ok(None)
+    }
+
+    pub(crate) fn option(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        handle: SocketHandle,
+        level: i32,
+        name: i32,
+    ) -> Result<Option<Reply>, Errno> {
+        if (level, name) == (sol::IP, sol::IP_MTU) {
+            return self.path_mtu(id, handle).map(Some);
+        }
+        let (_, entry) = self.entry(id, handle)?;
+        let listening = entry.listening.is_some();
+        let (transport, connected) = (entry.transport, entry.remote.is_some());
+        if let Some(value) = entry.values.value(level, name, transport, listening, connected)? {
+            return Ok(Some(Reply::Value(value)));
+        }
+        let (worker, socket) = (entry.handle.worker, entry.id);
+        let take_error = (level, name) == (sol::SOCKET, sol::SO_ERROR);
+        let then = Then::Option { level, name, listening };
+        let pending = Pending { connection: Some(id), sequence, then };
+        self.call(worker, pending, |call| Command::Info { call, socket, take_error });
+        Ok(None)
+    }
+
+    /// `IP_MTU`: of the way to the socket's peer.
+    fn path_mtu(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
+        let (_, entry) = self.entry(id, handle)?;
+        let IpAddr::V4(peer) = entry.remote.ok_or(Errno::NOTCONN)?.ip() else {
+            return Err(Errno::NOTCONN);
+        };
+        let mtu = self.network.mtu_for(peer).ok_or(Errno::NOTCONN)?;
+        Ok(Reply::Value(u32::from(mtu).to_ne_bytes().to_vec()))
+    }
+}
