@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
 use crate::table::{
-    ClientRow, CounterRow, InterfaceRow, NeighborRow, RouteRow, SocketRow, WorkerRow,
+    ClientRow, CounterRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow, SocketRow, WorkerRow,
 };
 
 /// A socket of the asking client: an index into its own cells, and a generation that makes a stale
@@ -232,6 +232,21 @@ pub enum Request {
         /// Its address.
         address: Ipv4Addr,
     },
+    /// Attaches a driver. → [`Reply::Mounted`] or [`Reply::Refused`].
+    Mount {
+        /// A name as after `-d`, or a module's path.
+        driver: String,
+        /// Its options, commas between.
+        options: String,
+    },
+    /// Takes an interface away, and its driver with its last one. → [`Reply::Done`] when that is
+    /// done. `ENXIO`, `EINVAL` for `lo0`, `EALREADY`.
+    Destroy {
+        /// Interface name.
+        interface: String,
+    },
+    /// The driver modules in use (everybody may ask). → [`Reply::Modules`].
+    Modules,
 }
 
 /// What the daemon answers.
@@ -294,6 +309,18 @@ pub enum Reply {
     Counters(Vec<CounterRow>),
     /// The daemon itself.
     Daemon(crate::table::DaemonRow),
+    /// A driver is attached.
+    Mounted {
+        /// The interfaces it has made.
+        interfaces: Vec<String>,
+    },
+    /// A driver is not attached.
+    Refused {
+        /// What went wrong and what to do, in one line.
+        why: String,
+    },
+    /// Driver modules.
+    Modules(Vec<ModuleRow>),
 }
 
 /// A request on the wire.

@@ -51,6 +51,31 @@ pub struct InterfaceRow {
     pub tx_errors: u64,
 }
 
+/// One driver module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleRow {
+    /// Its name, `pair`.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// The shared object.
+    pub path: String,
+    /// Version of the ABI between it and the daemon.
+    pub abi: u32,
+    /// Who may call it at once: `single` (one worker) or `queue` (one worker per queue).
+    pub threading: String,
+    /// `running`, or `failed` if an interface of it is down by its fault.
+    pub state: String,
+    /// Its interfaces: its users.
+    pub interfaces: Vec<String>,
+    /// How often it has failed.
+    pub failures: u64,
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+}
+
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteRow {

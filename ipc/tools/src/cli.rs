@@ -59,6 +59,15 @@ pub(crate) enum Command {
     /// Show the daemon in ten lines
     #[command(before_long_help = help::STATUS)]
     Status(ReadArgs),
+    /// Attach a driver to the running stack
+    #[command(before_long_help = help::MOUNT)]
+    Mount(MountArgs),
+    /// Take an interface away, and its driver with its last one
+    #[command(before_long_help = help::UMOUNT)]
+    Umount(UmountArgs),
+    /// Show the driver modules in use
+    #[command(before_long_help = help::MODULES)]
+    Modules(ReadArgs),
     /// Run an unmodified program on the stack
     #[command(
         before_long_help = help::RUN,
@@ -115,9 +124,29 @@ pub(crate) struct IfconfigArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
-    /// [mtu BYTES]
+    /// [mtu BYTES] | destroy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
     pub(crate) words: Vec<String>,
+}
+
+/// Arguments of `mount`.
+#[derive(Debug, Args)]
+pub(crate) struct MountArgs {
+    /// The stack: io-pkt, or io-pktN for the one started with `io-pkt -i N`
+    #[arg(short = 'T', value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// The driver's options, as after `-d DRIVER`
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    pub(crate) options: Vec<String>,
+    /// A module (devnp-NAME.so), or a driver's name
+    pub(crate) file: String,
+}
+
+/// Arguments of `umount`.
+#[derive(Debug, Args)]
+pub(crate) struct UmountArgs {
+    /// The interface
+    pub(crate) interface: String,
 }
 
 /// Arguments of `netstat`.

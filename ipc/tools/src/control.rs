@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::table::{
-    ClientRow, CounterRow, DaemonRow, InterfaceRow, NeighborRow, RouteRow, SocketRow, WorkerRow,
+    ClientRow, CounterRow, DaemonRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow, SocketRow,
+    WorkerRow,
 };
 use proto::{Answer, Call, MESSAGE_MAX, Reply, Request, paths};
 use rustix::io::Errno;
@@ -130,6 +131,10 @@ impl Control {
 
     pub(crate) fn counters(&mut self) -> Result<Vec<CounterRow>, Failure> {
         self.ask(Request::Counters, |r| if let Reply::Counters(x) = r { Some(x) } else { None })
+    }
+
+    pub(crate) fn modules(&mut self) -> Result<Vec<ModuleRow>, Failure> {
+        self.ask(Request::Modules, |r| if let Reply::Modules(x) = r { Some(x) } else { None })
     }
 
     pub(crate) fn daemon(&mut self) -> Result<DaemonRow, Failure> {

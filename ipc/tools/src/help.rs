@@ -18,7 +18,8 @@ Examples:
   iopkt ifconfig tap0 198.18.77.2/24            set the address
   iopkt ifconfig tap0 10.0.0.1 netmask 0xffffff00 alias
   iopkt ifconfig tap0 10.0.0.1 -alias           remove it
-  iopkt ifconfig tap0 mtu 9000 up";
+  iopkt ifconfig tap0 mtu 9000 up
+  iopkt ifconfig tap1 destroy                   take it away";
 
 pub(crate) const NETSTAT: &str = "\
 Examples:
@@ -55,6 +56,23 @@ pub(crate) const STATUS: &str = "\
 Examples:
   iopkt status
   iopkt --sock /alt status --json";
+
+pub(crate) const MOUNT: &str = "\
+Examples:
+  iopkt mount -T io-pkt /usr/lib/io-pkt/devnp-pair.so       both ends of a wire: pair0 pair1
+  iopkt mount -T io-pkt -o iface=iop1,address=198.18.78.2/24 net_tap
+  iopkt mount -T io-pkt2 -o lower=net_tap,loss=1,iface=iop2 sim    the stack of io-pkt -i 2
+It prints the names of the interfaces it has made.";
+
+pub(crate) const UMOUNT: &str = "\
+Examples:
+  iopkt umount tap1
+  iopkt ifconfig tap1 destroy      the same";
+
+pub(crate) const MODULES: &str = "\
+Examples:
+  iopkt modules
+  iopkt modules --json";
 
 pub(crate) const RUN: &str = "\
 Examples:

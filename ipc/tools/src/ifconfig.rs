@@ -12,6 +12,7 @@ use crate::address;
 use crate::cli::{IfconfigArgs, take_options};
 use crate::control::{CallError, Control};
 use crate::fail::{Failure, nearest};
+use crate::mount;
 use crate::output::{escape, print, show};
 
 /// One change of an interface, in the order they are made.
@@ -30,7 +31,7 @@ pub(crate) enum Step {
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 13] = [
     "inet",
     "netmask",
     "broadcast",
@@ -43,6 +44,7 @@ const WORDS: [&str; 12] = [
     "down",
     "mtu",
     "prefixlen",
+    "destroy",
 ];
 
 /// Runs the tool.
@@ -51,6 +53,9 @@ pub(crate) fn main(mut sock: Option<String>, mut args: IfconfigArgs) -> Result<(
     let Some((name, words)) = words.split_first() else {
         return if args.list { list(sock, args.json) } else { all(sock, args.json) };
     };
+    if words == ["destroy"] {
+        return mount::destroy(&mut Control::open(sock)?, name);
+    }
     let steps = parse(words).map_err(Failure::usage)?;
     let mut control = Control::open(sock)?;
     let row = find(control.interfaces()?, name)?;
@@ -114,6 +119,7 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             }
             "alias" | "add" => address.mode = Mode::Alias,
             "-alias" | "delete" | "remove" => address.mode = Mode::Remove,
+            "destroy" => return Err("destroy stands alone: iopkt ifconfig tap1 destroy".into()),
             "inet6" => return Err("inet6: this stack has no IPv6".into()),
             _ if word.starts_with(|c: char| c.is_ascii_digit()) => address.set_address(word)?,
             _ => return Err(unknown(word)),

@@ -9,7 +9,7 @@
 //! * [`output`]: stdout, tables, and escaping what strangers chose.
 //! * [`help`]: what `--help` says.
 //! * one module per tool: [`ifconfig`], [`netstat`], [`arp`], [`route`], [`lists`] (clients,
-//!   workers, status), [`run`], [`doctor`].
+//!   workers, status), [`mount`] (mount, umount, modules), [`run`], [`doctor`].
 #![forbid(unsafe_code)]
 
 mod address;
@@ -21,6 +21,7 @@ mod fail;
 mod help;
 mod ifconfig;
 mod lists;
+mod mount;
 mod netstat;
 mod output;
 mod preload;
@@ -63,6 +64,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Clients(args) => lists::clients(sock, args.json),
         Command::Workers(args) => lists::workers(sock, args.json),
         Command::Status(args) => lists::status(sock, args.json),
+        Command::Mount(args) => mount::mount(sock, &args),
+        Command::Umount(args) => mount::umount(sock, &args),
+        Command::Modules(args) => mount::modules(sock, args.json),
         Command::Run(args) => run::main(sock, &args),
         Command::Env(args) => run::env(sock, args.loopback),
         Command::Doctor(args) => doctor::main(sock, args.json),

@@ -11,6 +11,8 @@ Examples:
       one interface (tap0) whose other end is the kernel's interface iop0
   io-pkt -d net_memif role=server,socket=/run/m.sock -d net_pcap rx_pcap=in.pcap,tx_pcap=out.pcap
       two interfaces; what follows the driver's name are its options, one word, commas between
+  io-pkt -d /usr/lib/io-pkt/devnp-pair.so -d sim lower=net_tap,loss=1,delay=20,iface=iop0
+      driver modules: a wire in memory (pair0, pair1), and a bad wire before another driver
   io-pkt -d 0000:03:00.0 -t 2 --idle spin
       a NIC bound to vfio-pci, two workers that never sleep
   io-pkt -c /etc/io-pkt/io-pkt.toml
@@ -18,6 +20,7 @@ Examples:
   io-pkt -p tcpip prefix=/alt -d net_null --metrics off
       a second stack; its clients say SOCK=/alt
 
+Later: iopkt mount -T io-pkt -o iface=iop1 net_tap · iopkt modules · iopkt ifconfig tap1 destroy
 Then: iopkt ifconfig -a · iopkt run -- python3 -m http.server · curl http://127.0.0.1:9478/metrics";
 
 /// io-pkt: a network manager for Linux on DPDK.
@@ -27,7 +30,9 @@ Then: iopkt ifconfig -a · iopkt run -- python3 -m http.server · curl http://12
 #[derive(Debug, Parser)]
 #[command(name = "io-pkt", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Attach a driver; the next word is its options unless it begins with `-`. Repeatable.
+    /// Attach a driver: a module devnp-DRIVER.so, else a poll-mode driver of DPDK; or a module's path.
+    ///
+    /// The next word is its options unless it begins with `-`. Repeatable.
     #[arg(short = 'd', value_names = ["DRIVER", "OPTIONS"], num_args = 1..=2, action = clap::ArgAction::Append)]
     pub drivers: Vec<String>,
 
@@ -38,6 +43,21 @@ pub(crate) struct Args {
     /// Workers, one per core [default: 1].
     #[arg(short = 't', value_name = "N")]
     pub workers: Option<u16>,
+
+    /// Instance: clients say SOCK=/io-pktN, and `iopkt mount -T io-pktN` means this one.
+    #[arg(short = 'i', value_name = "N")]
+    pub instance: Option<u16>,
+
+    /// Directories of driver modules [default: /usr/local/lib/io-pkt:/usr/lib/io-pkt].
+    ///
+    /// A module is loaded only if its file and all directories above it belong to root or this
+    /// user and are not writable by others.
+    #[arg(long, value_name = "DIR:DIR…", env = "IOPKT_MODULE_PATH", value_delimiter = ':')]
+    pub module_path: Vec<PathBuf>,
+
+    /// Leave SIGSEGV and its like to the system, instead of stopping the ports before the abort.
+    #[arg(short = 'S')]
+    pub plain_faults: bool,
 
     /// Configuration file (TOML). The command line wins over it.
     #[arg(short = 'c', value_name = "FILE")]

@@ -2,7 +2,7 @@
 
 use core::net::{Ipv4Addr, SocketAddr};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use inet::network::TcpSettings;
@@ -21,6 +21,9 @@ pub(crate) enum Idle {
     /// Never sleep: for cores that nobody else needs.
     Spin,
 }
+
+/// Where driver modules are, if nobody says.
+const MODULE_PATH: [&str; 2] = ["/usr/local/lib/io-pkt", "/usr/lib/io-pkt"];
 
 /// An address with its prefix length, as text `198.18.77.2/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -213,6 +216,12 @@ pub(crate) struct Config {
     /// TCP.
     #[serde(default)]
     pub tcp: TcpSection,
+    /// Directories of driver modules; `--module-path` wins.
+    #[serde(default)]
+    pub modules: Vec<PathBuf>,
+    /// Leave faults (SIGSEGV …) to the system.
+    #[serde(skip)]
+    pub plain_faults: bool,
     /// Interfaces.
     #[serde(default, rename = "interface")]
     pub interfaces: Vec<Interface>,
@@ -245,6 +254,18 @@ impl Config {
         config.metrics = args.metrics.clone().or(config.metrics);
         config.claim_loopback |= args.claim_loopback;
         config.eal.args.extend(args.eal.iter().cloned());
+        if !args.module_path.is_empty() {
+            config.modules.clone_from(&args.module_path);
+        }
+        if config.modules.is_empty() {
+            config.modules = MODULE_PATH.map(PathBuf::from).into();
+        }
+        config.plain_faults = args.plain_faults;
+        if config.prefix.is_empty()
+            && let Some(instance) = args.instance.filter(|n| *n > 0)
+        {
+            config.prefix = format!("/io-pkt{instance}");
+        }
         if args.no_huge {
             config.eal.hugepages = Some(false);
         }
@@ -290,7 +311,7 @@ impl Config {
 }
 
 /// Takes `address=` out of a driver's options: it is the stack's business, not the driver's.
-fn interface(driver: String, options: &str) -> Result<Interface, StartError> {
+pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, StartError> {
     let mut address = Vec::new();
     let mut others = Vec::new();
     for option in options.split(',').filter(|o| !o.is_empty()) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::Instant as StdInstant;
 
+use dpdk::Eal;
 use inet::SocketId;
 use inet::WorkerCounters;
 use inet::command::{CallId, Command, Event, Transport};
@@ -22,6 +23,7 @@ use shm::{Arena, CellId, SocketEnd};
 
 use crate::client::Client;
 use crate::connection::{Connection, Received};
+use crate::drivers::{Drivers, Polled};
 use crate::ephemeral::Ephemeral;
 use crate::network_state::NetworkState;
 use crate::options::Values;
@@ -132,6 +134,8 @@ pub(crate) struct WorkerLink {
     pub(crate) epoll: Arc<OwnedFd>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) cpu: Option<u32>,
+    /// Ports it has nothing to sleep on at.
+    pub(crate) polled: Polled,
     /// Commands its channel had no room for.
     pub(crate) backlog: VecDeque<Command>,
 }
@@ -184,6 +188,7 @@ pub(crate) struct Control {
     pub(crate) leaving: HashMap<u16, Leaving>,
     pub(crate) pending: HashMap<CallId, Pending>,
     pub(crate) network: NetworkState,
+    pub(crate) drivers: Drivers,
     pub(crate) ports: PortTable,
     pub(crate) ephemeral: Ephemeral,
     pub(crate) facts: Facts,
@@ -212,7 +217,7 @@ impl Control {
     pub(crate) fn new(
         ends: Ends,
         workers: Vec<WorkerLink>,
-        network: NetworkState,
+        (network, drivers): (NetworkState, Drivers),
         facts: Facts,
         (arena, page_fd): (Arc<Arena>, OwnedFd),
     ) -> Self {
@@ -234,6 +239,7 @@ impl Control {
             leaving: HashMap::new(),
             pending: HashMap::new(),
             network,
+            drivers,
             ports: PortTable::default(),
             ephemeral: Ephemeral::new(facts.port_secret),
             facts,
@@ -248,7 +254,7 @@ impl Control {
     }
 
     /// Serves until a signal says stop.
-    pub(crate) fn run(&mut self) {
+    pub(crate) fn run(&mut self, eal: &Eal) {
         let mut buffer = Box::new([0_u8; MESSAGE_MAX]);
         let mut space = [const { core::mem::MaybeUninit::uninit() }; 64];
         while !self.stopping {
@@ -270,6 +276,7 @@ impl Control {
             for source in sources {
                 self.serve(source, &mut buffer);
             }
+            self.run_jobs(eal);
             self.flush_commands();
         }
     }

@@ -3,7 +3,7 @@
 //! * `args`, `config`: what it is to do.
 //! * `start`: from there to a running daemon, and back.
 //! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
-//! * `control`: the control thread; `connection`, `client` (memory and sockets that processes share),
+//! * `control`: the control thread; `drivers` (ports that come and go), `connection`, `client` (memory and sockets that processes share),
 //!   `requests`, `pending` (calls that wait for a worker), `tables` (what tools are shown), `network_state`, `port_table`,
 //!   `options` are its parts.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod connection;
 mod control;
+mod drivers;
 mod ephemeral;
 mod error;
 mod network_state;

@@ -12,6 +12,8 @@ use proto::table::{AddressRow, InterfaceRow, RouteRow};
 use rustix::io::Errno;
 use types::MacAddr;
 
+use crate::drivers::Watch;
+
 /// Addresses of one interface.
 const ADDRESSES_MAX: usize = 64;
 /// Routes.
@@ -21,10 +23,19 @@ const NEIGHBORS_MAX: usize = 1024;
 /// MTU of `lo0`: as large as a packet buffer takes.
 const LOOPBACK_MTU: u16 = 1500;
 
-/// An interface with its port; `lo0` has none.
+/// An interface with its port; `lo0` has none, and the place of one that is gone has none until the
+/// next comes.
 struct Entry {
     config: Interface,
     port: Option<Port>,
+    /// What each worker sleeps on.
+    watches: Vec<Watch>,
+}
+
+impl Entry {
+    fn is_gone(&self) -> bool {
+        self.port.is_none() && self.config.index != LOOPBACK
+    }
 }
 
 /// Interfaces, routes and static neighbours.
@@ -50,13 +61,15 @@ impl NetworkState {
             tx_checksum: TxChecksum::Stack,
             multi_segment: false,
         };
-        let interfaces = vec![Entry { config: lo0, port: None }];
+        let interfaces = vec![Entry { config: lo0, port: None, watches: Vec::new() }];
         Self { interfaces, rib: Rib::new(), neighbors: Vec::new(), udp_owners: Vec::new(), tcp }
     }
 
     /// Adds a port as an interface that is up and has no address yet; returns its index.
     pub(crate) fn add_port(&mut self, port: Port) -> u16 {
-        let index = u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX);
+        let free = self.interfaces.iter().position(Entry::is_gone);
+        let place = free.unwrap_or(self.interfaces.len());
+        let index = u16::try_from(place).unwrap_or(u16::MAX);
         let capabilities = port.capabilities();
         let offload = capabilities.tcp_checksum && capabilities.udp_checksum;
         let config = Interface {
@@ -69,8 +82,56 @@ impl NetworkState {
             tx_checksum: if offload { TxChecksum::Port } else { TxChecksum::Stack },
             multi_segment: capabilities.multi_segment,
         };
-        self.interfaces.push(Entry { config, port: Some(port) });
+        let entry = Entry { config, port: Some(port), watches: Vec::new() };
+        match self.interfaces.get_mut(place) {
+            Some(gone) => *gone = entry,
+            None => self.interfaces.push(entry),
+        }
         index
+    }
+
+    /// Takes an interface out, with its addresses, routes and static neighbours. Its index is the
+    /// next one's.
+    pub(crate) fn remove_interface(&mut self, index: u16) -> Option<Port> {
+        let entry = self.interfaces.get_mut(usize::from(index))?;
+        let port = entry.port.take()?;
+        entry.watches.clear();
+        entry.config.up = false;
+        entry.config.addresses.clear();
+        entry.config.name.clear();
+        let there = self.rib.iter().filter(|route| route.next_hop.interface == index);
+        let routes: Vec<Ipv4Net> = there.map(|route| route.destination).collect();
+        for destination in routes {
+            // It was just listed.
+            let _ = self.rib.delete(destination);
+        }
+        self.neighbors.retain(|neighbor| neighbor.interface != index);
+        Some(port)
+    }
+
+    /// Index of an interface.
+    ///
+    /// # Errors
+    /// `ENXIO`.
+    pub(crate) fn index(&mut self, name: &str) -> Result<u16, Errno> {
+        self.entry(name).map(|entry| entry.config.index)
+    }
+
+    /// An interface's port.
+    pub(crate) fn port_mut(&mut self, index: u16) -> Option<&mut Port> {
+        self.interfaces.get_mut(usize::from(index))?.port.as_mut()
+    }
+
+    /// Notes what the workers sleep on at an interface, and returns what they slept on before.
+    pub(crate) fn set_watches(&mut self, index: u16, watches: Vec<Watch>) -> Vec<Watch> {
+        let entry = self.interfaces.get_mut(usize::from(index));
+        entry.map(|entry| core::mem::replace(&mut entry.watches, watches)).unwrap_or_default()
+    }
+
+    /// The workers have an interface's queues.
+    #[must_use]
+    pub(crate) fn has_watches(&self, index: u16) -> bool {
+        self.interfaces.get(usize::from(index)).is_some_and(|entry| !entry.watches.is_empty())
     }
 
     /// Ports with their interface index.
@@ -96,7 +157,8 @@ impl NetworkState {
     }
 
     fn entry(&mut self, name: &str) -> Result<&mut Entry, Errno> {
-        self.interfaces.iter_mut().find(|e| e.config.name == name).ok_or(Errno::NXIO)
+        let known = |e: &&mut Entry| e.config.name == name && !e.is_gone();
+        self.interfaces.iter_mut().find(known).ok_or(Errno::NXIO)
     }
 
     /// Adds an address and the route to its network; returns the interface's index.
@@ -281,7 +343,7 @@ impl NetworkState {
     /// Interfaces as the tools show them.
     #[must_use]
     pub(crate) fn interface_rows(&self) -> Vec<InterfaceRow> {
-        self.interfaces.iter().map(interface_row).collect()
+        self.interfaces.iter().filter(|e| !e.is_gone()).map(interface_row).collect()
     }
 
     /// Routes as the tools show them.

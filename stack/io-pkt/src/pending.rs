@@ -83,6 +83,8 @@ pub(crate) enum Then {
     Option { level: i32, name: i32, listening: bool },
     /// The state of a socket, for its peer's name.
     PeerName,
+    /// A worker gives up the queues of an interface.
+    Returned(u16),
     /// Part of a listing.
     Gather(Rc<RefCell<Gathering>>),
 }
@@ -96,6 +98,7 @@ impl Control {
         while let Ok(request) = self.scrapes.try_recv() {
             self.scrape(request);
         }
+        self.attend_alarm();
     }
 
     fn event(&mut self, event: Event) {
@@ -136,8 +139,12 @@ impl Control {
             return;
         };
         self.count_call(connection, false);
-        if let Then::Gather(gathering) = then {
-            return self.gathered(&gathering, u16::try_from(sequence).unwrap_or(0), result);
+        match then {
+            Then::Gather(gathering) => {
+                return self.gathered(&gathering, u16::try_from(sequence).unwrap_or(0), result);
+            }
+            Then::Returned(interface) => return self.returned(interface),
+            _ => {}
         }
         let Some(connection) = connection else { return };
         let asked = Asked { connection, sequence };

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use devnp::{AttachEnv, DriverSpec, Port, Units};
 use dpdk::topology::{self, Plan};
 use dpdk::{Eal, EalArgs, ExternalRegion, Memory, Mempool, MempoolOptions};
 use exporter::Sample;
@@ -23,6 +22,7 @@ use shm::{Arena, WorkersPage};
 
 use crate::config::Config;
 use crate::control::{Control, Ends, Facts, Source, WorkerLink};
+use crate::drivers::Drivers;
 use crate::error::StartError;
 use crate::network_state::NetworkState;
 use crate::tables::ScrapeRequest;
@@ -73,12 +73,15 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let (eal, hugepages) = start_eal(config, &plan)?;
     let memory = Memories::new(workers)?;
 
-    let mut network = NetworkState::new(config.tcp.settings());
-    let names = attach_ports(&eal, config, &memory.pool, workers, &mut network);
+    if !config.plain_faults {
+        devnp::stop_ports_on_fault()
+            .map_err(|e| StartError::Resources { what: "signals", why: e.to_string() })?;
+    }
+    let network = NetworkState::new(config.tcp.settings());
     let doorbell = Arc::new(Doorbell::new().map_err(resources("doorbell"))?);
     let (event_tx, events) = sync_channel(EVENTS);
     let team = Team { memory: &memory, event_tx, doorbell: Arc::clone(&doorbell), config };
-    let (links, beds) = team.assemble(workers, &plan, &mut network)?;
+    let (links, beds) = team.assemble(workers, &plan)?;
 
     let (scrape_tx, scrapes) = sync_channel(8);
     let facts = Facts {
@@ -96,10 +99,15 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
     let ends =
         Ends { epoll, path: socket, signal, doorbell: Arc::clone(&doorbell), events, scrapes };
-    let mut control = Control::new(ends, links, network, facts, (memory.arena, memory.page_fd));
+    let user = rustix::process::getuid().as_raw();
+    let drivers =
+        Drivers::new(config.modules.clone(), user, memory.pool.clone(), Arc::clone(&doorbell));
+    let mut control =
+        Control::new(ends, links, (network, drivers), facts, (memory.arena, memory.page_fd));
     watch(&control).map_err(resources("epoll"))?;
     control.publish();
-    configure(&mut control, config, &names);
+    attach_ports(&mut control, &eal, config);
+    add_routes(&mut control, config);
     let lcores = eal.lcores();
     for ((worker, bed), lcore) in beds.into_iter().zip(&lcores) {
         eal.launch(*lcore, Box::new(move || worker_thread::run(worker, &bed)))
@@ -121,7 +129,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         dpdk::version(),
         if hugepages { "hugepages" } else { "4 KiB pages (no hugepages needed)" },
     );
-    control.run();
+    control.run(&eal);
     drop(server);
     stop(control, eal, &lcores, memory.region, &path);
     Ok(())
@@ -251,41 +259,23 @@ fn is_pci_address(name: &str) -> bool {
     name.matches(':').count() == 2 && name.contains('.')
 }
 
-/// Attaches what the configuration asks for. One that fails is reported and left out; the names of
-/// the others come back beside their place in the configuration.
-fn attach_ports(
-    eal: &Eal,
-    config: &Config,
-    pool: &Mempool,
-    workers: u16,
-    network: &mut NetworkState,
-) -> Vec<(usize, String)> {
-    let mut units = Units::new();
-    let mut names = Vec::new();
-    for (i, interface) in config.interfaces.iter().enumerate() {
-        let mut env = AttachEnv { workers, pool, units: &mut units };
-        let spec = match DriverSpec::parse(&interface.driver, &interface.options) {
-            Ok(spec) => spec,
-            Err(error) => {
-                tracing::error!("-d {}: {error}", interface.driver);
-                continue;
+/// Attaches what the configuration asks for. One that fails is reported and left out.
+fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) {
+    let mut any = false;
+    for interface in &config.interfaces {
+        match control.attach_driver(eal, &interface.driver, &interface.options) {
+            Ok(names) => {
+                any = true;
+                if let Some(first) = names.first() {
+                    control.set_addresses(first, &interface.address);
+                }
             }
-        };
-        match devnp::attach(eal, &spec, &mut env) {
-            Ok(port) => {
-                port.notes().iter().for_each(|note| tracing::info!("{}: {note}", port.name()));
-                names.push((i, port.name().to_owned()));
-                let _ = network.add_port(port);
-            }
-            Err(error) => {
-                tracing::error!("-d {}: {error}; {}", interface.driver, error.help());
-            }
+            Err(why) => tracing::error!("-d {}: {why}", interface.driver),
         }
     }
-    if names.is_empty() {
+    if !any {
         tracing::warn!("no interface but lo0; attach one: io-pkt -d net_tap iface=iop0");
     }
-    names
 }
 
 /// A worker and what it sleeps on.
@@ -300,12 +290,11 @@ struct Team<'a> {
 }
 
 impl Team<'_> {
-    /// Makes the workers, gives them their queues, and says how to reach them.
+    /// Makes the workers and says how to reach them.
     fn assemble(
         &self,
         workers: u16,
         plan: &Plan,
-        network: &mut NetworkState,
     ) -> Result<(Vec<WorkerLink>, Vec<Crewed>), StartError> {
         let mut beds = Vec::new();
         let mut inboxes = Vec::new();
@@ -321,10 +310,10 @@ impl Team<'_> {
         let secret = secret()?;
         let mut links = Vec::new();
         let mut made = Vec::new();
-        for ((mut bed, inbox), number) in beds.into_iter().zip(inboxes).zip(0_u16..) {
+        for ((bed, inbox), number) in beds.into_iter().zip(inboxes).zip(0_u16..) {
             let (commands, command_rx) = sync_channel(COMMANDS);
             let counters = Arc::new(WorkerCounters::default());
-            let mut worker = Worker::new(Parts {
+            let worker = Worker::new(Parts {
                 pool: self.memory.pool.clone(),
                 commands: command_rx,
                 events: (self.event_tx.clone(), Arc::clone(&self.doorbell)),
@@ -332,15 +321,13 @@ impl Team<'_> {
                 secret,
                 counters: Arc::clone(&counters),
             });
-            for (interface, port) in network.ports_mut() {
-                give_queues(&mut worker, &mut bed, interface, port, number)?;
-            }
             links.push(WorkerLink {
                 commands,
                 doorbell: Arc::clone(&bed.doorbell),
                 epoll: Arc::clone(&bed.epoll),
                 counters,
                 cpu: plan.worker_cpus.get(usize::from(number)).copied(),
+                polled: Arc::clone(&bed.polled),
                 backlog: Default::default(),
             });
             made.push((worker, bed));
@@ -356,37 +343,8 @@ fn secret() -> Result<[u8; 16], StartError> {
     Ok(secret)
 }
 
-/// Gives a worker its queues of a port, and its bed the descriptor that says when frames wait.
-fn give_queues(
-    worker: &mut Worker,
-    bed: &mut Bed,
-    interface: u16,
-    port: &mut Port,
-    number: u16,
-) -> Result<(), StartError> {
-    let Some((rx, tx)) = port.take_queues(number) else {
-        return Err(StartError::Usage(format!(
-            "{} has {} queue(s), too few for worker {number}; start with -t {}",
-            port.name(),
-            port.rx_queues(),
-            port.rx_queues(),
-        )));
-    };
-    bed.watch_port(port.rx_descriptor(number)).map_err(resources("receive interrupt"))?;
-    worker.add_port(interface, rx, tx);
-    Ok(())
-}
-
-/// Addresses and routes of the configuration; what is refused is reported and left out.
-fn configure(control: &mut Control, config: &Config, names: &[(usize, String)]) {
-    for (i, name) in names {
-        let addresses = config.interfaces.get(*i).map(|c| c.address.as_slice()).unwrap_or_default();
-        for a in addresses {
-            if let Err(errno) = control.add_address(name, a.address, a.prefix_len) {
-                tracing::error!("{name}: address {}/{}: {errno}", a.address, a.prefix_len);
-            }
-        }
-    }
+/// Routes of the configuration; what is refused is reported and left out.
+fn add_routes(control: &mut Control, config: &Config) {
     for route in &config.routes {
         if let Err(why) = add_route(control, route) {
             tracing::error!("route {} via {}: {why}", route.destination, route.gateway);

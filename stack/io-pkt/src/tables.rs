@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use types::DropReason;
 
 use crate::control::{ConnectionId, Control};
-use crate::pending::{Pending, Then};
+use crate::pending::{Asked, Pending, Then};
 
 /// Sockets in one answer; the asker skips what it has.
 const SOCKETS_PER_PAGE: usize = 256;
@@ -57,6 +57,7 @@ impl Control {
             Request::Clients => Reply::Clients(self.client_rows()),
             Request::Workers => Reply::Workers(self.worker_rows()),
             Request::Counters => Reply::Counters(self.counter_rows()),
+            Request::Modules => Reply::Modules(self.module_rows()),
             Request::Daemon => Reply::Daemon(self.daemon_row()),
             Request::Sockets { skip } => {
                 let skip = skip as usize;
@@ -72,7 +73,10 @@ impl Control {
                 if uid != Some(0) && uid != Some(self.facts.uid) {
                     return Err(Errno::PERM);
                 }
-                self.change(change)?;
+                let asked = Asked { connection: id, sequence };
+                if !self.change(change, asked)? {
+                    return Ok(None);
+                }
                 self.publish();
                 Reply::Done
             }
@@ -80,15 +84,22 @@ impl Control {
         Ok(Some(reply))
     }
 
-    fn change(&mut self, request: Request) -> Result<(), Errno> {
+    /// `false`: the answer comes later.
+    fn change(&mut self, request: Request, asked: Asked) -> Result<bool, Errno> {
         match request {
+            Request::Mount { driver, options } => {
+                return self.mount(asked, driver, &options).map(|()| false);
+            }
+            Request::Destroy { interface } => {
+                return self.destroy_by_name(&interface, asked).map(|()| false);
+            }
             Request::AddAddress { interface, address, prefix_len } => {
                 self.add_address(&interface, address, prefix_len)
             }
             Request::DeleteAddress { interface, address } => {
                 self.network.delete_address(&interface, address)
             }
-            Request::SetUp { interface, up } => self.network.set_up(&interface, up),
+            Request::SetUp { interface, up } => self.set_up(&interface, up),
             Request::SetMtu { interface, mtu } => self.network.set_mtu(&interface, mtu),
             Request::AddRoute { destination, prefix_len, gateway } => {
                 self.network.add_route(destination, prefix_len, gateway)
@@ -106,6 +117,7 @@ impl Control {
             }
             _ => Err(Errno::OPNOTSUPP),
         }
+        .map(|()| true)
     }
 
     /// Adds an address and tells the link about it.

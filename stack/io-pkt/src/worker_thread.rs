@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use inet::Worker;
 use inet::steer::Doorbell;
@@ -12,6 +13,7 @@ use shm::WorkersPage;
 use types::Instant;
 
 use crate::config::Idle;
+use crate::drivers::Polled;
 
 /// How long an idle worker looks for work before it sleeps: about what waking it costs.
 const SPIN: Duration = Duration::from_micros(40);
@@ -44,12 +46,10 @@ pub(crate) struct Bed {
     pub page: Arc<WorkersPage>,
     /// This worker.
     pub number: u16,
-    /// A port has no descriptor to wait on: it must be looked at now and then.
-    pub must_poll: bool,
+    /// Ports without a descriptor to wait on: they must be looked at now and then.
+    pub polled: Polled,
     /// What to do when idle.
     pub idle: Idle,
-    /// Descriptors of receive queues: closing them would take them out of the epoll set.
-    queues: Vec<OwnedFd>,
 }
 
 impl Bed {
@@ -62,34 +62,7 @@ impl Bed {
         let doorbell = Arc::new(Doorbell::new()?);
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, doorbell.fd(), epoll::EventData::new_u64(0), flags)?;
-        Ok(Self {
-            epoll: Arc::new(epoll),
-            doorbell,
-            page,
-            number,
-            must_poll: false,
-            idle,
-            queues: Vec::new(),
-        })
-    }
-
-    /// Wakes the worker when a port's receive queue has frames.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub(crate) fn watch_port(&mut self, queue: Option<OwnedFd>) -> rustix::io::Result<()> {
-        match queue {
-            Some(fd) => {
-                let data = epoll::EventData::new_u64(1);
-                epoll::add(&*self.epoll, &fd, data, epoll::EventFlags::IN)?;
-                self.queues.push(fd);
-                Ok(())
-            }
-            None => {
-                self.must_poll = true;
-                Ok(())
-            }
-        }
+        Ok(Self { epoll: Arc::new(epoll), doorbell, page, number, polled: Polled::default(), idle })
     }
 
     fn lie_down(&self) {
@@ -141,9 +114,10 @@ pub(crate) fn run(mut worker: Worker, bed: &Bed) {
             last_busy = at;
             continue;
         }
+        let must_poll = bed.polled.load(Ordering::Relaxed) > 0;
         let until_timer = worker.next_timeout().map_or(SLEEP_MAX, |t| t.since(at));
-        let longest = until_timer.min(if bed.must_poll { poll } else { SLEEP_MAX });
-        if bed.must_poll {
+        let longest = until_timer.min(if must_poll { poll } else { SLEEP_MAX });
+        if must_poll {
             poll = (poll * 2).min(POLL_MAX);
         }
         worker.counters().worker.sleeps.increment();

@@ -1,0 +1,131 @@
+//! `iopkt mount`, `umount` and `modules`: drivers into a running stack and out of it.
+
+use proto::table::ModuleRow;
+use proto::{Reply, Request};
+use rustix::io::Errno;
+
+use crate::cli::{MountArgs, UmountArgs};
+use crate::control::{CallError, Control};
+use crate::fail::Failure;
+use crate::output::{Side, escape, print, show, table};
+
+/// Runs `mount`.
+pub(crate) fn mount(sock: Option<String>, args: &MountArgs) -> Result<(), Failure> {
+    let sock = sock.map_or_else(|| prefix_of(args.kind.as_deref()), |sock| Ok(Some(sock)))?;
+    let mut control = Control::open(sock)?;
+    let driver = driver_path(&args.file);
+    let request = Request::Mount { driver: driver.clone(), options: args.options.join(",") };
+    match control.call(request) {
+        Ok(Reply::Mounted { interfaces }) => {
+            let names: Vec<_> = interfaces.iter().map(|name| escape(name)).collect();
+            print(&(names.join(" ") + "\n"))
+        }
+        Ok(Reply::Refused { why }) => {
+            Err(Failure::failed(format!("{}: {}", escape(&driver), escape(&why))))
+        }
+        Ok(_) => Err(Failure::other_version(control.path())),
+        Err(CallError::Broken(failure)) => Err(failure),
+        Err(CallError::Refused(errno)) => {
+            let hint = "options are key=value with commas between: -o iface=iop1,mtu=1400";
+            Err(Failure::refused(&escape(&driver), errno, hint))
+        }
+    }
+}
+
+/// Runs `umount`.
+pub(crate) fn umount(sock: Option<String>, args: &UmountArgs) -> Result<(), Failure> {
+    destroy(&mut Control::open(sock)?, &args.interface)
+}
+
+/// Takes an interface away.
+pub(crate) fn destroy(control: &mut Control, name: &str) -> Result<(), Failure> {
+    control.change(Request::Destroy { interface: name.into() }).map_err(|error| match error {
+        CallError::Broken(failure) => failure,
+        CallError::Refused(errno) => {
+            let hint = match Errno::from_raw_os_error(errno) {
+                Errno::NXIO => "see: iopkt ifconfig -l",
+                Errno::INVAL => "lo0 stays",
+                Errno::ALREADY => "it is on its way",
+                _ => "the daemon's log says more",
+            };
+            Failure::refused(&format!("{}: cannot destroy it", escape(name)), errno, hint)
+        }
+    })
+}
+
+/// Runs `modules`.
+pub(crate) fn modules(sock: Option<String>, json: bool) -> Result<(), Failure> {
+    show(&*Control::open(sock)?.modules()?, json, render)
+}
+
+/// The stack that `-T io-pkt[N]` means: that of `io-pkt -i N`. Without N the one that `$SOCK` says.
+fn prefix_of(kind: Option<&str>) -> Result<Option<String>, Failure> {
+    let Some(kind) = kind else { return Ok(None) };
+    let number = kind.strip_prefix("io-pkt").or_else(|| kind.strip_prefix("io-net"));
+    match number {
+        Some("" | "0") => Ok(None),
+        Some(n) if n.parse::<u16>().is_ok() => Ok(Some(format!("/io-pkt{n}"))),
+        _ => Err(Failure::usage(format!("-T {kind:?}: write io-pkt, or io-pktN for io-pkt -i N"))),
+    }
+}
+
+/// A file from here as the daemon, which is elsewhere, can find it; a name as it is.
+fn driver_path(file: &str) -> String {
+    if !file.contains('/') {
+        return file.into();
+    }
+    let whole = std::path::absolute(file);
+    whole.map_or_else(|_| file.into(), |path| path.to_string_lossy().into_owned())
+}
+
+fn render(rows: &[ModuleRow]) -> String {
+    let columns = [
+        ("Module", Side::Left),
+        ("Version", Side::Left),
+        ("ABI", Side::Right),
+        ("Threads", Side::Left),
+        ("State", Side::Left),
+        ("Failures", Side::Right),
+        ("Rx", Side::Right),
+        ("Tx", Side::Right),
+        ("Interfaces", Side::Left),
+        ("File", Side::Left),
+    ];
+    let cells = |row: &ModuleRow| {
+        vec![
+            escape(&row.name),
+            escape(&row.version),
+            row.abi.to_string(),
+            escape(&row.threading),
+            escape(&row.state),
+            row.failures.to_string(),
+            row.rx_packets.to_string(),
+            row.tx_packets.to_string(),
+            row.interfaces.iter().map(|name| escape(name)).collect::<Vec<_>>().join(","),
+            escape(&row.path),
+        ]
+    };
+    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_type_names_an_instance() {
+        assert_eq!(prefix_of(None), Ok(None));
+        assert_eq!(prefix_of(Some("io-pkt")), Ok(None));
+        assert_eq!(prefix_of(Some("io-net")), Ok(None));
+        assert_eq!(prefix_of(Some("io-pkt2")), Ok(Some("/io-pkt2".into())));
+        assert!(prefix_of(Some("io-pktx")).is_err());
+        assert!(prefix_of(Some("nfs")).is_err());
+    }
+
+    #[test]
+    fn a_file_gets_its_whole_path_and_a_name_stays() {
+        assert_eq!(driver_path("net_tap"), "net_tap");
+        assert_eq!(driver_path("/a/devnp-x.so"), "/a/devnp-x.so");
+        assert!(driver_path("./devnp-x.so").starts_with('/'));
+    }
+}
