@@ -19,10 +19,13 @@ struct Args {
     path: Kind,
     /// How many packets, rounded up to bursts of 32.
     count: u32,
+    /// A driver module that is the wire, instead of net_ring.
+    #[arg(long, value_name = "FILE")]
+    wire: Option<String>,
 }
 
 fn run(args: &Args) -> Result<(), String> {
-    let mut world = World::new()?;
+    let mut world = World::over(args.wire.as_deref())?;
     let mut path = Path::new(&mut world, args.path)?;
     let bursts = args.count.div_ceil(BURST);
     let started = Instant::now();

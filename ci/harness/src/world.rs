@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use devnp::{AttachEnv, DriverSpec, Port, RxQueue, TxQueue, Units};
+use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, RxQueue, TxQueue, Units};
 use dpdk::{Burst, Eal, EalArgs, Memory, Mempool, MempoolOptions};
 use fib::{Ipv4Net, Rib, Route};
 use inet::command::{Command, Event, ListenerId, Outcome, Transport};
@@ -54,7 +54,7 @@ pub struct World {
     incoming: Receiver<Event>,
     to_worker: (TxQueue, Burst),
     from_worker: (RxQueue, Burst),
-    _ports: [Port; 2],
+    _ports: Vec<Port>,
     calls: u64,
     // Dropped last: everything above came from it.
     _eal: Eal,
@@ -66,21 +66,24 @@ impl World {
     /// # Errors
     /// What DPDK or the kernel refused, as text.
     pub fn new() -> Result<Self, String> {
+        Self::over(None)
+    }
+
+    /// The same over a wire that a driver module makes, instead of `net_ring`.
+    ///
+    /// # Errors
+    /// What DPDK, the module or the kernel refused, as text.
+    pub fn over(module: Option<&str>) -> Result<Self, String> {
         let prefix = format!("io-pkt-harness-{}", std::process::id());
         let args = EalArgs::new(&prefix).memory(Memory::Ordinary { mib: 64 });
         let eal = Eal::init(&args.to_vec()).map_err(|e| e.to_string())?;
         let pool =
             Mempool::create("frames", &MempoolOptions::default()).map_err(|e| e.to_string())?;
-        let mut units = Units::new();
-        let mut attach = || {
-            let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
-            let mut env = AttachEnv { workers: 1, pool: &pool, units: &mut units };
-            let mut port = devnp::attach(&eal, &spec, &mut env).map_err(|e| e.to_string())?;
-            let queues = port.take_queues(0).ok_or("net_ring has no queue")?;
-            Ok::<_, String>((port, queues))
+        let wire = match module {
+            Some(module) => pair_of(module, &eal, &pool)?,
+            None => rings(&eal, &pool)?,
         };
-        let (first, (worker_rx, peer_tx)) = attach()?;
-        let (second, (peer_rx, worker_tx)) = attach()?;
+        let (ports, (worker_rx, worker_tx), (peer_rx, peer_tx)) = wire;
 
         let (commands, command_rx) = sync_channel(1024);
         let (event_tx, incoming) = sync_channel(65_536);
@@ -109,7 +112,7 @@ impl World {
             incoming,
             to_worker: (peer_tx, Burst::new()),
             from_worker: (peer_rx, Burst::new()),
-            _ports: [first, second],
+            _ports: ports,
             calls: 0,
             _eal: eal,
         };
@@ -282,6 +285,41 @@ impl World {
         }
         self.pool.in_use()
     }
+}
+
+type Queues = (RxQueue, TxQueue);
+type WireEnds = (Vec<Port>, Queues, Queues);
+
+/// Two `net_ring` ports, each of which gives back what it is sent: one for each direction.
+fn rings(eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> {
+    let mut units = Units::new();
+    let mut attach = || {
+        let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
+        let mut env = AttachEnv { workers: 1, pool, units: &mut units };
+        let mut port = devnp::attach(eal, &spec, &mut env).map_err(|e| e.to_string())?;
+        let queues = port.take_queues(0).ok_or("net_ring has no queue")?;
+        Ok::<_, String>((port, queues))
+    };
+    let (first, (worker_rx, peer_tx)) = attach()?;
+    let (second, (peer_rx, worker_tx)) = attach()?;
+    Ok((vec![first, second], (worker_rx, worker_tx), (peer_rx, peer_tx)))
+}
+
+/// The two interfaces of a module that is a wire.
+fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> {
+    let mut units = Units::new();
+    let mut env = AttachEnv { workers: 1, pool, units: &mut units };
+    let user = std::os::unix::fs::MetadataExt::uid(
+        &std::fs::metadata("/proc/self").map_err(|e| e.to_string())?,
+    );
+    let mut modules = Modules::new(Vec::new(), user, Alarm::new(|| {}));
+    let spec = DriverSpec::parse(module, "").map_err(|e| e.to_string())?;
+    let mut ports =
+        devnp::attach_all(eal, &spec, &mut env, &mut modules).map_err(|e| e.to_string())?;
+    let ends: Option<Vec<Queues>> = ports.iter_mut().map(|port| port.take_queues(0)).collect();
+    let mut ends = ends.ok_or("the module has no queue")?.into_iter();
+    let (first, second) = ends.next().zip(ends.next()).ok_or("the module is no wire")?;
+    Ok((ports, first, second))
 }
 
 /// A client's memory, from both sides.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
-use types::{DropReason, FlowKey, Instant, MacAddr};
+use types::{DropReason, FlowKey, Instant};
 
 use crate::client::Client;
 use crate::command::{
@@ -75,10 +75,7 @@ impl Worker {
             }
             Command::Announce { interface, address } => self.announce(interface, address),
             Command::AddPort { interface, rx, tx } => self.add_port(interface, rx, tx),
-            Command::RemovePort { call, interface } => {
-                self.remove_port(interface, now);
-                self.done(call, Ok(Outcome::Done));
-            }
+            Command::RemovePort { call, interface } => self.remove_port(call, interface, now),
             Command::Stop => self.stop(now),
         }
     }
@@ -92,13 +89,6 @@ impl Worker {
             let waiting = self.out.neighbors.pin(pinned.address, pinned.mac, pinned.interface);
             self.out.neighbor_learned(waiting, pinned.mac, pinned.interface);
         }
-    }
-
-    /// RFC 5227 2.3: others update what they know about our address.
-    fn announce(&mut self, interface: u16, address: core::net::Ipv4Addr) {
-        let Some(mac) = self.out.network.interface(interface).map(|i| i.mac) else { return };
-        let packet = wire::arp::Packet::announcement(mac, address);
-        self.out.arp(packet, interface, MacAddr::BROADCAST);
     }
 
     fn open(

@@ -13,10 +13,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use devnp::{RxQueue, TxQueue};
 use dpdk::{Burst, Mbuf, Mempool};
 use hashbrown::HashMap;
-use types::Instant;
+use types::{Instant, MacAddr};
 
 use crate::client::Clients;
-use crate::command::{Command, Event, Handoff};
+use crate::command::{CallId, Command, Event, Handoff, Outcome};
 use crate::counters::WorkerCounters;
 use crate::fast_open::FastOpen;
 use crate::flows::Flows;
@@ -156,9 +156,17 @@ impl Worker {
     }
 
     /// Gives up the queues of a port; what waits to be sent there is dropped.
-    pub(crate) fn remove_port(&mut self, interface: u16, now: Instant) {
+    pub(crate) fn remove_port(&mut self, call: CallId, interface: u16, now: Instant) {
         self.rx.retain(|port| port.interface != interface);
         self.out.remove_port(interface, now);
+        self.done(call, Ok(Outcome::Done));
+    }
+
+    /// RFC 5227 2.3: others update what they know about our address.
+    pub(crate) fn announce(&mut self, interface: u16, address: core::net::Ipv4Addr) {
+        let Some(mac) = self.out.network.interface(interface).map(|i| i.mac) else { return };
+        let packet = wire::arp::Packet::announcement(mac, address);
+        self.out.arp(packet, interface, MacAddr::BROADCAST);
     }
 
     /// One round: everything that has come in, everything that is due, everything that can go out.

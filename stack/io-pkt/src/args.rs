@@ -155,6 +155,19 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_page_has_every_option() {
+        let page = include_str!("../man/io-pkt.8").replace('\\', "");
+        let command = Args::command();
+        for option in command.get_arguments() {
+            let long = option.get_long().map(|long| format!("--{long}"));
+            let short = option.get_short().map(|short| format!("-{short}"));
+            for name in long.into_iter().chain(short) {
+                assert!(page.contains(&name), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn attached_values_work_as_with_getopt() {
         let (_, drivers, protocols) = parse("io-pkt -dnet_tap iface=x -ptcpip prefix=/alt");
         assert_eq!(drivers, [pair("net_tap", "iface=x")]);

@@ -119,7 +119,7 @@ impl Control {
                 indices.get(..at).into_iter().flatten().for_each(|i| self.destroy(*i, None));
                 for index in indices.get(at..).into_iter().flatten() {
                     // The reason to report is the one that led here.
-                    let _ = self.detach(*index);
+                    let _ = self.close_port(*index);
                 }
                 self.publish();
                 return Err(why);
@@ -186,7 +186,7 @@ impl Control {
             return;
         };
         let name = self.network.name(interface).to_owned();
-        let gone = self.detach(interface);
+        let gone = self.close_port(interface);
         self.publish();
         tracing::info!("{name}: gone");
         if let Some(Asked { connection, sequence }) = asked {
@@ -197,7 +197,7 @@ impl Control {
     }
 
     /// Takes an interface out of the tables and closes its port, whose queues are all back.
-    fn detach(&mut self, interface: u16) -> bool {
+    fn close_port(&mut self, interface: u16) -> bool {
         let Some(port) = self.network.remove_interface(interface) else { return false };
         let name = port.name().to_owned();
         match port.detach() {

@@ -40,3 +40,41 @@ pub(super) fn real_path(path: &Path, user: u32) -> Result<PathBuf, ModuleError> 
     }
     Ok(real)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_files_that_nobody_else_can_change_are_trusted() {
+        let folder = std::env::temp_dir().join(format!("iopkt-trust-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("devnp-x.so");
+        fs::write(&file, "x").unwrap();
+        let user = fs::metadata(&file).unwrap().uid();
+        let set =
+            |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let judge = |folder_mode, file_mode| {
+            set(&folder, folder_mode);
+            set(&file, file_mode);
+            real_path(&file, user)
+        };
+        assert!(judge(0o755, 0o644).is_ok());
+        for (folder_mode, file_mode) in
+            [(0o755, 0o666), (0o755, 0o664), (0o777, 0o644), (0o1777, 0o644)]
+        {
+            let refused = judge(folder_mode, file_mode);
+            assert!(
+                matches!(refused, Err(ModuleError::Untrusted { .. })),
+                "{folder_mode:o} {file_mode:o}"
+            );
+        }
+        set(&folder, 0o755);
+        assert!(matches!(real_path(&folder, user), Err(ModuleError::NotAModule { .. })));
+        assert!(matches!(real_path(&folder.join("no"), user), Err(ModuleError::File { .. })));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

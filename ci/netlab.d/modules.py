@@ -1,0 +1,207 @@
+"""Driver modules: loaded, mounted, destroyed, broken; in Rust and in C."""
+import os
+import pathlib
+import re
+import shutil
+import struct
+import tempfile
+import time
+
+from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, check, run, until
+
+SDK = ROOT / "pmd-drivers"
+QUICK = "--quick" in os.sys.argv
+
+
+def build_c(source, to):
+    """As a stranger would: the compiler, the header, the source."""
+    run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", SDK / "include", "-o", to, source)
+    return to
+
+
+def modules_into(folder):
+    """All modules under their names, in a directory that a daemon trusts."""
+    folder.mkdir(mode=0o755)
+    for crate in ("devnp_pair", "devnp_sim", "faulty_module"):
+        name = {"faulty_module": "faulty"}.get(crate, crate.removeprefix("devnp_"))
+        shutil.copy(BIN / f"lib{crate}.so", folder / f"devnp-{name}.so")
+    build_c(SDK / "devnp-ktap/devnp-ktap.c", folder / "devnp-ktap.so")
+    build_c(SDK / "template/driver.c", folder / "devnp-example.so")
+    return folder
+
+
+class ModuleLab(Lab):
+    """A lab whose daemon finds the modules."""
+
+    def __init__(self, **kwargs):
+        self.modules = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-modules-"))
+        self.modules.chmod(0o755)
+        modules_into(self.modules / "so")
+        super().__init__(args=["--module-path", self.modules / "so"], **kwargs)
+
+    def mount(self, driver, *options, ok=True):
+        words = [word for option in options for word in ("-o", option)]
+        return self.iopkt("mount", "-T", "io-pkt", *words, driver, ok=ok)
+
+    def close(self):
+        super().close()
+        shutil.rmtree(self.modules, ignore_errors=True)
+
+    def resources(self):
+        """What must not grow: descriptors, mappings, threads, packet buffers."""
+        pid = self.pid()
+        proc = pathlib.Path(f"/proc/{pid}")
+        return {
+            "descriptors": len(os.listdir(proc / "fd")),
+            "maps": len((proc / "maps").read_text().splitlines()),
+            "threads": len(os.listdir(proc / "task")),
+            "mbufs": self.table("status")["daemon"]["mbufs_used"],
+        }
+
+
+def ping(lab, to, count, interval="0.002"):
+    """A ping in the background; `lost` waits for it."""
+    log = lab.dir / f"ping.{time.monotonic_ns()}.log"
+    return lab.spawn(["ping", "-q", "-c", count, "-i", interval, to], log=log), log
+
+
+def lost(process, log):
+    process.wait(120)
+    said = re.search(r"(\d+) packets transmitted, (\d+) received", log.read_text())
+    check(said, f"ping said: {log.read_text()[-300:]}")
+    return int(said.group(1)) - int(said.group(2))
+
+
+def module_ping():
+    """Interfaces of modules talk: over a pair in one daemon, through sim, and a C module to the kernel."""
+    with ModuleLab(drivers=["-d", "ktap", f"iface={IFACE},address={STACK}/24"]) as lab:
+        got = lab.exec("ping", "-q", "-c", 200, "-i", "0.002", STACK).stdout
+        check("200 received" in got, got[-200:])
+        (lab.dir / "page").write_bytes(os.urandom(3 << 20))
+        lab.serve(lab.dir)
+        here = lab.exec("sha256sum", lab.dir / "page").stdout[:64]
+        there = lab.exec("bash", "-o", "pipefail", "-c", f"curl -fsS --noproxy '*' http://{STACK}/page | sha256sum").stdout[:64]
+        check(here == there, "the page differs")
+        names = lab.mount("pair").stdout.split()
+        check(names == ["pair0", "pair1"], names)
+        # One station on each end: an ARP answer has crossed the wire and come back.
+        lab.iopkt("ifconfig", "pair0", "198.18.90.1/24")
+        lab.iopkt("ifconfig", "pair1", "198.18.91.1/24")
+        rows = {row["name"]: row for row in lab.table("ifconfig", "-a")}
+        check(rows["pair0"]["running"] and rows["pair1"]["running"], "the wire has no carrier")
+        check(rows["pair1"]["rx_packets"] >= 1, f"pair1 has heard nothing of pair0's announcement: {rows['pair1']}")
+        names = lab.mount("sim", "lower=net_tap,iface=iop9,loss=20,seed=5,address=198.18.92.2/24").stdout.split()
+        check(names == ["sim0"], names)
+        lab.ip("addr", "add", "198.18.92.1/24", "dev", "iop9")
+        lab.ip("link", "set", "iop9", "up")
+        process, log = ping(lab, "198.18.92.2", 500)
+        gone = lost(process, log)
+        # Lost on either way: 1 - 0.8^2.
+        check(120 <= gone <= 240, f"{gone} of 500 lost, 180 expected")
+        rows = {row["name"]: row for row in lab.table("modules")}
+        check(rows["ktap"]["abi"] == 1 and rows["ktap"]["threading"] == "queue", rows)
+        check(rows["sim"]["interfaces"] == ["sim0"], rows)
+        check("ktap" in lab.iopkt("modules").stdout, "iopkt modules")
+        return f"C module with checksums left to the kernel, pair, sim lost {gone} of 500"
+
+
+def module_mount():
+    """Mounting and destroying under traffic: nothing lost elsewhere, and after 1000 times nothing left behind."""
+    rounds = 50 if QUICK else 1000
+    with ModuleLab() as lab:
+        lab.exec("ping", "-c", 3, "-i", "0.01", STACK)
+        process, log = ping(lab, STACK, 1500)
+        for _ in range(5):
+            lab.mount("net_tap", "iface=iop8,address=198.18.93.2/24")
+            names = lab.mount("pair").stdout.split()
+            lab.iopkt("ifconfig", names[0], "destroy")
+            lab.iopkt("umount", names[1])
+            lab.iopkt("ifconfig", "tap1", "destroy")
+        gone = lost(process, log)
+        check(gone == 0, f"{gone} of 1500 pings lost on the other interface")
+        check("devnp-pair" not in (pathlib.Path(f"/proc/{lab.pid()}") / "maps").read_text(), "the module is still loaded")
+        before = lab.resources()
+        script = (f"for i in $(seq {rounds}); do {BIN}/iopkt mount -o lower=pair,delay=1 sim >/dev/null || exit 1; "
+                  f"{BIN}/iopkt ifconfig sim0 destroy && {BIN}/iopkt ifconfig pair1 destroy || exit 1; done")
+        started = time.monotonic()
+        done = lab.exec("bash", "-c", script, timeout=300, ok=False)
+        check(done.returncode == 0, done.stderr[-300:])
+        took = time.monotonic() - started
+        until("the buffers are back", lambda: lab.resources()["mbufs"] <= before["mbufs"] + 64)
+        after = lab.resources()
+        grown = {key: (before[key], after[key]) for key in ("descriptors", "maps", "threads") if after[key] > before[key] + 2}
+        check(not grown, f"after {rounds} rounds: {grown}")
+        check([row["name"] for row in lab.table("ifconfig", "-a")] == ["lo0", "tap0"], "interfaces left")
+        return f"0 of 1500 pings lost; {rounds} rounds in {took:.1f} s: {after}"
+
+
+def module_faults():
+    """Wrong, cut, untrusted and failing modules: a named error each, the daemon as before, ping uninterrupted."""
+    with ModuleLab() as lab:
+        so = lab.modules / "so"
+        whole = (so / "devnp-example.so").read_bytes()
+        # Further copies of a template, each wrong in one place of its table: magic, ABI version, size.
+        at = whole.find(struct.pack("<II", 0x706E7664, 1))
+        check(at > 0, "the template has no table")
+        for name, place, value in (("magic", 0, 1), ("abi", 4, 2), ("size", 8, 16), ("kind", 12, 9), ("threads", 16, 7)):
+            wrong = bytearray(whole)
+            wrong[at + place:at + place + 4] = struct.pack("<I", value)
+            (so / f"devnp-{name}.so").write_bytes(wrong)
+        (so / "devnp-cut.so").write_bytes(whole[:len(whole) // 2])
+        (so / "devnp-text.so").write_text("no module\n")
+        (so / "devn-old.so").write_bytes(whole)
+        empty = lab.dir / "empty.c"
+        empty.write_text("int nothing;\n")
+        run("cc", "-shared", "-fPIC", "-o", so / "devnp-empty.so", empty)
+        unresolved = lab.dir / "unresolved.c"
+        unresolved.write_text("extern int nobody_has_this(void); int f(void) { return nobody_has_this(); }\n")
+        run("cc", "-shared", "-fPIC", "-Wl,-z,now", "-o", so / "devnp-unresolved.so", unresolved)
+        (so / "devnp-open.so").write_bytes(whole)
+        (so / "devnp-open.so").chmod(0o666)
+        (so / "devnp-theirs.so").write_bytes(whole)
+        os.chown(so / "devnp-theirs.so", 65534, 65534)
+        shared = lab.modules / "shared"
+        shared.mkdir()
+        shared.chmod(0o777)
+        shutil.copy(so / "devnp-example.so", shared / "devnp-example.so")
+        wanted = {
+            "magic": "magic number", "abi": "ABI version is 2, not 1", "size": "size of its table", "kind": "kind is 9",
+            "threads": "threading is 7", "cut": "cut short", "text": "cut short", "old": "per-packet driver", "empty": "exports no devnp_module",
+            "unresolved": "undefined symbol: nobody_has_this", "open": "writable by others", "theirs": "belongs to uid 65534",
+            str(shared / "devnp-example.so"): "writable by others", "/nowhere/devnp-x.so": "No such file",
+        }
+        before = lab.resources()
+        process, log = ping(lab, STACK, 1500)
+        for name, words in wanted.items():
+            said = lab.mount(name, ok=False)
+            check(said.returncode == 1 and words in said.stderr and ";" in said.stderr, f"{name}: {said.stderr}")
+        for options, words in (("fail", "Input/output error"), ("panic=open", "Input/output error"), ("panic=start", "did not start"), ("colour=red", "no option colour")):
+            said = lab.mount("faulty", options, ok=False)
+            check(said.returncode == 1 and words in said.stderr, f"{options}: {said.stderr}")
+        lab.mount("faulty", "block=1000")
+        lab.iopkt("umount", "faulty0")
+        check(lab.mount("faulty", "panic=close").returncode == 0, "mount")
+        lab.iopkt("umount", "faulty0")
+        lab.mount("faulty", "gone")
+        until("an unplugged device leaves", lambda: len(lab.table("ifconfig", "-a")) == 2)
+        check(lost(process, log) == 0, "pings were lost meanwhile")
+        said = lab.mount("sim", ok=False)
+        check("lower=" in said.stderr, said.stderr)
+        until("nothing is left", lambda: all(lab.resources()[k] <= before[k] + 2 for k in ("descriptors", "threads", "maps")))
+        rounds = 50 if QUICK else 1000
+        process, log = ping(lab, STACK, 1500, "0.005")
+        lab.mount("faulty", "panic=rx")
+        again = f"for i in $(seq 50); do until {BIN}/iopkt ifconfig faulty0 up 2>/dev/null; do :; done; done"
+        while lab.table("modules")[0]["failures"] < rounds:
+            lab.exec("bash", "-c", again, timeout=100)
+        until("it is down", lambda: lab.table("modules")[0]["state"] == "failed")
+        row = {row["name"]: row for row in lab.table("ifconfig", "-a")}["faulty0"]
+        check(not row["up"] and not row["running"], row)
+        check(lost(process, log) == 0, "pings were lost meanwhile")
+        lab.iopkt("ifconfig", "faulty0", "destroy")
+        # A panic with a packet in hand.
+        lab.mount("faulty", "panic=tx,address=198.18.94.1/24")
+        until("it is down", lambda: lab.table("modules")[0]["state"] == "failed")
+        lab.iopkt("ifconfig", "faulty0", "destroy")
+        lab.exec("ping", "-c", 3, "-i", "0.01", STACK)
+        return f"{len(wanted) + 4} refusals by name, {rounds} panics, 0 of 3000 pings lost"
