@@ -31,11 +31,14 @@ impl Tcb {
         }
     }
 
-    /// The segment has no text and acknowledges text that is in flight.
+    /// The segment has no text and acknowledges text that is in flight, and nothing that was held back.
     fn is_next_ack(&self, seg: &SegmentIn<'_>, now: Instant) -> bool {
         let acked_len = seg.ack.since(self.snd.una);
         let text_len = self.snd.in_flight().min(self.snd.queued);
-        seg.seq == self.rcv.nxt && acked_len.wrapping_sub(1) < text_len && self.is_plain(seg, now)
+        seg.seq == self.rcv.nxt
+            && acked_len.wrapping_sub(1) < text_len
+            && self.is_plain(seg, now)
+            && !self.acknowledges_held(seg)
     }
 
     /// A segment that carries nothing but text and ACK, at a connection where nothing goes on but
