@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from lab import BIN, HOST, IFACE, STACK, Lab, Skipped, check, random_file, run, until
+from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, Skipped, check, random_file, run, until
 
 
 
@@ -105,7 +105,7 @@ def drivers():
 
 
 def monitoring():
-    """promtool finds nothing to say about /metrics; tools and metrics agree; JSON parses."""
+    """promtool finds nothing to say about /metrics and the alerts; dashboard and alerts ask for what there is; tools and metrics agree."""
     with Lab() as lab:
         lab.exec("ping", "-c", 10, "-i", "0.01", STACK)
         text = lab.exec("curl", "-fsS", "http://127.0.0.1:9478/metrics").stdout
@@ -113,6 +113,12 @@ def monitoring():
             raise Skipped("promtool is missing: apt-get install prometheus")
         judged = run("promtool", "check", "metrics", input=text, ok=False)
         check(judged.returncode == 0 and not judged.stderr.strip(), judged.stderr + judged.stdout)
+        ruled = run("promtool", "check", "rules", ROOT / "monitoring/alerts.yml", ok=False)
+        check(ruled.returncode == 0, ruled.stderr + ruled.stdout)
+        offered = set(re.findall(r"^# TYPE (\S+)", text, re.M))
+        for file in ("grafana.json", "alerts.yml"):
+            asked = set(re.findall(r"\biopkt_[a-z0-9_]+", (ROOT / "monitoring" / file).read_text()))
+            check(asked <= offered, f"monitoring/{file} asks for what is not there: {sorted(asked - offered)}")
         check(lab.metric("iopkt_icmp_echoes_answered_total") == 10, "10 pings are 10 answers")
         for argv in (("ifconfig", "-a"), ("netstat", "-a"), ("netstat", "-r"), ("netstat", "-i"), ("arp", "-a"), ("route", "show"), ("clients",), ("workers",), ("status",)):
             lab.table(*argv)

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Metric, MetricFamily};
@@ -100,15 +99,7 @@ fn families(sample: &Sample) -> Vec<MetricFamily> {
 fn daemon_families(sample: &Sample) -> Vec<MetricFamily> {
     let build = &sample.build;
     let labels = [("version", &*build.version), ("dpdk", &*build.dpdk)];
-    let started = sample.start_time.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-    vec![
-        gauge(BUILD_INFO, BUILD_HELP, vec![level(&labels, 1.0)]),
-        gauge(
-            "iopkt_start_time_seconds",
-            "When the stack started, seconds since 1970.",
-            started.map(|t| level(&[], t.as_secs_f64())).into_iter().collect(),
-        ),
-    ]
+    vec![gauge(BUILD_INFO, BUILD_HELP, vec![level(&labels, 1.0)])]
 }
 
 /// Name, sentence and field of one interface counter.

@@ -1,7 +1,6 @@
 //! What the daemon publishes, as plain values.
 
 use std::borrow::Cow;
-use std::time::SystemTime;
 
 /// The state of the stack at one scrape. Lists that are empty publish nothing; the default is an
 /// empty stack, so the daemon fills in what it has with `..Sample::default()`.
@@ -9,8 +8,6 @@ use std::time::SystemTime;
 pub struct Sample {
     /// Versions.
     pub build: BuildInfo,
-    /// When the stack started.
-    pub start_time: Option<SystemTime>,
     /// Workers.
     pub workers: Vec<WorkerSample>,
     /// Interfaces.

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use exporter::{
     BuildInfo, CounterSample, GaugeSample, HistogramSample, InterfaceSample, NeighborSample,
@@ -15,7 +15,6 @@ use exporter::{
 fn full_sample() -> Sample {
     Sample {
         build: BuildInfo { version: "0.1.0".into(), dpdk: "22.11.11".into() },
-        start_time: Some(SystemTime::now()),
         workers: vec![WorkerSample { worker: 1, busy_ratio: 0.25, breaths: 9, ..<_>::default() }],
         interfaces: vec![InterfaceSample {
             interface: "tap\"0\n".into(),
