@@ -7,6 +7,7 @@
 //! * [`impair`]: what a bad link does to frames, decided by a seed.
 //! * [`path`]: one thing done to a burst of packets.
 //! * [`peers`]: many connections of one peer.
+//! * [`time`]: how long a packet takes.
 #![forbid(unsafe_code)]
 
 pub mod acks;
@@ -15,6 +16,7 @@ pub mod hoarders;
 pub mod impair;
 pub mod path;
 pub mod peers;
+pub mod time;
 mod world;
 
 pub use world::{LOCAL, LOCAL_MAC, PEER, PEER_MAC, World};

@@ -317,6 +317,18 @@ pub fn tick(world: &mut World) {
     world.breathe_in(counted);
 }
 
+/// The same; how many nanoseconds it took.
+pub fn breathe_timed(world: &mut World) -> u128 {
+    world.now += Duration::from_micros(20);
+    let mut spent = 0;
+    world.breathe_in(|worker, now| {
+        let began = std::time::Instant::now();
+        counted(worker, now);
+        spent = began.elapsed().as_nanos();
+    });
+    spent
+}
+
 /// The same, not counted.
 pub fn quiet(world: &mut World) {
     world.pass(Duration::from_micros(20));
