@@ -1,6 +1,8 @@
 //! A train of segments does at the worker what its segments do one by one: the same answers on the
 //! wire, the same bytes at the client, whatever is lost, doubled, late or spoiled on the way.
 
+#![expect(clippy::cast_possible_truncation, reason = "lengths and seeds of the test's own making")]
+
 use core::time::Duration;
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
