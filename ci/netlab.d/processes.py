@@ -115,17 +115,21 @@ def exec_inetd():
 
 
 ACTIVATOR = """
-import os, socket, sys
+import os, socket, struct, sys
 listener = socket.socket(); listener.bind(("0.0.0.0", 80)); listener.listen(64)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 7, 500000))
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3))
 os.dup2(listener.fileno(), 20); os.dup2(20, 3); os.close(20)
 os.environ["LISTEN_FDS"], os.environ["LISTEN_PID"] = "1", str(os.getpid())
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 """
 ACTIVATED = """
-import os, socket, threading
+import os, socket, struct, threading
 assert os.environ["LISTEN_FDS"] == "1" and os.environ["LISTEN_PID"] == str(os.getpid())
 listener = socket.socket(fileno=3)
 assert listener.getsockname() == ("0.0.0.0", 80) and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16) == struct.pack("ll", 7, 500000)
+assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == struct.pack("ii", 1, 3)
 def echo(c):
     while data := c.recv(65536): c.sendall(data)
     c.close()

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::message::Transport;
@@ -42,7 +42,7 @@ impl Socket {
         if self.memory.marks() & mark::LISTENING == 0 {
             return Err(Errno::INVAL.into());
         }
-        let mut patience = Patience::new(nonblocking, timeout(&self.receive_timeout));
+        let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
         loop {
             // As with bytes: nothing is taken before its token is there.
             if is_announced(fd, &self.memory.receive()) {
@@ -78,11 +78,12 @@ impl Socket {
         match self.channel.call(Request::Accept { socket: self.handle })? {
             (Reply::Accepted { socket, remote, .. }, Some(accepted)) => {
                 let _ = self.settle_listener(fd);
-                let mut socket = Self::new(&self.channel, socket, Transport::Stream)?;
+                let socket = Self::new(&self.channel, socket, Transport::Stream)?;
                 // As Linux does it: the listener's patience is its connections'.
-                socket.receive_timeout =
-                    AtomicU64::new(self.receive_timeout.load(Ordering::Relaxed));
-                socket.send_timeout = AtomicU64::new(self.send_timeout.load(Ordering::Relaxed));
+                let patience = self.memory.receive_timeout_ms().load(Ordering::Relaxed);
+                socket.memory.receive_timeout_ms().store(patience, Ordering::Relaxed);
+                let patience = self.memory.send_timeout_ms().load(Ordering::Relaxed);
+                socket.memory.send_timeout_ms().store(patience, Ordering::Relaxed);
                 let inherited = self.memory.marks() & mark::OOB_INLINE;
                 socket.memory.add_marks(mark::CONNECTED | inherited);
                 socket.linger_s.store(self.linger_s.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Socket options: the library keeps what is about waiting, the daemon the rest.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use proto::message::Transport;
@@ -32,9 +32,10 @@ const SOCK_STREAM: i32 = 1;
 const SOCK_DGRAM: i32 = 2;
 
 const MICROS: i64 = 1_000_000;
+const MILLIS: i64 = 1000;
 
 /// A negative timeout: Linux does not wait at all, and reports none.
-const AT_ONCE: u64 = u64::MAX;
+const AT_ONCE: u32 = u32::MAX;
 
 impl Socket {
     /// `setsockopt()` with Linux's numbers and the bytes of its values.
@@ -130,6 +131,13 @@ impl Socket {
         Some(self.memory.marks() & among == bits)
     }
 
+    /// Takes over what another process has set.
+    pub(crate) fn learn_linger(&self) {
+        if let Ok(value) = self.ask(SOL_SOCKET, SO_LINGER) {
+            self.linger_s.store(parse_linger(&value), Ordering::Relaxed);
+        }
+    }
+
     /// Reads and clears the daemon's record of the pending error.
     pub(crate) fn daemon_error(&self) -> io::Result<Vec<u8>> {
         self.ask(SOL_SOCKET, SO_ERROR)
@@ -161,10 +169,10 @@ impl Socket {
         }
     }
 
-    fn timeout_word(&self, name: i32) -> Option<&AtomicU64> {
+    fn timeout_word(&self, name: i32) -> Option<&AtomicU32> {
         match name {
-            SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW => Some(&self.receive_timeout),
-            SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW => Some(&self.send_timeout),
+            SO_RCVTIMEO_OLD | SO_RCVTIMEO_NEW => Some(self.memory.receive_timeout_ms()),
+            SO_SNDTIMEO_OLD | SO_SNDTIMEO_NEW => Some(self.memory.send_timeout_ms()),
             _ => None,
         }
     }
@@ -197,12 +205,12 @@ fn wish_bits(level: i32, name: i32) -> Option<u32> {
     }
 }
 
-/// A timeout in microseconds; 0 is none.
-pub(crate) fn timeout(word: &AtomicU64) -> Option<Duration> {
+/// A timeout in milliseconds; 0 is none.
+pub(crate) fn timeout(word: &AtomicU32) -> Option<Duration> {
     match word.load(Ordering::Relaxed) {
         0 => None,
         AT_ONCE => Some(Duration::ZERO),
-        micros => Some(Duration::from_micros(micros)),
+        millis => Some(Duration::from_millis(millis.into())),
     }
 }
 
@@ -215,8 +223,8 @@ fn parse_linger(value: &[u8]) -> u32 {
     }
 }
 
-/// `struct timeval` of 64-bit machines.
-fn parse_timeval(value: &[u8]) -> io::Result<u64> {
+/// `struct timeval` of 64-bit machines as milliseconds: Linux, too, rounds up to its clock's ticks.
+fn parse_timeval(value: &[u8]) -> io::Result<u32> {
     let (seconds, rest) = value.split_first_chunk::<8>().ok_or(Errno::INVAL)?;
     let micros = rest.first_chunk::<8>().ok_or(Errno::INVAL)?;
     let (seconds, micros) = (i64::from_ne_bytes(*seconds), i64::from_ne_bytes(*micros));
@@ -226,14 +234,15 @@ fn parse_timeval(value: &[u8]) -> io::Result<u64> {
     if seconds < 0 {
         return Ok(AT_ONCE);
     }
-    let total = seconds.saturating_mul(MICROS).saturating_add(micros);
-    Ok(u64::try_from(total).unwrap_or(0))
+    let total = seconds.saturating_mul(MILLIS).saturating_add(micros.saturating_add(999) / 1000);
+    // Longer than seven weeks is without end.
+    Ok(u32::try_from(total).ok().filter(|millis| *millis != AT_ONCE).unwrap_or(0))
 }
 
-fn emit_timeval(micros: u64) -> Vec<u8> {
-    let micros = if micros == AT_ONCE { 0 } else { i64::try_from(micros).unwrap_or(i64::MAX) };
-    let mut value = (micros / MICROS).to_ne_bytes().to_vec();
-    value.extend((micros % MICROS).to_ne_bytes());
+fn emit_timeval(millis: u32) -> Vec<u8> {
+    let millis = if millis == AT_ONCE { 0 } else { i64::from(millis) };
+    let mut value = (millis / MILLIS).to_ne_bytes().to_vec();
+    value.extend((millis % MILLIS).saturating_mul(1000).to_ne_bytes());
     value
 }
 
@@ -254,9 +263,9 @@ mod tests {
     fn timeouts_are_timevals() {
         let mut value = 3_i64.to_ne_bytes().to_vec();
         value.extend(500_000_i64.to_ne_bytes());
-        let micros = parse_timeval(&value).expect("a good timeval");
-        assert_eq!(micros, 3_500_000);
-        assert_eq!(emit_timeval(micros), value);
+        let millis = parse_timeval(&value).expect("a good timeval");
+        assert_eq!(millis, 3_500);
+        assert_eq!(emit_timeval(millis), value);
         assert_eq!(parse_timeval(&value[..12]).map_err(|e| e.raw_os_error()), Err(Some(22)));
     }
 }

@@ -66,7 +66,7 @@ impl Socket {
         flags: RecvFlags,
     ) -> io::Result<Received> {
         let nonblocking = flags.contains(RecvFlags::DONTWAIT);
-        let mut patience = Patience::new(nonblocking, timeout(&self.receive_timeout));
+        let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
         if self.transport() == Transport::Datagram {
             return self.wait_for(fd, &mut patience, || self.try_datagram(fd, data, flags));
         }

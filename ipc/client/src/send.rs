@@ -72,7 +72,7 @@ impl Socket {
         flags: SendFlags,
     ) -> io::Result<usize> {
         let nonblocking = flags.contains(SendFlags::DONTWAIT);
-        let mut patience = Patience::new(nonblocking, timeout(&self.send_timeout));
+        let mut patience = Patience::new(nonblocking, timeout(self.memory.send_timeout_ms()));
         let total = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
         if self.transport() == Transport::Datagram {
             if flags.contains(SendFlags::OOB) {

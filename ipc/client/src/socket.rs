@@ -27,8 +27,6 @@ pub struct Socket {
     pub(crate) memory: SocketMemory,
     pub(crate) handle: SocketHandle,
     transport: Transport,
-    pub(crate) receive_timeout: AtomicU64,
-    pub(crate) send_timeout: AtomicU64,
     /// `SO_LINGER`'s time in seconds; 0: close does not wait.
     pub(crate) linger_s: AtomicU32,
     pub(crate) spin: Spin,
@@ -103,7 +101,9 @@ impl Socket {
         let (handle, transport) = (identified.handle, identified.transport);
         let cell = CellId { index: handle.cell, generation: handle.generation };
         let memory = channel.map().known_socket(cell, handle.worker).ok_or(Errno::PROTO)?;
-        Ok(Some(Self::with(&channel, memory, handle, transport)))
+        let socket = Self::with(&channel, memory, handle, transport);
+        socket.learn_linger();
+        Ok(Some(socket))
     }
 
     fn with(
@@ -117,8 +117,6 @@ impl Socket {
             memory,
             handle,
             transport,
-            receive_timeout: AtomicU64::new(0),
-            send_timeout: AtomicU64::new(0),
             linger_s: AtomicU32::new(0),
             orphaned: AtomicU32::new(0),
             spin: Spin::default(),
@@ -240,7 +238,7 @@ impl Socket {
 
     /// Waits for the outcome, and answers `undecided` if the socket's send timeout is over before.
     fn wait_connected(&self, fd: BorrowedFd<'_>, undecided: Errno) -> io::Result<()> {
-        let mut patience = Patience::new(false, timeout(&self.send_timeout));
+        let mut patience = Patience::new(false, timeout(self.memory.send_timeout_ms()));
         loop {
             if let Some(result) = self.attempt() {
                 return result;

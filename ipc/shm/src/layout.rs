@@ -141,6 +141,9 @@ pub(crate) mod own_cell {
     pub(crate) const RX_TOLD: usize = 40;
     /// The `RX_URGENT` whose byte has been read by itself.
     pub(crate) const URGENT_READ: usize = 48;
+    /// Longest waits of receiving and of sending, in milliseconds; 0: without end.
+    pub(crate) const RX_TIMEOUT: usize = 56;
+    pub(crate) const TX_TIMEOUT: usize = 60;
 
     pub(crate) const fn word(cell: u32, word: usize) -> usize {
         OWN_CELLS + cell as usize * LINE + word

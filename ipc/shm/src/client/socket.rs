@@ -39,6 +39,8 @@ impl SocketMemory {
         socket.own_word(own_cell::ERROR_SEEN).store(0, Ordering::Relaxed);
         socket.own_word(own_cell::FLAGS).store(0, Ordering::Relaxed);
         socket.own_long(own_cell::URGENT_READ).store(0, Ordering::Relaxed);
+        socket.receive_timeout_ms().store(0, Ordering::Relaxed);
+        socket.send_timeout_ms().store(0, Ordering::Relaxed);
         socket
     }
 
@@ -96,6 +98,18 @@ impl SocketMemory {
     /// Clears bits of [`SocketMemory::marks`].
     pub fn remove_marks(&self, marks: u32) {
         let _ = self.own_word(own_cell::FLAGS).fetch_and(!marks, Ordering::AcqRel);
+    }
+
+    /// Longest wait of receiving, for all processes; 0: without end.
+    #[must_use]
+    pub fn receive_timeout_ms(&self) -> &AtomicU32 {
+        self.own_word(own_cell::RX_TIMEOUT)
+    }
+
+    /// Longest wait of sending, for all processes; 0: without end.
+    #[must_use]
+    pub fn send_timeout_ms(&self) -> &AtomicU32 {
+        self.own_word(own_cell::TX_TIMEOUT)
     }
 
     /// The receive queue, locked.
