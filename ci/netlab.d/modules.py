@@ -3,6 +3,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import struct
 import tempfile
 import time
@@ -17,6 +18,16 @@ def build_c(source, to):
     """As a stranger would: the compiler, the header, the source."""
     run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", SDK / "include", "-o", to, source)
     return to
+
+
+def build_rust(folder):
+    """As a stranger would: the template copied out of the tree, and cargo."""
+    shutil.copytree(SDK / "template/rust", folder)
+    manifest = folder / "Cargo.toml"
+    manifest.write_text(manifest.read_text().replace("../../devnp-sdk", str(SDK / "devnp-sdk")))
+    env = {k: v for k, v in os.environ.items() if k != "CARGO_TARGET_DIR"}
+    run("cargo", "build", "-q", "--offline", cwd=folder, env=env, timeout=300)
+    return folder / "target/debug/libdevnp_mirror.so"
 
 
 def modules_into(folder):
@@ -98,6 +109,10 @@ def module_ping():
         gone = lost(process, log)
         # Lost on either way: 1 - 0.8^2.
         check(120 <= gone <= 240, f"{gone} of 500 lost, 180 expected")
+        names = lab.mount(build_rust(lab.modules / "mirror"), "address=198.18.95.1/24").stdout.split()
+        check(names == ["mirror0"], names)
+        mirrored = lambda: {row["name"]: row for row in lab.table("ifconfig", "-a")}["mirror0"]
+        until("the mirror gives back what it is sent", lambda: mirrored()["rx_packets"] >= 1 and mirrored()["tx_packets"] >= 1)
         rows = {row["name"]: row for row in lab.table("modules")}
         check(rows["ktap"]["abi"] == 1 and rows["ktap"]["threading"] == "queue", rows)
         check(rows["sim"]["interfaces"] == ["sim0"], rows)
@@ -204,4 +219,15 @@ def module_faults():
         until("it is down", lambda: lab.table("modules")[0]["state"] == "failed")
         lab.iopkt("ifconfig", "faulty0", "destroy")
         lab.exec("ping", "-c", 3, "-i", "0.01", STACK)
+        until("the packets in hand are back", lambda: lab.resources()["mbufs"] <= before["mbufs"] + 64)
+        os.kill(lab.pid(), signal.SIGSEGV)
+        check(lab.daemon.wait(10) == -signal.SIGABRT, f"the daemon ended with {lab.daemon.returncode}")
+        check("SIGSEGV: ports stopped, aborting" in lab.log.read_text(), "no word about the fault")
+        # Another instance, which its number names.
+        lab.env["SOCK"] = "/io-pkt3"
+        lab.drivers = ["-d", "net_null", "-i", "3"]
+        lab.start_daemon(up=False)
+        del lab.env["SOCK"]
+        names = lab.iopkt("mount", "-T", "io-pkt3", "pair").stdout.split()
+        check(names == ["pair0", "pair1"], names)
         return f"{len(wanted) + 4} refusals by name, {rounds} panics, 0 of 3000 pings lost"

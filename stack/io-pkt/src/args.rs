@@ -59,6 +59,38 @@ pub(crate) struct Args {
     #[arg(short = 'S')]
     pub plain_faults: bool,
 
+    /// QNX's priority of the main thread; taken with a note, without effect: see chrt(1).
+    #[arg(short = 'P', value_name = "PRIORITY", hide_short_help = true)]
+    pub priority: Option<String>,
+
+    /// QNX's receive priority; taken with a note, without effect.
+    #[arg(short = 'r', value_name = "PRIORITY", hide_short_help = true)]
+    pub receive_priority: Option<String>,
+
+    /// QNX's; taken with a note, without effect.
+    #[arg(short = 'q', value_name = "INTERVAL", hide_short_help = true)]
+    pub quiet_interval: Option<String>,
+
+    /// QNX's; taken with a note, without effect.
+    #[arg(short = 'w', value_name = "INTERVAL", hide_short_help = true)]
+    pub watch_interval: Option<String>,
+
+    /// QNX's; taken with a note, without effect.
+    #[arg(short = 'u', value_name = "STRING", hide_short_help = true)]
+    pub user_string: Option<String>,
+
+    /// QNX's thread for the resource manager; taken with a note: there always is one.
+    #[arg(short = 'D', hide_short_help = true)]
+    pub dedicated: bool,
+
+    /// QNX's "no I/O privilege"; taken with a note: virtual drivers need none.
+    #[arg(short = 'I', hide_short_help = true)]
+    pub no_privilege: bool,
+
+    /// QNX's "give up root"; refused, because this io-pkt can't: see setpriv(1).
+    #[arg(short = 'U', value_name = "UID:GID", hide_short_help = true)]
+    pub user: Option<String>,
+
     /// Configuration file (TOML). The command line wins over it.
     #[arg(short = 'c', value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -90,6 +122,27 @@ pub(crate) struct Args {
     /// Arguments for DPDK's EAL, after `--`.
     #[arg(last = true, value_name = "EAL")]
     pub eal: Vec<String>,
+}
+
+impl Args {
+    /// What the operator should know of letters that mean nothing here.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let valued = [
+            ("-P", &self.priority, "chrt sets the priority of the process"),
+            ("-r", &self.receive_priority, "workers poll, nothing is received by pulse"),
+            ("-q", &self.quiet_interval, "ports come and go without stopping anybody"),
+            ("-w", &self.watch_interval, "see iopkt workers for their breaths"),
+            ("-u", &self.user_string, "it has no known meaning"),
+        ];
+        let plain = [
+            ("-D", self.dedicated, "the control thread is always a thread of its own"),
+            ("-I", self.no_privilege, "virtual drivers need no I/O privilege"),
+        ];
+        let valued = valued.into_iter().filter(|(_, value, _)| value.is_some());
+        let valued = valued.map(|(letter, _, why)| format!("{letter} has no effect here: {why}"));
+        let plain = plain.into_iter().filter(|(_, given, _)| *given);
+        valued.chain(plain.map(|(l, _, why)| format!("{l} has no effect here: {why}"))).collect()
+    }
 }
 
 /// Name and options of each `-d` or `-p`.
@@ -165,6 +218,15 @@ mod tests {
                 assert!(page.contains(&name), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn letters_of_qnx_are_taken_with_a_note() {
+        let (args, drivers, _) = parse("io-pkt -D -I -P 21 -d tap iface=x -r 30 -t 2 -S -v");
+        assert_eq!(drivers, [pair("tap", "iface=x")]);
+        let notes = args.notes();
+        assert_eq!(notes.len(), 4, "{notes:?}");
+        assert!(notes.iter().all(|note| note.contains("has no effect here: ")));
     }
 
     #[test]

@@ -261,6 +261,14 @@ impl Config {
             config.modules = MODULE_PATH.map(PathBuf::from).into();
         }
         config.plain_faults = args.plain_faults;
+        config.notes.extend(args.notes());
+        if let Some(user) = &args.user {
+            return Err(StartError::Usage(format!(
+                "-U {user}: io-pkt can't give up root itself; start it by: setpriv --reuid UID \
+                 --regid GID --clear-groups --ambient-caps +net_admin,+net_raw,+ipc_lock \
+                 --inh-caps +net_admin,+net_raw,+ipc_lock io-pkt ..."
+            )));
+        }
         if config.prefix.is_empty()
             && let Some(instance) = args.instance.filter(|n| *n > 0)
         {

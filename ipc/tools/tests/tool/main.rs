@@ -202,7 +202,8 @@ fn an_absent_daemon_is_69_and_other_stacks_are_named() {
 fn a_daemon_of_another_version_is_told_from_a_broken_one() {
     let garbage = Stack::absent();
     garbage.serve("dev/socket", |_| vec![0xff; 20]);
-    assert_fails(&garbage.iopkt("status"), 1, &["another version of the protocol", "protocol 1"]);
+    let ours = format!("protocol {}", proto::VERSION);
+    assert_fails(&garbage.iopkt("status"), 1, &["another version of the protocol", &ours]);
 
     let stale = Stack::absent();
     stale.serve("dev/socket", |call| {
