@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use inet::Worker;
 use inet::command::{Command, Event};
+use inet::network::TxChecksum;
 use shm::{Ancillary, SocketEnd, SocketMemory};
 use types::Instant;
 use wire::ipv4;
@@ -37,6 +38,10 @@ pub enum Kind {
     TcpPiece,
     /// The client sends a full segment; it goes out.
     TcpSend,
+    /// The same through a port that sums and takes the client's bytes from where they lie.
+    TcpSendOffload,
+    /// The same through a port that cuts as well.
+    TcpSendTso,
     /// The acknowledgement of a full segment comes in.
     TcpAck,
     /// On one of 32 connections: 64 bytes come in, 64 go out, the ACK comes in.
@@ -45,6 +50,27 @@ pub enum Kind {
     Syn,
     /// Handshake, accept, one request, both ends close.
     Connection,
+}
+
+impl Kind {
+    /// Of one connection on which the client sends.
+    fn is_stream(self) -> bool {
+        matches!(self, Self::TcpSend | Self::TcpSendOffload | Self::TcpSendTso | Self::TcpAck)
+    }
+
+    /// Lets the worker believe that its port does what a NIC does.
+    fn configure(self, world: &mut World) {
+        let tso_buffers_max = match self {
+            Self::TcpSendTso => u16::MAX,
+            Self::TcpSendOffload => 0,
+            _ => return,
+        };
+        world.configure(|interface| {
+            interface.tx_checksum = TxChecksum::Port;
+            interface.loans = true;
+            interface.tso_buffers_max = tso_buffers_max;
+        });
+    }
 }
 
 /// A path that has been set up.
@@ -82,10 +108,11 @@ impl Path {
             }
             _ => {
                 world.listen(80, 64);
+                kind.configure(world);
                 let mut peers = Peers::new()?;
                 let ports = match kind {
                     Kind::RequestResponse => 6000..6032,
-                    Kind::TcpSend | Kind::TcpAck => 7000..7001,
+                    _ if kind.is_stream() => 7000..7001,
                     _ => 8000..8000,
                 };
                 peers.open(world, (0, 80), ports, &mut quiet)?;
@@ -126,7 +153,9 @@ fn of_peers(
             peers.exchange(world, &all, breathe)?;
             peers.close(world, breathe)?;
         }
-        Kind::TcpSend => return stream(peers, world, breathe, &mut quiet),
+        Kind::TcpSend | Kind::TcpSendOffload | Kind::TcpSendTso => {
+            return stream(peers, world, breathe, &mut quiet);
+        }
         Kind::TcpAck => return stream(peers, world, &mut quiet, breathe),
         _ => return syns(world, breathe),
     }
@@ -145,7 +174,7 @@ fn stream(
     let mut segments = 0;
     loop {
         let mut sent = 0;
-        world.each_sent(|_| sent += 1);
+        world.each_sent(|frame| sent += segments_of(frame));
         segments += sent;
         for _ in 0..sent {
             peers.acknowledge(world, 0, u32::try_from(SEGMENT_LEN).unwrap_or(0))?;
@@ -155,6 +184,17 @@ fn stream(
             return Ok(segments);
         }
     }
+}
+
+/// How many segments of full length a frame holds, which is more than one if the port cuts.
+fn segments_of(frame: &[u8]) -> u32 {
+    let Ok(packet) = ipv4::Packet::parse(frame.get(14..).unwrap_or_default()) else {
+        // Most of its text is in other buffers.
+        let len =
+            frame.get(16..18).map_or(0, |len| len.iter().fold(0, |n, b| n << 8 | u32::from(*b)));
+        return (len / u32::try_from(SEGMENT_LEN).unwrap_or(u32::MAX)).max(1);
+    };
+    u32::from(!packet.payload.is_empty())
 }
 
 fn syns(world: &mut World, breathe: &mut impl FnMut(&mut World)) -> Result<u32, String> {

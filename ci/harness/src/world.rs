@@ -61,7 +61,7 @@ pub struct World {
     _ports: Vec<Port>,
     calls: u64,
     // Dropped last: everything above came from it.
-    _eal: Eal,
+    eal: Eal,
 }
 
 impl World {
@@ -123,7 +123,7 @@ impl World {
             verified: false,
             _ports: ports,
             calls: 0,
-            _eal: eal,
+            eal,
         };
         world.send(Command::Network(Arc::new(network())));
         world.send(Command::Attach { client: CLIENT, lane });
@@ -133,6 +133,26 @@ impl World {
         world.breathe();
         world.each_sent(|_| {});
         Ok(world)
+    }
+
+    /// Another configuration of the interface that the worker has.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Interface)) {
+        let mut network = network();
+        if let Some(interface) = network.interfaces.get_mut(usize::from(WIRE)) {
+            change(interface);
+        }
+        self.send(Command::Network(Arc::new(network)));
+        self.breathe();
+    }
+
+    /// A port beside those of the worker.
+    ///
+    /// # Errors
+    /// What DPDK or the kernel refused, as text.
+    pub fn attach(&mut self, driver: &str, options: &str) -> Result<Port, String> {
+        let spec = DriverSpec::parse(driver, options).map_err(|e| e.to_string())?;
+        let mut env = AttachEnv { workers: 1, pool: &self.pool, units: &mut Units::new() };
+        devnp::attach(&self.eal, &spec, &mut env).map_err(|e| e.to_string())
     }
 
     /// One more client; its number.
@@ -212,6 +232,13 @@ impl World {
                 with(mbuf.data());
             }
         }
+    }
+
+    /// A burst of what the worker has sent, as it is.
+    pub fn take_sent(&mut self) -> Burst {
+        let mut burst = Burst::new();
+        let _ = self.from_worker.0.rx_burst(&mut burst);
+        burst
     }
 
     /// A new socket and the client's end of its descriptor.
@@ -355,7 +382,9 @@ fn network() -> Network {
         up: true,
         addresses: vec![Address { address, prefix_len }],
         tx_checksum: TxChecksum::Stack,
-        multi_segment: false,
+        loans: false,
+        tso_buffers_max: 0,
+        tso_ipv4_checksum: false,
     };
     let mut rib = Rib::new();
     if let Ok(net) = Ipv4Net::new(Ipv4Addr::new(198, 18, 77, 0), 24) {

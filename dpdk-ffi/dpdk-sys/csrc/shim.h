@@ -28,6 +28,7 @@ void shim_pktmbuf_copy_out(const struct rte_mbuf *mbuf, uint32_t offset, uint32_
 uint16_t shim_mbuf_refcnt(const struct rte_mbuf *mbuf);
 
 uint16_t shim_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+uint16_t shim_eth_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t shim_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 
 /* The name of the device below a port ("net_tap0"), or NULL. */

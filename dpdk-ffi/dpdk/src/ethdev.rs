@@ -110,6 +110,7 @@ impl EthDev {
             max_tx_queues: raw.max_tx_queues.min(QUEUES_MAX),
             rx_offloads: RxOffloads::from_bits_truncate(raw.rx_offload_capa),
             tx_offloads: TxOffloads::from_bits_truncate(raw.tx_offload_capa),
+            tx_buffers_max: raw.tx_desc_lim.nb_seg_max,
             min_mtu: raw.min_mtu,
             max_mtu: raw.max_mtu,
             if_index: (raw.if_index != 0).then_some(raw.if_index),

@@ -241,7 +241,8 @@ impl Mbuf {
         let raw = self.raw_mut();
         raw.__bindgen_anon_3.tx_offload = u64::from(wanted.l2_len)
             | u64::from(wanted.l3_len) << L2_LEN_BITS
-            | u64::from(wanted.l4_len) << (L2_LEN_BITS + L3_LEN_BITS);
+            | u64::from(wanted.l4_len) << (L2_LEN_BITS + L3_LEN_BITS)
+            | u64::from(wanted.segment_len) << (L2_LEN_BITS + L3_LEN_BITS + L4_LEN_BITS);
         raw.ol_flags &= !dpdk_sys::SHIM_MBUF_F_TX_OFFLOAD_MASK;
         raw.ol_flags |= wanted.flags();
     }
@@ -305,10 +306,15 @@ impl Mbuf {
         Some(TxChecksum {
             l2_len: u8::try_from(bits(0, L2_LEN_BITS)).unwrap_or(0),
             l3_len: u16::try_from(bits(L2_LEN_BITS, L3_LEN_BITS)).unwrap_or(0),
-            l4_len: u8::try_from(bits(L2_LEN_BITS + L3_LEN_BITS, 8)).unwrap_or(0),
+            l4_len: u8::try_from(bits(L2_LEN_BITS + L3_LEN_BITS, L4_LEN_BITS)).unwrap_or(0),
             ipv4: has(dpdk_sys::SHIM_MBUF_F_TX_IPV4),
             ipv4_header,
             l4,
+            segment_len: if has(dpdk_sys::SHIM_MBUF_F_TX_TCP_SEG) {
+                u16::try_from(bits(L2_LEN_BITS + L3_LEN_BITS + L4_LEN_BITS, 16)).unwrap_or(0)
+            } else {
+                0
+            },
         })
     }
 
@@ -430,6 +436,7 @@ fn data_start(raw: &rte_mbuf) -> *mut u8 {
 
 const L2_LEN_BITS: u32 = 7;
 const L3_LEN_BITS: u32 = 9;
+const L4_LEN_BITS: u32 = 8;
 
 /// The transport protocol whose checksum a port shall fill in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -455,6 +462,9 @@ pub struct TxChecksum {
     pub ipv4_header: bool,
     /// Fill in the checksum of this transport protocol.
     pub l4: Option<L4>,
+    /// 0, or cut the text of this TCP segment into pieces of so many bytes. The TCP checksum field
+    /// must then hold the pseudo-header's sum without a length.
+    pub segment_len: u16,
 }
 
 impl TxChecksum {
@@ -464,11 +474,13 @@ impl TxChecksum {
             (true, false) => dpdk_sys::SHIM_MBUF_F_TX_IPV4,
             (false, _) => dpdk_sys::SHIM_MBUF_F_TX_IPV6,
         };
-        ip | match self.l4 {
-            Some(L4::Tcp) => dpdk_sys::SHIM_MBUF_F_TX_TCP_CKSUM,
-            Some(L4::Udp) => dpdk_sys::SHIM_MBUF_F_TX_UDP_CKSUM,
-            None => 0,
-        }
+        let cut = if self.segment_len > 0 { dpdk_sys::SHIM_MBUF_F_TX_TCP_SEG } else { 0 };
+        ip | cut
+            | match self.l4 {
+                Some(L4::Tcp) => dpdk_sys::SHIM_MBUF_F_TX_TCP_CKSUM,
+                Some(L4::Udp) => dpdk_sys::SHIM_MBUF_F_TX_UDP_CKSUM,
+                None => 0,
+            }
     }
 }
 

@@ -9,7 +9,7 @@ use types::MacAddr;
 
 use crate::device::{self, Device};
 use crate::error::AttachError;
-use crate::limits::{DESCRIPTORS, MTU_ONE_BUFFER, TAP_QUEUES_MAX};
+use crate::limits::{DESCRIPTORS, MTU_ONE_BUFFER, TAP_QUEUES_MAX, TAP_TSO_MTU_LESS};
 use crate::mac;
 use crate::options::Settings;
 use crate::port::{Back, Capabilities, Port};
@@ -124,7 +124,8 @@ fn set_up(
     // The driver hands its descriptors on in a message that holds eight, and writes beyond it.
     let most = if device.driver == "net_tap" { TAP_QUEUES_MAX } else { u16::MAX };
     let queues = env.workers.min(info.max_rx_queues).min(info.max_tx_queues).min(most).max(1);
-    let mut config = choose(&info, queues, settings, software_checksum);
+    let tso = tso_wanted(&info, settings, software_checksum);
+    let mut config = choose(&info, queues, settings, software_checksum, tso);
     configure(&mut dev, &config, settings, env.pool)?;
     if dev.start().is_err() {
         // Some drivers start only without receive interrupts.
@@ -134,6 +135,10 @@ fn set_up(
     }
     let mut notes: Vec<String> =
         settings.ignored.iter().map(|option| format!("{option} is ignored")).collect();
+    let mtu_less = if software_checksum && tso { TAP_TSO_MTU_LESS } else { 0 };
+    if settings.tso == Some(true) && !tso {
+        notes.push("tso=on is ignored: the driver does not cut segments".into());
+    }
     let mac = address(&mut dev, device, settings, random, &mut notes);
     receive_modes(&mut dev, device, settings, &mut notes);
 
@@ -145,13 +150,22 @@ fn set_up(
         unit,
         driver,
         mac,
-        mtu: dev.mtu().unwrap_or(MTU_ONE_BUFFER),
+        mtu: dev.mtu().unwrap_or(MTU_ONE_BUFFER).saturating_sub(mtu_less),
+        mtu_less,
         queues,
-        capabilities: capabilities(config.tx_offloads & info.tx_offloads, software_checksum),
+        capabilities: capabilities(&info, config.tx_offloads, &device.driver),
         kernel_interface: device.kernel_interface.clone(),
         notes,
         back: Back::Dpdk(dev, device.bus, device.name.clone()),
     })
+}
+
+/// Whether the port is to cut TCP segments. A driver that sums in software cuts in software too: only
+/// on demand.
+fn tso_wanted(info: &EthDevInfo, settings: &Settings, software_checksum: bool) -> bool {
+    let needed =
+        TxOffloads::TCP_SEGMENTATION | TxOffloads::TCP_CHECKSUM | TxOffloads::MULTI_SEGMENT;
+    settings.tso.unwrap_or(!software_checksum) && info.tx_offloads.contains(needed)
 }
 
 /// How the port is configured.
@@ -160,14 +174,20 @@ fn choose(
     queues: u16,
     settings: &Settings,
     software_checksum: bool,
+    tso: bool,
 ) -> EthDevConfig {
     let mut rx_offloads = RxOffloads::RSS_HASH;
     let mut tx_offloads = TxOffloads::MULTI_SEGMENT;
     if !software_checksum {
         rx_offloads |=
             RxOffloads::IPV4_CHECKSUM | RxOffloads::TCP_CHECKSUM | RxOffloads::UDP_CHECKSUM;
+    }
+    if !software_checksum || tso {
         tx_offloads |=
             TxOffloads::IPV4_CHECKSUM | TxOffloads::TCP_CHECKSUM | TxOffloads::UDP_CHECKSUM;
+    }
+    if tso {
+        tx_offloads |= TxOffloads::TCP_SEGMENTATION;
     }
     if settings.mtu.is_some_and(|mtu| mtu > MTU_ONE_BUFFER) {
         rx_offloads |= RxOffloads::SCATTER;
@@ -251,12 +271,20 @@ pub(crate) fn free_unit(
     Ok((base, unit))
 }
 
-fn capabilities(enabled: TxOffloads, software_checksum: bool) -> Capabilities {
+fn capabilities(info: &EthDevInfo, enabled: TxOffloads, driver: &str) -> Capabilities {
+    let enabled = enabled & info.tx_offloads;
+    let (chains, software) = (enabled.contains(TxOffloads::MULTI_SEGMENT), driver == "net_tap");
+    let tso = enabled.contains(TxOffloads::TCP_SEGMENTATION);
+    // A host behind virtio sees DPDK's memory only. A tap that cuts frees what is lent to it before
+    // the pieces that share it.
+    let loans = chains && driver != "net_virtio_user" && !(software && tso);
     Capabilities {
         ipv4_checksum: enabled.contains(TxOffloads::IPV4_CHECKSUM),
         tcp_checksum: enabled.contains(TxOffloads::TCP_CHECKSUM),
         udp_checksum: enabled.contains(TxOffloads::UDP_CHECKSUM),
-        multi_segment: enabled.contains(TxOffloads::MULTI_SEGMENT),
-        software_checksum,
+        multi_segment: chains,
+        loans,
+        tso_buffers_max: if tso { info.tx_buffers_max } else { 0 },
+        software_checksum: software,
     }
 }

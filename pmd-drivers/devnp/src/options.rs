@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) name: Option<String>,
     /// `unit=` or `lan=`: its number.
     pub(crate) unit: Option<u32>,
+    /// `tso=on` or `tso=off`: the port cuts TCP segments, or the stack does.
+    pub(crate) tso: Option<bool>,
     /// `promiscuous`.
     pub(crate) promiscuous: bool,
     /// `nomulticast`.
@@ -68,6 +70,7 @@ impl Settings {
             "mtu" => self.mtu = Some(number(key, value, "an MTU from 68 to 65535", "1500")?),
             "unit" | "lan" => self.unit = Some(number(key, value, "a unit number", "0")?),
             "name" => self.name = Some(name(key, value)?),
+            "tso" => self.tso = Some(switch(key, value)?),
             "promiscuous" => self.promiscuous = true,
             "nomulticast" => self.nomulticast = true,
             // Verbosity is the daemon's own; the priority of a poll-mode driver's thread is the
@@ -129,6 +132,14 @@ fn number<T: core::str::FromStr>(
 ) -> Result<T, SpecError> {
     let text = required(key, value, example)?;
     text.parse().map_err(|_| wrong(key, value, expected, example))
+}
+
+fn switch(key: &str, value: Option<&str>) -> Result<bool, SpecError> {
+    match required(key, value, "on")? {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(wrong(key, value, "on or off", "on")),
+    }
 }
 
 fn mac(key: &str, value: Option<&str>) -> Result<MacAddr, SpecError> {

@@ -19,10 +19,14 @@ pub struct Capabilities {
     pub tcp_checksum: bool,
     /// Fills in the UDP checksum.
     pub udp_checksum: bool,
-    /// Sends chains of buffers, and so loans of client memory without a copy.
+    /// Sends chains of buffers.
     pub multi_segment: bool,
+    /// Sends loans of client memory without a copy: it takes chains, and reaches that memory.
+    pub loans: bool,
+    /// Most buffers of a TCP segment that it cuts by itself; 0: it does not cut.
+    pub tso_buffers_max: u16,
     /// The driver would sum in software (`net_tap` does, slowly and over a copy of the headers):
-    /// its offers are not taken, the flags above are false, and the stack sums by itself.
+    /// unless `tso=on` its offers are not taken, and the stack sums by itself.
     pub software_checksum: bool,
 }
 
@@ -45,6 +49,8 @@ pub struct Port {
     pub(crate) driver: String,
     pub(crate) mac: MacAddr,
     pub(crate) mtu: u16,
+    /// What the device's own MTU is larger by.
+    pub(crate) mtu_less: u16,
     pub(crate) queues: u16,
     pub(crate) capabilities: Capabilities,
     pub(crate) kernel_interface: Option<String>,
@@ -165,7 +171,7 @@ impl Port {
     /// Out of the driver's range, or the driver can't while it runs.
     pub fn set_mtu(&mut self, mtu: u16) -> Result<(), PortError> {
         match &mut self.back {
-            Back::Dpdk(dev, ..) => dev.set_mtu(mtu)?,
+            Back::Dpdk(dev, ..) => dev.set_mtu(mtu.saturating_add(self.mtu_less))?,
             Back::Module(module) => module.set_mtu(mtu).map_err(PortError::Module)?,
         }
         self.mtu = mtu;

@@ -43,4 +43,14 @@ impl TxQueue {
             Self::Module(queue) => queue.tx_burst(burst),
         }
     }
+
+    /// Lets the driver look at a packet that it is to cut into segments; `false`: it can't. Modules
+    /// never can.
+    #[must_use]
+    pub fn prepare(&mut self, mbuf: &mut dpdk::Mbuf) -> bool {
+        match self {
+            Self::Dpdk(queue) => queue.prepare(mbuf),
+            Self::Module(_) => false,
+        }
+    }
 }

@@ -57,6 +57,7 @@ counters! {
         active_opens "Connections opened by clients.",
         passive_opens "Connections opened by peers.",
         resets_received "Connections reset by the peer.",
+        segments_cut_by_ports "Segments sent that a port has cut out of larger ones.",
         resets_sent "RST segments sent.",
         resets_withheld "RSTs not sent, because enough went to that group of addresses this second.",
         timeouts "Connections given up because the peer was silent.",

@@ -11,9 +11,9 @@ pub const CLIENT_BUDGET: usize = 128;
 /// Segments one connection may send per breath before the others have their turn.
 pub const SEGMENTS_PER_TURN: usize = 32;
 
-/// Most text that one decision of the engine covers before it is cut into segments: eleven of them
-/// share the work, and the others' turn is not put off.
-pub const BURST_TEXT_MAX: u32 = 16 * 1024;
+/// Most text that one decision of the engine covers and the port cuts: what IPv4's length field can
+/// say, less the longest headers.
+pub const TSO_TEXT_MAX: u32 = 65_535 - 20 - 60;
 
 /// Frames that wait for a port's transmit queue; above it TCP pauses and datagrams are dropped.
 pub const TX_BACKLOG_MAX: usize = 256;

@@ -58,8 +58,12 @@ pub struct Interface {
     pub addresses: Vec<Address>,
     /// Who computes checksums.
     pub tx_checksum: TxChecksum,
-    /// The port takes frames of several buffers.
-    pub multi_segment: bool,
+    /// The port sends clients' bytes from where they lie.
+    pub loans: bool,
+    /// Most buffers of a TCP segment that the port cuts into smaller ones; 0: it does not cut.
+    pub tso_buffers_max: u16,
+    /// It fills in the IPv4 checksum of what it cuts; else the one of the whole stands for all.
+    pub tso_ipv4_checksum: bool,
 }
 
 /// A neighbour set by the operator.
@@ -250,7 +254,9 @@ mod tests {
             up: true,
             addresses: vec![address(OURS), address(SECOND)],
             tx_checksum: TxChecksum::Stack,
-            multi_segment: false,
+            loans: false,
+            tso_buffers_max: 0,
+            tso_ipv4_checksum: false,
         };
         Network { interfaces: vec![interface], fib: rib.publish(), ..Network::default() }
     }

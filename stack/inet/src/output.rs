@@ -34,8 +34,12 @@ pub(crate) struct Hop {
     pub mtu: u16,
     /// Who computes the transport checksum.
     pub checksum: TxChecksum,
-    /// Frames of several buffers are taken.
-    pub multi_segment: bool,
+    /// The port sends clients' bytes from where they lie.
+    pub loans: bool,
+    /// Most buffers of a TCP segment that the port cuts; 0: it does not.
+    pub tso_buffers_max: u16,
+    /// It fills in the IPv4 checksum of what it cuts; else the one of the whole stands for all.
+    pub tso_ipv4_checksum: bool,
 }
 
 /// A port's transmit side.
@@ -169,6 +173,12 @@ impl Output {
         Some(ethernet::Header::new(neighbor, interface.mac, ethernet::EtherType::IPV4))
     }
 
+    /// Lets the port look at a frame that it is to cut. `false`: it can't.
+    pub(crate) fn prepare(&mut self, mbuf: &mut Mbuf, interface: u16) -> bool {
+        let port = self.ports.get_mut(usize::from(interface));
+        port.and_then(Option::as_mut).is_some_and(|port| port.queue.prepare(mbuf))
+    }
+
     /// Appends up to `count` frames to what the port is to send: buffers in bulk, each made a frame
     /// by `fill`. Returns how many there are; what is missing, because a queue is full, buffers are
     /// short or one could not be filled, the caller sends one by one.
@@ -224,7 +234,9 @@ impl Output {
                 destination,
                 mtu: self.loopback_mtu(),
                 checksum: TxChecksum::Stack,
-                multi_segment: false,
+                loans: false,
+                tso_buffers_max: 0,
+                tso_ipv4_checksum: false,
             });
         }
         let (interface, gateway) = match self.network.fib.lookup(to) {
@@ -238,7 +250,9 @@ impl Output {
             destination,
             mtu: interface.mtu,
             checksum: interface.tx_checksum,
-            multi_segment: interface.multi_segment,
+            loans: interface.loans,
+            tso_buffers_max: interface.tso_buffers_max,
+            tso_ipv4_checksum: interface.tso_ipv4_checksum,
         })
     }
 
@@ -276,6 +290,7 @@ impl Output {
                 ipv4: true,
                 ipv4_header: false,
                 l4: Some(l4),
+                segment_len: 0,
             });
         }
         self.counters.ipv4.packets_sent.increment();

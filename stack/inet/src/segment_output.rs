@@ -15,7 +15,7 @@ use types::{DropReason, Instant};
 use wire::{Checksum, ethernet};
 
 use crate::limits::EXTERNAL_MIN;
-use crate::output::Output;
+use crate::output::{Hop, Output};
 use crate::send_queue::{SendQueue, Store};
 use crate::tcp_output::Way;
 use crate::template::Template;
@@ -61,7 +61,10 @@ impl Output {
             return cuts.for_each(|_| self.count_drop(DropReason::Ipv4TooBig));
         }
         let mut sent = 0;
-        if ethernet.is_some() {
+        if ethernet.is_some() && self.uncut(hop, whole, &mut filler) {
+            sent = whole.cut_count();
+            cuts.by_ref().for_each(drop);
+        } else if ethernet.is_some() {
             let fill = |mbuf: &mut Mbuf, pool: &Mempool| filler.fill(mbuf, &cuts.next()?, pool);
             sent = self.frames(hop.interface, whole.cut_count(), fill);
         }
@@ -82,6 +85,24 @@ impl Output {
         if whole.flags.contains(Flags::RST) {
             self.counters().tcp.resets_sent.increment();
         }
+    }
+
+    /// Leaves it to the port to cut what the engine has made. `false`: the port can't, or it has more
+    /// buffers than the port takes, or CWR is on: not all ports know that it is the first piece's.
+    fn uncut(&mut self, hop: &Hop, whole: &SegmentOut, filler: &mut Filler<'_, '_>) -> bool {
+        if hop.tso_buffers_max == 0 || whole.gso_size == 0 || whole.flags.contains(Flags::CWR) {
+            return false;
+        }
+        let Some(mut mbuf) = self.pool().alloc() else { return false };
+        let filled = filler.fill_uncut(&mut mbuf, whole, hop, self.pool()).is_some();
+        let ready = filled
+            && mbuf.segments() <= hop.tso_buffers_max
+            && self.prepare(&mut mbuf, hop.interface);
+        if ready {
+            self.counters().tcp.segments_cut_by_ports.add(whole.cut_count().into());
+            self.transmit(mbuf, hop.interface);
+        }
+        ready
     }
 }
 
@@ -106,7 +127,7 @@ impl<'a, 'b> Filler<'a, 'b> {
     ) -> Option<Self> {
         let template = Template::new(way, whole, ethernet)?;
         let offload = template.offload();
-        let external = offload.is_some() && way.hop.multi_segment && whole.text_len >= EXTERNAL_MIN;
+        let external = offload.is_some() && way.hop.loans && whole.text_len >= EXTERNAL_MIN;
         let len_min = ethernet.map_or(0, |_| ethernet::MIN_FRAME);
         Some(Self { template, source, external, offload, len_min })
     }
@@ -138,6 +159,33 @@ impl<'a, 'b> Filler<'a, 'b> {
         let missing = self.len_min.saturating_sub(mbuf.packet_len() as usize);
         (missing == 0 || mbuf.extend_from_slice(PADDING.get(..missing)?)).then_some(())
     }
+
+    /// Makes an empty buffer the first of a frame that the port is to cut.
+    fn fill_uncut(
+        &mut self,
+        head: &mut Mbuf,
+        whole: &SegmentOut,
+        hop: &Hop,
+        pool: &Mempool,
+    ) -> Option<()> {
+        let segment_len = whole.gso_size;
+        let ipv4_header = hop.tso_ipv4_checksum;
+        let offload = TxChecksum { segment_len, ipv4_header, ..self.offload? };
+        let &SegmentOut { seq, flags, text_offset, text_len, .. } = whole;
+        let cut = Cut { seq, flags, text_offset, text_len };
+        let (room, _) = head.lay_out(self.template.len(), 0)?;
+        self.template.uncut = true;
+        let emitted = self.template.emit(&cut, Checksum::new(), room);
+        self.template.uncut = false;
+        emitted?;
+        if self.external {
+            self.source.attach(&cut, head, pool)?;
+        } else {
+            self.source.copy_to_chain(&cut, head, pool)?;
+        }
+        head.set_tx_checksum(&offload);
+        Some(())
+    }
 }
 
 impl Source<'_> {
@@ -162,6 +210,22 @@ impl Source<'_> {
             }
             room = back;
             done += piece.len;
+        }
+        Some(())
+    }
+
+    /// Copies text behind the headers in `head`, and into as many further buffers as it takes.
+    fn copy_to_chain(&mut self, cut: &Cut, head: &mut Mbuf, pool: &Mempool) -> Option<()> {
+        let mut done = 0;
+        while done < cut.text_len {
+            if done > 0 {
+                head.chain(pool.alloc()?).ok()?;
+            }
+            let len = head.tailroom().min(u16::try_from(cut.text_len - done).unwrap_or(u16::MAX));
+            let text_offset = cut.text_offset.checked_add(done)?;
+            let piece = Cut { text_offset, text_len: len.into(), ..*cut };
+            self.copy(&piece, head.append(len).filter(|room| !room.is_empty())?)?;
+            done += u32::from(len);
         }
         Some(())
     }

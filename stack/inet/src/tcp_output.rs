@@ -4,7 +4,7 @@ use tcp::Flags;
 use types::{DropReason, Instant};
 
 use crate::flow::Flow;
-use crate::limits::{BURST_TEXT_MAX, SEGMENTS_PER_TURN};
+use crate::limits::{SEGMENTS_PER_TURN, TSO_TEXT_MAX};
 use crate::option::Options;
 use crate::output::Hop;
 use crate::segment_output::Source;
@@ -69,7 +69,8 @@ impl Worker {
             let text =
                 Text { recv: &mut stream.recv, lane: lane.as_deref_mut(), deaf: stream.deaf };
             let newest = stream.tcb.snd_max();
-            let burst = stream.tcb.poll_transmit_burst(now, &text, BURST_TEXT_MAX);
+            let burst_len = burst_len(&stream.tcb, &hop, sent);
+            let burst = stream.tcb.poll_transmit_burst(now, &text, burst_len);
             let Some(segment) = burst else { break };
             sent += segment.cut_count() as usize;
             if segment.text_len > 0 && segment.flags.contains(Flags::SYN) {
@@ -120,4 +121,13 @@ impl Worker {
         self.timers.arm(stream.tcb.next_timeout(), owner, &mut stream.timer);
         false
     }
+}
+
+/// How much text one decision of the engine may cover: what the port cuts, or the rest of the turn.
+fn burst_len(tcb: &tcp::Tcb, hop: &Hop, sent: usize) -> u32 {
+    if hop.tso_buffers_max > 0 {
+        return TSO_TEXT_MAX;
+    }
+    let left = SEGMENTS_PER_TURN.saturating_sub(sent);
+    u32::try_from(left).unwrap_or(u32::MAX).saturating_mul(tcb.mss().into()).min(TSO_TEXT_MAX)
 }

@@ -42,6 +42,8 @@ pub(crate) struct Template {
     /// alone if the port adds the rest.
     sum: Checksum,
     by: TxChecksum,
+    /// The port cuts what is sent, and adds the length to the sum for each piece.
+    pub(crate) uncut: bool,
 }
 
 impl Template {
@@ -72,7 +74,7 @@ impl Template {
         };
         let ipv4 = ipv4_header(from, to)?.with_ttl(user.ttl).with_tos(tos(user.tos, whole.ect));
         let (packet, by) = (Packet { ipv4, tcp }, hop.checksum);
-        Some(Self { ethernet, packet, options, options_len, text_len: None, sum, by })
+        Some(Self { ethernet, packet, options, options_len, text_len: None, sum, by, uncut: false })
     }
 
     /// Bytes of all headers, at most 94.
@@ -113,6 +115,7 @@ impl Template {
         *tcp = tcp.with_flags(cut.flags.bits());
         let (seq, flags) = (cut.seq.value(), u16::from(cut.flags.bits()));
         tcp.checksum.set(match self.by {
+            TxChecksum::Port if self.uncut => self.sum.folded(),
             TxChecksum::Port => self.sum_with_len().folded(),
             TxChecksum::Stack => {
                 self.sum_with_len().add_u32(seq).add_u16(flags).add_u16(text.folded()).finish()
@@ -143,6 +146,7 @@ impl Template {
             ipv4: true,
             ipv4_header: false,
             l4: Some(L4::Tcp),
+            segment_len: 0,
         })
     }
 }
@@ -275,7 +279,9 @@ mod tests {
                 destination: Destination::Remote,
                 mtu: 1500,
                 checksum: if port_sums { TxChecksum::Port } else { TxChecksum::Stack },
-                multi_segment: true,
+                loans: true,
+                tso_buffers_max: 0,
+                tso_ipv4_checksum: false,
             };
             let options = Options { tos: user_tos, ttl, ..Options::default() };
             let way = Way { flow: &flow, hop: &hop, options: &options };
@@ -301,7 +307,9 @@ mod tests {
             destination: Destination::Remote,
             mtu: 1500,
             checksum: TxChecksum::Stack,
-            multi_segment: false,
+            loans: false,
+            tso_buffers_max: 0,
+            tso_ipv4_checksum: false,
         };
         let way = Way { flow: &flow, hop: &hop, options: &Options::default() };
         let ack = tcp::closed_reply(&tcp::SegmentIn {

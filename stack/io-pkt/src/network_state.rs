@@ -59,7 +59,9 @@ impl NetworkState {
             up: true,
             addresses: vec![Address { address: Ipv4Addr::LOCALHOST, prefix_len: 8 }],
             tx_checksum: TxChecksum::Stack,
-            multi_segment: false,
+            loans: false,
+            tso_buffers_max: 0,
+            tso_ipv4_checksum: false,
         };
         let interfaces = vec![Entry { config: lo0, port: None, watches: Vec::new() }];
         Self { interfaces, rib: Rib::new(), neighbors: Vec::new(), udp_owners: Vec::new(), tcp }
@@ -80,7 +82,9 @@ impl NetworkState {
             up: true,
             addresses: Vec::new(),
             tx_checksum: if offload { TxChecksum::Port } else { TxChecksum::Stack },
-            multi_segment: capabilities.multi_segment,
+            loans: capabilities.loans,
+            tso_buffers_max: if offload { capabilities.tso_buffers_max } else { 0 },
+            tso_ipv4_checksum: capabilities.ipv4_checksum,
         };
         let entry = Entry { config, port: Some(port), watches: Vec::new() };
         match self.interfaces.get_mut(place) {

@@ -154,6 +154,12 @@ impl Tcb {
         self.snd.max
     }
 
+    /// Text of a full segment now (RFC 6691: the MSS less the options every segment has).
+    #[must_use]
+    pub const fn mss(&self) -> u16 {
+        self.snd.mss
+    }
+
     /// A block in `state` that has sent nothing yet.
     pub(crate) fn new(state: State, config: &Config, iss: SeqNum, now: Instant) -> Self {
         let mss = config.mss.max(limits::MSS_MIN);

@@ -72,6 +72,8 @@ pub struct EthDevInfo {
     pub rx_offloads: RxOffloads,
     /// Work it does on packets to be sent.
     pub tx_offloads: TxOffloads,
+    /// Most buffers of a packet to be sent.
+    pub tx_buffers_max: u16,
     /// Smallest MTU.
     pub min_mtu: u16,
     /// Largest MTU.

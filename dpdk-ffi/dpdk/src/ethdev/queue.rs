@@ -4,6 +4,7 @@ use crate::burst::Burst;
 use crate::errno::{Errno, check};
 use crate::ethdev::port::{Direction, state};
 use crate::live::Live;
+use crate::mbuf::Mbuf;
 
 /// The only user of one receive queue. Dropping it gives the queue back.
 #[derive(Debug)]
@@ -82,6 +83,16 @@ impl TxQueue {
             queue,
             _live: live,
         })
+    }
+
+    /// Lets the driver look at a packet for which it is to sum or cut, and complete its headers: once
+    /// for each that is cut into segments. `false`: it can't do what is asked.
+    #[must_use]
+    pub fn prepare(&mut self, mbuf: &mut Mbuf) -> bool {
+        let mut raw = mbuf.as_ptr();
+        // SAFETY: the queue is set up and self is its only user; one packet that `mbuf` owns alone,
+        // which the driver reads and whose headers it may write.
+        unsafe { dpdk_sys::shim_eth_tx_prepare(self.port, self.queue, &raw mut raw, 1) == 1 }
     }
 
     /// Sends packets from the front of the burst, as many as the port takes now, and says how many;
