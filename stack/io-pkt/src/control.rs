@@ -38,9 +38,6 @@ const CONNECTIONS_MAX: usize = 4096;
 /// left by processes that died while they waited.
 pub(crate) const CALLS_MAX: u16 = 64;
 
-/// Requests taken from one connection before the others have their turn.
-const REQUESTS_PER_TURN: usize = 16;
-
 /// Names a control connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub u32);
@@ -271,7 +268,10 @@ impl Control {
                     return;
                 }
             };
-            let sources: Vec<Source> = ready.iter().map(|e| Source::of(e.data.u64())).collect();
+            let mut sources: Vec<Source> = ready.iter().map(|e| Source::of(e.data.u64())).collect();
+            // What a program has closed is closed before anything it asks for afterwards, the closed
+            // socket's port for example.
+            sources.sort_by_key(|source| !matches!(source, Source::Descriptor(_)));
             self.doorbell.awake();
             for source in sources {
                 self.serve(source, &mut buffer);
@@ -320,13 +320,12 @@ impl Control {
     }
 
     fn serve_connection(&mut self, id: ConnectionId, buffer: &mut [u8; MESSAGE_MAX]) {
-        for _ in 0..REQUESTS_PER_TURN {
-            let Some(connection) = self.connections.get(&id) else { return };
-            match connection.receive(buffer) {
-                Received::Call(call, held) => self.request(id, call, held.as_ref()),
-                Received::Empty => return,
-                Received::Closed => return self.drop_connection(id),
-            }
+        // One request: before the next is taken it must be known what has been closed meanwhile.
+        let Some(connection) = self.connections.get(&id) else { return };
+        match connection.receive(buffer) {
+            Received::Call(call, held) => self.request(id, call, held.as_ref()),
+            Received::Empty => {}
+            Received::Closed => self.drop_connection(id),
         }
     }
 

@@ -290,7 +290,8 @@ impl Daemon {
         let mut header = [0; DatagramHeader::LEN];
         assert!(lane.copy_out(posted.offset, &mut header), "outside");
         let mut payload = vec![0; posted.length as usize - DatagramHeader::LEN];
-        assert!(lane.copy_out(posted.offset + DatagramHeader::LEN as u32, &mut payload), "outside");
+        let header_len = u32::try_from(DatagramHeader::LEN).expect("a short header");
+        assert!(lane.copy_out(posted.offset + header_len, &mut payload), "outside");
         sock.released += u64::from(posted.length);
         lane.set_tx_released(sock.cell, sock.released);
         sock.writable = true;
