@@ -283,18 +283,6 @@ CASE(ancillary, stream_has_none)
     TRY(recvmsg(fd, &m, 0));
     say("control %zu bytes, flags %x", m.msg_controllen, m.msg_flags);
 }
-CASE(ancillary, stream_timestamp)
-{
-    char in[4], control[128];
-    struct iovec into = {in, 4};
-    struct msghdr m = {NULL, 0, &into, 1, control, 128, 0};
-    int id, fd = connected(&id);
-    set(fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
-    NEED(peer_send(id, "ab", 2, 0));
-    await_bytes(fd, 2);
-    TRY(recvmsg(fd, &m, 0));
-    say("control: %d", m.msg_controllen > 0);
-}
 CASE(ancillary, stream_sends_some)
 {
     char control[64] = "";

@@ -187,6 +187,7 @@ CASE(bind, beside_connection_with_reuse)
     in_name name = at(mine, port(6));
     int id, fd = stream();
     accepted(&id, NULL);
+    pause_ms(20);
     TRY(bind(fd, SA(&name), LEN));
     set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     TRY(bind(fd, SA(&name), LEN));

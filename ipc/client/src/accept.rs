@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use proto::message::Transport;
 use proto::{Reply, Request};
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 use shm::Status;
 
@@ -59,7 +58,7 @@ impl Socket {
                 }
             }
             patience.check(fd)?;
-            patience.sleep(fd, PollFlags::IN)?;
+            patience.sleep_for_input(fd, true)?;
         }
     }
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
 use proto::message::Transport;
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 use shm::{Ancillary, ReceiveQueue, Status};
 
@@ -68,7 +67,7 @@ impl Socket {
         let nonblocking = flags.contains(RecvFlags::DONTWAIT);
         let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
         if self.transport() == Transport::Datagram {
-            return self.wait_for(fd, &mut patience, || self.try_datagram(fd, data, flags));
+            return self.wait_for(fd, &mut patience, true, || self.try_datagram(fd, data, flags));
         }
         let wanted = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
         if flags.contains(RecvFlags::OOB) {
@@ -80,7 +79,7 @@ impl Socket {
             let into = &mut [IoSliceMut::new(&mut byte)];
             let peek = flags | RecvFlags::PEEK;
             return self
-                .wait_for(fd, &mut patience, || self.try_stream(fd, into, peek))
+                .wait_for(fd, &mut patience, true, || self.try_stream(fd, into, peek))
                 .map(|_| Received::bytes(0));
         }
         let all = flags.contains(RecvFlags::WAITALL) && !flags.contains(RecvFlags::PEEK);
@@ -91,7 +90,8 @@ impl Socket {
                 // What was read before counts; the error is the next call's.
                 return Ok(Received::bytes(total));
             }
-            let len = match self.wait_for(fd, &mut patience, || self.try_stream(fd, rest, flags)) {
+            let attempt = || self.try_stream(fd, rest, flags);
+            let len = match self.wait_for(fd, &mut patience, total == 0, attempt) {
                 Ok(received) => received.len,
                 Err(_) if total > 0 => 0,
                 Err(error) => return Err(error),
@@ -108,6 +108,7 @@ impl Socket {
         &self,
         fd: BorrowedFd<'_>,
         patience: &mut Patience,
+        may_restart: bool,
         mut attempt: impl FnMut() -> io::Result<Attempt>,
     ) -> io::Result<Received> {
         loop {
@@ -118,7 +119,7 @@ impl Socket {
             }
             let come = || self.memory.unread() > 0 && self.memory.receive().has_token();
             if !self.spin.until(come) {
-                patience.sleep(fd, PollFlags::IN)?;
+                patience.sleep_for_input(fd, may_restart)?;
             }
         }
     }

@@ -258,6 +258,12 @@ impl Socket {
         }
     }
 
+    /// It listens.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.memory.marks() & mark::LISTENING != 0
+    }
+
     /// The datagram socket has a peer.
     #[must_use]
     pub fn has_peer(&self) -> bool {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 use crate::descriptor;
 
@@ -79,6 +80,27 @@ impl Patience {
         if !self.started {
             self.started = true;
             self.until = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        }
+    }
+
+    /// Sleeps until there is something to read or accept. A call that has no timeout and nothing to show yet is
+    /// restarted after a signal where Linux restarts it (`SA_RESTART`): it sleeps in a `recv` of the kernel's,
+    /// which takes nothing.
+    ///
+    /// # Errors
+    /// As [`Patience::sleep`].
+    pub(crate) fn sleep_for_input(
+        &self,
+        fd: BorrowedFd<'_>,
+        may_restart: bool,
+    ) -> Result<(), Errno> {
+        if !may_restart || self.until.is_some() {
+            return self.sleep(fd, PollFlags::IN);
+        }
+        match recv(fd, &mut [0; 1], RecvFlags::PEEK) {
+            Err(Errno::INTR) => Err(Errno::INTR),
+            // What it is the call finds out by itself.
+            _ => Ok(()),
         }
     }
 

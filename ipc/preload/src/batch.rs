@@ -156,6 +156,11 @@ fn deadline(timeout: &timespec) -> Option<Instant> {
 /// # Safety
 /// As for [`sendfile`].
 unsafe fn copy_file(out: c_int, file: c_int, offset: *mut off_t, len: size_t) -> ssize_t {
+    // SAFETY: no pointers.
+    if iopkt::is_ours(file) || unsafe { libc::fcntl(file, libc::F_GETFD) } < 0 {
+        iopkt::set_errno(if iopkt::is_ours(file) { libc::EINVAL } else { libc::EBADF });
+        return -1;
+    }
     // SAFETY: null or valid by the caller's promise.
     let place = unsafe { offset.as_mut() };
     let start = match &place {

@@ -15,7 +15,7 @@
 //! * `transfer`: reading and writing. `control`: naming, options, modes. `number`: closing and copying.
 //! * `socket`: which sockets are the stack's; what happens if there is none.
 //! * `stdio`: streams on a socket's descriptor, which reach the kernel past libc's public functions.
-//! * `batch`: `sendmmsg`, `recvmmsg`, `sendfile`, by repeating simpler calls.
+//! * `batch`: `sendmmsg`, `recvmmsg`, `sendfile`, by repeating simpler calls; `splice`: the same.
 //!
 //! Variables: `SOCK` and `IOPKT_RUN` name the stack; `IOPKT_FALLBACK=kernel` lets programs run over
 //! the kernel while no stack is there; `IOPKT_LOOPBACK=stack` keeps 127.0.0.0/8 on the stack.
@@ -28,6 +28,7 @@ pub mod control;
 mod next;
 pub mod number;
 pub mod socket;
+pub mod splice;
 mod stdio;
 pub mod transfer;
 

@@ -18,6 +18,10 @@ use crate::{kernel, message, name};
 /// Is the reader at the urgent byte? From `asm-generic/sockios.h`.
 const SIOCATMARK: c_ulong = 0x8905;
 
+/// `FIOSETOWN`, `SIOCSPGRP`, `FIOGETOWN`, `SIOCGPGRP` of the same file follow each other.
+const FIOSETOWN: c_ulong = 0x8901;
+const SIOCGPGRP: c_ulong = 0x8904;
+
 /// No option of a socket is longer.
 const OPTION_MAX: usize = 1024;
 
@@ -170,6 +174,9 @@ pub unsafe extern "C" fn iopkt_fcntl(fd: c_int, command: c_int, argument: usize)
 pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     if let Some(held) = table::lookup(fd) {
         match request {
+            libc::FIONREAD | libc::TIOCOUTQ if held.socket.is_listening() => {
+                return status(Err(os(libc::EINVAL)));
+            }
             // SAFETY: the caller's promise.
             libc::FIONREAD => return unsafe { tell(held.socket.readable_bytes(), argument) },
             // SAFETY: the caller's promise.
@@ -177,6 +184,8 @@ pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut
             // SAFETY: the caller's promise.
             SIOCATMARK => return unsafe { tell(usize::from(held.socket.is_at_mark()), argument) },
             libc::FIONBIO | libc::FIOASYNC | libc::FIOCLEX | libc::FIONCLEX => {}
+            // Whom SIGIO is for the kernel knows.
+            FIOSETOWN..=SIOCGPGRP => {}
             _ => return status(Err(os(libc::ENOTTY))),
         }
     }

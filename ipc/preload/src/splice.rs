@@ -1,0 +1,140 @@
+//! `splice` to and from a stack's socket, by copying. What the other side cannot take stays where it is.
+
+use libc::{c_int, c_short, c_uint, c_void, off64_t, pollfd, size_t, ssize_t};
+
+use crate::next::call_next;
+
+/// Bytes at a time: so many a pipe that says it is writable takes at once (`PIPE_BUF`).
+const CHUNK: usize = 4096;
+
+/// `splice(2)`.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn splice(
+    from: c_int,
+    from_at: *mut off64_t,
+    to: c_int,
+    to_at: *mut off64_t,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    let takes = iopkt::is_ours(from);
+    if !takes && !iopkt::is_ours(to) {
+        return call_next!(splice(from => c_int, from_at => *mut off64_t, to => c_int,
+            to_at => *mut off64_t, len => size_t, flags => c_uint) -> ssize_t);
+    }
+    if len == 0 {
+        return 0;
+    }
+    if let Some(errno) = fault(from, to, !from_at.is_null(), !to_at.is_null()) {
+        return refuse(errno);
+    }
+    let step = if takes { socket_to_pipe } else { pipe_to_socket };
+    let mut done = 0;
+    while done < len {
+        match usize::try_from(step(from, to, len - done, flags, done == 0)) {
+            Ok(0) => break,
+            Ok(moved) => done += moved,
+            Err(_) if done > 0 => break,
+            Err(_) => return -1,
+        }
+    }
+    ssize_t::try_from(done).unwrap_or(ssize_t::MAX)
+}
+
+/// What is wrong with the descriptors, one of which is a stack's.
+fn fault(from: c_int, to: c_int, has_from_at: bool, has_to_at: bool) -> Option<c_int> {
+    let takes = iopkt::is_ours(from);
+    let (pipe, lacking) = if takes { (to, libc::O_RDONLY) } else { (from, libc::O_WRONLY) };
+    // SAFETY: no pointers.
+    let mode = unsafe { libc::fcntl(pipe, libc::F_GETFL) };
+    if mode < 0 || mode & libc::O_ACCMODE == lacking {
+        Some(libc::EBADF)
+    } else if takes == iopkt::is_ours(to) || !is_pipe(pipe) {
+        Some(libc::EINVAL)
+    } else if (takes && has_to_at) || (!takes && has_from_at) {
+        Some(libc::ESPIPE)
+    } else if has_from_at || has_to_at {
+        // Nothing in a socket has a place.
+        Some(libc::EINVAL)
+    } else {
+        None
+    }
+}
+
+/// Copies a piece; only the first one may wait. The bytes leave the socket when the pipe has them.
+fn socket_to_pipe(socket: c_int, pipe: c_int, len: usize, flags: c_uint, first: bool) -> ssize_t {
+    let mut chunk = [0_u8; CHUNK];
+    let into: *mut c_void = chunk.as_mut_ptr().cast();
+    let want = len.min(CHUNK);
+    let wait = if first { 0 } else { libc::MSG_DONTWAIT };
+    // SAFETY: the buffer has room for `want` bytes.
+    let seen = unsafe { iopkt::abi::iopkt_recv(socket, into, want, libc::MSG_PEEK | wait) };
+    let Ok(seen @ 1..) = usize::try_from(seen) else { return seen };
+    if !is_ready(pipe, libc::POLLOUT, first && !is_nonblocking(pipe, flags)) {
+        return refuse(libc::EAGAIN);
+    }
+    // SAFETY: so many bytes have been read into the buffer.
+    let written = unsafe { libc::write(pipe, into, seen) };
+    let Ok(moved @ 1..) = usize::try_from(written) else { return written };
+    let take = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+    // SAFETY: the buffer has room for what was seen, which is no less than what was moved.
+    unsafe { iopkt::abi::iopkt_recv(socket, into, moved, take) }
+}
+
+/// Copies a piece; only the first one may wait. What has left the pipe is sent whatever it takes.
+fn pipe_to_socket(pipe: c_int, socket: c_int, len: usize, flags: c_uint, first: bool) -> ssize_t {
+    if !is_ready(socket, libc::POLLOUT, first && !is_nonblocking(socket, 0))
+        || !is_ready(pipe, libc::POLLIN, first && !is_nonblocking(pipe, flags))
+    {
+        return refuse(libc::EAGAIN);
+    }
+    let mut chunk = [0_u8; CHUNK];
+    let into: *mut c_void = chunk.as_mut_ptr().cast();
+    // SAFETY: the buffer has room for so many bytes.
+    let read = unsafe { libc::read(pipe, into, len.min(CHUNK)) };
+    let Ok(read @ 1..) = usize::try_from(read) else { return read };
+    let more = if flags & libc::SPLICE_F_MORE == 0 { 0 } else { libc::MSG_MORE };
+    let mut sent = 0;
+    while sent < read {
+        let Some(rest) = chunk.get(sent..read) else { break };
+        // SAFETY: the slice is as long as it says.
+        let now = unsafe { iopkt::abi::iopkt_send(socket, rest.as_ptr().cast(), rest.len(), more) };
+        match usize::try_from(now) {
+            Ok(now) => sent += now,
+            Err(_) if iopkt::errno() == libc::EAGAIN || iopkt::errno() == libc::EINTR => {
+                let _ = is_ready(socket, libc::POLLOUT, true);
+            }
+            Err(_) => return now,
+        }
+    }
+    ssize_t::try_from(sent).unwrap_or(ssize_t::MAX)
+}
+
+/// Is the descriptor ready, now or after a while?
+fn is_ready(fd: c_int, events: c_short, wait: bool) -> bool {
+    let mut poll = pollfd { fd, events, revents: 0 };
+    // SAFETY: one element, which is ours.
+    unsafe { libc::poll(&raw mut poll, 1, if wait { -1 } else { 0 }) > 0 }
+}
+
+fn is_nonblocking(fd: c_int, flags: c_uint) -> bool {
+    // SAFETY: no pointers.
+    let mode = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    flags & libc::SPLICE_F_NONBLOCK != 0 || mode & libc::O_NONBLOCK != 0
+}
+
+fn is_pipe(fd: c_int) -> bool {
+    // SAFETY: zeros are a value of this struct of numbers.
+    let mut about: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: the place is ours.
+    let known = unsafe { libc::fstat(fd, &raw mut about) } == 0;
+    known && about.st_mode & libc::S_IFMT == libc::S_IFIFO
+}
+
+fn refuse(errno: c_int) -> ssize_t {
+    iopkt::set_errno(errno);
+    -1
+}
