@@ -194,6 +194,10 @@ def module_faults():
             said = lab.mount("faulty", options, ok=False)
             check(said.returncode == 1 and words in said.stderr, f"{options}: {said.stderr}")
         lab.mount("faulty", "block=1000")
+        os.mkfifo(so / "devnp-pipe.so")
+        for endless in ("/dev/zero", "pipe"):  # a module is loaded: files are compared with it
+            said = lab.mount(endless, ok=False)
+            check(said.returncode == 1 and "not a file" in said.stderr, f"{endless}: {said.stderr}")
         lab.iopkt("umount", "faulty0")
         check(lab.mount("faulty", "panic=close").returncode == 0, "mount")
         lab.iopkt("umount", "faulty0")

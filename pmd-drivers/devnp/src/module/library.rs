@@ -45,9 +45,8 @@ unsafe impl Sync for Library {}
 
 impl Library {
     /// Loads a file that this process may trust, and checks its table.
-    pub(crate) fn load(path: &Path, user: u32) -> Result<Self, ModuleError> {
-        let path = trust::real_path(path, user)?;
-        let identity = inspect(&path)?;
+    pub(super) fn load(file: SharedObject) -> Result<Self, ModuleError> {
+        let SharedObject { path, identity } = file;
         let handle = open(&path)?;
         // From here on it is closed again if anything is wrong.
         let mut library = Self {
@@ -217,18 +216,27 @@ const EMPTY: Module = Module {
     panic_stop: None,
 };
 
-/// Device and inode of a whole shared object.
-pub(super) fn inspect(path: &Path) -> Result<(u64, u64), ModuleError> {
+/// A whole shared object whose owner is trusted.
+pub(super) struct SharedObject {
+    path: PathBuf,
+    /// Device and inode.
+    pub(super) identity: (u64, u64),
+}
+
+/// Looks at a file. It is read only when it is known to be one, and whose: a device or a pipe would
+/// never end.
+pub(super) fn inspect(path: &Path, user: u32) -> Result<SharedObject, ModuleError> {
+    let path = trust::real_path(path, user)?;
     let unreadable =
-        |e: std::io::Error| ModuleError::File { path: path.into(), reason: e.to_string() };
-    let meta = fs::metadata(path).map_err(unreadable)?;
-    let no_module = |why| ModuleError::NotAModule { path: path.into(), why };
+        |e: std::io::Error| ModuleError::File { path: path.clone(), reason: e.to_string() };
+    let meta = fs::metadata(&path).map_err(unreadable)?;
+    let no_module = |why| ModuleError::NotAModule { path: path.clone(), why };
     if meta.len() > FILE_MAX {
         return Err(no_module(format!("{} bytes are too many", meta.len())));
     }
-    let bytes = fs::read(path).map_err(unreadable)?;
+    let bytes = fs::read(&path).map_err(unreadable)?;
     elf::check(&bytes).map_err(no_module)?;
-    Ok((meta.dev(), meta.ino()))
+    Ok(SharedObject { identity: (meta.dev(), meta.ino()), path })
 }
 
 fn open(path: &Path) -> Result<NonNull<c_void>, ModuleError> {

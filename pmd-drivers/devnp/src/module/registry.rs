@@ -97,17 +97,15 @@ impl Modules {
 
     fn load(&mut self, path: &Path) -> Result<Arc<Library>, ModuleError> {
         self.loaded.retain(|library| library.strong_count() > 0);
-        let known = self.loaded.iter().filter_map(Weak::upgrade).collect::<Vec<_>>();
-        if !known.is_empty() {
-            let identity = inspect(path)?;
-            if let Some(library) = known.into_iter().find(|l| l.identity == identity) {
-                if library.table.flags & FLAG_SINGLE_INSTANCE != 0 {
-                    return Err(ModuleError::InUse { module: library.name.clone() });
-                }
-                return Ok(library);
+        let file = inspect(path, self.user)?;
+        let mut known = self.loaded.iter().filter_map(Weak::upgrade);
+        if let Some(library) = known.find(|library| library.identity == file.identity) {
+            if library.table.flags & FLAG_SINGLE_INSTANCE != 0 {
+                return Err(ModuleError::InUse { module: library.name.clone() });
             }
+            return Ok(library);
         }
-        let library = Arc::new(Library::load(path, self.user)?);
+        let library = Arc::new(Library::load(file)?);
         self.loaded.push(Arc::downgrade(&library));
         Ok(library)
     }

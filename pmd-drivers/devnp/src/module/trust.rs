@@ -75,6 +75,10 @@ mod tests {
         set(&folder, 0o755);
         assert!(matches!(real_path(&folder, user), Err(ModuleError::NotAModule { .. })));
         assert!(matches!(real_path(&folder.join("no"), user), Err(ModuleError::File { .. })));
+        assert!(matches!(
+            real_path(Path::new("/dev/zero"), user),
+            Err(ModuleError::NotAModule { .. })
+        ));
         fs::remove_dir_all(&folder).unwrap();
     }
 }
