@@ -5,7 +5,7 @@ use shm::{Lane, Status, TxDescriptor, TxFlags};
 use types::Instant;
 
 use crate::command::{Event, Misbehaviour};
-use crate::limits::{CLIENT_BUDGET, TIMER_BUDGET};
+use crate::limits::{CLIENT_BUDGET, TIMER_BUDGET, TIMERS_AHEAD};
 use crate::send_queue::Range;
 use crate::socket::{Kind, Signal, SocketId};
 use crate::tcp_input::Text;
@@ -16,6 +16,7 @@ impl Worker {
     /// Takes what the clients have posted. `true`: there was something.
     pub(crate) fn attend_clients(&mut self, now: Instant) -> bool {
         let mut worked = false;
+        self.clients.prefetch_posted();
         for slot in 0..self.clients.end() {
             let Some(client) = self.clients.find_mut(slot) else { continue };
             if client.misbehaved || !client.lane.pending() {
@@ -53,7 +54,8 @@ impl Worker {
     /// One descriptor. A stale one (its socket was closed meanwhile) is none of the client's fault.
     fn posted(&mut self, slot: u16, posted: &TxDescriptor, now: Instant) {
         let Some(client) = self.clients.find_mut(slot) else { return };
-        let Some(id) = client.socket(posted.cell) else { return };
+        let Some(number) = client.socket(posted.cell) else { return };
+        let Some(id) = self.sockets.id(number) else { return };
         let Some(socket) = self.sockets.find_mut(id) else { return };
         if socket.cell.generation != posted.generation {
             return;
@@ -123,9 +125,12 @@ impl Worker {
     /// Runs what is due. `true`: something was.
     pub(crate) fn run_timers(&mut self, now: Instant) -> bool {
         let mut worked = false;
-        for _ in 0..TIMER_BUDGET {
+        for count in 0..TIMER_BUDGET {
             let Some((owner, name)) = self.timers.pop_due(now) else { break };
             worked = true;
+            if count % TIMERS_AHEAD == 0 {
+                self.fetch_timers(now);
+            }
             match owner {
                 Owner::Endpoint(Endpoint::Connection(index)) => self.socket_timer(index, name, now),
                 Owner::Endpoint(Endpoint::HalfOpen(number)) => {
@@ -143,6 +148,15 @@ impl Worker {
             }
         }
         worked
+    }
+
+    /// The connections whose timers fire next will be needed soon.
+    fn fetch_timers(&self, now: Instant) {
+        for owner in self.timers.upcoming(now).take(TIMERS_AHEAD) {
+            if let Owner::Endpoint(Endpoint::Connection(number)) = owner {
+                self.sockets.prefetch(number);
+            }
+        }
     }
 
     fn socket_timer(&mut self, index: u32, name: Fired, now: Instant) {

@@ -5,13 +5,16 @@ use shm::{CellId, Lane, Status};
 use crate::limits::{BLOCKS_LOW, SWEEP_BUDGET};
 use crate::socket::SocketId;
 
+/// The number of no socket.
+const NONE: u32 = u32::MAX;
+
 /// One client process.
 #[derive(Debug)]
 pub(crate) struct Client {
     /// The worker's end of its memory.
     pub lane: Lane,
-    /// Socket behind each cell of the client.
-    cells: Vec<Option<SocketId>>,
+    /// Number of the socket behind each cell of the client, or [`NONE`].
+    cells: Vec<u32>,
     /// Where the next look for blocks that have been read begins.
     swept: usize,
     /// Its rings broke the rules; nothing is read from them any more.
@@ -25,20 +28,20 @@ impl Client {
         Self { lane, cells: Vec::new(), swept: 0, misbehaved: false }
     }
 
-    /// The socket behind a cell.
+    /// Number of the socket behind a cell.
     #[must_use]
-    pub(crate) fn socket(&self, cell: u32) -> Option<SocketId> {
-        self.cells.get(cell as usize).copied().flatten()
+    pub(crate) fn socket(&self, cell: u32) -> Option<u32> {
+        self.cells.get(cell as usize).copied().filter(|number| *number != NONE)
     }
 
     /// Says which socket is behind a cell.
     pub(crate) fn set_socket(&mut self, cell: u32, socket: Option<SocketId>) {
         let index = cell as usize;
         if self.cells.len() <= index {
-            self.cells.resize(index + 1, None);
+            self.cells.resize(index + 1, NONE);
         }
         if let Some(entry) = self.cells.get_mut(index) {
-            *entry = socket;
+            *entry = socket.map_or(NONE, |id| id.index);
         }
     }
 
@@ -48,14 +51,14 @@ impl Client {
         self.lane.free_blocks() < BLOCKS_LOW
     }
 
-    /// The next sockets to look at for such blocks, in turn.
-    pub(crate) fn sweep(&mut self) -> impl Iterator<Item = SocketId> + use<> {
-        let mut found = [None; SWEEP_BUDGET];
+    /// Numbers of the next sockets to look at for such blocks, in turn.
+    pub(crate) fn sweep(&mut self) -> impl Iterator<Item = u32> + use<> {
+        let mut found = [NONE; SWEEP_BUDGET];
         let cells = self.cells.get(self.swept..).unwrap_or_default();
         let mut places = found.iter_mut();
         let mut seen = 0_usize;
         for cell in cells {
-            if cell.is_some() {
+            if *cell != NONE {
                 let Some(place) = places.next() else { break };
                 *place = *cell;
             }
@@ -63,7 +66,7 @@ impl Client {
         }
         let next = self.swept.saturating_add(seen);
         self.swept = if next < self.cells.len() { next } else { 0 };
-        found.into_iter().flatten()
+        found.into_iter().filter(|number| *number != NONE)
     }
 
     /// Sets status bits beside those that are set.
@@ -76,9 +79,21 @@ impl Client {
         self.lane.set_error(cell, u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX));
     }
 
-    /// All its sockets on this worker.
-    pub(crate) fn sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
-        self.cells.iter().copied().flatten()
+    /// What belongs to a cell will be needed soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, cell: CellId) {
+        if let Some((words, state)) = self.lane.lines(cell) {
+            words.into_iter().for_each(dpdk::prefetch);
+            dpdk::prefetch(state);
+        }
+        if let Some(number) = self.cells.get(cell.index as usize) {
+            dpdk::prefetch(number);
+        }
+    }
+
+    /// Numbers of all its sockets on this worker.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = u32> + '_ {
+        self.cells.iter().copied().filter(|number| *number != NONE)
     }
 }
 
@@ -106,6 +121,19 @@ impl Clients {
     }
 
     /// The client of a socket, whose slot may be gone.
+    pub(crate) fn owner(&self, slot: Option<u16>) -> Option<&Client> {
+        self.slots.get(usize::from(slot?))?.as_ref()
+    }
+
+    /// Each client's next descriptor is about to be looked at.
+    #[inline]
+    pub(crate) fn prefetch_posted(&self) {
+        for client in self.slots.iter().flatten() {
+            dpdk::prefetch(client.lane.next_posted());
+        }
+    }
+
+    /// The client of a socket, whose slot may be gone, to change it.
     pub(crate) fn owner_mut(&mut self, slot: Option<u16>) -> Option<&mut Client> {
         self.find_mut(slot?)
     }

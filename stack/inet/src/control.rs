@@ -422,7 +422,9 @@ impl Worker {
     fn detach(&mut self, slot: u16, now: Instant) {
         self.drain_client(Some(slot), now);
         let Some(client) = self.clients.find_mut(slot) else { return };
-        let sockets: Vec<SocketId> = client.sockets().collect();
+        let numbers: Vec<u32> = client.sockets().collect();
+        let sockets = numbers.into_iter().filter_map(|number| self.sockets.id(number));
+        let sockets: Vec<SocketId> = sockets.collect();
         for id in sockets {
             self.close(id, false, now);
             self.orphan(id, now);

@@ -107,8 +107,18 @@ impl Flows {
     /// Second stage: the connection's record is on its way too.
     #[inline]
     pub(crate) fn fetch(&self, hash: u64, sockets: &Sockets) {
-        if let Some(Endpoint::Connection(number)) = self.table.guess(hash).map(endpoint) {
+        if let Some(number) = self.guess(hash) {
             sockets.prefetch(number);
+        }
+    }
+
+    /// The connection that this hash most likely belongs to.
+    #[inline]
+    #[must_use]
+    pub(crate) fn guess(&self, hash: u64) -> Option<u32> {
+        match self.table.guess(hash).map(endpoint)? {
+            Endpoint::Connection(number) => Some(number),
+            Endpoint::HalfOpen(_) | Endpoint::TimeWait(_) => None,
         }
     }
 

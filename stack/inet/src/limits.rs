@@ -38,6 +38,10 @@ pub const FLOW_STASH_MAX: usize = 64;
 /// Timers that run per breath.
 pub const TIMER_BUDGET: usize = 256;
 
+/// Connections fetched into the cache ahead of their timers: as many as a core has misses under way
+/// with some lines each.
+pub const TIMERS_AHEAD: usize = 8;
+
 /// Timers that the wheel moves to a finer level in one go: a few microseconds of work.
 pub const TIMER_MOVES_MAX: usize = 64;
 

@@ -225,6 +225,13 @@ impl Sockets {
         self.slots.get(index).map(|slot| SocketId { index, generation: slot.generation })
     }
 
+    /// The socket with this number.
+    #[inline]
+    #[must_use]
+    pub(crate) fn peek(&self, number: u32) -> Option<&Socket> {
+        self.slots.get(number).map(|slot| &slot.socket)
+    }
+
     /// Both ends of the connection with this number.
     #[inline]
     #[must_use]

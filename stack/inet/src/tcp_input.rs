@@ -240,7 +240,8 @@ impl Worker {
     #[cold]
     fn sweep_blocks(&mut self, owner: Option<u16>) {
         let Some(client) = self.clients.owner_mut(owner) else { return };
-        for id in client.sweep() {
+        for number in client.sweep() {
+            let Some(id) = self.sockets.id(number) else { continue };
             let Some(stream) = self.sockets.stream_mut(id) else { continue };
             if stream.recv.unread() > 0 {
                 let _ = stream.recv.refresh(&mut client.lane);

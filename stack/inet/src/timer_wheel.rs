@@ -171,6 +171,18 @@ impl Timers {
         None
     }
 
+    /// Owners of the timers that come next in the slot that is due, in their order.
+    pub(crate) fn upcoming(&self, now: Instant) -> impl Iterator<Item = Owner> + '_ {
+        let now = now.as_nanos() >> TICK_BITS;
+        let due = self.first().filter(|due| due.level == 0 && due.start <= now);
+        let mut next = due.map_or(NONE, |due| self.head(due.level, due.slot));
+        core::iter::from_fn(move || {
+            let entry = self.entries.get(next)?;
+            next = entry.next;
+            Some(entry.owner)
+        })
+    }
+
     /// When to look again: the next timer, or the time at which one moves to a finer level.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Instant> {

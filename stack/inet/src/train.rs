@@ -13,7 +13,7 @@ use wire::Plain;
 
 use crate::flow::Flow;
 use crate::network::Destination;
-use crate::socket::SocketId;
+use crate::socket::{Kind, SocketId};
 use crate::timer_wheel::Endpoint;
 use crate::worker::Worker;
 
@@ -61,7 +61,7 @@ impl Worker {
     }
 
     /// Looks ahead over a burst: what belongs together, and that no segment waits for memory. First
-    /// all buckets of the flow table are asked for, then all records.
+    /// all buckets of the flow table are asked for, then all records, then what lies beside them.
     fn stage(&self, burst: &Burst, interface: u16) -> [Staged; BURST_MAX] {
         let up = self.out.network.interface(interface).filter(|config| config.up);
         let mac = up.map(|config| config.mac);
@@ -86,7 +86,24 @@ impl Worker {
                 self.flows.fetch(stage.hash, &self.sockets);
             }
         }
+        for stage in staged.iter().take(burst.len()) {
+            if stage.place != Place::Next && stage.flow != Flow::NONE {
+                self.fetch_beside(stage.hash);
+            }
+        }
         staged
+    }
+
+    /// The words of the client that text for this connection will change.
+    #[inline]
+    fn fetch_beside(&self, hash: u64) {
+        let socket = self.flows.guess(hash).and_then(|number| self.sockets.peek(number));
+        let Some(socket) = socket else { return };
+        let Some(client) = self.clients.owner(socket.client) else { return };
+        client.prefetch(socket.cell);
+        if let Kind::Stream(stream) = &socket.kind {
+            dpdk::prefetch(stream.recv.next_shown(&client.lane));
+        }
     }
 
     fn stage_flow(&self, last: &mut Staged, place: Place, flow: Flow) {

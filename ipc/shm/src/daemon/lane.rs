@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -25,6 +25,11 @@ pub struct CellId {
     pub index: u32,
     /// Tells this life of the cell from earlier ones.
     pub generation: u16,
+}
+
+impl CellId {
+    /// No socket's.
+    const NONE: Self = Self { index: u32::MAX, generation: 0 };
 }
 
 /// Flags of a descriptor in a transmit ring.
@@ -111,20 +116,22 @@ pub struct Lane {
     /// For connections that have something to hold again; without this each request would allocate.
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spare: Vec<Box<Blocks>>,
+    /// The cell that was last asked for its [`Lane::in_armed`], and what its word said.
+    in_seen: (CellId, u32),
+    /// The same of [`Lane::out_armed`].
+    out_seen: (CellId, u32),
     one_thread: PhantomData<Cell<()>>,
 }
 
-/// The daemon's own memory of a cell.
+/// The daemon's own memory of a cell. Whatever else it has to remember is in the cell's words of the
+/// read part, which nobody else writes.
 #[derive(Clone, Copy, Debug, Default)]
 struct CellState {
     generation: u16,
     live: bool,
-    errors: u16,
-    in_seen: u32,
-    in_token: u32,
-    out_seen: u32,
-    out_drained: u32,
 }
+
+const _: () = assert!(size_of::<CellState>() <= 4, "every idle connection pays for this");
 
 impl Lane {
     pub(super) fn new(slot: Arc<Slot>, worker: u16) -> Self {
@@ -141,6 +148,8 @@ impl Lane {
             free: VecDeque::with_capacity(cells as usize),
             pool: Box::new(BlockPool::new(blocks.saturating_mul(u32::from(worker)), blocks)),
             spare: Vec::new(),
+            in_seen: (CellId::NONE, 0),
+            out_seen: (CellId::NONE, 0),
             one_thread: PhantomData,
         }
     }
@@ -157,12 +166,17 @@ impl Lane {
         &self.slot
     }
 
+    /// The word that says what [`Lane::pending`] says: what to fetch before asking many clients.
+    #[must_use]
+    pub fn next_posted(&self) -> &AtomicU64 {
+        let at = layout::tx_descriptor(self.worker, self.position);
+        self.slot.write.u64(at.wrapping_add(8))
+    }
+
     /// Has the client posted anything that was not received yet?
     #[must_use]
     pub fn pending(&self) -> bool {
-        let at = layout::tx_descriptor(self.worker, self.position);
-        let upper = self.slot.write.u64(at.wrapping_add(8)).load(Ordering::Acquire);
-        is_fresh(upper, self.position)
+        is_fresh(self.next_posted().load(Ordering::Acquire), self.position)
     }
 
     /// The next descriptor. Those for a socket that is no more are skipped.
@@ -228,18 +242,11 @@ impl Lane {
         let out_arm = self.slot.write.u32(write_cell::word(index, write_cell::OUT_ARM));
         let out_arm = out_arm.load(Ordering::Relaxed);
         let state = self.cells.get_mut(local as usize)?;
-        *state = CellState {
-            generation: state.generation.wrapping_add(1),
-            live: true,
-            errors: 0,
-            in_seen: in_arm,
-            in_token: in_arm.wrapping_sub(1), // armed: the first byte brings a token
-            out_seen: out_arm,
-            out_drained: out_arm, // writable
-        };
-        let state = *state;
-        self.reset_cell(index, state);
-        Some(CellId { index, generation: state.generation })
+        *state = CellState { generation: state.generation.wrapping_add(1), live: true };
+        let cell = CellId { index, generation: state.generation };
+        // Armed, so that the first byte brings a token; and writable.
+        self.reset_cell(cell, in_arm.wrapping_sub(1), out_arm);
+        Some(cell)
     }
 
     /// Gives a cell back: whatever the client still does with it is ignored from now on.
@@ -272,12 +279,15 @@ impl Lane {
 
     /// Leaves an error (Linux's errno) for the client, which reports it once. Follow it with a token
     /// or by closing the socket's end, so that sleepers wake.
-    pub fn set_error(&mut self, cell: CellId, errno: u16) {
-        let Some(state) = self.live_mut(cell) else { return };
+    pub fn set_error(&self, cell: CellId, errno: u16) {
+        if !self.is_live(cell) {
+            return;
+        }
+        let word = self.word(cell, read_cell::ERROR);
         // The count tells a second refusal from the first one; it is never 0.
-        state.errors = state.errors.checked_add(1).unwrap_or(1);
-        let word = u32::from(state.errors).wrapping_shl(16) | u32::from(errno);
-        self.word(cell, read_cell::ERROR).store(word, Ordering::Release);
+        let count = word.load(Ordering::Relaxed).wrapping_shr(16) % u32::from(u16::MAX);
+        let count = count.saturating_add(1);
+        word.store(count.wrapping_shl(16) | u32::from(errno), Ordering::Release);
     }
 
     /// Bytes of the socket that the client may reuse, counted since the socket was made.
@@ -299,40 +309,54 @@ impl Lane {
     /// meanwhile ([`super::StreamProducer::is_read`]): write the token, then [`Lane::in_token_sent`].
     pub fn in_armed(&mut self, cell: CellId) -> bool {
         fence(Ordering::SeqCst);
+        if !self.is_live(cell) {
+            return false;
+        }
         let at = write_cell::word(cell.index, write_cell::IN_ARM);
-        let Some(local) = self.live_index(cell) else { return false };
         let armed = self.slot.write.u32(at).load(Ordering::Acquire);
-        let Some(state) = self.cells.get_mut(local) else { return false };
-        state.in_seen = armed;
-        armed != state.in_token
+        self.in_seen = (cell, armed);
+        armed != self.word(cell, read_cell::IN_TOKEN).load(Ordering::Relaxed)
     }
 
-    /// The token is in the socket: the client may consume what made it necessary.
+    /// The token is in the socket: the client may consume what made it necessary. To be called after
+    /// [`Lane::in_armed`] of the same cell and before that of another.
     pub fn in_token_sent(&mut self, cell: CellId) {
-        let Some(state) = self.live_mut(cell) else { return };
-        state.in_token = state.in_seen;
-        let token = state.in_token;
-        self.word(cell, read_cell::IN_TOKEN).store(token, Ordering::Release);
+        let (asked, armed) = self.in_seen;
+        if asked == cell && self.is_live(cell) {
+            self.word(cell, read_cell::IN_TOKEN).store(armed, Ordering::Release);
+        }
     }
 
     /// Does the client wait for room to send? Ask after releasing bytes, and when a third of the send
     /// buffer is free take the stuffing out, then [`Lane::out_drained`].
     pub fn out_armed(&mut self, cell: CellId) -> bool {
         fence(Ordering::SeqCst);
+        if !self.is_live(cell) {
+            return false;
+        }
         let at = write_cell::word(cell.index, write_cell::OUT_ARM);
-        let Some(local) = self.live_index(cell) else { return false };
         let armed = self.slot.write.u32(at).load(Ordering::Relaxed);
-        let Some(state) = self.cells.get_mut(local) else { return false };
-        state.out_seen = armed;
-        armed != state.out_drained
+        self.out_seen = (cell, armed);
+        armed != self.word(cell, read_cell::OUT_DRAINED).load(Ordering::Relaxed)
     }
 
-    /// The stuffing is out: the kernel calls the socket writable again, and so may the client.
+    /// The stuffing is out: the kernel calls the socket writable again, and so may the client. To be
+    /// called after [`Lane::out_armed`] of the same cell and before that of another.
     pub fn out_drained(&mut self, cell: CellId) {
-        let Some(state) = self.live_mut(cell) else { return };
-        state.out_drained = state.out_seen;
-        let drained = state.out_drained;
-        self.word(cell, read_cell::OUT_DRAINED).store(drained, Ordering::Release);
+        let (asked, armed) = self.out_seen;
+        if asked == cell && self.is_live(cell) {
+            self.word(cell, read_cell::OUT_DRAINED).store(armed, Ordering::Release);
+        }
+    }
+
+    /// One word of each cache line that is read or written for a cell, and the daemon's own memory of
+    /// it: what to fetch before the cell is needed.
+    #[must_use]
+    pub fn lines(&self, cell: CellId) -> Option<([&AtomicU32; 2], &impl Sized)> {
+        let state = self.state(cell.index)?;
+        let read = self.slot.read.u32(read_cell::word(cell.index, read_cell::GENERATION));
+        let write = self.slot.write.u32(write_cell::word(cell.index, write_cell::IN_ARM));
+        Some(([read, write], state))
     }
 
     /// Receive blocks left to this lane.
@@ -370,11 +394,11 @@ impl Lane {
         self.slot.rx_memory_freed(blocks::bytes(count));
     }
 
-    pub(super) fn word(&self, cell: CellId, word: usize) -> &core::sync::atomic::AtomicU32 {
+    pub(super) fn word(&self, cell: CellId, word: usize) -> &AtomicU32 {
         self.slot.read.u32(read_cell::word(cell.index, word))
     }
 
-    pub(super) fn long(&self, cell: CellId, word: usize) -> &core::sync::atomic::AtomicU64 {
+    pub(super) fn long(&self, cell: CellId, word: usize) -> &AtomicU64 {
         self.slot.read.u64(read_cell::word(cell.index, word))
     }
 
@@ -405,16 +429,15 @@ impl Lane {
 
     /// The generation goes first: a client that reads a value of the new life and then compares
     /// generations finds out.
-    fn reset_cell(&self, index: u32, state: CellState) {
-        let cell = CellId { index, generation: state.generation };
+    fn reset_cell(&self, cell: CellId, in_token: u32, out_drained: u32) {
         let word = |at, value| self.word(cell, at).store(value, Ordering::Release);
-        word(read_cell::GENERATION, u32::from(state.generation));
+        word(read_cell::GENERATION, u32::from(cell.generation));
         word(read_cell::STATUS, 0);
         word(read_cell::ERROR, 0);
         word(read_cell::RX_TAIL, 0);
         word(read_cell::SEND_BUFFER, 0);
-        word(read_cell::IN_TOKEN, state.in_token);
-        word(read_cell::OUT_DRAINED, state.out_drained);
+        word(read_cell::IN_TOKEN, in_token);
+        word(read_cell::OUT_DRAINED, out_drained);
         self.long(cell, read_cell::RX_LEN).store(0, Ordering::Release);
         self.long(cell, read_cell::TX_RELEASED).store(0, Ordering::Release);
         self.long(cell, read_cell::RX_NOTICE).store(u64::MAX, Ordering::Release);

@@ -1,6 +1,6 @@
 //! The daemon's end of a stream socket's receive queue.
 
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 use super::consumed;
 use super::lane::{CellId, Lane};
@@ -164,6 +164,12 @@ impl StreamProducer {
     #[must_use]
     pub fn is_read(&self, lane: &Lane) -> bool {
         consumed::is_all(lane, self.cell(), self.published)
+    }
+
+    /// A word of the descriptor that is shown next: what to fetch before it is.
+    #[must_use]
+    pub fn next_shown<'a>(&self, lane: &'a Lane) -> &'a AtomicU32 {
+        lane.slot.read.u32(layout::rx_descriptor(self.cell().index, self.tail))
     }
 
     /// Bytes published since the socket was made.
