@@ -38,6 +38,9 @@ pub const FLOW_STASH_MAX: usize = 64;
 /// Timers that run per breath.
 pub const TIMER_BUDGET: usize = 256;
 
+/// Most bytes of the control plane's record of a socket, apart from the tables that find it.
+pub const CONTROL_ENTRY_LEN: usize = 64;
+
 /// Connections fetched into the cache ahead of their timers: as many as a core has misses under way
 /// with some lines each.
 pub const TIMERS_AHEAD: usize = 8;

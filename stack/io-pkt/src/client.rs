@@ -5,7 +5,6 @@
 //! client by showing one of them. The client ends when no process is attached and no descriptor of its
 //! sockets is open anywhere. The kernel counts both.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -37,11 +36,50 @@ pub(crate) struct Client {
     /// Program name, cut and cleaned of control characters.
     pub(crate) program: String,
     /// Its sockets by cell.
-    pub(crate) cells: HashMap<u32, SocketKey>,
+    pub(crate) cells: Cells,
     /// The connection that attached, while it is open.
     owner: Option<ConnectionId>,
     /// Connections that joined.
     guests: Vec<ConnectionId>,
+}
+
+/// A client's sockets by cell. Cells are used from the first of each lane on, so that a list is dense
+/// when there are many.
+#[derive(Debug, Default)]
+pub(crate) struct Cells {
+    /// The kernel counts cookies from 1 on; 0 is nobody's.
+    keys: Vec<u64>,
+    len: usize,
+}
+
+impl Cells {
+    /// The socket with this cell.
+    #[must_use]
+    pub(crate) fn get(&self, cell: u32) -> Option<SocketKey> {
+        self.keys.get(cell as usize).copied().filter(|key| *key != 0).map(SocketKey)
+    }
+
+    /// Says which socket has a cell.
+    pub(crate) fn set(&mut self, cell: u32, key: Option<SocketKey>) {
+        let index = cell as usize;
+        if self.keys.len() <= index && cell < shm::layout::CELLS {
+            self.keys.resize(index + 1, 0);
+        }
+        if let Some(entry) = self.keys.get_mut(index) {
+            self.len = self.len + usize::from(key.is_some()) - usize::from(*entry != 0);
+            *entry = key.map_or(0, |key| key.0);
+        }
+    }
+
+    /// How many sockets there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn into_keys(self) -> impl Iterator<Item = SocketKey> {
+        self.keys.into_iter().filter(|key| *key != 0).map(SocketKey)
+    }
 }
 
 impl Client {
@@ -92,7 +130,7 @@ impl Control {
             pid,
             uid,
             program,
-            cells: HashMap::new(),
+            cells: Cells::default(),
             owner: Some(id),
             guests: Vec::new(),
         };
@@ -213,7 +251,7 @@ impl Control {
 
     /// Ends a client that nobody can use any more.
     pub(crate) fn detach_if_unused(&mut self, index: u16) {
-        let unused = |client: &Client| client.owner.is_none() && client.cells.is_empty();
+        let unused = |client: &Client| client.owner.is_none() && client.cells.len() == 0;
         if self.clients.get(&index).is_some_and(unused) {
             self.detach(index);
         }
@@ -222,7 +260,7 @@ impl Control {
     /// Ends a client: its sockets are closed and its memory is taken back, whoever still uses them.
     pub(crate) fn detach(&mut self, index: u16) {
         let Some(client) = self.clients.remove(&index) else { return };
-        for key in client.cells.into_values() {
+        for key in client.cells.into_keys() {
             self.forget_socket(key);
         }
         for (link, doorbell) in self.workers.iter().zip(&client.doorbells) {

@@ -4,9 +4,10 @@
 //! id and answered when the worker's event comes back.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::time::Instant as StdInstant;
@@ -98,6 +99,25 @@ pub(crate) struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct AcceptQueue {
     pub(crate) waiting: VecDeque<Waiting>,
+    /// Name and values of the connection accepted last: most of the next ones have the same.
+    last: Option<(Rc<SocketAddr>, Rc<Values>)>,
+}
+
+impl AcceptQueue {
+    /// What a connection accepted now gets, in memory that it shares with those that have the same.
+    pub(crate) fn share(
+        &mut self,
+        name: SocketAddr,
+        values: Values,
+    ) -> (Rc<SocketAddr>, Rc<Values>) {
+        let fresh = values;
+        let (last_name, last_values) = self.last.take().unzip();
+        let name = last_name.filter(|last| **last == name).unwrap_or_else(|| Rc::new(name));
+        let values = last_values.filter(|last| **last == values);
+        let values = values.unwrap_or_else(|| Rc::new(fresh));
+        self.last = Some((Rc::clone(&name), Rc::clone(&values)));
+        (name, values)
+    }
 }
 
 /// A socket as the control plane knows it.
@@ -107,20 +127,40 @@ pub(crate) struct SocketEntry {
     pub(crate) id: SocketId,
     pub(crate) transport: Transport,
     pub(crate) descriptor: Arc<SocketEnd>,
+    /// Its peer, if it has one; the port is its worker's to know.
+    pub(crate) peer: Option<Ipv4Addr>,
     /// The local address whose port this socket holds.
-    pub(crate) local: Option<SocketAddr>,
+    pub(crate) local: Option<Rc<SocketAddr>>,
     /// Its name if it is another one: the port is its listener's, or a peer has made the wildcard an
     /// address.
-    pub(crate) name: Option<SocketAddr>,
-    pub(crate) remote: Option<SocketAddr>,
-    pub(crate) listening: Option<AcceptQueue>,
-    pub(crate) values: Values,
+    pub(crate) name: Option<Rc<SocketAddr>>,
+    pub(crate) listening: Option<Box<AcceptQueue>>,
+    /// Shared by sockets that have the same: see [`Control::set_values`].
+    pub(crate) values: Rc<Values>,
+}
+
+const _: () = assert!(
+    size_of::<SocketEntry>() <= inet::limits::CONTROL_ENTRY_LEN,
+    "every idle connection pays for this"
+);
+
+/// What a socket remembers of its peer: sockets are IPv4's.
+pub(crate) fn peer_of(remote: SocketAddr) -> Option<Ipv4Addr> {
+    match remote.ip() {
+        IpAddr::V4(peer) => Some(peer),
+        IpAddr::V6(_) => None,
+    }
 }
 
 impl SocketEntry {
     /// There is no connection and no listener yet.
     pub(crate) fn is_closed(&self) -> bool {
-        self.remote.is_none() && self.listening.is_none()
+        self.peer.is_none() && self.listening.is_none()
+    }
+
+    /// The local address whose port this socket holds.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local.as_deref().copied()
     }
 }
 
@@ -180,7 +220,9 @@ pub(crate) struct Control {
     pub(crate) arena: Arc<Arena>,
     pub(crate) page_fd: OwnedFd,
     pub(crate) connections: HashMap<ConnectionId, Connection>,
-    pub(crate) sockets: HashMap<SocketKey, SocketEntry>,
+    pub(crate) sockets: HashMap<SocketKey, Box<SocketEntry>>,
+    /// The values that a socket was given last.
+    pub(crate) last_values: Rc<Values>,
     pub(crate) clients: HashMap<u16, Client>,
     pub(crate) leaving: HashMap<u16, Leaving>,
     pub(crate) pending: HashMap<CallId, Pending>,
@@ -232,6 +274,7 @@ impl Control {
             page_fd,
             connections: HashMap::new(),
             sockets: HashMap::new(),
+            last_values: Rc::default(),
             clients: HashMap::new(),
             leaving: HashMap::new(),
             pending: HashMap::new(),
@@ -345,7 +388,7 @@ impl Control {
         let cell = entry.handle.cell;
         self.command(worker, Command::Close { socket: id, reset: false });
         if let Some(client) = self.clients.get_mut(&client) {
-            let _ = client.cells.remove(&cell);
+            client.cells.set(cell, None);
         }
         self.forget_socket(key);
         self.detach_if_unused(client);
@@ -355,25 +398,42 @@ impl Control {
     pub(crate) fn forget_socket(&mut self, key: SocketKey) {
         let Some(entry) = self.sockets.remove(&key) else { return };
         let _ = epoll::delete(&self.epoll, &*entry.descriptor);
-        if let Some(local) = entry.local {
+        if let Some(local) = entry.local() {
             self.ports.release(entry.transport, local.port(), key.0);
             if entry.transport == Transport::Datagram {
                 self.publish_udp_owner(local.port(), None);
             }
         }
         if let Some(queue) = entry.listening {
-            self.dissolve(key, queue);
+            self.dissolve(key, *queue);
         }
+    }
+
+    /// Changes what a socket's user has set. Programs set the same on each of their connections, so
+    /// that one copy mostly does for many.
+    pub(crate) fn set_values(&mut self, key: SocketKey, values: Values) {
+        if *self.last_values != values {
+            self.last_values = Rc::new(values);
+        }
+        if let Some(entry) = self.sockets.get_mut(&key) {
+            entry.values = Rc::clone(&self.last_values);
+        }
+    }
+
+    /// What a new socket's user has set: nothing.
+    pub(crate) fn default_values(&self) -> Rc<Values> {
+        let values = Values::default();
+        if *self.last_values == values { Rc::clone(&self.last_values) } else { Rc::new(values) }
     }
 
     /// A listener accepts no longer, but keeps its port.
     pub(crate) fn unlisten(&mut self, key: SocketKey) {
         let Some(entry) = self.sockets.get_mut(&key) else { return };
         let Some(queue) = entry.listening.take() else { return };
-        if let Some(local) = entry.local {
+        if let Some(local) = entry.local() {
             self.ports.unlisten(local.port(), key.0);
         }
-        self.dissolve(key, queue);
+        self.dissolve(key, *queue);
     }
 
     /// Whoever waits to be accepted is reset, and nobody else is let in.

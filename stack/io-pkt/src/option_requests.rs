@@ -1,7 +1,5 @@
 //! `setsockopt` and `getsockopt`: what the control plane knows it answers, the rest its worker.
 
-use std::net::IpAddr;
-
 use inet::command::{Command, ListenerId, Transport};
 use proto::{Reply, SocketHandle};
 use rustix::io::Errno;
@@ -28,11 +26,12 @@ impl Control {
             }
             _ => {}
         }
-        let Some(option) = entry.values.set(level, name, value, closed)? else {
-            return Ok(Some(Reply::Done));
-        };
         let (worker, socket) = (entry.handle.worker, entry.id);
-        if entry.listening.is_some() {
+        let (mut values, listening) = (*entry.values, entry.listening.is_some());
+        let option = values.set(level, name, value, closed)?;
+        self.set_values(key, values);
+        let Some(option) = option else { return Ok(Some(Reply::Done)) };
+        if listening {
             let listener = ListenerId(key.0);
             for worker in 0..self.worker_count() {
                 self.command(worker, Command::ListenerOption { listener, option });
@@ -56,7 +55,7 @@ impl Control {
         }
         let (_, entry) = self.entry(id, handle)?;
         let listening = entry.listening.is_some();
-        let (transport, connected) = (entry.transport, entry.remote.is_some());
+        let (transport, connected) = (entry.transport, entry.peer.is_some());
         if let Some(value) = entry.values.value(level, name, transport, listening, connected)? {
             return Ok(Some(Reply::Value(value)));
         }
@@ -71,9 +70,7 @@ impl Control {
     /// `IP_MTU`: of the way to the socket's peer.
     fn path_mtu(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
         let (_, entry) = self.entry(id, handle)?;
-        let IpAddr::V4(peer) = entry.remote.ok_or(Errno::NOTCONN)?.ip() else {
-            return Err(Errno::NOTCONN);
-        };
+        let peer = entry.peer.ok_or(Errno::NOTCONN)?;
         let mtu = self.network.mtu_for(peer).ok_or(Errno::NOTCONN)?;
         Ok(Reply::Value(u32::from(mtu).to_ne_bytes().to_vec()))
     }

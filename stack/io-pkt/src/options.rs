@@ -49,7 +49,7 @@ use sol as o;
 use tcp::name as n;
 
 /// A socket's options as its user has set them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Values {
     /// `SO_REUSEADDR`.
     pub reuse_address: bool,

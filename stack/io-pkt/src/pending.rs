@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use shm::{CellId, SocketEnd};
 
 use crate::client::key_of;
-use crate::control::{ConnectionId, Control, SocketEntry, SocketKey, Source, Waiting};
+use crate::control::{ConnectionId, Control, SocketEntry, SocketKey, Source, Waiting, peer_of};
 use crate::options;
 use crate::tables::Gathering;
 
@@ -190,11 +190,11 @@ impl Control {
             id,
             transport,
             descriptor: ours,
+            peer: None,
             local: None,
             name: None,
-            remote: None,
             listening: None,
-            values: options::Values::default(),
+            values: self.default_values(),
         };
         let reply = Reply::Socket { socket: handle };
         self.hand_out(asked, entry, reply, &theirs);
@@ -218,9 +218,9 @@ impl Control {
         // No event but hang-up, which is always reported.
         let watched = epoll::add(&self.epoll, &*entry.descriptor, data, EventFlags::ET);
         if let Some(client) = self.clients.get_mut(&entry.client) {
-            let _ = client.cells.insert(entry.handle.cell, key);
+            client.cells.set(entry.handle.cell, Some(key));
         }
-        let _ = self.sockets.insert(key, entry);
+        let _ = self.sockets.insert(key, Box::new(entry));
         let sent = match self.connections.get_mut(&connection) {
             Some(peer) if watched.is_ok() => peer.answer(sequence, Ok(reply), &[theirs.as_fd()]),
             _ => {
@@ -254,8 +254,9 @@ impl Control {
             }
             Ok(outcome) => {
                 let Some(entry) = self.sockets.get_mut(&key) else { return };
-                entry.remote = (!dissolve).then_some(remote);
-                entry.name = (!dissolve).then_some(local);
+                entry.peer = peer_of(remote).filter(|_| !dissolve);
+                let held = entry.local.clone().filter(|held| **held == local);
+                entry.name = (!dissolve).then(|| held.unwrap_or_else(|| Rc::new(local)));
                 let held = matches!(outcome, Outcome::SynHeld);
                 let stream = entry.transport == Transport::Stream && !held;
                 let reply = if stream { Err(Errno::INPROGRESS) } else { Ok(Reply::Done) };

@@ -12,7 +12,7 @@ use proto::{Call, Reply, Request, SocketHandle};
 use rustix::io::Errno;
 use shm::SocketEnd;
 
-use crate::control::{AcceptQueue, CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey};
+use crate::control::{CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey, peer_of};
 use crate::pending::{Asked, Attempt, NewSocket, Pending, Target, Then};
 use crate::port_table::Sharing;
 
@@ -69,7 +69,7 @@ impl Control {
     /// The socket a request is about, if it is the asker's and not a stale one.
     fn socket(&self, id: ConnectionId, handle: SocketHandle) -> Result<SocketKey, Errno> {
         let client = self.client_of(id).ok_or(Errno::BADF)?;
-        let key = *client.cells.get(&handle.cell).ok_or(Errno::BADF)?;
+        let key = client.cells.get(handle.cell).ok_or(Errno::BADF)?;
         let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
         if entry.handle == handle { Ok(key) } else { Err(Errno::BADF) }
     }
@@ -80,7 +80,7 @@ impl Control {
         handle: SocketHandle,
     ) -> Result<(SocketKey, &mut SocketEntry), Errno> {
         let key = self.socket(id, handle)?;
-        self.sockets.get_mut(&key).map(|entry| (key, entry)).ok_or(Errno::BADF)
+        self.sockets.get_mut(&key).map(|entry| (key, &mut **entry)).ok_or(Errno::BADF)
     }
 
     fn open(&mut self, id: ConnectionId, sequence: u32, family: Family, transport: WireTransport) {
@@ -150,10 +150,10 @@ impl Control {
             return Err(Errno::ACCESS);
         }
         let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
-        if entry.local.is_some() || entry.remote.is_some() {
+        if entry.local.is_some() || entry.peer.is_some() {
             return Err(Errno::INVAL);
         }
-        let (transport, values) = (entry.transport, entry.values);
+        let (transport, values) = (entry.transport, *entry.values);
         let port = match address.port() {
             0 => self.free_port(transport, address.ip(), None, |_| true)?,
             port => port,
@@ -164,7 +164,7 @@ impl Control {
             Sharing { address: values.reuse_address, port: uid.filter(|_| values.reuse_port) };
         self.ports.bind(transport, local, sharing, key.0)?;
         let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
-        entry.local = Some(local);
+        entry.local = Some(Rc::new(local));
         let (worker, socket) = (entry.handle.worker, entry.id);
         if transport == Transport::Stream {
             return Ok(Some(Reply::Done));
@@ -212,7 +212,7 @@ impl Control {
         if entry.transport != Transport::Stream {
             return Err(Errno::OPNOTSUPP);
         }
-        if entry.remote.is_some() {
+        if entry.peer.is_some() {
             return Err(Errno::INVAL);
         }
         if entry.local.is_none() {
@@ -220,18 +220,18 @@ impl Control {
             let port = self.free_port(Transport::Stream, any, None, |_| true)?;
             let local = SocketAddr::new(any, port);
             self.ports.bind(Transport::Stream, local, Sharing::default(), key.0)?;
-            self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(local);
+            self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(Rc::new(local));
         }
         let listeners = self.sockets.values().filter(|s| s.listening.is_some()).count();
         let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
         if entry.listening.is_none() && listeners >= inet::limits::LISTENERS_MAX {
             return Err(Errno::NOBUFS);
         }
-        let local = entry.local.ok_or(Errno::INVAL)?;
+        let local = entry.local().ok_or(Errno::INVAL)?;
         let options = entry.values.inherited();
         self.ports.listen(local, key.0)?;
         if entry.listening.is_none() {
-            entry.listening = Some(AcceptQueue::default());
+            entry.listening = Some(Box::default());
         }
         let (listener, client) = (ListenerId(key.0), entry.client);
         let backlog = backlog.min(BACKLOG_MAX);
@@ -267,7 +267,7 @@ impl Control {
         handle: SocketHandle,
     ) -> Result<(), Errno> {
         let (key, entry) = self.entry(id, handle)?;
-        let (values, client) = (entry.values, entry.client);
+        let (values, client) = (*entry.values, entry.client);
         let queue = entry.listening.as_mut().ok_or(Errno::INVAL)?;
         if queue.waiting.is_empty() {
             return Err(Errno::AGAIN);
@@ -275,6 +275,7 @@ impl Control {
         // Before the connection is taken: without descriptors it stays in the queue.
         let (ours, theirs) = descriptor_pair()?;
         let waiting = queue.waiting.pop_front().ok_or(Errno::AGAIN)?;
+        let (name, values) = queue.share(waiting.local, values.of_accepted());
         if queue.waiting.is_empty() {
             self.acceptable(key, false);
         }
@@ -289,12 +290,12 @@ impl Control {
             id: waiting.socket,
             transport: Transport::Stream,
             descriptor: Arc::clone(&ours),
+            peer: peer_of(waiting.remote),
             // The listener holds the port.
             local: None,
-            name: Some(waiting.local),
-            remote: Some(waiting.remote),
+            name: Some(name),
             listening: None,
-            values: values.of_accepted(),
+            values,
         };
         self.command(
             waiting.worker,
@@ -342,7 +343,7 @@ impl Control {
         if everybody && !entry.values.broadcast {
             return Err(Errno::ACCESS);
         }
-        let bound = entry.local;
+        let bound = entry.local();
         let source = match bound.map(|l| l.ip()) {
             Some(IpAddr::V4(ip)) if !ip.is_unspecified() => ip,
             _ => self.network.source_for(destination).ok_or(Errno::NETUNREACH)?,
@@ -357,7 +358,7 @@ impl Control {
             // A datagram socket may change its peer, and with it its address.
             let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
             let held = if stream { local } else { any };
-            self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(held);
+            self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(Rc::new(held));
             if !stream {
                 self.publish_udp_owner(port, Some(worker));
             }
@@ -443,7 +444,8 @@ impl Control {
     fn local_name(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
         let (_, entry) = self.entry(id, handle)?;
         let unbound = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        Ok(Reply::Name(entry.name.or(entry.local).unwrap_or(unbound)))
+        let name = entry.name.as_deref().or(entry.local.as_deref());
+        Ok(Reply::Name(name.copied().unwrap_or(unbound)))
     }
 
     fn peer_name(

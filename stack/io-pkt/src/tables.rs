@@ -233,7 +233,7 @@ impl Control {
             let (pid, program) = self.program_of(Some(entry.client));
             Some(SocketRow {
                 protocol: "tcp".into(),
-                local: entry.local?,
+                local: entry.local()?,
                 remote: None,
                 state: "LISTEN".into(),
                 recv_queue: u32::try_from(queue.waiting.len()).unwrap_or(u32::MAX),

@@ -285,8 +285,8 @@ impl Lane {
         }
         let word = self.word(cell, read_cell::ERROR);
         // The count tells a second refusal from the first one; it is never 0.
-        let count = word.load(Ordering::Relaxed).wrapping_shr(16) % u32::from(u16::MAX);
-        let count = count.saturating_add(1);
+        let count = word.load(Ordering::Relaxed).wrapping_shr(16);
+        let count = count.checked_add(1).filter(|count| *count < 1 << 16).unwrap_or(1);
         word.store(count.wrapping_shl(16) | u32::from(errno), Ordering::Release);
     }
 

@@ -46,7 +46,7 @@ const FIN_TIMEOUT_S: i32 = 60;
 const QUEUE_MAX: u32 = 4096;
 
 /// TCP's options as the user has set them; 0 is Linux's word for "not set".
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TcpValues {
     nodelay: bool,
     cork: bool,
