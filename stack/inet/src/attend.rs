@@ -165,8 +165,13 @@ impl Worker {
         if !stream.timer.fired(name) {
             return;
         }
-        let due = stream.tcb.next_timeout().is_some_and(|deadline| deadline <= now);
-        let events = if due { stream.tcb.timeout(now) } else { tcp::Events::default() };
+        let deadline = stream.tcb.next_timeout();
+        if deadline.is_none_or(|deadline| deadline > now) {
+            // It has moved since it was put on the wheel, and that is all.
+            let owner = Owner::Endpoint(Endpoint::Connection(index));
+            return self.timers.arm(deadline, owner, &mut stream.timer);
+        }
+        let events = stream.tcb.timeout(now);
         let arrival = tcp::Arrival { events, ..tcp::Arrival::default() };
         self.apply(id, &arrival, now);
     }

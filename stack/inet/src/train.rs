@@ -94,7 +94,7 @@ impl Worker {
         staged
     }
 
-    /// The words of the client that text for this connection will change.
+    /// The words of the client that text for this connection will change, and what it has in flight.
     #[inline]
     fn fetch_beside(&self, hash: u64) {
         let socket = self.flows.guess(hash).and_then(|number| self.sockets.peek(number));
@@ -103,6 +103,9 @@ impl Worker {
         client.prefetch(socket.cell);
         if let Kind::Stream(stream) = &socket.kind {
             dpdk::prefetch(stream.recv.next_shown(&client.lane));
+            if let Some(record) = stream.tcb.record() {
+                dpdk::prefetch(record);
+            }
         }
     }
 

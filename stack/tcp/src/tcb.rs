@@ -228,6 +228,12 @@ impl Tcb {
         self.state
     }
 
+    /// The record of what is in flight, if there is one: what to fetch into the cache ahead of an event.
+    #[must_use]
+    pub fn record(&self) -> Option<&impl Sized> {
+        self.flight.as_deref()
+    }
+
     /// `seq` was sent and is not acknowledged: an ICMP error that quotes it may be about this
     /// connection (RFC 5927 §4).
     #[must_use]
