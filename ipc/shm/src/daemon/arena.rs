@@ -37,7 +37,8 @@ const PAGE: usize = 4096;
 /// a few sets of the caches and of the TLB and push one another out.
 const STRIDE: usize = SLOT_LEN + ARENA_PAGE;
 
-/// The range: reserved without access, 2 MiB aligned, one slot of 64 MiB per client.
+/// The range: reserved without access, 2 MiB aligned, one slot of 64 MiB per client, each a page further
+/// into its stride.
 #[derive(Debug)]
 pub struct Arena {
     reserved: NonNull<u8>,
