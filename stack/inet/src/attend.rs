@@ -57,7 +57,9 @@ impl Worker {
         let Some(number) = client.socket(posted.cell) else { return };
         let Some(id) = self.sockets.id(number) else { return };
         let Some(socket) = self.sockets.find_mut(id) else { return };
-        if socket.cell.generation != posted.generation {
+        let cell = socket.cell;
+        let is_its = socket.client == Some(slot) && cell.index == posted.cell;
+        if !is_its || cell.generation != posted.generation {
             return;
         }
         if posted.flags.contains(TxFlags::ARM) {
