@@ -14,9 +14,11 @@ assert (data, control, flags, name) == (b"tw", [], socket.MSG_TRUNC, (A, 7301))
 b.connect((A, 7300))
 b.send(b"")
 assert a.recv(10) == b""
+b.sendmsg([b"x"], [(socket.IPPROTO_IP, socket.IP_TTL, (9).to_bytes(4, "little"))])
+assert a.recv(10) == b"x"
 try:
-    b.sendmsg([b"x"], [(socket.IPPROTO_IP, socket.IP_TOS, b"\0\0\0\0")])
-    raise SystemExit("a control message was taken")
+    b.sendmsg([b"x"], [(socket.IPPROTO_IP, socket.IP_TTL, (300).to_bytes(4, "little"))])
+    raise SystemExit("a TTL of 300 was taken")
 except OSError as e:
     assert e.errno == 22
 print("single", flush=True)
