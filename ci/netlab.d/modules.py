@@ -206,6 +206,11 @@ def module_faults():
         check(lost(process, log) == 0, "pings were lost meanwhile")
         said = lab.mount("sim", ok=False)
         check("lower=" in said.stderr, said.stderr)
+        said = lab.mount("null", "address=300.1.1.1/24", ok=False)
+        check(said.returncode == 1 and "not an address" in said.stderr, said.stderr)
+        said = lab.mount("null", f"address={STACK}/24", ok=False)
+        check(said.returncode == 1 and "null0: address" in said.stderr, said.stderr)
+        lab.iopkt("umount", "null0")
         until("nothing is left", lambda: all(lab.resources()[k] <= before[k] + 2 for k in ("descriptors", "threads", "maps")))
         rounds = 50 if QUICK else 1000
         process, log = ping(lab, STACK, 1500, "0.005")

@@ -248,7 +248,14 @@ impl Control {
         if self.drivers.jobs.len() >= JOBS_MAX {
             return Err(Errno::NOBUFS);
         }
-        let interface = config::interface(driver, options).map_err(|_| Errno::INVAL)?;
+        let interface = match config::interface(driver, options) {
+            Ok(interface) => interface,
+            Err(error) => {
+                let why = error.to_string();
+                self.answer(asked.connection, asked.sequence, Ok(Reply::Refused { why }));
+                return Ok(());
+            }
+        };
         self.count_call(Some(asked.connection), true);
         self.drivers.jobs.push_back((asked, interface));
         Ok(())
@@ -260,11 +267,17 @@ impl Control {
             let result = self.attach_driver(eal, &interface.driver, &interface.options);
             let reply = match result {
                 Ok(names) => {
-                    if let Some(first) = names.first() {
-                        self.set_addresses(first, &interface.address);
-                    }
+                    let first = names.first();
+                    let refused = first.and_then(|n| self.set_addresses(n, &interface.address));
                     tracing::info!("mounted {}: {}", interface.driver, names.join(" "));
-                    Reply::Mounted { interfaces: names }
+                    match refused {
+                        Some(why) => Reply::Refused {
+                            why: format!(
+                                "it is mounted, but {why}; give it another with iopkt ifconfig"
+                            ),
+                        },
+                        None => Reply::Mounted { interfaces: names },
+                    }
                 }
                 Err(why) => {
                     tracing::error!("mount {}: {why}", interface.driver);
@@ -276,13 +289,17 @@ impl Control {
         }
     }
 
-    /// Addresses of the configuration; one that is refused is reported and left out.
-    pub(crate) fn set_addresses(&mut self, name: &str, addresses: &[AddressLen]) {
+    /// Addresses of the configuration; one that is refused is reported and left out. Says which was.
+    pub(crate) fn set_addresses(&mut self, name: &str, addresses: &[AddressLen]) -> Option<String> {
+        let mut refused = None;
         for a in addresses {
             if let Err(errno) = self.add_address(name, a.address, a.prefix_len) {
-                tracing::error!("{name}: address {}/{}: {errno}", a.address, a.prefix_len);
+                let why = format!("{name}: address {}/{}: {errno}", a.address, a.prefix_len);
+                tracing::error!("{why}");
+                let _first = refused.get_or_insert(why);
             }
         }
+        refused
     }
 
     /// Looks after ports whose drivers have failed or whose devices are gone.

@@ -267,7 +267,7 @@ fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) {
             Ok(names) => {
                 any = true;
                 if let Some(first) = names.first() {
-                    control.set_addresses(first, &interface.address);
+                    let _logged = control.set_addresses(first, &interface.address);
                 }
             }
             Err(why) => tracing::error!("-d {}: {why}", interface.driver),
