@@ -1,6 +1,7 @@
 //! What the daemon is to do: the configuration file, with the command line over it.
 
 use core::net::{Ipv4Addr, SocketAddr};
+use core::ops::RangeInclusive;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,9 @@ pub(crate) enum Idle {
 
 /// Where driver modules are, if nobody says.
 const MODULE_PATH: [&str; 2] = ["/usr/local/lib/io-pkt", "/usr/lib/io-pkt"];
+
+/// How many workers there may be: a client's memory has a lane for each.
+const WORKERS: RangeInclusive<u16> = 1..=shm::layout::LANES_MAX;
 
 /// An address with its prefix length, as text `198.18.77.2/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -249,6 +253,7 @@ impl Config {
         for (name, options) in pairs(matches, "protocols") {
             config.protocol(&name, &options);
         }
+        check_workers("-t ", args.workers).map_err(StartError::Usage)?;
         config.workers = args.workers.or(config.workers);
         config.idle = args.idle.unwrap_or(config.idle);
         config.metrics = args.metrics.clone().or(config.metrics);
@@ -284,7 +289,11 @@ impl Config {
     fn read(path: &Path) -> Result<Self, StartError> {
         let wrong = |what: String| StartError::Config { path: path.into(), what };
         let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-        toml::from_str(&text).map_err(|e| wrong(e.to_string()))
+        let config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        match check_workers("workers = ", config.workers) {
+            Ok(()) => Ok(config),
+            Err(what) => Err(wrong(what)),
+        }
     }
 
     /// `-p`: only the built-in stack for now; its options that mean something here.
@@ -332,6 +341,17 @@ pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, Star
         }
     }
     Ok(Interface { driver, options: others.join(","), address })
+}
+
+/// What is wrong with this number of workers, which was asked for by `words`.
+fn check_workers(words: &str, workers: Option<u16>) -> Result<(), String> {
+    match workers {
+        Some(n) if !WORKERS.contains(&n) => {
+            let (few, many) = (WORKERS.start(), WORKERS.end());
+            Err(format!("{words}{n}: there are {few} to {many} workers, one per core"))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
