@@ -51,7 +51,7 @@ pub enum Shutdown {
 }
 
 /// What a client or tool asks for. Requests below the line in the source change the stack and need
-/// uid 0 or the daemon's uid (`SO_PEERCRED`), else `EPERM`.
+/// uid 0 or the daemon's uid (`SO_PEERCRED`) and a connection that has not attached or joined, else `EPERM`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// First request of a client that wants sockets. → [`Reply::Attached`].

@@ -59,6 +59,13 @@ impl Connection {
         self.fd.as_fd()
     }
 
+    /// May its peer change the stack? Root and the daemon's own user may, over a connection that is
+    /// nobody else's. A client's is its forked children's too, and those may have given that user up.
+    #[must_use]
+    pub(crate) fn may_change_stack(&self, daemon_uid: u32) -> bool {
+        self.client.is_none() && (self.uid == 0 || self.uid == daemon_uid)
+    }
+
     /// The next request. A peer has no reason to send more than one descriptor along.
     pub(crate) fn receive(&self, buffer: &mut [u8; MESSAGE_MAX]) -> Received {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -112,6 +119,24 @@ pub(crate) fn clean_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn connection(uid: u32, client: Option<u16>) -> Connection {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        Connection { uid, client, ..Connection::new(ours.into()).unwrap() }
+    }
+
+    #[test]
+    fn root_and_the_daemons_user_may_change_the_stack() {
+        assert!(connection(0, None).may_change_stack(1000));
+        assert!(connection(1000, None).may_change_stack(1000));
+        assert!(!connection(1001, None).may_change_stack(1000));
+    }
+
+    #[test]
+    fn nobody_may_over_a_clients_connection_which_its_children_share() {
+        assert!(!connection(0, Some(3)).may_change_stack(0));
+        assert!(!connection(1000, Some(3)).may_change_stack(1000));
+    }
 
     #[test]
     fn names_are_cut_and_harmless() {

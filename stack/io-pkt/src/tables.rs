@@ -69,8 +69,8 @@ impl Control {
                 return Ok(None);
             }
             change => {
-                let uid = self.connections.get(&id).map(|c| c.uid);
-                if uid != Some(0) && uid != Some(self.facts.uid) {
+                let connection = self.connections.get(&id).ok_or(Errno::BADF)?;
+                if !connection.may_change_stack(self.facts.uid) {
                     return Err(Errno::PERM);
                 }
                 let asked = Asked { connection: id, sequence };
