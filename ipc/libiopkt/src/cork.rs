@@ -5,7 +5,8 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use io_pkt_client::{Ancillary, SendFlags};
 use libc::c_int;
@@ -24,6 +25,9 @@ const LONGEST: usize = 65_507;
 /// The datagram in the making.
 #[derive(Debug, Default)]
 pub(crate) struct Cork {
+    /// It is on, or something waits. Without it a call takes no lock, which a child forked meanwhile
+    /// would find taken for ever.
+    in_use: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -41,13 +45,17 @@ struct Part {
 }
 
 impl Cork {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, state: &State) {
+        self.in_use.store(state.on || state.waiting.is_some(), Ordering::Release);
     }
 
     /// `UDP_CORK`.
     pub(crate) fn is_on(&self) -> bool {
-        self.state().on
+        self.in_use.load(Ordering::Acquire) && self.state().on
     }
 }
 
@@ -60,11 +68,15 @@ pub(crate) fn send(
     flags: c_int,
 ) -> io::Result<usize> {
     let known = message::send_flags(flags);
+    let whole = || held.socket.send_with(borrow(&fd), from, to, ancillary, known);
+    if flags & libc::MSG_MORE == 0 && !held.cork.in_use.load(Ordering::Acquire) {
+        return whole();
+    }
     let mut state = held.cork.state();
     let more = flags & libc::MSG_MORE != 0 || state.on;
     if !more && state.waiting.is_none() {
         drop(state);
-        return held.socket.send_with(borrow(&fd), from, to, ancillary, known);
+        return whole();
     }
     let len = from.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
     if to.is_none() && !held.socket.has_peer() && state.waiting.is_none() {
@@ -77,13 +89,16 @@ pub(crate) fn send(
     });
     if part.bytes.len().saturating_add(len) > LONGEST {
         // Linux throws away what was there.
+        held.cork.note(&state);
         return Err(os(libc::EMSGSIZE));
     }
     from.iter().for_each(|slice| part.bytes.extend_from_slice(slice));
     if more {
         state.waiting = Some(part);
+        held.cork.note(&state);
         return Ok(len);
     }
+    held.cork.note(&state);
     drop(state);
     part.send(fd, held, known).map(|()| len)
 }
@@ -93,6 +108,7 @@ pub(crate) fn set(fd: c_int, held: &Description, on: bool) -> io::Result<()> {
     let mut state = held.cork.state();
     state.on = on;
     let waiting = if on { None } else { state.waiting.take() };
+    held.cork.note(&state);
     drop(state);
     waiting.map_or(Ok(()), |part| part.send(fd, held, SendFlags::empty()))
 }
@@ -101,5 +117,33 @@ impl Part {
     fn send(&self, fd: c_int, held: &Description, flags: SendFlags) -> io::Result<()> {
         let bytes = &[IoSlice::new(&self.bytes)];
         held.socket.send_with(borrow(&fd), bytes, self.to, &self.ancillary, flags).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cork_is_looked_at_only_while_it_is_on_or_something_waits() {
+        let cork = Cork::default();
+        assert!(!cork.in_use.load(Ordering::Relaxed) && !cork.is_on());
+        let mut state = cork.state();
+        state.on = true;
+        cork.note(&state);
+        drop(state);
+        assert!(cork.is_on());
+        let mut state = cork.state();
+        state.on = false;
+        let part = Part { bytes: vec![1], to: None, ancillary: Ancillary::default() };
+        state.waiting = Some(part);
+        cork.note(&state);
+        drop(state);
+        assert!(cork.in_use.load(Ordering::Relaxed) && !cork.is_on());
+        let mut state = cork.state();
+        state.waiting = None;
+        cork.note(&state);
+        drop(state);
+        assert!(!cork.in_use.load(Ordering::Relaxed));
     }
 }
