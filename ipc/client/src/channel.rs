@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    recvmsg, send, sendmsg, socket_with, sockopt,
+    getpeername, recvmsg, send, sendmsg, socket_with, sockopt,
 };
 use shm::{ClientFiles, ClientMap, Own};
 
@@ -278,11 +278,20 @@ fn remember(channel: &Arc<Channel>) {
     joined.push(Arc::clone(channel));
 }
 
-/// A socket's descriptor is a unix stream socket; of most others nobody needs to be asked.
+/// A socket's descriptor is a unix stream socket whose other end has no name; of most others, such as
+/// the journal that a service's output goes to, nobody needs to be asked.
 fn may_be_ours(fd: BorrowedFd<'_>) -> bool {
     sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
         && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
         && sockopt::socket_acceptconn(fd) == Ok(false)
+        && !has_named_peer(fd)
+}
+
+/// A name is what an address has behind its family.
+fn has_named_peer(fd: BorrowedFd<'_>) -> bool {
+    const FAMILY_LEN: usize = size_of::<u16>();
+    let peer = getpeername(fd).ok().flatten();
+    peer.is_some_and(|peer| usize::try_from(peer.addr_len()).is_ok_and(|len| len > FAMILY_LEN))
 }
 
 fn identified(reply: io::Result<Reply>) -> io::Result<Option<Identified>> {
@@ -399,4 +408,30 @@ pub(crate) fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, 
 
 fn program_name() -> String {
     std::fs::read_to_string("/proc/self/comm").map_or_else(|_| String::new(), |s| s.trim().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn only_ends_of_nameless_stream_pairs_may_be_sockets_of_a_stack() {
+        let (pair, other) = UnixStream::pair().unwrap();
+        assert!(may_be_ours(pair.as_fd()));
+        drop(other);
+        assert!(may_be_ours(pair.as_fd()), "the daemon has closed its end");
+        let name = format!("iopkt-may-be-ours-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let named = UnixStream::connect_addr(&address).unwrap();
+        assert!(!may_be_ours(listener.as_fd()) && !may_be_ours(named.as_fd()));
+        let (datagrams, _other) = UnixDatagram::pair().unwrap();
+        assert!(!may_be_ours(datagrams.as_fd()));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(!may_be_ours(file.as_fd()));
+    }
 }
