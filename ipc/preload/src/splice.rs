@@ -73,8 +73,8 @@ fn socket_to_pipe(socket: c_int, pipe: c_int, len: usize, flags: c_uint, first: 
     // SAFETY: the buffer has room for `want` bytes.
     let seen = unsafe { iopkt::abi::iopkt_recv(socket, into, want, libc::MSG_PEEK | wait) };
     let Ok(seen @ 1..) = usize::try_from(seen) else { return seen };
-    if !is_ready(pipe, libc::POLLOUT, first && !is_nonblocking(pipe, flags)) {
-        return refuse(libc::EAGAIN);
+    if let Err(errno) = ready(pipe, libc::POLLOUT, first && !is_nonblocking(pipe, flags)) {
+        return refuse(errno);
     }
     // SAFETY: so many bytes have been read into the buffer.
     let written = unsafe { libc::write(pipe, into, seen) };
@@ -86,10 +86,10 @@ fn socket_to_pipe(socket: c_int, pipe: c_int, len: usize, flags: c_uint, first: 
 
 /// Copies a piece; only the first one may wait. What has left the pipe is sent whatever it takes.
 fn pipe_to_socket(pipe: c_int, socket: c_int, len: usize, flags: c_uint, first: bool) -> ssize_t {
-    if !is_ready(socket, libc::POLLOUT, first && !is_nonblocking(socket, 0))
-        || !is_ready(pipe, libc::POLLIN, first && !is_nonblocking(pipe, flags))
-    {
-        return refuse(libc::EAGAIN);
+    let both = ready(socket, libc::POLLOUT, first && !is_nonblocking(socket, 0))
+        .and_then(|()| ready(pipe, libc::POLLIN, first && !is_nonblocking(pipe, flags)));
+    if let Err(errno) = both {
+        return refuse(errno);
     }
     let mut chunk = [0_u8; CHUNK];
     let into: *mut c_void = chunk.as_mut_ptr().cast();
@@ -105,7 +105,8 @@ fn pipe_to_socket(pipe: c_int, socket: c_int, len: usize, flags: c_uint, first: 
         match usize::try_from(now) {
             Ok(now) => sent += now,
             Err(_) if iopkt::errno() == libc::EAGAIN || iopkt::errno() == libc::EINTR => {
-                let _ = is_ready(socket, libc::POLLOUT, true);
+                // What comes of it the next attempt finds out.
+                let _ = ready(socket, libc::POLLOUT, true);
             }
             Err(_) => return now,
         }
@@ -113,11 +114,15 @@ fn pipe_to_socket(pipe: c_int, socket: c_int, len: usize, flags: c_uint, first: 
     ssize_t::try_from(sent).unwrap_or(ssize_t::MAX)
 }
 
-/// Is the descriptor ready, now or after a while?
-fn is_ready(fd: c_int, events: c_short, wait: bool) -> bool {
+/// Is the descriptor ready, now or after a while? `EAGAIN` if not, `EINTR` if a signal came first.
+fn ready(fd: c_int, events: c_short, wait: bool) -> Result<(), c_int> {
     let mut poll = pollfd { fd, events, revents: 0 };
     // SAFETY: one element, which is ours.
-    unsafe { libc::poll(&raw mut poll, 1, if wait { -1 } else { 0 }) > 0 }
+    match unsafe { libc::poll(&raw mut poll, 1, if wait { -1 } else { 0 }) } {
+        0 => Err(libc::EAGAIN),
+        1.. => Ok(()),
+        _ => Err(iopkt::errno()),
+    }
 }
 
 fn is_nonblocking(fd: c_int, flags: c_uint) -> bool {
@@ -137,4 +142,41 @@ fn is_pipe(fd: c_int) -> bool {
 fn refuse(errno: c_int) -> ssize_t {
     iopkt::set_errno(errno);
     -1
+}
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::{AtomicBool, Ordering};
+    use core::time::Duration;
+    use std::thread;
+
+    use super::*;
+
+    extern "C" fn nothing(_: c_int) {}
+
+    #[test]
+    fn an_empty_pipe_is_not_ready_and_a_signal_ends_the_wait_for_it() {
+        let mut ends = [0; 2];
+        // SAFETY: room for two descriptors.
+        assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+        let [from, to] = ends;
+        assert_eq!(ready(to, libc::POLLOUT, true), Ok(()));
+        assert_eq!(ready(from, libc::POLLIN, false), Err(libc::EAGAIN));
+        // SAFETY: the handler does nothing.
+        let _ = unsafe { libc::signal(libc::SIGURG, nothing as *const () as usize) };
+        // SAFETY: no pointers.
+        let waiting = unsafe { libc::pthread_self() };
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _ = scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(10));
+                    // SAFETY: that thread waits for this one.
+                    let _ = unsafe { libc::pthread_kill(waiting, libc::SIGURG) };
+                }
+            });
+            assert_eq!(ready(from, libc::POLLIN, true), Err(libc::EINTR));
+            over.store(true, Ordering::Relaxed);
+        });
+    }
 }
