@@ -30,8 +30,6 @@ pub struct DeliveryRate {
     pub app_limited: bool,
 }
 
-const MICROS_PER_SECOND: u64 = 1_000_000;
-
 /// A connection's deliveries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivery {
@@ -46,7 +44,7 @@ pub(crate) struct Delivery {
     /// The next round trip begins when a segment sent after this much was delivered arrives.
     next_round: u32,
     /// The newest sample, for people to see.
-    rate: DeliveryRate,
+    rate: Option<RateSample>,
     /// Of the segments that this ACK reports: the one sent last.
     newest: Option<Segment>,
 }
@@ -59,7 +57,7 @@ impl Delivery {
             first_sent_at: now,
             app_limited: None,
             next_round: 0,
-            rate: DeliveryRate::default(),
+            rate: None,
             newest: None,
         }
     }
@@ -70,8 +68,10 @@ impl Delivery {
     }
 
     /// The newest sample.
-    pub(crate) const fn rate(&self) -> DeliveryRate {
-        self.rate
+    pub(crate) fn rate(&self) -> Option<DeliveryRate> {
+        let sample = self.rate?;
+        let (bytes_per_second, app_limited) = (sample.bytes_per_second(), sample.app_limited);
+        Some(DeliveryRate { bytes_per_second, app_limited })
     }
 
     /// A segment leaves; `idle`: nothing was in flight.
@@ -129,18 +129,13 @@ impl Delivery {
         let interval = ack_elapsed.max(send_elapsed);
         // Shorter than any round trip: ACKs were compressed, or a copy was taken for the original.
         let believable = interval >= min_rtt && !interval.is_zero();
-        let sample = RateSample {
+        let sample = believable.then(|| RateSample {
             delivered: self.delivered.wrapping_sub(stamp.delivered),
             interval,
             app_limited: stamp.app_limited,
-        };
-        if believable {
-            let micros = u64::from(micros(interval)).max(1);
-            let bytes = u64::from(sample.delivered).saturating_mul(MICROS_PER_SECOND);
-            let bytes_per_second = bytes.checked_div(micros).unwrap_or(0);
-            self.rate = DeliveryRate { bytes_per_second, app_limited: sample.app_limited };
-        }
-        (believable.then_some(sample), round_start)
+        });
+        self.rate = sample.or(self.rate);
+        (sample, round_start)
     }
 }
 

@@ -108,7 +108,7 @@ impl Tcb {
         let unacked = self.unacked_len();
         let troubles = self.troubles();
         let board = self.flight.as_ref().map(|flight| &flight.board);
-        let rate = self.flight.as_ref().map(|flight| flight.delivery.rate());
+        let rate = self.flight.as_ref().and_then(|flight| flight.delivery.rate());
         Info {
             state: self.state,
             srtt_us: self.rtt.srtt_us,

@@ -235,9 +235,7 @@ impl Bbr {
     /// nothing. Without that a timeout on a long path would outlast the memory of ten rounds.
     fn update_rate(&mut self, sample: &AckSample) {
         let Some(rate) = sample.rate else { return };
-        let nanos = u64::try_from(rate.interval.as_nanos()).unwrap_or(u64::MAX);
-        let bytes = u64::from(rate.delivered).saturating_mul(1_000_000_000);
-        let Some(per_second) = bytes.checked_div(nanos) else { return };
+        let per_second = rate.bytes_per_second();
         let small_on_purpose = rate.app_limited || self.timed_out || self.state == State::ProbeRtt;
         if !small_on_purpose || per_second >= self.rate.max() {
             self.rate.update(per_second);
