@@ -1,11 +1,11 @@
 //! ICMP messages (RFC 792) and the packets that errors quote.
 
 use types::DropReason;
-use zerocopy::network_endian::{U16, U32};
+use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::Checksum;
-use crate::ipv4;
+use crate::{ipv4, quoted};
 
 /// Type of a message (RFC 792).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -283,22 +283,15 @@ impl<'a> Quoted<'a> {
     /// protocols and for fragments without the transport header.
     #[must_use]
     pub fn ports(&self) -> Option<(u16, u16)> {
-        let protocol = self.header.protocol();
-        let has_ports = matches!(protocol, ipv4::Protocol::TCP | ipv4::Protocol::UDP);
-        if !has_ports || self.header.fragment_offset() != 0 {
-            return None;
-        }
-        let (ports, _) = <[U16; 2]>::read_from_prefix(self.transport).ok()?;
-        let [src, dst] = ports;
-        Some((src.get(), dst.get()))
+        let is_first = self.header.fragment_offset() == 0;
+        quoted::ports(self.header.protocol(), self.transport).filter(|_| is_first)
     }
 
     /// Sequence number of a TCP segment, `None` as for [`ports`](Self::ports).
     #[must_use]
     pub fn tcp_sequence(&self) -> Option<u32> {
-        let _ports = self.ports().filter(|_| self.header.protocol() == ipv4::Protocol::TCP)?;
-        let (_, seq) = U32::read_from_suffix(self.transport).ok()?;
-        Some(seq.get())
+        let is_first = self.header.fragment_offset() == 0;
+        quoted::tcp_sequence(self.header.protocol(), self.transport).filter(|_| is_first)
     }
 }
 

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::Checksum;
 use crate::ipv4::Protocol;
-use crate::ipv6;
+use crate::{ipv6, quoted};
 
 /// Type of a message. Those below 128 are errors (RFC 4443, 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -234,19 +234,13 @@ impl<'a> Quoted<'a> {
     /// Source (ours) and destination port of a TCP segment or UDP datagram; `None` for others.
     #[must_use]
     pub fn ports(&self) -> Option<(u16, u16)> {
-        if !matches!(self.protocol, Protocol::TCP | Protocol::UDP) {
-            return None;
-        }
-        let (ports, _) = <[U16; 2]>::read_from_prefix(self.transport).ok()?;
-        let [src, dst] = ports;
-        Some((src.get(), dst.get()))
+        quoted::ports(self.protocol, self.transport)
     }
 
     /// Sequence number of a TCP segment; `None` for others.
     #[must_use]
     pub fn tcp_sequence(&self) -> Option<u32> {
-        let (_, seq) = U32::read_from_suffix(self.transport).ok()?;
-        Some(seq.get()).filter(|_| self.protocol == Protocol::TCP)
+        quoted::tcp_sequence(self.protocol, self.transport)
     }
 }
 

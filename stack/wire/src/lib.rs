@@ -45,6 +45,7 @@ pub mod ipv6;
 pub mod mld;
 pub mod ndp;
 pub mod plain;
+mod quoted;
 pub mod tcp;
 pub mod udp;
 
