@@ -51,22 +51,16 @@ impl Client {
         self.lane.free_blocks() < BLOCKS_LOW
     }
 
-    /// Numbers of the next sockets to look at for such blocks, in turn.
+    /// Numbers of the sockets behind the next cells, which are looked at for such blocks in turn.
     pub(crate) fn sweep(&mut self) -> impl Iterator<Item = u32> + use<> {
-        let mut found = [NONE; SWEEP_BUDGET];
+        let mut numbers = [NONE; SWEEP_BUDGET];
         let cells = self.cells.get(self.swept..).unwrap_or_default();
-        let mut places = found.iter_mut();
-        let mut seen = 0_usize;
-        for cell in cells {
-            if *cell != NONE {
-                let Some(place) = places.next() else { break };
-                *place = *cell;
-            }
-            seen = seen.saturating_add(1);
+        for (number, cell) in numbers.iter_mut().zip(cells) {
+            *number = *cell;
         }
-        let next = self.swept.saturating_add(seen);
+        let next = self.swept.saturating_add(SWEEP_BUDGET);
         self.swept = if next < self.cells.len() { next } else { 0 };
-        found.into_iter().filter(|number| *number != NONE)
+        numbers.into_iter().filter(|number| *number != NONE)
     }
 
     /// Sets status bits beside those that are set.

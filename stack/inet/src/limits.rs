@@ -87,7 +87,7 @@ pub const ICMP_ERRORS_PER_SECOND: u32 = 20;
 /// blocks that have been read: enough for a burst in which each segment begins a block of its own.
 pub const BLOCKS_LOW: u32 = 256;
 
-/// Sockets looked at in one go: about what the burst costs that asks for it.
+/// Cells looked at in one go, with or without a socket: about what the burst costs that asks for it.
 pub const SWEEP_BUDGET: usize = 64;
 
 /// TCP RSTs per second to one group of addresses for segments without a connection.
