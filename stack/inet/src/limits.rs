@@ -11,6 +11,10 @@ pub const CLIENT_BUDGET: usize = 128;
 /// Segments one connection may send per breath before the others have their turn.
 pub const SEGMENTS_PER_TURN: usize = 32;
 
+/// Text that a packet buffer surely takes: what a port of few buffers is to cut must not turn out to need
+/// more of them only when it has been copied.
+pub const BUFFER_TEXT: u32 = 2048;
+
 /// Most text that one decision of the engine covers and the port cuts: what IPv4's length field can
 /// say, less the longest headers.
 pub const TSO_TEXT_MAX: u32 = 65_535 - 20 - 60;

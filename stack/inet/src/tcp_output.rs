@@ -4,7 +4,7 @@ use tcp::Flags;
 use types::{DropReason, Instant};
 
 use crate::flow::Flow;
-use crate::limits::{SEGMENTS_PER_TURN, TSO_TEXT_MAX};
+use crate::limits::{BUFFER_TEXT, SEGMENTS_PER_TURN, TSO_TEXT_MAX};
 use crate::option::Options;
 use crate::output::Hop;
 use crate::segment_output::Source;
@@ -126,8 +126,25 @@ impl Worker {
 /// How much text one decision of the engine may cover: what the port cuts, or the rest of the turn.
 fn burst_len(tcb: &tcp::Tcb, hop: &Hop, sent: usize) -> u32 {
     if hop.tso_buffers_max > 0 {
-        return TSO_TEXT_MAX;
+        return tso_text_max(hop.tso_buffers_max);
     }
     let left = SEGMENTS_PER_TURN.saturating_sub(sent);
     u32::try_from(left).unwrap_or(u32::MAX).saturating_mul(tcb.mss().into()).min(TSO_TEXT_MAX)
+}
+
+/// How much text a port cuts that takes so many buffers, one of them for the headers.
+fn tso_text_max(buffers_max: u16) -> u32 {
+    u32::from(buffers_max.saturating_sub(1)).saturating_mul(BUFFER_TEXT).min(TSO_TEXT_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_few_buffers_gets_no_more_text_than_they_hold() {
+        for (buffers, text) in [(1, 0), (2, 2048), (17, 32_768), (64, 65_455), (u16::MAX, 65_455)] {
+            assert_eq!(tso_text_max(buffers), text, "{buffers}");
+        }
+    }
 }
