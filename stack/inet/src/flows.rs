@@ -104,15 +104,7 @@ impl Flows {
         hash
     }
 
-    /// Second stage: the connection's record is on its way too.
-    #[inline]
-    pub(crate) fn fetch(&self, hash: u64, sockets: &Sockets) {
-        if let Some(number) = self.guess(hash) {
-            sockets.prefetch(number);
-        }
-    }
-
-    /// The connection that this hash most likely belongs to.
+    /// Second stage: the connection that this hash most likely belongs to.
     #[inline]
     #[must_use]
     pub(crate) fn guess(&self, hash: u64) -> Option<u32> {

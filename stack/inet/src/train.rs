@@ -28,16 +28,23 @@ enum Place {
     Next,
 }
 
-/// A frame that was looked at: what it is, whose it seems to be, and that flow's hash.
+/// A frame that was looked at: what it is, whose it seems to be, that flow's hash, and which connection
+/// that most likely is.
 #[derive(Clone, Copy, Debug)]
 struct Staged {
     place: Place,
     flow: Flow,
     hash: u64,
+    connection: Option<u32>,
 }
 
 impl Staged {
-    const NOTHING: Self = Self { place: Place::Apart, flow: Flow::NONE, hash: 0 };
+    const NOTHING: Self = Self { place: Place::Apart, flow: Flow::NONE, hash: 0, connection: None };
+
+    /// It needs a connection that the frame before it has not asked for.
+    fn is_lookup(&self) -> bool {
+        self.place != Place::Next && self.flow != Flow::NONE
+    }
 }
 
 impl Worker {
@@ -81,24 +88,22 @@ impl Worker {
             *stage = last;
             before = plain;
         }
-        for stage in staged.iter().take(burst.len()) {
-            if stage.place != Place::Next && stage.flow != Flow::NONE {
-                self.flows.fetch(stage.hash, &self.sockets);
+        for stage in staged.iter_mut().take(burst.len()).filter(|stage| stage.is_lookup()) {
+            stage.connection = self.flows.guess(stage.hash);
+            if let Some(number) = stage.connection {
+                self.sockets.prefetch(number);
             }
         }
-        for stage in staged.iter().take(burst.len()) {
-            if stage.place != Place::Next && stage.flow != Flow::NONE {
-                self.fetch_beside(stage.hash);
-            }
+        for number in staged.iter().take(burst.len()).filter_map(|stage| stage.connection) {
+            self.fetch_beside(number);
         }
         staged
     }
 
     /// The words of the client that text for this connection will change, and what it has in flight.
     #[inline]
-    fn fetch_beside(&self, hash: u64) {
-        let socket = self.flows.guess(hash).and_then(|number| self.sockets.peek(number));
-        let Some(socket) = socket else { return };
+    fn fetch_beside(&self, number: u32) {
+        let Some(socket) = self.sockets.peek(number) else { return };
         let Some(client) = self.clients.owner(socket.client) else { return };
         client.prefetch(socket.cell);
         if let Kind::Stream(stream) = &socket.kind {
@@ -112,7 +117,7 @@ impl Worker {
     fn stage_flow(&self, last: &mut Staged, place: Place, flow: Flow) {
         let known = flow == last.flow;
         let hash = if known { last.hash } else { self.flows.stage(&flow) };
-        *last = Staged { place, flow, hash };
+        *last = Staged { place, flow, hash, connection: None };
     }
 
     /// The frames of a train, and what becomes of them.
@@ -121,10 +126,12 @@ impl Worker {
             return;
         }
         let taken = self.train_segments(train, interface, now);
-        for (number, mbuf) in train.drain().enumerate() {
+        for (number, mut mbuf) in train.drain().enumerate() {
             if number < taken {
                 self.finish(mbuf);
             } else {
+                // They were right, and are not summed up again, here or by another worker.
+                mbuf.set_rx_checksums(ChecksumState::Good, ChecksumState::Good);
                 self.input(mbuf, interface, now);
             }
         }
