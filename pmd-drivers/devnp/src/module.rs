@@ -1,5 +1,6 @@
 //! Driver modules: from a file to an interface's queues.
 //!
+//! * [`anchor`]: what modules have pointers to.
 //! * [`trust`]: whose file may become code of this process.
 //! * [`elf`]: a file that is cut short must not reach the dynamic linker, which would read beyond its end.
 //! * [`library`]: a loaded module and its checked table; unloaded with its last user.
@@ -9,6 +10,7 @@
 //! * [`device`]: one interface of a module, its queues, its failures.
 //! * [`crash`]: stops devices when the process crashes.
 
+pub(crate) mod anchor;
 pub(crate) mod crash;
 pub(crate) mod device;
 mod elf;

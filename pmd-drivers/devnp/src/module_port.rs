@@ -9,6 +9,7 @@ use crate::attach::{self, AttachEnv, free_unit};
 use crate::error::AttachError;
 use crate::limits::{MODULE_PORTS_MAX, MTU_ONE_BUFFER};
 use crate::mac;
+use crate::module::anchor::Anchor;
 use crate::module::device::{ModuleDevice, OpenWith, Opened};
 use crate::module::error::ModuleError;
 use crate::module::library::Library;
@@ -51,7 +52,7 @@ pub fn attach_all(
             option: option.clone(),
             known: library.options.clone(),
         };
-        discard(lower.map(|lower| lower.into_port()).into_iter().chain(ports), env);
+        discard(lower.map(|lower| lower.into_inner().into_port()).into_iter().chain(ports), env);
         return Err(error.into());
     }
     let mut lower = lower;
@@ -103,7 +104,7 @@ fn split(spec: &DriverSpec, library: &Library) -> (DriverSpec, Option<DriverSpec
     (own, Some(below))
 }
 
-type Below = (Option<Box<Lower>>, Vec<Port>);
+type Below = (Option<Anchor<Lower>>, Vec<Port>);
 
 /// The device below, and further interfaces that its driver has made.
 fn attach_lower(
@@ -149,7 +150,7 @@ fn open(
     let below_mac = with.lower.as_ref().map(|lower| lower.port.mac());
     let Opened { mut device, mac, mtu, mtu_max, queues, offloads, kernel_interface, more } =
         ModuleDevice::open(library, with).map_err(|(error, lower)| {
-            (error.into(), lower.map(|lower| Box::new(lower.into_port())))
+            (error.into(), lower.map(|lower| Box::new(lower.into_inner().into_port())))
         })?;
     let module = || library.name.clone();
     let single = library.table.threading == abi::THREADING_SINGLE;

@@ -19,6 +19,7 @@ use devnp_abi as abi;
 use dpdk::{Burst, EthStats, Link, Mempool};
 use types::MacAddr;
 
+use crate::module::anchor::Anchor;
 use crate::module::crash::{self, Hook};
 use crate::module::error::ModuleError;
 use crate::module::host::{API, Host};
@@ -47,7 +48,7 @@ struct Shared {
     queues: Box<[QueueCounters]>,
     device: *mut c_void,
     crash_hook: Option<Hook>,
-    host: Box<Host>,
+    host: Anchor<Host>,
     // Dropped last: the code of everything above.
     library: Arc<Library>,
 }
@@ -220,7 +221,7 @@ pub(crate) struct Opened {
 pub(crate) struct ModuleDevice {
     shared: Arc<Shared>,
     started: bool,
-    lower: Option<Box<Lower>>,
+    lower: Option<Anchor<Lower>>,
 }
 
 /// What a device is opened with.
@@ -230,7 +231,7 @@ pub(crate) struct OpenWith<'a> {
     pub(crate) queues: u16,
     pub(crate) pool: &'a Mempool,
     pub(crate) alarm: &'a Alarm,
-    pub(crate) lower: Option<Box<Lower>>,
+    pub(crate) lower: Option<Anchor<Lower>>,
 }
 
 /// A negative errno in words.
@@ -244,11 +245,11 @@ impl ModuleDevice {
     pub(crate) fn open(
         library: &Arc<Library>,
         with: OpenWith<'_>,
-    ) -> Result<Opened, (ModuleError, Option<Box<Lower>>)> {
+    ) -> Result<Opened, (ModuleError, Option<Anchor<Lower>>)> {
         let settings = with.settings;
         let options = settings.device.clone();
         let text = CString::new(settings.device_text()).unwrap_or_default();
-        let host = Box::new(Host {
+        let host = Anchor::new(Host {
             pool: with.pool.clone(),
             options,
             name: Mutex::new(library.name.clone()),
@@ -265,16 +266,17 @@ impl ModuleDevice {
             promiscuous: settings.promiscuous.into(),
             nomulticast: settings.nomulticast.into(),
             options: text.as_ptr(),
-            lower: with.lower.as_deref().map_or(core::ptr::null(), Lower::as_abi),
+            lower: with.lower.as_ref().map_or(core::ptr::null(), |lower| lower.as_ptr().cast()),
         };
         let mut info = no_info();
         let failed = |reason, lower| {
             Err((ModuleError::Open { module: library.name.clone(), reason }, lower))
         };
         let Some(open) = library.table.open else { return failed("no open".into(), with.lower) };
-        // SAFETY: the tables live as the ABI says: the API for good, the host in a box until close,
+        // SAFETY: the tables live as the ABI says: the API for good, the host in its anchor until close,
         // config and info during the call.
-        let code = unsafe { open(&raw const API, host.as_abi(), &raw const config, &raw mut info) };
+        let code =
+            unsafe { open(&raw const API, host.as_ptr().cast(), &raw const config, &raw mut info) };
         if code != 0 {
             return failed(reason(code), with.lower);
         }
@@ -363,7 +365,13 @@ impl ModuleDevice {
     }
 
     pub(crate) fn link(&self) -> Link {
-        let mut link = abi::Link { size: 12, up: 1, full_duplex: 1, ..abi::Link::default() };
+        let mut link = abi::Link {
+            #[expect(clippy::cast_possible_truncation, reason = "12 bytes")]
+            size: size_of::<abi::Link>() as u32,
+            up: 1,
+            full_duplex: 1,
+            ..abi::Link::default()
+        };
         if let Some(ask) = self.shared.library.table.link {
             // SAFETY: open; a place for the answer.
             let code = unsafe { ask(self.shared.device, &raw mut link) };
@@ -457,7 +465,7 @@ impl ModuleDevice {
         let lower = self.lower.take();
         // Closes the device and, with its last user, the module.
         drop(self.shared);
-        lower.map(|lower| lower.into_port())
+        lower.map(|lower| lower.into_inner().into_port())
     }
 }
 

@@ -26,12 +26,6 @@ pub(crate) struct Host {
     pub(crate) removed: AtomicBool,
 }
 
-impl Host {
-    pub(crate) fn as_abi(&self) -> *const abi::Host {
-        (&raw const *self).cast()
-    }
-}
-
 /// The table that all modules get.
 pub(crate) static API: abi::Api = abi::Api {
     abi: abi::ABI_VERSION,
@@ -54,9 +48,9 @@ pub(crate) static API: abi::Api = abi::Api {
 };
 
 /// # Safety
-/// `host` came from [`Host::as_abi`], and the interface is not closed.
+/// `host` came from an [`Anchor`](super::anchor::Anchor) of a [`Host`] whose interface is not closed.
 unsafe fn host<'a>(host: *const abi::Host) -> Option<&'a Host> {
-    // SAFETY: by this function's contract the box lives; it is never borrowed mutably.
+    // SAFETY: by this function's contract the anchor lives; it is never borrowed mutably.
     unsafe { host.cast::<Host>().as_ref() }
 }
 

@@ -1,10 +1,12 @@
 //! A device below a module's: its queues are the module's, and it is no interface of its own.
 
 use core::cell::UnsafeCell;
+use core::ffi::c_void;
 
 use devnp_abi as abi;
 use dpdk::{Burst, Mbuf};
 
+use crate::module::anchor::Anchor;
 use crate::port::Port;
 use crate::queue::{RxQueue, TxQueue};
 
@@ -30,7 +32,7 @@ unsafe impl Sync for Lower {}
 
 impl Lower {
     /// Takes the port's first `queues` pairs of queues. `None`: it has fewer.
-    pub(crate) fn new(mut port: Port, queues: u16) -> Option<Box<Self>> {
+    pub(crate) fn new(mut port: Port, queues: u16) -> Option<Anchor<Self>> {
         let pairs: Option<Vec<_>> = (0..queues)
             .map(|queue| {
                 let (rx, tx) = port.take_queues(queue)?;
@@ -50,11 +52,7 @@ impl Lower {
             tx_burst,
             rx_fd,
         };
-        Some(Box::new(Self { table, pairs: pairs?.into_boxed_slice(), port }))
-    }
-
-    pub(crate) fn as_abi(&self) -> *const abi::Lower {
-        (&raw const *self).cast()
+        Some(Anchor::new(Self { table, pairs: pairs?.into_boxed_slice(), port }))
     }
 
     /// Gives the queues back and the port out.
@@ -71,14 +69,22 @@ impl core::fmt::Debug for Lower {
 }
 
 /// # Safety
-/// `lower` came from [`Lower::as_abi`], its interface is not closed, and the calling thread serves
+/// `lower` came from an [`Anchor`] of a [`Lower`], its interface is not closed, and the calling thread serves
 /// this queue.
 unsafe fn pair<'a>(lower: *const abi::Lower, queue: u16) -> Option<&'a mut Pair> {
-    // SAFETY: by this function's contract the box lives; the table is its first field.
+    // SAFETY: by this function's contract the anchor lives; the table is its first field.
     let lower = unsafe { lower.cast::<Lower>().as_ref() }?;
     let pair = lower.pairs.get(usize::from(queue))?;
     // SAFETY: by this function's contract this thread is the pair's only user.
     Some(unsafe { &mut *pair.get() })
+}
+
+/// # Safety
+/// Both arrays have `count` places, and are not the same.
+unsafe fn copy_pointers(from: *const *mut c_void, to: *mut *mut c_void, count: u16) -> u16 {
+    // SAFETY: by this function's contract.
+    unsafe { to.copy_from_nonoverlapping(from, count.into()) };
+    count
 }
 
 unsafe extern "C" fn rx_burst(
@@ -92,13 +98,9 @@ unsafe extern "C" fn rx_burst(
     if pair.held.is_empty() {
         let _ = pair.rx.rx_burst(&mut pair.held);
     }
-    let give = |from: *mut *mut core::ffi::c_void, most: u16| {
-        let given = most.min(count);
-        // SAFETY: both arrays have that many places; they are different ones.
-        unsafe {
-            packets.cast::<*mut core::ffi::c_void>().copy_from_nonoverlapping(from, given.into())
-        };
-        given
+    let give = |from: *mut *mut c_void, most: u16| {
+        // SAFETY: the burst has `most` pointers, the module has room for `count`.
+        unsafe { copy_pointers(from, packets.cast(), most.min(count)) }
     };
     // SAFETY: the module owns what was copied to it, and nothing else was taken.
     let given = unsafe { pair.held.send_with(give) };
@@ -114,11 +116,9 @@ unsafe extern "C" fn tx_burst(
     // SAFETY: the module calls from the queue's thread with its own pointer.
     let (Some(pair), false) = (unsafe { pair(lower, queue) }, packets.is_null()) else { return 0 };
     let mut burst = Burst::new();
-    let take = |to: *mut *mut core::ffi::c_void, most: u16| {
-        let taken = most.min(count);
-        // SAFETY: both arrays have that many places; they are different ones.
-        unsafe { to.copy_from_nonoverlapping(packets.cast(), taken.into()) };
-        taken
+    let take = |to: *mut *mut c_void, most: u16| {
+        // SAFETY: the module has `count` pointers, the burst has room for `most`.
+        unsafe { copy_pointers(packets.cast(), to, most.min(count)) }
     };
     // SAFETY: the module owns these packets; those that are not sent are forgotten below.
     let Ok(offered) = (unsafe { burst.receive_with(take) }) else {
