@@ -1,8 +1,6 @@
 //! Driver modules: from a file to an interface's queues.
 //!
 //! * [`anchor`]: what modules have pointers to.
-//! * [`trust`]: whose file may become code of this process.
-//! * [`elf`]: a file that is cut short must not reach the dynamic linker, which would read beyond its end.
 //! * [`library`]: a loaded module and its checked table; unloaded with its last user.
 //! * [`registry`]: where modules are looked for and which are loaded.
 //! * [`host`]: what the daemon does for a module: packets, options, log.
@@ -13,12 +11,10 @@
 pub(crate) mod anchor;
 pub(crate) mod crash;
 pub(crate) mod device;
-mod elf;
 pub(crate) mod error;
 mod host;
 pub(crate) mod library;
 pub(crate) mod lower;
 pub(crate) mod registry;
-mod trust;
 
 pub use device::{ModuleRx, ModuleTx};

@@ -207,7 +207,7 @@ impl Port {
     pub fn module(&self) -> Option<&Path> {
         match &self.back {
             Back::Dpdk(..) => None,
-            Back::Module(module) => Some(&module.module().path),
+            Back::Module(module) => Some(&module.module().linked.path),
         }
     }
 

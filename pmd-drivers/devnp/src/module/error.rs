@@ -2,61 +2,14 @@
 
 use std::path::PathBuf;
 
+use loader::LoadError;
+
 /// A module was not loaded or made no interface. Nothing is left behind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleError {
-    /// The file can't be read.
-    #[error("{}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The kernel's reason.
-        reason: String,
-    },
-    /// Somebody else could have changed the file.
-    #[error("{} is not trusted: {} {why}", path.display(), culprit.display())]
-    Untrusted {
-        /// The module.
-        path: PathBuf,
-        /// It, or a directory above it.
-        culprit: PathBuf,
-        /// What is wrong with that.
-        why: String,
-    },
-    /// Not a shared object of this machine, or cut short.
-    #[error("{} is no module: {why}", path.display())]
-    NotAModule {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// The dynamic linker refuses it.
-    #[error("{}: the dynamic linker says: {reason}", path.display())]
-    Link {
-        /// The file.
-        path: PathBuf,
-        /// Its words.
-        reason: String,
-    },
-    /// It exports no table.
-    #[error("{} exports no devnp_module", path.display())]
-    NoEntry {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The table is not one.
-    #[error("{}: {what} is {found}, not {wanted}", path.display())]
-    Table {
-        /// The file.
-        path: PathBuf,
-        /// The field.
-        what: &'static str,
-        /// What it has.
-        found: String,
-        /// What it should have.
-        wanted: String,
-    },
+    /// Its file did not become one.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// A legacy driver.
     #[error("{} is a per-packet driver (devn), which this io-pkt does not load", path.display())]
     Legacy {
@@ -118,21 +71,7 @@ impl ModuleError {
     #[must_use]
     pub fn help(&self) -> String {
         match self {
-            Self::File { .. } => "modules are looked for in --module-path; \
-                 or give the whole path: -d /usr/lib/io-pkt/devnp-NAME.so"
-                .into(),
-            Self::Untrusted { culprit, .. } => {
-                format!("chown root {0} && chmod go-w {0}", culprit.display())
-            }
-            Self::NotAModule { path, .. } => format!("copy or build it again: {}", path.display()),
-            Self::Link { path, .. } => format!("see: ldd -r {}", path.display()),
-            Self::NoEntry { .. } => {
-                "export it: export_driver! in Rust, `const struct devnp_module devnp_module` in C"
-                    .into()
-            }
-            Self::Table { .. } => {
-                "build it again with the header or SDK of this io-pkt (io-pkt --version)".into()
-            }
+            Self::Load(error) => error.help(),
             Self::Legacy { .. } => "use a devnp module or a poll-mode driver of DPDK".into(),
             Self::InUse { .. } => "iopkt modules; iopkt ifconfig IF destroy".into(),
             Self::UnknownOption { .. } => "correct it or leave it out".into(),

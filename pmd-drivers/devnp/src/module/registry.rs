@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use devnp_abi::FLAG_SINGLE_INSTANCE;
 
 use crate::module::error::ModuleError;
-use crate::module::library::{Library, inspect};
+use crate::module::library::Library;
 
 /// Wakes the control plane: a module's interface has failed, lost its link or is gone. Called from
 /// workers and from threads of modules: it must not block.
@@ -97,9 +97,9 @@ impl Modules {
 
     fn load(&mut self, path: &Path) -> Result<Arc<Library>, ModuleError> {
         self.loaded.retain(|library| library.strong_count() > 0);
-        let file = inspect(path, self.user)?;
+        let file = loader::inspect(path, self.user)?;
         let mut known = self.loaded.iter().filter_map(Weak::upgrade);
-        if let Some(library) = known.find(|library| library.identity == file.identity) {
+        if let Some(library) = known.find(|library| library.linked.identity == file.identity) {
             if library.table.flags & FLAG_SINGLE_INSTANCE != 0 {
                 return Err(ModuleError::InUse { module: library.name.clone() });
             }
@@ -116,7 +116,7 @@ impl Modules {
         let row = |library: Arc<Library>| LoadedModule {
             name: library.name.clone(),
             version: library.version.clone(),
-            path: library.path.clone(),
+            path: library.linked.path.clone(),
             abi: library.table.abi,
             threading: library.threading(),
         };

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::module::error::ModuleError;
+use crate::error::LoadError;
 
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const STICKY: u32 = 0o1000;
@@ -13,19 +13,16 @@ const STICKY: u32 = 0o1000;
 /// The file's real path, if it and every directory above it belong to root or `user` and are not
 /// writable by anybody else. A sticky directory (`/tmp`) further up does no harm: only the owner of
 /// what is in it can move that.
-pub(super) fn real_path(path: &Path, user: u32) -> Result<PathBuf, ModuleError> {
+pub(super) fn real_path(path: &Path, user: u32) -> Result<PathBuf, LoadError> {
     let unreadable =
-        |e: std::io::Error| ModuleError::File { path: path.into(), reason: e.to_string() };
+        |e: std::io::Error| LoadError::File { path: path.into(), reason: e.to_string() };
     let real = fs::canonicalize(path).map_err(unreadable)?;
     for (depth, culprit) in real.ancestors().enumerate() {
         let meta = fs::metadata(culprit).map_err(unreadable)?;
-        let untrusted = |why: String| ModuleError::Untrusted {
-            path: path.into(),
-            culprit: culprit.into(),
-            why,
-        };
+        let untrusted =
+            |why: String| LoadError::Untrusted { path: path.into(), culprit: culprit.into(), why };
         if depth == 0 && !meta.is_file() {
-            return Err(ModuleError::NotAModule { path: path.into(), why: "not a file".into() });
+            return Err(LoadError::NotAModule { path: path.into(), why: "not a file".into() });
         }
         if meta.uid() != 0 && meta.uid() != user {
             return Err(untrusted(format!("belongs to uid {}", meta.uid())));
@@ -68,16 +65,16 @@ mod tests {
         {
             let refused = judge(folder_mode, file_mode);
             assert!(
-                matches!(refused, Err(ModuleError::Untrusted { .. })),
+                matches!(refused, Err(LoadError::Untrusted { .. })),
                 "{folder_mode:o} {file_mode:o}"
             );
         }
         set(&folder, 0o755);
-        assert!(matches!(real_path(&folder, user), Err(ModuleError::NotAModule { .. })));
-        assert!(matches!(real_path(&folder.join("no"), user), Err(ModuleError::File { .. })));
+        assert!(matches!(real_path(&folder, user), Err(LoadError::NotAModule { .. })));
+        assert!(matches!(real_path(&folder.join("no"), user), Err(LoadError::File { .. })));
         assert!(matches!(
             real_path(Path::new("/dev/zero"), user),
-            Err(ModuleError::NotAModule { .. })
+            Err(LoadError::NotAModule { .. })
         ));
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -1,0 +1,13 @@
+//! Shared objects that become code of this process: driver and protocol modules.
+//!
+//! * [`inspect`]: whose file it is, where it lies, whether it is whole. Nothing of it has run then.
+//! * [`SharedObject::link`]: the dynamic linker makes it part of the process.
+//! * [`Linked`]: the table that it exports, checked as far as all tables are alike.
+
+mod elf;
+mod error;
+mod linked;
+mod trust;
+
+pub use error::LoadError;
+pub use linked::{Entry, Header, Linked, SharedObject, inspect};
