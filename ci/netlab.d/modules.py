@@ -124,6 +124,12 @@ def module_mount():
     """Mounting and destroying under traffic: nothing lost elsewhere, and after 1000 times nothing left behind."""
     rounds = 50 if QUICK else 1000
     with ModuleLab() as lab:
+        maps = lambda: (pathlib.Path(f"/proc/{lab.pid()}") / "maps").read_text()
+        pmds = lambda: set(re.findall(r"librte_(?:net|crypto|event|raw|dma|regex)_\w+", maps()))
+        check(pmds() == {"librte_net_tap"}, f"drivers nobody asked for: {pmds()}")
+        lab.mount("null")
+        check(pmds() == {"librte_net_tap", "librte_net_null"}, f"drivers: {pmds()}")
+        lab.iopkt("umount", "null0")
         lab.exec("ping", "-c", 3, "-i", "0.01", STACK)
         process, log = ping(lab, STACK, 1500)
         for _ in range(5):
@@ -134,7 +140,7 @@ def module_mount():
             lab.iopkt("ifconfig", "tap1", "destroy")
         gone = lost(process, log)
         check(gone == 0, f"{gone} of 1500 pings lost on the other interface")
-        check("devnp-pair" not in (pathlib.Path(f"/proc/{lab.pid()}") / "maps").read_text(), "the module is still loaded")
+        check("devnp-pair" not in maps(), "the module is still loaded")
         before = lab.resources()
         script = (f"for i in $(seq {rounds}); do {BIN}/iopkt mount -o lower=pair,delay=1 sim >/dev/null || exit 1; "
                   f"{BIN}/iopkt ifconfig sim0 destroy && {BIN}/iopkt ifconfig pair1 destroy || exit 1; done")

@@ -7,13 +7,13 @@ use std::process::{Command, exit};
 /// The oldest DPDK whose ABI (23) these bindings were written for.
 const DPDK_MIN: &str = "22.11";
 
-/// Libraries the names below live in. The poll-mode drivers and the mempool driver are plug-ins
-/// that EAL loads from the `dpdk/pmds-*` folder, so none of them is linked.
+/// Libraries the names below live in. Buses, the poll-mode drivers and the mempool driver are plug-ins
+/// in the `dpdk/pmds-*` folder that are loaded when they are needed, so none of them is linked.
 const LIBRARIES: [&str; 6] =
     ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal", "rte_kvargs"];
 
 const FUNCTIONS: &str = "shim_.*\
-|rte_eal_(init|cleanup|hotplug_add|hotplug_remove|has_hugepages|get_runtime_dir|remote_launch|wait_lcore|get_lcore_state)\
+|rte_eal_(cleanup|hotplug_add|hotplug_remove|has_hugepages|get_runtime_dir|remote_launch|wait_lcore|get_lcore_state)\
 |rte_(get_main_lcore|get_next_lcore|lcore_count|lcore_index|lcore_to_cpu_id|lcore_to_socket_id|socket_id|lcore_is_enabled)\
 |rte_thread_(register|unregister)\
 |rte_(strerror|version)\

@@ -1,11 +1,16 @@
 #define _GNU_SOURCE
 #include <rte_config.h>
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <rte_dev.h>
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -24,6 +29,32 @@ unsigned int
 shim_lcore_id(void)
 {
 	return rte_lcore_id();
+}
+
+/* A shared librte_eal loads all of its plug-in folder, some 130 libraries, and has no option against
+ * it; but it asks stat64 first whether the folder is there. This definition comes before the C
+ * library's, and answers that one question, once, with no. Where librte_eal asks otherwise, all are
+ * loaded as ever. */
+static _Thread_local bool folder_hidden;
+
+int
+stat64(const char *restrict path, struct stat64 *restrict to)
+{
+	if (folder_hidden && strcmp(path, RTE_EAL_PMD_PATH) == 0) {
+		folder_hidden = false;
+		errno = ENOENT;
+		return -1;
+	}
+	return fstatat64(AT_FDCWD, path, to, 0);
+}
+
+int
+shim_eal_init(int argc, char **argv)
+{
+	folder_hidden = true;
+	int code = rte_eal_init(argc, argv);
+	folder_hidden = false;
+	return code;
 }
 
 struct rte_mbuf *

@@ -13,6 +13,9 @@ int shim_errno(void);
 /* LCORE_ID_ANY on a thread that EAL does not know. */
 unsigned int shim_lcore_id(void);
 
+/* rte_eal_init that loads no plug-in by itself: only what the arguments name with -d. */
+int shim_eal_init(int argc, char **argv);
+
 struct rte_mbuf *shim_pktmbuf_alloc(struct rte_mempool *pool);
 /* 0, or -ENOENT and nothing allocated. */
 int shim_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, unsigned int count);

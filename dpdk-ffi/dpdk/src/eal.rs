@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use crate::errno::{Errno, check};
 use crate::hotplug::{self, ProbeError, RemoveError};
+use crate::plugin::{self, PluginError};
 use crate::{live, log, mempool};
 
 /// Set by the first `init`, whether it succeeded or not: rte_eal_init can't be called again.
@@ -43,9 +44,10 @@ impl Eal {
         let argc = c_int::try_from(pointers.len() - 1).map_err(|_| EalError::NulByte)?;
         let pointers = pointers.leak().as_mut_ptr();
         log::install();
+        plugin::load_core(args)?;
         // SAFETY: argc strings and a terminating null pointer, never freed; no other thread is in
         // EAL because STARTED was clear.
-        let (code, text) = log::capture(|| unsafe { dpdk_sys::rte_eal_init(argc, pointers) });
+        let (code, text) = log::capture(|| unsafe { dpdk_sys::shim_eal_init(argc, pointers) });
         if code < 0 {
             return Err(EalError::Init { errno: Errno::last(), reason: log::reason(&text) });
         }
@@ -212,6 +214,9 @@ pub enum EalError {
     /// EAL starts once per process, even if the first start failed.
     #[error("EAL was started already in this process; start a new process")]
     SecondStart,
+    /// A plug-in without which nothing works.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// EAL refused.
     #[error(
         "DPDK did not start: {reason} ({errno}); without hugepages start with ordinary memory \

@@ -1,16 +1,15 @@
 //! Devices that come and go while the process runs.
 
-use core::ffi::CStr;
 use std::ffi::CString;
-use std::fs;
-use std::path::Path;
 
 use crate::errno::{Errno, check};
 use crate::live::{self, Live};
+use crate::plugin::{self, PluginError};
 use crate::{ethdev, log};
 
 /// Creates or probes the device `name` on `bus` (`vdev` or `pci`) with a driver's `args`
-/// (`key=value,…`), and returns when its ports exist.
+/// (`key=value,…`), and returns when its ports exist. The driver's [plug-in](crate::plugin) is loaded
+/// before.
 ///
 /// # Errors
 /// EAL is not running, text with a NUL byte, or the driver refuses: the error has its log.
@@ -19,6 +18,7 @@ pub fn add(bus: &str, name: &str, args: &str) -> Result<(), ProbeError> {
     let c = |text: &str| CString::new(text).map_err(|_| ProbeError::NulByte);
     let (c_bus, c_name, c_args) = (c(bus)?, c(name)?, c(args)?);
     let _control = live::control();
+    plugin::load_drivers(bus, name, args)?;
     let (code, text) = log::capture(|| {
         // SAFETY: three C strings that DPDK copies; EAL runs, and the control lock keeps its bus
         // lists to this thread.
@@ -56,36 +56,6 @@ pub fn remove(bus: &str, name: &str) -> Result<(), RemoveError> {
     })
 }
 
-/// The network drivers that exist on this machine, as `net_*`, sorted: the plug-ins in the folder
-/// that DPDK was built to load from.
-#[must_use]
-pub fn drivers() -> Vec<String> {
-    let folder = CStr::from_bytes_with_nul(dpdk_sys::RTE_EAL_PMD_PATH).unwrap_or_default();
-    let folder = folder.to_string_lossy();
-    let Ok(entries) = fs::read_dir(Path::new(folder.as_ref())) else { return Vec::new() };
-    let name = |entry: fs::DirEntry| {
-        let file = entry.file_name().into_string().ok()?;
-        let name = file.strip_prefix("librte_net_")?.strip_suffix(".so")?;
-        Some(format!("net_{name}"))
-    };
-    let mut found: Vec<String> = entries.filter_map(Result::ok).filter_map(name).collect();
-    found.sort_unstable();
-    found
-}
-
-/// What a driver says its options are, as `iface=<string> remote=<string>`: the text its plug-in
-/// carries for such questions. `None` if there is no such plug-in or it says nothing.
-#[must_use]
-pub fn options_of(driver: &str) -> Option<String> {
-    let folder = CStr::from_bytes_with_nul(dpdk_sys::RTE_EAL_PMD_PATH).unwrap_or_default();
-    let file = Path::new(folder.to_string_lossy().as_ref()).join(format!("librte_{driver}.so"));
-    let bytes = fs::read(file).ok()?;
-    let mark = format!("PMD_INFO_STRING= {{\"name\": \"{driver}\", \"params\": \"");
-    let at = bytes.windows(mark.len()).position(|window| window == mark.as_bytes())?;
-    let text = bytes.get(at + mark.len()..)?.split(|byte| *byte == b'"').next()?;
-    String::from_utf8(text.to_vec()).ok()
-}
-
 /// No device was added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
@@ -101,6 +71,9 @@ pub enum ProbeError {
         /// The name asked for.
         name: String,
     },
+    /// Its driver's plug-in.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// No driver, or the driver said no.
     #[error("{name}: {reason} ({errno})")]
     Refused {

@@ -6,6 +6,7 @@
 //! * [`EthDev`], [`RxQueue`], [`TxQueue`]: a port, configured by one owner, and its queue ends, each
 //!   handed out once so that each has one user.
 //! * [`hotplug`]: devices that come and go while the process runs.
+//! * [`plugin`]: the shared objects that drivers are in, loaded when they are needed.
 //! * [`ExternalRegion`]: memory of others that DPDK is told about once.
 //! * [`log`]: where DPDK's own log text goes.
 //!
@@ -30,6 +31,7 @@ pub mod log;
 mod mbuf;
 mod mempool;
 mod offload;
+pub mod plugin;
 mod prefetch;
 pub mod signals;
 pub mod topology;

@@ -1,6 +1,6 @@
 //! Which DPDK device a driver's name means, and with which arguments it is made.
 
-use dpdk::hotplug;
+use dpdk::plugin;
 use types::MacAddr;
 
 use crate::limits::{KERNEL_NAME_MAX, SUGGEST_EDITS_MAX};
@@ -86,7 +86,7 @@ impl Device {
     /// The first option that the driver does not know, and what it knows. Some drivers (net_tap)
     /// would forget all their options over one that they don't know, without a word.
     pub(crate) fn unknown_option(&self, settings: &Settings) -> Option<(String, String)> {
-        let known = hotplug::options_of(&self.driver)?;
+        let known = plugin::options_of(&self.driver)?;
         let keys = settings.device.iter().map(|(key, _)| key);
         // Some drivers leave no space between their options, so the text is not taken apart.
         let mut unknown = keys.filter(|key| !known.contains(&format!("{key}=")));
@@ -111,7 +111,7 @@ impl Device {
 /// The drivers on this machine with names like `unknown`, closest first.
 pub(crate) fn similar(unknown: &str) -> Vec<String> {
     let mut scored: Vec<(usize, String)> =
-        hotplug::drivers().into_iter().map(|name| (edits(unknown, &name), name)).collect();
+        plugin::drivers().into_iter().map(|name| (edits(unknown, &name), name)).collect();
     scored.sort();
     let near = scored.into_iter().take_while(|(edits, _)| *edits <= SUGGEST_EDITS_MAX);
     near.map(|(_, name)| name).take(3).collect()

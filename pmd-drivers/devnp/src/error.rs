@@ -135,6 +135,7 @@ impl AttachError {
             Self::PciNotBound { address, .. } => {
                 format!("dpdk-devbind.py --status; dpdk-devbind.py -b vfio-pci {address}")
             }
+            Self::Probe(ProbeError::Plugin(error)) => format!("see: ldd {}", error.file.display()),
             Self::NoPort { .. } | Self::Probe(_) | Self::NoAddress => {
                 "repeat with DPDK's log: --log-level=debug".into()
             }
