@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
 use crate::table::{
-    ClientRow, CounterRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow, SocketRow, WorkerRow,
+    ClientRow, CounterRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow, SocketRow, TunableRow,
+    WorkerRow,
 };
 
 /// A socket of the asking client: an index into its own cells, and a generation that makes a stale
@@ -247,6 +248,15 @@ pub enum Request {
     },
     /// The driver modules in use (everybody may ask). → [`Reply::Modules`].
     Modules,
+    /// All tunables (everybody may ask). → [`Reply::Tunables`].
+    Tunables,
+    /// Sets a tunable. → [`Reply::Done`] or [`Reply::Refused`].
+    SetTunable {
+        /// Its name.
+        name: String,
+        /// Its new value.
+        value: String,
+    },
 }
 
 /// What the daemon answers.
@@ -314,13 +324,15 @@ pub enum Reply {
         /// The interfaces it has made.
         interfaces: Vec<String>,
     },
-    /// A driver is not attached.
+    /// A driver is not attached, a tunable not set.
     Refused {
         /// What went wrong and what to do, in one line.
         why: String,
     },
     /// Driver modules.
     Modules(Vec<ModuleRow>),
+    /// Tunables, by name.
+    Tunables(Vec<TunableRow>),
 }
 
 /// A request on the wire.

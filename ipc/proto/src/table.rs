@@ -198,3 +198,16 @@ pub struct DaemonRow {
     /// First address of the stack, if it has one.
     pub address: Option<IpAddr>,
 }
+
+/// One tunable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunableRow {
+    /// BSD's name, `net.inet.tcp.ecn.enable`.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// It can be set.
+    pub writable: bool,
+    /// What it means.
+    pub text: String,
+}

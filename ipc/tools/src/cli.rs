@@ -68,6 +68,9 @@ pub(crate) enum Command {
     /// Show the driver modules in use
     #[command(before_long_help = help::MODULES)]
     Modules(ReadArgs),
+    /// Show and change tunables
+    #[command(before_long_help = help::SYSCTL)]
+    Sysctl(SysctlArgs),
     /// Run an unmodified program on the stack
     #[command(
         before_long_help = help::RUN,
@@ -147,6 +150,29 @@ pub(crate) struct MountArgs {
 pub(crate) struct UmountArgs {
     /// The interface
     pub(crate) interface: String,
+}
+
+/// Arguments of `sysctl`.
+#[derive(Debug, Args)]
+pub(crate) struct SysctlArgs {
+    /// All of them, the default
+    #[arg(short = 'a')]
+    pub(crate) all: bool,
+    /// Say what each means
+    #[arg(short = 'd')]
+    pub(crate) describe: bool,
+    /// Values only
+    #[arg(short = 'n', conflicts_with_all = ["describe", "json"])]
+    pub(crate) values: bool,
+    /// What follows is to be set; NAME=VALUE says so by itself
+    #[arg(short = 'w')]
+    pub(crate) write: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// NAME: show it, or all that begin with it; NAME=VALUE: set it
+    #[arg(value_name = "NAME[=VALUE]")]
+    pub(crate) words: Vec<String>,
 }
 
 /// Arguments of `netstat`.

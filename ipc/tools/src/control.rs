@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proto::table::{
     ClientRow, CounterRow, DaemonRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow, SocketRow,
-    WorkerRow,
+    TunableRow, WorkerRow,
 };
 use proto::{Answer, Call, MESSAGE_MAX, Reply, Request, paths};
 use rustix::io::Errno;
@@ -135,6 +135,10 @@ impl Control {
 
     pub(crate) fn modules(&mut self) -> Result<Vec<ModuleRow>, Failure> {
         self.ask(Request::Modules, |r| if let Reply::Modules(x) = r { Some(x) } else { None })
+    }
+
+    pub(crate) fn tunables(&mut self) -> Result<Vec<TunableRow>, Failure> {
+        self.ask(Request::Tunables, |r| if let Reply::Tunables(x) = r { Some(x) } else { None })
     }
 
     pub(crate) fn daemon(&mut self) -> Result<DaemonRow, Failure> {

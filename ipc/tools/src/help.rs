@@ -74,6 +74,14 @@ Examples:
   iopkt modules
   iopkt modules --json";
 
+pub(crate) const SYSCTL: &str = "\
+Examples:
+  iopkt sysctl                                  all tunables and their values
+  iopkt sysctl -d net.inet.tcp                  what those of TCP mean
+  iopkt sysctl net.inet.tcp.congctl.selected=bbr
+  iopkt sysctl -w kern.somaxconn=1024
+At the start: io-pkt -p tcpip kern.somaxconn=1024, or [sysctl] in the configuration file.";
+
 pub(crate) const RUN: &str = "\
 Examples:
   iopkt run -- curl http://198.18.77.1/

@@ -9,7 +9,7 @@
 //! * [`output`]: stdout, tables, and escaping what strangers chose.
 //! * [`help`]: what `--help` says.
 //! * one module per tool: [`ifconfig`], [`netstat`], [`arp`], [`route`], [`lists`] (clients,
-//!   workers, status), [`mount`] (mount, umount, modules), [`run`], [`doctor`].
+//!   workers, status), [`mount`] (mount, umount, modules), [`sysctl`], [`run`], [`doctor`].
 #![forbid(unsafe_code)]
 
 mod address;
@@ -27,6 +27,7 @@ mod output;
 mod preload;
 mod route;
 mod run;
+mod sysctl;
 
 use std::env;
 use std::ffi::OsString;
@@ -67,6 +68,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Mount(args) => mount::mount(sock, &args),
         Command::Umount(args) => mount::umount(sock, &args),
         Command::Modules(args) => mount::modules(sock, args.json),
+        Command::Sysctl(args) => sysctl::main(sock, &args),
         Command::Run(args) => run::main(sock, &args),
         Command::Env(args) => run::env(sock, args.loopback),
         Command::Doctor(args) => doctor::main(sock, args.json),
@@ -79,11 +81,11 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Named `ifconfig`, `netstat`, `arp` or `route` (by a link), the binary is that tool.
+/// Named `ifconfig`, `netstat`, `arp`, `route` or `sysctl` (by a link), the binary is that tool.
 fn arguments(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let name = arguments.first().and_then(|a| Path::new(a).file_name()).map(OsString::from);
     if let Some(name) = name
-        && ["ifconfig", "netstat", "arp", "route"].iter().any(|tool| name == *tool)
+        && ["ifconfig", "netstat", "arp", "route", "sysctl"].iter().any(|tool| name == *tool)
     {
         arguments.insert(1, name);
     }

@@ -84,6 +84,8 @@ impl Worker {
         self.out.neighbors.retain_pinned(|a| network.neighbors.iter().any(|n| n.address == a));
         self.out.network = Arc::clone(network);
         self.out.addresses = Addresses::of(network);
+        self.icmp_errors.set_rate(network.host.icmp_errors_per_second);
+        self.resets.set_rate(network.host.resets_per_second);
         self.out.generation = self.out.generation.wrapping_add(1);
         for pinned in &network.neighbors {
             let waiting = self.out.neighbors.pin(pinned.address, pinned.mac, pinned.interface);

@@ -8,6 +8,8 @@ use fib::Fib;
 use hashbrown::HashMap;
 use types::MacAddr;
 
+use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
+
 /// Index of the loopback interface `lo0` in every snapshot.
 pub const LOOPBACK: u16 = 0;
 
@@ -86,6 +88,10 @@ pub struct TcpSettings {
     pub ecn: tcp::EcnMode,
     /// Algorithms without a rate of their own are paced too.
     pub pacing: bool,
+    /// Timestamps are offered (RFC 7323 §3).
+    pub timestamps: bool,
+    /// Selective acknowledgments are offered (RFC 2018 §2).
+    pub sack: bool,
     /// Ends tell each other of their user timeouts (RFC 5482).
     pub user_timeout_option: bool,
     /// When listeners answer with SYN cookies (RFC 4987 3.6).
@@ -101,9 +107,32 @@ impl Default for TcpSettings {
             mss_floor: tcp::limits::MSS_FLOOR,
             ecn: tcp::EcnMode::default(),
             pacing: false,
+            timestamps: true,
+            sack: true,
             user_timeout_option: false,
             syn_cookies: tcp::SynCookies::default(),
             fast_open_key: None,
+        }
+    }
+}
+
+/// What the operator has decided for this host apart from TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostSettings {
+    /// Most ICMP errors per second to one group of addresses.
+    pub icmp_errors_per_second: u32,
+    /// Most RSTs per second to one group of addresses, for segments without a connection.
+    pub resets_per_second: u32,
+    /// A datagram to one of our addresses goes to all sockets that share its port, not to the best.
+    pub udp_to_all: bool,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            icmp_errors_per_second: ICMP_ERRORS_PER_SECOND,
+            resets_per_second: RESETS_PER_SECOND,
+            udp_to_all: false,
         }
     }
 }
@@ -121,6 +150,8 @@ pub struct Network {
     pub udp_owners: HashMap<u16, u16>,
     /// TCP.
     pub tcp: TcpSettings,
+    /// Everything else.
+    pub host: HostSettings,
 }
 
 /// What an IPv4 address means to this host.

@@ -66,6 +66,11 @@ impl StrangerLimits {
         Self { secret, per_second, groups: vec![Group::default(); STRANGER_GROUPS] }
     }
 
+    /// From now on so many, with none at 0.
+    pub(crate) fn set_rate(&mut self, per_second: u32) {
+        self.per_second = per_second;
+    }
+
     /// Takes a permit for a reply to `address` if there is one.
     pub(crate) fn permit(&mut self, address: Ipv4Addr, now: Instant) -> bool {
         let second = now.as_millis() / 1_000;

@@ -443,7 +443,8 @@ impl Worker {
             ecn: settings.ecn,
             pacing: settings.pacing,
             window_scale: WINDOW_SCALE,
-            timestamps: true,
+            timestamps: settings.timestamps,
+            sack: settings.sack,
             timestamp_offset: tcp::isn::timestamp_offset(&self.secret, &flow.key()),
             ..tcp::Config::default()
         }

@@ -39,7 +39,7 @@ impl Worker {
         self.counters.udp.datagrams_received.increment();
         let to = SocketAddr::new(received.destination_ip(), datagram.header.dst_port.get());
         let from = SocketAddr::new(received.source_ip(), datagram.header.src_port.get());
-        let group = received.to != Destination::Local;
+        let group = received.to != Destination::Local || self.out.network.host.udp_to_all;
         let found = self.udp_sockets(to, from, group);
         if found.is_empty() {
             let owner = self.out.network.udp_owners.get(&to.port()).copied();
@@ -63,7 +63,8 @@ impl Worker {
         last
     }
 
-    /// The best match for unicast, all matches for broadcast and multicast.
+    /// The best match for unicast, all matches for broadcast and multicast (`group`), and for unicast
+    /// too if the operator wants it so.
     fn udp_sockets(&self, to: SocketAddr, from: SocketAddr, group: bool) -> Matches {
         let mut matches = Matches::default();
         let mut best = None;

@@ -2,6 +2,7 @@
 
 use core::net::{Ipv4Addr, SocketAddr};
 use core::ops::RangeInclusive;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,8 @@ use serde::Deserialize;
 
 use crate::args::{Args, pairs};
 use crate::error::StartError;
+use crate::stack_options;
+use crate::tuning::Tuning;
 
 /// What an idle worker does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -191,12 +194,13 @@ impl TcpSection {
                 SynCookies::Always => tcp::SynCookies::Always,
             },
             fast_open_key: self.fast_open_key.map(|key| key.0),
+            ..TcpSettings::default()
         }
     }
 }
 
 /// The whole file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     /// Prefix of the stack's paths.
@@ -220,6 +224,24 @@ pub(crate) struct Config {
     /// TCP.
     #[serde(default)]
     pub tcp: TcpSection,
+    /// Tunables by their names, as `iopkt sysctl` has them.
+    #[serde(default)]
+    pub sysctl: BTreeMap<String, toml::Value>,
+    /// Options of the stack, as after `-p tcpip`.
+    #[serde(default)]
+    pub tcpip: String,
+    /// All tunables: what `[tcp]`, `[sysctl]` and `-p tcpip` have made of them.
+    #[serde(skip)]
+    pub tuning: Tuning,
+    /// Members of this group may do what root may (`-p tcpip rgroup_allowed`).
+    #[serde(skip)]
+    pub rgroup: Option<u32>,
+    /// Permissions that the stack's path has in any case (`-p tcpip min_fperms`).
+    #[serde(skip)]
+    pub min_fperms: u32,
+    /// Real-time priority of the workers (`-r`, `-p tcpip rx_prio`).
+    #[serde(skip)]
+    pub rx_priority: Option<u32>,
     /// Directories of driver modules; `--module-path` wins.
     #[serde(default)]
     pub modules: Vec<PathBuf>,
@@ -247,6 +269,8 @@ impl Config {
             Some(path) => Self::read(path)?,
             None => Self::default(),
         };
+        let options = core::mem::take(&mut config.tcpip);
+        stack_options::apply(&mut config, &options);
         for (name, options) in pairs(matches, "drivers") {
             config.interfaces.push(interface(name, &options)?);
         }
@@ -289,25 +313,25 @@ impl Config {
     fn read(path: &Path) -> Result<Self, StartError> {
         let wrong = |what: String| StartError::Config { path: path.into(), what };
         let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
-        let config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        config.tuning.tcp = config.tcp.settings();
+        for (name, value) in core::mem::take(&mut config.sysctl) {
+            let set = config.tuning.set(&name, &plain(&value));
+            set.map_err(|error| wrong(format!("[sysctl] {name}: {error}")))?;
+        }
         match check_workers("workers = ", config.workers) {
             Ok(()) => Ok(config),
             Err(what) => Err(wrong(what)),
         }
     }
 
-    /// `-p`: only the built-in stack for now; its options that mean something here.
+    /// `-p`: only the built-in stack for now.
     fn protocol(&mut self, name: &str, options: &str) {
         if !name.contains("tcpip") {
             self.notes.push(format!("-p {name}: no such protocol module; ignored"));
             return;
         }
-        for option in options.split(',').filter(|o| !o.is_empty()) {
-            match option.split_once('=') {
-                Some(("prefix", prefix)) => self.prefix = prefix.into(),
-                _ => self.notes.push(format!("-p tcpip {option}: has no effect here; ignored")),
-            }
-        }
+        stack_options::apply(self, options);
     }
 
     /// Address of the metrics endpoint, `None` if it is off.
@@ -341,6 +365,15 @@ pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, Star
         }
     }
     Ok(Interface { driver, options: others.join(","), address })
+}
+
+/// A tunable's value as it is written.
+fn plain(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Boolean(on) => u8::from(*on).to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// What is wrong with this number of workers, which was asked for by `words`.
@@ -391,6 +424,42 @@ mod tests {
         assert_eq!(tcp.fast_open_key, Some(core::array::from_fn(|at| u8::try_from(at).unwrap())));
         assert_eq!(config.interfaces[0].address[0].prefix_len, 24);
         assert_eq!(config.metrics_address().unwrap(), None);
+    }
+
+    #[test]
+    fn what_the_tcp_section_says_is_what_its_tunable_tells() {
+        let text = "[tcp]\nmss_floor = 88\necn = 1\npacing = true\nuser_timeout_option = true\n\
+                    syncookies = \"always\"\nfast_open_key = \"00112233445566778899aabbccddeeff\"\n";
+        let config: Config = toml::from_str(text).unwrap();
+        let tuning = Tuning { tcp: config.tcp.settings(), ..Tuning::default() };
+        let rows = tuning.rows();
+        for (name, value) in [
+            ("net.inet.tcp.minmss", "88"),
+            ("net.inet.tcp.ecn.enable", "1"),
+            ("net.inet.tcp.pacing", "1"),
+            ("net.inet.tcp.user_timeout_option", "1"),
+            ("net.inet.tcp.syncookies", "2"),
+            ("net.inet.tcp.fastopen.setkey", "1"),
+        ] {
+            assert_eq!(rows.iter().find(|row| row.name == name).unwrap().value, value, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_sysctl_section_sets_tunables_or_says_what_is_wrong() {
+        let folder = std::env::temp_dir().join(format!("io-pkt-config-{}", std::process::id()));
+        let read = |text: &str| {
+            fs::write(&folder, text).unwrap();
+            let config = Config::read(&folder);
+            fs::remove_file(&folder).unwrap();
+            config
+        };
+        let config =
+            read("[sysctl]\n\"kern.somaxconn\" = 200\n\"net.inet.tcp.pacing\" = true\n").unwrap();
+        assert_eq!((config.tuning.somaxconn, config.tuning.tcp.pacing), (200, true));
+        let error = read("[sysctl]\n\"kern.somaxcon\" = 200\n").unwrap_err();
+        assert_eq!(error.exit_code(), 78);
+        assert!(error.to_string().contains("did you mean kern.somaxconn?"), "{error}");
     }
 
     #[test]

@@ -420,9 +420,10 @@ impl Control {
         }
     }
 
-    /// What a new socket's user has set: nothing.
+    /// What a new socket's user has set: nothing, so that the operator's word counts.
     pub(crate) fn default_values(&self) -> Rc<Values> {
-        let values = Values::default();
+        let tuning = &self.network.tuning;
+        let values = Values::of_host(tuning.congestion, tuning.ttl);
         if *self.last_values == values { Rc::clone(&self.last_values) } else { Rc::new(values) }
     }
 

@@ -1,6 +1,6 @@
 //! The daemon: one process owns the interfaces and serves many clients.
 //!
-//! * `args`, `config`: what it is to do.
+//! * `args`, `config`, `stack_options` (`-p tcpip`), `tuning` (the tunables): what it is to do.
 //! * `start`: from there to a running daemon, and back.
 //! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
 //! * `control`: the control thread; `drivers` (ports that come and go), `connection`, `client` (memory and sockets that processes share),
@@ -16,14 +16,19 @@ mod control;
 mod drivers;
 mod ephemeral;
 mod error;
+#[cfg(test)]
+mod manual;
+mod nearest;
 mod network_state;
 mod option_requests;
 mod options;
 mod pending;
 mod port_table;
 mod requests;
+mod stack_options;
 mod start;
 mod tables;
+mod tuning;
 mod worker_thread;
 
 use std::process::ExitCode;

@@ -5,14 +5,13 @@ use core::net::Ipv4Addr;
 
 use devnp::Port;
 use fib::{AddRouteError, Ipv4Net, NextHop, Rib, Route, RouteFlags};
-use inet::network::{
-    Address, Interface, LOOPBACK, Network, StaticNeighbor, TcpSettings, TxChecksum,
-};
+use inet::network::{Address, Interface, LOOPBACK, Network, StaticNeighbor, TxChecksum};
 use proto::table::{AddressRow, InterfaceRow, RouteRow};
 use rustix::io::Errno;
 use types::MacAddr;
 
 use crate::drivers::Watch;
+use crate::tuning::Tuning;
 
 /// Addresses of one interface.
 const ADDRESSES_MAX: usize = 64;
@@ -44,13 +43,14 @@ pub(crate) struct NetworkState {
     rib: Rib,
     neighbors: Vec<StaticNeighbor>,
     udp_owners: Vec<(u16, u16)>,
-    tcp: TcpSettings,
+    /// What the operator has set.
+    pub(crate) tuning: Tuning,
 }
 
 impl NetworkState {
-    /// Only `lo0` with 127.0.0.1; TCP as the operator has set it.
+    /// Only `lo0` with 127.0.0.1; everything else as the operator has set it.
     #[must_use]
-    pub(crate) fn new(tcp: TcpSettings) -> Self {
+    pub(crate) fn new(tuning: Tuning) -> Self {
         let lo0 = Interface {
             index: LOOPBACK,
             name: "lo0".into(),
@@ -64,7 +64,7 @@ impl NetworkState {
             tso_ipv4_checksum: false,
         };
         let interfaces = vec![Entry { config: lo0, port: None, watches: Vec::new() }];
-        Self { interfaces, rib: Rib::new(), neighbors: Vec::new(), udp_owners: Vec::new(), tcp }
+        Self { interfaces, rib: Rib::new(), neighbors: Vec::new(), udp_owners: Vec::new(), tuning }
     }
 
     /// Adds a port as an interface that is up and has no address yet; returns its index.
@@ -156,7 +156,8 @@ impl NetworkState {
             fib: self.rib.publish(),
             neighbors: self.neighbors.clone(),
             udp_owners: self.udp_owners.iter().copied().collect(),
-            tcp: self.tcp,
+            tcp: self.tuning.tcp,
+            host: self.tuning.host,
         }
     }
 
@@ -418,7 +419,7 @@ mod tests {
 
     #[test]
     fn loopback_is_there_from_the_start() {
-        let state = NetworkState::new(TcpSettings::default());
+        let state = NetworkState::new(Tuning::default());
         let rows = state.interface_rows();
         assert_eq!(rows[0].name, "lo0");
         assert_eq!(rows[0].addresses[0].address, Ipv4Addr::LOCALHOST);
@@ -427,7 +428,7 @@ mod tests {
 
     #[test]
     fn bad_addresses_and_unknown_interfaces_are_refused() {
-        let mut state = NetworkState::new(TcpSettings::default());
+        let mut state = NetworkState::new(Tuning::default());
         assert_eq!(state.add_address("tap0", A, 24), Err(Errno::NXIO));
         assert_eq!(state.add_address("lo0", A, 33), Err(Errno::INVAL));
         assert_eq!(state.add_address("lo0", Ipv4Addr::BROADCAST, 8), Err(Errno::INVAL));
@@ -439,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_route_needs_a_gateway_on_a_link() {
-        let mut state = NetworkState::new(TcpSettings::default());
+        let mut state = NetworkState::new(Tuning::default());
         assert_eq!(state.add_route(Ipv4Addr::UNSPECIFIED, 0, A), Err(Errno::NETUNREACH));
         assert_eq!(state.delete_route(Ipv4Addr::UNSPECIFIED, 0), Err(Errno::SRCH));
     }

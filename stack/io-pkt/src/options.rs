@@ -232,6 +232,22 @@ impl Values {
         SocketOption::MaxPacingRate(self.pacing_rate.unwrap_or(u64::MAX))
     }
 
+    /// Those of a new socket where the operator has chosen these.
+    #[must_use]
+    pub(crate) fn of_host(congestion: ::tcp::Algorithm, ttl: u8) -> Self {
+        Self { tcp: TcpValues::of_host(congestion), ttl, ..Self::default() }
+    }
+
+    /// What a worker does not know of a new socket that has these.
+    pub(crate) fn unusual(&self, transport: Transport) -> impl Iterator<Item = SocketOption> {
+        let usual = Self::default();
+        let stream = transport == Transport::Stream;
+        let congestion = (stream && self.tcp.congestion != usual.tcp.congestion)
+            .then_some(SocketOption::Congestion(self.tcp.congestion));
+        let ttl = (self.ttl != usual.ttl).then_some(SocketOption::Ttl(self.ttl));
+        congestion.into_iter().chain(ttl)
+    }
+
     /// What connections accepted by this listener inherit.
     #[must_use]
     pub(crate) fn inherited(&self) -> Vec<SocketOption> {

@@ -184,6 +184,11 @@ impl Control {
             return self.command(worker, Command::Close { socket: id, reset: false });
         }
         let handle = SocketHandle { cell: cell.index, generation: cell.generation, worker };
+        let values = self.default_values();
+        for option in values.unusual(transport) {
+            let pending = Pending { connection: None, sequence: 0, then: Then::Answer };
+            self.call(worker, pending, |call| Command::SetOption { call, socket: id, option });
+        }
         let entry = SocketEntry {
             client,
             handle,
@@ -194,7 +199,7 @@ impl Control {
             local: None,
             name: None,
             listening: None,
-            values: self.default_values(),
+            values,
         };
         let reply = Reply::Socket { socket: handle };
         self.hand_out(asked, entry, reply, &theirs);

@@ -19,9 +19,6 @@ use crate::port_table::Sharing;
 /// Other ports tried when a connection attempt meets an old connection in its way.
 const CONNECT_TRIES: u8 = 8;
 
-/// Largest backlog a listener may ask for (`SOMAXCONN` of current Linux).
-const BACKLOG_MAX: u32 = 4096;
-
 /// Ports below need uid 0 or the daemon's uid.
 const PRIVILEGED_PORTS: u16 = 1024;
 
@@ -234,7 +231,7 @@ impl Control {
             entry.listening = Some(Box::default());
         }
         let (listener, client) = (ListenerId(key.0), entry.client);
-        let backlog = backlog.min(BACKLOG_MAX);
+        let backlog = backlog.min(self.network.tuning.somaxconn);
         // Answered when every worker lets connections in: a peer that hears of it may come at once.
         let left = Rc::new(Cell::new(self.worker_count()));
         for worker in 0..self.worker_count() {

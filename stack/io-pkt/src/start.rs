@@ -71,13 +71,13 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let workers = config.workers.unwrap_or(1).clamp(1, shm::layout::LANES_MAX);
     let plan = topology::plan(workers);
     let (eal, hugepages) = start_eal(config, &plan)?;
-    let memory = Memories::new(workers)?;
+    let memory = Memories::new(workers, config.tuning.fixed.cache)?;
 
     if !config.plain_faults {
         devnp::stop_ports_on_fault()
             .map_err(|e| StartError::Resources { what: "signals", why: e.to_string() })?;
     }
-    let network = NetworkState::new(config.tcp.settings());
+    let network = NetworkState::new(config.tuning.at_start(workers, MBUFS));
     let doorbell = Arc::new(Doorbell::new().map_err(resources("doorbell"))?);
     let (event_tx, events) = sync_channel(EVENTS);
     let team = Team { memory: &memory, event_tx, doorbell: Arc::clone(&doorbell), config };
@@ -145,8 +145,8 @@ struct Memories {
 }
 
 impl Memories {
-    fn new(workers: u16) -> Result<Self, StartError> {
-        let options = MempoolOptions { count: MBUFS, ..MempoolOptions::default() };
+    fn new(workers: u16, cache: u32) -> Result<Self, StartError> {
+        let options = MempoolOptions { count: MBUFS, cache, ..MempoolOptions::default() };
         let pool = Mempool::create("frames", &options)
             .map_err(|error| StartError::Eal(error.to_string()))?;
         let arena = Arena::reserve(SLOTS)

@@ -58,6 +58,7 @@ impl Control {
             Request::Workers => Reply::Workers(self.worker_rows()),
             Request::Counters => Reply::Counters(self.counter_rows()),
             Request::Modules => Reply::Modules(self.module_rows()),
+            Request::Tunables => Reply::Tunables(self.network.tuning.rows()),
             Request::Daemon => Reply::Daemon(self.daemon_row()),
             Request::Sockets { skip } => {
                 let skip = skip as usize;
@@ -74,24 +75,27 @@ impl Control {
                     return Err(Errno::PERM);
                 }
                 let asked = Asked { connection: id, sequence };
-                if !self.change(change, asked)? {
-                    return Ok(None);
-                }
-                self.publish();
-                Reply::Done
+                return self.change(change, asked);
             }
         };
         Ok(Some(reply))
     }
 
-    /// `false`: the answer comes later.
-    fn change(&mut self, request: Request, asked: Asked) -> Result<bool, Errno> {
+    /// `None`: the answer comes later.
+    fn change(&mut self, request: Request, asked: Asked) -> Result<Option<Reply>, Errno> {
         match request {
             Request::Mount { driver, options } => {
-                return self.mount(asked, driver, &options).map(|()| false);
+                return self.mount(asked, driver, &options).map(|()| None);
             }
             Request::Destroy { interface } => {
-                return self.destroy_by_name(&interface, asked).map(|()| false);
+                return self.destroy_by_name(&interface, asked).map(|()| None);
+            }
+            Request::SetTunable { name, value } => {
+                if let Err(error) = self.network.tuning.set(&name, &value) {
+                    return Ok(Some(Reply::Refused { why: error.to_string() }));
+                }
+                tracing::info!("{name} = {value}");
+                Ok(())
             }
             Request::AddAddress { interface, address, prefix_len } => {
                 self.add_address(&interface, address, prefix_len)
@@ -116,8 +120,9 @@ impl Control {
                 Ok(())
             }
             _ => Err(Errno::OPNOTSUPP),
-        }
-        .map(|()| true)
+        }?;
+        self.publish();
+        Ok(Some(Reply::Done))
     }
 
     /// Adds an address and tells the link about it.

@@ -9,7 +9,7 @@ use std::thread;
 
 use proto::table::{
     AddressRow, ClientRow, CounterRow, DaemonRow, InterfaceRow, NeighborRow, RouteRow, SocketRow,
-    WorkerRow,
+    TunableRow, WorkerRow,
 };
 use proto::{Answer, Call, MESSAGE_MAX, Reply, Request};
 use rustix::net::{
@@ -135,6 +135,15 @@ pub(crate) fn obliging(request: &Request) -> Result<Reply, i32> {
             text: "Segments received.".into(),
         }]),
         Request::Daemon => Reply::Daemon(daemon()),
+        Request::Tunables => Reply::Tunables(vec![TunableRow {
+            name: "kern.somaxconn".into(),
+            value: "4096".into(),
+            writable: true,
+            text: "most connections that may wait".into(),
+        }]),
+        Request::SetTunable { value, .. } if value == "1" => {
+            Reply::Refused { why: "write a number from 128 to 65535".into() }
+        }
         _ => Reply::Done,
     })
 }

@@ -52,6 +52,9 @@ fn each_table_shows_the_daemons_rows() {
         ("clients", "nginx\n"),
         ("workers", "     0    1        4   25%       2\n"),
         ("status", " on DPDK 22.11.11, pid 7, up 1 s\n"),
+        ("sysctl -a", "kern.somaxconn = 4096\n"),
+        ("sysctl -n kern", "4096\n"),
+        ("sysctl -w kern.somaxconn=4096", "kern.somaxconn: 4096 -> 4096\n"),
     ] {
         let output = stack.iopkt(line);
         assert!(stdout(&output).contains(part), "{line}: {}", stdout(&output));
@@ -90,6 +93,7 @@ fn json_is_the_rows_themselves() {
         ("clients --json", "/0/pid", "42"),
         ("workers --json", "/0/cpu", "1"),
         ("status --json", "/daemon/dpdk", "\"22.11.11\""),
+        ("sysctl --json", "/0/value", "\"4096\""),
     ] {
         let text = stdout(&stack.iopkt(line));
         let json: serde_json::Value = serde_json::from_str(&text).expect(line);
@@ -177,6 +181,15 @@ fn refusals_say_what_and_what_next() {
     assert_fails(&stack.iopkt("ifconfig tap9"), 1, &["no interface \"tap9\"; there are: tap0"]);
     assert_fails(&stack.iopkt("route get 9.9.9.9"), 1, &["iopkt route add default"]);
     assert_fails(&stack.iopkt("netstat -p sctp"), 64, &["tcp or udp"]);
+}
+
+#[test]
+fn a_tunable_that_is_not_set_says_why() {
+    let stack = Stack::start(obliging);
+    let output = stack.iopkt("sysctl kern.somaxconn=1");
+    assert_fails(&output, 1, &["kern.somaxconn: write a number from 128 to 65535"]);
+    assert_fails(&stack.iopkt("sysctl kern.nothing"), 1, &["no such tunable", "iopkt sysctl -a"]);
+    assert_fails(&stack.iopkt("sysctl -w kern.somaxconn"), 64, &["write NAME=VALUE"]);
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(super) struct TcpValues {
     linger2_s: i32,
     defer_accept: u8,
     window_clamp: u32,
-    congestion: Algorithm,
+    pub(super) congestion: Algorithm,
     user_timeout_ms: u32,
     fast_open: u32,
     fast_open_connect: bool,
@@ -206,6 +206,11 @@ impl TcpValues {
             interval_s: self.keep_interval_s,
             count: u8::try_from(self.keep_count).unwrap_or(u8::MAX),
         }))
+    }
+
+    /// Those of a socket whose user has set nothing, with the host's algorithm.
+    pub(super) fn of_host(congestion: Algorithm) -> Self {
+        Self { congestion, ..Self::default() }
     }
 
     /// What connections accepted by this listener inherit.
