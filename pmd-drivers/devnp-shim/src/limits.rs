@@ -1,0 +1,28 @@
+//! Every number this crate fixes, and why.
+
+use devn_abi::FRAME_MAX;
+
+/// Frames that wait for the worker: 2.5 ms at 100 000 frames a second, more than such drivers bring.
+/// A power of two, so that positions may wrap.
+pub(crate) const RING_FRAMES: u32 = 256;
+
+/// Bytes of a place in the ring: the longest frame, in whole cache lines.
+pub(crate) const PLACE_BYTES: usize = (FRAME_MAX as usize).next_multiple_of(64);
+
+/// An Ethernet header: what is shorter is no frame.
+pub(crate) const FRAME_MIN: usize = 14;
+
+/// The largest IP packet of a frame without VLAN tag, and of one buffer.
+pub(crate) const MTU_MAX: u16 = 1500;
+
+/// Interfaces of per-packet drivers at once: a fixed table, so that a handle is looked up without
+/// trusting it.
+pub(crate) const INTERFACES_MAX: usize = 64;
+
+/// Threads of one interface whose end is watched for. A driver that receives from more of them stays
+/// loaded.
+pub(crate) const THREADS_MAX: usize = 8;
+
+/// How long a thread that was joined may take to leave the kernel's table: some 10 µs, or a time slice
+/// on a loaded machine.
+pub(crate) const THREAD_END_MS: u32 = 100;
