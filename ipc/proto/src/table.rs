@@ -58,6 +58,9 @@ pub struct ModuleRow {
     pub name: String,
     /// Its own version.
     pub version: String,
+    /// What makes it a driver module: `devnp`, its own interface, or `devnp-shim`, for a per-packet
+    /// driver.
+    pub kind: String,
     /// The shared object.
     pub path: String,
     /// Version of the ABI between it and the daemon.

@@ -82,6 +82,7 @@ fn render(rows: &[ModuleRow]) -> String {
     let columns = [
         ("Module", Side::Left),
         ("Version", Side::Left),
+        ("Kind", Side::Left),
         ("ABI", Side::Right),
         ("Threads", Side::Left),
         ("State", Side::Left),
@@ -95,6 +96,7 @@ fn render(rows: &[ModuleRow]) -> String {
         vec![
             escape(&row.name),
             escape(&row.version),
+            escape(&row.kind),
             row.abi.to_string(),
             escape(&row.threading),
             escape(&row.state),

@@ -2,6 +2,7 @@
 //!
 //! * [`anchor`]: what modules have pointers to.
 //! * [`library`]: a loaded module and its checked table; unloaded with its last user.
+//! * [`legacy`]: the same of a per-packet driver.
 //! * [`registry`]: where modules are looked for and which are loaded.
 //! * [`host`]: what the daemon does for a module: packets, options, log.
 //! * [`lower`]: a device below a module's.
@@ -13,6 +14,7 @@ pub(crate) mod crash;
 pub(crate) mod device;
 pub(crate) mod error;
 mod host;
+mod legacy;
 pub(crate) mod library;
 pub(crate) mod lower;
 pub(crate) mod registry;

@@ -185,7 +185,7 @@ fn open(
         name,
         base,
         unit,
-        driver: format!("devnp-{}", library.name),
+        driver: format!("{}-{}", library.prefix(), library.name),
         mac,
         mtu: mtu.min(MTU_ONE_BUFFER),
         mtu_less: 0,

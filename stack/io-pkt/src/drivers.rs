@@ -357,6 +357,7 @@ impl Control {
             let mut row = ModuleRow {
                 name: module.name,
                 version: module.version,
+                kind: module.kind.into(),
                 path: module.path.to_string_lossy().into_owned(),
                 abi: module.abi,
                 threading: module.threading.into(),

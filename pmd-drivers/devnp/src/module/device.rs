@@ -272,11 +272,8 @@ impl ModuleDevice {
         let failed = |reason, lower| {
             Err((ModuleError::Open { module: library.name.clone(), reason }, lower))
         };
-        let Some(open) = library.table.open else { return failed("no open".into(), with.lower) };
-        // SAFETY: the tables live as the ABI says: the API for good, the host in its anchor until close,
-        // config and info during the call.
-        let code =
-            unsafe { open(&raw const API, host.as_ptr().cast(), &raw const config, &raw mut info) };
+        // SAFETY: the host stands in its anchor until close.
+        let code = unsafe { call_open(library, host.as_ptr().cast(), &config, &mut info) };
         if code != 0 {
             return failed(reason(code), with.lower);
         }
@@ -467,6 +464,27 @@ impl ModuleDevice {
         drop(self.shared);
         lower.map(|lower| lower.into_inner().into_port())
     }
+}
+
+/// The module's `open`, or the shim's for a per-packet driver.
+///
+/// # Safety
+/// `host` lives until the device is closed.
+unsafe fn call_open(
+    library: &Library,
+    host: *const abi::Host,
+    config: &abi::Config,
+    info: &mut abi::Info,
+) -> i32 {
+    if let Some(driver) = &library.legacy {
+        // SAFETY: a checked table, whose code stays until the device is closed; the host by this
+        // function's contract.
+        return unsafe { devnp_shim::open(driver, &API, host, config, info) };
+    }
+    let Some(open) = library.table.open else { return -libc::ENOSYS };
+    // SAFETY: the tables live as the ABI says: the API for good, the host by this function's contract,
+    // config and info during the call.
+    unsafe { open(&raw const API, host, config, info) }
 }
 
 fn no_info() -> abi::Info {

@@ -1,7 +1,5 @@
 //! Why a module is not used, and what to do about it.
 
-use std::path::PathBuf;
-
 use loader::LoadError;
 
 /// A module was not loaded or made no interface. Nothing is left behind.
@@ -10,12 +8,6 @@ pub enum ModuleError {
     /// Its file did not become one.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A legacy driver.
-    #[error("{} is a per-packet driver (devn), which this io-pkt does not load", path.display())]
-    Legacy {
-        /// The file.
-        path: PathBuf,
-    },
     /// It allows one interface only, and has it.
     #[error("{module} is in use already and allows one interface only")]
     InUse {
@@ -72,7 +64,6 @@ impl ModuleError {
     pub fn help(&self) -> String {
         match self {
             Self::Load(error) => error.help(),
-            Self::Legacy { .. } => "use a devnp module or a poll-mode driver of DPDK".into(),
             Self::InUse { .. } => "iopkt modules; iopkt ifconfig IF destroy".into(),
             Self::UnknownOption { .. } => "correct it or leave it out".into(),
             Self::Open { .. } | Self::Start { .. } => "the module's own log lines say more".into(),

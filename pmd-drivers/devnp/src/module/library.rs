@@ -7,6 +7,8 @@ use devnp_abi::{
 };
 use loader::{Entry, Header, Linked, LoadError, SharedObject};
 
+use crate::module::legacy;
+
 /// What a driver module exports.
 const ENTRY: Entry<'_> = Entry {
     symbol: c"devnp_module",
@@ -21,6 +23,8 @@ const ENTRY: Entry<'_> = Entry {
 pub(crate) struct Library {
     /// The module's table; what its writer did not know is `None`.
     pub(crate) table: Module,
+    /// It is a per-packet driver, and this its own table: the other is the shim's.
+    pub(crate) legacy: Option<devn_abi::Driver>,
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) options: String,
@@ -38,9 +42,7 @@ impl Library {
     /// Loads a file that this process may trust, and checks its table.
     pub(super) fn load(file: SharedObject) -> Result<Self, LoadError> {
         let mut linked = file.link()?;
-        // SAFETY: the table is C's, of numbers, pointers and optional functions, and begins as all do.
-        let table = unsafe { linked.table(&ENTRY, EMPTY) }?;
-        check_table(&linked, &table)?;
+        let (table, legacy) = read_tables(&linked)?;
         // SAFETY: the module says that these are C strings; they stay as long as the module.
         let text = |what, text| unsafe { linked.text(what, text) };
         let name = text("its name", table.name)?;
@@ -48,7 +50,7 @@ impl Library {
         let options = text("the list of its options", table.options)?;
         check_name(&linked, &name)?;
         linked.stays = table.flags & FLAG_STAY != 0;
-        Ok(Self { table, name, version, options, linked })
+        Ok(Self { table, legacy, name, version, options, linked })
     }
 
     /// Whether it has this option.
@@ -57,9 +59,39 @@ impl Library {
         words.filter_map(|word| word.split('=').next()).any(|key| key == option)
     }
 
+    /// Who makes it a module: itself, or the shim.
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.legacy.is_some() { "devnp-shim" } else { "devnp" }
+    }
+
+    /// What its file's name begins with.
+    pub(crate) fn prefix(&self) -> &'static str {
+        if self.legacy.is_some() { "devn" } else { "devnp" }
+    }
+
     /// The module's threading, in a word.
     pub(crate) fn threading(&self) -> &'static str {
         if self.table.threading == THREADING_SINGLE { "single" } else { "queue" }
+    }
+}
+
+/// The table of a module, or of a per-packet driver and the module that the shim makes of it: what the
+/// file exports decides, not its name.
+fn read_tables(linked: &Linked) -> Result<(Module, Option<devn_abi::Driver>), LoadError> {
+    // SAFETY: the table is C's, of numbers, pointers and optional functions, and begins as all do.
+    match unsafe { linked.table(&ENTRY, EMPTY) } {
+        Ok(table) => {
+            check_table(linked, &table)?;
+            Ok((table, None))
+        }
+        Err(LoadError::NoEntry { path, entry: module }) => match legacy::tables(linked) {
+            Ok((driver, table)) => Ok((table, Some(driver))),
+            Err(LoadError::NoEntry { entry: driver, .. }) => {
+                Err(LoadError::NoEntry { path, entry: format!("{module} or {driver}") })
+            }
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
     }
 }
 

@@ -59,6 +59,8 @@ pub struct LoadedModule {
     pub version: String,
     /// The file.
     pub path: PathBuf,
+    /// `devnp`, or `devnp-shim` for a per-packet driver.
+    pub kind: &'static str,
     /// Version of the ABI.
     pub abi: u32,
     /// `single` or `queue`.
@@ -76,21 +78,17 @@ impl Modules {
         &self.alarm
     }
 
-    /// `devnp-NAME.so` in the first directory that has it; else `devn-NAME.so`, which is not loaded;
-    /// a path as it is.
+    /// `devnp-NAME.so` in the first directory that has it; else `devn-NAME.so`, which the shim makes a
+    /// module of; a path as it is.
     pub(crate) fn find(&mut self, name: &str) -> Result<Found, ModuleError> {
         if name.starts_with('/') {
             return self.load(Path::new(name)).map(Found::Module);
         }
         for prefix in ["devnp", "devn"] {
             let file = format!("{prefix}-{name}.so");
-            let Some(path) = self.path.iter().map(|d| d.join(&file)).find(|p| p.exists()) else {
-                continue;
-            };
-            return match prefix {
-                "devnp" => self.load(&path).map(Found::Module),
-                _ => Err(ModuleError::Legacy { path }),
-            };
+            if let Some(path) = self.path.iter().map(|d| d.join(&file)).find(|p| p.exists()) {
+                return self.load(&path).map(Found::Module);
+            }
         }
         Ok(Found::Nothing)
     }
@@ -117,6 +115,7 @@ impl Modules {
             name: library.name.clone(),
             version: library.version.clone(),
             path: library.linked.path.clone(),
+            kind: library.kind(),
             abi: library.table.abi,
             threading: library.threading(),
         };
