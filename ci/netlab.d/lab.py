@@ -59,13 +59,13 @@ class Lab:
 
     count = 0
 
-    def __init__(self, drivers=None, args=(), capture=False, up=True):
+    def __init__(self, drivers=None, args=(), capture=False, up=True, env=None):
         Lab.count += 1
         self.ns = f"iopkt{os.getpid()}n{Lab.count}"
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-lab-"))
         self.dir.chmod(0o755)
         self.run_dir = self.dir / "run"
-        self.env = {**os.environ, "IOPKT_RUN": str(self.run_dir), "NO_COLOR": "1"}
+        self.env = {**os.environ, "IOPKT_RUN": str(self.run_dir), "NO_COLOR": "1", **(env or {})}
         self.processes = []
         self.drivers = drivers or ["-d", "net_tap", f"iface={IFACE},address={STACK}/24"]
         # IOPKT_LAB_ARGS=--no-huge runs every case on ordinary pages.

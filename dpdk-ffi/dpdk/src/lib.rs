@@ -8,6 +8,7 @@
 //! * [`hotplug`]: devices that come and go while the process runs.
 //! * [`plugin`]: the shared objects that drivers are in, loaded when they are needed.
 //! * [`ExternalRegion`]: memory of others that DPDK is told about once.
+//! * [`priority`]: real-time priority of workers and control thread.
 //! * [`log`]: where DPDK's own log text goes.
 //!
 //! **How this is sound.** DPDK state is global and mostly unlocked. A port has at most one
@@ -33,6 +34,7 @@ mod mempool;
 mod offload;
 pub mod plugin;
 mod prefetch;
+pub mod priority;
 pub mod signals;
 pub mod topology;
 

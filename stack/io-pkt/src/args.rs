@@ -1,6 +1,5 @@
 //! The command line: QNX io-pkt's letters, where they mean something here.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -63,37 +62,39 @@ pub(crate) struct Args {
     #[arg(short = 'S')]
     pub plain_faults: bool,
 
-    /// QNX's priority of the main thread; taken with a note, without effect: see chrt(1).
-    #[arg(short = 'P', value_name = "PRIORITY", hide_short_help = true)]
+    /// Real-time priority (SCHED_RR) of the control thread [default: an ordinary thread].
+    #[arg(short = 'P', value_name = "PRIORITY")]
     pub priority: Option<String>,
 
-    /// QNX's receive priority; taken with a note, without effect.
-    #[arg(short = 'r', value_name = "PRIORITY", hide_short_help = true)]
+    /// Real-time priority (SCHED_RR) of the workers, as rx_prio= [default: ordinary threads].
+    #[arg(short = 'r', value_name = "PRIORITY")]
     pub receive_priority: Option<String>,
 
-    /// QNX's; taken with a note, without effect.
-    #[arg(short = 'q', value_name = "INTERVAL", hide_short_help = true)]
-    pub quiet_interval: Option<String>,
-
-    /// QNX's; taken with a note, without effect.
-    #[arg(short = 'w', value_name = "INTERVAL", hide_short_help = true)]
+    /// Say so when a worker has not breathed for so long: a driver or module keeps it.
+    #[arg(short = 'w', value_name = "SECONDS")]
     pub watch_interval: Option<String>,
 
-    /// QNX's; taken with a note, without effect.
-    #[arg(short = 'u', value_name = "STRING", hide_short_help = true)]
-    pub user_string: Option<String>,
+    /// After the start be this user, keeping only what attaching virtual drivers takes.
+    ///
+    /// Numbers or names; without a group the user's own. Modules of root alone are loaded then.
+    #[arg(short = 'U', value_name = "UID[:GID,GID…]")]
+    pub user: Option<String>,
+
+    /// Octal: permissions that the stack's path does not have [default: 0, so 0666].
+    #[arg(short = 'u', value_name = "MASK")]
+    pub umask: Option<String>,
+
+    /// Take no I/O privilege: no PCI devices, no CAP_SYS_RAWIO.
+    #[arg(short = 'I')]
+    pub no_privilege: bool,
 
     /// QNX's thread for the resource manager; taken with a note: there always is one.
     #[arg(short = 'D', hide_short_help = true)]
     pub dedicated: bool,
 
-    /// QNX's "no I/O privilege"; taken with a note: virtual drivers need none.
-    #[arg(short = 'I', hide_short_help = true)]
-    pub no_privilege: bool,
-
-    /// QNX's "give up root"; refused, because this io-pkt can't: see setpriv(1).
-    #[arg(short = 'U', value_name = "UID:GID", hide_short_help = true)]
-    pub user: Option<String>,
+    /// QNX's; taken with a note, without effect.
+    #[arg(short = 'q', value_name = "INTERVAL", hide_short_help = true)]
+    pub quiet_interval: Option<String>,
 
     /// Configuration file (TOML). The command line wins over it.
     #[arg(short = 'c', value_name = "FILE")]
@@ -126,6 +127,10 @@ pub(crate) struct Args {
     /// Arguments for DPDK's EAL, after `--`.
     #[arg(last = true, value_name = "EAL")]
     pub eal: Vec<String>,
+
+    /// Words that belong to no option.
+    #[arg(skip)]
+    pub strays: Vec<String>,
 }
 
 fn long_help() -> String {
@@ -137,23 +142,20 @@ fn long_help() -> String {
 }
 
 impl Args {
-    /// What the operator should know of letters that mean nothing here.
+    /// What the operator should know of letters that mean nothing here, and of words that are none.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let valued = [
-            ("-P", &self.priority, "chrt sets the priority of the process"),
-            ("-r", &self.receive_priority, "workers poll, nothing is received by pulse"),
-            ("-q", &self.quiet_interval, "ports come and go without stopping anybody"),
-            ("-w", &self.watch_interval, "see iopkt workers for their breaths"),
-            ("-u", &self.user_string, "it has no known meaning"),
-        ];
-        let plain = [
+        let no_effect = [
             ("-D", self.dedicated, "the control thread is always a thread of its own"),
-            ("-I", self.no_privilege, "virtual drivers need no I/O privilege"),
+            ("-q", self.quiet_interval.is_some(), "ports come and go without stopping anybody"),
         ];
-        let valued = valued.into_iter().filter(|(_, value, _)| value.is_some());
-        let valued = valued.map(|(letter, _, why)| format!("{letter} has no effect here: {why}"));
-        let plain = plain.into_iter().filter(|(_, given, _)| *given);
-        valued.chain(plain.map(|(l, _, why)| format!("{l} has no effect here: {why}"))).collect()
+        let no_effect = no_effect.into_iter().filter(|(_, given, _)| *given);
+        let no_effect = no_effect.map(|(l, _, why)| format!("{l} has no effect here: {why}"));
+        let stray = |word: &String| {
+            format!(
+                "{word}: belongs to no option, ignored; a driver's options are one word with commas"
+            )
+        };
+        no_effect.chain(self.strays.iter().map(stray)).collect()
     }
 }
 
@@ -170,39 +172,20 @@ pub(crate) fn pairs(matches: &clap::ArgMatches, id: &str) -> Vec<(String, String
         .collect()
 }
 
-/// getopt allows `-ptcpip`; clap wants the value apart when a second one may follow.
-pub(crate) fn split_attached(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut out = Vec::new();
-    let mut rest = false;
-    for arg in args {
-        rest |= arg == "--";
-        match arg.to_str() {
-            Some(text) if !rest && text.len() > 2 && is_attached(text) => {
-                let (flag, value) = text.split_at(2);
-                out.push(flag.into());
-                out.push(value.into());
-            }
-            _ => out.push(arg),
-        }
-    }
-    out
-}
-
-fn is_attached(text: &str) -> bool {
-    text.starts_with("-d") || text.starts_with("-p")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::{CommandFactory, FromArgMatches};
+    use std::ffi::OsString;
 
     type Pairs = Vec<(String, String)>;
 
     fn parse(line: &str) -> (Args, Pairs, Pairs) {
-        let words = split_attached(line.split_whitespace().map(OsString::from));
-        let matches = Args::command().get_matches_from(words);
-        let args = Args::from_arg_matches(&matches).unwrap();
+        let words = line.split_whitespace().map(OsString::from);
+        let split = crate::argv::split(words, &Args::command());
+        let matches = Args::command().get_matches_from(split.words);
+        let mut args = Args::from_arg_matches(&matches).unwrap();
+        args.strays = split.strays;
         (args, pairs(&matches, "drivers"), pairs(&matches, "protocols"))
     }
 
@@ -220,12 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_qnx_are_taken_with_a_note() {
-        let (args, drivers, _) = parse("io-pkt -D -I -P 21 -d tap iface=x -r 30 -t 2 -S -v");
+    fn letters_without_effect_and_stray_words_are_taken_with_a_note() {
+        let (args, drivers, _) =
+            parse("io-pkt -D -q 5 -P 21 -d tap iface=x verbose -r 30 -t 2 -S -v");
         assert_eq!(drivers, [pair("tap", "iface=x")]);
         let notes = args.notes();
-        assert_eq!(notes.len(), 4, "{notes:?}");
-        assert!(notes.iter().all(|note| note.contains("has no effect here: ")));
+        assert_eq!(notes.len(), 3, "{notes:?}");
+        assert!(notes[0].starts_with("-D has no effect here: "));
+        assert!(notes[2].starts_with("verbose: belongs to no option"));
     }
 
     #[test]

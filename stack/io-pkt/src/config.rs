@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::args::{Args, pairs};
 use crate::error::StartError;
+use crate::privileges::User;
 use crate::stack_options;
 use crate::tuning::Tuning;
 
@@ -31,6 +32,9 @@ const MODULE_PATH: [&str; 2] = ["/usr/local/lib/io-pkt", "/usr/lib/io-pkt"];
 
 /// How many workers there may be: a client's memory has a lane for each.
 const WORKERS: RangeInclusive<u16> = 1..=shm::layout::LANES_MAX;
+
+/// How often `-w` may look: a worker that sleeps breathes every half second.
+const WATCH_S: RangeInclusive<u32> = 1..=3600;
 
 /// An address with its prefix length, as text `198.18.77.2/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -242,6 +246,21 @@ pub(crate) struct Config {
     /// Real-time priority of the workers (`-r`, `-p tcpip rx_prio`).
     #[serde(skip)]
     pub rx_priority: Option<u32>,
+    /// Real-time priority of the control thread (`-P`).
+    #[serde(skip)]
+    pub priority: Option<u32>,
+    /// Whom to be after the start (`-U`).
+    #[serde(skip)]
+    pub user: Option<User>,
+    /// Permissions that the stack's path does not have (`-u`).
+    #[serde(skip)]
+    pub umask: u32,
+    /// No PCI devices, no CAP_SYS_RAWIO (`-I`).
+    #[serde(skip)]
+    pub no_io: bool,
+    /// How long a worker may go without a breath before that is reported, in seconds (`-w`).
+    #[serde(skip)]
+    pub watch_s: Option<u32>,
     /// Directories of driver modules; `--module-path` wins.
     #[serde(default)]
     pub modules: Vec<PathBuf>,
@@ -291,13 +310,7 @@ impl Config {
         }
         config.plain_faults = args.plain_faults;
         config.notes.extend(args.notes());
-        if let Some(user) = &args.user {
-            return Err(StartError::Usage(format!(
-                "-U {user}: io-pkt can't give up root itself; start it by: setpriv --reuid UID \
-                 --regid GID --clear-groups --ambient-caps +net_admin,+net_raw,+ipc_lock \
-                 --inh-caps +net_admin,+net_raw,+ipc_lock io-pkt ..."
-            )));
-        }
+        config.letters(args)?;
         if config.prefix.is_empty()
             && let Some(instance) = args.instance.filter(|n| *n > 0)
         {
@@ -323,6 +336,42 @@ impl Config {
             Ok(()) => Ok(config),
             Err(what) => Err(wrong(what)),
         }
+    }
+
+    /// Letters with a number or a name. A number out of range is noted and ignored, as QNX does it.
+    fn letters(&mut self, args: &Args) -> Result<(), StartError> {
+        let mut number = |letter: &str, value: &Option<String>, range: RangeInclusive<u32>| {
+            let text = value.as_deref()?;
+            let number = text.parse().ok().filter(|number| range.contains(number));
+            if number.is_none() {
+                let (least, most) = (range.start(), range.end());
+                let note =
+                    format!("{letter} {text}: ignored; write a number from {least} to {most}");
+                self.notes.push(note);
+            }
+            number
+        };
+        self.priority = number("-P", &args.priority, dpdk::priority::RANGE);
+        let receive = number("-r", &args.receive_priority, dpdk::priority::RANGE);
+        self.watch_s = number("-w", &args.watch_interval, WATCH_S);
+        self.rx_priority = receive.or(self.rx_priority);
+        self.no_io = args.no_privilege;
+        if let Some(text) = &args.umask {
+            match u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777) {
+                Some(mask) => self.umask = mask,
+                None => self.notes.push(format!("-u {text}: ignored; write octal digits: -u 007")),
+            }
+        }
+        if let Some(text) = &args.user {
+            let wrong = |what: String| StartError::Usage(format!("-U {text}: {what}"));
+            self.user = Some(text.parse().map_err(wrong)?);
+        }
+        Ok(())
+    }
+
+    /// Permissions of the stack's path.
+    pub(crate) fn path_mode(&self) -> u32 {
+        (0o666 & !self.umask) | self.min_fperms
     }
 
     /// `-p`: only the built-in stack for now.

@@ -40,6 +40,11 @@ pub(crate) enum StartError {
     /// The metrics endpoint can't be opened.
     #[error("{0}")]
     Metrics(String),
+    /// `-U` or `-I` failed.
+    #[error(
+        "cannot give up privileges: {0}; -U and -I need root, or CAP_SETUID, CAP_SETGID and CAP_CHOWN"
+    )]
+    Privileges(String),
     /// Memory, descriptors or threads are short.
     #[error("{what}: {why}")]
     Resources {
@@ -57,7 +62,7 @@ impl StartError {
         match self {
             Self::Usage(_) => 64,
             Self::Config { .. } => 78,
-            Self::RunDir { denied: true, .. } => 77,
+            Self::RunDir { denied: true, .. } | Self::Privileges(_) => 77,
             _ => 1,
         }
     }

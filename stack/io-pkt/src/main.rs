@@ -1,7 +1,7 @@
 //! The daemon: one process owns the interfaces and serves many clients.
 //!
-//! * `args`, `config`, `stack_options` (`-p tcpip`), `tuning` (the tunables): what it is to do.
-//! * `start`: from there to a running daemon, and back.
+//! * `argv`, `args`, `config`, `stack_options` (`-p tcpip`), `tuning` (the tunables): what it is to do.
+//! * `start`: from there to a running daemon, and back; `privileges` (`-U`, `-I`), `watchdog` (`-w`).
 //! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
 //! * `control`: the control thread; `drivers` (ports that come and go), `connection`, `client` (memory and sockets that processes share),
 //!   `requests`, `pending` (calls that wait for a worker), `tables` (what tools are shown), `network_state`, `port_table`,
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod argv;
 mod client;
 mod config;
 mod connection;
@@ -24,11 +25,13 @@ mod option_requests;
 mod options;
 mod pending;
 mod port_table;
+mod privileges;
 mod requests;
 mod stack_options;
 mod start;
 mod tables;
 mod tuning;
+mod watchdog;
 mod worker_thread;
 
 use std::process::ExitCode;
@@ -37,8 +40,11 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
-    let words = args::split_attached(std::env::args_os());
-    let matches = match args::Args::command().try_get_matches_from(words) {
+    let program = std::env::args().next().unwrap_or_default();
+    let (ident, lacks) = argv::personality(&program);
+    let command = args::Args::command().name(ident).bin_name(ident);
+    let argv::Words { words, strays } = argv::split(std::env::args_os(), &command);
+    let matches = match command.try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) => {
             let usage = error.use_stderr();
@@ -48,7 +54,7 @@ fn main() -> ExitCode {
         }
     };
     let args = match args::Args::from_arg_matches(&matches) {
-        Ok(args) => args,
+        Ok(args) => args::Args { strays, ..args },
         Err(error) => error.exit(),
     };
     let level = match args.verbose {
@@ -63,7 +69,9 @@ fn main() -> ExitCode {
         .with_target(false)
         .without_time()
         .init();
-    let outcome = config::Config::of(&args, &matches).and_then(|config| {
+    let outcome = config::Config::of(&args, &matches).and_then(|mut config| {
+        config.notes.extend(lacks.map(|what| format!("{ident}: {what}")));
+        config.tuning.fixed.ident = ident.into();
         config.notes.iter().for_each(|note| tracing::warn!("{note}"));
         if args.check { Ok(()) } else { start::run(&config) }
     });

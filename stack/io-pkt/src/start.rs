@@ -25,7 +25,9 @@ use crate::control::{Control, Ends, Facts, Source, WorkerLink};
 use crate::drivers::Drivers;
 use crate::error::StartError;
 use crate::network_state::NetworkState;
+use crate::privileges;
 use crate::tables::ScrapeRequest;
+use crate::watchdog;
 use crate::worker_thread::{self, Bed};
 
 /// Packet buffers: enough for the rings of a few ports and some thousand frames on their way.
@@ -62,9 +64,7 @@ struct ControlPath {
 /// Why it did not start.
 pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let started = Instant::now();
-    dpdk::signals::leave_to_workers();
-    // With the old limit fewer sockets fit; that is reported when it happens.
-    let _ = raise_descriptor_limit();
+    prepare_thread(config)?;
     let signal = signals()?;
     let ControlPath { socket, path, _lock } = open_path(config)?;
     let metrics = config.metrics_address()?;
@@ -84,6 +84,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let (links, beds) = team.assemble(workers, &plan)?;
 
     let (scrape_tx, scrapes) = sync_channel(8);
+    let user = rustix::process::getuid().as_raw();
     let facts = Facts {
         prefix: config.prefix.clone(),
         dpdk: dpdk::version(),
@@ -93,13 +94,12 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         claim_loopback: config.claim_loopback,
         pool: memory.pool.clone(),
         pool_size: MBUFS,
-        uid: rustix::process::getuid().as_raw(),
+        uid: config.user.as_ref().map_or(user, |wanted| wanted.uid),
         port_secret: secret()?,
     };
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
     let ends =
         Ends { epoll, path: socket, signal, doorbell: Arc::clone(&doorbell), events, scrapes };
-    let user = rustix::process::getuid().as_raw();
     let drivers =
         Drivers::new(config.modules.clone(), user, memory.pool.clone(), Arc::clone(&doorbell));
     let mut control =
@@ -110,29 +110,66 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     add_routes(&mut control, config);
     let lcores = eal.lcores();
     for ((worker, bed), lcore) in beds.into_iter().zip(&lcores) {
-        eal.launch(*lcore, Box::new(move || worker_thread::run(worker, &bed)))
-            .map_err(|error| StartError::Eal(error.to_string()))?;
+        let priority = config.rx_priority;
+        let work = move || {
+            prioritise("-r", priority);
+            worker_thread::run(worker, &bed);
+        };
+        eal.launch(*lcore, Box::new(work)).map_err(|e| StartError::Eal(e.to_string()))?;
     }
     let server = metrics.map(|address| start_metrics(address, scrape_tx, doorbell)).transpose();
-    let server = match server {
-        Ok(server) => server,
-        Err(error) => {
-            stop(control, eal, &lcores, memory.region, &path);
-            return Err(error);
-        }
-    };
-    tracing::info!(
-        "ready in {:.2} s: {}, {workers} worker(s) on CPU {:?}, DPDK {} on {}",
-        started.elapsed().as_secs_f64(),
-        path.display(),
-        plan.worker_cpus,
-        dpdk::version(),
-        if hugepages { "hugepages" } else { "4 KiB pages (no hugepages needed)" },
-    );
-    control.run(&eal);
-    drop(server);
+    let settled = server.and_then(|server| Ok((server, settle(&control, config, &path)?)));
+    let result = settled.map(|_until_the_end| {
+        tracing::info!(
+            "ready in {:.2} s: {}, {workers} worker(s) on CPU {:?}, DPDK {} on {}",
+            started.elapsed().as_secs_f64(),
+            path.display(),
+            plan.worker_cpus,
+            dpdk::version(),
+            if hugepages { "hugepages" } else { "4 KiB pages (no hugepages needed)" },
+        );
+        control.run(&eal);
+    });
     stop(control, eal, &lcores, memory.region, &path);
-    Ok(())
+    result
+}
+
+/// What threads inherit from the first one.
+fn prepare_thread(config: &Config) -> Result<(), StartError> {
+    dpdk::signals::leave_to_workers();
+    // With the old limit fewer sockets fit; that is reported when it happens.
+    let _ = raise_descriptor_limit();
+    if config.no_io { privileges::give_up_io() } else { Ok(()) }
+}
+
+/// The last before the daemon serves: priority, watchdog, less than root. Dropping what it returns
+/// ends the watchdog.
+fn settle(
+    control: &Control,
+    config: &Config,
+    path: &Path,
+) -> Result<Option<SyncSender<()>>, StartError> {
+    let counters = control.workers.iter().map(|link| Arc::clone(&link.counters)).collect();
+    let every = config.watch_s.map(|seconds| Duration::from_secs(seconds.into()));
+    let dog = every.map(|every| watchdog::watch(every, counters)).transpose();
+    let dog =
+        dog.map_err(|error| StartError::Resources { what: "watchdog", why: error.to_string() })?;
+    prioritise("-P", config.priority);
+    if let Some(user) = &config.user {
+        let real_devices = config.interfaces.iter().any(|i| is_pci_address(&i.driver));
+        privileges::give_up_root(user, path, real_devices || control.facts.hugepages)?;
+        tracing::info!("uid {} from here on", user.uid);
+    }
+    Ok(dog)
+}
+
+/// Gives the calling thread a real-time priority if one is wanted. One that can't be had is reported
+/// and left.
+fn prioritise(letter: &str, priority: Option<u32>) {
+    let Some(priority) = priority else { return };
+    if let Err(error) = dpdk::priority::round_robin(priority) {
+        tracing::warn!("{letter} {priority}: {error}; ignored (it needs root or CAP_SYS_NICE)");
+    }
 }
 
 /// Packet buffers and the memory that clients share with the workers.
@@ -218,7 +255,7 @@ fn open_path(config: &Config) -> Result<ControlPath, StartError> {
     let _ = fs::remove_file(&path);
     let kernel = |e: Errno| wrong(&e, e == Errno::ACCESS || e == Errno::PERM);
     let socket = listen_at(&path).map_err(kernel)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).map_err(io)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(config.path_mode())).map_err(io)?;
     Ok(ControlPath { socket, path, _lock: lock })
 }
 
@@ -243,7 +280,7 @@ fn start_eal(config: &Config, plan: &Plan) -> Result<(Eal, bool), StartError> {
     let prefix = format!("io-pkt-{}", std::process::id());
     let mut args = EalArgs::new(&prefix).memory(memory).plan(plan);
     for interface in &config.interfaces {
-        if is_pci_address(&interface.driver) {
+        if is_pci_address(&interface.driver) && !config.no_io {
             args = args.allow_pci(&interface.driver);
         }
     }
@@ -263,6 +300,13 @@ fn is_pci_address(name: &str) -> bool {
 fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) {
     let mut any = false;
     for interface in &config.interfaces {
+        if config.no_io && is_pci_address(&interface.driver) {
+            tracing::error!(
+                "-d {}: a PCI device needs I/O privilege; leave -I out",
+                interface.driver
+            );
+            continue;
+        }
         match control.attach_driver(eal, &interface.driver, &interface.options) {
             Ok(names) => {
                 any = true;
