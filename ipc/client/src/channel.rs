@@ -1,7 +1,7 @@
 //! A process's connections to the daemon: one to a client of its own, and one to each client whose
 //! sockets it was given.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,13 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use proto::message::Transport;
-use proto::{Answer, Call, Reply, Request, SocketHandle, paths};
+use proto::{Answer, Call, Reply, Request, SocketHandle, Ticket, paths};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    getpeername, recvmsg, send, sendmsg, socket_with, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags,
+    SocketAddrUnix, SocketFlags, SocketType, recvmsg, send, socket_with, sockopt,
 };
 use shm::{ClientFiles, ClientMap, Own};
 
@@ -118,7 +117,7 @@ impl Channel {
     /// As [`Channel::current`].
     pub fn attach(path: &Path) -> io::Result<Self> {
         let request = Request::Attach { version: proto::VERSION, name: program_name() };
-        Self::begin(connect(path)?, path, request, None)
+        Self::begin(connect(path)?, path, request)
     }
 
     /// The channel and the socket behind a descriptor that this process was given: inherited over
@@ -127,21 +126,19 @@ impl Channel {
     /// # Errors
     /// `EACCES`: it belongs to a client of another user. As [`Channel::current`].
     pub fn of_descriptor(fd: BorrowedFd<'_>) -> io::Result<Option<(Arc<Self>, Identified)>> {
-        if !may_be_ours(fd) {
-            return Ok(None);
-        }
+        let Some(ticket) = ticket(fd) else { return Ok(None) };
         let path = paths::socket_path(&paths::client_prefix());
         let mut known: Vec<Arc<Self>> = joined().clone();
         known.extend(current().clone());
         known.retain(|channel| channel.path == path && channel.is_there());
         let (mut fresh, answer) = match known.last() {
             Some(channel) => {
-                let answer = channel.call_with(Request::Identify, Some(fd));
+                let answer = channel.call(Request::Identify { ticket });
                 (None, answer.map(|(reply, _)| reply))
             }
             None => {
                 let connection = connect(&path)?;
-                let answer = first_exchange(&connection, Request::Identify, Some(fd));
+                let answer = first_exchange(&connection, Request::Identify { ticket });
                 (Some(connection), answer.map(|(reply, _)| reply))
             }
         };
@@ -151,20 +148,15 @@ impl Channel {
             return Ok(Some((Arc::clone(channel), identified)));
         }
         let connection = fresh.take().map_or_else(|| connect(&path), Ok)?;
-        let request = Request::Join { version: proto::VERSION, name: program_name() };
-        let channel = Arc::new(Self::begin(connection, &path, request, Some(fd))?);
+        let request = Request::Join { ticket, version: proto::VERSION, name: program_name() };
+        let channel = Arc::new(Self::begin(connection, &path, request)?);
         remember(&channel);
         Ok(Some((channel, identified)))
     }
 
     /// First request of a connection, and what comes of it.
-    fn begin(
-        connection: OwnedFd,
-        path: &Path,
-        request: Request,
-        held: Option<BorrowedFd<'_>>,
-    ) -> io::Result<Self> {
-        let (reply, descriptors) = first_exchange(&connection, request, held)?;
+    fn begin(connection: OwnedFd, path: &Path, request: Request) -> io::Result<Self> {
+        let (reply, descriptors) = first_exchange(&connection, request)?;
         let Reply::Attached { slot, client, workers, claim_loopback } = reply else {
             return Err(Errno::PROTO.into());
         };
@@ -203,15 +195,7 @@ impl Channel {
 
     /// One request, one reply. A reply's descriptor comes with it.
     pub(crate) fn call(&self, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {
-        self.call_with(request, None)
-    }
-
-    fn call_with(
-        &self,
-        request: Request,
-        held: Option<BorrowedFd<'_>>,
-    ) -> io::Result<(Reply, Option<OwnedFd>)> {
-        let result = self.exchange(request, held);
+        let result = self.exchange(request);
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::ConnectionReset
         {
@@ -222,14 +206,10 @@ impl Channel {
         Ok((reply, descriptors.pop()))
     }
 
-    fn exchange(
-        &self,
-        request: Request,
-        held: Option<BorrowedFd<'_>>,
-    ) -> io::Result<(Answer, Vec<OwnedFd>)> {
+    fn exchange(&self, request: Request) -> io::Result<(Answer, Vec<OwnedFd>)> {
         let _one_at_a_time = self.map.call_lock();
         let sequence = self.map.next_sequence();
-        send_call(self.connection.fd(), &Call { sequence, request }, held)?;
+        send_call(self.connection.fd(), &Call { sequence, request })?;
         loop {
             // An answer to somebody who did not live to read it may come first.
             let (answer, descriptors) = receive_answer(self.connection.fd())?;
@@ -278,20 +258,14 @@ fn remember(channel: &Arc<Channel>) {
     joined.push(Arc::clone(channel));
 }
 
-/// A socket's descriptor is a unix stream socket whose other end has no name; of most others, such as
-/// the journal that a service's output goes to, nobody needs to be asked.
-fn may_be_ours(fd: BorrowedFd<'_>) -> bool {
-    sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
-        && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
-        && sockopt::socket_acceptconn(fd) == Ok(false)
-        && !has_named_peer(fd)
-}
-
-/// A name is what an address has behind its family.
-fn has_named_peer(fd: BorrowedFd<'_>) -> bool {
-    const FAMILY_LEN: usize = size_of::<u16>();
-    let peer = getpeername(fd).ok().flatten();
-    peer.is_some_and(|peer| usize::try_from(peer.addr_len()).is_ok_and(|len| len > FAMILY_LEN))
+/// What shows that this process holds a socket's descriptor. `None`: it is no socket of a stack, such as
+/// the journal that a service's output goes to, and nobody needs to be asked.
+fn ticket(fd: BorrowedFd<'_>) -> Option<Ticket> {
+    if sockopt::socket_domain(fd) != Ok(AddressFamily::UNIX) {
+        return None;
+    }
+    let secret = shm::read_secret(fd)?;
+    Some(Ticket { cookie: sockopt::socket_cookie(fd).ok()?, secret })
 }
 
 fn identified(reply: io::Result<Reply>) -> io::Result<Option<Identified>> {
@@ -314,12 +288,8 @@ fn connect(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// A request on a connection that nobody else uses yet.
-fn first_exchange(
-    connection: &OwnedFd,
-    request: Request,
-    held: Option<BorrowedFd<'_>>,
-) -> io::Result<(Reply, Vec<OwnedFd>)> {
-    send_call(connection, &Call { sequence: u32::MAX, request }, held)?;
+fn first_exchange(connection: &OwnedFd, request: Request) -> io::Result<(Reply, Vec<OwnedFd>)> {
+    send_call(connection, &Call { sequence: u32::MAX, request })?;
     let (answer, descriptors) = receive_answer(connection)?;
     let reply = answer.result.map_err(io::Error::from_raw_os_error)?;
     Ok((reply, descriptors))
@@ -333,27 +303,13 @@ fn joined() -> MutexGuard<'static, Vec<Arc<Channel>>> {
     JOINED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn send_call(connection: &OwnedFd, call: &Call, held: Option<BorrowedFd<'_>>) -> io::Result<()> {
+fn send_call(connection: &OwnedFd, call: &Call) -> io::Result<()> {
     let bytes = proto::emit(call).map_err(|_| Errno::MSGSIZE)?;
-    let sent = again(|| match held {
-        None => send(connection, &bytes, SendFlags::NOSIGNAL),
-        Some(fd) => send_with(connection, &bytes, fd),
-    });
-    match sent {
+    match again(|| send(connection, &bytes, SendFlags::NOSIGNAL)) {
         Ok(_) => Ok(()),
         Err(Errno::PIPE) => Err(Errno::CONNRESET.into()),
         Err(errno) => Err(errno.into()),
     }
-}
-
-fn send_with(connection: &OwnedFd, bytes: &[u8], held: BorrowedFd<'_>) -> Result<usize, Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [held];
-    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(Errno::MSGSIZE);
-    }
-    sendmsg(connection, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
 }
 
 fn receive_answer(connection: &OwnedFd) -> io::Result<(Answer, Vec<OwnedFd>)> {
@@ -412,26 +368,24 @@ fn program_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
     use std::os::fd::AsFd;
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
     #[test]
-    fn only_ends_of_nameless_stream_pairs_may_be_sockets_of_a_stack() {
+    fn only_a_unix_socket_with_a_secret_may_be_a_stacks() {
         let (pair, other) = UnixStream::pair().unwrap();
-        assert!(may_be_ours(pair.as_fd()));
+        assert_eq!(ticket(pair.as_fd()), None);
+        shm::write_secret(&pair, 77).unwrap();
         drop(other);
-        assert!(may_be_ours(pair.as_fd()), "the daemon has closed its end");
-        let name = format!("iopkt-may-be-ours-{}", std::process::id());
-        let address = SocketAddr::from_abstract_name(name).unwrap();
-        let listener = UnixListener::bind_addr(&address).unwrap();
-        let named = UnixStream::connect_addr(&address).unwrap();
-        assert!(!may_be_ours(listener.as_fd()) && !may_be_ours(named.as_fd()));
-        let (datagrams, _other) = UnixDatagram::pair().unwrap();
-        assert!(!may_be_ours(datagrams.as_fd()));
-        let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(!may_be_ours(file.as_fd()));
+        let cookie = sockopt::socket_cookie(&pair).unwrap();
+        let shown = Some(Ticket { cookie, secret: 77 });
+        assert_eq!(ticket(pair.as_fd()), shown, "the daemon has closed its end");
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        shm::write_secret(&udp, 77).unwrap();
+        assert_eq!(ticket(udp.as_fd()), None, "a rate");
+        assert_eq!(ticket(std::fs::File::open("/dev/null").unwrap().as_fd()), None);
     }
 }

@@ -1,8 +1,8 @@
 //! The one definition of what travels over `<run><prefix>/dev/socket`.
 //!
-//! The path is a unix socket of type `SOCK_SEQPACKET`; each message is one packet, descriptors come
-//! with it as `SCM_RIGHTS`. A client sends a [`Call`] and waits for the [`Answer`] that carries the
-//! same sequence number. No request blocks in the daemon: what has to wait (a connection to accept,
+//! The path is a unix socket of type `SOCK_SEQPACKET`; each message is one packet, the daemon's
+//! descriptors come with it as `SCM_RIGHTS`, and it takes none itself. A client sends a [`Call`] and waits
+//! for the [`Answer`] that carries the same sequence number. No request blocks in the daemon: what has to wait (a connection to accept,
 //! a handshake) answers `EAGAIN` or `EINPROGRESS`, and the socket's descriptor says when to ask again.
 //!
 //! * [`message`]: requests and replies, with the descriptors each reply carries.
@@ -16,10 +16,10 @@ pub mod paths;
 pub mod table;
 pub mod tcp_info;
 
-pub use message::{Answer, Call, Reply, Request, SocketHandle};
+pub use message::{Answer, Call, Reply, Request, SocketHandle, Ticket};
 
 /// Version of this protocol. Client library and daemon must agree exactly.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;

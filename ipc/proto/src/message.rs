@@ -51,8 +51,19 @@ pub enum Shutdown {
     Both,
 }
 
-/// What a client or tool asks for. Requests below the line in the source change the stack and need
-/// uid 0 or the daemon's uid (`SO_PEERCRED`) and a connection that has not attached or joined, else `EPERM`.
+/// What a process shows of a socket's descriptor that it holds. The descriptor itself never travels: a
+/// daemon that received descriptors would have to close them, and a close can block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// Which socket: the kernel's cookie of the descriptor (`SO_COOKIE`).
+    pub cookie: u64,
+    /// What the daemon has written on it, for those who hold it to read (`SO_MAX_PACING_RATE`).
+    pub secret: u64,
+}
+
+/// What a client or tool asks for. Requests below the line in the source change the stack and need uid 0
+/// or the daemon's uid, of whoever has connected (`SO_PEERCRED`) and of whoever sends the request
+/// (`SCM_CREDENTIALS`), else `EPERM`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// First request of a client that wants sockets. → [`Reply::Attached`].
@@ -62,14 +73,19 @@ pub enum Request {
         /// Name of the program, for listings; cut to 32 bytes.
         name: String,
     },
-    /// Which socket does the descriptor that comes with this message belong to? Whoever holds it may
-    /// ask. → [`Reply::Identified`]. `ENOTSOCK`: none of this daemon; `EACCES`: its client belongs to
+    /// Which socket does the descriptor with this ticket belong to? Whoever holds it may ask.
+    /// → [`Reply::Identified`]. `ENOTSOCK`: none of this daemon; `EACCES`: its client belongs to
     /// another user.
-    Identify,
-    /// First request of a process that holds another client's socket, whose descriptor comes with the
-    /// message, and wants to use it. → [`Reply::Attached`] to that client. Errors as for
-    /// [`Request::Attach`] and [`Request::Identify`].
+    Identify {
+        /// What the descriptor shows.
+        ticket: Ticket,
+    },
+    /// First request of a process that holds another client's socket and wants to use it.
+    /// → [`Reply::Attached`] to that client. Errors as for [`Request::Attach`] and
+    /// [`Request::Identify`].
     Join {
+        /// What the socket's descriptor shows.
+        ticket: Ticket,
         /// Must equal [`crate::VERSION`], else `EPROTONOSUPPORT`.
         version: u32,
         /// Name of the program, for listings; cut to 32 bytes.

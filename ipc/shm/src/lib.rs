@@ -5,7 +5,8 @@
 //! * [`Arena`]: the range of addresses for all clients; [`Slot`]: one client's memory in it.
 //! * [`Lane`]: one worker's end of one client: descriptors posted, socket cells, receive blocks.
 //! * [`StreamProducer`], [`DatagramProducer`]: a socket's receive queue.
-//! * [`SocketEnd`]: the daemon's end of the socket's real descriptor.
+//! * [`SocketEnd`]: the daemon's end of the socket's real descriptor; [`PeerSocket`]: a unix socket whose
+//!   peer can do no harm by what it sends.
 //! * [`WorkersPage`]: which workers sleep.
 //! * [`Loan`]: bytes of a client's memory that the daemon lends to a packet buffer in flight.
 //!
@@ -15,7 +16,8 @@
 //! * [`ReceiveQueue`], [`SendQueue`]: its queues, locked against other threads and processes.
 //! * [`Own`]: the client's descriptors that its program must not close by accident.
 //!
-//! Both sides: [`DatagramHeader`], [`Ancillary`], [`Status`], [`layout`].
+//! Both sides: [`DatagramHeader`], [`Ancillary`], [`Status`], [`layout`]; [`write_secret`] and
+//! [`read_secret`] for what shows that somebody holds a descriptor.
 //!
 //! Everything a client can write is hostile here: words are read once and checked, bytes are copied
 //! or lent by address, and no reference into them exists.
@@ -33,17 +35,21 @@ mod datagram_header;
 pub mod layout;
 mod loan;
 mod memory;
+mod option;
 mod region;
 mod status;
+mod ticket;
 
 pub use client::{
     ClientFiles, ClientMap, Datagram, Own, PushError, ReceiveQueue, SendQueue, SocketMemory,
     Urgent, is_own, own_in,
 };
 pub use daemon::{
-    Arena, ArenaError, CellId, DatagramProducer, Lane, PeerMisbehaved, QueueFull, Slot, SlotFiles,
-    SocketEnd, StreamProducer, TxDescriptor, TxFlags, WorkersPage,
+    Arena, ArenaError, CellId, DatagramProducer, Lane, Message, PeerMisbehaved, PeerSocket,
+    QueueFull, Slot, SlotFiles, SocketEnd, StreamProducer, TxDescriptor, TxFlags, WorkersPage,
+    refuse_descriptors,
 };
 pub use datagram_header::{Ancillary, DatagramHeader};
 pub use loan::Loan;
 pub use status::Status;
+pub use ticket::{read_secret, write_secret};

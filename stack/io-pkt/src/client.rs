@@ -5,16 +5,18 @@
 //! client by showing one of them. The client ends when no process is attached and no descriptor of its
 //! sockets is open anywhere. The kernel counts both.
 
+use core::hash::Hasher as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use inet::command::{Command, Transport};
-use proto::Reply;
 use proto::message::Transport as WireTransport;
+use proto::{Reply, Ticket};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, sockopt};
+use rustix::net::sockopt;
 use shm::{ArenaError, Slot, SlotFiles};
+use siphasher::sip::SipHasher24;
 
 use crate::connection::clean_name;
 use crate::control::{ConnectionId, Control, Leaving, SocketEntry, SocketKey, WorkerLink};
@@ -145,10 +147,10 @@ impl Control {
         id: ConnectionId,
         sequence: u32,
         (version, name): (u32, &str),
-        held: Option<&OwnedFd>,
+        ticket: Ticket,
     ) -> Result<(), Errno> {
         let (pid, _) = self.newcomer(id, version)?;
-        let entry = self.shown(id, held)?;
+        let entry = self.shown(id, ticket)?;
         let index = entry.client;
         let client = self.clients.get_mut(&index).ok_or(Errno::NOTSOCK)?;
         if client.owner.is_none() {
@@ -161,12 +163,8 @@ impl Control {
     }
 
     /// Whose socket is a descriptor?
-    pub(crate) fn identify(
-        &self,
-        id: ConnectionId,
-        held: Option<&OwnedFd>,
-    ) -> Result<Reply, Errno> {
-        let entry = self.shown(id, held)?;
+    pub(crate) fn identify(&self, id: ConnectionId, ticket: Ticket) -> Result<Reply, Errno> {
+        let entry = self.shown(id, ticket)?;
         let client = self.clients.get(&entry.client).ok_or(Errno::NOTSOCK)?;
         let transport = match entry.transport {
             Transport::Stream => WireTransport::Stream,
@@ -175,11 +173,13 @@ impl Control {
         Ok(Reply::Identified { client: client.number, socket: entry.handle, transport })
     }
 
-    /// The socket whose descriptor a process has shown: holding it is the right to use it, as with the
-    /// kernel's sockets.
-    fn shown(&self, id: ConnectionId, held: Option<&OwnedFd>) -> Result<&SocketEntry, Errno> {
-        let held = held.ok_or(Errno::BADF)?;
-        let key = key_of(held.as_fd()).ok_or(Errno::NOTSOCK)?;
+    /// The socket whose ticket a process has shown: holding its descriptor is the right to use it, as
+    /// with the kernel's sockets.
+    fn shown(&self, id: ConnectionId, ticket: Ticket) -> Result<&SocketEntry, Errno> {
+        let key = SocketKey(ticket.cookie);
+        if ticket.secret != secret_of(key, &self.facts.ticket_secret) {
+            return Err(Errno::NOTSOCK);
+        }
         let entry = self.sockets.get(&key).ok_or(Errno::NOTSOCK)?;
         let client = self.clients.get(&entry.client).ok_or(Errno::NOTSOCK)?;
         let uid = self.connections.get(&id).ok_or(Errno::BADF)?.uid;
@@ -278,13 +278,20 @@ impl Control {
 }
 
 /// The name of the socket with this descriptor: the kernel's cookie of the client's end, which no other
-/// socket ever has (before Linux 5.10: none of the same network namespace). `None`: a descriptor of
-/// another kind.
-pub(crate) fn key_of(descriptor: BorrowedFd<'_>) -> Option<SocketKey> {
-    if sockopt::socket_domain(descriptor) != Ok(AddressFamily::UNIX) {
-        return None;
-    }
-    sockopt::socket_cookie(descriptor).ok().map(SocketKey)
+/// socket ever has (before Linux 5.10: none of the same network namespace). From now on the descriptor
+/// shows its holders the secret of that name too.
+pub(crate) fn name(descriptor: BorrowedFd<'_>, secret: &[u8; 16]) -> rustix::io::Result<SocketKey> {
+    let key = SocketKey(sockopt::socket_cookie(descriptor)?);
+    shm::write_secret(descriptor, secret_of(key, secret))?;
+    Ok(key)
+}
+
+/// What only the holders of a socket's descriptor know. Cookies anybody can guess.
+fn secret_of(key: SocketKey, secret: &[u8; 16]) -> u64 {
+    let mut hasher = SipHasher24::new_with_key(secret);
+    hasher.write_u64(key.0);
+    // The kernel takes a number of ones for no number.
+    hasher.finish() >> 1
 }
 
 #[cfg(test)]
@@ -292,20 +299,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_is_known_by_its_copies_and_by_no_other() {
+    fn a_descriptor_shows_its_name_and_the_secret_of_it() {
+        let secret = [7; 16];
         let (_ours, theirs) = shm::SocketEnd::pair().unwrap();
-        let (_, other) = shm::SocketEnd::pair().unwrap();
-        let key = key_of(theirs.as_fd());
-        assert!(key.is_some());
-        assert_eq!(key_of(theirs.try_clone().unwrap().as_fd()), key);
-        assert_ne!(key_of(other.as_fd()), key);
+        let key = name(theirs.as_fd(), &secret).unwrap();
+        let copy = theirs.try_clone().unwrap();
+        assert_eq!(sockopt::socket_cookie(&copy), Ok(key.0));
+        assert_eq!(shm::read_secret(&copy), Some(secret_of(key, &secret)));
     }
 
     #[test]
-    fn files_and_other_kinds_of_sockets_are_nobodys() {
-        let file = std::fs::File::open("/dev/null").unwrap();
-        assert_eq!(key_of(file.as_fd()), None);
-        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert_eq!(key_of(udp.as_fd()), None);
+    fn secrets_differ_from_socket_to_socket_and_from_daemon_to_daemon() {
+        let secret = secret_of(SocketKey(1), &[7; 16]);
+        assert_ne!(secret, secret_of(SocketKey(2), &[7; 16]));
+        assert_ne!(secret, secret_of(SocketKey(1), &[8; 16]));
     }
 }

@@ -1,26 +1,26 @@
-//! One connection to the control socket: who is behind it, and messages with descriptors.
+//! One connection to the control socket: who is behind it, what comes over it, and what goes back.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use proto::{Answer, Call, MESSAGE_MAX, Reply};
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use shm::PeerSocket;
 
 /// Descriptors that one answer carries: two memfds, the workers' page, a doorbell per worker.
 const DESCRIPTORS_MAX: usize = 3 + shm::layout::LANES_MAX as usize;
 
 /// One peer of the control socket: a client, a tool.
 pub(crate) struct Connection {
-    fd: OwnedFd,
+    socket: PeerSocket,
     /// Process id (`SO_PEERCRED`).
     pub pid: u32,
     /// User id (`SO_PEERCRED`).
     pub uid: u32,
+    /// User id of whoever has sent the request at hand (`SCM_CREDENTIALS`).
+    pub sender: u32,
     /// Slot of its client, after [`proto::Request::Attach`] or [`proto::Request::Join`].
     pub client: Option<u16>,
     /// Calls of it that wait for a worker.
@@ -29,8 +29,8 @@ pub(crate) struct Connection {
 
 /// What a read from a connection gave.
 pub(crate) enum Received {
-    /// A request, and the descriptor that came with it.
-    Call(Call, Option<OwnedFd>),
+    /// A request.
+    Call(Call),
     /// Nothing more for now.
     Empty,
     /// The peer is gone, or sent what is no message.
@@ -43,50 +43,40 @@ impl Connection {
     /// # Errors
     /// The kernel's.
     pub(crate) fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
-        let credentials = rustix::net::sockopt::socket_peercred(&fd)?;
-        Ok(Self {
-            fd,
-            pid: credentials.pid.as_raw_nonzero().get().unsigned_abs(),
-            uid: credentials.uid.as_raw(),
-            client: None,
-            calls: 0,
-        })
+        let socket = PeerSocket::new(fd)?;
+        let (pid, uid) = socket.who_connected()?;
+        Ok(Self { socket, pid, uid, sender: uid, client: None, calls: 0 })
     }
 
     /// Its descriptor, for polling.
     #[must_use]
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.socket.as_fd()
     }
 
-    /// May its peer change the stack? Root and the daemon's own user may, over a connection that is
-    /// nobody else's. A client's is its forked children's too, and those may have given that user up.
+    /// May the request at hand change the stack, or take a port below 1024? If root or the daemon's own
+    /// user has connected **and** sends it. A connection goes where forked children and descriptors go: some of
+    /// those who have it may have given that user up, and others never were that user.
     #[must_use]
-    pub(crate) fn may_change_stack(&self, daemon_uid: u32) -> bool {
-        self.client.is_none() && (self.uid == 0 || self.uid == daemon_uid)
+    pub(crate) fn is_privileged(&self, daemon_uid: u32) -> bool {
+        [self.uid, self.sender].into_iter().all(|uid| uid == 0 || uid == daemon_uid)
     }
 
-    /// The next request. A peer has no reason to send more than one descriptor along.
-    pub(crate) fn receive(&self, buffer: &mut [u8; MESSAGE_MAX]) -> Received {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut slices = [IoSliceMut::new(buffer)];
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let received = match recvmsg(&self.fd, &mut slices, &mut control, flags) {
-            Ok(received) => received,
+    /// The next request.
+    pub(crate) fn receive(&mut self, buffer: &mut [u8; MESSAGE_MAX]) -> Received {
+        let message = match self.socket.receive(buffer) {
+            Ok(message) => message,
             Err(Errno::AGAIN | Errno::INTR) => return Received::Empty,
             Err(_) => return Received::Closed,
         };
-        let truncated = received.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC);
-        if received.bytes == 0 || truncated {
+        let Some(sender) = message.uid.filter(|_| message.len > 0 && !message.surplus) else {
             return Received::Closed;
-        }
-        let descriptor = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
-        match proto::parse(buffer.get(..received.bytes).unwrap_or_default()) {
-            Ok(call) => Received::Call(call, descriptor),
+        };
+        match proto::parse(buffer.get(..message.len).unwrap_or_default()) {
+            Ok(call) => {
+                self.sender = sender;
+                Received::Call(call)
+            }
             Err(_) => Received::Closed,
         }
     }
@@ -106,7 +96,7 @@ impl Connection {
             return false;
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        sendmsg(&self.fd, &[IoSlice::new(&bytes)], &mut control, flags).is_ok()
+        sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, flags).is_ok()
     }
 }
 
@@ -120,22 +110,23 @@ pub(crate) fn clean_name(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn connection(uid: u32, client: Option<u16>) -> Connection {
+    fn connection(uid: u32, sender: u32) -> Connection {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        Connection { uid, client, ..Connection::new(ours.into()).unwrap() }
+        Connection { uid, sender, ..Connection::new(ours.into()).unwrap() }
     }
 
     #[test]
-    fn root_and_the_daemons_user_may_change_the_stack() {
-        assert!(connection(0, None).may_change_stack(1000));
-        assert!(connection(1000, None).may_change_stack(1000));
-        assert!(!connection(1001, None).may_change_stack(1000));
+    fn root_and_the_daemons_user_are_privileged() {
+        assert!(connection(0, 0).is_privileged(1000));
+        assert!(connection(1000, 1000).is_privileged(1000));
+        assert!(connection(0, 1000).is_privileged(1000));
+        assert!(!connection(1001, 1001).is_privileged(1000));
     }
 
     #[test]
-    fn nobody_may_over_a_clients_connection_which_its_children_share() {
-        assert!(!connection(0, Some(3)).may_change_stack(0));
-        assert!(!connection(1000, Some(3)).may_change_stack(1000));
+    fn nobody_is_over_a_connection_that_somebody_else_has_made() {
+        assert!(!connection(0, 33).is_privileged(0), "a child that has given root up");
+        assert!(!connection(33, 0).is_privileged(0), "root writes what others make it write");
     }
 
     #[test]

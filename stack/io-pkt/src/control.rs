@@ -44,7 +44,7 @@ pub(crate) const CALLS_MAX: u16 = 64;
 pub(crate) struct ConnectionId(pub u32);
 
 /// Names a socket for the control plane: owner of its port, its listener, its descriptor
-/// ([`crate::client::key_of`]).
+/// ([`crate::client::name`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SocketKey(pub u64);
 
@@ -196,6 +196,8 @@ pub(crate) struct Facts {
     pub(crate) uid: u32,
     /// Key of the choice of ports.
     pub(crate) port_secret: [u8; 16],
+    /// Key of the secrets on the sockets' descriptors.
+    pub(crate) ticket_secret: [u8; 16],
 }
 
 /// What became of clients.
@@ -341,11 +343,11 @@ impl Control {
             Err(Errno::MFILE | Errno::NFILE) => return self.turn_away(),
             Err(_) => return,
         };
+        let Ok(connection) = Connection::new(fd) else { return };
         if self.connections.len() >= CONNECTIONS_MAX {
             self.counts.refused += 1;
             return;
         }
-        let Ok(connection) = Connection::new(fd) else { return };
         self.next_connection = self.next_connection.wrapping_add(1);
         let id = ConnectionId(self.next_connection);
         let data = Source::Connection(id).data();
@@ -358,15 +360,15 @@ impl Control {
     fn turn_away(&mut self) {
         self.counts.refused += 1;
         drop(self.spare.take());
-        drop(rustix::net::accept(&self.path));
+        drop(rustix::net::accept(&self.path).and_then(Connection::new));
         self.spare = spare_descriptor();
     }
 
     fn serve_connection(&mut self, id: ConnectionId, buffer: &mut [u8; MESSAGE_MAX]) {
         // One request: before the next is taken it must be known what has been closed meanwhile.
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
         match connection.receive(buffer) {
-            Received::Call(call, held) => self.request(id, call, held.as_ref()),
+            Received::Call(call) => self.request(id, call),
             Received::Empty => {}
             Received::Closed => self.drop_connection(id),
         }

@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use shm::{CellId, SocketEnd};
 
-use crate::client::key_of;
+use crate::client;
 use crate::control::{ConnectionId, Control, SocketEntry, SocketKey, Source, Waiting, peer_of};
 use crate::options;
 use crate::tables::Gathering;
@@ -215,7 +215,7 @@ impl Control {
     ) {
         let Asked { connection, sequence } = asked;
         let worker = entry.handle.worker;
-        let Some(key) = key_of(theirs.as_fd()) else {
+        let Ok(key) = client::name(theirs.as_fd(), &self.facts.ticket_secret) else {
             self.command(worker, Command::Close { socket: entry.id, reset: false });
             return self.answer(connection, sequence, Err(Errno::OPNOTSUPP));
         };

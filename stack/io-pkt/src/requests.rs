@@ -12,6 +12,7 @@ use proto::{Call, Reply, Request, SocketHandle};
 use rustix::io::Errno;
 use shm::SocketEnd;
 
+use crate::connection::Connection;
 use crate::control::{CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey, peer_of};
 use crate::pending::{Asked, Attempt, NewSocket, Pending, Target, Then};
 use crate::port_table::Sharing;
@@ -23,16 +24,16 @@ const CONNECT_TRIES: u8 = 8;
 const PRIVILEGED_PORTS: u16 = 1024;
 
 impl Control {
-    pub(crate) fn request(&mut self, id: ConnectionId, call: Call, held: Option<&OwnedFd>) {
+    pub(crate) fn request(&mut self, id: ConnectionId, call: Call) {
         let Call { sequence, request } = call;
         if self.connections.get(&id).is_some_and(|c| c.calls >= CALLS_MAX) {
             return self.answer(id, sequence, Err(Errno::NOBUFS));
         }
         let result = match request {
             Request::Attach { version, name } => return self.attach(id, sequence, version, &name),
-            Request::Identify => self.identify(id, held).map(Some),
-            Request::Join { version, name } => {
-                self.join(id, sequence, (version, &name), held).map(|()| None)
+            Request::Identify { ticket } => self.identify(id, ticket).map(Some),
+            Request::Join { ticket, version, name } => {
+                self.join(id, sequence, (version, &name), ticket).map(|()| None)
             }
             Request::Socket { family, transport } => {
                 return self.open(id, sequence, family, transport);
@@ -118,8 +119,8 @@ impl Control {
     }
 
     fn may_bind(&self, id: ConnectionId, port: u16) -> bool {
-        let uid = self.connections.get(&id).map(|c| c.uid);
-        port >= PRIVILEGED_PORTS || uid == Some(0) || uid == Some(self.facts.uid)
+        let privileged = |c: &Connection| c.is_privileged(self.facts.uid);
+        port >= PRIVILEGED_PORTS || self.connections.get(&id).is_some_and(privileged)
     }
 
     /// An address a socket of ours may have.
@@ -156,7 +157,7 @@ impl Control {
             port => port,
         };
         let local = SocketAddr::new(address.ip(), port);
-        let uid = self.connections.get(&id).map(|c| c.uid);
+        let uid = self.connections.get(&id).map(|c| c.sender);
         let sharing =
             Sharing { address: values.reuse_address, port: uid.filter(|_| values.reuse_port) };
         self.ports.bind(transport, local, sharing, key.0)?;

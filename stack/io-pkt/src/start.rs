@@ -96,6 +96,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         pool_size: MBUFS,
         uid: config.user.as_ref().map_or(user, |wanted| wanted.uid),
         port_secret: secret()?,
+        ticket_secret: secret()?,
     };
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
     let ends =
@@ -263,6 +264,15 @@ fn listen_at(path: &Path) -> rustix::io::Result<OwnedFd> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    // Each request says who sends it; connections have it from here.
+    rustix::net::sockopt::set_socket_passcred(&socket, true)?;
+    if shm::refuse_descriptors(&socket).is_err() {
+        tracing::warn!(
+            "this kernel lets clients send descriptors to the daemon (Linux 6.16 and later need not): a \
+             hostile local user can use up the daemon's descriptors; let only trusted users near {}",
+            path.display()
+        );
+    }
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, 128)?;
     Ok(socket)

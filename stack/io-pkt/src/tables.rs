@@ -71,7 +71,7 @@ impl Control {
             }
             change => {
                 let connection = self.connections.get(&id).ok_or(Errno::BADF)?;
-                if !connection.may_change_stack(self.facts.uid) {
+                if !connection.is_privileged(self.facts.uid) {
                     return Err(Errno::PERM);
                 }
                 let asked = Asked { connection: id, sequence };

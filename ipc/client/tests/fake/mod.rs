@@ -200,7 +200,7 @@ impl Daemon {
             Request::Attach { version, .. } => self.attach(client, version, &mut fds),
             Request::Socket { transport, .. } => self.open(client, transport, &mut fds),
             Request::Accept { socket } => self.accept(client, socket, &mut fds),
-            Request::Identify => Err(Errno::NOTSOCK),
+            Request::Identify { .. } => Err(Errno::NOTSOCK),
             ref other => self.serve_socket(client, other),
         };
         let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();

@@ -5,14 +5,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, socketpair, sockopt,
+    AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, socketpair, sockopt,
 };
+
+use crate::daemon::peer_socket::PeerSocket;
 
 /// One end of a socketpair; the client has the other one. What is in it is what the kernel tells
 /// select, poll and epoll about the socket. Never blocks.
 #[derive(Debug)]
 pub struct SocketEnd {
-    end: OwnedFd,
+    end: PeerSocket,
 }
 
 impl SocketEnd {
@@ -26,7 +28,7 @@ impl SocketEnd {
         // The smallest the kernel allows: the less stuffing makes the client's end unwritable.
         sockopt::set_socket_send_buffer_size(&client, 1)?;
         rustix::io::ioctl_fionbio(&end, true)?;
-        Ok((Self { end }, client))
+        Ok((Self { end: PeerSocket::new(end)? }, client))
     }
 
     /// Makes the client's end readable. True if the token is in, or if the socket is readable anyway.
@@ -58,8 +60,8 @@ impl SocketEnd {
         // The client's send buffer is small, so few rounds suffice; a client that keeps stuffing
         // only keeps itself waiting.
         for _ in 0..16 {
-            match rustix::net::recv(&self.end, &mut stuffing, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return false,
+            match self.end.receive(&mut stuffing) {
+                Ok(message) if message.len == 0 || message.surplus => return false,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return true,
                 Err(_) => return false,

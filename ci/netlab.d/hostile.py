@@ -1,0 +1,154 @@
+"""Local users who mean harm: what they do to the daemon must not be felt by others."""
+import errno
+import re
+
+from lab import HOST, QUICK, ROOT, Lab, check, until
+
+# The control protocol by hand: postcard's bytes of a Call (ipc/proto/src/message.rs).
+PROTOCOL = r"""
+import array, os, re, socket, struct, sys, time
+VERSION = int(sys.argv[1])
+PATH = os.environ["IOPKT_RUN"] + "/dev/socket"
+ATTACH = bytes([1, 0, VERSION, 1]) + b"x"
+SOCKET = bytes([2, 3, 0, 0])
+def connect():
+    c = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); c.settimeout(5); c.connect(PATH); return c
+def varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift; shift += 7; at += 1
+        if data[at - 1] < 128: return value, at
+def ask(c, call):
+    # The errno, or 0; what follows the reply's variant; its descriptors.
+    c.sendall(call)
+    data, control, _, _ = c.recvmsg(65536, socket.CMSG_SPACE(4 * 253))
+    fds = [fd for _, _, part in control for fd in array.array("i", part[:len(part) // 4 * 4])]
+    _, at = varint(data, 0)
+    if data[at] == 1: return varint(data, at + 1)[0] // 2, b"", fds
+    return 0, data[at + 2:], fds
+"""
+# A descriptor whose last close takes seconds: a kernel's TCP socket that lingers over bytes nobody reads.
+HOSTILE = PROTOCOL + r"""
+# Four of them, as each may come to sit out a close itself.
+for _ in range(2): os.fork()
+deaf = socket.socket(); deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1); deaf.bind(("127.0.0.1", 0)); deaf.listen(4096)
+ends = []
+def slow():
+    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1); s.connect(deaf.getsockname())
+    ends.append(deaf.accept()); del ends[:-700]
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3)); s.setblocking(False)
+    try:
+        while True: s.send(b"x" * 4096)
+    except BlockingIOError: return s
+taken = refused = 0
+def throw(target, text, flags=0):
+    # The last copy of a slow descriptor: closing it is the receiver's from then on.
+    global taken, refused
+    s = slow()
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [s.fileno()]))]
+    try: target.sendmsg([text], rights, flags); taken += 1
+    except OSError:
+        refused += 1
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+os.setuid(65534)
+kept = []
+end = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    # With a request, with what is no request, and left in the queue of a connection that is closed.
+    for text in (ATTACH, b"\xff", b"x" * 60000):
+        c = connect(); throw(c, text); throw(c, text); c.close()
+    c = connect(); errno, _, fds = ask(c, ATTACH)
+    for fd in fds: os.close(fd)
+    if errno: continue
+    # To a worker: among what makes a socket unwritable, as an urgent byte, and left at its close.
+    for flags in (0, socket.MSG_OOB):
+        errno, _, fds = ask(c, SOCKET)
+        if errno: break
+        s = socket.socket(fileno=fds[0]); s.setblocking(False); throw(s, b"x", flags); throw(s, b"x" * 100)
+        # Some are left open, so that the daemon has to read them.
+        kept.append(s); del kept[:-20]
+    c.close(); time.sleep(0.02)
+try:
+    while True: os.wait()
+except ChildProcessError: os.write(1, b"%d %d\n" % (taken, refused))
+"""
+
+# Somebody else's requests and bytes meanwhile; the longest of each, in milliseconds.
+OTHERS = f"""
+import socket, sys, time
+longest = dict(request=0, round_trip=0); count = 0
+c = socket.create_connection(("{HOST}", 9000)); c.settimeout(20)
+c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def timed(what, call):
+    started = time.monotonic(); call(); longest[what] = max(longest[what], time.monotonic() - started)
+def request():
+    s = socket.socket(); s.bind(("0.0.0.0", 0)); s.close()
+def round_trip():
+    c.sendall(b"ping"); assert c.recv(100) == b"ping"
+print("ready", flush=True)
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    timed("request", request); timed("round_trip", round_trip); count += 1; time.sleep(0.002)
+print(count, *(round(ms * 1000) for ms in longest.values()), flush=True)
+"""
+ECHO = f"""
+import socket
+l = socket.socket(); l.setsockopt(1, 2, 1); l.bind(("{HOST}", 9000)); l.listen()
+c = l.accept()[0]; c.setsockopt(6, 1, 1)
+while data := c.recv(100): c.sendall(data)
+"""
+
+
+def version():
+    text = (ROOT / "ipc/proto/src/lib.rs").read_text()
+    return re.search(r"VERSION: u32 = (\d+)", text).group(1)
+
+
+def slow_descriptors():
+    """A client sends descriptors whose close takes 3 s, wherever it can: nobody else waits for the daemon."""
+    seconds = 3 if QUICK else 6
+    with Lab() as lab:
+        before = lab.usage()
+        lab.spawn(["python3", "-c", ECHO])
+        until("the echo", lambda: ":9000" in lab.exec("ss", "-ltn").stdout)
+        log, hostile_log = lab.dir / "others.log", lab.dir / "hostile.log"
+        others = lab.client("python3", "-c", OTHERS, seconds + 2, log=log)
+        until("the others", lambda: "ready" in log.read_text())
+        hostile = lab.spawn(["python3", "-c", HOSTILE, version(), seconds], log=hostile_log)
+        others.wait(seconds + 40)
+        count, request, round_trip = map(int, log.read_text().split()[1:])
+        hostile.wait(60)
+        taken, refused = map(sum, zip(*(map(int, line.split()) for line in hostile_log.read_text().splitlines())))
+        check(taken + refused >= 16, f"the hostile processes came to {taken + refused} descriptors")
+        check(request < 100 and round_trip < 100, f"a request took {request} ms, a round trip {round_trip} ms")
+        until("descriptors are back", lambda: lab.usage()["descriptors"] <= before["descriptors"], 30)
+        return (f"{taken} descriptors taken, {refused} refused; {count} requests of another client meanwhile, "
+                f"longest {request} ms, longest round trip {round_trip} ms")
+
+
+# Root attaches; a child that has given root up uses the connection it has inherited.
+INHERITED = PROTOCOL + r"""
+def bind(port):
+    call = bytes([3, 4]) + handle + bytes([0, 0, 0, 0, 0]) + bytes([port & 127 | 128, port >> 7] if port > 127 else [port])
+    return ask(c, call)[0]
+c = connect(); assert ask(c, ATTACH)[0] == 0
+errno, handle, _ = ask(c, SOCKET); assert errno == 0
+child = os.fork()
+if child == 0:
+    os.setuid(65534)
+    print(bind(80), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(bind(80), flush=True)
+"""
+
+
+def inherited_rights():
+    """A child that has given root up binds no port below 1024 over the connection it inherited."""
+    with Lab() as lab:
+        log = lab.dir / "inherited.log"
+        lab.spawn(["python3", "-c", INHERITED, version()], log=log).wait(20)
+        said = log.read_text().split()
+        check(said == [str(errno.EACCES), "0"], f"child and parent were told {said}")
+        return "EACCES for the child, the port for its parent"
