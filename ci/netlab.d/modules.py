@@ -190,6 +190,9 @@ def module_faults():
             "unresolved": "undefined symbol: nobody_has_this", "open": "writable by others", "theirs": "belongs to uid 65534",
             str(shared / "devnp-example.so"): "writable by others", "/nowhere/devnp-x.so": "No such file",
         }
+        # DPDK's drivers stay loaded.
+        lab.mount("null")
+        lab.iopkt("umount", "null0")
         before = lab.resources()
         process, log = ping(lab, STACK, 1500)
         for name, words in wanted.items():

@@ -140,9 +140,11 @@ static int32_t tun_tx(void *device, const void *frame, uint32_t len) {
     return -errno;
 }
 
-static int32_t tun_devctl(void *device, uint32_t command, void *data, uint32_t len) {
+static int32_t tun_devctl(void *device, uint32_t command, void *data, uint32_t *len,
+                          uint32_t room) {
     struct tun *t = device;
     (void)len;
+    (void)room;
     switch (command) {
     case DEVN_DEVCTL_STATS: {
         struct devnp_stats *stats = data;

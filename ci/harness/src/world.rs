@@ -345,7 +345,7 @@ fn ring(eal: &Eal, pool: &Mempool, units: &mut Units) -> Result<(Port, Queues), 
     Ok((port, queues))
 }
 
-/// The two interfaces of a module that is a wire.
+/// The two interfaces of a module that is a wire; a per-packet driver makes one at a time.
 fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> {
     let mut units = Units::new();
     let mut env = AttachEnv { workers: 1, pool, units: &mut units };
@@ -354,8 +354,12 @@ fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> 
     );
     let mut modules = Modules::new(Vec::new(), user, Alarm::new(|| {}));
     let spec = DriverSpec::parse(module, "").map_err(|e| e.to_string())?;
-    let mut ports =
-        devnp::attach_all(eal, &spec, &mut env, &mut modules).map_err(|e| e.to_string())?;
+    let mut attach =
+        || devnp::attach_all(eal, &spec, &mut env, &mut modules).map_err(|e| e.to_string());
+    let mut ports = attach()?;
+    if ports.len() == 1 {
+        ports.extend(attach()?);
+    }
     let ends: Option<Vec<Queues>> = ports.iter_mut().map(|port| port.take_queues(0)).collect();
     let mut ends = ends.ok_or("the module has no queue")?.into_iter();
     let (first, second) = ends.next().zip(ends.next()).ok_or("the module is no wire")?;

@@ -166,9 +166,17 @@ pub struct Driver {
     /// again. Any other error: the frame is lost, and counted. Must not wait.
     pub tx:
         Option<unsafe extern "C" fn(device: *mut c_void, frame: *const c_void, len: u32) -> i32>,
-    /// `DEVN_DEVCTL_…`; -EOPNOTSUPP for what it does not know. May be null.
+    /// `DEVN_DEVCTL_…`, or a command of its own; -EOPNOTSUPP for what it does not know. `data` has `*len`
+    /// bytes, and room for `room`: an answer takes their place, and `*len` says how long it is. May be
+    /// null.
     pub devctl: Option<
-        unsafe extern "C" fn(device: *mut c_void, command: u32, data: *mut c_void, len: u32) -> i32,
+        unsafe extern "C" fn(
+            device: *mut c_void,
+            command: u32,
+            data: *mut c_void,
+            len: *mut u32,
+            room: u32,
+        ) -> i32,
     >,
 }
 

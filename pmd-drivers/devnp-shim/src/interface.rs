@@ -49,7 +49,7 @@ pub const TABLE: devnp::Module = devnp::Module {
 struct Calls {
     close: unsafe extern "C" fn(*mut c_void),
     tx: unsafe extern "C" fn(*mut c_void, *const c_void, u32) -> i32,
-    devctl: Option<unsafe extern "C" fn(*mut c_void, u32, *mut c_void, u32) -> i32>,
+    devctl: Option<unsafe extern "C" fn(*mut c_void, u32, *mut c_void, *mut u32, u32) -> i32>,
 }
 
 /// What a device of the shim is.
@@ -300,18 +300,19 @@ impl Interface {
     /// `-EOPNOTSUPP`: the driver does not know the command.
     fn devctl<T>(&self, command: u32, data: &mut T) -> i32 {
         #[expect(clippy::cast_possible_truncation, reason = "structures of the ABI")]
-        let len = size_of::<T>() as u32;
+        let room = size_of::<T>() as u32;
+        let mut len = room;
         // SAFETY: `data` is the structure that the command is for.
-        unsafe { self.devctl_raw(command, (&raw mut *data).cast(), len) }
+        unsafe { self.devctl_raw(command, (&raw mut *data).cast(), &raw mut len, room) }
     }
 
     /// # Safety
-    /// `data` is what the command wants, `len` bytes of it.
-    unsafe fn devctl_raw(&self, command: u32, data: *mut c_void, len: u32) -> i32 {
+    /// `data` is what the command wants, `len` bytes of it, and has room for `room`.
+    unsafe fn devctl_raw(&self, command: u32, data: *mut c_void, len: *mut u32, room: u32) -> i32 {
         let Some(devctl) = self.calls.devctl else { return -libc::EOPNOTSUPP };
         let _lent = Lent::new();
         // SAFETY: the device is open; by this function's contract.
-        unsafe { devctl(self.device, command, data, len) }
+        unsafe { devctl(self.device, command, data, len, room) }
     }
 }
 
@@ -380,6 +381,7 @@ unsafe extern "C" fn set_promiscuous(device: *mut c_void, on: u8) -> i32 {
 unsafe extern "C" fn ioctl(device: *mut c_void, request: u32, data: *mut c_void, len: u32) -> i32 {
     // SAFETY: the daemon passes what `open` made.
     let Some(interface) = (unsafe { interface(device) }) else { return -libc::EINVAL };
+    let mut answer_len = len;
     // SAFETY: the daemon passes `len` bytes, and knows what the request wants.
-    unsafe { interface.devctl_raw(request, data, len) }
+    unsafe { interface.devctl_raw(request, data, &raw mut answer_len, len) }
 }

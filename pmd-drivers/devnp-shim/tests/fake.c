@@ -80,15 +80,17 @@ static int32_t fake_tx(void *device, const void *frame, uint32_t len) {
     return 0;
 }
 
-static int32_t fake_devctl(void *device, uint32_t command, void *data, uint32_t len) {
+static int32_t fake_devctl(void *device, uint32_t command, void *data, uint32_t *len,
+                           uint32_t room) {
     (void)device;
+    (void)room;
     switch (command) {
     case DEVN_DEVCTL_PROMISCUOUS:
         promiscuous = *(uint32_t *)data;
-        return len == sizeof promiscuous ? 0 : -EINVAL;
+        return *len == sizeof promiscuous ? 0 : -EINVAL;
     case DEVN_DEVCTL_MTU:
         mtu = *(uint32_t *)data;
-        return len == sizeof mtu ? 0 : -EINVAL;
+        return *len == sizeof mtu ? 0 : -EINVAL;
     case DEVN_DEVCTL_LINK:
         ((struct devnp_link *)data)->speed_mbps = 100;
         return 0;

@@ -143,8 +143,10 @@ struct devn_driver {
     // Sends one frame, from the Ethernet header on, or queues a copy. -EAGAIN: not now, it is offered
     // again. Any other error: the frame is lost, and counted. Must not wait.
     int32_t (*tx)(void *device, const void *frame, uint32_t len);
-    // `DEVN_DEVCTL_…`; -EOPNOTSUPP for what it does not know. May be null.
-    int32_t (*devctl)(void *device, uint32_t command, void *data, uint32_t len);
+    // `DEVN_DEVCTL_…`, or a command of its own; -EOPNOTSUPP for what it does not know. `data` has `*len`
+    // bytes, and room for `room`: an answer takes their place, and `*len` says how long it is. May be
+    // null.
+    int32_t (*devctl)(void *device, uint32_t command, void *data, uint32_t *len, uint32_t room);
 };
 
 #endif  /* IOPKT_DEVN_H */

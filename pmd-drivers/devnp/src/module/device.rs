@@ -399,7 +399,16 @@ impl ModuleDevice {
         };
         stats.rx_missed = value(abi::Stat::RxMissed);
         stats.rx_no_mbuf = value(abi::Stat::RxNoBuffer);
-        stats.rx_errors = value(abi::Stat::RxFcs) + value(abi::Stat::RxInternal);
+        let faults = [
+            abi::Stat::RxFcs,
+            abi::Stat::RxAlignment,
+            abi::Stat::RxShort,
+            abi::Stat::RxOversized,
+            abi::Stat::RxLength,
+            abi::Stat::RxSymbol,
+            abi::Stat::RxInternal,
+        ];
+        stats.rx_errors = faults.into_iter().map(value).fold(0, u64::wrapping_add);
         stats.tx_errors = value(abi::Stat::TxInternal) + value(abi::Stat::TxNoBuffer);
         stats
     }

@@ -1,0 +1,166 @@
+"""Per-packet drivers (devn) through the shim: against the kernel, come and gone, misbehaving."""
+import pathlib
+import shutil
+import struct
+import tempfile
+
+from lab import BIN, HOST, IFACE, QUICK, ROOT, STACK, Lab, check, random_file, run, until
+from modules import build_c, lost, ping
+
+SDK = ROOT / "pmd-drivers"
+# Another kernel interface, for what comes and goes beside the first.
+OTHER = "198.18.96"
+
+
+class ShimLab(Lab):
+    """A lab whose daemon finds per-packet drivers."""
+
+    def __init__(self, **kwargs):
+        self.modules = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-devn-"))
+        self.modules.chmod(0o755)
+        build_c(SDK / "devn-tun/devn-tun.c", self.modules / "devn-tun.so")
+        super().__init__(args=["--module-path", self.modules], **kwargs)
+
+    def mount(self, driver, *options, ok=True):
+        return self.iopkt("mount", *(word for option in options for word in ("-o", option)), driver, ok=ok)
+
+    def row(self, name):
+        return {row["name"]: row for row in self.table("ifconfig", "-a")}[name]
+
+    def resources(self):
+        """What must not grow."""
+        proc = pathlib.Path(f"/proc/{self.pid()}")
+        return {
+            "descriptors": len(list((proc / "fd").iterdir())),
+            "maps": len((proc / "maps").read_text().splitlines()),
+            "threads": len(list((proc / "task").iterdir())),
+            "mbufs": self.table("status")["daemon"]["mbufs_used"],
+        }
+
+    def loaded(self, file):
+        return str(file) in (pathlib.Path(f"/proc/{self.pid()}") / "maps").read_text()
+
+    def close(self):
+        super().close()
+        shutil.rmtree(self.modules, ignore_errors=True)
+
+
+def shim_tun():
+    """devn-tun, a driver with a thread of its own: ping, TCP both ways, 100 times destroyed and mounted again."""
+    size = (3 if QUICK else 30) << 20
+    with ShimLab(drivers=["-d", "tun", f"iface={IFACE},address={STACK}/24"]) as lab:
+        row, = lab.table("modules")
+        check((row["name"], row["kind"], row["threading"], row["interfaces"]) == ("tun", "devnp-shim", "single", ["tun0"]), row)
+        check("devnp-shim" in lab.iopkt("modules").stdout, "iopkt modules")
+        check(lab.row("tun0")["driver"] == "devn-tun" and lab.row("tun0")["kernel_interface"] == IFACE, lab.row("tun0"))
+        got = lab.exec("ping", "-q", "-c", 200, "-i", "0.002", STACK).stdout
+        check("200 received" in got, got[-200:])
+        digest = random_file(lab.dir / "page", size)
+        lab.serve(lab.dir)
+        sha256 = lambda who, url: lab.exec("bash", "-o", "pipefail", "-c", f"{who} curl -fsS --noproxy '*' {url} | sha256sum").stdout[:64]
+        check(sha256("", f"http://{STACK}/page") == digest, "what the kernel got of the stack differs")
+        lab.spawn(["python3", "-m", "http.server", 8080, "--bind", HOST, "--directory", lab.dir])
+        until("the kernel's web server", lambda: lab.exec("curl", "-fsS", f"http://{HOST}:8080/", ok=False).returncode == 0)
+        check(sha256(f"{BIN}/iopkt run --", f"http://{HOST}:8080/page") == digest, "what the stack got of the kernel differs")
+        rounds = 20 if QUICK else 100
+        file = lab.modules / "devn-tun.so"
+        # By name and by path, with a frame or two each way.
+        script = (f"for i in $(seq {rounds}); do [ $((i % 2)) = 0 ] && driver=tun || driver={file}; "
+                  f"{BIN}/iopkt mount -o iface=iop7,address={OTHER}.2/24 $driver >/dev/null || exit 1; "
+                  f"ip addr add {OTHER}.1/24 dev iop7 && ip link set iop7 up && ping -q -c 1 -W 2 {OTHER}.2 >/dev/null || exit 2; "
+                  f"{BIN}/iopkt $([ $((i % 3)) = 0 ] && echo umount tun1 || echo ifconfig tun1 destroy) || exit 3; done")
+        before = lab.resources()
+        process, log = ping(lab, STACK, 1500)
+        done = lab.exec("bash", "-c", script, timeout=120, ok=False)
+        check(done.returncode == 0, f"round ended with {done.returncode}: {done.stderr[-300:]}")
+        check(lost(process, log) == 0, "pings of the other interface were lost")
+        until("the buffers are back", lambda: lab.resources()["mbufs"] <= before["mbufs"] + 64)
+        after = lab.resources()
+        grown = {key: (before[key], after[key]) for key in ("descriptors", "maps", "threads") if after[key] > before[key] + 2}
+        check(not grown, f"after {rounds} rounds: {grown}")
+        # The kernel's end is deleted under the driver.
+        lab.ip("link", "del", IFACE)
+        until("an interface whose device is gone leaves", lambda: [row["name"] for row in lab.table("ifconfig", "-a")] == ["lo0"])
+        check(not lab.loaded(file) and lab.table("modules") == [], "the driver is still loaded")
+        return f"{size >> 20} MiB equal both ways, {rounds} rounds: {after}"
+
+
+def broken_copies(lab):
+    """Files that are no driver, and what io-pkt says of each."""
+    whole = (lab.modules / "devn-bad.so").read_bytes()
+    at = whole.find(struct.pack("<II", 0x6E766564, 1))
+    check(at > 0, "the driver has no table")
+    for name, place, value in (("magic", 0, 1), ("abi", 4, 2), ("size", 8, 16), ("kind", 12, 9)):
+        wrong = bytearray(whole)
+        wrong[at + place:at + place + 4] = struct.pack("<I", value)
+        (lab.modules / f"devn-{name}.so").write_bytes(wrong)
+    (lab.modules / "devn-cut.so").write_bytes(whole[:len(whole) // 2])
+    (lab.modules / "devn-open.so").write_bytes(whole)
+    (lab.modules / "devn-open.so").chmod(0o666)
+    (lab.dir / "empty.c").write_text("int nothing;\n")
+    build_c(lab.dir / "empty.c", lab.modules / "devn-empty.so")
+    return {"magic": "magic number", "abi": "ABI version is 2, not 1", "size": "size of its table", "kind": "kind is 9", "cut": "cut short",
+            "open": "writable by others", "empty": "exports no devnp_module or devn_driver"}
+
+
+def shim_faults():
+    """Per-packet drivers that are broken or misbehave: refused by name or contained, counted, ping uninterrupted."""
+    with ShimLab() as lab:
+        faulty = ROOT / "ci/netlab.d/devn_faulty.c"
+        build_c(faulty, lab.modules / "devn-bad.so")
+        (lab.dir / "single.c").write_text(f'#define SINGLE 1\n#include "{faulty}"\n')
+        build_c(lab.dir / "single.c", lab.modules / "devn-single.so")
+        wanted = broken_copies(lab)
+        # libc keeps the stacks of ended threads for the next ones.
+        lab.mount("bad", "threads=8")
+        lab.iopkt("umount", "bad0")
+        before = lab.resources()
+        process, log = ping(lab, STACK, 1000)
+        for name, words in wanted.items():
+            said = lab.mount(name, ok=False)
+            check(said.returncode == 1 and words in said.stderr and ";" in said.stderr, f"{name}: {said.stderr}")
+        for options, words in (("fail", "Input/output error"), ("colour=red", "no option colour")):
+            said = lab.mount("bad", options, ok=False)
+            check(said.returncode == 1 and words in said.stderr, f"{options}: {said.stderr}")
+        lab.mount("single")
+        said = lab.mount("single", ok=False)
+        check(said.returncode == 1 and "one interface only" in said.stderr, said.stderr)
+        lab.iopkt("umount", "bad0")
+
+        def brought(frames, *options):
+            """The frames that the stack got and those that were dropped; each is one or the other."""
+            lab.mount("bad", *options)
+            until("each frame is counted", lambda: lab.row("bad0")["rx_packets"] + lab.row("bad0")["rx_errors"] == frames)
+            row = lab.row("bad0")
+            lab.iopkt("ifconfig", "bad0", "destroy")
+            return row["rx_packets"], row["rx_errors"]
+
+        # The worker sleeps when the first of them comes: the queue of 256 overflows.
+        taken, full = brought(200001, "flood=200000")
+        check(full > 0 and taken >= 256, f"{taken} received, {full} dropped")
+        many, _ = brought(8 * 5001, "flood=5000,threads=8")
+        check(many >= 256, f"{many} received of eight threads")
+        check(brought(1001, "flood=1000,long") == (1, 1000), "frames that are too long")
+        check(brought(1001, "flood=1000,short") == (1, 1000), "frames that are too short")
+        lab.mount("bad", f"address={OTHER}.2/24")
+        lab.iopkt("arp", "-s", f"{OTHER}.9", "02:00:00:00:00:09", ok=False)
+        until("what the driver does not send is counted", lambda: lab.row("bad0")["tx_errors"] >= 1)
+        lab.iopkt("umount", "bad0")
+        check(not lab.loaded(lab.modules / "devn-bad.so"), "the driver is still loaded")
+        until("nothing is left", lambda: all(lab.resources()[key] <= before[key] + 2 for key in ("descriptors", "maps", "threads")))
+        # A thread that goes on after close: its frames go nowhere and its code stays.
+        lab.mount("bad", "late")
+        lab.iopkt("umount", "bad0")
+        said = lab.log.read_text()
+        check("has not ended its threads: its code stays loaded" in said, "no word about the thread")
+        until("a word about its calls", lambda: "which is no open interface: ignored" in lab.log.read_text())
+        check(lab.loaded(lab.modules / "devn-bad.so"), "the code that the thread runs is gone")
+        lab.mount("bad")
+        lab.iopkt("umount", "bad0")
+        check(lost(process, log) == 0, "pings were lost meanwhile")
+        lab.stop(lab.daemon)
+        lab.args += ["-t", "2"]
+        lab.start_daemon(up=False)
+        said = lab.mount("tun", ok=False)
+        check(said.returncode == 1 and "tun serves 1 worker(s), and there are 2; start io-pkt with -t 1" in said.stderr, said.stderr)
+        return f"{len(wanted) + 4} refusals by name; of 200001 frames at once {full} dropped and counted"
