@@ -141,7 +141,7 @@ pub(crate) struct MountArgs {
     /// The driver's options, as after `-d DRIVER`
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub(crate) options: Vec<String>,
-    /// A module (devnp-NAME.so), or a driver's name
+    /// A module (devnp-NAME.so), a per-packet driver (devn-NAME.so), or a driver's name
     pub(crate) file: String,
 }
 
