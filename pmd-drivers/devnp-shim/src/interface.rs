@@ -12,7 +12,7 @@ use devnp_abi::{self as devnp, Api, Host, Link, Mbuf, Stat, Stats};
 use crate::limits::MTU_MAX;
 use crate::ring::{Consumer, ring};
 use crate::slot::{self, Drops, HOST, Open};
-use crate::threads::{Lent, Threads, keep_loaded};
+use crate::threads::{self, Lent, Threads, keep_loaded};
 
 /// The functions that every interface of a per-packet driver has. Its words are the driver's own, and
 /// so is [`open`], which needs to be told which.
@@ -89,15 +89,17 @@ pub unsafe fn open(
     };
     let drops = Arc::new(Drops::default());
     let seen = Arc::clone(&drops);
-    let threads = Threads::default();
-    let entry = Open { producer, drops: seen, api, host, started: false, threads };
+    let none = Threads::default();
+    let entry = Open { producer, drops: seen, api, host, started: false, threads: none };
     let Some(handle) = slot::enter(entry) else { return -libc::ENFILE };
     let wanted = devn_config(config);
     let mut made = no_info();
+    let before = threads::all();
     let lent = Lent::new();
     // SAFETY: the tables live as the ABI says; the driver's functions are what they say.
     let code = unsafe { open(&raw const HOST, handle, &raw const wanted, &raw mut made) };
     drop(lent);
+    slot::add_threads(handle, &before);
     if code != 0 {
         retire(handle, tx as *const c_void);
         return code;

@@ -19,9 +19,9 @@ pub(crate) const MTU_MAX: u16 = 1500;
 /// trusting it.
 pub(crate) const INTERFACES_MAX: usize = 64;
 
-/// Threads of one interface whose end is watched for. A driver that receives from more of them stays
-/// loaded.
-pub(crate) const THREADS_MAX: usize = 8;
+/// Threads of one interface whose end is watched for: more than such a driver has. With more of them it
+/// stays loaded.
+pub(crate) const THREADS_MAX: usize = 16;
 
 /// How long a thread that was joined may take to leave the kernel's table: some 10 µs, or a time slice
 /// on a loaded machine.

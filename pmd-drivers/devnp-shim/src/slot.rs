@@ -87,6 +87,13 @@ pub(crate) fn set_started(handle: u64, started: bool) {
     }
 }
 
+/// The threads that are not among `before` are the driver's.
+pub(crate) fn add_threads(handle: u64, before: &[i32]) {
+    if let Some(open) = look_up(handle).as_mut().and_then(|slot| slot.open.as_mut()) {
+        open.threads.add_new(before);
+    }
+}
+
 /// The slot of an open interface. `None`: the handle is none, or its interface is closed.
 fn look_up(handle: u64) -> Option<MutexGuard<'static, Slot>> {
     let places = INTERFACES_MAX as u64;

@@ -1,4 +1,5 @@
-//! Which threads call a driver's up-calls, and whether they are still there.
+//! Which threads are a driver's, and whether they are still there: those that appear while it opens an
+//! interface, and those that bring frames.
 //!
 //! A driver that is closed has ended its threads. If it has not, its code must stay: a thread whose
 //! code is unmapped is a fault of the whole process.
@@ -42,6 +43,13 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
+    /// Threads that are there now and were not before.
+    pub(crate) fn add_new(&mut self, before: &[i32]) {
+        for thread in all().into_iter().filter(|thread| !before.contains(thread)) {
+            self.add(thread);
+        }
+    }
+
     /// The calling thread brings a frame.
     pub(crate) fn note(&mut self) {
         if LENT.get() {
@@ -53,6 +61,10 @@ impl Threads {
             thread = unsafe { libc::gettid() };
             THREAD.set(thread);
         }
+        self.add(thread);
+    }
+
+    fn add(&mut self, thread: i32) {
         match self.known.iter_mut().find(|known| **known == thread || **known == 0) {
             Some(place) => *place = thread,
             None => self.more = true,
@@ -69,6 +81,12 @@ impl Threads {
         }
         !self.more && left_ms > 0
     }
+}
+
+/// The threads of this process.
+pub(crate) fn all() -> Vec<i32> {
+    let names = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn is_alive(thread: i32) -> bool {

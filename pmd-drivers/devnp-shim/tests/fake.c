@@ -38,6 +38,17 @@ static void *reader(void *arg) {
     }
     return NULL;
 }
+/* A thread that never calls the daemon. */
+static void *sleeper(void *arg) {
+    (void)arg;
+    while (!atomic_load(&go_on))
+        usleep(100);
+    return NULL;
+}
+void fake_wake_sleeper(void) {
+    atomic_store(&go_on, 1);
+    pthread_join(thread, NULL);
+}
 void fake_thread(void) {
     atomic_store(&go_on, 1);
     pthread_create(&thread, NULL, reader, NULL);
@@ -52,6 +63,8 @@ static int32_t fake_open(const struct devn_host *from, uint64_t number, const st
     host = from;
     handle = number;
     tx_count = 0;
+    if (fail_open == ECHILD)
+        pthread_create(&thread, NULL, sleeper, NULL);
     if (fail_open)
         return -fail_open;
     if (from->abi != DEVN_ABI_VERSION || config->size != sizeof *config || info->size != sizeof *info ||

@@ -5,20 +5,31 @@
 mod daemon;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard};
 
 use daemon::{EMPTY, Fake, Interface, LOG, NOTES, PACKETS};
 use devnp_abi::Stat;
 
-/// The daemon of these tests is one.
-static ONE: Mutex<()> = Mutex::new(());
+/// A thread that appears while a driver opens is the driver's, so this is one test with steps.
+#[test]
+fn the_shim() {
+    what_the_driver_is_becomes_what_the_module_is();
+    single_frames_become_a_burst();
+    a_burst_becomes_single_frames();
+    a_full_queue_drops_and_counts();
+    frames_of_a_wrong_length_are_refused_and_counted();
+    frames_come_only_between_start_and_close();
+    threads_that_receive_at_once_take_turns();
+    the_daemon_asks_and_the_driver_tells();
+    a_driver_that_does_not_open_leaves_nothing();
+    a_driver_that_leaves_a_silent_thread_stays_loaded();
+    a_driver_whose_thread_goes_on_stays_loaded();
+}
 
-fn opened(name: &str) -> (MutexGuard<'static, ()>, Fake, Interface) {
-    let one = ONE.lock().unwrap();
+fn opened(name: &str) -> (Fake, Interface) {
     let fake = Fake::link(name);
     let interface = Interface::open(&fake, 0).unwrap();
     interface.start();
-    (one, fake, interface)
+    (fake, interface)
 }
 
 fn frame(byte: u8, len: usize) -> Vec<u8> {
@@ -31,9 +42,8 @@ fn readable(fd: i32) -> bool {
     unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
 }
 
-#[test]
 fn what_the_driver_is_becomes_what_the_module_is() {
-    let (_one, fake, interface) = opened("info");
+    let (fake, interface) = opened("info");
     assert_eq!((interface.info.queues, interface.info.offloads), (1, 0));
     assert_eq!((interface.info.mtu, interface.info.mtu_max), (1500, 1500), "no jumbo frames");
     assert_eq!(interface.info.mac, [2, 0, 0, 0, 0, 7]);
@@ -52,9 +62,8 @@ fn what_the_driver_is_becomes_what_the_module_is() {
     assert!(fake.unlink());
 }
 
-#[test]
 fn single_frames_become_a_burst() {
-    let (_one, fake, interface) = opened("rx");
+    let (fake, interface) = opened("rx");
     assert!(!readable(interface.fd()));
     let frames: Vec<_> = (0..40).map(|n| frame(n, 60 + usize::from(n))).collect();
     for frame in &frames {
@@ -72,9 +81,8 @@ fn single_frames_become_a_burst() {
     assert_eq!(PACKETS.load(Ordering::SeqCst), 0);
 }
 
-#[test]
 fn a_burst_becomes_single_frames() {
-    let (_one, fake, interface) = opened("tx");
+    let (fake, interface) = opened("tx");
     let (first, second) = (frame(1, 60), frame(2, 1514));
     assert_eq!(interface.tx(&[&first, &second]), 2);
     assert_eq!((fake.number(c"fake_sent"), fake.last_sent()), (2, second.clone()));
@@ -88,9 +96,8 @@ fn a_burst_becomes_single_frames() {
     assert_eq!(PACKETS.load(Ordering::SeqCst), 0);
 }
 
-#[test]
 fn a_full_queue_drops_and_counts() {
-    let (_one, fake, interface) = opened("full");
+    let (fake, interface) = opened("full");
     for _ in 0..256 {
         assert_eq!(fake.rx(None, &frame(1, 60)), 0);
     }
@@ -103,9 +110,8 @@ fn a_full_queue_drops_and_counts() {
     interface.close();
 }
 
-#[test]
 fn frames_of_a_wrong_length_are_refused_and_counted() {
-    let (_one, fake, interface) = opened("length");
+    let (fake, interface) = opened("length");
     assert_eq!(fake.rx(None, &frame(1, 1518)), 0);
     assert_eq!(fake.rx(None, &frame(1, 1519)), -libc::EMSGSIZE);
     assert_eq!(fake.rx(None, &frame(1, 70_000)), -libc::EMSGSIZE);
@@ -118,9 +124,8 @@ fn frames_of_a_wrong_length_are_refused_and_counted() {
     interface.close();
 }
 
-#[test]
 fn frames_come_only_between_start_and_close() {
-    let (_one, fake, interface) = opened("late");
+    let (fake, interface) = opened("late");
     let old = fake.number(c"fake_handle");
     interface.stop();
     assert_eq!(fake.rx(None, &frame(1, 60)), -libc::ENETDOWN);
@@ -139,10 +144,9 @@ fn frames_come_only_between_start_and_close() {
     interface.close();
 }
 
-#[test]
 fn threads_that_receive_at_once_take_turns() {
     const EACH: u8 = 60;
-    let (_one, fake, interface) = opened("threads");
+    let (fake, interface) = opened("threads");
     let (handle, rx) = (fake.number(c"fake_handle"), fake.symbol(c"fake_rx_with") as usize);
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -170,9 +174,8 @@ fn threads_that_receive_at_once_take_turns() {
     interface.close();
 }
 
-#[test]
 fn the_daemon_asks_and_the_driver_tells() {
-    let (_one, fake, interface) = opened("devctl");
+    let (fake, interface) = opened("devctl");
     let table = devnp_shim::TABLE;
     // SAFETY: open.
     assert_eq!(unsafe { table.set_promiscuous.unwrap()(interface.info.device, 1) }, 0);
@@ -198,9 +201,7 @@ fn the_daemon_asks_and_the_driver_tells() {
     assert_eq!(NOTES.lock().unwrap().len(), 2, "nobody is told of a closed interface");
 }
 
-#[test]
 fn a_driver_that_does_not_open_leaves_nothing() {
-    let _one = ONE.lock().unwrap();
     let fake = Fake::link("open");
     fake.set(0, libc::ENODEV, false);
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -218,9 +219,16 @@ fn a_driver_that_does_not_open_leaves_nothing() {
     assert!(fake.unlink());
 }
 
-#[test]
+fn a_driver_that_leaves_a_silent_thread_stays_loaded() {
+    let fake = Fake::link("silent");
+    fake.set(0, libc::ECHILD, false);
+    assert_eq!(Interface::open(&fake, 0).err(), Some(-libc::ECHILD));
+    fake.call(c"fake_wake_sleeper");
+    assert!(!fake.unlink(), "its code is still there");
+}
+
 fn a_driver_whose_thread_goes_on_stays_loaded() {
-    let (_one, fake, interface) = opened("ends");
+    let (fake, interface) = opened("ends");
     fake.call(c"fake_thread");
     while interface.rx(32).is_empty() {}
     interface.close();
