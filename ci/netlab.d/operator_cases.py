@@ -2,8 +2,10 @@
 import os
 import pathlib
 import re
+import shutil
 import stat
 import subprocess
+import tempfile
 
 from lab import BIN, HOST, IFACE, STACK, Lab, check, run, until
 
@@ -30,8 +32,11 @@ def status_of(pid, name):
 
 def letters():
     """-U gives root up and later mounts work; -P, -r, -w, -u, -I and the stack's options do what they say."""
-    driver = ["-dnet_tap", f"iface={IFACE},address={STACK}/24"]
-    words = ["-U", f"{NOBODY}:{NOBODY}", "-P", "20", "-r", "500", "-w2", "-u", "077", "-IDv", "stray",
+    modules = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-modules-"))
+    modules.chmod(0o755)
+    shutil.copy(BIN / "libfaulty_module.so", modules / "devnp-faulty.so")
+    driver = ["-dnet_tap", f"iface={IFACE},address={STACK}/24", "--module-path", modules]
+    words = ["-U", f"{NOBODY}:{NOBODY}", "-P", "20", "-r", "500", "-w1", "-u", "077", "-IDv", "stray",
              "-ptcpip", "min_fperms=0606,rx_prio=10,threads_max=300,prefx=/x,net.inet.tcp.ecn.enable=0"]
     with Lab(drivers=driver, args=words) as lab:
         pid = lab.pid()
@@ -56,9 +61,13 @@ def letters():
         lab.ip("link", "set", "iop1", "up")
         lab.exec("ping", "-c", 3, "-i", "0.05", "198.18.78.2")
         lab.iopkt("ifconfig", "tap1", "destroy")
+        lab.iopkt("mount", "-o", "stall=2500", "faulty")
+        for what in ("worker 0 has not breathed for 1 s", "worker 0 breathes again"):
+            until(what, lambda: what in lab.log.read_text())
         check(lab.stop(lab.daemon) and lab.daemon.returncode == 0, f"exit code {lab.daemon.returncode}")
         check(not (lab.run_dir / "dev/socket").exists(), "the path is left")
-    return "uid 65534, two capabilities in one thread, priorities 20 and 10, path 0606, tap1 mounted afterwards"
+    shutil.rmtree(modules)
+    return "uid 65534, two capabilities in one thread, priorities 20 and 10, path 0606, tap1 mounted afterwards, a stall of 2.5 s reported"
 
 
 def tunables():

@@ -1,21 +1,24 @@
 //! Driver module for tests: fails in the ways that one can, as its options say.
 #![deny(unsafe_code)]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use devnp_sdk::{Config, Driver, Host, Info, Offloads, OpenError, RxBurst, TxBurst, export_driver};
 
 export_driver!(Faulty);
 
-/// Where it panics.
+/// Where it panics, and how long its first look for packets takes.
 struct Faulty {
     place: String,
+    stall: AtomicU64,
 }
 
 impl Driver for Faulty {
     const NAME: &'static str = "faulty";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const OPTIONS: &'static str = "fail block=MILLISECONDS panic=open|start|rx|tx|close gone";
+    const OPTIONS: &'static str =
+        "fail block=MILLISECONDS stall=MILLISECONDS panic=open|start|rx|tx|close gone";
 
     fn open(host: Host, config: Config<'_>) -> Result<(Self, Info), OpenError> {
         if host.option("fail").is_some() {
@@ -37,7 +40,8 @@ impl Driver for Faulty {
             offloads: Offloads::default(),
             more: false,
         };
-        Ok((Self { place }, info))
+        let stall = host.option("stall").and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok((Self { place, stall: AtomicU64::new(stall) }, info))
     }
 
     fn start(&self) -> Result<(), OpenError> {
@@ -46,6 +50,10 @@ impl Driver for Faulty {
     }
 
     fn rx_burst(&self, _: u16, _: &mut RxBurst<'_>) {
+        let stall = self.stall.swap(0, Ordering::Relaxed);
+        if stall > 0 {
+            std::thread::sleep(Duration::from_millis(stall));
+        }
         assert!(self.place != "rx", "asked to, in rx_burst");
     }
 

@@ -5,12 +5,16 @@ Examples:
   iopkt status                              is it running, with which addresses?
   iopkt run -- curl http://198.18.77.1/     a program on the stack, unmodified
   iopkt netstat -an                         its sockets
+  iopkt mount -T io-pkt -o iface=iop1 net_tap    a driver into the running stack
+  iopkt sysctl net.inet.tcp                 tunables, by BSD's names
   iopkt doctor                              what is wrong with this machine?";
 
 pub(crate) const IOPKT_END: &str = "\
 Exit codes: 0 ok, 1 failed, 2 doctor found problems, 64 usage, 69 io-pkt is not running,
 77 not allowed, 78 bad configuration.
-Environment: SOCK chooses the stack, IOPKT_RUN its directory (default /run/io-pkt).";
+Environment: SOCK chooses the stack, IOPKT_RUN its directory (default /run/io-pkt).
+Links named ifconfig, netstat, arp, route and sysctl to iopkt are those tools; iopkt man COMMAND has
+a page for each, man io-pkt the daemon's.";
 
 pub(crate) const IFCONFIG: &str = "\
 Examples:
@@ -91,7 +95,10 @@ Examples:
 pub(crate) const RUN_END: &str = "\
 The program is started in place of iopkt with LD_PRELOAD=libiopkt-preload.so, which is looked
 for in $IOPKT_PRELOAD, beside iopkt, in ../lib, /usr/lib and /usr/local/lib. Its exit code is the
-program's; 126 and 127 mean that it could not be started, as with env(1).";
+program's; 126 and 127 mean that it could not be started, as with env(1).
+Its IPv4 sockets are the stack's. IPv6 sockets stay with the kernel, also those that carry IPv4 in
+mapped addresses (::ffff:198.18.77.1): a server that listens on [::]:80 alone serves the kernel's
+addresses only; tell it to listen on 0.0.0.0.";
 
 pub(crate) const ENV: &str = "\
 Examples:

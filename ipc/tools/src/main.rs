@@ -108,9 +108,13 @@ fn man(command: Option<&str>) -> Result<(), Failure> {
             .cloned()
             .ok_or_else(|| Failure::usage(format!("no command {name:?}; see: iopkt --help")))?,
     };
+    let examples = page.get_before_long_help().map(ToString::to_string).unwrap_or_default();
     let mut text = Vec::new();
     clap_mangen::Man::new(page)
         .render(&mut text)
         .map_err(|error| Failure::failed(format!("cannot write the page: {error}")))?;
-    output::print(&String::from_utf8_lossy(&text))
+    let examples =
+        examples.trim_start_matches("Examples:\n").replace('\\', "\\e").replace('-', "\\-");
+    let page = String::from_utf8_lossy(&text);
+    output::print(&format!("{page}.SH EXAMPLES\n.nf\n{examples}\n.fi\n"))
 }

@@ -51,7 +51,7 @@ pub enum ServeError {
     /// Another process listens there.
     #[error(
         "metrics address {0} is in use, often by another io-pkt; see by whom: \
-         ss -ltnp 'sport = :{port}'; stop it, or choose another address with --metrics (or off)",
+         ss -ltnp 'sport = :{port}'; stop it, or choose another address (--metrics, or metrics = in the configuration file), or off",
         port = .0.port()
     )]
     AddressInUse(SocketAddr),
@@ -69,7 +69,7 @@ pub enum ServeError {
     )]
     NotAllowed(SocketAddr),
     /// Anything else.
-    #[error("cannot serve metrics on {address}: {error}; choose another address with --metrics")]
+    #[error("cannot serve metrics on {address}: {error}; choose another address, or off")]
     Other {
         /// The address asked for.
         address: SocketAddr,

@@ -120,7 +120,15 @@ pub(crate) struct Args {
     #[arg(short = 'v', action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// Check configuration and command line, then exit.
+    /// End with an error if a driver or a route that is asked for can't be had.
+    ///
+    /// Without it the daemon says which, and runs with the others; lo0 always works.
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Check configuration and command line, then exit: 0, 64 (usage) or 78 (configuration).
+    ///
+    /// Drivers are not tried.
     #[arg(long)]
     pub check: bool,
 

@@ -76,19 +76,89 @@ pub(crate) struct Interface {
     /// Options, commas between.
     #[serde(default)]
     pub options: String,
-    /// Addresses, primary first.
-    #[serde(default)]
+    /// Addresses, primary first; a single one needs no list.
+    #[serde(default, deserialize_with = "addresses")]
     pub address: Vec<AddressLen>,
+}
+
+/// An interface's `address`: a list, or one address alone.
+fn addresses<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<AddressLen>, D::Error> {
+    struct Addresses;
+    impl<'de> serde::de::Visitor<'de> for Addresses {
+        type Value = Vec<AddressLen>;
+        fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            f.write_str("a list of addresses: [\"198.18.77.2/24\"]")
+        }
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            text.parse().map(|address| vec![address]).map_err(E::custom)
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(
+            self,
+            mut list: A,
+        ) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(address) = list.next_element()? {
+                all.push(address);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_any(Addresses)
+}
+
+/// Where a route leads: `default` or `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Destination {
+    /// Network.
+    pub address: Ipv4Addr,
+    /// Prefix length.
+    pub prefix_len: u8,
+}
+
+impl TryFrom<String> for Destination {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is no destination: write default or 10.0.0.0/8");
+        if text == "default" {
+            return Ok(Self { address: Ipv4Addr::UNSPECIFIED, prefix_len: 0 });
+        }
+        let (address, len) = text.split_once('/').ok_or_else(wrong)?;
+        let address = address.parse().map_err(|_| wrong())?;
+        let prefix_len = len.parse().ok().filter(|len| *len <= 32).ok_or_else(wrong)?;
+        Ok(Self { address, prefix_len })
+    }
+}
+
+impl core::fmt::Display for Destination {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.prefix_len {
+            0 => f.write_str("default"),
+            len => write!(f, "{}/{len}", self.address),
+        }
+    }
 }
 
 /// One `[[route]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {
-    /// `default` or `10.0.0.0/8`.
-    pub destination: String,
+    /// Where it leads.
+    pub destination: Destination,
     /// Next hop.
     pub gateway: Ipv4Addr,
+}
+
+impl Route {
+    /// The gateway is on a network that one of these interfaces has an address in.
+    fn is_reachable(&self, interfaces: &[Interface]) -> bool {
+        let mut addresses = interfaces.iter().flat_map(|interface| &interface.address);
+        addresses.any(|own| {
+            let host_bits = 32_u32.saturating_sub(own.prefix_len.into());
+            let differs = own.address.to_bits() ^ self.gateway.to_bits();
+            differs.checked_shr(host_bits).unwrap_or(0) == 0
+        })
+    }
 }
 
 /// `[eal]`.
@@ -218,7 +288,13 @@ pub(crate) struct Config {
     #[serde(default)]
     pub idle: Idle,
     /// Metrics endpoint, or `off`.
-    pub metrics: Option<String>,
+    pub metrics: Option<toml::Spanned<String>>,
+    /// Who says so: the command line, or a line of the file.
+    #[serde(skip)]
+    pub metrics_origin: String,
+    /// End if anything that is asked for can't be had (`--strict`).
+    #[serde(default)]
+    pub strict: bool,
     /// Serve 127.0.0.0/8 for clients too.
     #[serde(default)]
     pub claim_loopback: bool,
@@ -299,7 +375,11 @@ impl Config {
         check_workers("-t ", args.workers).map_err(StartError::Usage)?;
         config.workers = args.workers.or(config.workers);
         config.idle = args.idle.unwrap_or(config.idle);
-        config.metrics = args.metrics.clone().or(config.metrics);
+        if let Some(address) = &args.metrics {
+            config.metrics = Some(toml::Spanned::new(0..0, address.clone()));
+            config.metrics_origin = format!("--metrics {address}");
+        }
+        config.strict |= args.strict;
         config.claim_loopback |= args.claim_loopback;
         config.eal.args.extend(args.eal.iter().cloned());
         if !args.module_path.is_empty() {
@@ -328,6 +408,11 @@ impl Config {
         let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
         let mut config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         config.tuning.tcp = config.tcp.settings();
+        if let Some(metrics) = &config.metrics {
+            let before = text.get(..metrics.span().start).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            config.metrics_origin = format!("{}, line {line}", path.display());
+        }
         for (name, value) in core::mem::take(&mut config.sysctl) {
             let set = config.tuning.set(&name, &plain(&value));
             set.map_err(|error| wrong(format!("[sysctl] {name}: {error}")))?;
@@ -388,14 +473,28 @@ impl Config {
     /// # Errors
     /// [`StartError::Usage`] if the text is no address.
     pub(crate) fn metrics_address(&self) -> Result<Option<SocketAddr>, StartError> {
-        match self.metrics.as_deref() {
+        match self.metrics.as_ref().map(|text| text.get_ref().as_str()) {
             Some("off") => Ok(None),
             None => Ok(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9478)))),
             Some(text) => text.parse().map(Some).map_err(|_| {
                 StartError::Usage(format!(
-                    "--metrics {text}: write an address and port, 127.0.0.1:9478, or off"
+                    "{}: '{text}' is no address; write an address and port, 127.0.0.1:9478, or off",
+                    self.metrics_origin
                 ))
             }),
+        }
+    }
+
+    /// What can be told to fail without trying it, for `--check`.
+    ///
+    /// # Errors
+    /// [`StartError::Unreachable`].
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        match self.routes.iter().find(|route| !route.is_reachable(&self.interfaces)) {
+            Some(Route { destination, gateway }) => {
+                Err(StartError::Unreachable { route: destination.to_string(), gateway: *gateway })
+            }
+            None => Ok(()),
         }
     }
 }
@@ -523,6 +622,48 @@ mod tests {
         let bad = "[tcp]\nfast_open_key = \"12\"\n";
         let error = toml::from_str::<Config>(bad).unwrap_err().to_string();
         assert!(error.contains("32 hexadecimal digits"), "{error}");
+    }
+
+    #[test]
+    fn an_address_may_stand_alone_and_anything_else_is_told_how() {
+        let read = |address: &str| {
+            let text = format!("[[interface]]\ndriver = \"x\"\naddress = {address}\n");
+            toml::from_str::<Config>(&text).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("\"10.0.0.1/8\"").unwrap().interfaces[0].address[0].prefix_len, 8);
+        for wrong in ["7", "{ a = 1 }"] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains("line 3"), "{error}");
+            assert!(error.contains("a list of addresses: [\"198.18.77.2/24\"]"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_route_is_default_or_a_network() {
+        let read = |to: &str| {
+            let text = format!("[[route]]\ndestination = \"{to}\"\ngateway = \"10.0.0.1\"\n");
+            toml::from_str::<Config>(&text).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("default").unwrap().routes[0].destination.to_string(), "default");
+        assert_eq!(read("10.0.0.0/8").unwrap().routes[0].destination.to_string(), "10.0.0.0/8");
+        for wrong in ["10.0.0.0", "10.0.0.0/33", "everywhere"] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains("line 2") && error.contains("write default or"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_off_all_links_is_found_by_check() {
+        let check = |gateway: &str| {
+            let text = format!(
+                "[[interface]]\ndriver = \"x\"\naddress = \"10.1.2.3/24\"\n\
+                 [[route]]\ndestination = \"default\"\ngateway = \"{gateway}\"\n"
+            );
+            toml::from_str::<Config>(&text).unwrap().check().map_err(|error| error.to_string())
+        };
+        assert_eq!(check("10.1.2.254"), Ok(()));
+        let error = check("10.1.3.1").unwrap_err();
+        assert!(error.contains("route default via 10.1.3.1"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why the daemon does not start: what, why and the next command, in one line.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// Why the daemon does not start.
@@ -16,6 +17,22 @@ pub(crate) enum StartError {
         /// What is wrong with it, and where.
         what: String,
     },
+    /// A route whose gateway is on no link.
+    #[error(
+        "route {route} via {gateway}: no interface has an address in the gateway's network; give one \
+         such an address, or correct the gateway"
+    )]
+    Unreachable {
+        /// Its destination.
+        route: String,
+        /// Its next hop.
+        gateway: Ipv4Addr,
+    },
+    /// Something that was asked for can't be had, and `--strict` says that it must.
+    #[error(
+        "{0} of the drivers and routes asked for can't be had (see above), and --strict says that they must"
+    )]
+    Incomplete(usize),
     /// DPDK's environment did not come up.
     #[error("DPDK did not start: {0}")]
     Eal(String),
@@ -61,7 +78,7 @@ impl StartError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
-            Self::Config { .. } => 78,
+            Self::Config { .. } | Self::Unreachable { .. } => 78,
             Self::RunDir { denied: true, .. } | Self::Privileges(_) => 77,
             _ => 1,
         }

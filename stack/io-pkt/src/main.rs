@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         config.notes.extend(lacks.map(|what| format!("{ident}: {what}")));
         config.tuning.fixed.ident = ident.into();
         config.notes.iter().for_each(|note| tracing::warn!("{note}"));
-        if args.check { Ok(()) } else { start::run(&config) }
+        if args.check { config.check() } else { start::run(&config) }
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use shm::{Arena, WorkersPage};
 
-use crate::config::Config;
+use crate::config::{Config, Destination, Route};
 use crate::control::{Control, Ends, Facts, Source, WorkerLink};
 use crate::drivers::Drivers;
 use crate::error::StartError;
@@ -107,8 +107,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         Control::new(ends, links, (network, drivers), facts, (memory.arena, memory.page_fd));
     watch(&control).map_err(resources("epoll"))?;
     control.publish();
-    attach_ports(&mut control, &eal, config);
-    add_routes(&mut control, config);
+    let missing = attach_ports(&mut control, &eal, config) + add_routes(&mut control, config);
     let lcores = eal.lcores();
     for ((worker, bed), lcore) in beds.into_iter().zip(&lcores) {
         let priority = config.rx_priority;
@@ -118,8 +117,12 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         };
         eal.launch(*lcore, Box::new(work)).map_err(|e| StartError::Eal(e.to_string()))?;
     }
-    let server = metrics.map(|address| start_metrics(address, scrape_tx, doorbell)).transpose();
-    let settled = server.and_then(|server| Ok((server, settle(&control, config, &path)?)));
+    let serve = |address| start_metrics(address, &config.metrics_origin, scrape_tx, doorbell);
+    let server = metrics.map(serve).transpose();
+    let settled = server.and_then(|server| {
+        complete(missing, config)?;
+        Ok((server, settle(&control, config, &path)?))
+    });
     let result = settled.map(|_until_the_end| {
         tracing::info!(
             "ready in {:.2} s: {}, {workers} worker(s) on CPU {:?}, DPDK {} on {}",
@@ -306,30 +309,52 @@ fn is_pci_address(name: &str) -> bool {
     name.matches(':').count() == 2 && name.contains('.')
 }
 
-/// Attaches what the configuration asks for. One that fails is reported and left out.
-fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) {
+/// Is everything there that was asked for? If it need not be, what is missing is said once more, last.
+fn complete(missing: usize, config: &Config) -> Result<(), StartError> {
+    match missing {
+        0 => Ok(()),
+        _ if config.strict => Err(StartError::Incomplete(missing)),
+        _ => {
+            tracing::warn!(
+                "{missing} of the drivers and routes asked for can't be had (see above); the rest is \
+                 served, --strict would have ended here"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Attaches what the configuration asks for. One that fails is reported and left out; returns how many.
+fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) -> usize {
     let mut any = false;
+    let mut failed = 0;
     for interface in &config.interfaces {
         if config.no_io && is_pci_address(&interface.driver) {
             tracing::error!(
                 "-d {}: a PCI device needs I/O privilege; leave -I out",
                 interface.driver
             );
+            failed += 1;
             continue;
         }
         match control.attach_driver(eal, &interface.driver, &interface.options) {
             Ok(names) => {
                 any = true;
-                if let Some(first) = names.first() {
-                    let _logged = control.set_addresses(first, &interface.address);
-                }
+                let first = names.first();
+                let refused =
+                    first.and_then(|name| control.set_addresses(name, &interface.address));
+                failed += usize::from(refused.is_some());
             }
-            Err(why) => tracing::error!("-d {}: {why}", interface.driver),
+            Err(why) => {
+                tracing::error!("-d {}: {why}", interface.driver);
+                failed += 1;
+            }
         }
     }
     if !any {
         tracing::warn!("no interface but lo0; attach one: io-pkt -d net_tap iface=iop0");
     }
+    failed
 }
 
 /// A worker and what it sleeps on.
@@ -397,31 +422,24 @@ fn secret() -> Result<[u8; 16], StartError> {
     Ok(secret)
 }
 
-/// Routes of the configuration; what is refused is reported and left out.
-fn add_routes(control: &mut Control, config: &Config) {
-    for route in &config.routes {
-        if let Err(why) = add_route(control, route) {
-            tracing::error!("route {} via {}: {why}", route.destination, route.gateway);
+/// Routes of the configuration; what is refused is reported and left out. Returns how many.
+fn add_routes(control: &mut Control, config: &Config) -> usize {
+    let mut failed = 0;
+    for Route { destination, gateway } in &config.routes {
+        let Destination { address, prefix_len } = *destination;
+        if let Err(errno) = control.network.add_route(address, prefix_len, *gateway) {
+            tracing::error!("route {destination} via {gateway}: {errno}");
+            failed += 1;
         }
     }
     control.publish();
-}
-
-fn add_route(control: &mut Control, route: &crate::config::Route) -> Result<(), String> {
-    let wrong = || "write default or 10.0.0.0/8".to_owned();
-    let (address, len) = match route.destination.as_str() {
-        "default" => (std::net::Ipv4Addr::UNSPECIFIED, 0),
-        text => {
-            let (address, len) = text.split_once('/').ok_or_else(wrong)?;
-            (address.parse().map_err(|_| wrong())?, len.parse().map_err(|_| wrong())?)
-        }
-    };
-    control.network.add_route(address, len, route.gateway).map_err(|errno| errno.to_string())
+    failed
 }
 
 /// The metrics endpoint; each scrape asks the control thread for a sample.
 fn start_metrics(
     address: std::net::SocketAddr,
+    origin: &str,
     requests: SyncSender<ScrapeRequest>,
     doorbell: Arc<Doorbell>,
 ) -> Result<exporter::Server, StartError> {
@@ -433,7 +451,11 @@ fn start_metrics(
         doorbell.ring_always();
         rx.recv_timeout(SCRAPE).unwrap_or_default()
     };
-    exporter::serve(address, Arc::new(source)).map_err(|e| StartError::Metrics(e.to_string()))
+    let wrong = |error: exporter::ServeError| match origin {
+        "" => StartError::Metrics(error.to_string()),
+        origin => StartError::Metrics(format!("{origin}: {error}")),
+    };
+    exporter::serve(address, Arc::new(source)).map_err(wrong)
 }
 
 /// Resets the connections, stops workers and ports, removes the path.
