@@ -124,18 +124,23 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         Ok((server, settle(&control, config, &path)?))
     });
     let result = settled.map(|_until_the_end| {
-        tracing::info!(
-            "ready in {:.2} s: {}, {workers} worker(s) on CPU {:?}, DPDK {} on {}",
-            started.elapsed().as_secs_f64(),
-            path.display(),
-            plan.worker_cpus,
-            dpdk::version(),
-            if hugepages { "hugepages" } else { "4 KiB pages (no hugepages needed)" },
-        );
+        say_ready(&control.facts, &path, &plan);
         control.run(&eal);
     });
     stop(control, eal, &lcores, memory.region, &path);
     result
+}
+
+fn say_ready(facts: &Facts, path: &Path, plan: &Plan) {
+    tracing::info!(
+        "ready in {:.2} s: {}, {} worker(s) on CPU {:?}, DPDK {} on {}",
+        facts.started.elapsed().as_secs_f64(),
+        path.display(),
+        plan.worker_cpus.len(),
+        plan.worker_cpus,
+        facts.dpdk,
+        if facts.hugepages { "hugepages" } else { "4 KiB pages (no hugepages needed)" },
+    );
 }
 
 /// What threads inherit from the first one.
