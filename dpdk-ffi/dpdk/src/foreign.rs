@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use dpdk_sys::rte_mbuf;
 
 use crate::burst::Burst;
+use crate::limits::BURST_MAX;
 use crate::mbuf::Mbuf;
 
 /// Foreign code said that it gave or took packets that can't be.
@@ -29,6 +30,17 @@ pub enum ForeignError {
         /// Its place in the burst.
         at: u16,
     },
+}
+
+/// What foreign code has said of packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// A bit for each packet that has passed, by its place in the burst afterwards.
+    pub passed: u32,
+    /// Packets that are freed.
+    pub dropped: u16,
+    /// Packets that the foreign code owns now.
+    pub consumed: u16,
 }
 
 impl Mbuf {
@@ -52,6 +64,11 @@ impl Mbuf {
     pub unsafe fn borrow_foreign(raw: NonNull<c_void>) -> ManuallyDrop<Self> {
         // SAFETY: by this function's contract; the packet is not freed with the result.
         ManuallyDrop::new(unsafe { Self::from_raw(raw.cast()) })
+    }
+
+    /// The packet's pointer, for foreign code that looks at it while self lives.
+    fn as_foreign(&self) -> *mut c_void {
+        self.as_ptr().cast()
     }
 
     /// Gives the packet to foreign code, which frees it or brings it back.
@@ -118,4 +135,50 @@ impl Burst {
         unsafe { self.forget_front(believed.into()) };
         if count > most { Err(ForeignError::Count { count, most }) } else { Ok(believed.into()) }
     }
+
+    /// Lets foreign code judge the packets that `asked` has a bit for: `judge` gets them and a place
+    /// for each verdict: 0 passes, 1 is dropped, 2 is the foreign code's now. Everything else counts
+    /// as 1. The others stay, and all keep their order.
+    ///
+    /// # Safety
+    /// `judge` leaves alone what it does not say it owns.
+    pub unsafe fn judge_with(
+        &mut self,
+        asked: u32,
+        judge: impl FnOnce(*const *mut c_void, *mut u8, u16),
+    ) -> Verdicts {
+        let is_asked = |at: usize| asked >> at & 1 != 0;
+        let mut packets = [core::ptr::null_mut(); BURST_MAX];
+        let mut count: u16 = 0;
+        let questions = self.iter().enumerate().filter(|(at, _)| is_asked(*at));
+        for (to, (_, mbuf)) in packets.iter_mut().zip(questions) {
+            *to = mbuf.as_foreign();
+            count += 1;
+        }
+        let mut answers = [0_u8; BURST_MAX];
+        if count > 0 {
+            judge(packets.as_ptr(), answers.as_mut_ptr(), count);
+        }
+        let mut verdicts = Verdicts::default();
+        let (mut answers, mut kept) = (answers.into_iter(), Self::new());
+        for (at, mbuf) in self.drain().enumerate() {
+            let answer = if is_asked(at) { answers.next() } else { None };
+            match answer {
+                None | Some(0) => {
+                    verdicts.passed |= u32::from(answer.is_some()) << kept.len();
+                    // It holds as many as it did.
+                    let _ = kept.push(mbuf);
+                }
+                Some(2) => {
+                    verdicts.consumed += 1;
+                    let _ = mbuf.into_foreign();
+                }
+                Some(_) => verdicts.dropped += 1,
+            }
+        }
+        core::mem::swap(self, &mut kept);
+        verdicts
+    }
 }
+
+const _: () = assert!(BURST_MAX <= 32, "a burst's packets have a bit each");

@@ -46,7 +46,7 @@ pub use ethdev::{
     EthDev, EthDevConfig, EthDevError, EthDevInfo, EthStats, Link, RxQueue, TxQueue, port_exists,
 };
 pub use extmem::{ExternalRegion, RegisterError, register_external};
-pub use foreign::ForeignError;
+pub use foreign::{ForeignError, Verdicts};
 pub use hugepages::{Hugepages, hugepages, hugepages_free};
 pub use limits::{BURST_MAX, PRIVATE_LEN, QUEUES_MAX};
 pub use mbuf::{ChecksumState, L4, Mbuf, TxChecksum};

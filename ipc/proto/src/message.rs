@@ -249,20 +249,20 @@ pub enum Request {
         /// Its address.
         address: Ipv4Addr,
     },
-    /// Attaches a driver. → [`Reply::Mounted`] or [`Reply::Refused`].
+    /// Attaches a driver, or loads a protocol module. → [`Reply::Mounted`] or [`Reply::Refused`].
     Mount {
-        /// A name as after `-d`, or a module's path.
+        /// A name as after `-d` or `-p`, or a module's path.
         driver: String,
         /// Its options, commas between.
         options: String,
     },
-    /// Takes an interface away, and its driver with its last one. → [`Reply::Done`] when that is
-    /// done. `ENXIO`, `EINVAL` for `lo0`, `EALREADY`.
+    /// Takes an interface away, and its driver with its last one; or a protocol module. →
+    /// [`Reply::Done`] when that is done. `ENXIO`, `EINVAL` for `lo0`, `EALREADY`.
     Destroy {
-        /// Interface name.
+        /// Interface name, or the protocol's.
         interface: String,
     },
-    /// The driver modules in use (everybody may ask). → [`Reply::Modules`].
+    /// The modules in use (everybody may ask). → [`Reply::Modules`].
     Modules,
     /// All tunables (everybody may ask). → [`Reply::Tunables`].
     Tunables,
@@ -337,7 +337,7 @@ pub enum Reply {
     Daemon(crate::table::DaemonRow),
     /// A driver is attached.
     Mounted {
-        /// The interfaces it has made.
+        /// The interfaces it has made, or the protocol's name.
         interfaces: Vec<String>,
     },
     /// A driver is not attached, a tunable not set.

@@ -51,23 +51,23 @@ pub struct InterfaceRow {
     pub tx_errors: u64,
 }
 
-/// One driver module.
+/// One module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleRow {
     /// Its name, `pair`.
     pub name: String,
     /// Its own version.
     pub version: String,
-    /// What makes it a driver module: `devnp`, its own interface, or `devnp-shim`, for a per-packet
-    /// driver.
+    /// What it is: `devnp`, a driver; `devnp-shim`, a per-packet driver; `lsm`, a protocol.
     pub kind: String,
     /// The shared object.
     pub path: String,
     /// Version of the ABI between it and the daemon.
     pub abi: u32,
-    /// Who may call it at once: `single` (one worker) or `queue` (one worker per queue).
+    /// Who may call it at once: `single` (one worker), `queue` (one worker per queue) or `workers`.
     pub threading: String,
-    /// `running`, or `failed` if an interface of it is down by its fault.
+    /// `running`, or `failed` if it or an interface of it is down by its fault; of protocols also
+    /// `opening` and `closing`.
     pub state: String,
     /// Its interfaces: its users.
     pub interfaces: Vec<String>,
@@ -77,6 +77,23 @@ pub struct ModuleRow {
     pub rx_packets: u64,
     /// Frames sent.
     pub tx_packets: u64,
+    /// What a protocol is attached to.
+    pub attachments: Vec<AttachmentRow>,
+}
+
+/// What a protocol module is attached to, and what came of the packets there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentRow {
+    /// `ethertype 0x8204`, `protocol 106`, `tap in`, `inet in`, `interface out`.
+    pub to: String,
+    /// The one interface, if it is to one.
+    pub interface: Option<String>,
+    /// Packets that were passed on.
+    pub passed: u64,
+    /// Packets that a filter had dropped.
+    pub dropped: u64,
+    /// Packets that the module has taken.
+    pub consumed: u64,
 }
 
 /// One route.

@@ -1,6 +1,6 @@
-//! `iopkt mount`, `umount` and `modules`: drivers into a running stack and out of it.
+//! `iopkt mount`, `umount` and `modules`: drivers and protocols into a running stack and out of it.
 
-use proto::table::ModuleRow;
+use proto::table::{AttachmentRow, ModuleRow};
 use proto::{Reply, Request};
 use rustix::io::Errno;
 
@@ -89,9 +89,20 @@ fn render(rows: &[ModuleRow]) -> String {
         ("Failures", Side::Right),
         ("Rx", Side::Right),
         ("Tx", Side::Right),
-        ("Interfaces", Side::Left),
+        ("Users", Side::Left),
         ("File", Side::Left),
     ];
+    // What a protocol is attached to, with the packets that it let pass, dropped and took.
+    let users = |row: &ModuleRow| {
+        let interfaces = row.interfaces.iter().map(|name| escape(name));
+        let attachments = row.attachments.iter().map(|at| {
+            let only = at.interface.iter().map(|name| format!(" {}", escape(name)));
+            let AttachmentRow { passed, dropped, consumed, .. } = at;
+            let only = only.collect::<String>();
+            format!("{}{only} ({passed}/{dropped}/{consumed})", escape(&at.to))
+        });
+        interfaces.chain(attachments).collect::<Vec<_>>().join(",")
+    };
     let cells = |row: &ModuleRow| {
         vec![
             escape(&row.name),
@@ -103,7 +114,7 @@ fn render(rows: &[ModuleRow]) -> String {
             row.failures.to_string(),
             row.rx_packets.to_string(),
             row.tx_packets.to_string(),
-            row.interfaces.iter().map(|name| escape(name)).collect::<Vec<_>>().join(","),
+            users(row),
             escape(&row.path),
         ]
     };

@@ -22,6 +22,14 @@ impl<const N: usize> Drops<N> {
         }
     }
 
+    /// Counts `drops` drops for the reason with discriminant `reason`.
+    #[inline]
+    pub fn add(&self, reason: usize, drops: u64) {
+        if let Some(counter) = self.0.get(reason) {
+            counter.add(drops);
+        }
+    }
+
     /// Drops counted for `reason`; 0 for a discriminant of `N` or more.
     #[must_use]
     pub fn value(&self, reason: usize) -> u64 {

@@ -128,7 +128,8 @@ unsafe extern "C" fn open<D: Driver>(
     let Some(config) = (unsafe { config.as_ref() }) else { return OpenError::INVALID.code() };
     // SAFETY: as above, and nobody else writes it.
     let Some(info) = (unsafe { info.as_mut() }) else { return OpenError::INVALID.code() };
-    set_api(api);
+    // SAFETY: the daemon's table, as above.
+    unsafe { set_api(api) };
     let host = Host::new(table, host);
     let make = || D::open(host.clone(), Config { raw: config });
     let (driver, made) = match catch_unwind(AssertUnwindSafe(make)) {

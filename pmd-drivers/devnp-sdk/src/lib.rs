@@ -24,7 +24,7 @@ pub use devnp_abi::Stat;
 pub use export::Export;
 pub use host::{Host, Level};
 pub use lower::Lower;
-pub use packet::{Packet, RxChecksums};
+pub use packet::{Packet, RxChecksums, set_api};
 
 /// Packets of a burst, at most.
 pub const BURST_MAX: usize = 32;

@@ -10,7 +10,11 @@ use devnp_abi as abi;
 /// The daemon's table, known from the first `open` on. It lives as long as the process.
 static API: AtomicPtr<abi::Api> = AtomicPtr::new(core::ptr::null_mut());
 
-pub(crate) fn set_api(api: *const abi::Api) {
+/// Makes the daemon's table known to this module, before there is a packet. Generated code calls it.
+///
+/// # Safety
+/// `api` is the daemon's, which is constant and lives as long as the process.
+pub unsafe fn set_api(api: *const abi::Api) {
     API.store(api.cast_mut(), Ordering::Release);
 }
 
@@ -42,11 +46,14 @@ impl Packet {
     ///
     /// # Safety
     /// The daemon gave it to this module, and nobody else owns it.
-    pub(crate) unsafe fn from_raw(raw: NonNull<abi::Mbuf>) -> Self {
+    #[must_use]
+    pub unsafe fn from_raw(raw: NonNull<abi::Mbuf>) -> Self {
         Self(raw)
     }
 
-    pub(crate) fn into_raw(self) -> *mut abi::Mbuf {
+    /// Gives the packet up to whoever gets the pointer.
+    #[must_use]
+    pub fn into_raw(self) -> *mut abi::Mbuf {
         ManuallyDrop::new(self).0.as_ptr()
     }
 

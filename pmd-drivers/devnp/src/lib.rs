@@ -28,6 +28,7 @@ pub use attach::{AttachEnv, attach};
 pub use error::{AttachError, DetachError, PortError};
 pub use module::crash::stop_ports_on_fault;
 pub use module::error::ModuleError;
+pub use module::host::packet_api;
 pub use module::registry::{Alarm, LoadedModule, Modules};
 pub use module::{ModuleRx, ModuleTx};
 pub use module_port::attach_all;

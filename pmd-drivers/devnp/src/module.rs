@@ -13,7 +13,7 @@ pub(crate) mod anchor;
 pub(crate) mod crash;
 pub(crate) mod device;
 pub(crate) mod error;
-mod host;
+pub(crate) mod host;
 mod legacy;
 pub(crate) mod library;
 pub(crate) mod lower;

@@ -23,6 +23,7 @@ pub struct SharedObject {
     path: PathBuf,
     /// Device and inode: the same file is loaded once.
     pub identity: (u64, u64),
+    bytes: Vec<u8>,
 }
 
 /// Looks at a file. It is read only when it is known to be one, and whose: a device or a pipe would
@@ -41,16 +42,25 @@ pub fn inspect(path: &Path, user: u32) -> Result<SharedObject, LoadError> {
     }
     let bytes = fs::read(&path).map_err(unreadable)?;
     elf::check(&bytes).map_err(no_module)?;
-    Ok(SharedObject { identity: (meta.dev(), meta.ino()), path })
+    Ok(SharedObject { identity: (meta.dev(), meta.ino()), path, bytes })
 }
 
 impl SharedObject {
+    /// Whether the name of this variable occurs in it, which says of what kind a file is that has no
+    /// telling name. Only a look: [`Linked::table`] knows.
+    #[must_use]
+    pub fn names(&self, symbol: &CStr) -> bool {
+        let symbol = symbol.to_bytes_with_nul();
+        // In the table of names each one stands after the end of another.
+        self.bytes.windows(symbol.len() + 1).any(|w| w.first() == Some(&0) && w.ends_with(symbol))
+    }
+
     /// Makes it part of this process.
     ///
     /// # Errors
     /// The dynamic linker's.
     pub fn link(self) -> Result<Linked, LoadError> {
-        let Self { path, identity } = self;
+        let Self { path, identity, .. } = self;
         let handle = open(&path)?;
         Ok(Linked { handle, path, identity, stays: false })
     }

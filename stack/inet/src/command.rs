@@ -245,6 +245,14 @@ pub enum Command {
         /// Interface.
         interface: u16,
     },
+    /// Other protocol modules are there. → [`Outcome::Done`]: no call into one that is not among them
+    /// is under way, and none follows.
+    Protocols {
+        /// Answer to this call.
+        call: CallId,
+        /// All that there are.
+        plan: Arc<lsm::Plan>,
+    },
     /// Reset all connections and return from the loop.
     Stop,
 }

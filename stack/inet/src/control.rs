@@ -76,6 +76,7 @@ impl Worker {
             Command::Announce { interface, address } => self.announce(interface, address),
             Command::AddPort { interface, rx, tx } => self.add_port(interface, rx, tx),
             Command::RemovePort { call, interface } => self.remove_port(call, interface, now),
+            Command::Protocols { call, plan } => self.adopt_protocols(call, plan),
             Command::Stop => self.stop(now),
         }
     }

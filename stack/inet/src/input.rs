@@ -101,7 +101,7 @@ impl Worker {
                 self.ipv4_input(mbuf, ethernet::Header::LEN, interface, now)
             }
             ethernet::EtherType::ARP => self.arp_input(&mbuf, interface, now),
-            _ => Err(DropReason::EthernetType),
+            kind => self.ethertype_input(kind, mbuf, interface),
         }
     }
 
@@ -189,10 +189,7 @@ impl Worker {
             ipv4::Protocol::TCP => self.tcp_input(mbuf, &received, now),
             ipv4::Protocol::UDP => self.udp_input(mbuf, &received, now),
             ipv4::Protocol::ICMP => self.icmp_input(mbuf, &received, now),
-            _ => {
-                self.protocol_unreachable(&mbuf, &received, now);
-                Err(DropReason::Ipv4Protocol)
-            }
+            protocol => self.protocol_input(protocol, mbuf, &received, now),
         }
     }
 

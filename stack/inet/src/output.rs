@@ -16,6 +16,7 @@ use wire::{arp, ethernet, ipv4};
 use zerocopy::IntoBytes;
 
 use crate::counters::WorkerCounters;
+use crate::filter;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TTL, TX_BACKLOG_MAX};
 use crate::neighbor::{Due, Neighbors, Resolution};
 use crate::network::{Addresses, Destination, Interface, LOOPBACK, Network, TxChecksum};
@@ -43,10 +44,30 @@ pub(crate) struct Hop {
 }
 
 /// A port's transmit side.
-struct TxPort {
+pub(crate) struct TxPort {
     queue: TxQueue,
-    burst: Burst,
+    pub(crate) burst: Burst,
+    /// Frames at the burst's front that filters have let through.
+    pub(crate) judged: usize,
     backlog: VecDeque<Mbuf>,
+}
+
+impl TxPort {
+    /// Sends what the port takes now, and says how many are gone: sent, or stopped by a filter.
+    fn send(
+        &mut self,
+        interface: u16,
+        desk: &mut Option<Box<lsm::Desk>>,
+        counters: &WorkerCounters,
+    ) -> usize {
+        let stopped = match desk {
+            None => 0,
+            Some(desk) => filter::output(self, interface, desk, counters),
+        };
+        let sent = self.queue.tx_burst(&mut self.burst);
+        self.judged = self.judged.saturating_sub(sent);
+        sent + stopped
+    }
 }
 
 /// Fields of the IPv4 header that the transport chooses.
@@ -86,6 +107,8 @@ pub(crate) struct Output {
     pub generation: u32,
     /// Neighbours.
     pub neighbors: Neighbors<Mbuf>,
+    /// Protocol modules, if there are any.
+    pub desk: Option<Box<lsm::Desk>>,
     /// The neighbour table's place on the timer wheel.
     neighbors_timer: Timer,
     pool: Mempool,
@@ -103,6 +126,7 @@ impl Output {
             addresses: Addresses::default(),
             generation: 0,
             neighbors: Neighbors::default(),
+            desk: None,
             neighbors_timer: Timer::default(),
             pool,
             ports: Vec::new(),
@@ -119,7 +143,7 @@ impl Output {
         }
         if let Some(port) = self.ports.get_mut(index) {
             let backlog = VecDeque::with_capacity(TX_BACKLOG_MAX);
-            *port = Some(TxPort { queue, burst: Burst::new(), backlog });
+            *port = Some(TxPort { queue, burst: Burst::new(), judged: 0, backlog });
         }
     }
 
@@ -193,7 +217,7 @@ impl Output {
         let mut done = 0;
         while done < count && port.backlog.is_empty() {
             if port.burst.is_full() {
-                let _ = port.queue.tx_burst(&mut port.burst);
+                let _ = port.send(interface, &mut self.desk, &self.counters);
             }
             let (start, len) = (port.burst.len(), port.burst.room().min(count - done));
             if len == 0 || !self.pool.alloc_burst(&mut port.burst, len) {
@@ -390,6 +414,23 @@ impl Output {
         if !prepend(&mut mbuf, header.as_bytes()) {
             return self.count_drop(DropReason::MbufExhausted);
         }
+        self.pad_and_transmit(mbuf, interface);
+    }
+
+    /// Sends a protocol module's frame, which has its Ethernet header.
+    pub(crate) fn module_frame(&mut self, mbuf: Mbuf, interface: u16) {
+        let Some(config) = self.network.interface(interface).filter(|config| config.up) else {
+            return self.count_drop(DropReason::InterfaceDown);
+        };
+        let (least, most) =
+            (ethernet::Header::LEN, ethernet::Header::LEN + usize::from(config.mtu));
+        if !(least..=most).contains(&(mbuf.packet_len() as usize)) {
+            return self.count_drop(DropReason::ModuleFrame);
+        }
+        self.pad_and_transmit(mbuf, interface);
+    }
+
+    fn pad_and_transmit(&mut self, mut mbuf: Mbuf, interface: u16) {
         let missing = ethernet::MIN_FRAME.saturating_sub(mbuf.packet_len() as usize);
         if missing > 0 && !mbuf.extend_from_slice(&[0; ethernet::MIN_FRAME][..missing]) {
             return self.count_drop(DropReason::MbufExhausted);
@@ -404,7 +445,7 @@ impl Output {
         };
         if port.backlog.is_empty() {
             if port.burst.is_full() {
-                let _ = port.queue.tx_burst(&mut port.burst);
+                let _ = port.send(interface, &mut self.desk, &self.counters);
             }
             match port.burst.push(mbuf) {
                 Ok(()) => {}
@@ -423,7 +464,8 @@ impl Output {
             self.count_drop(DropReason::NeighborTableFull);
         }
         let mut worked = false;
-        for port in self.ports.iter_mut().flatten() {
+        for (port, interface) in self.ports.iter_mut().zip(0..) {
+            let Some(port) = port else { continue };
             loop {
                 while !port.burst.is_full()
                     && let Some(mbuf) = port.backlog.pop_front()
@@ -434,7 +476,7 @@ impl Output {
                 if port.burst.is_empty() {
                     break;
                 }
-                let sent = port.queue.tx_burst(&mut port.burst);
+                let sent = port.send(interface, &mut self.desk, &self.counters);
                 worked |= sent > 0;
                 if sent == 0 {
                     break;

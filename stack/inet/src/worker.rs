@@ -187,7 +187,11 @@ impl Worker {
             let interface = rx.interface;
             let mut burst = core::mem::take(&mut self.burst);
             busy |= rx.queue.rx_burst(&mut burst) > 0;
-            self.burst_input(&mut burst, interface, now);
+            if self.out.desk.is_none() {
+                self.burst_input(&mut burst, interface, now);
+            } else {
+                self.burst_through_protocols(&mut burst, interface, now);
+            }
             self.burst = burst;
         }
         while let Some(handoff) = self.mesh.receive() {
@@ -197,7 +201,11 @@ impl Worker {
         for _ in 0..crate::limits::BURST_MAX {
             let Some(mbuf) = self.out.take_looped() else { break };
             busy = true;
-            self.loopback_input(mbuf, now);
+            if self.out.desk.is_none() {
+                self.loopback_input(mbuf, now);
+            } else {
+                self.loopback_through_protocols(mbuf, now);
+            }
         }
         self.settle_touched(now);
         self.finished.clear();
@@ -230,6 +238,7 @@ impl Worker {
     fn attend(&mut self, now: Instant) -> bool {
         let mut busy = self.attend_control(now);
         busy |= self.attend_clients(now);
+        busy |= self.attend_protocols(now);
         busy | self.run_timers(now)
     }
 
@@ -260,12 +269,14 @@ impl Worker {
             && !self.out.is_backlogged()
             && !self.out.has_looped()
             && !self.clients.any_pending()
+            && !self.out.desk.as_ref().is_some_and(|desk| desk.is_pending())
     }
 
     /// When the next timer is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let protocols = self.out.desk.as_ref().and_then(|desk| desk.next_timeout());
+        self.timers.next().into_iter().chain(protocols).min()
     }
 
     /// The control plane has asked the worker to stop.

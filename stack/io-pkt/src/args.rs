@@ -36,7 +36,8 @@ pub(crate) struct Args {
     #[arg(short = 'd', value_names = ["DRIVER", "OPTIONS"], num_args = 1..=2, action = clap::ArgAction::Append)]
     pub drivers: Vec<String>,
 
-    /// Options of a protocol: `-p tcpip prefix=/alt,somaxconn=1024`.
+    /// Load a protocol module lsm-PROTOCOL.so, or one by its path; or options of the built-in stack:
+    /// `-p tcpip prefix=/alt,somaxconn=1024`.
     ///
     /// A name that contains `tcpip` is the built-in stack. All options of QNX's are taken; the ones
     /// that do nothing here say what does their job. Any tunable of `iopkt sysctl` is an option too.

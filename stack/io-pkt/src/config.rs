@@ -139,6 +139,17 @@ impl core::fmt::Display for Destination {
     }
 }
 
+/// One `[[protocol]]`, or one `-p` of a module.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Protocol {
+    /// Its name, as after `-p`.
+    pub name: String,
+    /// Options, commas between.
+    #[serde(default)]
+    pub options: String,
+}
+
 /// One `[[route]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -343,6 +354,9 @@ pub(crate) struct Config {
     /// Leave faults (SIGSEGV …) to the system.
     #[serde(skip)]
     pub plain_faults: bool,
+    /// Protocol modules.
+    #[serde(default, rename = "protocol")]
+    pub protocols: Vec<Protocol>,
     /// Interfaces.
     #[serde(default, rename = "interface")]
     pub interfaces: Vec<Interface>,
@@ -459,10 +473,10 @@ impl Config {
         (0o666 & !self.umask) | self.min_fperms
     }
 
-    /// `-p`: only the built-in stack for now.
+    /// `-p`: a module, or the built-in stack with its options that mean something here.
     fn protocol(&mut self, name: &str, options: &str) {
         if !name.contains("tcpip") {
-            self.notes.push(format!("-p {name}: no such protocol module; ignored"));
+            self.protocols.push(Protocol { name: name.into(), options: options.into() });
             return;
         }
         stack_options::apply(self, options);

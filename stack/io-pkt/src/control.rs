@@ -30,6 +30,7 @@ use crate::network_state::NetworkState;
 use crate::options::Values;
 use crate::pending::Pending;
 use crate::port_table::PortTable;
+use crate::protocols::Protocols;
 use crate::tables::ScrapeRequest;
 
 /// Control connections at once; a client and a few tools each.
@@ -230,6 +231,7 @@ pub(crate) struct Control {
     pub(crate) pending: HashMap<CallId, Pending>,
     pub(crate) network: NetworkState,
     pub(crate) drivers: Drivers,
+    pub(crate) protocols: Protocols,
     pub(crate) ports: PortTable,
     pub(crate) ephemeral: Ephemeral,
     pub(crate) facts: Facts,
@@ -258,7 +260,7 @@ impl Control {
     pub(crate) fn new(
         ends: Ends,
         workers: Vec<WorkerLink>,
-        (network, drivers): (NetworkState, Drivers),
+        (network, drivers, protocols): (NetworkState, Drivers, Protocols),
         facts: Facts,
         (arena, page_fd): (Arc<Arena>, OwnedFd),
     ) -> Self {
@@ -282,6 +284,7 @@ impl Control {
             pending: HashMap::new(),
             network,
             drivers,
+            protocols,
             ports: PortTable::default(),
             ephemeral: Ephemeral::new(facts.port_secret),
             facts,
@@ -477,6 +480,7 @@ impl Control {
         for worker in 0..self.worker_count() {
             self.command(worker, Command::Network(Arc::clone(&network)));
         }
+        self.network_changed();
     }
 
     /// With several workers each must know who owns a UDP port.

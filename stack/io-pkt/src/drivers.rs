@@ -212,12 +212,15 @@ impl Control {
         }
     }
 
-    /// Destroys an interface; the answer comes when its driver is closed.
+    /// Destroys an interface, or unloads a protocol module; the answer comes when its driver is closed.
     ///
     /// # Errors
     /// `ENXIO`, `EINVAL` for `lo0`, `EALREADY`.
     pub(crate) fn destroy_by_name(&mut self, name: &str, asked: Asked) -> Result<(), Errno> {
-        let index = self.network.index(name)?;
+        let index = match self.network.index(name) {
+            Err(Errno::NXIO) if self.unmount_protocol(name, asked) => return Ok(()),
+            index => index?,
+        };
         if index == LOOPBACK {
             return Err(Errno::INVAL);
         }
@@ -245,6 +248,10 @@ impl Control {
         driver: String,
         options: &str,
     ) -> Result<(), Errno> {
+        if self.protocols.knows(&driver) {
+            self.mount_protocol(asked, &driver, options);
+            return Ok(());
+        }
         if self.drivers.jobs.len() >= JOBS_MAX {
             return Err(Errno::NOBUFS);
         }
@@ -350,7 +357,7 @@ impl Control {
         self.network.set_up(name, up)
     }
 
-    /// The modules in use, with their interfaces.
+    /// The modules in use, drivers with their interfaces.
     pub(crate) fn module_rows(&mut self) -> Vec<ModuleRow> {
         let loaded = self.drivers.modules.loaded();
         let row = |module: devnp::LoadedModule| {
@@ -366,6 +373,7 @@ impl Control {
                 failures: 0,
                 rx_packets: 0,
                 tx_packets: 0,
+                attachments: Vec::new(),
             };
             for (_, port) in self.network.ports_mut() {
                 if port.module() != Some(&module.path) {
@@ -382,7 +390,8 @@ impl Control {
             }
             row
         };
-        loaded.into_iter().map(row).collect()
+        let drivers: Vec<_> = loaded.into_iter().map(row).collect();
+        drivers.into_iter().chain(self.protocols.rows()).collect()
     }
 }
 

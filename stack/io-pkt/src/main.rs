@@ -3,7 +3,7 @@
 //! * `argv`, `args`, `config`, `stack_options` (`-p tcpip`), `tuning` (the tunables): what it is to do.
 //! * `start`: from there to a running daemon, and back; `privileges` (`-U`, `-I`), `watchdog` (`-w`).
 //! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
-//! * `control`: the control thread; `drivers` (ports that come and go), `connection`, `client` (memory and sockets that processes share),
+//! * `control`: the control thread; `drivers` (ports that come and go), `protocols` (modules), `connection`, `client` (memory and sockets that processes share),
 //!   `requests`, `pending` (calls that wait for a worker), `tables` (what tools are shown), `network_state`, `port_table`,
 //!   `options` are its parts.
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ mod options;
 mod pending;
 mod port_table;
 mod privileges;
+mod protocols;
 mod requests;
 mod stack_options;
 mod start;

@@ -345,6 +345,27 @@ impl NetworkState {
         self.interfaces.iter().skip(1).flat_map(|e| &e.config.addresses).map(|a| a.address).next()
     }
 
+    /// Interfaces as protocol modules see them.
+    #[must_use]
+    pub(crate) fn protocol_interfaces(&self) -> Vec<lsm::Interface> {
+        let there = self.interfaces.iter().filter(|e| !e.is_gone());
+        let interface = |entry: &Entry| {
+            let Interface { index, name, mac, mtu, up, addresses, .. } = entry.config.clone();
+            let link = entry.port.as_ref().and_then(|port| port.link().ok());
+            lsm::Interface {
+                index,
+                name,
+                mac,
+                mtu,
+                up,
+                running: entry.port.is_none() || link.is_some_and(|link| link.up),
+                loopback: index == LOOPBACK,
+                addresses: addresses.iter().map(|a| (a.address, a.prefix_len)).collect(),
+            }
+        };
+        there.map(interface).collect()
+    }
+
     /// Interfaces as the tools show them.
     #[must_use]
     pub(crate) fn interface_rows(&self) -> Vec<InterfaceRow> {

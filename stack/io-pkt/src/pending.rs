@@ -16,6 +16,7 @@ use shm::{CellId, SocketEnd};
 use crate::client;
 use crate::control::{ConnectionId, Control, SocketEntry, SocketKey, Source, Waiting, peer_of};
 use crate::options;
+use crate::protocols::Adoption;
 use crate::tables::Gathering;
 
 /// A call that waits for a worker.
@@ -85,6 +86,8 @@ pub(crate) enum Then {
     PeerName,
     /// A worker gives up the queues of an interface.
     Returned(u16),
+    /// A worker takes up a plan of protocol modules.
+    Adopted(Rc<Adoption>),
     /// Part of a listing.
     Gather(Rc<RefCell<Gathering>>),
 }
@@ -99,6 +102,7 @@ impl Control {
             self.scrape(request);
         }
         self.attend_alarm();
+        self.attend_protocols();
     }
 
     fn event(&mut self, event: Event) {
@@ -144,6 +148,7 @@ impl Control {
                 return self.gathered(&gathering, u16::try_from(sequence).unwrap_or(0), result);
             }
             Then::Returned(interface) => return self.returned(interface),
+            Then::Adopted(adoption) => return self.adopted(&adoption),
             _ => {}
         }
         let Some(connection) = connection else { return };

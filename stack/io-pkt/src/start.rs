@@ -26,6 +26,7 @@ use crate::drivers::Drivers;
 use crate::error::StartError;
 use crate::network_state::NetworkState;
 use crate::privileges;
+use crate::protocols::Protocols;
 use crate::tables::ScrapeRequest;
 use crate::watchdog;
 use crate::worker_thread::{self, Bed};
@@ -77,7 +78,6 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         devnp::stop_ports_on_fault()
             .map_err(|e| StartError::Resources { what: "signals", why: e.to_string() })?;
     }
-    let network = NetworkState::new(config.tuning.at_start(workers, MBUFS));
     let doorbell = Arc::new(Doorbell::new().map_err(resources("doorbell"))?);
     let (event_tx, events) = sync_channel(EVENTS);
     let team = Team { memory: &memory, event_tx, doorbell: Arc::clone(&doorbell), config };
@@ -101,13 +101,13 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
     let ends =
         Ends { epoll, path: socket, signal, doorbell: Arc::clone(&doorbell), events, scrapes };
-    let drivers =
-        Drivers::new(config.modules.clone(), user, memory.pool.clone(), Arc::clone(&doorbell));
-    let mut control =
-        Control::new(ends, links, (network, drivers), facts, (memory.arena, memory.page_fd));
+    let parts = parts(config, &links, &memory.pool, &doorbell);
+    let mut control = Control::new(ends, links, parts, facts, (memory.arena, memory.page_fd));
     watch(&control).map_err(resources("epoll"))?;
     control.publish();
-    let missing = attach_ports(&mut control, &eal, config) + add_routes(&mut control, config);
+    let missing = attach_ports(&mut control, &eal, config)
+        + add_routes(&mut control, config)
+        + load_protocols(&mut control, config);
     let lcores = eal.lcores();
     for ((worker, bed), lcore) in beds.into_iter().zip(&lcores) {
         let priority = config.rx_priority;
@@ -179,6 +179,23 @@ fn prioritise(letter: &str, priority: Option<u32>) {
     if let Err(error) = dpdk::priority::round_robin(priority) {
         tracing::warn!("{letter} {priority}: {error}; ignored (it needs root or CAP_SYS_NICE)");
     }
+}
+
+/// Network, drivers and protocols, with nothing in them yet.
+fn parts(
+    config: &Config,
+    workers: &[WorkerLink],
+    pool: &Mempool,
+    doorbell: &Arc<Doorbell>,
+) -> (NetworkState, Drivers, Protocols) {
+    let (path, user) = (&config.modules, rustix::process::getuid().as_raw());
+    let count = u16::try_from(workers.len()).unwrap_or(u16::MAX);
+    let bells = workers.iter().map(|link| Arc::clone(&link.doorbell)).collect();
+    (
+        NetworkState::new(config.tuning.at_start(count, MBUFS)),
+        Drivers::new(path.clone(), user, pool.clone(), Arc::clone(doorbell)),
+        Protocols::new(path.clone(), user, pool.clone(), bells, Arc::clone(doorbell)),
+    )
 }
 
 /// Packet buffers and the memory that clients share with the workers.
@@ -321,7 +338,7 @@ fn complete(missing: usize, config: &Config) -> Result<(), StartError> {
         _ if config.strict => Err(StartError::Incomplete(missing)),
         _ => {
             tracing::warn!(
-                "{missing} of the drivers and routes asked for can't be had (see above); the rest is \
+                "{missing} of the drivers, routes and protocols asked for can't be had (see above); the rest is \
                  served, --strict would have ended here"
             );
             Ok(())
@@ -358,6 +375,19 @@ fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) -> usize {
     }
     if !any {
         tracing::warn!("no interface but lo0; attach one: io-pkt -d net_tap iface=iop0");
+    }
+    failed
+}
+
+/// Loads the protocol modules of the configuration. One that fails is reported and left out. Returns
+/// how many failed.
+fn load_protocols(control: &mut Control, config: &Config) -> usize {
+    let mut failed = 0;
+    for protocol in &config.protocols {
+        if let Err(why) = control.start_protocol(&protocol.name, &protocol.options) {
+            tracing::error!("-p {}: {why}", protocol.name);
+            failed += 1;
+        }
     }
     failed
 }
@@ -480,6 +510,7 @@ fn stop(
             tracing::error!("a worker had panicked");
         }
     }
+    control.end_protocols();
     for port in control.network.take_ports() {
         let name = port.name().to_owned();
         if let Err(error) = port.detach() {

@@ -47,6 +47,12 @@ pub(crate) static API: abi::Api = abi::Api {
     removed,
 };
 
+/// What modules of other kinds can do with a packet too: the functions that take no host.
+#[must_use]
+pub fn packet_api() -> &'static abi::Api {
+    &API
+}
+
 /// # Safety
 /// `host` came from an [`Anchor`](super::anchor::Anchor) of a [`Host`] whose interface is not closed.
 unsafe fn host<'a>(host: *const abi::Host) -> Option<&'a Host> {

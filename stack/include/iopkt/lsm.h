@@ -1,0 +1,316 @@
+/* io-pkt: what a protocol module (lsm-NAME.so) and the daemon say to each other.
+ *
+ * Generated from stack/lsm-abi/src/lib.rs; do not edit. How to write a protocol: stack/README.md.
+ * A module exports one variable:
+ *
+ *     const struct lsm_module lsm_module = { .magic = LSM_MAGIC, ... };
+ */
+
+#ifndef IOPKT_LSM_H
+#define IOPKT_LSM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "iopkt/devnp.h"
+
+// First word of every [`Module`]: `lsm1` in memory on a little-endian machine.
+#define LSM_MAGIC 829256556
+
+// The version that this header describes.
+#define LSM_ABI_VERSION 1
+
+// [`Module::kind`]: a protocol.
+#define LSM_KIND_PROTOCOL 2
+
+// [`Module::threading`]: all workers' calls come from one thread. Such a module works only with one
+// worker.
+#define LSM_THREADING_SINGLE 1
+
+// [`Module::threading`]: each worker calls for itself, several at once.
+#define LSM_THREADING_WORKERS 2
+
+// [`Module::flags`]: may be loaded more than once at a time. Without it a second load is refused
+// with `EALREADY`.
+#define LSM_FLAG_SEVERAL 1
+
+// [`Module::flags`]: its code stays in the process when it is unloaded.
+#define LSM_FLAG_STAY 2
+
+// [`Attach::to`]: frames of the EtherType [`Attach::value`], from 0x0600 on, that are for this station
+// or for a group. IPv4 and ARP are the stack's.
+#define LSM_TO_ETHERTYPE 1
+
+// [`Attach::to`]: IPv4 packets of the protocol [`Attach::value`] that are for this host, from the IP
+// header on, checked and without padding. ICMP, TCP and UDP are the stack's.
+#define LSM_TO_PROTOCOL 2
+
+// [`Attach::to`]: a look at all frames, [`IN`] and [`OUT`] as [`Attach::value`] says.
+#define LSM_TO_TAP 3
+
+// [`Attach::to`]: a filter of IPv4 packets, from the IP header on. On the way [`IN`] they are for this
+// station and well formed, and not yet known to be for this host. On the way [`OUT`] sums may be left
+// to the port, and text may be a client's, who can change it: judge headers.
+#define LSM_TO_FILTER_INET 4
+
+// [`Attach::to`]: a filter of frames at the interfaces, from the Ethernet header on.
+#define LSM_TO_FILTER_INTERFACE 5
+
+// [`Attach::value`], [`Arrival::direction`]: packets that come.
+#define LSM_IN 1
+
+// [`Attach::value`], [`Arrival::direction`]: packets that go.
+#define LSM_OUT 2
+
+// A filter's verdict: it may pass, changed or not.
+#define LSM_PASS 0
+
+// A filter's verdict: the daemon drops and counts it.
+#define LSM_DROP 1
+
+// A filter's verdict: the packet is the module's now.
+#define LSM_CONSUMED 2
+
+// What a call of a worker returns if the module has failed: it is called no more, except to close.
+#define LSM_FAILED -1
+
+// [`Api::log`]: an error.
+#define LSM_LOG_ERROR 0
+
+// [`Api::log`]: something odd.
+#define LSM_LOG_WARNING 1
+
+// [`Api::log`]: worth knowing.
+#define LSM_LOG_INFO 2
+
+// [`Api::log`]: for whoever looks for a fault.
+#define LSM_LOG_DEBUG 3
+
+// [`Interface::flags`]: the operator has set it up.
+#define LSM_INTERFACE_UP 1
+
+// [`Interface::flags`]: there is a carrier.
+#define LSM_INTERFACE_RUNNING 2
+
+// [`Interface::flags`]: packets to ourselves.
+#define LSM_INTERFACE_LOOPBACK 4
+
+// [`Event::kind`]: an interface has come.
+#define LSM_EVENT_ATTACHED 1
+
+// [`Event::kind`]: an interface is gone.
+#define LSM_EVENT_DETACHED 2
+
+// [`Event::kind`]: an interface was set up or down, its MTU, address or carrier is another.
+#define LSM_EVENT_CHANGED 3
+
+// [`Event::kind`]: an interface has got the address [`Event::address`].
+#define LSM_EVENT_ADDRESS_ADDED 4
+
+// [`Event::kind`]: an interface has lost the address [`Event::address`].
+#define LSM_EVENT_ADDRESS_REMOVED 5
+
+// The daemon's side of one loaded module. Opaque.
+struct lsm_host {
+    uint8_t opaque[0];
+};
+
+// What a module wants of the stack.
+struct lsm_attach {
+    // Bytes of this structure.
+    uint32_t size;
+    // `TO_…`.
+    uint32_t to;
+    // As `to` says.
+    uint32_t value;
+    // Filters and taps: the lower one is nearer to the wire, so it is asked first of what comes and
+    // last of what goes. Equal ones stand in the order in which they were loaded.
+    int32_t order;
+    // [`TO_FILTER_INTERFACE`] and [`TO_TAP`]: the one interface, by its name; null: all.
+    const char *interface;
+};
+
+// An interface as it was a moment ago.
+struct lsm_interface {
+    // Bytes of this structure.
+    uint32_t size;
+    // `INTERFACE_…`.
+    uint32_t flags;
+    // Its number, as in [`Arrival::interface`].
+    uint32_t index;
+    // Largest IP packet.
+    uint32_t mtu;
+    // Its MAC address.
+    uint8_t mac[6];
+    // Prefix length of `address`.
+    uint8_t prefix_len;
+    // Unused.
+    uint8_t reserved;
+    // Its first IPv4 address, most significant byte first; all 0: it has none.
+    uint8_t address[4];
+    // Its name.
+    char name[16];
+};
+
+// A worker, during one call. Opaque.
+struct lsm_context {
+    uint8_t opaque[0];
+};
+
+// Where packets go.
+struct lsm_destination {
+    // Bytes of this structure.
+    uint32_t size;
+    // IPv4 address, most significant byte first.
+    uint8_t to[4];
+    // Address to send from; all 0: the one that the route suggests.
+    uint8_t from[4];
+    // Protocol number.
+    uint8_t protocol;
+    // Type of service.
+    uint8_t tos;
+    // Time to live; 0: the stack's.
+    uint8_t ttl;
+    // Unused.
+    uint8_t reserved;
+};
+
+// What the daemon does for a module. The table lives as long as the process. What takes a
+// [`Context`] may be called only during the call that was given it, everything else from any thread.
+struct lsm_api {
+    // [`ABI_VERSION`] of the daemon.
+    uint32_t abi;
+    // Bytes of this table.
+    uint32_t size;
+    // What can be done with a packet: the functions of this table that take no `devnp_host`.
+    const struct devnp_api *packet;
+    // Writes a line of text to the daemon's log, with the module's name before it.
+    void (*log)(const struct lsm_host *host, int32_t level, const char *text);
+    // Copies the value of an option to `to` as a C string and returns its length; 0 for an option
+    // without value, -1 if it was not given, -2 if there is no room.
+    ptrdiff_t (*option)(const struct lsm_host *host, const char *key, char *to, size_t len);
+    // `count` empty packets with 128 bytes of headroom: 0, or -ENOMEM and none.
+    int32_t (*alloc)(const struct lsm_host *host, struct devnp_mbuf **packets, uint16_t count);
+    // Only in `open`: the number of an attachment, or -EINVAL, -ENOSPC. Whether somebody else has
+    // it already turns out when `open` has returned: then the module is closed again.
+    int32_t (*attach)(const struct lsm_host *host, const struct lsm_attach *what);
+    // How many workers there are, numbered from 0.
+    uint32_t (*workers)(const struct lsm_host *host);
+    // Writes up to `max` interfaces and says how many there are.
+    uint32_t (*interfaces)(const struct lsm_host *host, struct lsm_interface *to, uint32_t max);
+    // Has `worker` call [`Module::call`] soon: 0, or -EAGAIN when too many such calls wait, -EINVAL.
+    int32_t (*call_in_worker)(const struct lsm_host *host, uint32_t worker, void *argument);
+    // Has the module's own thread call [`Module::work`] soon, which may block: 0, or -EAGAIN when too
+    // much work waits.
+    int32_t (*defer)(const struct lsm_host *host, void *argument);
+    // The worker's number.
+    uint32_t (*worker)(const struct lsm_context *context);
+    // Nanoseconds of `CLOCK_MONOTONIC` when the worker last looked.
+    uint64_t (*now)(const struct lsm_context *context);
+    // Sends frames, Ethernet header and all, by an interface, and says how many were taken, from the
+    // front; the others are still the caller's. A frame that can't be sent is dropped and counted.
+    uint16_t (*send_frames)(struct lsm_context *context,
+                            uint32_t interface,
+                            struct devnp_mbuf **packets,
+                            uint16_t count);
+    // Sends packets without IP header by the route, and says how many were taken, as above.
+    uint16_t (*send_packets)(struct lsm_context *context,
+                             const struct lsm_destination *to,
+                             struct devnp_mbuf **packets,
+                             uint16_t count);
+    // Has this worker call [`Module::timer`] at that time of `CLOCK_MONOTONIC` or a little later; 0:
+    // not. There is one timer for each worker, and this sets it anew.
+    void (*set_timer)(struct lsm_context *context, uint64_t at);
+};
+
+// What the packets of a call have in common.
+struct lsm_arrival {
+    // Bytes of this structure.
+    uint32_t size;
+    // What [`Api::attach`] returned.
+    uint32_t attachment;
+    // [`IN`] or [`OUT`].
+    uint32_t direction;
+    // The interface they came by or are to leave by.
+    uint32_t interface;
+};
+
+// Something has changed.
+struct lsm_event {
+    // Bytes of this structure.
+    uint32_t size;
+    // `EVENT_…`.
+    uint32_t kind;
+    // The interface as it is now, or as it was before it went.
+    struct lsm_interface interface;
+    // The address that came or went.
+    uint8_t address[4];
+    // Its prefix length.
+    uint8_t prefix_len;
+    // Unused.
+    uint8_t reserved[3];
+};
+
+// The exported table. Functions may be null where it says so. `instance` is what `open` made.
+struct lsm_module {
+    // [`MAGIC`].
+    uint32_t magic;
+    // [`ABI_VERSION`].
+    uint32_t abi;
+    // Bytes of this table.
+    uint32_t size;
+    // [`KIND_PROTOCOL`].
+    uint32_t kind;
+    // `THREADING_…`.
+    uint32_t threading;
+    // `FLAG_…`.
+    uint32_t flags;
+    // The protocol's name: up to 15 letters, digits, `-`, `_`.
+    const char *name;
+    // The module's own version, for listings.
+    const char *version;
+    // Its options as `bind=INTERFACE rate=NUMBER fast`: any other is refused with this text.
+    const char *options;
+    // Begins. `api` stays valid until the process ends, `host` until `close` returns. 0, or a negative
+    // errno: then `close` is not called.
+    int32_t (*open)(const struct lsm_api *api, const struct lsm_host *host, void **instance);
+    // Ends. No call is under way, none follows.
+    void (*close)(void *instance);
+    // Packets of an EtherType or a protocol: the module's now. 0, or [`FAILED`]. May be null if it
+    // attaches to none.
+    int32_t (*receive)(void *instance,
+                       struct lsm_context *context,
+                       const struct lsm_arrival *arrival,
+                       struct devnp_mbuf **packets,
+                       uint16_t count);
+    // A look at frames, which stay the daemon's and are not to be changed. 0, or [`FAILED`]. May be
+    // null if it attaches to none.
+    int32_t (*tap)(void *instance,
+                   struct lsm_context *context,
+                   const struct lsm_arrival *arrival,
+                   const struct devnp_mbuf *const *packets,
+                   uint16_t count);
+    // Writes a verdict for each packet; they are all [`PASS`] before. Bytes may be changed in place.
+    // 0, or [`FAILED`]: then the verdicts written so far hold. May be null if it attaches to none.
+    int32_t (*filter)(void *instance,
+                      struct lsm_context *context,
+                      const struct lsm_arrival *arrival,
+                      struct devnp_mbuf *const *packets,
+                      uint8_t *verdicts,
+                      uint16_t count);
+    // The worker's timer. 0, or [`FAILED`]. May be null.
+    int32_t (*timer)(void *instance, struct lsm_context *context);
+    // What [`Api::call_in_worker`] asked for. 0, or [`FAILED`]. With a null context: the module is
+    // about to be closed, the argument is to be freed. May be null.
+    int32_t (*call)(void *instance, struct lsm_context *context, void *argument);
+    // What [`Api::defer`] asked for, on the module's thread. `last` is 1 if the module is about to be
+    // closed and the argument is only to be freed. 0, or [`FAILED`]. May be null.
+    int32_t (*work)(void *instance, void *argument, int32_t last);
+    // Something has changed, on the module's thread. 0, or [`FAILED`]. May be null.
+    int32_t (*event)(void *instance, const struct lsm_event *event);
+};
+
+#endif  /* IOPKT_LSM_H */
+
+/* What every module exports. */
+extern const struct lsm_module lsm_module;

@@ -1,0 +1,140 @@
+//! Packets on their way past protocol modules' taps and filters.
+//!
+//! ```text
+//!  in   port ──> tap ──> filters at the interface ──> filters of IPv4 ──> the stack
+//!  out  port <── tap <── filters at the interface <── filters of IPv4 <── the stack
+//! ```
+//! On the way out this happens when a burst is about to go to its port: packets have their Ethernet
+//! header, and those that wait for a neighbour have not been judged yet.
+
+use dpdk::{Burst, ChecksumState, Mbuf};
+use lsm::{Desk, Direction, Point};
+use types::{DropReason, MacAddr};
+use wire::{ethernet, ipv4};
+
+use crate::counters::WorkerCounters;
+use crate::network::LOOPBACK;
+use crate::output::{Output, TxPort};
+
+/// Shows a burst to those who look, and asks the filters. What they drop is counted.
+pub(crate) fn input(out: &mut Output, burst: &mut Burst, interface: u16) {
+    let Some(desk) = out.desk.as_mut() else { return };
+    let mac = out.network.interface(interface).filter(|config| config.up).map(|i| i.mac);
+    let Some(mac) = mac else { return };
+    desk.tap(Direction::In, interface, burst.as_slice());
+    let mut dropped = 0;
+    if desk.has_filters(Point::Interface, Direction::In) {
+        let all = bits(burst.len());
+        dropped += desk.filter(Point::Interface, Direction::In, interface, burst, all).1;
+    }
+    if desk.has_filters(Point::Inet, Direction::In) {
+        let asked = strip(burst, 0, |mbuf| mbuf.linearize() && is_sound(mbuf, mac));
+        let (passed, gone) = desk.filter(Point::Inet, Direction::In, interface, burst, asked);
+        restore(burst, passed);
+        dropped += gone;
+    }
+    out.counters().drops.add(DropReason::FilterInput as usize, dropped);
+}
+
+/// As for [`input`], for a packet to ourselves, which has no Ethernet header. `None`: it is gone.
+pub(crate) fn looped(out: &mut Output, mbuf: Mbuf) -> Option<Mbuf> {
+    let mut burst = Burst::new();
+    // An empty burst has room.
+    let _ = burst.push(mbuf);
+    for (direction, reason) in
+        [(Direction::Out, DropReason::FilterOutput), (Direction::In, DropReason::FilterInput)]
+    {
+        let asked = bits(burst.len());
+        let judge = |desk: &mut Box<Desk>| {
+            desk.filter(Point::Inet, direction, LOOPBACK, &mut burst, asked).1
+        };
+        let dropped = out.desk.as_mut().map_or(0, judge);
+        out.counters().drops.add(reason as usize, dropped);
+    }
+    burst.pop()
+}
+
+/// As for [`input`], for what a port is to send. Says how many frames are gone.
+pub(crate) fn output(
+    port: &mut TxPort,
+    interface: u16,
+    desk: &mut Desk,
+    counters: &WorkerCounters,
+) -> usize {
+    let (before, judged) = (port.burst.len(), port.judged);
+    let burst = &mut port.burst;
+    if before == judged {
+        return 0;
+    }
+    let new = bits(before) & !bits(judged);
+    let mut dropped = 0;
+    if desk.has_filters(Point::Inet, Direction::Out) {
+        // What a port cuts is too long to be one piece.
+        let asked = strip(burst, judged, |mbuf| {
+            let _ = mbuf.linearize();
+            is_ipv4(mbuf)
+        });
+        let (passed, gone) = desk.filter(Point::Inet, Direction::Out, interface, burst, asked);
+        restore(burst, passed);
+        dropped += gone;
+    }
+    if desk.has_filters(Point::Interface, Direction::Out) {
+        let asked = bits(burst.len()) & new;
+        dropped += desk.filter(Point::Interface, Direction::Out, interface, burst, asked).1;
+    }
+    desk.tap(Direction::Out, interface, burst.as_slice().get(judged..).unwrap_or_default());
+    port.judged = burst.len();
+    counters.drops.add(DropReason::FilterOutput as usize, dropped);
+    before - burst.len()
+}
+
+/// A bit for each of the first packets of a burst.
+fn bits(count: usize) -> u32 {
+    let beyond = 32_u32.saturating_sub(u32::try_from(count).unwrap_or(32));
+    u32::MAX.checked_shr(beyond).unwrap_or(0)
+}
+
+/// Takes the Ethernet header off the packets from `first` on that `fits` likes, and gives their bits.
+fn strip(burst: &mut Burst, first: usize, fits: impl Fn(&mut Mbuf) -> bool) -> u32 {
+    let mut asked = 0;
+    for (at, mbuf) in burst.iter_mut().enumerate().skip(first) {
+        if fits(mbuf) && mbuf.adjust(HEADER_LEN) {
+            asked |= 1_u32.checked_shl(u32::try_from(at).unwrap_or(32)).unwrap_or(0);
+        }
+    }
+    asked
+}
+
+/// Puts the Ethernet header, which is still there, back before those packets.
+fn restore(burst: &mut Burst, passed: u32) {
+    for (at, mbuf) in (0..).zip(burst) {
+        if passed.checked_shr(at).unwrap_or(0) & 1 != 0 {
+            // The room that `strip` made.
+            let _ = mbuf.prepend(HEADER_LEN);
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "14")]
+const HEADER_LEN: u16 = ethernet::Header::LEN as u16;
+
+fn is_ipv4(mbuf: &Mbuf) -> bool {
+    let frame = ethernet::Frame::parse(mbuf.data());
+    frame.is_ok_and(|frame| frame.header.ethertype() == ethernet::EtherType::IPV4)
+}
+
+/// An IPv4 packet for this station whose header is right; the stack drops the others under reasons of
+/// their own.
+fn is_sound(mbuf: &Mbuf, mac: MacAddr) -> bool {
+    let Ok(frame) = ethernet::Frame::parse(mbuf.data()) else { return false };
+    let to = frame.header.dst();
+    if frame.header.ethertype() != ethernet::EtherType::IPV4 || (!to.is_group() && to != mac) {
+        return false;
+    }
+    let Ok(packet) = ipv4::Packet::parse(frame.payload) else { return false };
+    match mbuf.rx_ip_checksum() {
+        ChecksumState::Bad => false,
+        ChecksumState::Good => true,
+        ChecksumState::Unknown => packet.verify().is_ok(),
+    }
+}

@@ -1,0 +1,132 @@
+//! Protocol modules at one worker: packets that are theirs, what they send, when they want to be
+//! called.
+
+use std::sync::Arc;
+
+use dpdk::{Burst, Mbuf};
+use lsm::{Desk, Plan, Sending};
+use types::{DropReason, Instant};
+use wire::{ethernet, ipv4};
+
+use crate::command::{CallId, Outcome};
+use crate::filter;
+use crate::input::{Received, drop_front};
+use crate::limits::TTL;
+use crate::output::Ipv4Out;
+use crate::worker::Worker;
+
+impl Worker {
+    /// Takes up a new plan. Nothing of modules that do not stand in it is used afterwards.
+    pub(crate) fn adopt_protocols(&mut self, call: CallId, plan: Arc<Plan>) {
+        if plan.is_empty() {
+            self.out.desk = None;
+        } else {
+            let me = self.mesh.me;
+            self.out.desk.get_or_insert_with(|| Box::new(Desk::new(me))).adopt(plan);
+        }
+        self.done(call, Ok(Outcome::Done));
+    }
+
+    /// A burst from a port while there are modules.
+    pub(crate) fn burst_through_protocols(
+        &mut self,
+        burst: &mut Burst,
+        interface: u16,
+        now: Instant,
+    ) {
+        if let Some(desk) = &mut self.out.desk {
+            desk.set_now(now);
+        }
+        if !burst.is_empty() {
+            filter::input(&mut self.out, burst, interface);
+        }
+        self.burst_input(burst, interface, now);
+        self.deliver(now);
+    }
+
+    /// A packet to ourselves while there are modules.
+    pub(crate) fn loopback_through_protocols(&mut self, mbuf: Mbuf, now: Instant) {
+        if let Some(mbuf) = filter::looped(&mut self.out, mbuf) {
+            self.loopback_input(mbuf, now);
+            self.deliver(now);
+        }
+    }
+
+    /// Gives modules the packets that are theirs.
+    fn deliver(&mut self, now: Instant) {
+        if let Some(desk) = &mut self.out.desk {
+            desk.deliver();
+        }
+        let _ = self.send_for_protocols(now);
+    }
+
+    /// A frame that is neither IPv4 nor ARP.
+    pub(crate) fn ethertype_input(
+        &mut self,
+        kind: ethernet::EtherType,
+        mbuf: Mbuf,
+        interface: u16,
+    ) -> Result<(), DropReason> {
+        let desk = self.out.desk.as_mut().ok_or(DropReason::EthernetType)?;
+        let claim = desk.ethertype(kind.0).ok_or(DropReason::EthernetType)?;
+        desk.stage(claim, interface, mbuf);
+        Ok(())
+    }
+
+    /// A packet that is neither ICMP nor TCP nor UDP.
+    pub(crate) fn protocol_input(
+        &mut self,
+        protocol: ipv4::Protocol,
+        mut mbuf: Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let claim = self.out.desk.as_ref().and_then(|desk| desk.protocol(protocol.0));
+        let (Some(claim), Some(desk)) = (claim, self.out.desk.as_mut()) else {
+            self.protocol_unreachable(&mbuf, received, now);
+            return Err(DropReason::Ipv4Protocol);
+        };
+        let len = received.ip_len + received.segment_len;
+        let there = usize::from(mbuf.data_len()).saturating_sub(received.ip_offset);
+        let padding = u16::try_from(there.saturating_sub(len)).unwrap_or(0);
+        if !drop_front(&mut mbuf, received.ip_offset) || !mbuf.trim(padding) {
+            return Err(DropReason::Ipv4TooShort);
+        }
+        desk.stage(claim, received.interface, mbuf);
+        Ok(())
+    }
+
+    /// Calls and timers of modules. `true`: there were some.
+    pub(crate) fn attend_protocols(&mut self, now: Instant) -> bool {
+        let Some(desk) = &mut self.out.desk else { return false };
+        desk.set_now(now);
+        let busy = desk.attend();
+        busy | self.send_for_protocols(now)
+    }
+
+    /// Sends what modules want sent. `true`: there was something.
+    fn send_for_protocols(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while let Some(sending) = self.out.desk.as_mut().and_then(|desk| desk.next_sending()) {
+            busy = true;
+            match sending {
+                Sending::Frame { interface, mbuf } => self.out.module_frame(mbuf, interface),
+                Sending::Packet { to, mbuf } => self.module_packet(&to, mbuf, now),
+            }
+        }
+        busy
+    }
+
+    fn module_packet(&mut self, to: &lsm::Destination, mbuf: Mbuf, now: Instant) {
+        let source = to.from.or_else(|| self.out.network.source_for(to.to));
+        let Some(source) = source else {
+            return self.out.count_drop(DropReason::Ipv4NoRoute);
+        };
+        let out = Ipv4Out {
+            tos: to.tos,
+            ttl: to.ttl.unwrap_or(TTL),
+            ..Ipv4Out::new(source, to.to, ipv4::Protocol(to.protocol))
+        };
+        self.send_ipv4(mbuf, &out, now);
+    }
+}

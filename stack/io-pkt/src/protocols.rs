@@ -1,0 +1,307 @@
+//! Protocol modules that come and go while the daemon runs.
+//!
+//! ```text
+//!   load ──> opening ──> plan with it to the workers ──> running
+//!              │ fails                                      │ unload
+//!              └──> nothing      plan without it to the workers, all have taken it up
+//!                                                           └──> closing ──> nothing
+//! ```
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use inet::command::Command;
+use inet::steer::Doorbell;
+use lsm::limits::OPEN_TIME;
+use lsm::{Id, Instance, Modules, ProtocolError, ProtocolRow, Report, Surroundings};
+use proto::Reply;
+use proto::table::{AttachmentRow, ModuleRow};
+
+use crate::control::Control;
+use crate::pending::{Asked, Pending, Then};
+
+/// What the control thread needs for protocol modules.
+pub(crate) struct Protocols {
+    modules: Modules,
+    /// Modules that open, and who waits for that.
+    opening: HashMap<Id, Option<Asked>>,
+    /// Modules that close, and who waits for that.
+    closing: HashMap<Id, Option<Asked>>,
+}
+
+/// A plan on its way to the workers.
+pub(crate) struct Adoption {
+    workers_left: Cell<u16>,
+    then: After,
+}
+
+/// What is to be done when all workers have taken up a plan.
+enum After {
+    Nothing,
+    /// A module is in force: tell whoever asked for it.
+    Tell(Asked, String),
+    /// A module is in no worker any more: close it.
+    Close(Id),
+}
+
+impl Protocols {
+    /// Without modules, which are looked for in `path`, and trusted if they are root's or `user`'s.
+    pub(crate) fn new(
+        path: Vec<PathBuf>,
+        user: u32,
+        pool: dpdk::Mempool,
+        workers: Vec<Arc<Doorbell>>,
+        control: Arc<Doorbell>,
+    ) -> Self {
+        let count = u16::try_from(workers.len()).unwrap_or(u16::MAX);
+        let wake = move |worker: u16| {
+            if let Some(doorbell) = workers.get(usize::from(worker)) {
+                doorbell.ring();
+            }
+        };
+        let alarm = move || control.ring_always();
+        let surroundings = Surroundings::new(pool, devnp::packet_api(), count, wake, alarm);
+        Self {
+            modules: Modules::new(path, user, surroundings),
+            opening: HashMap::new(),
+            closing: HashMap::new(),
+        }
+    }
+
+    /// Whether what is to be mounted is a protocol: by the file's name, or by what it exports.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        let path = self.modules.find(name);
+        name.starts_with("lsm-")
+            || path.is_some_and(|path| !name.contains('/') || self.modules.is_protocol(&path))
+    }
+
+    /// The modules, for listings.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = ModuleRow> {
+        self.modules.rows().into_iter().map(module_row)
+    }
+}
+
+impl Control {
+    /// Loads a protocol module and waits for it: the daemon starts.
+    ///
+    /// # Errors
+    /// What went wrong and what to do, in one line.
+    pub(crate) fn start_protocol(&mut self, name: &str, options: &str) -> Result<(), String> {
+        let said = |error: ProtocolError| format!("{error}; {}", error.help());
+        self.tell_protocols();
+        let modules = &mut self.protocols.modules;
+        let id = modules.load(name, split_options(options)).map_err(said)?;
+        let _ = self.protocols.opening.insert(id, None);
+        let until = Instant::now() + OPEN_TIME;
+        while self.protocols.opening.contains_key(&id) {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(report) = self.protocols.modules.wait_report(left) else {
+                let seconds = OPEN_TIME.as_secs();
+                return Err(said(ProtocolError::Slow { name: name.into(), seconds }));
+            };
+            if let Some(why) = self.protocol_report(report) {
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to load a protocol module that a tool wants.
+    pub(crate) fn mount_protocol(&mut self, asked: Asked, name: &str, options: &str) {
+        self.tell_protocols();
+        match self.protocols.modules.load(name, split_options(options)) {
+            Ok(id) => {
+                let _ = self.protocols.opening.insert(id, Some(asked));
+                self.count_call(Some(asked.connection), true);
+            }
+            Err(error) => {
+                let why = format!("{error}; {}", error.help());
+                tracing::error!("mount {name}: {why}");
+                self.answer(asked.connection, asked.sequence, Ok(Reply::Refused { why }));
+            }
+        }
+    }
+
+    /// Unloads a protocol module; the answer comes when its code is gone. `false`: there is none of
+    /// this name.
+    pub(crate) fn unmount_protocol(&mut self, name: &str, asked: Asked) -> bool {
+        let name = Path::new(name).file_stem().map_or_else(|| name.into(), |s| s.to_string_lossy());
+        let name = name.strip_prefix("lsm-").unwrap_or(&name);
+        let Some(id) = self.protocols.modules.by_name(name) else { return false };
+        self.protocols.modules.leave(id);
+        let _ = self.protocols.closing.insert(id, Some(asked));
+        self.count_call(Some(asked.connection), true);
+        self.publish_protocols(After::Close(id));
+        true
+    }
+
+    /// Takes what modules' threads have said.
+    pub(crate) fn attend_protocols(&mut self) {
+        while let Some(report) = self.protocols.modules.next_report() {
+            // It is in the log, and whoever asked has been told.
+            let _ = self.protocol_report(report);
+        }
+    }
+
+    /// Says why a module is not there.
+    fn protocol_report(&mut self, report: Report) -> Option<String> {
+        match report {
+            Report::Opened(id, Ok(instance)) => self.protocol_opened(id, instance),
+            Report::Opened(id, Err(error)) => {
+                self.protocols.modules.forget(id);
+                self.protocol_refused(id, &error)
+            }
+            Report::Closed(id) => {
+                self.protocols.modules.forget(id);
+                let asked = self.protocols.closing.remove(&id)??;
+                self.count_call(Some(asked.connection), false);
+                self.answer(asked.connection, asked.sequence, Ok(Reply::Done));
+                None
+            }
+        }
+    }
+
+    fn protocol_opened(&mut self, id: Id, instance: Arc<Instance>) -> Option<String> {
+        let name = instance.name().to_owned();
+        if let Err(error) = self.protocols.modules.admit(id, instance) {
+            let _ = self.protocols.closing.insert(id, None);
+            return self.protocol_refused(id, &error);
+        }
+        tracing::info!("loaded the protocol {name}");
+        let asked = self.protocols.opening.remove(&id).flatten();
+        self.publish_protocols(match asked {
+            Some(asked) => After::Tell(asked, name),
+            None => After::Nothing,
+        });
+        None
+    }
+
+    fn protocol_refused(&mut self, id: Id, error: &ProtocolError) -> Option<String> {
+        let why = format!("{error}; {}", error.help());
+        let asked = self.protocols.opening.remove(&id).flatten();
+        if let Some(asked) = asked {
+            tracing::error!("mount: {why}");
+            self.count_call(Some(asked.connection), false);
+            let reply = Reply::Refused { why: why.clone() };
+            self.answer(asked.connection, asked.sequence, Ok(reply));
+        }
+        Some(why)
+    }
+
+    /// Gives all workers the plan of now.
+    fn publish_protocols(&mut self, then: After) {
+        let plan = Arc::new(self.protocols.modules.plan());
+        let workers_left = Cell::new(self.worker_count());
+        let adoption = Rc::new(Adoption { workers_left, then });
+        for worker in 0..self.worker_count() {
+            let then = Then::Adopted(Rc::clone(&adoption));
+            let pending = Pending { connection: None, sequence: 0, then };
+            let plan = Arc::clone(&plan);
+            self.call(worker, pending, |call| Command::Protocols { call, plan });
+        }
+    }
+
+    /// A worker has taken up a plan, and given up what does not stand in it.
+    pub(crate) fn adopted(&mut self, adoption: &Adoption) {
+        adoption.workers_left.set(adoption.workers_left.get().saturating_sub(1));
+        if adoption.workers_left.get() > 0 {
+            return;
+        }
+        match &adoption.then {
+            After::Nothing => {}
+            After::Tell(asked, name) => {
+                self.count_call(Some(asked.connection), false);
+                let reply = Reply::Mounted { interfaces: vec![name.clone()] };
+                self.answer(asked.connection, asked.sequence, Ok(reply));
+            }
+            After::Close(id) => self.protocols.modules.close(*id),
+        }
+    }
+
+    /// Tells the modules of the network as it is now.
+    pub(crate) fn tell_protocols(&mut self) {
+        let interfaces = self.network.protocol_interfaces();
+        let changed = self.protocols.modules.set_network(&interfaces);
+        // Taps and filters are at interfaces, which they name.
+        if changed && !self.protocols.modules.ids().is_empty() {
+            self.publish_protocols(After::Nothing);
+        }
+    }
+
+    /// As [`tell_protocols`](Self::tell_protocols), if there are modules.
+    pub(crate) fn network_changed(&mut self) {
+        if !self.protocols.modules.ids().is_empty() {
+            self.tell_protocols();
+        }
+    }
+
+    /// Closes all modules; the workers are gone.
+    pub(crate) fn end_protocols(&mut self) {
+        let until = Instant::now() + OPEN_TIME;
+        for id in self.protocols.modules.ids() {
+            self.protocols.modules.close(id);
+        }
+        while !self.protocols.modules.ids().is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.protocols.modules.wait_report(left) {
+                Some(Report::Closed(id) | Report::Opened(id, Err(_))) => {
+                    self.protocols.modules.forget(id);
+                }
+                // It was told to close before it had opened.
+                Some(Report::Opened(_, Ok(_))) => {}
+                None => return tracing::error!("a protocol module does not close"),
+            }
+        }
+    }
+}
+
+/// `key=value,key` taken apart.
+fn split_options(options: &str) -> Vec<(String, Option<String>)> {
+    let words = options.split(',').filter(|word| !word.is_empty());
+    words
+        .map(|word| match word.split_once('=') {
+            Some((key, value)) => (key.into(), Some(value.into())),
+            None => (word.into(), None),
+        })
+        .collect()
+}
+
+fn module_row(row: ProtocolRow) -> ModuleRow {
+    let attachment = |row: lsm::AttachmentRow| AttachmentRow {
+        to: row.to,
+        interface: row.interface,
+        passed: row.passed,
+        dropped: row.dropped,
+        consumed: row.consumed,
+    };
+    ModuleRow {
+        name: row.name,
+        version: row.version,
+        kind: "lsm".into(),
+        path: row.path.to_string_lossy().into_owned(),
+        abi: row.abi,
+        threading: row.threading.into(),
+        state: row.state.into(),
+        interfaces: Vec::new(),
+        failures: row.failures,
+        rx_packets: 0,
+        tx_packets: 0,
+        attachments: row.attachments.into_iter().map(attachment).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_words_with_commas_between() {
+        let (key, value) = ("bind".to_owned(), Some("tap0".to_owned()));
+        assert_eq!(split_options("bind=tap0,,fast"), [(key, value), ("fast".into(), None)]);
+        assert_eq!(split_options(""), []);
+    }
+}

@@ -1,0 +1,366 @@
+//! What a protocol module and the daemon say to each other, in C's types.
+//!
+//! A module is a shared object with one exported variable, `lsm_module`, of type [`Module`]. The
+//! daemon checks it and calls [`Module::open`], which attaches to what the module wants: frames of
+//! an EtherType, packets of an IP protocol, copies of all frames, a filter. From then on the workers
+//! call it, up to 32 packets at a time.
+//!
+//! ```text
+//!  load       open            receive, tap, filter, timer, call …            close      unload
+//!  ───────────┬───────────────┬──────────────────────────────────────────────┬──────────>
+//!  module's   module's        each worker, for itself                        module's
+//!  thread     thread          event, work: the module's thread               thread
+//!                                              (no worker is in the module after the last of them
+//!                                               has taken up a list without it)
+//! ```
+//!
+//! Packets are those of drivers, and so is what can be done with one: [`Api::packet`]. Who has a
+//! packet's pointer owns it: what `receive` gets is the module's, to free or to send; what `tap` and
+//! `filter` get stays the daemon's, unless the filter says [`CONSUMED`].
+//!
+//! The C header `stack/include/iopkt/lsm.h` is generated from this file (`cargo test -p lsm-abi`
+//! compares them; with `LSM_HEADER=write` it writes the header).
+//!
+//! **What may change.** Fields are only ever appended, and the `size` of each table says how far its
+//! writer knew it: a reader looks at no field beyond. What can't be said so gets a new
+//! [`ABI_VERSION`], and modules of another version are refused.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use core::ffi::{c_char, c_void};
+
+pub use devnp_abi::Mbuf as Packet;
+use devnp_abi::{Api as DriverApi, Mbuf};
+
+/// First word of every [`Module`]: `lsm1` in memory on a little-endian machine.
+pub const MAGIC: u32 = 0x316d_736c;
+
+/// The version that this header describes.
+pub const ABI_VERSION: u32 = 1;
+
+/// [`Module::kind`]: a protocol.
+pub const KIND_PROTOCOL: u32 = 2;
+
+/// [`Module::threading`]: all workers' calls come from one thread. Such a module works only with one
+/// worker.
+pub const THREADING_SINGLE: u32 = 1;
+/// [`Module::threading`]: each worker calls for itself, several at once.
+pub const THREADING_WORKERS: u32 = 2;
+
+/// [`Module::flags`]: may be loaded more than once at a time. Without it a second load is refused
+/// with `EALREADY`.
+pub const FLAG_SEVERAL: u32 = 1;
+/// [`Module::flags`]: its code stays in the process when it is unloaded.
+pub const FLAG_STAY: u32 = 2;
+
+/// [`Attach::to`]: frames of the EtherType [`Attach::value`], from 0x0600 on, that are for this station
+/// or for a group. IPv4 and ARP are the stack's.
+pub const TO_ETHERTYPE: u32 = 1;
+/// [`Attach::to`]: IPv4 packets of the protocol [`Attach::value`] that are for this host, from the IP
+/// header on, checked and without padding. ICMP, TCP and UDP are the stack's.
+pub const TO_PROTOCOL: u32 = 2;
+/// [`Attach::to`]: a look at all frames, [`IN`] and [`OUT`] as [`Attach::value`] says.
+pub const TO_TAP: u32 = 3;
+/// [`Attach::to`]: a filter of IPv4 packets, from the IP header on. On the way [`IN`] they are for this
+/// station and well formed, and not yet known to be for this host. On the way [`OUT`] sums may be left
+/// to the port, and text may be a client's, who can change it: judge headers.
+pub const TO_FILTER_INET: u32 = 4;
+/// [`Attach::to`]: a filter of frames at the interfaces, from the Ethernet header on.
+pub const TO_FILTER_INTERFACE: u32 = 5;
+
+/// [`Attach::value`], [`Arrival::direction`]: packets that come.
+pub const IN: u32 = 1;
+/// [`Attach::value`], [`Arrival::direction`]: packets that go.
+pub const OUT: u32 = 2;
+
+/// A filter's verdict: it may pass, changed or not.
+pub const PASS: u8 = 0;
+/// A filter's verdict: the daemon drops and counts it.
+pub const DROP: u8 = 1;
+/// A filter's verdict: the packet is the module's now.
+pub const CONSUMED: u8 = 2;
+
+/// What a call of a worker returns if the module has failed: it is called no more, except to close.
+pub const FAILED: i32 = -1;
+
+/// [`Api::log`]: an error.
+pub const LOG_ERROR: i32 = 0;
+/// [`Api::log`]: something odd.
+pub const LOG_WARNING: i32 = 1;
+/// [`Api::log`]: worth knowing.
+pub const LOG_INFO: i32 = 2;
+/// [`Api::log`]: for whoever looks for a fault.
+pub const LOG_DEBUG: i32 = 3;
+
+/// [`Interface::flags`]: the operator has set it up.
+pub const INTERFACE_UP: u32 = 1;
+/// [`Interface::flags`]: there is a carrier.
+pub const INTERFACE_RUNNING: u32 = 2;
+/// [`Interface::flags`]: packets to ourselves.
+pub const INTERFACE_LOOPBACK: u32 = 4;
+
+/// [`Event::kind`]: an interface has come.
+pub const EVENT_ATTACHED: u32 = 1;
+/// [`Event::kind`]: an interface is gone.
+pub const EVENT_DETACHED: u32 = 2;
+/// [`Event::kind`]: an interface was set up or down, its MTU, address or carrier is another.
+pub const EVENT_CHANGED: u32 = 3;
+/// [`Event::kind`]: an interface has got the address [`Event::address`].
+pub const EVENT_ADDRESS_ADDED: u32 = 4;
+/// [`Event::kind`]: an interface has lost the address [`Event::address`].
+pub const EVENT_ADDRESS_REMOVED: u32 = 5;
+
+/// The daemon's side of one loaded module. Opaque.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Host {
+    opaque: [u8; 0],
+}
+
+/// A worker, during one call. Opaque.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Context {
+    opaque: [u8; 0],
+}
+
+/// What a module wants of the stack.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Attach {
+    /// Bytes of this structure.
+    pub size: u32,
+    /// `TO_…`.
+    pub to: u32,
+    /// As `to` says.
+    pub value: u32,
+    /// Filters and taps: the lower one is nearer to the wire, so it is asked first of what comes and
+    /// last of what goes. Equal ones stand in the order in which they were loaded.
+    pub order: i32,
+    /// [`TO_FILTER_INTERFACE`] and [`TO_TAP`]: the one interface, by its name; null: all.
+    pub interface: *const c_char,
+}
+
+/// What the packets of a call have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Arrival {
+    /// Bytes of this structure.
+    pub size: u32,
+    /// What [`Api::attach`] returned.
+    pub attachment: u32,
+    /// [`IN`] or [`OUT`].
+    pub direction: u32,
+    /// The interface they came by or are to leave by.
+    pub interface: u32,
+}
+
+/// Where packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Destination {
+    /// Bytes of this structure.
+    pub size: u32,
+    /// IPv4 address, most significant byte first.
+    pub to: [u8; 4],
+    /// Address to send from; all 0: the one that the route suggests.
+    pub from: [u8; 4],
+    /// Protocol number.
+    pub protocol: u8,
+    /// Type of service.
+    pub tos: u8,
+    /// Time to live; 0: the stack's.
+    pub ttl: u8,
+    /// Unused.
+    pub reserved: u8,
+}
+
+/// An interface as it was a moment ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Interface {
+    /// Bytes of this structure.
+    pub size: u32,
+    /// `INTERFACE_…`.
+    pub flags: u32,
+    /// Its number, as in [`Arrival::interface`].
+    pub index: u32,
+    /// Largest IP packet.
+    pub mtu: u32,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Prefix length of `address`.
+    pub prefix_len: u8,
+    /// Unused.
+    pub reserved: u8,
+    /// Its first IPv4 address, most significant byte first; all 0: it has none.
+    pub address: [u8; 4],
+    /// Its name.
+    pub name: [c_char; 16],
+}
+
+/// Something has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// Bytes of this structure.
+    pub size: u32,
+    /// `EVENT_…`.
+    pub kind: u32,
+    /// The interface as it is now, or as it was before it went.
+    pub interface: Interface,
+    /// The address that came or went.
+    pub address: [u8; 4],
+    /// Its prefix length.
+    pub prefix_len: u8,
+    /// Unused.
+    pub reserved: [u8; 3],
+}
+
+/// What the daemon does for a module. The table lives as long as the process. What takes a
+/// [`Context`] may be called only during the call that was given it, everything else from any thread.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Api {
+    /// [`ABI_VERSION`] of the daemon.
+    pub abi: u32,
+    /// Bytes of this table.
+    pub size: u32,
+    /// What can be done with a packet: the functions of this table that take no `devnp_host`.
+    pub packet: *const DriverApi,
+    /// Writes a line of text to the daemon's log, with the module's name before it.
+    pub log: unsafe extern "C" fn(host: *const Host, level: i32, text: *const c_char),
+    /// Copies the value of an option to `to` as a C string and returns its length; 0 for an option
+    /// without value, -1 if it was not given, -2 if there is no room.
+    pub option: unsafe extern "C" fn(
+        host: *const Host,
+        key: *const c_char,
+        to: *mut c_char,
+        len: usize,
+    ) -> isize,
+    /// `count` empty packets with 128 bytes of headroom: 0, or -ENOMEM and none.
+    pub alloc: unsafe extern "C" fn(host: *const Host, packets: *mut *mut Mbuf, count: u16) -> i32,
+    /// Only in `open`: the number of an attachment, or -EINVAL, -ENOSPC. Whether somebody else has
+    /// it already turns out when `open` has returned: then the module is closed again.
+    pub attach: unsafe extern "C" fn(host: *const Host, what: *const Attach) -> i32,
+    /// How many workers there are, numbered from 0.
+    pub workers: unsafe extern "C" fn(host: *const Host) -> u32,
+    /// Writes up to `max` interfaces and says how many there are.
+    pub interfaces: unsafe extern "C" fn(host: *const Host, to: *mut Interface, max: u32) -> u32,
+    /// Has `worker` call [`Module::call`] soon: 0, or -EAGAIN when too many such calls wait, -EINVAL.
+    pub call_in_worker:
+        unsafe extern "C" fn(host: *const Host, worker: u32, argument: *mut c_void) -> i32,
+    /// Has the module's own thread call [`Module::work`] soon, which may block: 0, or -EAGAIN when too
+    /// much work waits.
+    pub defer: unsafe extern "C" fn(host: *const Host, argument: *mut c_void) -> i32,
+    /// The worker's number.
+    pub worker: unsafe extern "C" fn(context: *const Context) -> u32,
+    /// Nanoseconds of `CLOCK_MONOTONIC` when the worker last looked.
+    pub now: unsafe extern "C" fn(context: *const Context) -> u64,
+    /// Sends frames, Ethernet header and all, by an interface, and says how many were taken, from the
+    /// front; the others are still the caller's. A frame that can't be sent is dropped and counted.
+    pub send_frames: unsafe extern "C" fn(
+        context: *mut Context,
+        interface: u32,
+        packets: *mut *mut Mbuf,
+        count: u16,
+    ) -> u16,
+    /// Sends packets without IP header by the route, and says how many were taken, as above.
+    pub send_packets: unsafe extern "C" fn(
+        context: *mut Context,
+        to: *const Destination,
+        packets: *mut *mut Mbuf,
+        count: u16,
+    ) -> u16,
+    /// Has this worker call [`Module::timer`] at that time of `CLOCK_MONOTONIC` or a little later; 0:
+    /// not. There is one timer for each worker, and this sets it anew.
+    pub set_timer: unsafe extern "C" fn(context: *mut Context, at: u64),
+}
+
+/// The exported table. Functions may be null where it says so. `instance` is what `open` made.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Module {
+    /// [`MAGIC`].
+    pub magic: u32,
+    /// [`ABI_VERSION`].
+    pub abi: u32,
+    /// Bytes of this table.
+    pub size: u32,
+    /// [`KIND_PROTOCOL`].
+    pub kind: u32,
+    /// `THREADING_…`.
+    pub threading: u32,
+    /// `FLAG_…`.
+    pub flags: u32,
+    /// The protocol's name: up to 15 letters, digits, `-`, `_`.
+    pub name: *const c_char,
+    /// The module's own version, for listings.
+    pub version: *const c_char,
+    /// Its options as `bind=INTERFACE rate=NUMBER fast`: any other is refused with this text.
+    pub options: *const c_char,
+    /// Begins. `api` stays valid until the process ends, `host` until `close` returns. 0, or a negative
+    /// errno: then `close` is not called.
+    pub open: Option<
+        unsafe extern "C" fn(api: *const Api, host: *const Host, instance: *mut *mut c_void) -> i32,
+    >,
+    /// Ends. No call is under way, none follows.
+    pub close: Option<unsafe extern "C" fn(instance: *mut c_void)>,
+    /// Packets of an EtherType or a protocol: the module's now. 0, or [`FAILED`]. May be null if it
+    /// attaches to none.
+    pub receive: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            arrival: *const Arrival,
+            packets: *mut *mut Mbuf,
+            count: u16,
+        ) -> i32,
+    >,
+    /// A look at frames, which stay the daemon's and are not to be changed. 0, or [`FAILED`]. May be
+    /// null if it attaches to none.
+    pub tap: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            arrival: *const Arrival,
+            packets: *const *const Mbuf,
+            count: u16,
+        ) -> i32,
+    >,
+    /// Writes a verdict for each packet; they are all [`PASS`] before. Bytes may be changed in place.
+    /// 0, or [`FAILED`]: then the verdicts written so far hold. May be null if it attaches to none.
+    pub filter: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            arrival: *const Arrival,
+            packets: *const *mut Mbuf,
+            verdicts: *mut u8,
+            count: u16,
+        ) -> i32,
+    >,
+    /// The worker's timer. 0, or [`FAILED`]. May be null.
+    pub timer: Option<unsafe extern "C" fn(instance: *mut c_void, context: *mut Context) -> i32>,
+    /// What [`Api::call_in_worker`] asked for. 0, or [`FAILED`]. With a null context: the module is
+    /// about to be closed, the argument is to be freed. May be null.
+    pub call: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            argument: *mut c_void,
+        ) -> i32,
+    >,
+    /// What [`Api::defer`] asked for, on the module's thread. `last` is 1 if the module is about to be
+    /// closed and the argument is only to be freed. 0, or [`FAILED`]. May be null.
+    pub work: Option<
+        unsafe extern "C" fn(instance: *mut c_void, argument: *mut c_void, last: i32) -> i32,
+    >,
+    /// Something has changed, on the module's thread. 0, or [`FAILED`]. May be null.
+    pub event: Option<unsafe extern "C" fn(instance: *mut c_void, event: *const Event) -> i32>,
+}
+
+const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 9 * 8);
+const _: () = assert!(size_of::<Api>() == 8 + 14 * 8);
+const _: () = assert!(size_of::<Attach>() == 24 && size_of::<Arrival>() == 16);
+const _: () = assert!(size_of::<Interface>() == 44 && size_of::<Event>() == 60);

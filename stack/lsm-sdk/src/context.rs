@@ -1,0 +1,89 @@
+//! A worker during one call.
+
+use core::marker::PhantomData;
+
+use devnp_sdk::Packet;
+use lsm_abi as abi;
+
+use crate::Protocol;
+use crate::host::Host;
+use crate::types::Destination;
+
+/// A worker during one call: what can be sent, and when it is to call again.
+#[derive(Debug)]
+pub struct Context<'a, P> {
+    raw: *mut abi::Context,
+    host: &'a Host<P>,
+    call: PhantomData<&'a mut abi::Context>,
+}
+
+impl<'a, P: Protocol> Context<'a, P> {
+    /// # Safety
+    /// `raw` is the daemon's for the call that lasts as long as `'a`.
+    pub(crate) unsafe fn new(raw: *mut abi::Context, host: &'a Host<P>) -> Self {
+        Self { raw, host, call: PhantomData }
+    }
+
+    /// What the daemon does for the protocol.
+    #[must_use]
+    pub fn host(&self) -> &'a Host<P> {
+        self.host
+    }
+
+    /// The worker's number.
+    #[must_use]
+    pub fn worker(&self) -> u32 {
+        // SAFETY: the call is not over.
+        unsafe { (self.host.api().worker)(self.raw) }
+    }
+
+    /// Nanoseconds of `CLOCK_MONOTONIC` when the worker last looked.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        // SAFETY: the call is not over.
+        unsafe { (self.host.api().now)(self.raw) }
+    }
+
+    /// Has this worker call [`Protocol::timer`] at that time or a little later; `None`: not. There is
+    /// one timer for each worker, and this sets it anew.
+    pub fn set_timer(&mut self, at: Option<u64>) {
+        // SAFETY: the call is not over.
+        unsafe { (self.host.api().set_timer)(self.raw, at.map_or(0, |at| at.max(1))) };
+    }
+
+    /// Sends a frame, Ethernet header and all, by an interface. What can't be sent there is dropped and
+    /// counted.
+    ///
+    /// # Errors
+    /// Gives it back if too many wait to be sent: try again in the next breath, by a timer.
+    pub fn send_frame(&mut self, interface: u32, frame: Packet) -> Result<(), Packet> {
+        let mut raw = frame.into_raw();
+        // SAFETY: the call is not over; one packet, which the daemon owns if it says so.
+        let taken = unsafe { (self.host.api().send_frames)(self.raw, interface, &raw mut raw, 1) };
+        // SAFETY: the daemon did not take it: it is ours as before.
+        if taken == 1 { Ok(()) } else { Err(unsafe { again(raw) }) }
+    }
+
+    /// Sends what follows an IP header, by the route.
+    ///
+    /// # Errors
+    /// As for [`send_frame`](Self::send_frame).
+    pub fn send_packet(&mut self, to: &Destination, packet: Packet) -> Result<(), Packet> {
+        let to = to.to_abi();
+        let mut raw = packet.into_raw();
+        // SAFETY: the call is not over; one packet, which the daemon owns if it says so.
+        let taken =
+            unsafe { (self.host.api().send_packets)(self.raw, &raw const to, &raw mut raw, 1) };
+        // SAFETY: the daemon did not take it: it is ours as before.
+        if taken == 1 { Ok(()) } else { Err(unsafe { again(raw) }) }
+    }
+}
+
+/// # Safety
+/// The packet is the caller's.
+unsafe fn again(raw: *mut abi::Packet) -> Packet {
+    // SAFETY: it came out of a packet, which is not null.
+    let raw = unsafe { core::ptr::NonNull::new_unchecked(raw) };
+    // SAFETY: by this function's contract.
+    unsafe { Packet::from_raw(raw) }
+}

@@ -1,0 +1,257 @@
+//! The C table of a [`Protocol`]: each function checks its pointers, calls the protocol, and catches
+//! what it throws.
+
+use core::ffi::{CStr, c_void};
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Once;
+
+use devnp_sdk::{Level, OpenError, set_api};
+use lsm_abi as abi;
+
+use crate::context::Context;
+use crate::host::{Call, Host, Work};
+use crate::packets::{Frames, Questions, Received};
+use crate::types::{Arrival, Event};
+use crate::{Protocol, Threading};
+
+/// What a module exports.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Export(abi::Module);
+
+// SAFETY: the table is constant, and so is the text that it points to.
+unsafe impl Sync for Export {}
+
+/// A protocol with its host.
+struct Instance<P> {
+    protocol: P,
+    host: Host<P>,
+}
+
+/// Text with its terminator, made at compile time.
+struct Terminated<P>(core::marker::PhantomData<P>);
+
+impl<P: Protocol> Terminated<P> {
+    const NAME: &'static [u8; 64] = &terminated(P::NAME);
+    const OPTIONS: &'static [u8; 1024] = &terminated(P::OPTIONS);
+}
+
+const fn terminated<const N: usize>(text: &str) -> [u8; N] {
+    let bytes = text.as_bytes();
+    assert!(bytes.len() < N, "the text is too long");
+    let mut out = [0; N];
+    let mut at = 0;
+    while at < bytes.len() {
+        out[at] = bytes[at];
+        at += 1;
+    }
+    out
+}
+
+impl Export {
+    /// The table of a protocol.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the table has some hundred bytes")]
+    pub const fn of<P: Protocol>(version: &'static CStr) -> Self {
+        Self(abi::Module {
+            magic: abi::MAGIC,
+            abi: abi::ABI_VERSION,
+            size: size_of::<abi::Module>() as u32,
+            kind: abi::KIND_PROTOCOL,
+            threading: match P::THREADING {
+                Threading::Single => abi::THREADING_SINGLE,
+                Threading::Workers => abi::THREADING_WORKERS,
+            },
+            flags: if P::SEVERAL { abi::FLAG_SEVERAL } else { 0 },
+            name: Terminated::<P>::NAME.as_ptr().cast(),
+            version: version.as_ptr(),
+            options: Terminated::<P>::OPTIONS.as_ptr().cast(),
+            open: Some(open::<P>),
+            close: Some(close::<P>),
+            receive: Some(receive::<P>),
+            tap: Some(tap::<P>),
+            filter: Some(filter::<P>),
+            timer: Some(timer::<P>),
+            call: Some(call::<P>),
+            work: Some(work::<P>),
+            event: Some(event::<P>),
+        })
+    }
+}
+
+/// A panic's words go to the daemon's log, not to its standard error.
+fn quiet_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+}
+
+/// Calls the protocol; a panic is logged and is a failure.
+fn guarded<P: Protocol>(instance: *mut c_void, call: impl FnOnce(&P, &Host<P>)) -> i32 {
+    // SAFETY: the daemon passes what `open` made, until `close`.
+    let Some(Instance { protocol, host }) = (unsafe { instance.cast::<Instance<P>>().as_ref() })
+    else {
+        return abi::FAILED;
+    };
+    match catch_unwind(AssertUnwindSafe(|| call(protocol, host))) {
+        Ok(()) => 0,
+        Err(thrown) => {
+            let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| thrown.downcast_ref::<String>().cloned());
+            let text = text.unwrap_or_else(|| "no text".into());
+            host.log(Level::Error, &format!("panic: {text}"));
+            abi::FAILED
+        }
+    }
+}
+
+unsafe extern "C" fn open<P: Protocol>(
+    api: *const abi::Api,
+    host: *const abi::Host,
+    instance: *mut *mut c_void,
+) -> i32 {
+    quiet_panics();
+    let invalid = -OpenError::INVALID.0;
+    // SAFETY: the daemon's table, which lives as long as the process.
+    let Some(table) = (unsafe { api.as_ref() }) else { return invalid };
+    // SAFETY: the daemon's place for the answer.
+    let Some(instance) = (unsafe { instance.as_mut() }) else { return invalid };
+    // SAFETY: the daemon's table, as above.
+    unsafe { set_api(table.packet) };
+    let host = Host::<P>::new(table, host);
+    match catch_unwind(AssertUnwindSafe(|| P::open(&host))) {
+        Ok(Ok(protocol)) => {
+            *instance = Box::into_raw(Box::new(Instance { protocol, host })).cast();
+            0
+        }
+        Ok(Err(error)) => -error.0.clamp(1, 4095),
+        Err(_) => {
+            host.log(Level::Error, "panic in open");
+            -OpenError::IO.0
+        }
+    }
+}
+
+unsafe extern "C" fn close<P: Protocol>(instance: *mut c_void) {
+    if instance.is_null() {
+        return;
+    }
+    // SAFETY: what `open` made; the daemon closes it once, and nobody else has it now.
+    let instance = unsafe { Box::from_raw(instance.cast::<Instance<P>>()) };
+    let host = instance.host.clone();
+    if catch_unwind(AssertUnwindSafe(|| drop(instance))).is_err() {
+        host.log(Level::Error, "panic in close");
+    }
+}
+
+/// Calls the protocol in a worker's context.
+///
+/// # Safety
+/// `context` is the daemon's for this call.
+unsafe fn in_worker<P: Protocol>(
+    instance: *mut c_void,
+    context: *mut abi::Context,
+    call: impl FnOnce(&P, &mut Context<'_, P>),
+) -> i32 {
+    guarded::<P>(instance, |protocol, host| {
+        // SAFETY: by this function's contract.
+        let mut context = unsafe { Context::new(context, host) };
+        call(protocol, &mut context);
+    })
+}
+
+unsafe extern "C" fn receive<P: Protocol>(
+    instance: *mut c_void,
+    context: *mut abi::Context,
+    arrival: *const abi::Arrival,
+    packets: *mut *mut abi::Packet,
+    count: u16,
+) -> i32 {
+    // SAFETY: the daemon gives up `count` packets; freed also if a panic leaves some.
+    let mut packets = unsafe { Received::new(packets, count) };
+    // SAFETY: the daemon's, valid during this call.
+    let Some(arrival) = (unsafe { arrival.as_ref() }) else { return abi::FAILED };
+    let call = |protocol: &P, cx: &mut Context<'_, P>| {
+        protocol.receive(cx, Arrival::of(arrival), &mut packets);
+    };
+    // SAFETY: the daemon's context.
+    unsafe { in_worker(instance, context, call) }
+}
+
+unsafe extern "C" fn tap<P: Protocol>(
+    instance: *mut c_void,
+    context: *mut abi::Context,
+    arrival: *const abi::Arrival,
+    packets: *const *const abi::Packet,
+    count: u16,
+) -> i32 {
+    // SAFETY: the daemon has `count` packets there, for this call.
+    let frames = unsafe { Frames::new(packets, count) };
+    // SAFETY: the daemon's, valid during this call.
+    let Some(arrival) = (unsafe { arrival.as_ref() }) else { return abi::FAILED };
+    let call = |protocol: &P, cx: &mut Context<'_, P>| {
+        protocol.tap(cx, Arrival::of(arrival), &frames);
+    };
+    // SAFETY: the daemon's context.
+    unsafe { in_worker(instance, context, call) }
+}
+
+unsafe extern "C" fn filter<P: Protocol>(
+    instance: *mut c_void,
+    context: *mut abi::Context,
+    arrival: *const abi::Arrival,
+    packets: *const *mut abi::Packet,
+    verdicts: *mut u8,
+    count: u16,
+) -> i32 {
+    // SAFETY: the daemon has `count` packets and places for verdicts there, for this call alone.
+    let mut questions = unsafe { Questions::new(packets, verdicts, count) };
+    // SAFETY: the daemon's, valid during this call.
+    let Some(arrival) = (unsafe { arrival.as_ref() }) else { return abi::FAILED };
+    let call = |protocol: &P, cx: &mut Context<'_, P>| {
+        protocol.filter(cx, Arrival::of(arrival), &mut questions);
+    };
+    // SAFETY: the daemon's context.
+    unsafe { in_worker(instance, context, call) }
+}
+
+unsafe extern "C" fn timer<P: Protocol>(instance: *mut c_void, context: *mut abi::Context) -> i32 {
+    // SAFETY: the daemon's context.
+    unsafe { in_worker(instance, context, P::timer) }
+}
+
+unsafe extern "C" fn call<P: Protocol>(
+    instance: *mut c_void,
+    context: *mut abi::Context,
+    argument: *mut c_void,
+) -> i32 {
+    if argument.is_null() {
+        return 0;
+    }
+    // SAFETY: what `call_in_worker` boxed; the daemon brings it back once.
+    let call = unsafe { Box::from_raw(argument.cast::<Call<P>>()) };
+    if context.is_null() {
+        return 0;
+    }
+    // SAFETY: the daemon's context.
+    unsafe { in_worker(instance, context, *call) }
+}
+
+unsafe extern "C" fn work<P: Protocol>(
+    instance: *mut c_void,
+    argument: *mut c_void,
+    last: i32,
+) -> i32 {
+    if argument.is_null() {
+        return 0;
+    }
+    // SAFETY: what `defer` boxed; the daemon brings it back once.
+    let work = unsafe { Box::from_raw(argument.cast::<Work<P>>()) };
+    if last != 0 { 0 } else { guarded::<P>(instance, |protocol, _| work(protocol)) }
+}
+
+unsafe extern "C" fn event<P: Protocol>(instance: *mut c_void, event: *const abi::Event) -> i32 {
+    // SAFETY: the daemon's, valid during this call.
+    let Some(event) = (unsafe { event.as_ref() }).and_then(Event::of) else { return 0 };
+    guarded::<P>(instance, |protocol, _| protocol.event(&event))
+}

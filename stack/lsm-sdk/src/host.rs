@@ -1,0 +1,232 @@
+//! What the daemon does for a protocol, from any thread.
+
+use core::ffi::{c_char, c_void};
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use std::ffi::CString;
+
+use devnp_sdk::{Level, OpenError, Packet};
+use lsm_abi as abi;
+
+use crate::context::Context;
+use crate::types::{Attachment, Direction, Interface, Point};
+use crate::{BURST_MAX, Protocol};
+
+/// What a worker is to do for a thread of the module.
+pub(crate) type Call<P> = Box<dyn FnOnce(&P, &mut Context<'_, P>) + Send>;
+/// What the module's own thread is to do.
+pub(crate) type Work<P> = Box<dyn FnOnce(&P) + Send>;
+
+/// The daemon's side of one module. It is gone when the protocol has been dropped.
+pub struct Host<P> {
+    api: &'static abi::Api,
+    raw: *const abi::Host,
+    protocol: PhantomData<fn(P)>,
+}
+
+impl<P> Clone for Host<P> {
+    fn clone(&self) -> Self {
+        Self { api: self.api, raw: self.raw, protocol: PhantomData }
+    }
+}
+
+impl<P> core::fmt::Debug for Host<P> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Host")
+    }
+}
+
+// SAFETY: the daemon's functions may be called from any thread, and the pointer is opaque.
+unsafe impl<P> Send for Host<P> {}
+// SAFETY: as above.
+unsafe impl<P> Sync for Host<P> {}
+
+impl<P: Protocol> Host<P> {
+    pub(crate) fn new(api: &'static abi::Api, raw: *const abi::Host) -> Self {
+        Self { api, raw, protocol: PhantomData }
+    }
+
+    pub(crate) fn api(&self) -> &'static abi::Api {
+        self.api
+    }
+
+    /// Writes a line to the daemon's log.
+    pub fn log(&self, level: Level, text: &str) {
+        let level = match level {
+            Level::Error => abi::LOG_ERROR,
+            Level::Warning => abi::LOG_WARNING,
+            Level::Info => abi::LOG_INFO,
+            Level::Debug => abi::LOG_DEBUG,
+        };
+        // A NUL byte in the text would end it.
+        let Ok(text) = CString::new(text.replace('\0', " ")) else { return };
+        // SAFETY: a C string, and the host that this protocol was opened with.
+        unsafe { (self.api.log)(self.raw, level, text.as_ptr()) };
+    }
+
+    /// The value of an option; empty for one without value.
+    #[must_use]
+    pub fn option(&self, key: &str) -> Option<String> {
+        let key = CString::new(key).ok()?;
+        let mut text = [0_u8; 1024];
+        let to: *mut c_char = text.as_mut_ptr().cast();
+        // SAFETY: a C string, and room for as many bytes as are said.
+        let len = unsafe { (self.api.option)(self.raw, key.as_ptr(), to, text.len()) };
+        let value = text.get(..usize::try_from(len).ok()?)?;
+        String::from_utf8(value.to_vec()).ok()
+    }
+
+    /// Frames of this EtherType, from 0x0600 on, that are for this station or for a group. Only in
+    /// `open`, as all attaching.
+    ///
+    /// # Errors
+    /// IPv4's or ARP's, which are the stack's; too many. Whether another module has it turns out when
+    /// `open` is over: then the module is closed again.
+    pub fn attach_ethertype(&self, number: u16) -> Result<Attachment, OpenError> {
+        self.attach(abi::TO_ETHERTYPE, number.into(), 0, None)
+    }
+
+    /// IPv4 packets of this protocol that are for this host, from the IP header on.
+    ///
+    /// # Errors
+    /// ICMP's, TCP's or UDP's, which are the stack's; too many.
+    pub fn attach_protocol(&self, number: u8) -> Result<Attachment, OpenError> {
+        self.attach(abi::TO_PROTOCOL, number.into(), 0, None)
+    }
+
+    /// A look at all frames, of one interface or of all.
+    ///
+    /// # Errors
+    /// No direction; too many.
+    pub fn attach_tap(
+        &self,
+        directions: &[Direction],
+        interface: Option<&str>,
+    ) -> Result<Attachment, OpenError> {
+        self.attach(abi::TO_TAP, Direction::bits(directions), 0, interface)
+    }
+
+    /// A filter, at one interface or at all. The lower `order` is nearer to the wire: asked first of
+    /// what comes and last of what goes.
+    ///
+    /// # Errors
+    /// No direction; too many.
+    pub fn attach_filter(
+        &self,
+        point: Point,
+        directions: &[Direction],
+        order: i32,
+        interface: Option<&str>,
+    ) -> Result<Attachment, OpenError> {
+        let to = match point {
+            Point::Inet => abi::TO_FILTER_INET,
+            Point::Interface => abi::TO_FILTER_INTERFACE,
+        };
+        self.attach(to, Direction::bits(directions), order, interface)
+    }
+
+    fn attach(
+        &self,
+        to: u32,
+        value: u32,
+        order: i32,
+        interface: Option<&str>,
+    ) -> Result<Attachment, OpenError> {
+        let name = interface.map(CString::new).transpose().map_err(|_| OpenError::INVALID)?;
+        let interface = name.as_ref().map_or(core::ptr::null(), |name| name.as_ptr());
+        let wanted = abi::Attach { size: 24, to, value, order, interface };
+        // SAFETY: a complete structure whose text lives during the call.
+        let code = unsafe { (self.api.attach)(self.raw, &raw const wanted) };
+        u32::try_from(code).map(Attachment).map_err(|_| OpenError(code.saturating_neg()))
+    }
+
+    /// How many workers there are, numbered from 0.
+    #[must_use]
+    pub fn workers(&self) -> u32 {
+        // SAFETY: the host that this protocol was opened with.
+        unsafe { (self.api.workers)(self.raw) }
+    }
+
+    /// The interfaces as they are now. Not for the packet path: it takes a lock.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<Interface> {
+        let none = abi::Interface {
+            size: 44,
+            flags: 0,
+            index: 0,
+            mtu: 0,
+            mac: [0; 6],
+            prefix_len: 0,
+            reserved: 0,
+            address: [0; 4],
+            name: [0; 16],
+        };
+        let mut raw = vec![none; 256];
+        // SAFETY: room for 256.
+        let count = unsafe { (self.api.interfaces)(self.raw, raw.as_mut_ptr(), 256) };
+        raw.iter().take(count as usize).map(Interface::of).collect()
+    }
+
+    /// An empty packet; `None` if the daemon is short of them.
+    #[must_use]
+    pub fn packet(&self) -> Option<Packet> {
+        let mut raw = core::ptr::null_mut();
+        // SAFETY: a place for one.
+        let code = unsafe { (self.api.alloc)(self.raw, &raw mut raw, 1) };
+        let raw = NonNull::new(raw).filter(|_| code == 0)?;
+        // SAFETY: a fresh packet has one owner.
+        Some(unsafe { Packet::from_raw(raw) })
+    }
+
+    /// Up to [`BURST_MAX`] empty packets at once, appended to `packets`; none if the daemon is short of
+    /// them.
+    pub fn packets(&self, packets: &mut Vec<Packet>, count: usize) {
+        let mut raw = [core::ptr::null_mut(); BURST_MAX];
+        let count = count.min(raw.len());
+        let Ok(wanted) = u16::try_from(count) else { return };
+        // SAFETY: the array has that many places.
+        if unsafe { (self.api.alloc)(self.raw, raw.as_mut_ptr(), wanted) } == 0 {
+            let fresh = raw.into_iter().take(count).filter_map(NonNull::new);
+            // SAFETY: fresh packets have one owner.
+            packets.extend(fresh.map(|raw| unsafe { Packet::from_raw(raw) }));
+        }
+    }
+
+    /// Has a worker do this soon, between two bursts; it must not block.
+    ///
+    /// # Errors
+    /// There is no such worker, or too many calls wait.
+    pub fn call_in_worker(
+        &self,
+        worker: u32,
+        call: impl FnOnce(&P, &mut Context<'_, P>) + Send + 'static,
+    ) -> Result<(), OpenError> {
+        let call: Box<Call<P>> = Box::new(Box::new(call));
+        let raw = Box::into_raw(call);
+        // SAFETY: the host that this protocol was opened with; the pointer comes back in `call`.
+        let code = unsafe { (self.api.call_in_worker)(self.raw, worker, raw.cast::<c_void>()) };
+        if code != 0 {
+            // SAFETY: the daemon did not take it.
+            drop(unsafe { Box::from_raw(raw) });
+            return Err(OpenError(code.saturating_neg()));
+        }
+        Ok(())
+    }
+
+    /// Has the module's own thread do this soon; it may block. The events of the network wait meanwhile.
+    ///
+    /// # Errors
+    /// Too much waits.
+    pub fn defer(&self, work: impl FnOnce(&P) + Send + 'static) -> Result<(), OpenError> {
+        let work: Box<Work<P>> = Box::new(Box::new(work));
+        let raw = Box::into_raw(work);
+        // SAFETY: the host that this protocol was opened with; the pointer comes back in `work`.
+        let code = unsafe { (self.api.defer)(self.raw, raw.cast::<c_void>()) };
+        if code != 0 {
+            // SAFETY: the daemon did not take it.
+            drop(unsafe { Box::from_raw(raw) });
+            return Err(OpenError(code.saturating_neg()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Protocol modules in Rust without a line of unsafe code.
+//!
+//! A module is a crate of type `cdylib` with a type that implements [`Protocol`] and one line
+//! [`export_protocol!`]. This crate makes the C table of it, keeps packets from being lost, and catches
+//! panics: one that leaves a protocol's function takes the module down, and the daemon goes on.
+//!
+//! * [`Protocol`]: what a protocol is. * [`Host`]: what the daemon does for it, from any thread.
+//! * [`Context`]: a worker during one call: what can be sent, and when it is to call again.
+//! * [`Packet`], [`Received`], [`Questions`], [`Frames`]: packets, and how they pass.
+//!
+//! `stack/README.md` has a whole protocol.
+
+mod context;
+mod export;
+mod host;
+mod packets;
+mod types;
+
+pub use context::Context;
+pub use devnp_sdk::{Level, OpenError, Packet};
+pub use export::Export;
+pub use host::Host;
+pub use lsm_abi as abi;
+pub use packets::{Frames, Question, Questions, Received};
+pub use types::{Arrival, Attachment, Destination, Direction, Event, Interface, Point};
+
+/// Packets of a burst, at most.
+pub const BURST_MAX: usize = devnp_sdk::BURST_MAX;
+
+/// Who may call a protocol at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threading {
+    /// One worker: works only where there is one.
+    Single,
+    /// Each worker.
+    Workers,
+}
+
+/// A protocol: one value is one loaded module.
+///
+/// Workers call it, each for itself, several at once; hence `&self` and `Sync`. They serve everybody:
+/// nothing here may block but [`open`](Self::open), [`event`](Self::event) and what [`Host::defer`] is
+/// given, which run on the module's own thread. What belongs to one worker is best kept in a `Mutex` of
+/// its own, by [`Context::worker`], which nobody else then waits for.
+pub trait Protocol: Sized + Send + Sync + 'static {
+    /// Its name: up to 15 letters, digits, `-`, `_`.
+    const NAME: &'static str;
+    /// Its options: `bind=INTERFACE rate=NUMBER fast`.
+    const OPTIONS: &'static str;
+    /// Who may call it.
+    const THREADING: Threading = Threading::Workers;
+    /// May be loaded more than once at a time.
+    const SEVERAL: bool = false;
+
+    /// Begins: attaches to what it wants.
+    ///
+    /// # Errors
+    /// Why not; say more by [`Host::log`].
+    fn open(host: &Host<Self>) -> Result<Self, OpenError>;
+
+    /// Packets of an EtherType or a protocol that it has attached to.
+    fn receive(&self, cx: &mut Context<'_, Self>, arrival: Arrival, packets: &mut Received<'_>) {
+        let _ = (cx, arrival, packets);
+    }
+
+    /// Frames, for a look.
+    fn tap(&self, cx: &mut Context<'_, Self>, arrival: Arrival, frames: &Frames<'_>) {
+        let _ = (cx, arrival, frames);
+    }
+
+    /// Packets to judge.
+    fn filter(&self, cx: &mut Context<'_, Self>, arrival: Arrival, packets: &mut Questions<'_>) {
+        let _ = (cx, arrival, packets);
+    }
+
+    /// The time has come that [`Context::set_timer`] named.
+    fn timer(&self, cx: &mut Context<'_, Self>) {
+        let _ = cx;
+    }
+
+    /// The network has changed. Runs on the module's own thread.
+    fn event(&self, event: &Event) {
+        let _ = event;
+    }
+}
+
+/// Exports a [`Protocol`] as this module's.
+#[macro_export]
+macro_rules! export_protocol {
+    ($protocol:ty) => {
+        /// What the daemon looks for.
+        #[expect(unsafe_code, reason = "the one exported symbol of a module")]
+        #[unsafe(no_mangle)]
+        #[expect(non_upper_case_globals, reason = "C's name")]
+        pub static lsm_module: $crate::Export = $crate::Export::of::<$protocol>(
+            const {
+                match ::core::ffi::CStr::from_bytes_with_nul(
+                    ::core::concat!(::core::env!("CARGO_PKG_VERSION"), "\0").as_bytes(),
+                ) {
+                    Ok(version) => version,
+                    Err(_) => c"",
+                }
+            },
+        );
+    };
+}

@@ -1,0 +1,39 @@
+//! Protocol modules: from `-p NAME [opts]` to what workers call.
+//!
+//! ```text
+//!  control thread            module's thread                 workers
+//!  load ─────────────────>   link, open ──┐
+//!  Report::Opened <───────────────────────┘
+//!  Plan with it ───────────────────────────────────────────> Desk takes it up
+//!                            event, work                     receive, tap, filter, timer, call
+//!  Plan without it ────────────────────────────────────────> Desk takes it up, and says so
+//!  unload, when all have ──> close, unlink ─┐
+//!  Report::Closed <─────────────────────────┘
+//! ```
+//!
+//! * [`Modules`]: finds, loads and unloads; the control thread's side.
+//! * [`Plan`]: who wants which packets: never changes, a new one takes its place.
+//! * [`Desk`]: one worker's side of the modules, which calls them burst by burst.
+//! * [`Interface`], [`Event`]: what modules are told of the network.
+//!
+//! Nobody stops for a module that comes or goes: each worker takes up the new plan between two
+//! bursts. A module that fails is called no more; that it stands in the plan costs a branch.
+
+mod context;
+mod desk;
+mod error;
+mod host;
+mod instance;
+mod library;
+pub mod limits;
+mod modules;
+mod plan;
+mod thread;
+
+pub use context::{Destination, Sending};
+pub use desk::Desk;
+pub use error::ProtocolError;
+pub use host::{Event, Interface, Network};
+pub use instance::{AttachmentRow, Instance};
+pub use modules::{Id, Modules, ProtocolRow, Report, Surroundings};
+pub use plan::{Claim, Direction, Plan, Point};

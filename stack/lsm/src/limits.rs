@@ -1,0 +1,24 @@
+//! Every limit of protocol modules, with the reason for the number.
+
+use core::time::Duration;
+
+/// Modules at once: a plan is walked by each breath of each worker.
+pub const MODULES_MAX: usize = 32;
+
+/// Attachments of one module: an EtherType, a protocol and filters both ways are six.
+pub const ATTACHMENTS_MAX: usize = 64;
+
+/// Calls of one module that may wait for one worker: several bursts.
+pub const CALLS_MAX: usize = 1024;
+
+/// Pieces of work that may wait for a module's own thread.
+pub const WORK_MAX: usize = 1024;
+
+/// Events that may wait for a module's own thread; what comes then is lost, with a line in the log.
+pub const EVENTS_MAX: usize = 4096;
+
+/// Packets that modules may send in one breath of a worker; the others are still theirs.
+pub const SENDING_MAX: usize = 512;
+
+/// How long the daemon waits at its start for a module to open.
+pub const OPEN_TIME: Duration = Duration::from_secs(10);
