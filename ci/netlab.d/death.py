@@ -182,3 +182,47 @@ def dead_listener():
         check(server.poll() is None, "the web server has ended")
         check(used < 0.1, f"{used:.0%} of a core for nothing")
         return f"{used:.1%} of a core"
+
+
+CROWD = """
+import os, socket, time
+held = []
+try:
+    while True:
+        held.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)); held[-1].setblocking(False)
+        held[-1].connect(os.environ["IOPKT_RUN"] + "/dev/socket")
+except BlockingIOError: print("full", flush=True)
+time.sleep(60)
+"""
+
+
+def silent_daemon():
+    """A stopped daemon: who comes to it is told so within the time it has to answer, and what to do."""
+    with Lab() as lab:
+        pid = lab.pid()
+        attempt = ("python3", "-c", "import socket; socket.socket()")
+        preload = ("env", f"LD_PRELOAD={BIN}/libiopkt_preload.so")
+
+        def told(crowd):
+            logs = [lab.dir / f"{name}{crowd}.log" for name in ("run", "preload")]
+            started = time.monotonic()
+            clients = [lab.client(*attempt, log=logs[0]), lab.spawn([*preload, *attempt], log=logs[1])]
+            for client in clients:
+                client.wait(20)
+            seconds = time.monotonic() - started
+            said = [log.read_text() for log in logs]
+            check(4 < seconds < 9, f"they waited {seconds:.1f} s")
+            check(all("5 s" in text and "kill -CONT" in text for text in said), said)
+            check("TimeoutError" in said[1], said[1])
+            return seconds
+
+        os.kill(pid, signal.SIGSTOP)
+        alone = told(0)
+        # More of them than its queue of newcomers takes.
+        crowd = lab.spawn(["python3", "-c", CROWD], log=lab.dir / "crowd.log")
+        until("the crowd", lambda: "full" in (lab.dir / "crowd.log").read_text())
+        crowded = told(1)
+        os.kill(pid, signal.SIGCONT)
+        lab.stop(crowd)
+        lab.iopkt("run", "--", *attempt)
+        return f"told after {alone:.1f} s, and after {crowded:.1f} s when its queue was full; it serves on"

@@ -446,6 +446,39 @@ def daemon_without_descriptors():
         return f"{said[0]} after {said[1]} sockets, {said[2]} connections turned away, {busy:.0%} of a core"
 
 
+SHORT = """
+import errno, os, resource, select, socket
+listener = socket.socket(); listener.bind(("0.0.0.0", 80)); listener.listen(5); listener.settimeout(10)
+print("ready", flush=True)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+select.select([listener], [], [], 10)
+free = os.dup(0); os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+for what in (listener.accept, socket.socket):
+    try: what(); print("not refused", flush=True)
+    except OSError as error: print(errno.errorcode[error.errno], flush=True)
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+connection, peer = listener.accept()
+connection.sendall(connection.recv(100)); print("served", flush=True)
+socket.socket()
+"""
+
+
+def client_without_descriptors():
+    """A client that may open no more descriptors is told so; the connection it could not accept goes on waiting."""
+    with Lab() as lab:
+        log = lab.dir / "short.log"
+        short = lab.client("python3", "-c", SHORT, log=log)
+        until("the listener", lambda: "ready" in log.read_text())
+        talk = f"exec 3<>/dev/tcp/{STACK}/80; echo hello >&3; head -1 <&3"
+        got = lab.exec("bash", "-c", talk, timeout=30).stdout
+        short.wait(10)
+        said = log.read_text().split()
+        check(got == "hello\n" and short.returncode == 0, f"the peer got {got!r}; {said}")
+        check(said == ["ready", "EMFILE", "EMFILE", "served"], said)
+        return "EMFILE twice, then the same connection served"
+
+
 SHARERS = """
 import array, os, random, select, signal, socket, sys, time
 # Processes that share sockets in every way: forked, exec'd, and passed one. Each echoes and passes on.

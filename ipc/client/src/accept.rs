@@ -28,7 +28,7 @@ impl Socket {
     ///
     /// # Errors
     /// `EAGAIN` when it would have to wait and may not, `EINTR`, `EINVAL` if the socket does not
-    /// listen, `EMFILE`, `ECONNRESET` if the daemon is gone: the descriptor stays readable then, and the
+    /// listen, `EMFILE` (the connection goes on waiting), `ECONNRESET` if the daemon is gone: the descriptor stays readable then, and the
     /// first call says so at once, later ones after a pause, non-blocking or not.
     pub fn accept(
         &self,

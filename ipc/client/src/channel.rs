@@ -7,14 +7,16 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use proto::message::Transport;
 use proto::{Answer, Call, Reply, Request, SocketHandle, Ticket, paths};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::sockopt::Timeout;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType, recvmsg, send, socket_with, sockopt,
+    SocketAddrUnix, SocketFlags, SocketType, recv, recvmsg, send, socket_with, sockopt,
 };
 use shm::{ClientFiles, ClientMap, Own};
 
@@ -23,6 +25,10 @@ const ANSWER_MAX: usize = 4096;
 
 /// Descriptors in one answer: two memfds, the workers' page, a doorbell per worker.
 const DESCRIPTORS_MAX: usize = 3 + shm::layout::LANES_MAX as usize;
+
+/// A daemon that takes longer to answer a newcomer is stopped, or hangs: its control thread answers in
+/// microseconds.
+const FIRST_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The channel that [`Channel::current`] last gave out.
 static CURRENT: Mutex<Option<Arc<Channel>>> = Mutex::new(None);
@@ -90,7 +96,8 @@ impl Channel {
     /// forked child, and after the daemon has been restarted.
     ///
     /// # Errors
-    /// `ENOENT` or `ECONNREFUSED`: no daemon. `ENOMEM`: it serves as many clients as it can.
+    /// `ENOENT` or `ECONNREFUSED`: no daemon. `ETIMEDOUT`: it does not answer. `ENOMEM`: it serves as many
+    /// clients as it can.
     pub fn current() -> io::Result<Arc<Self>> {
         let path = paths::socket_path(&paths::client_prefix());
         let known = current().clone();
@@ -157,6 +164,7 @@ impl Channel {
     /// First request of a connection, and what comes of it.
     fn begin(connection: OwnedFd, path: &Path, request: Request) -> io::Result<Self> {
         let (reply, descriptors) = first_exchange(&connection, request)?;
+        limit_waiting(&connection, None)?;
         let Reply::Attached { slot, client, workers, claim_loopback } = reply else {
             return Err(Errno::PROTO.into());
         };
@@ -209,7 +217,15 @@ impl Channel {
     fn exchange(&self, request: Request) -> io::Result<(Answer, Vec<OwnedFd>)> {
         let _one_at_a_time = self.map.call_lock();
         let sequence = self.map.next_sequence();
+        // What is accepted is lost if there is no number left for its descriptor: one is kept free.
+        let spare = matches!(request, Request::Accept { .. })
+            .then(|| rustix::io::fcntl_dupfd_cloexec(self.connection.fd(), 0))
+            .transpose()?;
         send_call(self.connection.fd(), &Call { sequence, request })?;
+        if spare.is_some() {
+            wait_for_answer(self.connection.fd())?;
+        }
+        drop(spare);
         loop {
             // An answer to somebody who did not live to read it may come first.
             let (answer, descriptors) = receive_answer(self.connection.fd())?;
@@ -282,9 +298,24 @@ fn identified(reply: io::Result<Reply>) -> io::Result<Option<Identified>> {
 fn connect(path: &Path) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC;
     let connection = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    limit_waiting(&connection, Some(FIRST_ANSWER_TIME_MAX))?;
     let address = SocketAddrUnix::new(path)?;
-    again(|| rustix::net::connect(&connection, &address))?;
+    again(|| rustix::net::connect(&connection, &address)).map_err(too_late)?;
     Ok(connection)
+}
+
+/// How long a connection may keep its process waiting: for room in the daemon's queue of newcomers, and
+/// for an answer.
+fn limit_waiting(connection: &OwnedFd, limit: Option<Duration>) -> Result<(), Errno> {
+    for direction in [Timeout::Send, Timeout::Recv] {
+        sockopt::set_socket_timeout(connection, direction, limit)?;
+    }
+    Ok(())
+}
+
+/// What has waited in vain says `EAGAIN`, which programs take for a reason to try again at once.
+fn too_late(errno: Errno) -> Errno {
+    if errno == Errno::AGAIN { Errno::TIMEDOUT } else { errno }
 }
 
 /// A request on a connection that nobody else uses yet.
@@ -308,8 +339,12 @@ fn send_call(connection: &OwnedFd, call: &Call) -> io::Result<()> {
     match again(|| send(connection, &bytes, SendFlags::NOSIGNAL)) {
         Ok(_) => Ok(()),
         Err(Errno::PIPE) => Err(Errno::CONNRESET.into()),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(too_late(errno).into()),
     }
+}
+
+fn wait_for_answer(connection: &OwnedFd) -> Result<(), Errno> {
+    again(|| recv(connection, &mut [0; 1], RecvFlags::PEEK)).map(|_| ())
 }
 
 fn receive_answer(connection: &OwnedFd) -> io::Result<(Answer, Vec<OwnedFd>)> {
@@ -319,7 +354,8 @@ fn receive_answer(connection: &OwnedFd) -> io::Result<(Answer, Vec<OwnedFd>)> {
     let received = again(|| {
         let mut slices = [IoSliceMut::new(&mut buffer)];
         recvmsg(connection, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
-    })?;
+    })
+    .map_err(too_late)?;
     let mut descriptors = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

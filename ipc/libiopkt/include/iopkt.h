@@ -41,7 +41,7 @@ extern "C" {
 
 /*
  * A new socket: AF_INET with SOCK_STREAM (TCP) or SOCK_DGRAM (UDP), and SOCK_NONBLOCK, SOCK_CLOEXEC.
- * ENETDOWN: no stack is running. EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT: not for a stack.
+ * ENETDOWN: no stack is running. ETIMEDOUT: it does not answer. EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT: not for a stack.
  * ENOBUFS: the stack has no room. EMFILE: as ever, or the number would be above 2^20.
  */
 int iopkt_socket(int domain, int type, int protocol);

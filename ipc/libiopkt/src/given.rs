@@ -4,6 +4,7 @@
 //! behind it the daemon says, to whoever holds it.
 
 use std::fs;
+use std::io;
 
 use io_pkt_client::Socket;
 use libc::{c_int, cmsghdr, msghdr};
@@ -14,25 +15,37 @@ use crate::{process, table};
 
 /// Makes a descriptor a socket of this library, if it is a stack's. True if it is one now.
 pub fn adopt(fd: c_int) -> bool {
-    if fd < 0 || table::is_ours(fd) || process::is_guest() {
-        return table::is_ours(fd);
-    }
     // A stack that is not there, or a client of another user: the descriptor stays what it is.
-    let Ok(Some(socket)) = Socket::of_descriptor(borrow(&fd)) else { return false };
+    try_adopt(fd).unwrap_or(false)
+}
+
+fn try_adopt(fd: c_int) -> io::Result<bool> {
+    if fd < 0 || table::is_ours(fd) || process::is_guest() {
+        return Ok(table::is_ours(fd));
+    }
+    let Some(socket) = Socket::of_descriptor(borrow(&fd))? else { return Ok(false) };
     let copies = table::numbers(0, c_int::MAX).filter_map(table::lookup);
     let known = copies.into_iter().find(|held| held.socket.is(&socket));
     let held = known.unwrap_or_else(|| table::hold(Description::given(socket)));
-    table::insert(fd, held).is_ok()
+    Ok(table::insert(fd, held).is_ok())
 }
 
-/// Looks at everything a program is born with.
-pub fn adopt_inherited() {
-    let Ok(open) = fs::read_dir("/proc/self/fd") else { return };
+/// Looks at everything a program is born with. `ETIMEDOUT`: there are sockets of a stack that does not
+/// answer.
+///
+/// # Errors
+/// Only that; whatever else is wrong with a descriptor leaves it as it is.
+pub fn adopt_inherited() -> io::Result<()> {
+    let Ok(open) = fs::read_dir("/proc/self/fd") else { return Ok(()) };
     let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     // The list has a descriptor of its own, which is closed before anything is done.
     for fd in numbers.collect::<Vec<c_int>>() {
-        let _ = adopt(fd);
+        match try_adopt(fd) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// Looks at what has come with a message of the kernel's.

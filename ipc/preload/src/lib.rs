@@ -39,5 +39,7 @@ static AT_START: extern "C" fn() = at_start;
 
 extern "C" fn at_start() {
     stdio::interpose();
-    iopkt::adopt_inherited();
+    if iopkt::adopt_inherited().is_err() {
+        socket::say_that_the_stack_is_silent();
+    }
 }

@@ -26,12 +26,17 @@ pub unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> 
         OPENING.set(true);
         let fd = iopkt::abi::iopkt_socket(family, kind, protocol);
         OPENING.set(false);
-        if fd >= 0 || iopkt::errno() != libc::ENETDOWN {
+        let errno = iopkt::errno();
+        if fd >= 0 || !matches!(errno, libc::ENETDOWN | libc::ETIMEDOUT) {
             return fd;
         }
         if !falls_back() {
-            say_that_no_stack_is_there();
-            iopkt::set_errno(libc::ENETDOWN);
+            if errno == libc::ETIMEDOUT {
+                say_that_the_stack_is_silent();
+            } else {
+                say_that_no_stack_is_there();
+            }
+            iopkt::set_errno(errno);
             return -1;
         }
     }
@@ -55,17 +60,24 @@ fn falls_back() -> bool {
     *ASKED.get_or_init(|| env::var_os("IOPKT_FALLBACK").is_some_and(|value| value == "kernel"))
 }
 
-/// One line, once in a process.
 fn say_that_no_stack_is_there() {
+    say("no stack at", "start one (io-pkt -d <driver> -p tcpip), or set IOPKT_FALLBACK=kernel");
+}
+
+/// It was asked, and has not answered within the time it has for that.
+pub(crate) fn say_that_the_stack_is_silent() {
+    say(
+        "no answer within 5 s from the stack at",
+        "is io-pkt stopped or overloaded? see: top -H -p $(pidof io-pkt); go on: kill -CONT $(pidof io-pkt)",
+    );
+}
+
+/// One line, once in a process.
+fn say(what: &str, next: &str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let path = proto::paths::socket_path(&proto::paths::client_prefix());
-        let path = path.display();
         // A program without stderr needs no line.
-        let _ = writeln!(
-            io::stderr(),
-            "iopkt: no stack at {path}; start one (io-pkt -d <driver> -p tcpip), \
-             or set IOPKT_FALLBACK=kernel"
-        );
+        let _ = writeln!(io::stderr(), "iopkt: {what} {}; {next}", path.display());
     });
 }

@@ -175,15 +175,12 @@ impl Control {
     }
 
     fn lost(&self, error: Errno) -> CallError {
-        let at = self.path.display();
         CallError::Broken(if error == Errno::AGAIN {
-            Failure::failed(format!(
-                "io-pkt at {at} does not answer within 5 s; is it stopped or overloaded? see: top \
-                 -H -p $(pidof io-pkt)"
-            ))
+            Failure::silent(&self.path)
         } else {
             Failure::failed(format!(
-                "the connection to io-pkt at {at} broke: {}; see: iopkt status",
+                "the connection to io-pkt at {} broke: {}; see: iopkt status",
+                self.path.display(),
                 describe(error.raw_os_error())
             ))
         })

@@ -66,11 +66,21 @@ impl Failure {
                      IOPKT_RUN"
                 ),
             ),
+            Errno::AGAIN => Self::silent(socket),
             error => Self::failed(format!(
                 "cannot reach io-pkt at {at}: {}; see: iopkt doctor",
                 describe(error.raw_os_error())
             )),
         }
+    }
+
+    /// The daemon is there and says nothing.
+    pub(crate) fn silent(socket: &Path) -> Self {
+        Self::failed(format!(
+            "io-pkt at {} does not answer within 5 s; is it stopped or overloaded? see: top -H -p \
+             $(pidof io-pkt); go on: kill -CONT $(pidof io-pkt)",
+            socket.display()
+        ))
     }
 
     /// The daemon answers with something this binary does not understand.

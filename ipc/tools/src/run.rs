@@ -30,7 +30,7 @@ pub(crate) fn main(sock: Option<String>, args: &RunArgs) -> Result<(), Failure> 
         ));
     };
     let variables = variables(sock.clone(), args.loopback)?;
-    drop(Control::open(sock)?);
+    let _answers = Control::open(sock)?.daemon()?;
     if let Some(path) = in_path(program)
         && let Some(reason) = preload::unreached(&path)
     {

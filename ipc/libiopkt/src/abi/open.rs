@@ -15,7 +15,8 @@ use crate::renew::renew;
 use crate::table::{self, Held};
 use crate::{kernel, process};
 
-/// `socket(2)`: `AF_INET` with `SOCK_STREAM` or `SOCK_DGRAM`. `ENETDOWN` if no stack is running.
+/// `socket(2)`: `AF_INET` with `SOCK_STREAM` or `SOCK_DGRAM`. `ENETDOWN` if no stack is
+/// running, `ETIMEDOUT` if it does not answer.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
     number(open(family, kind, protocol))
@@ -159,10 +160,13 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
     enter(Description::new(socket, &channel), fd)
 }
 
-/// A stack that is not there is a network that is down; only want of resources is told apart.
+/// A stack that is not there is a network that is down. Told apart are want of resources, and a daemon
+/// that is there and does not answer.
 fn no_stack(error: &io::Error) -> io::Error {
     match number_of(error) {
-        errno @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => os(errno),
+        errno @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::ETIMEDOUT) => {
+            os(errno)
+        }
         _ => os(libc::ENETDOWN),
     }
 }
