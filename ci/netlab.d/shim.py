@@ -3,6 +3,7 @@ import pathlib
 import shutil
 import struct
 import tempfile
+import time
 
 from lab import BIN, HOST, IFACE, QUICK, ROOT, STACK, Lab, check, random_file, run, until
 from modules import build_c, lost, ping
@@ -37,6 +38,11 @@ class ShimLab(Lab):
             "mbufs": self.table("status")["daemon"]["mbufs_used"],
         }
 
+    def wakeups(self):
+        """How often threads of the daemon have gone to sleep."""
+        tasks = pathlib.Path(f"/proc/{self.pid()}/task").glob("*/status")
+        return sum(int(line.split()[1]) for task in tasks for line in task.read_text().splitlines() if line.startswith("voluntary"))
+
     def loaded(self, file):
         return str(file) in (pathlib.Path(f"/proc/{self.pid()}") / "maps").read_text()
 
@@ -55,6 +61,11 @@ def shim_tun():
         check(lab.row("tun0")["driver"] == "devn-tun" and lab.row("tun0")["kernel_interface"] == IFACE, lab.row("tun0"))
         got = lab.exec("ping", "-q", "-c", 200, "-i", "0.002", STACK).stdout
         check("200 received" in got, got[-200:])
+        before = lab.wakeups()
+        time.sleep(0.5)
+        slept = lab.wakeups() - before
+        # A worker without a descriptor looks every millisecond, 500 times.
+        check(slept < 150, f"{slept} times awake in half a second in which nothing arrives")
         digest = random_file(lab.dir / "page", size)
         lab.serve(lab.dir)
         sha256 = lambda who, url: lab.exec("bash", "-o", "pipefail", "-c", f"{who} curl -fsS --noproxy '*' {url} | sha256sum").stdout[:64]
@@ -122,6 +133,20 @@ def shim_faults():
         for options, words in (("fail", "Input/output error"), ("colour=red", "no option colour")):
             said = lab.mount("bad", options, ok=False)
             check(said.returncode == 1 and words in said.stderr, f"{options}: {said.stderr}")
+        # What a file exports decides, and of two files of one name the module's comes first.
+        shutil.copy(lab.modules / "devn-tun.so", lab.modules / "devnp-renamed.so")
+        shutil.copy(lab.modules / "devn-tun.so", lab.modules / "devn-both.so")
+        build_c(SDK / "template/driver.c", lab.modules / "devnp-both.so")
+        for name, interface, kind in (("renamed", "tun0", "devnp-shim"), ("both", "example0", "devnp"), (lab.modules / "devn-both.so", "tun0", "devnp-shim")):
+            check(lab.mount(name).stdout.split() == [interface] and [row["kind"] for row in lab.table("modules")] == [kind], name)
+            lab.iopkt("umount", interface)
+        build_c(SDK / "template/devn.c", lab.modules / "devn-wire.so")
+        check([lab.mount("wire", f"address=198.18.9{n}.1/24").stdout.split() for n in (7, 8)] == [["wire0"], ["wire1"]], "the template's interfaces")
+        until("the template's wire carries a frame", lambda: lab.row("wire0")["rx_packets"] >= 1 and lab.row("wire0")["rx_errors"] == 0)
+        said = lab.mount("wire", ok=False)
+        check(said.returncode == 1 and "Device or resource busy" in said.stderr, said.stderr)
+        for interface in ("wire0", "wire1"):
+            lab.iopkt("umount", interface)
         lab.mount("single")
         said = lab.mount("single", ok=False)
         check(said.returncode == 1 and "one interface only" in said.stderr, said.stderr)

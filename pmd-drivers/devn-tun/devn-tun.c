@@ -135,9 +135,11 @@ static int32_t tun_tx(void *device, const void *frame, uint32_t len) {
     struct tun *t = device;
     if (write(t->fd, frame, len) >= 0)
         return 0;
-    if (errno == EIO) /* the kernel's end is down */
-        atomic_fetch_add(&t->no_carrier, 1);
-    return -errno;
+    if (errno != EIO)
+        return -errno;
+    /* The kernel's end is down: lost on the wire. */
+    atomic_fetch_add(&t->no_carrier, 1);
+    return 0;
 }
 
 static int32_t tun_devctl(void *device, uint32_t command, void *data, uint32_t *len,
