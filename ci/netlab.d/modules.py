@@ -44,11 +44,16 @@ def modules_into(folder):
 class ModuleLab(Lab):
     """A lab whose daemon finds the modules."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, args_more=(), **kwargs):
         self.modules = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-modules-"))
         self.modules.chmod(0o755)
         modules_into(self.modules / "so")
-        super().__init__(args=["--module-path", self.modules / "so"], **kwargs)
+        super().__init__(args=["--module-path", self.modules / "so", *args_more], **kwargs)
+
+    def start_daemon_that_ends(self):
+        self.log = self.dir / "io-pkt.ends.log"
+        self.daemon = self.spawn([BIN / "io-pkt", *self.drivers, *self.args], log=self.log)
+        self.daemon.wait(10)
 
     def mount(self, driver, *options, ok=True):
         words = [word for option in options for word in ("-o", option)]
@@ -73,7 +78,7 @@ class ModuleLab(Lab):
 def ping(lab, to, count, interval="0.002"):
     """A ping in the background; `lost` waits for it."""
     log = lab.dir / f"ping.{time.monotonic_ns()}.log"
-    return lab.spawn(["ping", "-q", "-c", count, "-i", interval, to], log=log), log
+    return lab.spawn(["ping", "-q", "-W", 1, "-c", count, "-i", interval, to], log=log), log
 
 
 def lost(process, log):
@@ -219,7 +224,10 @@ def module_faults():
         said = lab.mount("null", f"address={STACK}/24", ok=False)
         check(said.returncode == 1 and "null0: address" in said.stderr, said.stderr)
         lab.iopkt("umount", "null0")
-        until("nothing is left", lambda: all(lab.resources()[k] <= before[k] + 2 for k in ("descriptors", "threads", "maps")))
+        grown = lambda: {k: (before[k], v) for k, v in lab.resources().items() if k != "mbufs" and v > before[k] + 2}
+        maps = (pathlib.Path(f"/proc/{lab.pid()}") / "maps").read_text()
+        check("/devnp-" not in maps, f"still loaded: {set(re.findall('devnp-.*', maps))}")
+        check(not grown(), f"left behind: {grown()}")
         rounds = 50 if QUICK else 1000
         process, log = ping(lab, STACK, 1500, "0.005")
         lab.mount("faulty", "panic=rx")
@@ -237,9 +245,7 @@ def module_faults():
         lab.iopkt("ifconfig", "faulty0", "destroy")
         lab.exec("ping", "-c", 3, "-i", "0.01", STACK)
         until("the packets in hand are back", lambda: lab.resources()["mbufs"] <= before["mbufs"] + 64)
-        os.kill(lab.pid(), signal.SIGSEGV)
-        check(lab.daemon.wait(10) == -signal.SIGABRT, f"the daemon ended with {lab.daemon.returncode}")
-        check("SIGSEGV: ports stopped, aborting" in lab.log.read_text(), "no word about the fault")
+        lab.stop(lab.daemon)
         # Another instance, which its number names.
         lab.env["SOCK"] = "/io-pkt3"
         lab.drivers = ["-d", "net_null", "-i", "3"]
@@ -248,3 +254,77 @@ def module_faults():
         names = lab.iopkt("mount", "-T", "io-pkt3", "pair").stdout.split()
         check(names == ["pair0", "pair1"], names)
         return f"{len(wanted) + 4} refusals by name, {rounds} panics, 0 of 3000 pings lost"
+
+
+def module_crash():
+    """SIGSEGV, sent or by a module that uses up its stack, stops the ports and is reported; with -S it is the system's."""
+    with ModuleLab() as lab:
+        mark = lab.dir / "stopped"
+        lab.mount("faulty", f"stopped={mark}")
+        pid = lab.pid()
+        os.kill(pid, signal.SIGSEGV)
+        check(lab.daemon.wait(10) == -signal.SIGABRT, f"the daemon ended with {lab.daemon.returncode}")
+        check(mark.read_text() == "stopped\n", "panic_stop was not called, or more than once")
+        report = next(line for line in lab.log.read_text().splitlines() if "SIGSEGV" in line)
+        wanted = rf"io-pkt: SIGSEGV sent by process {os.getpid()}, in /.*\+0x[0-9a-f]+, thread io-pkt: 1 port\(s\) stopped by their modules, aborting"
+        check(re.fullmatch(wanted, report), report)
+        lab.drivers = ["-d", "faulty", f"overflow,stopped={mark}"]
+        lab.start_daemon_that_ends()
+        check(lab.daemon.returncode == -signal.SIGABRT, f"the daemon ended with {lab.daemon.returncode}")
+        report = next(line for line in lab.log.read_text().splitlines() if "SIGSEGV" in line)
+        check("/devnp-faulty.so+0x" in report and "SIGSEGV at address 0x" in report and "thread rte-worker-1" in report, report)
+        check(mark.read_text() == "stopped\n", "panic_stop was not called")
+        lab.drivers = ["-d", "net_null", "-S"]
+        lab.start_daemon(up=False)
+        os.kill(lab.pid(), signal.SIGSEGV)
+        check(lab.daemon.wait(10) == -signal.SIGSEGV, f"with -S the daemon ended with {lab.daemon.returncode}")
+        check("SIGSEGV" not in lab.log.read_text(), "with -S it has reported")
+        return report
+
+
+def module_control():
+    """ifconfig lladdr, promisc, allmulti, drvspec and nicinfo reach the driver; counters of failures are published."""
+    with ModuleLab(args_more=["--metrics", "127.0.0.1:9478"]) as lab:
+        row = lambda name="tap0": {r["name"]: r for r in lab.table("ifconfig", "-a")}[name]
+        nic = lambda name: lab.table("nicinfo", name)[0]
+        counter = lambda name, what: {c["name"]: c["value"] for c in nic(name)["counters"]}.get(what)
+        # The address changes under a connection, and the kernel hears of it at once.
+        process, log = ping(lab, STACK, 500)
+        lab.iopkt("ifconfig", "tap0", "lladdr", "02:00:00:00:12:34")
+        check(lost(process, log) <= 5, "the neighbour was not told of the new address")
+        check(row()["mac"] == "02:00:00:00:12:34" and "02:00:00:00:12:34" in lab.ip("neigh").stdout, lab.ip("neigh").stdout)
+        refused = lab.iopkt("ifconfig", "tap0", "lladdr", "03:00:00:00:00:01", ok=False)
+        check(refused.returncode == 1 and "one station" in refused.stderr, refused.stderr)
+        frames = lambda: int(lab.exec("cat", f"/sys/class/net/{IFACE}/statistics/tx_packets").stdout)
+        until("the counters agree with the kernel's", lambda: counter("tap0", "rxed_ok") == frames())
+        check(nic("tap0")["driver"] == "net_tap" and nic("tap0")["link"], nic("tap0"))
+        lab.mount("faulty")
+        told = lambda: lab.iopkt("ifconfig", "faulty0", "drvspec", 1, "and").stdout.strip()
+        for words, wanted in (("lladdr 02:00:00:00:00:07", "mac 7"), ("promisc", "promiscuous true"), ("-promisc", "promiscuous false"), ("-allmulti", "allmulticast false")):
+            lab.iopkt("ifconfig", "faulty0", *words.split())
+            check(told() == f"and: {wanted}", told())
+        lab.iopkt("ifconfig", "faulty0", "promisc")
+        check(row("faulty0")["promiscuous"] and not row("faulty0")["all_multicast"], row("faulty0"))
+        check("PROMISC" in lab.iopkt("ifconfig", "faulty0").stdout, "ifconfig")
+        for command, words in ((2, "Message too long"), (3, "not supported"), ("x", "NUMBER")):
+            said = lab.iopkt("ifconfig", "faulty0", "drvspec", command, ok=False)
+            check(said.returncode != 0 and words in said.stderr, said.stderr)
+        check(counter("faulty0", "fcs_errors") == 3 and counter("faulty0", "align_errors") is None, nic("faulty0"))
+        check("not supported" in lab.iopkt("ifconfig", "tap0", "drvspec", 1, ok=False).stderr, "drvspec of a DPDK driver")
+        lab.iopkt("umount", "faulty0")
+        lab.mount("faulty", "panic=rx")
+        failures = lambda: lab.metric("iopkt_module_failures_total", 'module="faulty"')
+        until("the failure is published", lambda: failures() == 1 and lab.metric("iopkt_module_interfaces_failed") == 1)
+        lab.iopkt("umount", "faulty0")
+        check(failures() == 1 and lab.metric("iopkt_module_interfaces", 'module="faulty"') == 0, "the failure is forgotten with its interface")
+        check("panic: asked to, in rx_burst at ci/faulty-module/src/lib.rs:" in lab.log.read_text(), "where the panic was")
+        # sim's settings change while frames pass.
+        lab.mount("sim", "lower=net_tap,iface=iop9,address=198.18.92.2/24")
+        lab.ip("addr", "add", "198.18.92.1/24", "dev", "iop9")
+        lab.ip("link", "set", "iop9", "up")
+        check(lost(*ping(lab, "198.18.92.2", 100)) == 0, "lost without a loss")
+        check(lab.iopkt("ifconfig", "sim0", "drvspec", 1, "loss=100").stdout.startswith("loss=100,"), "drvspec")
+        check(lost(*ping(lab, "198.18.92.2", 100)) == 100, "arrived with a loss of 100 percent")
+        lab.iopkt("ifconfig", "sim0", "drvspec", 1, "loss=0")
+        check(lost(*ping(lab, "198.18.92.2", 100)) == 0, "lost without a loss")
+        return "address, receive modes, commands, counters, metrics"

@@ -338,6 +338,32 @@ impl EthDev {
         Ok(EthStats::from_raw(&raw))
     }
 
+    /// Counters that only this driver has, by its names; none if it does not say.
+    #[must_use]
+    pub fn xstats(&self) -> Vec<(String, u64)> {
+        // SAFETY: the port exists; without a place for it the answer is the number of counters.
+        let count =
+            unsafe { dpdk_sys::rte_eth_xstats_get_names(self.port, core::ptr::null_mut(), 0) };
+        let Ok(len) = usize::try_from(count) else { return Vec::new() };
+        let mut names = vec![dpdk_sys::rte_eth_xstat_name { name: [0; 64] }; len];
+        let mut values = vec![dpdk_sys::rte_eth_xstat::default(); len];
+        let room = count.cast_unsigned();
+        // SAFETY: the port exists; room for as many names.
+        let named =
+            unsafe { dpdk_sys::rte_eth_xstats_get_names(self.port, names.as_mut_ptr(), room) };
+        // SAFETY: the port exists; room for as many values.
+        let valued = unsafe { dpdk_sys::rte_eth_xstats_get(self.port, values.as_mut_ptr(), room) };
+        if named != count || valued != count {
+            return Vec::new();
+        }
+        let row = |value: &dpdk_sys::rte_eth_xstat| {
+            let name = names.get(usize::try_from(value.id).ok()?)?;
+            let bytes = name.name.iter().map(|c| c.cast_unsigned()).take_while(|byte| *byte != 0);
+            Some((String::from_utf8(bytes.collect()).ok()?, value.value))
+        };
+        values.iter().filter_map(row).collect()
+    }
+
     /// Sets the counters to zero.
     ///
     /// # Errors

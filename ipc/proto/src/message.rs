@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
 use crate::table::{
-    ClientRow, CounterRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow, SocketRow, TunableRow,
-    WorkerRow,
+    ClientRow, CounterRow, InterfaceRow, ModuleRow, NeighborRow, NicRow, RouteRow, SocketRow,
+    TunableRow, WorkerRow,
 };
 
 /// A socket of the asking client: an index into its own cells, and a generation that makes a stale
@@ -59,6 +59,15 @@ pub struct Ticket {
     pub cookie: u64,
     /// What the daemon has written on it, for those who hold it to read (`SO_MAX_PACING_RATE`).
     pub secret: u64,
+}
+
+/// Frames that an interface receives beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReceiveMode {
+    /// Those for others (`IFF_PROMISC`).
+    Promiscuous,
+    /// Those for all groups (`IFF_ALLMULTI`).
+    AllMulticast,
 }
 
 /// What a client or tool asks for. Requests below the line in the source change the stack and need uid 0
@@ -273,6 +282,39 @@ pub enum Request {
         /// Its new value.
         value: String,
     },
+    /// Changes an interface's MAC address, and announces it. → [`Reply::Done`]. `ENXIO`, `EINVAL` for one
+    /// that is not of one station, or the driver's error.
+    SetMac {
+        /// Interface name.
+        interface: String,
+        /// The address.
+        mac: MacAddr,
+    },
+    /// Changes what an interface receives. → [`Reply::Done`]. `ENXIO`, or the driver's error.
+    SetReceive {
+        /// Interface name.
+        interface: String,
+        /// Which frames.
+        mode: ReceiveMode,
+        /// On or off.
+        on: bool,
+    },
+    /// A command of the driver's own (BSD's `SIOCSDRVSPEC` and `SIOCGDRVSPEC`). → [`Reply::Value`]. `ENXIO`,
+    /// `EOPNOTSUPP`, `EMSGSIZE`, or the driver's error.
+    DriverCommand {
+        /// Interface name.
+        interface: String,
+        /// The command, of the driver's choice.
+        command: u32,
+        /// What goes with it.
+        data: Vec<u8>,
+    },
+    /// What an interface's driver knows of its device and has counted (everybody may ask).
+    /// → [`Reply::Nic`]. `ENXIO`.
+    Nic {
+        /// Interface name.
+        interface: String,
+    },
 }
 
 /// What the daemon answers.
@@ -349,6 +391,8 @@ pub enum Reply {
     Modules(Vec<ModuleRow>),
     /// Tunables, by name.
     Tunables(Vec<TunableRow>),
+    /// A driver's knowledge of its device.
+    Nic(Box<NicRow>),
 }
 
 /// A request on the wire.

@@ -49,6 +49,48 @@ pub struct InterfaceRow {
     pub tx_bytes: u64,
     /// Frames not sent: queue full or a device error.
     pub tx_errors: u64,
+    /// It receives frames for others too.
+    pub promiscuous: bool,
+    /// It receives frames for all groups.
+    pub all_multicast: bool,
+}
+
+/// What a driver knows of its device and has counted: `nic_config` and `nic_stats` of io-pkt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicRow {
+    /// The interface, `tap0`.
+    pub interface: String,
+    /// Driver, `net_tap`.
+    pub driver: String,
+    /// The stack's address.
+    pub mac: MacAddr,
+    /// Largest IP packet.
+    pub mtu: u16,
+    /// The wire has a carrier.
+    pub link: bool,
+    /// Megabits a second, 0 if unknown.
+    pub speed_mbps: u32,
+    /// Both ways at once.
+    pub full_duplex: bool,
+    /// Pairs of queues.
+    pub queues: u16,
+    /// What it does for the stack: `ip4csum tcp4csum udp4csum tso4 chains loans`.
+    pub capabilities: Vec<String>,
+    /// Receives frames for others too.
+    pub promiscuous: bool,
+    /// Receives frames for all groups.
+    pub all_multicast: bool,
+    /// Its counters by io-pkt's names, those that it keeps.
+    pub counters: Vec<NicCounter>,
+}
+
+/// One counter of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicCounter {
+    /// Its name, `rxed_multicast`.
+    pub name: String,
+    /// Its value.
+    pub value: u64,
 }
 
 /// One module.

@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// Show and change tunables
     #[command(before_long_help = help::SYSCTL)]
     Sysctl(SysctlArgs),
+    /// Show what drivers know of their devices and have counted
+    #[command(before_long_help = help::NICINFO)]
+    Nicinfo(NicinfoArgs),
     /// Run an unmodified program on the stack
     #[command(
         before_long_help = help::RUN,
@@ -127,7 +130,8 @@ pub(crate) struct IfconfigArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
-    /// [mtu BYTES] | destroy
+    /// [mtu BYTES] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] | drvspec NUMBER [TEXT] |
+    /// destroy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
     pub(crate) words: Vec<String>,
 }
@@ -173,6 +177,16 @@ pub(crate) struct SysctlArgs {
     /// NAME: show it, or all that begin with it; NAME=VALUE: set it
     #[arg(value_name = "NAME[=VALUE]")]
     pub(crate) words: Vec<String>,
+}
+
+/// Arguments of `nicinfo`.
+#[derive(Debug, Args)]
+pub(crate) struct NicinfoArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// One interface [default: all]
+    pub(crate) interface: Option<String>,
 }
 
 /// Arguments of `netstat`.

@@ -23,6 +23,9 @@ Examples:
   iopkt ifconfig tap0 10.0.0.1 netmask 0xffffff00 alias
   iopkt ifconfig tap0 10.0.0.1 -alias           remove it
   iopkt ifconfig tap0 mtu 9000 up
+  iopkt ifconfig tap0 lladdr 02:00:00:00:00:09  another MAC address
+  iopkt ifconfig tap0 promisc -allmulti         frames for others, but not for all groups
+  iopkt ifconfig sim0 drvspec 1 loss=5          a command of the driver's own
   iopkt ifconfig tap1 destroy                   take it away";
 
 pub(crate) const NETSTAT: &str = "\
@@ -85,6 +88,11 @@ Examples:
   iopkt sysctl net.inet.tcp.congctl.selected=bbr
   iopkt sysctl -w kern.somaxconn=1024
 At the start: io-pkt -p tcpip kern.somaxconn=1024, or [sysctl] in the configuration file.";
+
+pub(crate) const NICINFO: &str = "\
+Examples:
+  iopkt nicinfo                all interfaces
+  iopkt nicinfo tap0 --json";
 
 pub(crate) const RUN: &str = "\
 Examples:

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use proto::Request;
 use proto::table::InterfaceRow;
+use proto::{ReceiveMode, Request};
 use rustix::io::Errno;
 use types::MacAddr;
 
@@ -13,6 +13,7 @@ use crate::cli::{IfconfigArgs, take_options};
 use crate::control::{CallError, Control};
 use crate::fail::{Failure, nearest};
 use crate::mount;
+use crate::nic;
 use crate::output::{escape, print, show};
 
 /// One change of an interface, in the order they are made.
@@ -28,10 +29,14 @@ pub(crate) enum Step {
     Up(bool),
     /// MTU in bytes.
     Mtu(u16),
+    /// MAC address.
+    Mac(MacAddr),
+    /// Frames for others, or for all groups.
+    Receive(ReceiveMode, bool),
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 21] = [
     "inet",
     "netmask",
     "broadcast",
@@ -44,6 +49,14 @@ const WORDS: [&str; 13] = [
     "down",
     "mtu",
     "prefixlen",
+    "lladdr",
+    "ether",
+    "link",
+    "promisc",
+    "-promisc",
+    "allmulti",
+    "-allmulti",
+    "drvspec",
     "destroy",
 ];
 
@@ -55,6 +68,9 @@ pub(crate) fn main(mut sock: Option<String>, mut args: IfconfigArgs) -> Result<(
     };
     if words == ["destroy"] {
         return mount::destroy(&mut Control::open(sock)?, name);
+    }
+    if let Some(("drvspec", words)) = words.split_first().map(|(first, rest)| (&**first, rest)) {
+        return nic::command(&mut Control::open(sock)?, name, words);
     }
     let steps = parse(words).map_err(Failure::usage)?;
     let mut control = Control::open(sock)?;
@@ -101,6 +117,17 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
                     .map_err(|_| format!("mtu {text:?} is not a number from 0 to 65535"))?;
                 steps.push(Step::Mtu(mtu));
             }
+            "lladdr" | "ether" | "link" => {
+                let text = argument()?;
+                let mac = text.parse().map_err(|_| {
+                    format!("{word} {text:?} is not a MAC address like 02:00:00:00:00:01")
+                })?;
+                steps.push(Step::Mac(mac));
+            }
+            "promisc" => steps.push(Step::Receive(ReceiveMode::Promiscuous, true)),
+            "-promisc" => steps.push(Step::Receive(ReceiveMode::Promiscuous, false)),
+            "allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, true)),
+            "-allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, false)),
             "inet" => address.set_address(argument()?)?,
             "netmask" => address.set_len(address::parse_mask(argument()?)?)?,
             "prefixlen" => {
@@ -120,6 +147,7 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             "alias" | "add" => address.mode = Mode::Alias,
             "-alias" | "delete" | "remove" => address.mode = Mode::Remove,
             "destroy" => return Err("destroy stands alone: iopkt ifconfig tap1 destroy".into()),
+            "drvspec" => return Err("drvspec stands alone: iopkt ifconfig sim0 drvspec 1".into()),
             "inet6" => return Err("inet6: this stack has no IPv6".into()),
             _ if word.starts_with(|c: char| c.is_ascii_digit()) => address.set_address(word)?,
             _ => return Err(unknown(word)),
@@ -240,6 +268,8 @@ fn plan(row: &InterfaceRow, step: Step) -> Vec<Request> {
         Step::Remove(address) => vec![delete(address)],
         Step::Up(up) => vec![Request::SetUp { interface: interface(), up }],
         Step::Mtu(mtu) => vec![Request::SetMtu { interface: interface(), mtu }],
+        Step::Mac(mac) => vec![Request::SetMac { interface: interface(), mac }],
+        Step::Receive(mode, on) => vec![Request::SetReceive { interface: interface(), mode, on }],
     }
 }
 
@@ -268,6 +298,13 @@ fn explain(error: CallError, row: &InterfaceRow, step: Step) -> Failure {
             format!("{name}: cannot set mtu {mtu}"),
             "the port's limits forbid it; 1500 always works".into(),
         ),
+        Step::Mac(mac) => (
+            format!("{name}: cannot set address {mac}"),
+            "it must be of one station (an even first octet); lo0 has none".into(),
+        ),
+        Step::Receive(..) => {
+            (format!("{name}: cannot change what it receives"), "its driver can't".into())
+        }
     };
     Failure::refused(&what, errno, &hint)
 }
@@ -276,6 +313,8 @@ const UP: u32 = 0x1;
 const BROADCAST: u32 = 0x2;
 const LOOPBACK: u32 = 0x8;
 const RUNNING: u32 = 0x40;
+const PROMISC: u32 = 0x100;
+const ALLMULTI: u32 = 0x200;
 const SIMPLEX: u32 = 0x800;
 const MULTICAST: u32 = 0x8000;
 
@@ -285,12 +324,16 @@ fn flags(row: &InterfaceRow) -> (u32, String) {
     let kind = if loopback { LOOPBACK } else { BROADCAST | SIMPLEX };
     let up = if row.up { UP } else { 0 };
     let running = if row.running { RUNNING } else { 0 };
-    let bits = up | kind | running | MULTICAST;
+    let promiscuous = if row.promiscuous { PROMISC } else { 0 };
+    let all_multicast = if row.all_multicast { ALLMULTI } else { 0 };
+    let bits = up | kind | running | promiscuous | all_multicast | MULTICAST;
     let names = [
         (UP, "UP"),
         (BROADCAST, "BROADCAST"),
         (LOOPBACK, "LOOPBACK"),
         (RUNNING, "RUNNING"),
+        (PROMISC, "PROMISC"),
+        (ALLMULTI, "ALLMULTI"),
         (SIMPLEX, "SIMPLEX"),
         (MULTICAST, "MULTICAST"),
     ];

@@ -9,7 +9,7 @@
 //! * [`output`]: stdout, tables, and escaping what strangers chose.
 //! * [`help`]: what `--help` says.
 //! * one module per tool: [`ifconfig`], [`netstat`], [`arp`], [`route`], [`lists`] (clients,
-//!   workers, status), [`mount`] (mount, umount, modules), [`sysctl`], [`run`], [`doctor`].
+//!   workers, status), [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`], [`run`], [`doctor`].
 #![forbid(unsafe_code)]
 
 mod address;
@@ -23,6 +23,7 @@ mod ifconfig;
 mod lists;
 mod mount;
 mod netstat;
+mod nic;
 mod output;
 mod preload;
 mod route;
@@ -69,6 +70,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Umount(args) => mount::umount(sock, &args),
         Command::Modules(args) => mount::modules(sock, args.json),
         Command::Sysctl(args) => sysctl::main(sock, &args),
+        Command::Nicinfo(args) => nic::nicinfo(sock, &args),
         Command::Run(args) => run::main(sock, &args),
         Command::Env(args) => run::env(sock, args.loopback),
         Command::Doctor(args) => doctor::main(sock, args.json),

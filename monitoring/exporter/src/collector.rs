@@ -12,7 +12,7 @@ use types::DropReason;
 
 use crate::family::{count, counter, gauge, histogram, level, level_of, name_part};
 use crate::process::Process;
-use crate::sample::{CounterSample, InterfaceSample, Sample, WorkerSample};
+use crate::sample::{CounterSample, InterfaceSample, ModuleSample, Sample, WorkerSample};
 
 /// Where samples come from: called once per scrape, on the exporter's thread.
 ///
@@ -84,6 +84,7 @@ const BUILD_HELP: &str = "Versions of the running daemon; always 1.";
 fn families(sample: &Sample) -> Vec<MetricFamily> {
     let mut families = daemon_families(sample);
     families.extend(interface_families(&sample.interfaces));
+    families.extend(module_families(&sample.modules));
     families.extend(worker_families(&sample.workers));
     families.push(drop_family(&sample.drops));
     families.extend(table_families(sample));
@@ -138,6 +139,29 @@ fn interface_families(interfaces: &[InterfaceSample]) -> Vec<MetricFamily> {
             .collect(),
     ));
     families
+}
+
+fn module_families(modules: &[ModuleSample]) -> Vec<MetricFamily> {
+    let labels = |m: &ModuleSample, value, series: fn(&[(&str, &str)], u64) -> Metric| {
+        series(&[("module", &m.module)], value)
+    };
+    vec![
+        counter(
+            "iopkt_module_failures_total",
+            "Times a driver module has failed and its interface was set down.",
+            modules.iter().map(|m| labels(m, m.failures, count)).collect(),
+        ),
+        gauge(
+            "iopkt_module_interfaces",
+            "Interfaces of a driver module.",
+            modules.iter().map(|m| labels(m, m.interfaces, level_of)).collect(),
+        ),
+        gauge(
+            "iopkt_module_interfaces_failed",
+            "Interfaces that are down because their driver module has failed.",
+            modules.iter().map(|m| labels(m, m.failed, level_of)).collect(),
+        ),
+    ]
 }
 
 fn worker_families(workers: &[WorkerSample]) -> Vec<MetricFamily> {

@@ -27,6 +27,6 @@ mod sample;
 pub use collector::{Source, render};
 pub use http::{ServeError, Server, serve};
 pub use sample::{
-    BuildInfo, CounterSample, GaugeSample, HistogramSample, InterfaceSample, NeighborSample,
-    PoolSample, Sample, WorkerSample,
+    BuildInfo, CounterSample, GaugeSample, HistogramSample, InterfaceSample, ModuleSample,
+    NeighborSample, PoolSample, Sample, WorkerSample,
 };

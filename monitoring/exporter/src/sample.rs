@@ -12,6 +12,8 @@ pub struct Sample {
     pub workers: Vec<WorkerSample>,
     /// Interfaces.
     pub interfaces: Vec<InterfaceSample>,
+    /// Modules.
+    pub modules: Vec<ModuleSample>,
     /// Dropped packets summed over the workers, indexed by `DropReason as usize`. Reasons beyond
     /// the end of the list are published as zero.
     pub drops: Vec<u64>,
@@ -80,6 +82,19 @@ pub struct InterfaceSample {
     pub tx_errors: u64,
     /// Administratively up and the link is there.
     pub up: bool,
+}
+
+/// One module; also one that is unloaded, if it had failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModuleSample {
+    /// Its name, `pair`.
+    pub module: String,
+    /// How often it has failed.
+    pub failures: u64,
+    /// Interfaces that it has.
+    pub interfaces: u64,
+    /// Of these, down by its fault.
+    pub failed: u64,
 }
 
 /// One pool of packet buffers.

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use exporter::{
-    BuildInfo, CounterSample, GaugeSample, HistogramSample, InterfaceSample, NeighborSample,
-    PoolSample, Sample, ServeError, Server, Source, WorkerSample, render, serve,
+    BuildInfo, CounterSample, GaugeSample, HistogramSample, InterfaceSample, ModuleSample,
+    NeighborSample, PoolSample, Sample, ServeError, Server, Source, WorkerSample, render, serve,
 };
 
 fn full_sample() -> Sample {
@@ -21,6 +21,12 @@ fn full_sample() -> Sample {
             rx_packets: 7,
             up: true,
             ..<_>::default()
+        }],
+        modules: vec![ModuleSample {
+            module: "pair".into(),
+            failures: 2,
+            interfaces: 2,
+            failed: 1,
         }],
         drops: vec![3],
         mbufs: vec![PoolSample { pool: "rx0".into(), used: 1, free: 2 }],
@@ -74,6 +80,8 @@ fn names_and_labels_are_those_of_the_documentation() {
     let text = render(&full_sample());
     for line in [
         "iopkt_build_info{version=\"0.1.0\",dpdk=\"22.11.11\"} 1",
+        "iopkt_module_failures_total{module=\"pair\"} 2",
+        "iopkt_module_interfaces_failed{module=\"pair\"} 1",
         "iopkt_interface_receive_packets_total{interface=\"tap\\\"0\\n\"} 7",
         "iopkt_dropped_packets_total{layer=\"ethernet\",reason=\"ethernet_too_short\"} 3",
         "iopkt_dropped_packets_total{layer=\"tcp\",reason=\"tcp_paws\"} 0",

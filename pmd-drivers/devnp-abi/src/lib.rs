@@ -61,6 +61,10 @@ pub const OFFLOAD_UDP_CHECKSUM: u32 = 4;
 /// [`Info::offloads`]: sends packets of several pieces. Without it every packet is one piece.
 pub const OFFLOAD_MULTI_SEGMENT: u32 = 8;
 
+/// [`Info::offloads`]: cuts TCP segments, into as many packets as their text needs; needs
+/// [`OFFLOAD_TCP_CHECKSUM`] and [`OFFLOAD_MULTI_SEGMENT`], and [`Info::pieces_max`].
+pub const OFFLOAD_TCP_SEGMENTATION: u32 = 16;
+
 /// [`TxRequest::flags`]: fill in the IPv4 header's checksum.
 pub const TX_IPV4_CHECKSUM: u32 = 1;
 /// [`TxRequest::flags`]: fill in the TCP checksum; the field holds the pseudo-header's sum.
@@ -148,6 +152,12 @@ pub enum Stat {
     TxNoCarrier,
     /// Heartbeat (SQE) errors.
     TxSqe,
+    /// Frames longer than the largest, with a wrong frame check sequence.
+    RxJabber,
+    /// Frames with further bits after their end.
+    RxDribble,
+    /// Frames that met a collision.
+    TxCollisions,
 }
 
 /// Length of [`Stats::values`]: room for places to come.
@@ -221,7 +231,8 @@ pub struct TxRequest {
     pub l3_len: u16,
     /// Bytes of the TCP or UDP header.
     pub l4_len: u16,
-    /// Bytes of text in each segment, if the packet is to be cut; 0: it is not.
+    /// Bytes of text in each segment, if the packet is to be cut; 0: it is not. Then the TCP checksum
+    /// field holds the sum of a pseudo-header with length 0, and the IP header's is to be filled in too.
     pub segment_len: u16,
 }
 
@@ -353,6 +364,10 @@ pub struct Info {
     pub kernel_interface: [c_char; 16],
     /// What the other functions get.
     pub device: *mut c_void,
+    /// With [`OFFLOAD_TCP_SEGMENTATION`]: most pieces of a packet that is to be cut.
+    pub pieces_max: u16,
+    /// Unused.
+    pub reserved: [u8; 6],
 }
 
 /// The exported table. Functions may be null where it says so. All return 0 or a negative errno, if
@@ -420,24 +435,32 @@ pub struct Module {
     pub link: Option<unsafe extern "C" fn(device: *mut c_void, link: *mut Link) -> i32>,
     /// Counters beyond those that the daemon keeps. May be null.
     pub stats: Option<unsafe extern "C" fn(device: *mut c_void, stats: *mut Stats) -> i32>,
-    /// Changes the address. May be null.
+    /// Changes the address, 6 bytes. Null: the driver lets every frame through, and only the daemon's
+    /// side changes.
     pub set_mac: Option<unsafe extern "C" fn(device: *mut c_void, mac: *const u8) -> i32>,
-    /// Changes the largest IP packet. May be null.
+    /// Changes the largest IP packet. Null: it can't.
     pub set_mtu: Option<unsafe extern "C" fn(device: *mut c_void, mtu: u16) -> i32>,
-    /// Receives everything, or not. May be null.
+    /// Receives frames for everybody, or not. Null: it can't.
     pub set_promiscuous: Option<unsafe extern "C" fn(device: *mut c_void, on: u8) -> i32>,
-    /// Receives these groups, 6 bytes each. May be null: all groups arrive.
-    pub set_multicast:
-        Option<unsafe extern "C" fn(device: *mut c_void, groups: *const u8, count: u32) -> i32>,
-    /// Anything else, by number. May be null.
+    /// Receives frames for all groups, or for none. Null: all arrive, always.
+    pub set_allmulticast: Option<unsafe extern "C" fn(device: *mut c_void, on: u8) -> i32>,
+    /// A command of the driver's own (`SIOCSDRVSPEC`, `iopkt ifconfig IF drvspec`): takes `*len` bytes at
+    /// `data` and leaves `*len` bytes of answer there, at most `room`. Null: it has none.
     pub ioctl: Option<
-        unsafe extern "C" fn(device: *mut c_void, request: u32, data: *mut c_void, len: u32) -> i32,
+        unsafe extern "C" fn(
+            device: *mut c_void,
+            command: u32,
+            data: *mut c_void,
+            len: *mut u32,
+            room: u32,
+        ) -> i32,
     >,
-    /// The process crashes or is about to exit: stop DMA. Runs in a signal handler: no locks, no
-    /// memory, only stores and raw system calls. May be null.
+    /// The process crashes: stop DMA. Runs in a signal handler, on whichever thread has the fault, while
+    /// others may be in this driver: no locks, no memory, only stores and raw system calls. May be
+    /// null.
     pub panic_stop: Option<unsafe extern "C" fn(device: *mut c_void)>,
 }
 
 const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 15 * 8);
 const _: () = assert!(size_of::<Api>() == 8 + 14 * 8);
-const _: () = assert!(size_of::<Config>() == 40 && size_of::<Info>() == 48);
+const _: () = assert!(size_of::<Config>() == 40 && size_of::<Info>() == 56);

@@ -114,6 +114,9 @@ impl OpenError {
     /// A fault of the driver.
     pub const IO: Self = Self(5);
 
+    /// More bytes than there is room for.
+    pub const TOO_LONG: Self = Self(90);
+
     pub(crate) fn code(self) -> i32 {
         // A driver that says 0 or something negative still means a failure.
         -self.0.clamp(1, 4095)

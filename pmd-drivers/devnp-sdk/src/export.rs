@@ -1,7 +1,9 @@
 //! The C table of a [`Driver`]: each function checks its pointers, calls the driver, and catches what
 //! it throws.
 
+use core::cell::Cell;
 use core::ffi::{CStr, c_void};
+use core::fmt::{self, Write as _};
 use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Once;
@@ -75,36 +77,75 @@ impl Export {
             rx_fd: Some(rx_fd::<D>),
             link: Some(link::<D>),
             stats: Some(stats::<D>),
-            set_mac: None,
+            set_mac: Some(set_mac::<D>),
             set_mtu: Some(set_mtu::<D>),
             set_promiscuous: Some(set_promiscuous::<D>),
-            set_multicast: None,
-            ioctl: None,
-            panic_stop: None,
+            set_allmulticast: Some(set_allmulticast::<D>),
+            ioctl: Some(ioctl::<D>),
+            panic_stop: if D::PANIC_STOP { Some(panic_stop::<D>) } else { None },
         })
     }
+}
+
+/// Where a panic was, as text. No `String`: a value with a destructor on a daemon's thread would keep
+/// the module loaded.
+#[derive(Clone, Copy)]
+struct Place {
+    text: [u8; 160],
+    len: usize,
+}
+
+impl Place {
+    const UNKNOWN: Self = Self { text: [0; 160], len: 0 };
+}
+
+impl fmt::Write for Place {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.text.get_mut(self.len..).ok_or(fmt::Error)?;
+        let room = room.get_mut(..text.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
+
+thread_local! {
+    /// Of this thread's last panic.
+    static PLACE: Cell<Place> = const { Cell::new(Place::UNKNOWN) };
 }
 
 /// A panic's words go to the daemon's log, not to its standard error.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|info| {
+            let mut place = Place::UNKNOWN;
+            // A place that is too long is cut.
+            let _ = info.location().map(|at| write!(place, " at {at}"));
+            PLACE.set(place);
+        }));
+    });
+}
+
+/// Calls what may panic; if it does, the daemon's log has the words, and the result is `None`.
+fn caught<T>(host: &Host, call: impl FnOnce() -> T) -> Option<T> {
+    let thrown = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(value) => return Some(value),
+        Err(thrown) => thrown,
+    };
+    let text = thrown.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| thrown.downcast_ref::<&str>().copied()).unwrap_or("no text");
+    let place = PLACE.get();
+    let place = String::from_utf8_lossy(place.text.get(..place.len).unwrap_or_default());
+    host.log(Level::Error, &format!("panic: {text}{place}"));
+    None
 }
 
 /// Calls the driver; a panic is logged and gives `None`.
 fn guarded<D: Driver, T>(device: *mut c_void, call: impl FnOnce(&D) -> T) -> Option<T> {
     // SAFETY: the daemon passes what `open` made, until `close`.
     let device = unsafe { device.cast::<Device<D>>().as_ref() }?;
-    match catch_unwind(AssertUnwindSafe(|| call(&device.driver))) {
-        Ok(value) => Some(value),
-        Err(thrown) => {
-            let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| thrown.downcast_ref::<String>().cloned());
-            let text = text.unwrap_or_else(|| "no text".into());
-            device.host.log(Level::Error, &format!("panic: {text}"));
-            None
-        }
-    }
+    caught(&device.host, || call(&device.driver))
 }
 
 fn code(result: Option<Result<(), OpenError>>) -> i32 {
@@ -132,13 +173,10 @@ unsafe extern "C" fn open<D: Driver>(
     unsafe { set_api(api) };
     let host = Host::new(table, host);
     let make = || D::open(host.clone(), Config { raw: config });
-    let (driver, made) = match catch_unwind(AssertUnwindSafe(make)) {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(error)) => return error.code(),
-        Err(_) => {
-            host.log(Level::Error, "panic in open");
-            return OpenError::IO.code();
-        }
+    let (driver, made) = match caught(&host, make) {
+        Some(Ok(opened)) => opened,
+        Some(Err(error)) => return error.code(),
+        None => return OpenError::IO.code(),
     };
     info.offloads = made.offloads.bits();
     info.flags = if made.more { abi::INFO_MORE } else { 0 };
@@ -157,9 +195,8 @@ unsafe extern "C" fn close<D: Driver>(device: *mut c_void) {
     // SAFETY: what `open` made; the daemon closes it once, and nobody else has it now.
     let device = unsafe { Box::from_raw(device.cast::<Device<D>>()) };
     let host = device.host.clone();
-    if catch_unwind(AssertUnwindSafe(|| drop(device))).is_err() {
-        host.log(Level::Error, "panic in close");
-    }
+    // Closed is what it is now in any case.
+    let _ = caught(&host, || drop(device));
 }
 
 unsafe extern "C" fn start<D: Driver>(device: *mut c_void) -> i32 {
@@ -226,10 +263,54 @@ unsafe extern "C" fn stats<D: Driver>(device: *mut c_void, to: *mut abi::Stats) 
     code(guarded::<D, _>(device, |driver| driver.stats(&mut set)).map(Ok))
 }
 
+unsafe extern "C" fn set_mac<D: Driver>(device: *mut c_void, mac: *const u8) -> i32 {
+    // SAFETY: the daemon's six bytes, valid during this call.
+    let Some(mac) = (unsafe { mac.cast::<[u8; 6]>().as_ref() }) else {
+        return OpenError::INVALID.code();
+    };
+    code(guarded::<D, _>(device, |driver| driver.set_mac(*mac)))
+}
+
 unsafe extern "C" fn set_mtu<D: Driver>(device: *mut c_void, mtu: u16) -> i32 {
     code(guarded::<D, _>(device, |driver| driver.set_mtu(mtu)))
 }
 
 unsafe extern "C" fn set_promiscuous<D: Driver>(device: *mut c_void, on: u8) -> i32 {
     code(guarded::<D, _>(device, |driver| driver.set_promiscuous(on != 0)))
+}
+
+unsafe extern "C" fn set_allmulticast<D: Driver>(device: *mut c_void, on: u8) -> i32 {
+    code(guarded::<D, _>(device, |driver| driver.set_allmulticast(on != 0)))
+}
+
+unsafe extern "C" fn ioctl<D: Driver>(
+    device: *mut c_void,
+    command: u32,
+    data: *mut c_void,
+    len: *mut u32,
+    room: u32,
+) -> i32 {
+    // SAFETY: the daemon's number, for this call alone.
+    let (Some(len), false) = (unsafe { len.as_mut() }, data.is_null()) else {
+        return OpenError::INVALID.code();
+    };
+    // SAFETY: the daemon has `room` bytes there, `len` of them set, for this call alone.
+    let place = unsafe { core::slice::from_raw_parts_mut(data.cast::<u8>(), room as usize) };
+    let given = place.get(..*len as usize).unwrap_or_default();
+    *len = 0;
+    let answer = match guarded::<D, _>(device, |driver| driver.ioctl(command, given)) {
+        Some(Ok(answer)) => answer,
+        refused => return code(refused.map(|result| result.map(drop))),
+    };
+    let Some(to) = place.get_mut(..answer.len()) else { return OpenError::TOO_LONG.code() };
+    to.copy_from_slice(&answer);
+    *len = u32::try_from(answer.len()).unwrap_or(0);
+    0
+}
+
+unsafe extern "C" fn panic_stop<D: Driver>(device: *mut c_void) {
+    // SAFETY: the daemon passes what `open` made, until `close`.
+    if let Some(device) = unsafe { device.cast::<Device<D>>().as_ref() } {
+        device.driver.panic_stop();
+    }
 }

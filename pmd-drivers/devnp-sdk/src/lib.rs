@@ -53,6 +53,8 @@ pub trait Driver: Sized + Send + Sync + 'static {
     const THREADING: Threading = Threading::Queue;
     /// It stands before another driver.
     const NEEDS_LOWER: bool = false;
+    /// It has something to stop when the process crashes: [`panic_stop`](Self::panic_stop).
+    const PANIC_STOP: bool = false;
 
     /// Makes an interface.
     ///
@@ -93,6 +95,15 @@ pub trait Driver: Sized + Send + Sync + 'static {
         let _ = set;
     }
 
+    /// Changes the address. A driver that lets every frame through has nothing to do.
+    ///
+    /// # Errors
+    /// It can't.
+    fn set_mac(&self, mac: [u8; 6]) -> Result<(), OpenError> {
+        let _ = mac;
+        Ok(())
+    }
+
     /// Changes the largest IP packet.
     ///
     /// # Errors
@@ -102,7 +113,7 @@ pub trait Driver: Sized + Send + Sync + 'static {
         Err(OpenError::NOT_SUPPORTED)
     }
 
-    /// Receives everything, or not.
+    /// Receives frames for everybody, or not. A driver that lets every frame through has nothing to do.
     ///
     /// # Errors
     /// It can't.
@@ -110,6 +121,29 @@ pub trait Driver: Sized + Send + Sync + 'static {
         let _ = on;
         Ok(())
     }
+
+    /// Receives frames for all groups, or for none. A driver that can't keep them out says so.
+    ///
+    /// # Errors
+    /// It can't.
+    fn set_allmulticast(&self, on: bool) -> Result<(), OpenError> {
+        if on { Ok(()) } else { Err(OpenError::NOT_SUPPORTED) }
+    }
+
+    /// A command of its own (`iopkt ifconfig IF drvspec NUMBER TEXT`), and its answer: at most 4096 bytes
+    /// each.
+    ///
+    /// # Errors
+    /// It does not know it.
+    fn ioctl(&self, command: u32, data: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let _ = (command, data);
+        Err(OpenError::NOT_SUPPORTED)
+    }
+
+    /// The process crashes, and [`PANIC_STOP`](Self::PANIC_STOP) is set: stop DMA. Runs in a signal
+    /// handler while other threads may be in the driver: only atomics and raw system calls, no lock, no
+    /// memory.
+    fn panic_stop(&self) {}
 }
 
 /// Exports a [`Driver`] as this module's.

@@ -39,7 +39,7 @@ pub const TABLE: devnp::Module = devnp::Module {
     set_mac: None,
     set_mtu: Some(set_mtu),
     set_promiscuous: Some(set_promiscuous),
-    set_multicast: None,
+    set_allmulticast: None,
     ioctl: Some(ioctl),
     panic_stop: None,
 };
@@ -380,10 +380,15 @@ unsafe extern "C" fn set_promiscuous(device: *mut c_void, on: u8) -> i32 {
 }
 
 /// What else a driver does, by its own numbers.
-unsafe extern "C" fn ioctl(device: *mut c_void, request: u32, data: *mut c_void, len: u32) -> i32 {
+unsafe extern "C" fn ioctl(
+    device: *mut c_void,
+    command: u32,
+    data: *mut c_void,
+    len: *mut u32,
+    room: u32,
+) -> i32 {
     // SAFETY: the daemon passes what `open` made.
     let Some(interface) = (unsafe { interface(device) }) else { return -libc::EINVAL };
-    let mut answer_len = len;
-    // SAFETY: the daemon passes `len` bytes, and knows what the request wants.
-    unsafe { interface.devctl_raw(request, data, &raw mut answer_len, len) }
+    // SAFETY: the daemon passes `room` bytes, and a place for how many of them count.
+    unsafe { interface.devctl_raw(command, data, len, room) }
 }

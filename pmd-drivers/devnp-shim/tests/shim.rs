@@ -189,8 +189,10 @@ fn the_daemon_asks_and_the_driver_tells() {
     assert_eq!(unsafe { table.link.unwrap()(interface.info.device, &raw mut link) }, 0);
     assert_eq!((link.up, link.speed_mbps), (1, 100));
     let (ioctl, nothing) = (table.ioctl.unwrap(), core::ptr::null_mut());
+    let mut len = 0;
     // SAFETY: open; the driver does not know the number.
-    assert_eq!(unsafe { ioctl(interface.info.device, 4711, nothing, 0) }, -libc::EOPNOTSUPP);
+    let code = unsafe { ioctl(interface.info.device, 4711, nothing, &raw mut len, 0) };
+    assert_eq!(code, -libc::EOPNOTSUPP);
     fake.call(c"fake_log");
     assert!(LOG.lock().unwrap().iter().any(|line| line == "the driver says so"));
     fake.call(c"fake_link");

@@ -1,5 +1,6 @@
 //! What befalls a frame, drawn from a seed.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use devnp_sdk::{Host, Packet};
@@ -26,19 +27,44 @@ impl Odds {
     ///
     /// # Errors
     /// Which one makes no sense.
-    pub(crate) fn of(host: &Host) -> Result<Self, String> {
-        let percent = |key: &str| chance(key, host.option(key).as_deref());
-        let millis = |key: &str| duration(key, host.option(key).as_deref());
-        let seed = host.option("seed").map_or(Ok(1), |text| text.parse());
+    pub(crate) fn of(option: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let seed = option("seed").map_or(Ok(1), |text| text.parse());
+        let seed = seed.map_err(|_| "seed= is a number".to_owned())?;
+        Self { seed, ..Self::default() }.with(option)
+    }
+
+    /// With those that the options name.
+    ///
+    /// # Errors
+    /// Which one makes no sense.
+    pub(crate) fn with(self, option: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let percent = |key: &str, now| option(key).map_or(Ok(now), |text| chance(key, &text));
+        let millis = |key: &str, now| option(key).map_or(Ok(now), |text| duration(key, &text));
         Ok(Self {
-            loss: percent("loss")?,
-            duplicate: percent("duplicate")?,
-            corrupt: percent("corrupt")?,
-            reorder: percent("reorder")?,
-            delay: millis("delay")?,
-            jitter: millis("jitter")?,
-            seed: seed.map_err(|_| "seed= is a number".to_owned())?,
+            loss: percent("loss", self.loss)?,
+            duplicate: percent("duplicate", self.duplicate)?,
+            corrupt: percent("corrupt", self.corrupt)?,
+            reorder: percent("reorder", self.reorder)?,
+            delay: millis("delay", self.delay)?,
+            jitter: millis("jitter", self.jitter)?,
+            seed: self.seed,
         })
+    }
+}
+
+impl fmt::Display for Odds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // To a millionth: what was asked for is not a multiple of 2^-32.
+        let percent = |odds: u64| (odds as f64 / 4_294_967_296.0 * 1e8).round() / 1e6;
+        let chances = [
+            ("loss", self.loss),
+            ("duplicate", self.duplicate),
+            ("corrupt", self.corrupt),
+            ("reorder", self.reorder),
+        ];
+        chances.iter().try_for_each(|(key, odds)| write!(f, "{key}={},", percent(*odds)))?;
+        let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+        write!(f, "delay={},jitter={}", millis(self.delay), millis(self.jitter))
     }
 }
 
@@ -48,8 +74,7 @@ fn number(key: &str, text: &str) -> Result<f64, String> {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 2^32")]
-fn chance(key: &str, text: Option<&str>) -> Result<u64, String> {
-    let Some(text) = text else { return Ok(0) };
+fn chance(key: &str, text: &str) -> Result<u64, String> {
     let value = number(key, text)?;
     if value > 100.0 {
         return Err(format!("{key}={text}: more than 100 percent"));
@@ -57,8 +82,7 @@ fn chance(key: &str, text: Option<&str>) -> Result<u64, String> {
     Ok((value / 100.0 * 4_294_967_296.0) as u64)
 }
 
-fn duration(key: &str, text: Option<&str>) -> Result<Duration, String> {
-    let Some(text) = text else { return Ok(Duration::ZERO) };
+fn duration(key: &str, text: &str) -> Result<Duration, String> {
     let value = number(key, text)?;
     if value > 60_000.0 {
         return Err(format!("{key}={text}: more than a minute"));
@@ -75,6 +99,14 @@ pub(crate) struct Fate {
 impl Fate {
     pub(crate) fn new(odds: Odds, queue: u16) -> Self {
         Self { odds, state: odds.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(queue) }
+    }
+
+    pub(crate) fn odds(&self) -> Odds {
+        self.odds
+    }
+
+    pub(crate) fn set_odds(&mut self, odds: Odds) {
+        self.odds = odds;
     }
 
     /// The next number (splitmix64).
@@ -140,12 +172,15 @@ mod tests {
 
     #[test]
     fn options_are_percent_and_milliseconds() {
-        assert_eq!(chance("loss", Some("50")), Ok(1 << 31));
-        assert_eq!(chance("loss", None), Ok(0));
-        assert!(chance("loss", Some("101")).is_err());
-        assert!(chance("loss", Some("-1")).is_err());
-        assert!(chance("loss", Some("many")).is_err());
-        assert_eq!(duration("delay", Some("2.5")), Ok(Duration::from_micros(2500)));
+        assert_eq!(chance("loss", "50"), Ok(1 << 31));
+        let five = |key: &str| (key == "loss").then(|| "5".to_owned());
+        let odds = Odds::of(five).unwrap().with(|key| (key == "delay").then(|| "2".to_owned()));
+        let said = odds.unwrap().to_string();
+        assert!(said.starts_with("loss=5,") && said.ends_with("delay=2,jitter=0"), "{said}");
+        assert!(chance("loss", "101").is_err());
+        assert!(chance("loss", "-1").is_err());
+        assert!(chance("loss", "many").is_err());
+        assert_eq!(duration("delay", "2.5"), Ok(Duration::from_micros(2500)));
     }
 
     #[test]
@@ -163,7 +198,7 @@ mod tests {
     fn odds_are_kept() {
         let odds = Odds { seed: 1, ..Odds::default() };
         let mut fate = Fate::new(odds, 0);
-        let tenth = chance("loss", Some("10")).unwrap();
+        let tenth = chance("loss", "10").unwrap();
         let happened = (0..100_000).filter(|_| fate.happens(tenth)).count();
         assert!((9_500..10_500).contains(&happened), "{happened}");
     }

@@ -2,6 +2,7 @@
 //!
 //! `-d sim lower=net_tap,loss=1,delay=20,iface=iop0`: what `sim` does not know goes to the driver
 //! below. Frames of both directions are lost, delayed, reordered, doubled and corrupted.
+//! `iopkt ifconfig sim0 drvspec 1 loss=5` changes that while it runs.
 //!
 //! ```text
 //!   stack ──tx_burst──> fate ──> held until due ──> driver below
@@ -30,6 +31,9 @@ use fate::{Fate, Odds};
 use line::Line;
 
 export_driver!(Sim);
+
+/// The command that changes the settings.
+const SETTINGS: u32 = 1;
 
 /// One queue: two directions, one clock.
 struct Queue {
@@ -120,7 +124,7 @@ impl Driver for Sim {
 
     fn open(host: Host, config: Config<'_>) -> Result<(Self, Info), OpenError> {
         let lower = config.lower().ok_or(OpenError::NO_DEVICE)?;
-        let odds = Odds::of(&host).map_err(|what| {
+        let odds = Odds::of(|key| host.option(key)).map_err(|what| {
             host.log(Level::Error, &what);
             OpenError::INVALID
         })?;
@@ -214,5 +218,32 @@ impl Driver for Sim {
 
     fn set_mtu(&self, mtu: u16) -> Result<(), OpenError> {
         if mtu <= self.mtu { Ok(()) } else { Err(OpenError::INVALID) }
+    }
+
+    /// Command 1: `loss=5,delay=20` changes these; the answer is what holds now.
+    fn ioctl(&self, command: u32, data: &[u8]) -> Result<Vec<u8>, OpenError> {
+        if command != SETTINGS {
+            return Err(OpenError::NOT_SUPPORTED);
+        }
+        let text = str::from_utf8(data).map_err(|_| OpenError::INVALID)?;
+        let pairs = || text.split(',').filter_map(|pair| pair.split_once('='));
+        let known = |key| Self::OPTIONS.split(' ').any(|word| word.split('=').next() == Some(key));
+        if text.split(',').any(|word| !word.is_empty() && !word.contains('='))
+            || pairs().any(|(key, _)| key == "seed" || !known(key))
+        {
+            return Err(OpenError::INVALID);
+        }
+        let option = |key: &str| Some(pairs().find(|(name, _)| *name == key)?.1.to_owned());
+        let mut answer = String::new();
+        for queue in &self.queues {
+            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let odds = queue.fate.odds().with(option).map_err(|what| {
+                self.host.log(Level::Error, &what);
+                OpenError::INVALID
+            })?;
+            queue.fate.set_odds(odds);
+            answer = odds.to_string();
+        }
+        Ok(answer.into_bytes())
     }
 }

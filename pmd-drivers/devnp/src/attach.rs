@@ -156,6 +156,8 @@ fn set_up(
         capabilities: capabilities(&info, config.tx_offloads, &device.driver),
         kernel_interface: device.kernel_interface.clone(),
         notes,
+        promiscuous: settings.promiscuous,
+        all_multicast: !settings.nomulticast,
         back: Back::Dpdk(dev, device.bus, device.name.clone()),
     })
 }

@@ -201,3 +201,16 @@ pub enum PortError {
     #[error("workers still have queues of it")]
     QueuesOut,
 }
+
+impl PortError {
+    /// The error number for whoever asked.
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::EthDev(error) => error.errno().map_or(libc::EBUSY, |errno| errno.0),
+            Self::Module(errno) => *errno,
+            Self::Start(_) => libc::EIO,
+            Self::QueuesOut => libc::EBUSY,
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod limits;
 mod mac;
 mod module;
 mod module_port;
+mod nic;
 mod options;
 mod port;
 mod queue;
@@ -26,7 +27,7 @@ mod units;
 
 pub use attach::{AttachEnv, attach};
 pub use error::{AttachError, DetachError, PortError};
-pub use module::crash::stop_ports_on_fault;
+pub use module::crash::{leave_faults_to_system, own_fault_stack, stop_ports_on_fault};
 pub use module::error::ModuleError;
 pub use module::host::packet_api;
 pub use module::registry::{Alarm, LoadedModule, Modules};

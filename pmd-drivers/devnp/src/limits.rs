@@ -22,3 +22,6 @@ pub(crate) const TAP_QUEUES_MAX: u16 = 4;
 
 /// Interfaces of one `-d` of a module: more is a module that never stops to ask for another.
 pub(crate) const MODULE_PORTS_MAX: u32 = 16;
+
+/// Bytes of a command of a module's own and of its answer: more is no setting.
+pub(crate) const COMMAND_MAX: u32 = 4096;

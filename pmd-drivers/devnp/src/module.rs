@@ -7,10 +7,11 @@
 //! * [`host`]: what the daemon does for a module: packets, options, log.
 //! * [`lower`]: a device below a module's.
 //! * [`device`]: one interface of a module, its queues, its failures.
-//! * [`crash`]: stops devices when the process crashes.
+//! * [`crash`]: stops devices when the process crashes. * [`crash_report`]: what it says then.
 
 pub(crate) mod anchor;
 pub(crate) mod crash;
+mod crash_report;
 pub(crate) mod device;
 pub(crate) mod error;
 pub(crate) mod host;

@@ -148,10 +148,19 @@ fn open(
     env: &mut AttachEnv<'_>,
 ) -> Result<(Port, bool), Refused> {
     let below_mac = with.lower.as_ref().map(|lower| lower.port.mac());
-    let Opened { mut device, mac, mtu, mtu_max, queues, offloads, kernel_interface, more } =
-        ModuleDevice::open(library, with).map_err(|(error, lower)| {
-            (error.into(), lower.map(|lower| Box::new(lower.into_inner().into_port())))
-        })?;
+    let Opened {
+        mut device,
+        mac,
+        mtu,
+        mtu_max,
+        queues,
+        offloads,
+        pieces_max,
+        kernel_interface,
+        more,
+    } = ModuleDevice::open(library, with).map_err(|(error, lower)| {
+        (error.into(), lower.map(|lower| Box::new(lower.into_inner().into_port())))
+    })?;
     let module = || library.name.clone();
     let single = library.table.threading == abi::THREADING_SINGLE;
     let queues = if single { queues.min(1) } else { queues };
@@ -173,7 +182,6 @@ fn open(
         return Err((error.into(), device.close().map(Box::new)));
     }
     let mtu = if mtu == 0 { MTU_ONE_BUFFER } else { mtu };
-    let has = |flag| offloads & flag != 0;
     let mut notes: Vec<String> =
         settings.ignored.iter().map(|option| format!("{option} is ignored")).collect();
     if settings.mtu.is_some_and(|wanted| wanted != mtu) {
@@ -190,18 +198,26 @@ fn open(
         mtu: mtu.min(MTU_ONE_BUFFER),
         mtu_less: 0,
         queues,
-        capabilities: Capabilities {
-            ipv4_checksum: has(abi::OFFLOAD_IPV4_CHECKSUM),
-            tcp_checksum: has(abi::OFFLOAD_TCP_CHECKSUM),
-            udp_checksum: has(abi::OFFLOAD_UDP_CHECKSUM),
-            multi_segment: has(abi::OFFLOAD_MULTI_SEGMENT),
-            loans: has(abi::OFFLOAD_MULTI_SEGMENT),
-            tso_buffers_max: 0,
-            software_checksum: false,
-        },
+        capabilities: capabilities(offloads, pieces_max, settings),
         kernel_interface,
         notes,
+        promiscuous: settings.promiscuous,
+        all_multicast: !settings.nomulticast,
         back: Back::Module(device),
     };
     Ok((port, more))
+}
+
+fn capabilities(offloads: u32, pieces_max: u16, settings: &Settings) -> Capabilities {
+    let has = |flag| offloads & flag != 0;
+    let cuts = has(abi::OFFLOAD_TCP_CHECKSUM) && settings.tso != Some(false);
+    Capabilities {
+        ipv4_checksum: has(abi::OFFLOAD_IPV4_CHECKSUM),
+        tcp_checksum: has(abi::OFFLOAD_TCP_CHECKSUM),
+        udp_checksum: has(abi::OFFLOAD_UDP_CHECKSUM),
+        multi_segment: has(abi::OFFLOAD_MULTI_SEGMENT),
+        loans: has(abi::OFFLOAD_MULTI_SEGMENT),
+        tso_buffers_max: if cuts { pieces_max } else { 0 },
+        software_checksum: false,
+    }
 }

@@ -8,6 +8,7 @@ use types::MacAddr;
 
 use crate::error::{DetachError, PortError};
 use crate::module::device::ModuleDevice;
+use crate::nic;
 use crate::queue::{RxQueue, TxQueue};
 
 /// What a port does, so that the stack need not.
@@ -55,6 +56,10 @@ pub struct Port {
     pub(crate) capabilities: Capabilities,
     pub(crate) kernel_interface: Option<String>,
     pub(crate) notes: Vec<String>,
+    /// It receives frames for others too.
+    pub(crate) promiscuous: bool,
+    /// It receives frames for all groups.
+    pub(crate) all_multicast: bool,
 }
 
 impl Port {
@@ -154,6 +159,15 @@ impl Port {
         }
     }
 
+    /// Its counters by io-pkt's names (`nic_stats`), those that the driver keeps.
+    #[must_use]
+    pub fn nic_counters(&self) -> Vec<(&'static str, u64)> {
+        match &self.back {
+            Back::Dpdk(dev, ..) => nic::of_device(&dev.stats().unwrap_or_default(), &dev.xstats()),
+            Back::Module(module) => nic::of_module(&module.stats(), module.own_stats().as_ref()),
+        }
+    }
+
     /// The state of the wire.
     ///
     /// # Errors
@@ -184,8 +198,55 @@ impl Port {
     /// The driver can't.
     pub fn set_promiscuous(&mut self, on: bool) -> Result<(), PortError> {
         match &mut self.back {
-            Back::Dpdk(dev, ..) => Ok(dev.set_promiscuous(on)?),
-            Back::Module(module) => module.set_promiscuous(on).map_err(PortError::Module),
+            Back::Dpdk(dev, ..) => dev.set_promiscuous(on)?,
+            Back::Module(module) => module.set_promiscuous(on).map_err(PortError::Module)?,
+        }
+        self.promiscuous = on;
+        Ok(())
+    }
+
+    /// Whether it receives frames for others too, and for all groups.
+    #[must_use]
+    pub fn receives(&self) -> (bool, bool) {
+        (self.promiscuous, self.all_multicast)
+    }
+
+    /// Changes the stack's address on this port.
+    ///
+    /// # Errors
+    /// The driver can't.
+    pub fn set_mac(&mut self, mac: MacAddr) -> Result<(), PortError> {
+        match &mut self.back {
+            // The driver knows the kernel's end alone; whatever is sent there arrives.
+            Back::Dpdk(..) if self.driver == "net_tap" => {}
+            Back::Dpdk(dev, ..) => dev.set_mac(mac)?,
+            Back::Module(module) => module.set_mac(mac).map_err(PortError::Module)?,
+        }
+        self.mac = mac;
+        Ok(())
+    }
+
+    /// Receives frames for all groups, or only for those that concern the port.
+    ///
+    /// # Errors
+    /// The driver can't.
+    pub fn set_allmulticast(&mut self, on: bool) -> Result<(), PortError> {
+        match &mut self.back {
+            Back::Dpdk(dev, ..) => dev.set_allmulticast(on)?,
+            Back::Module(module) => module.set_allmulticast(on).map_err(PortError::Module)?,
+        }
+        self.all_multicast = on;
+        Ok(())
+    }
+
+    /// Gives a command of its own to the driver; the answer takes the place of the data.
+    ///
+    /// # Errors
+    /// The driver has none (those of DPDK have none), or refuses.
+    pub fn command(&mut self, command: u32, data: &mut Vec<u8>) -> Result<(), PortError> {
+        match &mut self.back {
+            Back::Dpdk(..) => Err(PortError::Module(libc::EOPNOTSUPP)),
+            Back::Module(module) => module.command(command, data).map_err(PortError::Module),
         }
     }
 

@@ -44,13 +44,13 @@ impl TxQueue {
         }
     }
 
-    /// Lets the driver look at a packet that it is to cut into segments; `false`: it can't. Modules
-    /// never can.
+    /// Lets the driver look at a packet that it is to cut into segments; `false`: it can't. A module
+    /// that cuts takes all.
     #[must_use]
     pub fn prepare(&mut self, mbuf: &mut dpdk::Mbuf) -> bool {
         match self {
             Self::Dpdk(queue) => queue.prepare(mbuf),
-            Self::Module(_) => false,
+            Self::Module(_) => true,
         }
     }
 }

@@ -54,6 +54,10 @@
 // [`Info::offloads`]: sends packets of several pieces. Without it every packet is one piece.
 #define DEVNP_OFFLOAD_MULTI_SEGMENT 8
 
+// [`Info::offloads`]: cuts TCP segments, into as many packets as their text needs; needs
+// [`OFFLOAD_TCP_CHECKSUM`] and [`OFFLOAD_MULTI_SEGMENT`], and [`Info::pieces_max`].
+#define DEVNP_OFFLOAD_TCP_SEGMENTATION 16
+
 // [`TxRequest::flags`]: fill in the IPv4 header's checksum.
 #define DEVNP_TX_IPV4_CHECKSUM 1
 
@@ -150,6 +154,12 @@ enum devnp_stat {
     DEVNP_STAT_TX_NO_CARRIER,
     // Heartbeat (SQE) errors.
     DEVNP_STAT_TX_SQE,
+    // Frames longer than the largest, with a wrong frame check sequence.
+    DEVNP_STAT_RX_JABBER,
+    // Frames with further bits after their end.
+    DEVNP_STAT_RX_DRIBBLE,
+    // Frames that met a collision.
+    DEVNP_STAT_TX_COLLISIONS,
 };
 
 // The daemon's side of one interface. Opaque.
@@ -180,7 +190,8 @@ struct devnp_tx_request {
     uint16_t l3_len;
     // Bytes of the TCP or UDP header.
     uint16_t l4_len;
-    // Bytes of text in each segment, if the packet is to be cut; 0: it is not.
+    // Bytes of text in each segment, if the packet is to be cut; 0: it is not. Then the TCP checksum
+    // field holds the sum of a pseudo-header with length 0, and the IP header's is to be filled in too.
     uint16_t segment_len;
 };
 
@@ -294,6 +305,10 @@ struct devnp_info {
     char kernel_interface[16];
     // What the other functions get.
     void *device;
+    // With [`OFFLOAD_TCP_SEGMENTATION`]: most pieces of a packet that is to be cut.
+    uint16_t pieces_max;
+    // Unused.
+    uint8_t reserved[6];
 };
 
 // The state of the wire.
@@ -369,18 +384,21 @@ struct devnp_module {
     int32_t (*link)(void *device, struct devnp_link *link);
     // Counters beyond those that the daemon keeps. May be null.
     int32_t (*stats)(void *device, struct devnp_stats *stats);
-    // Changes the address. May be null.
+    // Changes the address, 6 bytes. Null: the driver lets every frame through, and only the daemon's
+    // side changes.
     int32_t (*set_mac)(void *device, const uint8_t *mac);
-    // Changes the largest IP packet. May be null.
+    // Changes the largest IP packet. Null: it can't.
     int32_t (*set_mtu)(void *device, uint16_t mtu);
-    // Receives everything, or not. May be null.
+    // Receives frames for everybody, or not. Null: it can't.
     int32_t (*set_promiscuous)(void *device, uint8_t on);
-    // Receives these groups, 6 bytes each. May be null: all groups arrive.
-    int32_t (*set_multicast)(void *device, const uint8_t *groups, uint32_t count);
-    // Anything else, by number. May be null.
-    int32_t (*ioctl)(void *device, uint32_t request, void *data, uint32_t len);
-    // The process crashes or is about to exit: stop DMA. Runs in a signal handler: no locks, no
-    // memory, only stores and raw system calls. May be null.
+    // Receives frames for all groups, or for none. Null: all arrive, always.
+    int32_t (*set_allmulticast)(void *device, uint8_t on);
+    // A command of the driver's own (`SIOCSDRVSPEC`, `iopkt ifconfig IF drvspec`): takes `*len` bytes at
+    // `data` and leaves `*len` bytes of answer there, at most `room`. Null: it has none.
+    int32_t (*ioctl)(void *device, uint32_t command, void *data, uint32_t *len, uint32_t room);
+    // The process crashes: stop DMA. Runs in a signal handler, on whichever thread has the fault, while
+    // others may be in this driver: no locks, no memory, only stores and raw system calls. May be
+    // null.
     void (*panic_stop)(void *device);
 };
 

@@ -12,7 +12,7 @@
 //! A worker gives queues up between two breaths, so no call into a driver is under way when all have
 //! answered; nobody else waits for that.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, Units};
 use dpdk::{Eal, Mempool};
+use exporter::ModuleSample;
 use inet::command::Command;
 use inet::network::LOOPBACK;
 use inet::steer::Doorbell;
@@ -44,6 +45,8 @@ pub(crate) struct Drivers {
     jobs: VecDeque<(Asked, config::Interface)>,
     /// Interfaces whose queues are on their way back.
     returning: HashMap<u16, Returning>,
+    /// Failures of interfaces that are gone, by module.
+    past_failures: BTreeMap<String, u64>,
 }
 
 /// Queues on their way back.
@@ -84,6 +87,7 @@ impl Drivers {
             alarmed,
             jobs: VecDeque::new(),
             returning: HashMap::new(),
+            past_failures: BTreeMap::new(),
         }
     }
 }
@@ -200,6 +204,10 @@ impl Control {
     fn close_port(&mut self, interface: u16) -> bool {
         let Some(port) = self.network.remove_interface(interface) else { return false };
         let name = port.name().to_owned();
+        if port.failures() > 0 {
+            let module = module_of(&port);
+            *self.drivers.past_failures.entry(module).or_default() += port.failures();
+        }
         match port.detach() {
             Ok(units) => {
                 units.iter().for_each(|(base, unit)| self.drivers.units.release(base, *unit));
@@ -392,6 +400,32 @@ impl Control {
         };
         let drivers: Vec<_> = loaded.into_iter().map(row).collect();
         drivers.into_iter().chain(self.protocols.rows()).collect()
+    }
+}
+
+/// A module's name, from its driver's.
+fn module_of(port: &Port) -> String {
+    let driver = port.driver();
+    driver.strip_prefix("devnp-").unwrap_or(driver).into()
+}
+
+impl Control {
+    /// Modules for the metrics endpoint: those in use, and those that have failed.
+    pub(crate) fn module_samples(&mut self) -> Vec<ModuleSample> {
+        let sample = |(module, failures): (&String, &u64)| {
+            let sample = ModuleSample { failures: *failures, ..ModuleSample::default() };
+            (module.clone(), sample)
+        };
+        let mut samples: BTreeMap<String, ModuleSample> =
+            self.drivers.past_failures.iter().map(sample).collect();
+        for (_, port) in self.network.ports_mut().filter(|(_, port)| port.module().is_some()) {
+            let sample = samples.entry(module_of(port)).or_default();
+            sample.failures += port.failures();
+            sample.interfaces += 1;
+            sample.failed += u64::from(port.has_failed());
+        }
+        let named = |(module, sample)| ModuleSample { module, ..sample };
+        samples.into_iter().map(named).collect()
     }
 }
 

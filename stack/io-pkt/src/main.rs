@@ -3,7 +3,7 @@
 //! * `argv`, `args`, `config`, `stack_options` (`-p tcpip`), `tuning` (the tunables): what it is to do.
 //! * `start`: from there to a running daemon, and back; `privileges` (`-U`, `-I`), `watchdog` (`-w`).
 //! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
-//! * `control`: the control thread; `drivers` (ports that come and go), `protocols` (modules), `connection`, `client` (memory and sockets that processes share),
+//! * `control`: the control thread; `drivers` (ports that come and go), `nic` (what tools ask of them), `protocols` (modules), `connection`, `client` (memory and sockets that processes share),
 //!   `requests`, `pending` (calls that wait for a worker), `tables` (what tools are shown), `network_state`, `port_table`,
 //!   `options` are its parts.
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ mod error;
 mod manual;
 mod nearest;
 mod network_state;
+mod nic;
 mod option_requests;
 mod options;
 mod pending;

@@ -240,6 +240,33 @@ impl NetworkState {
         Ok(())
     }
 
+    /// Changes an interface's MAC address; returns its index.
+    ///
+    /// # Errors
+    /// `ENXIO`, `EINVAL` for `lo0` or an address that is not of one station, the driver's error.
+    pub(crate) fn set_mac(&mut self, name: &str, mac: MacAddr) -> Result<u16, Errno> {
+        let entry = self.entry(name)?;
+        let port = entry.port.as_mut().filter(|_| mac.is_unicast()).ok_or(Errno::INVAL)?;
+        port.set_mac(mac).map_err(|error| Errno::from_raw_os_error(error.errno()))?;
+        entry.config.mac = mac;
+        Ok(entry.config.index)
+    }
+
+    /// Addresses of an interface.
+    #[must_use]
+    pub(crate) fn addresses(&self, index: u16) -> Vec<Ipv4Addr> {
+        let entry = self.interfaces.get(usize::from(index));
+        entry.map_or_else(Vec::new, |e| e.config.addresses.iter().map(|a| a.address).collect())
+    }
+
+    /// The port of an interface.
+    ///
+    /// # Errors
+    /// `ENXIO`; `EOPNOTSUPP` for `lo0`, which has none.
+    pub(crate) fn port_by_name(&mut self, name: &str) -> Result<&mut Port, Errno> {
+        self.entry(name)?.port.as_mut().ok_or(Errno::OPNOTSUPP)
+    }
+
     /// Adds a route through a gateway on one of our links.
     ///
     /// # Errors
@@ -408,6 +435,7 @@ fn interface_row(entry: &Entry) -> InterfaceRow {
     let (config, port) = (&entry.config, entry.port.as_ref());
     let stats = port.and_then(|p| p.stats().ok()).unwrap_or_default();
     let link = port.and_then(|p| p.link().ok());
+    let (promiscuous, all_multicast) = port.map_or((false, false), Port::receives);
     InterfaceRow {
         name: config.name.clone(),
         index: u32::from(config.index) + 1,
@@ -429,6 +457,8 @@ fn interface_row(entry: &Entry) -> InterfaceRow {
         tx_packets: stats.tx_packets,
         tx_bytes: stats.tx_bytes,
         tx_errors: stats.tx_errors,
+        promiscuous,
+        all_multicast,
     }
 }
 

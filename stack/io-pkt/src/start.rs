@@ -74,10 +74,11 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let (eal, hugepages) = start_eal(config, &plan)?;
     let memory = Memories::new(workers, config.tuning.fixed.cache)?;
 
-    if !config.plain_faults {
-        devnp::stop_ports_on_fault()
-            .map_err(|e| StartError::Resources { what: "signals", why: e.to_string() })?;
-    }
+    let faults = match config.plain_faults {
+        true => devnp::leave_faults_to_system(),
+        false => devnp::stop_ports_on_fault(),
+    };
+    faults.map_err(|e| StartError::Resources { what: "signals", why: e.to_string() })?;
     let doorbell = Arc::new(Doorbell::new().map_err(resources("doorbell"))?);
     let (event_tx, events) = sync_channel(EVENTS);
     let team = Team { memory: &memory, event_tx, doorbell: Arc::clone(&doorbell), config };

@@ -59,6 +59,7 @@ impl Control {
             Request::Counters => Reply::Counters(self.counter_rows()),
             Request::Modules => Reply::Modules(self.module_rows()),
             Request::Tunables => Reply::Tunables(self.network.tuning.rows()),
+            Request::Nic { interface } => Reply::Nic(Box::new(self.nic_row(&interface)?)),
             Request::Daemon => Reply::Daemon(self.daemon_row()),
             Request::Sockets { skip } => {
                 let skip = skip as usize;
@@ -90,6 +91,9 @@ impl Control {
             Request::Destroy { interface } => {
                 return self.destroy_by_name(&interface, asked).map(|()| None);
             }
+            Request::DriverCommand { interface, command, data } => {
+                return self.driver_command(&interface, command, data).map(Some);
+            }
             Request::SetTunable { name, value } => {
                 if let Err(error) = self.network.tuning.set(&name, &value) {
                     return Ok(Some(Reply::Refused { why: error.to_string() }));
@@ -105,6 +109,8 @@ impl Control {
             }
             Request::SetUp { interface, up } => self.set_up(&interface, up),
             Request::SetMtu { interface, mtu } => self.network.set_mtu(&interface, mtu),
+            Request::SetMac { interface, mac } => self.set_mac(&interface, mac),
+            Request::SetReceive { interface, mode, on } => self.set_receive(&interface, mode, on),
             Request::AddRoute { destination, prefix_len, gateway } => {
                 self.network.add_route(destination, prefix_len, gateway)
             }
@@ -383,6 +389,7 @@ impl Control {
             },
             workers: self.worker_samples(),
             interfaces: self.interface_samples(),
+            modules: self.module_samples(),
             drops: DropReason::ALL.iter().map(|reason| self.drops(*reason)).collect(),
             mbufs: vec![PoolSample {
                 pool: self.facts.pool.name().into(),

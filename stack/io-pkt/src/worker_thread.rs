@@ -88,6 +88,7 @@ impl Bed {
 
 /// Runs until the control plane says stop.
 pub(crate) fn run(mut worker: Worker, bed: &Bed) {
+    devnp::own_fault_stack();
     let mut last_busy = now();
     let _ = worker.attend_control(last_busy);
     let mut poll = POLL_MIN;

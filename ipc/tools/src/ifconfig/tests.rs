@@ -36,6 +36,15 @@ fn changes_are_made_in_order_and_the_address_first() {
     let expected = vec![Step::Set(A, 8), Step::Mtu(9000), Step::Up(true)];
     assert_eq!(parse_line("mtu 9000 up 10.0.0.1/8"), Ok(expected));
     assert_eq!(parse_line("down"), Ok(vec![Step::Up(false)]));
+    let mac = MacAddr([2, 0, 0, 0, 0, 9]);
+    for word in ["lladdr", "ether", "link"] {
+        assert_eq!(parse_line(&format!("{word} 02:00:00:00:00:09")), Ok(vec![Step::Mac(mac)]));
+    }
+    let receive = [
+        Step::Receive(ReceiveMode::Promiscuous, true),
+        Step::Receive(ReceiveMode::AllMulticast, false),
+    ];
+    assert_eq!(parse_line("promisc -allmulti"), Ok(receive.to_vec()));
     assert_eq!(parse_line(""), Ok(vec![]));
 }
 
@@ -53,6 +62,8 @@ fn mistakes_say_what_to_write_instead() {
         ("mtu", "needs a value"),
         ("mtu 70000", "65535"),
         ("mtu -1", "65535"),
+        ("lladdr 02:00", "not a MAC address"),
+        ("up drvspec 1", "stands alone"),
         ("alias", "address is missing"),
         ("inet6 fe80::1", "no IPv6"),
         ("frobnicate", "--help"),
@@ -83,6 +94,8 @@ pub(crate) fn tap0() -> InterfaceRow {
         tx_packets: 7,
         tx_bytes: 890,
         tx_errors: 1,
+        promiscuous: false,
+        all_multicast: false,
     }
 }
 
@@ -98,6 +111,8 @@ tap0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> mtu 1500
 \tinet 10.0.0.1 netmask 0xffffffff
 ";
     assert_eq!(render(&[tap0()]), expected);
+    let all = InterfaceRow { promiscuous: true, all_multicast: true, ..tap0() };
+    assert!(render(&[all]).starts_with("tap0: flags=8b43<UP,BROADCAST,RUNNING,PROMISC,ALLMULTI,"));
     let down = InterfaceRow { up: false, running: false, kernel_interface: None, ..tap0() };
     assert!(
         render(&[down]).starts_with("tap0: flags=8802<BROADCAST,SIMPLEX,MULTICAST> mtu 1500\n")

@@ -166,6 +166,8 @@ fn interface() -> InterfaceRow {
         tx_packets: 2,
         tx_bytes: 120,
         tx_errors: 0,
+        promiscuous: false,
+        all_multicast: false,
     }
 }
 

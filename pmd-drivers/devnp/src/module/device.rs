@@ -19,6 +19,7 @@ use devnp_abi as abi;
 use dpdk::{Burst, EthStats, Link, Mempool};
 use types::MacAddr;
 
+use crate::limits::COMMAND_MAX;
 use crate::module::anchor::Anchor;
 use crate::module::crash::{self, Hook};
 use crate::module::error::ModuleError;
@@ -211,6 +212,8 @@ pub(crate) struct Opened {
     pub(crate) mtu_max: u16,
     pub(crate) queues: u16,
     pub(crate) offloads: u32,
+    /// Most pieces of a packet that it cuts; 0: it does not cut.
+    pub(crate) pieces_max: u16,
     pub(crate) kernel_interface: Option<String>,
     /// It wants to be opened again.
     pub(crate) more: bool,
@@ -247,8 +250,13 @@ impl ModuleDevice {
         with: OpenWith<'_>,
     ) -> Result<Opened, (ModuleError, Option<Anchor<Lower>>)> {
         let settings = with.settings;
+        let failed = |reason, lower| {
+            Err((ModuleError::Open { module: library.name.clone(), reason }, lower))
+        };
         let options = settings.device.clone();
-        let text = CString::new(settings.device_text()).unwrap_or_default();
+        let Ok(text) = CString::new(settings.device_text()) else {
+            return failed("its options have a NUL byte".into(), with.lower);
+        };
         let host = Anchor::new(Host {
             pool: with.pool.clone(),
             options,
@@ -269,9 +277,6 @@ impl ModuleDevice {
             lower: with.lower.as_ref().map_or(core::ptr::null(), |lower| lower.as_ptr().cast()),
         };
         let mut info = no_info();
-        let failed = |reason, lower| {
-            Err((ModuleError::Open { module: library.name.clone(), reason }, lower))
-        };
         // SAFETY: the host stands in its anchor until close.
         let code = unsafe { call_open(library, host.as_ptr().cast(), &config, &mut info) };
         if code != 0 {
@@ -299,6 +304,11 @@ impl ModuleDevice {
             mtu_max: info.mtu_max,
             queues: info.queues,
             offloads: info.offloads,
+            pieces_max: if info.offloads & abi::OFFLOAD_TCP_SEGMENTATION != 0 {
+                info.pieces_max
+            } else {
+                0
+            },
             kernel_interface: kernel_name(&info.kernel_interface),
             more: info.flags & abi::INFO_MORE != 0,
         })
@@ -413,7 +423,8 @@ impl ModuleDevice {
         stats
     }
 
-    fn own_stats(&self) -> Option<abi::Stats> {
+    /// What the module adds.
+    pub(crate) fn own_stats(&self) -> Option<abi::Stats> {
         let ask = self.shared.library.table.stats?;
         let mut stats = abi::Stats {
             #[expect(clippy::cast_possible_truncation, reason = "528 bytes")]
@@ -426,22 +437,49 @@ impl ModuleDevice {
         (unsafe { ask(self.shared.device, &raw mut stats) } == 0).then_some(stats)
     }
 
+    /// Changes the address, if the driver has to know it.
+    pub(crate) fn set_mac(&mut self, mac: MacAddr) -> Result<(), i32> {
+        let Some(set) = self.shared.library.table.set_mac else { return Ok(()) };
+        // SAFETY: open; six bytes that outlive the call.
+        errno_of(unsafe { set(self.shared.device, mac.0.as_ptr()) })
+    }
+
     pub(crate) fn set_mtu(&mut self, mtu: u16) -> Result<(), i32> {
         let set = self.shared.library.table.set_mtu.ok_or(libc::EOPNOTSUPP)?;
         // SAFETY: open; a number.
-        match unsafe { set(self.shared.device, mtu) } {
-            0 => Ok(()),
-            code => Err(code.saturating_neg()),
-        }
+        errno_of(unsafe { set(self.shared.device, mtu) })
     }
 
     pub(crate) fn set_promiscuous(&mut self, on: bool) -> Result<(), i32> {
         let set = self.shared.library.table.set_promiscuous.ok_or(libc::EOPNOTSUPP)?;
         // SAFETY: open; a number.
-        match unsafe { set(self.shared.device, on.into()) } {
-            0 => Ok(()),
-            code => Err(code.saturating_neg()),
+        errno_of(unsafe { set(self.shared.device, on.into()) })
+    }
+
+    /// All groups or none; a driver that can't keep groups out delivers them all.
+    pub(crate) fn set_allmulticast(&mut self, on: bool) -> Result<(), i32> {
+        let set = match self.shared.library.table.set_allmulticast {
+            Some(set) => set,
+            None if on => return Ok(()),
+            None => return Err(libc::EOPNOTSUPP),
+        };
+        // SAFETY: open; a number.
+        errno_of(unsafe { set(self.shared.device, on.into()) })
+    }
+
+    /// A command of the driver's own; the answer takes the place of the data.
+    pub(crate) fn command(&mut self, command: u32, data: &mut Vec<u8>) -> Result<(), i32> {
+        let ioctl = self.shared.library.table.ioctl.ok_or(libc::EOPNOTSUPP)?;
+        let mut len = u32::try_from(data.len()).map_err(|_| libc::EMSGSIZE)?;
+        if len > COMMAND_MAX {
+            return Err(libc::EMSGSIZE);
         }
+        data.resize(COMMAND_MAX as usize, 0);
+        let at = data.as_mut_ptr().cast();
+        // SAFETY: open; room for as many bytes as are said, which nobody else uses meanwhile.
+        let code = unsafe { ioctl(self.shared.device, command, at, &raw mut len, COMMAND_MAX) };
+        data.truncate(len as usize);
+        errno_of(code)
     }
 
     pub(crate) fn is_halted(&self) -> bool {
@@ -496,9 +534,14 @@ unsafe fn call_open(
     unsafe { open(&raw const API, host, config, info) }
 }
 
+/// What a module's function says: 0, or a negative errno.
+fn errno_of(code: i32) -> Result<(), i32> {
+    if code == 0 { Ok(()) } else { Err(code.saturating_neg()) }
+}
+
 fn no_info() -> abi::Info {
     abi::Info {
-        #[expect(clippy::cast_possible_truncation, reason = "48 bytes")]
+        #[expect(clippy::cast_possible_truncation, reason = "56 bytes")]
         size: size_of::<abi::Info>() as u32,
         offloads: 0,
         flags: 0,
@@ -508,6 +551,8 @@ fn no_info() -> abi::Info {
         mac: [0; 6],
         kernel_interface: [0; 16],
         device: core::ptr::null_mut(),
+        pieces_max: 0,
+        reserved: [0; 6],
     }
 }
 

@@ -217,7 +217,7 @@ unsafe extern "C" fn tx_request(packet: *const abi::Mbuf, to: *mut abi::TxReques
             l2_len: wanted.l2_len.into(),
             l3_len: wanted.l3_len,
             l4_len: wanted.l4_len.into(),
-            segment_len: 0,
+            segment_len: wanted.segment_len,
         }
     });
     // SAFETY: the module has room for the answer.

@@ -147,7 +147,7 @@ const EMPTY: Module = Module {
     set_mac: None,
     set_mtu: None,
     set_promiscuous: None,
-    set_multicast: None,
+    set_allmulticast: None,
     ioctl: None,
     panic_stop: None,
 };
