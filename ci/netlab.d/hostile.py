@@ -152,3 +152,25 @@ def inherited_rights():
         said = log.read_text().split()
         check(said == [str(errno.EACCES), "0"], f"child and parent were told {said}")
         return "EACCES for the child, the port for its parent"
+
+
+# Bound to 127.0.0.1: a stream and a datagram socket, and what they are told when they connect there and elsewhere.
+LOOPBACK = PROTOCOL + rf"""
+def name(text, port): return bytes([0]) + socket.inet_aton(text) + bytes([port & 127 | 128, port >> 7])
+c = connect(); assert ask(c, ATTACH)[0] == 0
+for transport in (0, 1):
+    errno, handle, _ = ask(c, bytes([2, 3, 0, transport])); assert errno == 0
+    assert ask(c, bytes([3, 4]) + handle + name("127.0.0.1", 700 + transport))[0] == 0
+    for to in ("{HOST}", "127.0.0.1"): print(ask(c, bytes([4, 6]) + handle + name(to, 700) + b"\0")[0], flush=True)
+"""
+
+
+def loopback_source():
+    """A socket that is bound to 127.0.0.1 connects to this host and to no other."""
+    with Lab() as lab:
+        log = lab.dir / "loopback.log"
+        lab.spawn(["python3", "-c", LOOPBACK, version()], log=log).wait(20)
+        said = log.read_text().split()
+        expected = [errno.EINVAL, errno.EINPROGRESS, errno.EINVAL, 0]
+        check(said == [str(number) for number in expected], f"stream and datagram socket were told {said}")
+        return "EINVAL for another host"

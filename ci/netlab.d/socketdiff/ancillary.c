@@ -221,6 +221,24 @@ CASE(ancillary, send_pktinfo_source)
     inet_pton(AF_INET, mine, &info.ipi_spec_dst);
     send_one(fd, id, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
 }
+static void send_from(const char *source)
+{
+    char control[CMSG_SPACE(sizeof(struct in_pktinfo))] = "";
+    struct in_pktinfo info = {0};
+    in_name to = at(theirs, port(1));
+    struct iovec out = {"abc", 3};
+    struct msghdr m = {&to, LEN, &out, 1, control, sizeof control, 0};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    int fd = datagram();
+    inet_pton(AF_INET, source, &info.ipi_spec_dst);
+    *c = (struct cmsghdr){CMSG_LEN(sizeof info), IPPROTO_IP, IP_PKTINFO};
+    memcpy(CMSG_DATA(c), &info, sizeof info);
+    TRY(sendmsg(fd, &m, 0));
+    pause_ms(5);
+    say("SO_ERROR %d", get(fd, SOL_SOCKET, SO_ERROR));
+}
+CASE(ancillary, send_pktinfo_loopback) { send_from("127.0.0.1"); }
+CASE(ancillary, send_pktinfo_foreign) { send_from("198.18.77.99"); }
 CASE(ancillary, send_pktinfo_empty)
 {
     struct in_pktinfo info = {0};

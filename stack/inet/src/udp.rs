@@ -183,6 +183,10 @@ impl Worker {
             Some((address, _)) if !address.is_unspecified() => address,
             _ => self.out.network.source_for(destination).ok_or(Errno::NETUNREACH)?,
         };
+        // RFC 1122 3.2.1.3 (g): no such address may be outside of a host.
+        if source.is_loopback() && hop.destination != Destination::Local {
+            return Err(Errno::INVAL);
+        }
         let mut mbuf = self.out.alloc().ok_or(Errno::NOBUFS)?;
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
         let room =
@@ -205,12 +209,12 @@ impl Worker {
         Ok(())
     }
 
-    /// An address that a datagram may come from: one of ours.
+    /// An address that a datagram may come from: one of ours. Linux's errno for another one.
     fn check_source(&self, ip: IpAddr) -> Result<IpAddr, Errno> {
         match ip {
             IpAddr::V4(v4) if v4.is_unspecified() => Ok(ip),
             IpAddr::V4(v4) if self.out.addresses.classify(v4) == Destination::Local => Ok(ip),
-            IpAddr::V4(_) => Err(Errno::ADDRNOTAVAIL),
+            IpAddr::V4(_) => Err(Errno::INVAL),
             IpAddr::V6(_) => Err(Errno::AFNOSUPPORT),
         }
     }

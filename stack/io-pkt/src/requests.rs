@@ -346,6 +346,9 @@ impl Control {
             Some(IpAddr::V4(ip)) if !ip.is_unspecified() => ip,
             _ => self.network.source_for(destination).ok_or(Errno::NETUNREACH)?,
         };
+        if source.is_loopback() && !self.is_here(destination) {
+            return Err(Errno::INVAL);
+        }
         let port = match bound {
             Some(local) => local.port(),
             None => self.port_for(worker, transport, source, to)?,
@@ -379,6 +382,11 @@ impl Control {
             fast_open,
         });
         Ok(())
+    }
+
+    /// Does what goes to this address stay in this host?
+    fn is_here(&self, destination: Ipv4Addr) -> bool {
+        destination.is_loopback() || self.network.has_address(destination)
     }
 
     /// A free port whose flow leads back to the socket's own worker.
