@@ -1,0 +1,33 @@
+//! Native networking between nodes, like Qnet: LWL4 frames on EtherType 0x8204 or IP protocol 106.
+//!
+//! A pure engine: frames, messages and time go in; frames and events come out. No I/O, no clock, no random
+//! numbers but those made of a key that is handed in, no `unsafe`.
+//!
+//! | Module | What |
+//! |---|---|
+//! | [`frame`] | the LWL4 header, in both byte orders, with its checksum |
+//! | [`names`] | who a node is; what a LAN resolver and an establishing sender say |
+//! | [`kif`] | messages between a client and a server |
+//! | [`limits`] | every limit, with the reason for the number |
+//!
+//! No frame makes this crate panic; what a peer can make it keep has a limit.
+#![forbid(unsafe_code)]
+#![warn(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+mod crc;
+mod discard;
+pub mod frame;
+pub mod kif;
+pub mod limits;
+pub mod names;
+
+pub use discard::Discard;
+pub use frame::{ETHERTYPE, Frame, HEADER_LEN, Header, IP_PROTOCOL, Kind, Layer, Order};
+pub use kif::Kif;
+pub use names::{Fqnn, Greeting, LanMessage};
