@@ -71,8 +71,8 @@ def letters():
 
 
 def tunables():
-    """iopkt sysctl reads and writes what the file and -p tcpip have set; it reaches sockets and workers; strangers may only read."""
-    with Lab(args=["-p", "tcpip", "kern.somaxconn=1000"]) as lab:
+    """iopkt sysctl reads and writes what -p tcpip has set; it reaches sockets and workers; strangers may only read, members of rgroup_allowed's group write."""
+    with Lab(args=["-p", "tcpip", "kern.somaxconn=1000,rgroup_allowed=4242"]) as lab:
         def value(name):
             return lab.iopkt("sysctl", "-n", name).stdout.strip()
 
@@ -105,6 +105,9 @@ def tunables():
         stranger = dict(user=NOBODY, group=NOBODY, extra_groups=[])
         done = run(lab.dir / "iopkt", "sysctl", "kern.somaxconn=200", ok=False, env=lab.env, **stranger)
         check(done.returncode == 77, f"a stranger's write: {done.returncode} {done.stderr}")
+        member = {**stranger, "extra_groups": [4241, 4242]}
+        run(lab.dir / "iopkt", "sysctl", "kern.somaxconn=1001", env=lab.env, **member)
+        run(lab.dir / "iopkt", "sysctl", "kern.somaxconn=1000", env=lab.env, user=NOBODY, group=4242, extra_groups=[])
         check(run(lab.dir / "iopkt", "sysctl", "-n", "kern.somaxconn", env=lab.env, **stranger).stdout == "1000\n", "a stranger's read")
         return f"{len(lab.table('sysctl'))} tunables"
 

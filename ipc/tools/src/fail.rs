@@ -100,7 +100,8 @@ impl Failure {
         let is = |e: Errno| e.raw_os_error() == errno;
         if is(Errno::PERM) || is(Errno::ACCESS) {
             let text = format!(
-                "{what}: only uid 0 or the daemon's user may change the stack; try: {}",
+                "{what}: only root, the daemon's user and the group of its rgroup_allowed may change \
+                 the stack; try: {}",
                 again_as_root()
             );
             return Self::new(NOT_ALLOWED, text);

@@ -27,6 +27,21 @@ pub(crate) struct Connection {
     pub calls: u16,
 }
 
+/// Who may change the stack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trusted {
+    /// The daemon's user; root may too.
+    pub(crate) uid: u32,
+    /// A group whose members may (`-p tcpip rgroup_allowed`).
+    pub(crate) group: Option<u32>,
+}
+
+impl Trusted {
+    fn has(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.uid
+    }
+}
+
 /// What a read from a connection gave.
 pub(crate) enum Received {
     /// A request.
@@ -54,12 +69,19 @@ impl Connection {
         self.socket.as_fd()
     }
 
-    /// May the request at hand change the stack, or take a port below 1024? If root or the daemon's own
-    /// user has connected **and** sends it. A connection goes where forked children and descriptors go: some of
-    /// those who have it may have given that user up, and others never were that user.
+    /// May the request at hand change the stack, or take a port below 1024? If somebody trusted has
+    /// connected **and** sends it. A connection goes where forked children and descriptors go: some of
+    /// those who have it may have given that user up, and others never were that user. The groups of a sender
+    /// are not known; the user who connected as a member of the trusted group counts as one.
     #[must_use]
-    pub(crate) fn is_privileged(&self, daemon_uid: u32) -> bool {
-        [self.uid, self.sender].into_iter().all(|uid| uid == 0 || uid == daemon_uid)
+    pub(crate) fn is_privileged(&self, trusted: &Trusted) -> bool {
+        let users = [self.uid, self.sender];
+        if users.into_iter().all(|uid| trusted.has(uid)) {
+            return true;
+        }
+        let member = |group| self.socket.groups_connected().is_ok_and(|all| all.contains(&group));
+        let known = users.into_iter().all(|uid| uid == self.uid || trusted.has(uid));
+        known && trusted.group.is_some_and(member)
     }
 
     /// The next request.
@@ -115,18 +137,35 @@ mod tests {
         Connection { uid, sender, ..Connection::new(ours.into()).unwrap() }
     }
 
+    fn user(uid: u32) -> Trusted {
+        Trusted { uid, group: None }
+    }
+
+    #[test]
+    fn so_are_members_of_the_trusted_group_where_they_send_themselves() {
+        let group = rustix::process::getgid().as_raw();
+        let (members, others) =
+            (Trusted { uid: 0, group: Some(group) }, Trusted { uid: 0, group: Some(u32::MAX - 1) });
+        assert!(connection(33, 33).is_privileged(&members));
+        assert!(!connection(33, 33).is_privileged(&others));
+        assert!(!connection(33, 34).is_privileged(&members), "somebody whom it was handed to");
+    }
+
     #[test]
     fn root_and_the_daemons_user_are_privileged() {
-        assert!(connection(0, 0).is_privileged(1000));
-        assert!(connection(1000, 1000).is_privileged(1000));
-        assert!(connection(0, 1000).is_privileged(1000));
-        assert!(!connection(1001, 1001).is_privileged(1000));
+        assert!(connection(0, 0).is_privileged(&user(1000)));
+        assert!(connection(1000, 1000).is_privileged(&user(1000)));
+        assert!(connection(0, 1000).is_privileged(&user(1000)));
+        assert!(!connection(1001, 1001).is_privileged(&user(1000)));
     }
 
     #[test]
     fn nobody_is_over_a_connection_that_somebody_else_has_made() {
-        assert!(!connection(0, 33).is_privileged(0), "a child that has given root up");
-        assert!(!connection(33, 0).is_privileged(0), "root writes what others make it write");
+        assert!(!connection(0, 33).is_privileged(&user(0)), "a child that has given root up");
+        assert!(
+            !connection(33, 0).is_privileged(&user(0)),
+            "root writes what others make it write"
+        );
     }
 
     #[test]

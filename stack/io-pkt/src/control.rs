@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use shm::{Arena, CellId, SocketEnd};
 
 use crate::client::Client;
-use crate::connection::{Connection, Received};
+use crate::connection::{Connection, Received, Trusted};
 use crate::drivers::{Drivers, Polled};
 use crate::ephemeral::Ephemeral;
 use crate::network_state::NetworkState;
@@ -194,7 +194,7 @@ pub(crate) struct Facts {
     pub(crate) claim_loopback: bool,
     pub(crate) pool: dpdk::Mempool,
     pub(crate) pool_size: u32,
-    pub(crate) uid: u32,
+    pub(crate) trusted: Trusted,
     /// Key of the choice of ports.
     pub(crate) port_secret: [u8; 16],
     /// Key of the secrets on the sockets' descriptors.

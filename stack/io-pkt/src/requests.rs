@@ -20,7 +20,7 @@ use crate::port_table::Sharing;
 /// Other ports tried when a connection attempt meets an old connection in its way.
 const CONNECT_TRIES: u8 = 8;
 
-/// Ports below need uid 0 or the daemon's uid.
+/// Ports below need root, the daemon's user or its trusted group.
 const PRIVILEGED_PORTS: u16 = 1024;
 
 impl Control {
@@ -119,7 +119,7 @@ impl Control {
     }
 
     fn may_bind(&self, id: ConnectionId, port: u16) -> bool {
-        let privileged = |c: &Connection| c.is_privileged(self.facts.uid);
+        let privileged = |c: &Connection| c.is_privileged(&self.facts.trusted);
         port >= PRIVILEGED_PORTS || self.connections.get(&id).is_some_and(privileged)
     }
 

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use shm::{Arena, WorkersPage};
 
 use crate::config::{Config, Destination, Route};
+use crate::connection::Trusted;
 use crate::control::{Control, Ends, Facts, Source, WorkerLink};
 use crate::drivers::Drivers;
 use crate::error::StartError;
@@ -95,7 +96,10 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         claim_loopback: config.claim_loopback,
         pool: memory.pool.clone(),
         pool_size: MBUFS,
-        uid: config.user.as_ref().map_or(user, |wanted| wanted.uid),
+        trusted: Trusted {
+            uid: config.user.as_ref().map_or(user, |wanted| wanted.uid),
+            group: config.rgroup,
+        },
         port_secret: secret()?,
         ticket_secret: secret()?,
     };

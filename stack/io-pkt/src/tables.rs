@@ -72,7 +72,7 @@ impl Control {
             }
             change => {
                 let connection = self.connections.get(&id).ok_or(Errno::BADF)?;
-                if !connection.is_privileged(self.facts.uid) {
+                if !connection.is_privileged(&self.facts.trusted) {
                     return Err(Errno::PERM);
                 }
                 let asked = Asked { connection: id, sequence };

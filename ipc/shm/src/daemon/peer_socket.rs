@@ -75,6 +75,17 @@ impl PeerSocket {
         Ok((pid, uid))
     }
 
+    /// The groups of whoever has connected (`SO_PEERCRED`, `SO_PEERGROUPS`).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn groups_connected(&self) -> Result<Vec<u32>, Errno> {
+        let [_pid, _uid, gid] = option::get::<[u32; 3]>(self, libc::SO_PEERCRED)?;
+        let mut groups = option::list(self, libc::SO_PEERGROUPS)?;
+        groups.push(gid);
+        Ok(groups)
+    }
+
     /// Reads what a peer has sent, without waiting for it.
     ///
     /// # Errors
@@ -331,6 +342,17 @@ mod tests {
             drop(ours);
             assert_eq!(rustix::io::write(&theirs, b"hello"), Err(Errno::PIPE));
         }
+    }
+
+    #[test]
+    fn whoever_connects_has_groups() {
+        let (ours, _theirs) = pair(SocketType::SEQPACKET);
+        let groups = PeerSocket::new(ours).unwrap().groups_connected().unwrap();
+        assert_eq!(groups.last(), Some(&rustix::process::getgid().as_raw()));
+        let mut own: Vec<u32> =
+            rustix::process::getgroups().unwrap().iter().map(|group| group.as_raw()).collect();
+        own.push(rustix::process::getgid().as_raw());
+        assert_eq!(groups, own);
     }
 
     #[test]

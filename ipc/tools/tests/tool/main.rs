@@ -176,7 +176,7 @@ fn refusals_say_what_and_what_next() {
     assert_fails(&output, 1, &["cannot add 10.0.0.0/8", "iopkt route delete 10.0.0.0/8"]);
     assert_fails(&stack.iopkt("route delete default"), 1, &["no such route", "iopkt route show"]);
     let output = stack.iopkt("ifconfig tap0 up");
-    assert_fails(&output, 77, &["only uid 0", "sudo IOPKT_RUN=", "iopkt ifconfig tap0 up"]);
+    assert_fails(&output, 77, &["only root", "sudo IOPKT_RUN=", "iopkt ifconfig tap0 up"]);
     assert_eq!(stderr(&output).lines().count(), 1);
     assert_fails(&stack.iopkt("ifconfig tap9"), 1, &["no interface \"tap9\"; there are: tap0"]);
     assert_fails(&stack.iopkt("route get 9.9.9.9"), 1, &["iopkt route add default"]);
