@@ -32,11 +32,14 @@ static void *bring(void *arg) {
     struct faulty *f = arg;
     static const uint8_t frame[1 << 17] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5};
     /* Brought before the interface is started they would not be counted. */
-    while (f->host->rx(f->handle, frame, 60) == -ENETDOWN)
+    int32_t said;
+    while ((said = f->host->rx(f->handle, frame, 60)) == -ENETDOWN)
         usleep(100);
-    atomic_fetch_add(&f->taken, 1);
-    for (unsigned long n = 0; n < f->frames; n++)
-        atomic_fetch_add(f->host->rx(f->handle, frame, f->len) ? &f->refused : &f->taken, 1);
+    for (unsigned long n = 0; n < f->frames; n++) {
+        atomic_fetch_add(said ? &f->refused : &f->taken, 1);
+        said = f->host->rx(f->handle, frame, f->len);
+    }
+    atomic_fetch_add(said ? &f->refused : &f->taken, 1);
     while (f->late || !atomic_load(&f->end)) {
         if (f->late)
             f->host->rx(f->handle, frame, 60);
@@ -100,8 +103,10 @@ static int32_t faulty_tx(void *device, const void *frame, uint32_t len) {
 static int32_t faulty_devctl(void *device, uint32_t command, void *data, uint32_t *len,
                              uint32_t room) {
     struct faulty *f = device;
-    (void)len;
-    (void)room;
+    if (command == DEVN_DEVCTL_OWN && *len < room) {
+        ((char *)data)[(*len)++] = '!';
+        return 0;
+    }
     if (command != DEVN_DEVCTL_STATS)
         return -EOPNOTSUPP;
     struct devnp_stats *stats = data;

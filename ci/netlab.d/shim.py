@@ -73,6 +73,14 @@ def shim_tun():
         lab.spawn(["python3", "-m", "http.server", 8080, "--bind", HOST, "--directory", lab.dir])
         until("the kernel's web server", lambda: lab.exec("curl", "-fsS", f"http://{HOST}:8080/", ok=False).returncode == 0)
         check(sha256(f"{BIN}/iopkt run --", f"http://{HOST}:8080/page") == digest, "what the stack got of the kernel differs")
+        nic = lab.table("nicinfo", "tun0")[0]
+        counters = {c["name"]: c["value"] for c in nic["counters"]}
+        # The kernel asks for our address by broadcast and announces its own by multicast; before its end was up nothing could leave.
+        check(nic["driver"] == "devn-tun" and counters["rxed_broadcast"] >= 1 and counters["rxed_multicast"] >= 1, nic)
+        check(counters["no_carrier"] >= 1 and counters["internal_tx_errors"] == 0, nic)
+        check(counters["rxed_ok"] > size // 1500 and counters["octets_rxed_ok"] > size, nic)
+        lab.iopkt("ifconfig", "tun0", "lladdr", "02:00:00:00:00:77")
+        check("3 received" in lab.exec("ping", "-q", "-c", 3, "-i", "0.01", STACK).stdout, "no answer after a change of address")
         rounds = 20 if QUICK else 100
         file = lab.modules / "devn-tun.so"
         # By name and by path, with a frame or two each way.
@@ -93,7 +101,7 @@ def shim_tun():
         lab.ip("link", "del", IFACE)
         until("an interface whose device is gone leaves", lambda: [row["name"] for row in lab.table("ifconfig", "-a")] == ["lo0"])
         check(not lab.loaded(file) and lab.table("modules") == [], "the driver is still loaded")
-        return f"{size >> 20} MiB equal both ways, {rounds} rounds: {after}"
+        return f"{size >> 20} MiB equal both ways ({counters['rx_missed']} frames dropped at the queue), {rounds} rounds: {after}"
 
 
 def broken_copies(lab):
@@ -152,23 +160,26 @@ def shim_faults():
         check(said.returncode == 1 and "one interface only" in said.stderr, said.stderr)
         lab.iopkt("umount", "bad0")
 
-        def brought(frames, *options):
-            """The frames that the stack got and those that were dropped; each is one or the other."""
+        def brought(frames, why, *options):
+            """The frames that the stack got and those that were dropped, and why; each is one or the other, also by the driver's count."""
             lab.mount("bad", *options)
-            until("each frame is counted", lambda: lab.row("bad0")["rx_packets"] + lab.row("bad0")["rx_errors"] == frames)
-            row = lab.row("bad0")
+            counters = lambda: {c["name"]: c["value"] for c in lab.table("nicinfo", "bad0")[0]["counters"]}
+            until("each frame is counted", lambda: counters()["rxed_ok"] + counters()[why] == frames)
+            got, row = counters(), lab.row("bad0")
+            check((got["rxed_ok"], got[why]) == (got["rxed_multicast"], got["rxed_broadcast"]) == (row["rx_packets"], row["rx_errors"]), got)
             lab.iopkt("ifconfig", "bad0", "destroy")
-            return row["rx_packets"], row["rx_errors"]
+            return got["rxed_ok"], got[why]
 
-        # The worker sleeps when the first of them comes: the queue of 256 overflows.
-        taken, full = brought(200001, "flood=200000")
-        check(full > 0 and taken >= 256, f"{taken} received, {full} dropped")
-        many, _ = brought(8 * 5001, "flood=5000,threads=8")
-        check(many >= 256, f"{many} received of eight threads")
-        check(brought(1001, "flood=1000,long") == (1, 1000), "frames that are too long")
-        check(brought(1001, "flood=1000,short") == (1, 1000), "frames that are too short")
+        # The worker sleeps when the first of them comes: the queue of 1024 overflows.
+        taken, full = brought(200001, "rx_missed", "flood=200000")
+        check(full > 0 and taken >= 1024, f"{taken} received, {full} dropped")
+        many, _ = brought(8 * 5001, "rx_missed", "flood=5000,threads=8")
+        check(many >= 1024, f"{many} received of eight threads")
+        check(brought(1001, "oversized_packets", "flood=1000,long") == (1, 1000), "frames that are too long")
+        check(brought(1001, "short_packets", "flood=1000,short") == (1, 1000), "frames that are too short")
         lab.mount("bad", f"address={OTHER}.2/24")
-        lab.iopkt("arp", "-s", f"{OTHER}.9", "02:00:00:00:00:09", ok=False)
+        check(lab.iopkt("ifconfig", "bad0", "drvspec", 256, "well").stdout == "well!\n", "a command of the driver's own")
+        check(lab.iopkt("ifconfig", "bad0", "drvspec", 22, ok=False).returncode == 1, "the daemon's number by hand")
         until("what the driver does not send is counted", lambda: lab.row("bad0")["tx_errors"] >= 1)
         lab.iopkt("umount", "bad0")
         check(not lab.loaded(lab.modules / "devn-bad.so"), "the driver is still loaded")

@@ -160,6 +160,7 @@ static int32_t tun_devctl(void *device, uint32_t command, void *data, uint32_t *
     case DEVN_DEVCTL_MTU:
         return *(uint32_t *)data <= MTU ? 0 : -EINVAL;
     case DEVN_DEVCTL_PROMISCUOUS:
+    case DEVN_DEVCTL_MAC:
         return 0; /* a tap hears everything */
     }
     return -EOPNOTSUPP;

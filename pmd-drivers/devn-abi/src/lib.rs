@@ -60,6 +60,14 @@ pub const DEVCTL_STATS: u32 = 22;
 pub const DEVCTL_LINK: u32 = 25;
 /// [`Driver::devctl`]: `uint32_t`, the largest IP packet from now on.
 pub const DEVCTL_MTU: u32 = 100;
+/// [`Driver::devctl`]: six bytes, the address from now on.
+pub const DEVCTL_MAC: u32 = 101;
+/// [`Driver::devctl`]: `uint32_t`, 1: receive frames for all groups, 0: for none. A driver that does not
+/// know it receives all.
+pub const DEVCTL_ALLMULTICAST: u32 = 102;
+/// [`Driver::devctl`]: commands of the driver's own have this number or a higher one (`iopkt ifconfig IF
+/// drvspec`).
+pub const DEVCTL_OWN: u32 = 256;
 
 /// [`Host::log`]: an error.
 pub const LOG_ERROR: i32 = 0;

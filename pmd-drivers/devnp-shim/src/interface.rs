@@ -36,10 +36,10 @@ pub const TABLE: devnp::Module = devnp::Module {
     rx_fd: Some(rx_fd),
     link: Some(link),
     stats: Some(stats),
-    set_mac: None,
+    set_mac: Some(set_mac),
     set_mtu: Some(set_mtu),
     set_promiscuous: Some(set_promiscuous),
-    set_allmulticast: None,
+    set_allmulticast: Some(set_allmulticast),
     ioctl: Some(ioctl),
     panic_stop: None,
 };
@@ -379,7 +379,26 @@ unsafe extern "C" fn set_promiscuous(device: *mut c_void, on: u8) -> i32 {
     interface.devctl(devn::DEVCTL_PROMISCUOUS, &mut u32::from(on))
 }
 
-/// What else a driver does, by its own numbers.
+unsafe extern "C" fn set_mac(device: *mut c_void, mac: *const u8) -> i32 {
+    // SAFETY: the daemon passes what `open` made.
+    let Some(interface) = (unsafe { interface(device) }) else { return -libc::EINVAL };
+    // SAFETY: the daemon passes six bytes.
+    let Some(mac) = (unsafe { mac.cast::<[u8; 6]>().as_ref() }) else { return -libc::EINVAL };
+    interface.devctl(devn::DEVCTL_MAC, &mut { *mac })
+}
+
+/// A driver that does not know receives all.
+unsafe extern "C" fn set_allmulticast(device: *mut c_void, on: u8) -> i32 {
+    // SAFETY: the daemon passes what `open` made.
+    let Some(interface) = (unsafe { interface(device) }) else { return -libc::EINVAL };
+    match interface.devctl(devn::DEVCTL_ALLMULTICAST, &mut u32::from(on)) {
+        code if code == -libc::EOPNOTSUPP && on != 0 => 0,
+        code => code,
+    }
+}
+
+/// What else a driver does, by its own numbers. Those of the daemon come with their own structures
+/// only.
 unsafe extern "C" fn ioctl(
     device: *mut c_void,
     command: u32,
@@ -389,6 +408,9 @@ unsafe extern "C" fn ioctl(
 ) -> i32 {
     // SAFETY: the daemon passes what `open` made.
     let Some(interface) = (unsafe { interface(device) }) else { return -libc::EINVAL };
+    if command < devn::DEVCTL_OWN {
+        return -libc::EINVAL;
+    }
     // SAFETY: the daemon passes `room` bytes, and a place for how many of them count.
     unsafe { interface.devctl_raw(command, data, len, room) }
 }

@@ -2,9 +2,9 @@
 
 use devn_abi::FRAME_MAX;
 
-/// Frames that wait for the worker: 2.5 ms at 100 000 frames a second, more than such drivers bring.
-/// A power of two, so that positions may wrap.
-pub(crate) const RING_FRAMES: u32 = 256;
+/// Frames that wait for the worker: 12 ms of full-size frames at 1 Gbit/s, several time slices that a
+/// worker may be without its core. 1.5 MiB. A power of two, so that positions may wrap.
+pub(crate) const RING_FRAMES: u32 = 1024;
 
 /// Bytes of a place in the ring: the longest frame, in whole cache lines.
 pub(crate) const PLACE_BYTES: usize = (FRAME_MAX as usize).next_multiple_of(64);

@@ -15,7 +15,8 @@ static atomic_int go_on;
 static int tx_code, fail_open, keep_thread;
 static uint32_t tx_count, tx_len;
 static uint8_t tx_frame[DEVN_FRAME_MAX];
-static uint32_t promiscuous, mtu;
+static uint32_t promiscuous, allmulticast, mtu;
+static uint8_t mac[6];
 
 /* The test's hands. */
 int32_t fake_rx_with(uint64_t other, const void *frame, uint32_t len) { return host->rx(other, frame, len); }
@@ -23,7 +24,7 @@ uint64_t fake_handle(void) { return handle; }
 void fake_set(int code, int fail, int keep) { tx_code = code; fail_open = fail; keep_thread = keep; }
 uint64_t fake_sent(void) { return tx_count; }
 uint32_t fake_last(uint8_t *to) { memcpy(to, tx_frame, tx_len); return tx_len; }
-uint64_t fake_modes(void) { return promiscuous << 16 | mtu; }
+uint64_t fake_modes(void) { return (uint64_t)mac[5] << 32 | promiscuous << 17 | allmulticast << 16 | mtu; }
 void fake_link(void) { host->link_changed(handle); }
 void fake_removed(void) { host->removed(handle); }
 void fake_log(void) { host->log(handle, DEVN_LOG_INFO, "the driver says so"); }
@@ -96,7 +97,6 @@ static int32_t fake_tx(void *device, const void *frame, uint32_t len) {
 static int32_t fake_devctl(void *device, uint32_t command, void *data, uint32_t *len,
                            uint32_t room) {
     (void)device;
-    (void)room;
     switch (command) {
     case DEVN_DEVCTL_PROMISCUOUS:
         promiscuous = *(uint32_t *)data;
@@ -104,6 +104,17 @@ static int32_t fake_devctl(void *device, uint32_t command, void *data, uint32_t 
     case DEVN_DEVCTL_MTU:
         mtu = *(uint32_t *)data;
         return *len == sizeof mtu ? 0 : -EINVAL;
+    case DEVN_DEVCTL_ALLMULTICAST:
+        allmulticast = *(uint32_t *)data;
+        return *len == sizeof allmulticast ? 0 : -EINVAL;
+    case DEVN_DEVCTL_MAC:
+        memcpy(mac, data, sizeof mac);
+        return *len == sizeof mac ? 0 : -EINVAL;
+    case DEVN_DEVCTL_OWN:
+        if (*len != 4 || room < 11)
+            return -EINVAL;
+        memcpy(data, "four bytes?", *len = 11);
+        return 0;
     case DEVN_DEVCTL_LINK:
         ((struct devnp_link *)data)->speed_mbps = 100;
         return 0;

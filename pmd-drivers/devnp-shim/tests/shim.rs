@@ -98,14 +98,14 @@ fn a_burst_becomes_single_frames() {
 
 fn a_full_queue_drops_and_counts() {
     let (fake, interface) = opened("full");
-    for _ in 0..256 {
+    for _ in 0..1024 {
         assert_eq!(fake.rx(None, &frame(1, 60)), 0);
     }
     for _ in 0..44 {
         assert_eq!(fake.rx(None, &frame(2, 60)), -libc::ENOBUFS);
     }
     assert_eq!(interface.stat(Stat::RxMissed), Some(44), "the driver's own 77 is not valid");
-    assert!((0..8).all(|_| interface.rx(32).len() == 32));
+    assert!((0..32).all(|_| interface.rx(32).len() == 32));
     assert_eq!(fake.rx(None, &frame(3, 60)), 0);
     interface.close();
 }
@@ -183,16 +183,28 @@ fn the_daemon_asks_and_the_driver_tells() {
     assert_eq!(unsafe { table.set_mtu.unwrap()(interface.info.device, 1400) }, 0);
     // SAFETY: open.
     assert_eq!(unsafe { table.set_mtu.unwrap()(interface.info.device, 1501) }, -libc::EINVAL);
-    assert_eq!(fake.number(c"fake_modes"), 1 << 16 | 1400);
+    // SAFETY: open.
+    assert_eq!(unsafe { table.set_allmulticast.unwrap()(interface.info.device, 0) }, 0);
+    let mac = [2, 0, 0, 0, 0, 9];
+    // SAFETY: open, and six bytes.
+    assert_eq!(unsafe { table.set_mac.unwrap()(interface.info.device, mac.as_ptr()) }, 0);
+    assert_eq!(fake.number(c"fake_modes"), 9 << 32 | 1 << 17 | 1400);
     let mut link = devnp_abi::Link { size: 12, up: 1, full_duplex: 1, ..Default::default() };
     // SAFETY: open, and a place for the answer.
     assert_eq!(unsafe { table.link.unwrap()(interface.info.device, &raw mut link) }, 0);
     assert_eq!((link.up, link.speed_mbps), (1, 100));
-    let (ioctl, nothing) = (table.ioctl.unwrap(), core::ptr::null_mut());
-    let mut len = 0;
-    // SAFETY: open; the driver does not know the number.
-    let code = unsafe { ioctl(interface.info.device, 4711, nothing, &raw mut len, 0) };
-    assert_eq!(code, -libc::EOPNOTSUPP);
+    let ioctl = |command| {
+        let (mut data, mut len) = (*b"okay000000000000", 4);
+        let call = table.ioctl.unwrap();
+        // SAFETY: open, and room for 16 bytes.
+        let code = unsafe {
+            call(interface.info.device, command, data.as_mut_ptr().cast(), &raw mut len, 16)
+        };
+        (code, data[..len as usize].to_vec())
+    };
+    assert_eq!(ioctl(256), (0, b"four bytes?".to_vec()));
+    assert_eq!(ioctl(4711).0, -libc::EOPNOTSUPP);
+    assert_eq!(ioctl(22).0, -libc::EINVAL, "counters need more room than 16 bytes");
     fake.call(c"fake_log");
     assert!(LOG.lock().unwrap().iter().any(|line| line == "the driver says so"));
     fake.call(c"fake_link");

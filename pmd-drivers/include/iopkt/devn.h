@@ -48,6 +48,17 @@
 // [`Driver::devctl`]: `uint32_t`, the largest IP packet from now on.
 #define DEVN_DEVCTL_MTU 100
 
+// [`Driver::devctl`]: six bytes, the address from now on.
+#define DEVN_DEVCTL_MAC 101
+
+// [`Driver::devctl`]: `uint32_t`, 1: receive frames for all groups, 0: for none. A driver that does not
+// know it receives all.
+#define DEVN_DEVCTL_ALLMULTICAST 102
+
+// [`Driver::devctl`]: commands of the driver's own have this number or a higher one (`iopkt ifconfig IF
+// drvspec`).
+#define DEVN_DEVCTL_OWN 256
+
 // [`Host::log`]: an error.
 #define DEVN_LOG_ERROR 0
 
