@@ -2,7 +2,7 @@
  *
  *     fail          open returns -EIO            threads=N  from N threads at once
  *     flood=N       brings N frames at once      late       close leaves a thread that goes on
- *     long, short   frames of a wrong length
+ *     long, short   frames of a wrong length    stall      they come while tx keeps the worker
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -21,9 +21,9 @@ struct faulty {
     const struct devn_host *host;
     uint64_t handle;
     unsigned long frames;
-    int threads, late;
+    int threads, late, stall;
     uint32_t len;
-    atomic_int start, end;
+    atomic_int sending, done, end;
     _Atomic uint64_t taken, refused;
     pthread_t thread[THREADS_MAX];
 };
@@ -31,6 +31,8 @@ struct faulty {
 static void *bring(void *arg) {
     struct faulty *f = arg;
     static const uint8_t frame[1 << 17] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5};
+    while (f->stall && !atomic_load(&f->sending) && !atomic_load(&f->end))
+        usleep(100);
     /* Brought before the interface is started they would not be counted. */
     int32_t said;
     while ((said = f->host->rx(f->handle, frame, 60)) == -ENETDOWN)
@@ -40,6 +42,7 @@ static void *bring(void *arg) {
         said = f->host->rx(f->handle, frame, f->len);
     }
     atomic_fetch_add(said ? &f->refused : &f->taken, 1);
+    atomic_fetch_add(&f->done, 1);
     while (f->late || !atomic_load(&f->end)) {
         if (f->late)
             f->host->rx(f->handle, frame, 60);
@@ -50,7 +53,7 @@ static void *bring(void *arg) {
 
 static int32_t faulty_open(const struct devn_host *host, uint64_t handle,
                            const struct devn_config *config, struct devn_info *info) {
-    char *const keys[] = {"fail", "flood", "long", "short", "threads", "late", NULL};
+    char *const keys[] = {"fail", "flood", "long", "short", "threads", "late", "stall", NULL};
     char *copy = strdup(config->options), *rest = copy, *value;
     struct faulty *f = calloc(1, sizeof *f);
     f->host = host;
@@ -66,6 +69,7 @@ static int32_t faulty_open(const struct devn_host *host, uint64_t handle,
         case 3: f->len = 13; break;
         case 4: f->threads = atoi(value); break;
         case 5: f->late = 1; break;
+        case 6: f->stall = 1; break;
         }
     }
     free(copy);
@@ -94,9 +98,12 @@ static void faulty_close(void *device) {
 }
 
 static int32_t faulty_tx(void *device, const void *frame, uint32_t len) {
-    (void)device;
+    struct faulty *f = device;
     (void)frame;
     (void)len;
+    atomic_store(&f->sending, 1);
+    while (f->stall && atomic_load(&f->done) < f->threads)
+        usleep(100);
     return -EIO;
 }
 
@@ -129,7 +136,7 @@ const struct devn_driver devn_driver = {
     .flags = SINGLE ? DEVN_FLAG_SINGLE_INSTANCE : 0,
     .name = "bad",
     .version = "1",
-    .options = "fail flood=NUMBER long short threads=NUMBER late",
+    .options = "fail flood=NUMBER long short threads=NUMBER late stall",
     .open = faulty_open,
     .close = faulty_close,
     .tx = faulty_tx,
