@@ -1,13 +1,81 @@
-"""Protocol modules: loaded, filtering, failing, gone."""
+"""Protocol modules: loaded, filtering, answering, failing, gone; in Rust and in C."""
 import os
 import pathlib
+import re
 import shutil
+import struct
 import tempfile
+import time
 
-from lab import BIN, STACK, Lab, check, until
-from modules import lost, ping
+from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, check, run, until
+from modules import SDK, lost, ping
 
 QUICK = "--quick" in os.sys.argv
+TEMPLATE = ROOT / "stack/template"
+
+# The kernel's side: so many frames of an EtherType, or packets of protocol 253, out; how many come back the same?
+FRAMES = """
+import os, socket, sys
+kind, mac, count = int(sys.argv[1], 16), bytes.fromhex(sys.argv[2].replace(":", "")), int(sys.argv[3])
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind))
+s.bind((sys.argv[4], kind))
+s.settimeout(2)
+mine, back = s.getsockname()[4], 0
+for _ in range(count):
+    text = os.urandom(100)
+    s.send(mac + mine + kind.to_bytes(2, "big") + text)
+    try:
+        back += s.recv(2000) == mine + mac + kind.to_bytes(2, "big") + text
+    except TimeoutError:
+        break
+print(back)
+"""
+PACKETS = """
+import os, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 253)
+s.settimeout(2)
+back = 0
+for _ in range(int(sys.argv[2])):
+    text = os.urandom(int(sys.argv[3]))
+    s.sendto(text, (sys.argv[1], 0))
+    try:
+        back += s.recv(2000)[20:] == text
+    except TimeoutError:
+        break
+print(back)
+"""
+# As nobody: how many may have a path open, and how many still have after a message that is none.
+CROWD = """
+import os, socket, sys
+os.setuid(65534)
+held = []
+while len(held) < 100:
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.connect(sys.argv[1])
+    if s.recv(100)[0] != 0:
+        break
+    held.append(s)
+for s in held:
+    s.send(b"?" * 100)
+print(len(held), sum(len(s.recv(100)) > 0 for s in held))
+"""
+
+
+def build_c(to):
+    """As a stranger would: the compiler, the headers, the source."""
+    run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", SDK / "include", "-I", ROOT / "stack/include",
+        "-o", to, TEMPLATE / "protocol.c")
+    return to
+
+
+def build_rust(folder):
+    """As a stranger would: the template copied out of the tree, and cargo."""
+    shutil.copytree(TEMPLATE / "rust", folder)
+    manifest = folder / "Cargo.toml"
+    manifest.write_text(manifest.read_text().replace("../../lsm-sdk", str(ROOT / "stack/lsm-sdk")))
+    env = {k: v for k, v in os.environ.items() if k != "CARGO_TARGET_DIR"}
+    run("cargo", "build", "-q", "--offline", cwd=folder, env=env, timeout=300)
+    return folder / "target/debug/liblsm_pong.so"
 
 
 class ProtocolLab(Lab):
@@ -17,6 +85,7 @@ class ProtocolLab(Lab):
         self.modules = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-protocols-"))
         self.modules.chmod(0o755)
         shutil.copy(BIN / "liblsm_noping.so", self.modules / "lsm-noping.so")
+        shutil.copy(BIN / "libfaulty_protocol.so", self.modules / "lsm-faulty.so")
         args = ["--module-path", self.modules, *kwargs.pop("args", [])]
         super().__init__(args=args, **kwargs)
 
@@ -29,6 +98,47 @@ class ProtocolLab(Lab):
         row = next(row for row in self.table("modules") if row["name"] == name)
         return row, row["attachments"][0] if row["attachments"] else None
 
+    def frames_back(self, kind, count):
+        mac = next(row["mac"] for row in self.table("ifconfig", "-a") if row["name"] == "tap0")
+        mac = mac if isinstance(mac, str) else ":".join(f"{byte:02x}" for byte in mac)
+        return int(self.exec("python3", "-c", FRAMES, f"{kind:x}", mac, count, IFACE).stdout)
+
+    def packets_back(self, count, length=100):
+        return int(self.exec("python3", "-c", PACKETS, STACK, count, length).stdout)
+
+    def tunable(self, name):
+        return next((row["value"] for row in self.table("sysctl", "-a") if row["name"] == name), None)
+
+    def is_loaded(self, name):
+        return f"lsm-{name}.so" in (pathlib.Path(f"/proc/{self.pid()}") / "maps").read_text()
+
+    def resources(self):
+        """What must not grow: descriptors, mappings, threads, packet buffers."""
+        proc = pathlib.Path(f"/proc/{self.pid()}")
+        return {
+            "descriptors": len(os.listdir(proc / "fd")),
+            "maps": len((proc / "maps").read_text().splitlines()),
+            "threads": len(os.listdir(proc / "task")),
+            "mbufs": self.table("status")["daemon"]["mbufs_used"],
+        }
+
+    def settled(self):
+        """What there is when memory of threads that are gone, which the C library keeps, is there already."""
+        for _ in range(5):
+            self.mount("faulty")
+            self.iopkt("umount", "faulty")
+        return self.resources()
+
+    def nothing_grew(self, before):
+        def grown():
+            now = self.resources()
+            slack = {"mbufs": 64}
+            return {key: (before[key], now[key]) for key in before if now[key] > before[key] + slack.get(key, 2)}
+        end = time.monotonic() + 5
+        while grown() and time.monotonic() < end:
+            time.sleep(0.05)
+        check(not grown(), f"left behind: {grown()}")
+
     def close(self):
         super().close()
         shutil.rmtree(self.modules, ignore_errors=True)
@@ -36,8 +146,8 @@ class ProtocolLab(Lab):
 
 def answered(lab, count):
     """Pings that were answered of `count`."""
-    process, log = ping(lab, STACK, count, "0.005")
-    return count - lost(process, log)
+    said = lab.exec("ping", "-q", "-c", count, "-i", "0.005", "-W", 1, STACK, ok=False).stdout
+    return int(re.search(r"(\d+) received", said).group(1))
 
 
 def protocol_filter():
@@ -58,7 +168,116 @@ def protocol_filter():
         said = lab.mount("noping", ok=False)
         check(said.returncode == 1 and "loaded already" in said.stderr, said.stderr)
         lab.iopkt("umount", "noping")
-        check("lsm-noping" not in (pathlib.Path(f"/proc/{lab.pid()}") / "maps").read_text(), "the module is still loaded")
+        check(not lab.is_loaded("noping"), "the module is still loaded")
         check(answered(lab, 20) == 20, "ping does not work afterwards")
         lab.exec(*fetch)
         return "20 of 20 pings dropped and counted, TCP passed, ping back after umount"
+
+
+def protocol_answers():
+    """Frames of an EtherType and packets of an IP protocol come back from modules; their variables and paths."""
+    with ProtocolLab(args=["-p", "faulty", "block=1000"]) as lab:
+        check(lab.frames_back(0x88B5, 50) == 50, "frames do not come back")
+        check(lab.packets_back(50) == 50, "packets do not come back")
+        check(lab.tunable("faulty.echoes") == "100", lab.tunable("faulty.echoes"))
+        lab.iopkt("sysctl", "faulty.limit=64")
+        check(lab.packets_back(1, 100) == 0 and lab.packets_back(1, 40) == 1, "the module does not see its limit")
+        for wrong, words in (("faulty.limit=1501", "from 0 to 1500"), ("faulty.echoes=1", "only be read"), ("faulty.x=1", "no such")):
+            said = lab.iopkt("sysctl", wrong, ok=False)
+            check(said.returncode == 1 and words in said.stderr, said.stderr)
+        # Its own thread blocks for a second again and again: workers and paths do not care.
+        text = "x" * 100_000
+        (lab.dir / "text").write_text(text)
+        lab.exec("bash", "-c", f"{BIN}/iopkt path write faulty < {lab.dir}/text")
+        check(lab.iopkt("path", "read", "faulty").stdout == text, "the path says something else")
+        check(lab.iopkt("path", "ioctl", "faulty", 7, "abc").stdout.split()[1:] == ["7", "3"], "ioctl")
+        # A user gets so many places and no more; who talks nonsense, or takes no answer, loses theirs.
+        got = lab.exec("python3", "-c", CROWD, lab.run_dir / "dev/faulty").stdout
+        check(got == "16 0\n", f"a user got {got} places")
+        check(lab.iopkt("path", "ioctl", "faulty", 7).returncode == 0, "no place is left for others")
+        check(answered(lab, 100) == 100, "pings were lost while the module blocks")
+        rows = {row["to"]: row for row in lab.protocol("faulty")[0]["attachments"]}
+        check(rows["ethertype 0x88b5"]["consumed"] == 50 and rows["protocol 253"]["consumed"] == 52, rows)
+        check(rows["interface in+out"]["passed"] > 200, rows)
+        lab.mount("lsm-faulty.so", ok=False)
+        for name, file in (("example", build_c(lab.modules / "lsm-example.so")), ("pong", build_rust(lab.modules / "pong"))):
+            check(lab.mount(file).stdout == f"{name}\n", "mount")
+            check(lab.frames_back(0x88B6, 50) == 50, f"{name}: frames do not come back")
+            check(lab.tunable(f"{name}.answered") == "50", lab.tunable(f"{name}.answered"))
+            said = lab.mount("example" if name == "pong" else lab.modules / "pong/target/debug/liblsm_pong.so", ok=False) if name == "pong" else None
+            check(said is None or (said.returncode == 1 and "EtherType 0x88b6, which pong has" in said.stderr), said)
+            lab.iopkt("umount", name)
+        check(lab.frames_back(0x88B6, 1) == 0, "frames come back from nobody")
+        lab.iopkt("umount", "faulty")
+        check(not (lab.run_dir / "dev/faulty").exists(), "its path is still there")
+        return "50 frames and 50 packets each way; C and Rust from outside the tree; sysctl and path"
+
+
+def protocol_faults():
+    """Wrong, cut, untrusted, refusing and panicking modules: a named error each, the daemon as before, ping uninterrupted."""
+    with ProtocolLab() as lab:
+        whole = build_c(lab.modules / "lsm-example.so").read_bytes()
+        at = whole.find(struct.pack("<II", 0x316D736C, 1))
+        check(at > 0, "the template has no table")
+        for name, place, value in (("magic", 0, 1), ("abi", 4, 2), ("size", 8, 16), ("kind", 12, 9), ("threads", 16, 7)):
+            wrong = bytearray(whole)
+            wrong[at + place:at + place + 4] = struct.pack("<I", value)
+            (lab.modules / f"lsm-{name}.so").write_bytes(wrong)
+        (lab.modules / "lsm-cut.so").write_bytes(whole[:len(whole) // 2])
+        (lab.modules / "lsm-open.so").write_bytes(whole)
+        (lab.modules / "lsm-open.so").chmod(0o666)
+        empty = lab.dir / "empty.c"
+        empty.write_text("int nothing;\n")
+        run("cc", "-shared", "-fPIC", "-o", lab.modules / "lsm-empty.so", empty)
+        wanted = {
+            "lsm-magic": "magic number", "lsm-abi": "ABI version is 2, not 1", "lsm-size": "size of its table", "lsm-kind": "kind is 9",
+            "lsm-threads": "threading is 7", "lsm-cut": "cut short", "lsm-empty": "exports no lsm_module", "lsm-open": "writable by others",
+            "lsm-nothing": "no protocol module", str(lab.modules / "lsm-none.so"): "No such file",
+        }
+        before = lab.settled()
+        process, log = ping(lab, STACK, 1500)
+        for name, words in wanted.items():
+            said = lab.mount(name, ok=False)
+            check(said.returncode == 1 and words in said.stderr and ";" in said.stderr, f"{name}: {said.stderr}")
+        for options, words in (("refuse", "No such device"), ("fail=open", "Input/output error"), ("colour=red", "no option colour")):
+            said = lab.mount("faulty", options, ok=False)
+            check(said.returncode == 1 and words in said.stderr, f"{options}: {said.stderr}")
+        failed = lambda: lab.protocol("faulty")[0]["state"] == "failed" and lab.protocol("faulty")[0]["failures"] == 1
+        provoke = {
+            "filter": lambda: None, "timer": lambda: None, "work": lambda: None, "receive": lambda: lab.frames_back(0x88B5, 1),
+            "event": lambda: lab.iopkt("ifconfig", "tap0", "198.18.99.1/24", "alias"),
+            "path": lambda: lab.iopkt("path", "read", "faulty", ok=False),
+        }
+        for where, act in provoke.items():
+            lab.mount("faulty", f"fail={where}")
+            act()
+            until(f"it fails in {where}", failed)
+            lab.iopkt("umount", "faulty")
+        check(lost(process, log) == 0, "pings were lost meanwhile")
+        check(lab.log.read_text().count("faulty: panic: ") == len(provoke), "panics in the log")
+        lab.nothing_grew(before)
+        return f"{len(wanted) + 3} refusals by name, panics in {len(provoke)} places, 0 of 1500 pings lost"
+
+
+def protocol_mount():
+    """A filter comes and goes a thousand times under traffic: TCP loses nothing, nothing is left behind."""
+    rounds = 100 if QUICK else 1000
+    with ProtocolLab(args=["-t", "2"]) as lab:
+        (lab.dir / "page").write_bytes(os.urandom(1 << 20))
+        lab.serve(lab.dir)
+        before = lab.settled()
+        fetch = f"while [ ! -e {lab.dir}/stop ]; do curl -fsS -o /dev/null --noproxy '*' http://{STACK}/page || exit 1; done"
+        traffic = lab.spawn(["bash", "-c", fetch])
+        pings = lab.spawn(["ping", "-q", "-i", "0.002", STACK], log=lab.dir / "ping.log")
+        started = time.monotonic()
+        done = lab.exec("bash", "-c", f"for i in $(seq {rounds}); do {BIN}/iopkt mount noping >/dev/null && {BIN}/iopkt umount noping || exit 1; done",
+                        timeout=300, ok=False)
+        check(done.returncode == 0, done.stderr[-300:])
+        took = time.monotonic() - started
+        (lab.dir / "stop").touch()
+        check(traffic.wait(60) == 0, "a transfer failed meanwhile")
+        lab.stop(pings)
+        lab.nothing_grew(before)
+        check(not lab.is_loaded("noping"), "the module is still loaded")
+        check(answered(lab, 20) == 20, "ping does not work afterwards")
+        return f"{rounds} rounds in {took:.1f} s under TCP and ping: {lab.resources()}"

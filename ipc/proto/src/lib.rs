@@ -8,10 +8,12 @@
 //! * [`message`]: requests and replies, with the descriptors each reply carries.
 //! * [`table`]: what the tools show: interfaces, routes, neighbours, sockets, clients, counters.
 //! * [`tcp_info`]: the layout of `TCP_INFO`.
+//! * [`path`]: the same for paths of protocol modules.
 //! * [`paths`]: where the socket is, from `$IOPKT_RUN` and `$SOCK`.
 #![forbid(unsafe_code)]
 
 pub mod message;
+pub mod path;
 pub mod paths;
 pub mod table;
 pub mod tcp_info;

@@ -59,13 +59,13 @@ pub(crate) enum Command {
     /// Show the daemon in ten lines
     #[command(before_long_help = help::STATUS)]
     Status(ReadArgs),
-    /// Attach a driver to the running stack
+    /// Attach a driver to the running stack, or load a protocol
     #[command(before_long_help = help::MOUNT)]
     Mount(MountArgs),
-    /// Take an interface away, and its driver with its last one
+    /// Take an interface away, and its driver with its last one; or a protocol
     #[command(before_long_help = help::UMOUNT)]
     Umount(UmountArgs),
-    /// Show the driver modules in use
+    /// Show the modules in use
     #[command(before_long_help = help::MODULES)]
     Modules(ReadArgs),
     /// Show and change tunables
@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Show what drivers know of their devices and have counted
     #[command(before_long_help = help::NICINFO)]
     Nicinfo(NicinfoArgs),
+    /// Read and write a path that a protocol module serves
+    #[command(before_long_help = help::PATH)]
+    Path(PathArgs),
     /// Run an unmodified program on the stack
     #[command(
         before_long_help = help::RUN,
@@ -142,17 +145,51 @@ pub(crate) struct MountArgs {
     /// The stack: io-pkt, or io-pktN for the one started with `io-pkt -i N`
     #[arg(short = 'T', value_name = "TYPE")]
     pub(crate) kind: Option<String>,
-    /// The driver's options, as after `-d DRIVER`
+    /// The module's options, as after `-d DRIVER` or `-p PROTOCOL`
     #[arg(short = 'o', value_name = "OPTIONS")]
     pub(crate) options: Vec<String>,
-    /// A module (devnp-NAME.so), a per-packet driver (devn-NAME.so), or a driver's name
+    /// A driver module (devnp-NAME.so), a per-packet driver (devn-NAME.so), a protocol module
+    /// (lsm-NAME.so), or a name
     pub(crate) file: String,
+}
+
+/// Arguments of `path`.
+#[derive(Debug, Args)]
+pub(crate) struct PathArgs {
+    #[command(subcommand)]
+    pub(crate) action: PathAction,
+}
+
+/// What to do with a path.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PathAction {
+    /// Print what it has to say
+    Read {
+        /// Its name under <run><prefix>/dev, or a whole path
+        name: String,
+    },
+    /// Write a text, or standard input
+    Write {
+        /// Its name under <run><prefix>/dev, or a whole path
+        name: String,
+        /// The text
+        text: Option<String>,
+    },
+    /// Ask for something else, by number
+    Ioctl {
+        /// Its name under <run><prefix>/dev, or a whole path
+        name: String,
+        /// The module's number for it
+        request: u32,
+        /// What belongs to it
+        text: Option<String>,
+    },
 }
 
 /// Arguments of `umount`.
 #[derive(Debug, Args)]
 pub(crate) struct UmountArgs {
-    /// The interface
+    /// The interface, or the protocol
     pub(crate) interface: String,
 }
 

@@ -188,7 +188,7 @@ impl Control {
 }
 
 /// A connected socket that gives up waiting after [`ANSWER_TIME_MAX`].
-fn dial(path: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn dial(path: &Path) -> Result<OwnedFd, Errno> {
     let socket =
         socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     for direction in [Timeout::Recv, Timeout::Send] {

@@ -69,17 +69,26 @@ Examples:
   iopkt mount -T io-pkt /usr/lib/io-pkt/devnp-pair.so       both ends of a wire: pair0 pair1
   iopkt mount -T io-pkt -o iface=iop1,address=198.18.78.2/24 net_tap
   iopkt mount -T io-pkt2 -o lower=net_tap,loss=1,iface=iop2 sim    the stack of io-pkt -i 2
-It prints the names of the interfaces it has made.";
+  iopkt mount lsm-noping.so                                 a protocol: noping
+It prints the names of the interfaces it has made, or the protocol's.";
 
 pub(crate) const UMOUNT: &str = "\
 Examples:
   iopkt umount tap1
-  iopkt ifconfig tap1 destroy      the same";
+  iopkt ifconfig tap1 destroy      the same
+  iopkt umount noping              a protocol";
 
 pub(crate) const MODULES: &str = "\
 Examples:
   iopkt modules
   iopkt modules --json";
+
+pub(crate) const PATH: &str = "\
+Examples:
+  iopkt path read qnet                      what the module says
+  iopkt path write qnet 'up tap1'
+  iopkt path write qnet < commands
+  iopkt path ioctl qnet 3";
 
 pub(crate) const SYSCTL: &str = "\
 Examples:

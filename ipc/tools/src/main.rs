@@ -25,6 +25,7 @@ mod mount;
 mod netstat;
 mod nic;
 mod output;
+mod path;
 mod preload;
 mod route;
 mod run;
@@ -71,6 +72,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Modules(args) => mount::modules(sock, args.json),
         Command::Sysctl(args) => sysctl::main(sock, &args),
         Command::Nicinfo(args) => nic::nicinfo(sock, &args),
+        Command::Path(args) => path::main(sock, args),
         Command::Run(args) => run::main(sock, &args),
         Command::Env(args) => run::env(sock, args.loopback),
         Command::Doctor(args) => doctor::main(sock, args.json),

@@ -110,6 +110,12 @@
 // [`Event::kind`]: an interface has lost the address [`Event::address`].
 #define LSM_EVENT_ADDRESS_REMOVED 5
 
+// [`Variable::flags`]: the operator may set it. Without it only the module does, as with a counter.
+#define LSM_VARIABLE_WRITABLE 1
+
+// Most bytes that one read or write of a path moves, and that go in or out with one ioctl.
+#define LSM_PATH_BYTES_MAX 61440
+
 // The daemon's side of one loaded module. Opaque.
 struct lsm_host {
     uint8_t opaque[0];
@@ -175,6 +181,24 @@ struct lsm_destination {
     uint8_t reserved;
 };
 
+// A number that operator and module share: `iopkt sysctl NAME.VARIABLE`.
+struct lsm_variable {
+    // Bytes of this structure.
+    uint32_t size;
+    // `VARIABLE_…`.
+    uint32_t flags;
+    // Its name after the module's: letters, digits, `_`, and `.` between.
+    const char *name;
+    // What it means, in a sentence.
+    const char *text;
+    // The least that the operator may set.
+    int64_t min;
+    // The most.
+    int64_t max;
+    // Its first value.
+    int64_t value;
+};
+
 // What the daemon does for a module. The table lives as long as the process. What takes a
 // [`Context`] may be called only during the call that was given it, everything else from any thread.
 struct lsm_api {
@@ -221,6 +245,21 @@ struct lsm_api {
     // Has this worker call [`Module::timer`] at that time of `CLOCK_MONOTONIC` or a little later; 0:
     // not. There is one timer for each worker, and this sets it anew.
     void (*set_timer)(struct lsm_context *context, uint64_t at);
+    // The module has failed, on a thread of its own: it is called no more, except to close.
+    void (*failed)(const struct lsm_host *host);
+    // Only in `open`: the number of a variable, or -EINVAL, -EEXIST, -ENOSPC.
+    int32_t (*variable)(const struct lsm_host *host, const struct lsm_variable *what);
+    // A variable's value; 0 for a number that none has.
+    int64_t (*value)(const struct lsm_host *host, uint32_t variable);
+    // Sets a variable.
+    void (*set_value)(const struct lsm_host *host, uint32_t variable, int64_t value);
+    // Adds to a variable: a counter. All workers share it: once per burst is better than once per
+    // packet.
+    void (*add_value)(const struct lsm_host *host, uint32_t variable, int64_t more);
+    // Only in `open`: makes `<run><prefix>/dev/NAME` with these permissions (0600, 0660, 0666) and
+    // returns its number, or -EINVAL, -ENOSPC, -EADDRINUSE or the kernel's error. Who connects there
+    // is served by `path_open` and so on, on a thread of the module's paths.
+    int32_t (*path)(const struct lsm_host *host, const char *name, uint32_t mode);
 };
 
 // What the packets of a call have in common.
@@ -249,6 +288,22 @@ struct lsm_event {
     uint8_t prefix_len;
     // Unused.
     uint8_t reserved[3];
+};
+
+// Who has opened a path, as the kernel knows it.
+struct lsm_peer {
+    // Bytes of this structure.
+    uint32_t size;
+    // What [`Api::path`] returned.
+    uint32_t path;
+    // Process id.
+    uint32_t pid;
+    // User id.
+    uint32_t uid;
+    // Group id.
+    uint32_t gid;
+    // Unused.
+    uint32_t reserved;
 };
 
 // The exported table. Functions may be null where it says so. `instance` is what `open` made.
@@ -308,6 +363,30 @@ struct lsm_module {
     int32_t (*work)(void *instance, void *argument, int32_t last);
     // Something has changed, on the module's thread. 0, or [`FAILED`]. May be null.
     int32_t (*event)(void *instance, const struct lsm_event *event);
+    // Somebody opens a path: 0, or a negative errno. What is written to `handle` names it in the
+    // other calls. One thread serves all paths of a module, request by request; whoever blocks in it
+    // makes the module's other users wait, and nobody else. May be null: nobody may.
+    int32_t (*path_open)(void *instance, const struct lsm_peer *peer, uint64_t *handle);
+    // Reads: how many of at most `len` bytes from `offset` on were written to `to`, 0 at the end, or a
+    // negative errno. May be null.
+    ptrdiff_t (*path_read)(void *instance, uint64_t handle, uint64_t offset, void *to, size_t len);
+    // Writes: how many bytes were taken, or a negative errno. May be null.
+    ptrdiff_t (*path_write)(void *instance,
+                            uint64_t handle,
+                            uint64_t offset,
+                            const void *data,
+                            size_t len);
+    // Anything else, by number, with `len` bytes from the asker: how many of at most `room` bytes were
+    // written to `to`, or a negative errno. May be null.
+    ptrdiff_t (*path_ioctl)(void *instance,
+                            uint64_t handle,
+                            uint32_t request,
+                            const void *data,
+                            size_t len,
+                            void *to,
+                            size_t room);
+    // Whoever had it open is gone. May be null.
+    void (*path_close)(void *instance, uint64_t handle);
 };
 
 #endif  /* IOPKT_LSM_H */

@@ -19,7 +19,7 @@ use inet::steer::Doorbell;
 use lsm::limits::OPEN_TIME;
 use lsm::{Id, Instance, Modules, ProtocolError, ProtocolRow, Report, Surroundings};
 use proto::Reply;
-use proto::table::{AttachmentRow, ModuleRow};
+use proto::table::{AttachmentRow, ModuleRow, TunableRow};
 
 use crate::control::Control;
 use crate::pending::{Asked, Pending, Then};
@@ -49,11 +49,12 @@ enum After {
 }
 
 impl Protocols {
-    /// Without modules, which are looked for in `path`, and trusted if they are root's or `user`'s.
+    /// Without modules, which are looked for in `path`, and trusted if they are root's or `user`'s. Their
+    /// own paths are made in `folder`.
     pub(crate) fn new(
-        path: Vec<PathBuf>,
-        user: u32,
+        (path, user): (Vec<PathBuf>, u32),
         pool: dpdk::Mempool,
+        folder: PathBuf,
         workers: Vec<Arc<Doorbell>>,
         control: Arc<Doorbell>,
     ) -> Self {
@@ -64,7 +65,7 @@ impl Protocols {
             }
         };
         let alarm = move || control.ring_always();
-        let surroundings = Surroundings::new(pool, devnp::packet_api(), count, wake, alarm);
+        let surroundings = Surroundings::new(pool, devnp::packet_api(), count, folder, wake, alarm);
         Self {
             modules: Modules::new(path, user, surroundings),
             opening: HashMap::new(),
@@ -77,6 +78,22 @@ impl Protocols {
         let path = self.modules.find(name);
         name.starts_with("lsm-")
             || path.is_some_and(|path| !name.contains('/') || self.modules.is_protocol(&path))
+    }
+
+    /// Their variables, as tunables are shown.
+    pub(crate) fn tunable_rows(&self) -> impl Iterator<Item = TunableRow> {
+        self.modules.variables().map(|row| TunableRow {
+            name: row.name,
+            value: row.value.to_string(),
+            writable: row.writable,
+            text: row.text,
+        })
+    }
+
+    /// Sets a variable. `None`: no module has it; else why it stays as it is.
+    pub(crate) fn set_tunable(&self, name: &str, value: &str) -> Option<Result<(), String>> {
+        let set = self.modules.set_variable(name, value)?;
+        Some(set.map_err(|error| error.to_string()))
     }
 
     /// The modules, for listings.

@@ -106,7 +106,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
     let ends =
         Ends { epoll, path: socket, signal, doorbell: Arc::clone(&doorbell), events, scrapes };
-    let parts = parts(config, &links, &memory.pool, &doorbell);
+    let parts = parts(config, &path, &links, &memory.pool, &doorbell);
     let mut control = Control::new(ends, links, parts, facts, (memory.arena, memory.page_fd));
     watch(&control).map_err(resources("epoll"))?;
     control.publish();
@@ -189,17 +189,19 @@ fn prioritise(letter: &str, priority: Option<u32>) {
 /// Network, drivers and protocols, with nothing in them yet.
 fn parts(
     config: &Config,
+    socket: &Path,
     workers: &[WorkerLink],
     pool: &Mempool,
     doorbell: &Arc<Doorbell>,
 ) -> (NetworkState, Drivers, Protocols) {
     let (path, user) = (&config.modules, rustix::process::getuid().as_raw());
     let count = u16::try_from(workers.len()).unwrap_or(u16::MAX);
+    let folder = socket.parent().unwrap_or_else(|| Path::new("/")).to_owned();
     let bells = workers.iter().map(|link| Arc::clone(&link.doorbell)).collect();
     (
         NetworkState::new(config.tuning.at_start(count, MBUFS)),
         Drivers::new(path.clone(), user, pool.clone(), Arc::clone(doorbell)),
-        Protocols::new(path.clone(), user, pool.clone(), bells, Arc::clone(doorbell)),
+        Protocols::new((path.clone(), user), pool.clone(), folder, bells, Arc::clone(doorbell)),
     )
 }
 

@@ -58,7 +58,10 @@ impl Control {
             Request::Workers => Reply::Workers(self.worker_rows()),
             Request::Counters => Reply::Counters(self.counter_rows()),
             Request::Modules => Reply::Modules(self.module_rows()),
-            Request::Tunables => Reply::Tunables(self.network.tuning.rows()),
+            Request::Tunables => {
+                let rows = self.network.tuning.rows().into_iter();
+                Reply::Tunables(rows.chain(self.protocols.tunable_rows()).collect())
+            }
             Request::Nic { interface } => Reply::Nic(Box::new(self.nic_row(&interface)?)),
             Request::Daemon => Reply::Daemon(self.daemon_row()),
             Request::Sockets { skip } => {
@@ -95,8 +98,11 @@ impl Control {
                 return self.driver_command(&interface, command, data).map(Some);
             }
             Request::SetTunable { name, value } => {
-                if let Err(error) = self.network.tuning.set(&name, &value) {
-                    return Ok(Some(Reply::Refused { why: error.to_string() }));
+                let set = self.protocols.set_tunable(&name, &value).unwrap_or_else(|| {
+                    self.network.tuning.set(&name, &value).map_err(|error| error.to_string())
+                });
+                if let Err(why) = set {
+                    return Ok(Some(Reply::Refused { why }));
                 }
                 tracing::info!("{name} = {value}");
                 Ok(())

@@ -110,6 +110,12 @@ pub const EVENT_ADDRESS_ADDED: u32 = 4;
 /// [`Event::kind`]: an interface has lost the address [`Event::address`].
 pub const EVENT_ADDRESS_REMOVED: u32 = 5;
 
+/// [`Variable::flags`]: the operator may set it. Without it only the module does, as with a counter.
+pub const VARIABLE_WRITABLE: u32 = 1;
+
+/// Most bytes that one read or write of a path moves, and that go in or out with one ioctl.
+pub const PATH_BYTES_MAX: u32 = 61_440;
+
 /// The daemon's side of one loaded module. Opaque.
 #[derive(Debug)]
 #[repr(C)]
@@ -217,6 +223,44 @@ pub struct Event {
     pub reserved: [u8; 3],
 }
 
+/// A number that operator and module share: `iopkt sysctl NAME.VARIABLE`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Variable {
+    /// Bytes of this structure.
+    pub size: u32,
+    /// `VARIABLE_…`.
+    pub flags: u32,
+    /// Its name after the module's: letters, digits, `_`, and `.` between.
+    pub name: *const c_char,
+    /// What it means, in a sentence.
+    pub text: *const c_char,
+    /// The least that the operator may set.
+    pub min: i64,
+    /// The most.
+    pub max: i64,
+    /// Its first value.
+    pub value: i64,
+}
+
+/// Who has opened a path, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Peer {
+    /// Bytes of this structure.
+    pub size: u32,
+    /// What [`Api::path`] returned.
+    pub path: u32,
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Unused.
+    pub reserved: u32,
+}
+
 /// What the daemon does for a module. The table lives as long as the process. What takes a
 /// [`Context`] may be called only during the call that was given it, everything else from any thread.
 #[derive(Clone, Copy, Debug)]
@@ -275,6 +319,21 @@ pub struct Api {
     /// Has this worker call [`Module::timer`] at that time of `CLOCK_MONOTONIC` or a little later; 0:
     /// not. There is one timer for each worker, and this sets it anew.
     pub set_timer: unsafe extern "C" fn(context: *mut Context, at: u64),
+    /// The module has failed, on a thread of its own: it is called no more, except to close.
+    pub failed: unsafe extern "C" fn(host: *const Host),
+    /// Only in `open`: the number of a variable, or -EINVAL, -EEXIST, -ENOSPC.
+    pub variable: unsafe extern "C" fn(host: *const Host, what: *const Variable) -> i32,
+    /// A variable's value; 0 for a number that none has.
+    pub value: unsafe extern "C" fn(host: *const Host, variable: u32) -> i64,
+    /// Sets a variable.
+    pub set_value: unsafe extern "C" fn(host: *const Host, variable: u32, value: i64),
+    /// Adds to a variable: a counter. All workers share it: once per burst is better than once per
+    /// packet.
+    pub add_value: unsafe extern "C" fn(host: *const Host, variable: u32, more: i64),
+    /// Only in `open`: makes `<run><prefix>/dev/NAME` with these permissions (0600, 0660, 0666) and
+    /// returns its number, or -EINVAL, -ENOSPC, -EADDRINUSE or the kernel's error. Who connects there
+    /// is served by `path_open` and so on, on a thread of the module's paths.
+    pub path: unsafe extern "C" fn(host: *const Host, name: *const c_char, mode: u32) -> i32,
 }
 
 /// The exported table. Functions may be null where it says so. `instance` is what `open` made.
@@ -358,9 +417,52 @@ pub struct Module {
     >,
     /// Something has changed, on the module's thread. 0, or [`FAILED`]. May be null.
     pub event: Option<unsafe extern "C" fn(instance: *mut c_void, event: *const Event) -> i32>,
+    /// Somebody opens a path: 0, or a negative errno. What is written to `handle` names it in the
+    /// other calls. One thread serves all paths of a module, request by request; whoever blocks in it
+    /// makes the module's other users wait, and nobody else. May be null: nobody may.
+    pub path_open: Option<
+        unsafe extern "C" fn(instance: *mut c_void, peer: *const Peer, handle: *mut u64) -> i32,
+    >,
+    /// Reads: how many of at most `len` bytes from `offset` on were written to `to`, 0 at the end, or a
+    /// negative errno. May be null.
+    pub path_read: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            handle: u64,
+            offset: u64,
+            to: *mut c_void,
+            len: usize,
+        ) -> isize,
+    >,
+    /// Writes: how many bytes were taken, or a negative errno. May be null.
+    pub path_write: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            handle: u64,
+            offset: u64,
+            data: *const c_void,
+            len: usize,
+        ) -> isize,
+    >,
+    /// Anything else, by number, with `len` bytes from the asker: how many of at most `room` bytes were
+    /// written to `to`, or a negative errno. May be null.
+    pub path_ioctl: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            handle: u64,
+            request: u32,
+            data: *const c_void,
+            len: usize,
+            to: *mut c_void,
+            room: usize,
+        ) -> isize,
+    >,
+    /// Whoever had it open is gone. May be null.
+    pub path_close: Option<unsafe extern "C" fn(instance: *mut c_void, handle: u64)>,
 }
 
-const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 9 * 8);
-const _: () = assert!(size_of::<Api>() == 8 + 14 * 8);
+const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 14 * 8);
+const _: () = assert!(size_of::<Api>() == 8 + 20 * 8);
 const _: () = assert!(size_of::<Attach>() == 24 && size_of::<Arrival>() == 16);
+const _: () = assert!(size_of::<Variable>() == 48 && size_of::<Peer>() == 24);
 const _: () = assert!(size_of::<Interface>() == 44 && size_of::<Event>() == 60);

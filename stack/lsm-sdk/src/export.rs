@@ -12,7 +12,7 @@ use lsm_abi as abi;
 use crate::context::Context;
 use crate::host::{Call, Host, Work};
 use crate::packets::{Frames, Questions, Received};
-use crate::types::{Arrival, Event};
+use crate::types::{Arrival, Event, Peer};
 use crate::{Protocol, Threading};
 
 /// What a module exports.
@@ -76,6 +76,11 @@ impl Export {
             call: Some(call::<P>),
             work: Some(work::<P>),
             event: Some(event::<P>),
+            path_open: Some(path_open::<P>),
+            path_read: Some(path_read::<P>),
+            path_write: Some(path_write::<P>),
+            path_ioctl: Some(path_ioctl::<P>),
+            path_close: Some(path_close::<P>),
         })
     }
 }
@@ -88,19 +93,25 @@ fn quiet_panics() {
 
 /// Calls the protocol; a panic is logged and is a failure.
 fn guarded<P: Protocol>(instance: *mut c_void, call: impl FnOnce(&P, &Host<P>)) -> i32 {
+    if attempt::<P, _>(instance, call).is_some() { 0 } else { abi::FAILED }
+}
+
+/// The same with a result; `None`: it has panicked.
+fn attempt<P: Protocol, T>(
+    instance: *mut c_void,
+    call: impl FnOnce(&P, &Host<P>) -> T,
+) -> Option<T> {
     // SAFETY: the daemon passes what `open` made, until `close`.
-    let Some(Instance { protocol, host }) = (unsafe { instance.cast::<Instance<P>>().as_ref() })
-    else {
-        return abi::FAILED;
-    };
+    let Instance { protocol, host } = unsafe { instance.cast::<Instance<P>>().as_ref() }?;
     match catch_unwind(AssertUnwindSafe(|| call(protocol, host))) {
-        Ok(()) => 0,
+        Ok(value) => Some(value),
         Err(thrown) => {
             let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| thrown.downcast_ref::<String>().cloned());
             let text = text.unwrap_or_else(|| "no text".into());
             host.log(Level::Error, &format!("panic: {text}"));
-            abi::FAILED
+            host.failed();
+            None
         }
     }
 }
@@ -254,4 +265,80 @@ unsafe extern "C" fn event<P: Protocol>(instance: *mut c_void, event: *const abi
     // SAFETY: the daemon's, valid during this call.
     let Some(event) = (unsafe { event.as_ref() }).and_then(Event::of) else { return 0 };
     guarded::<P>(instance, |protocol, _| protocol.event(&event))
+}
+
+unsafe extern "C" fn path_open<P: Protocol>(
+    instance: *mut c_void,
+    peer: *const abi::Peer,
+    handle: *mut u64,
+) -> i32 {
+    let invalid = -OpenError::INVALID.0;
+    // SAFETY: the daemon's, valid during this call.
+    let Some(peer) = (unsafe { peer.as_ref() }) else { return invalid };
+    // SAFETY: the daemon's place for the answer.
+    let Some(handle) = (unsafe { handle.as_mut() }) else { return invalid };
+    match attempt::<P, _>(instance, |protocol, _| protocol.path_open(&Peer::of(peer))) {
+        Some(Ok(named)) => {
+            *handle = named;
+            0
+        }
+        Some(Err(error)) => -error.0.clamp(1, 4095),
+        None => -OpenError::IO.0,
+    }
+}
+
+/// A count, or a negative errno.
+fn counted(result: Option<Result<usize, OpenError>>) -> isize {
+    let error = |error: OpenError| -isize::try_from(error.0.clamp(1, 4095)).unwrap_or(5);
+    match result {
+        Some(Ok(count)) => isize::try_from(count).unwrap_or(-5),
+        Some(Err(wrong)) => error(wrong),
+        None => error(OpenError::IO),
+    }
+}
+
+unsafe extern "C" fn path_read<P: Protocol>(
+    instance: *mut c_void,
+    handle: u64,
+    offset: u64,
+    to: *mut c_void,
+    len: usize,
+) -> isize {
+    // SAFETY: the daemon has room for `len` initialised bytes there, for this call alone.
+    let to = unsafe { core::slice::from_raw_parts_mut(to.cast::<u8>(), len) };
+    counted(attempt::<P, _>(instance, |protocol, _| protocol.path_read(handle, offset, to)))
+}
+
+unsafe extern "C" fn path_write<P: Protocol>(
+    instance: *mut c_void,
+    handle: u64,
+    offset: u64,
+    data: *const c_void,
+    len: usize,
+) -> isize {
+    // SAFETY: the daemon has `len` bytes there, which nobody changes during this call.
+    let data = unsafe { core::slice::from_raw_parts(data.cast::<u8>(), len) };
+    counted(attempt::<P, _>(instance, |protocol, _| protocol.path_write(handle, offset, data)))
+}
+
+unsafe extern "C" fn path_ioctl<P: Protocol>(
+    instance: *mut c_void,
+    handle: u64,
+    request: u32,
+    data: *const c_void,
+    len: usize,
+    to: *mut c_void,
+    room: usize,
+) -> isize {
+    // SAFETY: the daemon has `len` bytes there, which nobody changes during this call.
+    let data = unsafe { core::slice::from_raw_parts(data.cast::<u8>(), len) };
+    // SAFETY: the daemon has room for `room` initialised bytes there, for this call alone.
+    let to = unsafe { core::slice::from_raw_parts_mut(to.cast::<u8>(), room) };
+    let call = |protocol: &P, _: &Host<P>| protocol.path_ioctl(handle, request, data, to);
+    counted(attempt::<P, _>(instance, call))
+}
+
+unsafe extern "C" fn path_close<P: Protocol>(instance: *mut c_void, handle: u64) {
+    // It is closed in any case.
+    let _ = attempt::<P, _>(instance, |protocol, _| protocol.path_close(handle));
 }

@@ -9,7 +9,7 @@ use devnp_sdk::{Level, OpenError, Packet};
 use lsm_abi as abi;
 
 use crate::context::Context;
-use crate::types::{Attachment, Direction, Interface, Point};
+use crate::types::{Attachment, Direction, Interface, PathId, Point, Variable};
 use crate::{BURST_MAX, Protocol};
 
 /// What a worker is to do for a thread of the module.
@@ -138,6 +138,84 @@ impl<P: Protocol> Host<P> {
         // SAFETY: a complete structure whose text lives during the call.
         let code = unsafe { (self.api.attach)(self.raw, &raw const wanted) };
         u32::try_from(code).map(Attachment).map_err(|_| OpenError(code.saturating_neg()))
+    }
+
+    /// A number that the operator sets, as `NAME.name` of `iopkt sysctl`. Only in `open`.
+    ///
+    /// # Errors
+    /// No word, or a name that is taken; too many.
+    pub fn add_setting(
+        &self,
+        name: &str,
+        text: &str,
+        range: core::ops::RangeInclusive<i64>,
+        value: i64,
+    ) -> Result<Variable, OpenError> {
+        self.add_variable(name, text, abi::VARIABLE_WRITABLE, range, value)
+    }
+
+    /// A number that only the module sets, for the operator to read. Only in `open`.
+    ///
+    /// # Errors
+    /// As for [`add_setting`](Self::add_setting).
+    pub fn add_counter(&self, name: &str, text: &str) -> Result<Variable, OpenError> {
+        self.add_variable(name, text, 0, 0..=i64::MAX, 0)
+    }
+
+    fn add_variable(
+        &self,
+        name: &str,
+        text: &str,
+        flags: u32,
+        range: core::ops::RangeInclusive<i64>,
+        value: i64,
+    ) -> Result<Variable, OpenError> {
+        let (min, max) = range.into_inner();
+        let name = CString::new(name).map_err(|_| OpenError::INVALID)?;
+        let text = CString::new(text).map_err(|_| OpenError::INVALID)?;
+        let (name, text) = (name.as_ptr(), text.as_ptr());
+        let wanted = abi::Variable { size: 48, flags, name, text, min, max, value };
+        // SAFETY: a complete structure whose texts live during the call.
+        let code = unsafe { (self.api.variable)(self.raw, &raw const wanted) };
+        u32::try_from(code).map(Variable).map_err(|_| OpenError(code.saturating_neg()))
+    }
+
+    /// A variable's value.
+    #[must_use]
+    pub fn value(&self, variable: Variable) -> i64 {
+        // SAFETY: the host that this protocol was opened with.
+        unsafe { (self.api.value)(self.raw, variable.0) }
+    }
+
+    /// Sets a variable.
+    pub fn set_value(&self, variable: Variable, value: i64) {
+        // SAFETY: the host that this protocol was opened with.
+        unsafe { (self.api.set_value)(self.raw, variable.0, value) };
+    }
+
+    /// Adds to a counter. All workers share it: once per burst is better than once per packet.
+    pub fn count(&self, variable: Variable, more: i64) {
+        // SAFETY: the host that this protocol was opened with.
+        unsafe { (self.api.add_value)(self.raw, variable.0, more) };
+    }
+
+    /// Makes `<run><prefix>/dev/NAME` with these permissions (`0o660`), which
+    /// [`path_open`](Protocol::path_open) and so on serve. Only in `open`.
+    ///
+    /// # Errors
+    /// No plain name, or somebody serves it; the kernel's.
+    pub fn make_path(&self, name: &str, mode: u32) -> Result<PathId, OpenError> {
+        let name = CString::new(name).map_err(|_| OpenError::INVALID)?;
+        // SAFETY: a C string, and the host that this protocol was opened with.
+        let code = unsafe { (self.api.path)(self.raw, name.as_ptr(), mode) };
+        u32::try_from(code).map(PathId).map_err(|_| OpenError(code.saturating_neg()))
+    }
+
+    /// The module has failed, on a thread of its own: it is called no more, and goes when it is
+    /// unloaded. What panics in a call of the daemon's does this by itself.
+    pub fn failed(&self) {
+        // SAFETY: the host that this protocol was opened with.
+        unsafe { (self.api.failed)(self.raw) };
     }
 
     /// How many workers there are, numbered from 0.

@@ -22,7 +22,9 @@ pub use export::Export;
 pub use host::Host;
 pub use lsm_abi as abi;
 pub use packets::{Frames, Question, Questions, Received};
-pub use types::{Arrival, Attachment, Destination, Direction, Event, Interface, Point};
+pub use types::{
+    Arrival, Attachment, Destination, Direction, Event, Interface, PathId, Peer, Point, Variable,
+};
 
 /// Packets of a burst, at most.
 pub const BURST_MAX: usize = devnp_sdk::BURST_MAX;
@@ -81,6 +83,54 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// The network has changed. Runs on the module's own thread.
     fn event(&self, event: &Event) {
         let _ = event;
+    }
+
+    /// Somebody opens a path that [`Host::make_path`] has made: what to call them. This and the other
+    /// functions of paths run on one thread of their own, request by request.
+    ///
+    /// # Errors
+    /// They may not, or not now.
+    fn path_open(&self, peer: &Peer) -> Result<u64, OpenError> {
+        let _ = peer;
+        Err(OpenError::NOT_SUPPORTED)
+    }
+
+    /// Writes bytes from `offset` on to `to` and says how many; 0 at the end.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn path_read(&self, handle: u64, offset: u64, to: &mut [u8]) -> Result<usize, OpenError> {
+        let _ = (handle, offset, to);
+        Err(OpenError::NOT_SUPPORTED)
+    }
+
+    /// Takes bytes and says how many.
+    ///
+    /// # Errors
+    /// It can't be written, or not so.
+    fn path_write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<usize, OpenError> {
+        let _ = (handle, offset, data);
+        Err(OpenError::NOT_SUPPORTED)
+    }
+
+    /// Anything else, by number: says how many bytes it has written to `to`.
+    ///
+    /// # Errors
+    /// No such request, or it fails.
+    fn path_ioctl(
+        &self,
+        handle: u64,
+        request: u32,
+        data: &[u8],
+        to: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        let _ = (handle, request, data, to);
+        Err(OpenError::NOT_SUPPORTED)
+    }
+
+    /// Whoever was called so is gone.
+    fn path_close(&self, handle: u64) {
+        let _ = handle;
     }
 }
 

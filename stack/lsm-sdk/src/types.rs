@@ -131,6 +131,33 @@ impl Interface {
     }
 }
 
+/// Names a variable of this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Variable(pub(crate) u32);
+
+/// Names a path of this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PathId(pub(crate) u32);
+
+/// Who has opened a path, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Which path.
+    pub path: PathId,
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl Peer {
+    pub(crate) fn of(raw: &abi::Peer) -> Self {
+        Self { path: PathId(raw.path), pid: raw.pid, uid: raw.uid, gid: raw.gid }
+    }
+}
+
 /// What has changed in the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

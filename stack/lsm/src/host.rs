@@ -2,8 +2,9 @@
 
 use core::ffi::{CStr, c_char, c_void};
 use core::net::Ipv4Addr;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use devnp_abi::Api as DriverApi;
@@ -13,9 +14,12 @@ use types::MacAddr;
 
 use crate::context;
 use crate::instance::{Attachment, To};
-use crate::limits::{ATTACHMENTS_MAX, CALLS_MAX};
+use crate::limits::{ATTACHMENTS_MAX, CALLS_MAX, PATHS_MAX};
+use crate::modules::Alarm;
+use crate::path::PathEnd;
 use crate::plan::Point;
 use crate::thread::{Job, Jobs};
+use crate::variable::{Variable, Variables};
 
 const INVALID: i32 = -libc::EINVAL;
 const NO_MEMORY: i32 = -libc::ENOMEM;
@@ -208,11 +212,55 @@ pub(crate) struct Host {
     pub(crate) jobs: Arc<Jobs>,
     /// While `open` runs.
     pub(crate) attachments: Mutex<Option<Vec<Attachment>>>,
+    pub(crate) variables: Variables,
+    /// Where paths are made.
+    pub(crate) folder: PathBuf,
+    pub(crate) paths: Mutex<Vec<PathEnd>>,
+    pub(crate) health: Health,
+}
+
+/// Whether a module is called.
+#[derive(Debug)]
+pub(crate) struct Health {
+    halted: AtomicBool,
+    failures: AtomicU64,
+    alarm: Alarm,
+}
+
+impl Health {
+    /// It is called, and `alarm` rings when it has failed.
+    pub(crate) fn new(alarm: Alarm) -> Self {
+        Self { halted: AtomicBool::new(false), failures: AtomicU64::new(0), alarm }
+    }
+
+    /// It is called no more.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Relaxed)
+    }
+
+    /// How often it has failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
 }
 
 impl Host {
     pub(crate) fn as_abi(&self) -> *const abi::Host {
         (&raw const *self).cast()
+    }
+
+    /// The module has failed: nobody calls it any more.
+    pub(crate) fn fail(&self, what: &str) {
+        if !self.health.halted.swap(true, Ordering::AcqRel) {
+            let _ = self.health.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("{}: it has failed in {what}; it is down", self.name);
+            self.health.alarm.ring();
+        }
+    }
+
+    /// `open` still runs.
+    fn is_opening(&self) -> bool {
+        self.attachments.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// `open` is over: what it has attached to.
@@ -244,6 +292,12 @@ pub(crate) fn api(packet: &'static DriverApi) -> &'static abi::Api {
             send_frames: context::send_frames,
             send_packets: context::send_packets,
             set_timer: context::set_timer,
+            failed,
+            variable,
+            value,
+            set_value,
+            add_value,
+            path,
         })
     };
     &API.get_or_init(table).0
@@ -403,6 +457,81 @@ unsafe extern "C" fn defer(of: *const abi::Host, argument: *mut c_void) -> i32 {
     // SAFETY: the module passes the pointer that it was opened with.
     let Some(host) = (unsafe { host(of) }) else { return INVALID };
     if host.jobs.push(Job::Work(Argument(argument))) { 0 } else { AGAIN }
+}
+
+unsafe extern "C" fn failed(of: *const abi::Host) {
+    // SAFETY: the module passes the pointer that it was opened with.
+    if let Some(host) = unsafe { host(of) } {
+        host.fail("a thread of its own");
+    }
+}
+
+unsafe extern "C" fn variable(of: *const abi::Host, what: *const abi::Variable) -> i32 {
+    // SAFETY: the module passes the pointer that it was opened with, and a complete structure or null.
+    let (Some(host), Some(what)) = (unsafe { host(of) }, unsafe { what.as_ref() }) else {
+        return INVALID;
+    };
+    if what.name.is_null() || what.text.is_null() || !host.is_opening() {
+        return INVALID;
+    }
+    // SAFETY: the module passes a C string.
+    let name = unsafe { CStr::from_ptr(what.name) }.to_string_lossy();
+    // SAFETY: as above.
+    let text = unsafe { CStr::from_ptr(what.text) }.to_string_lossy();
+    let added = host.variables.add(Variable {
+        name: format!("{}.{name}", host.name),
+        text: text.into_owned(),
+        range: what.min..=what.max,
+        writable: what.flags & abi::VARIABLE_WRITABLE != 0,
+        value: AtomicI64::new(what.value),
+    });
+    match added {
+        Ok(number) => i32::try_from(number).unwrap_or(INVALID),
+        Err(errno) => -errno,
+    }
+}
+
+unsafe extern "C" fn value(of: *const abi::Host, variable: u32) -> i64 {
+    // SAFETY: the module passes the pointer that it was opened with.
+    let host = unsafe { host(of) };
+    host.and_then(|host| host.variables.get(variable)).map_or(0, |v| v.load(Ordering::Relaxed))
+}
+
+unsafe extern "C" fn set_value(of: *const abi::Host, variable: u32, to: i64) {
+    // SAFETY: the module passes the pointer that it was opened with.
+    let host = unsafe { host(of) };
+    if let Some(value) = host.and_then(|host| host.variables.get(variable)) {
+        value.store(to, Ordering::Relaxed);
+    }
+}
+
+unsafe extern "C" fn add_value(of: *const abi::Host, variable: u32, more: i64) {
+    // SAFETY: the module passes the pointer that it was opened with.
+    let host = unsafe { host(of) };
+    if let Some(value) = host.and_then(|host| host.variables.get(variable)) {
+        let _ = value.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+unsafe extern "C" fn path(of: *const abi::Host, name: *const c_char, mode: u32) -> i32 {
+    // SAFETY: the module passes the pointer that it was opened with.
+    let (Some(host), false) = (unsafe { host(of) }, name.is_null()) else { return INVALID };
+    // SAFETY: the module passes a C string.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    if !host.is_opening() {
+        return INVALID;
+    }
+    let mut paths = host.paths.lock().unwrap_or_else(PoisonError::into_inner);
+    if paths.len() >= PATHS_MAX {
+        return -libc::ENOSPC;
+    }
+    match PathEnd::new(&host.folder, &name, mode) {
+        Ok(end) => {
+            paths.push(end);
+            i32::try_from(paths.len() - 1).unwrap_or(INVALID)
+        }
+        Err(errno) => errno.raw_os_error().saturating_neg(),
+    }
 }
 
 #[cfg(test)]

@@ -2,18 +2,18 @@
 
 use core::ffi::c_void;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use counters::Counter;
 use dpdk::{Burst, Mbuf};
 use lsm_abi as abi;
+use rustix::io::Errno;
 
 use crate::context::Context;
 use crate::error::ProtocolError;
 use crate::host::{self, Argument, Event, Host, Mailbox};
 use crate::library::Library;
-use crate::modules::{Alarm, Surroundings};
+use crate::modules::Surroundings;
 use crate::plan::{Direction, Point};
 
 /// What an attachment is to.
@@ -82,13 +82,9 @@ pub struct AttachmentRow {
 /// An open module, shared by the control thread, its own thread and the workers.
 pub struct Instance {
     raw: *mut c_void,
-    /// It failed: nobody calls it.
-    halted: AtomicBool,
-    failures: AtomicU64,
     attachments: Vec<Attachment>,
     /// By worker, then by attachment.
     tallies: Box<[Box<[Tally]>]>,
-    alarm: Alarm,
     /// The module has its address.
     host: Arc<Host>,
     // Dropped last: the code of everything above.
@@ -124,16 +120,7 @@ impl Instance {
         let attachments = host.take_attachments();
         let tallies = || attachments.iter().map(|_| Tally::default()).collect();
         let tallies = (0..surroundings.workers).map(|_| tallies()).collect();
-        let instance = Self {
-            raw,
-            halted: AtomicBool::new(false),
-            failures: AtomicU64::new(0),
-            attachments,
-            tallies,
-            alarm: surroundings.alarm.clone(),
-            host,
-            library,
-        };
+        let instance = Self { raw, attachments, tallies, host, library };
         instance.check()?;
         Ok(instance)
     }
@@ -164,13 +151,13 @@ impl Instance {
     /// It failed, and nobody calls it.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.failures.load(Ordering::Relaxed) > 0
+        self.host.health.is_halted()
     }
 
     /// Its failures.
     #[must_use]
     pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.host.health.failures()
     }
 
     /// What it is attached to.
@@ -197,10 +184,6 @@ impl Instance {
         &self.host
     }
 
-    pub(crate) fn halted(&self) -> &AtomicBool {
-        &self.halted
-    }
-
     pub(crate) fn attachments(&self) -> &[Attachment] {
         &self.attachments
     }
@@ -214,15 +197,13 @@ impl Instance {
     }
 
     fn is_running(&self) -> bool {
-        !self.halted.load(Ordering::Relaxed)
+        !self.host.health.is_halted()
     }
 
     /// Takes the module down if a call says that it failed.
     fn judge(&self, code: i32, what: &str) {
-        if code != 0 && !self.halted.swap(true, Ordering::AcqRel) {
-            let _ = self.failures.fetch_add(1, Ordering::Relaxed);
-            tracing::error!("{}: it has failed in {what}; it is down", self.name());
-            self.alarm.ring();
+        if code != 0 {
+            self.host.fail(what);
         }
     }
 
@@ -339,6 +320,67 @@ impl Instance {
         }
     }
 
+    /// Somebody opens a path: what the module calls it.
+    pub(crate) fn path_open(&self, peer: &abi::Peer) -> Result<u64, Errno> {
+        let (true, Some(open)) = (self.is_running(), self.library.table.path_open) else {
+            return Err(Errno::NXIO);
+        };
+        let mut handle = 0;
+        // SAFETY: open; a complete structure and a place for the answer.
+        let code = unsafe { open(self.raw, &raw const *peer, &raw mut handle) };
+        if code == 0 { Ok(handle) } else { Err(Errno::from_raw_os_error(code.saturating_neg())) }
+    }
+
+    /// Reads from a path.
+    pub(crate) fn path_read(
+        &self,
+        handle: u64,
+        offset: u64,
+        to: &mut [u8],
+    ) -> Result<usize, Errno> {
+        let (true, Some(read)) = (self.is_running(), self.library.table.path_read) else {
+            return Err(Errno::IO);
+        };
+        // SAFETY: open; room for as many bytes as are said.
+        let count = unsafe { read(self.raw, handle, offset, to.as_mut_ptr().cast(), to.len()) };
+        said(count, to.len())
+    }
+
+    /// Writes to a path.
+    pub(crate) fn path_write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<usize, Errno> {
+        let (true, Some(write)) = (self.is_running(), self.library.table.path_write) else {
+            return Err(Errno::IO);
+        };
+        // SAFETY: open; as many bytes as are said.
+        let count = unsafe { write(self.raw, handle, offset, data.as_ptr().cast(), data.len()) };
+        said(count, data.len())
+    }
+
+    /// Asks for something else.
+    pub(crate) fn path_ioctl(
+        &self,
+        handle: u64,
+        request: u32,
+        data: &[u8],
+        to: &mut [u8],
+    ) -> Result<usize, Errno> {
+        let (true, Some(ioctl)) = (self.is_running(), self.library.table.path_ioctl) else {
+            return Err(Errno::NOTTY);
+        };
+        let (from, room) = (data.as_ptr().cast(), to.as_mut_ptr().cast());
+        // SAFETY: open; as many bytes and as much room as are said.
+        let count = unsafe { ioctl(self.raw, handle, request, from, data.len(), room, to.len()) };
+        said(count, to.len())
+    }
+
+    /// Whoever had a path open is gone.
+    pub(crate) fn path_close(&self, handle: u64) {
+        if let (true, Some(close)) = (self.is_running(), self.library.table.path_close) {
+            // SAFETY: open.
+            unsafe { close(self.raw, handle) };
+        }
+    }
+
     /// What the packets of a call have in common.
     pub(crate) fn arrival(attachment: u32, direction: Direction, interface: u16) -> abi::Arrival {
         abi::Arrival {
@@ -346,6 +388,18 @@ impl Instance {
             attachment,
             direction: direction.bit(),
             interface: interface.into(),
+        }
+    }
+}
+
+/// A count of at most `most`, or a negative errno.
+fn said(count: isize, most: usize) -> Result<usize, Errno> {
+    match usize::try_from(count) {
+        Ok(count) if count <= most => Ok(count),
+        Ok(_) => Err(Errno::IO),
+        Err(_) => {
+            let code = i32::try_from(count.saturating_neg()).unwrap_or(libc::EIO);
+            Err(Errno::from_raw_os_error(code.clamp(1, 4095)))
         }
     }
 }

@@ -15,6 +15,7 @@
 //! * [`Plan`]: who wants which packets: never changes, a new one takes its place.
 //! * [`Desk`]: one worker's side of the modules, which calls them burst by burst.
 //! * [`Interface`], [`Event`]: what modules are told of the network.
+//! * [`VariableRow`]: numbers that operator and module share. `path`: a module's own paths.
 //!
 //! Nobody stops for a module that comes or goes: each worker takes up the new plan between two
 //! bursts. A module that fails is called no more; that it stands in the plan costs a branch.
@@ -27,8 +28,10 @@ mod instance;
 mod library;
 pub mod limits;
 mod modules;
+mod path;
 mod plan;
 mod thread;
+mod variable;
 
 pub use context::{Destination, Sending};
 pub use desk::Desk;
@@ -37,3 +40,4 @@ pub use host::{Event, Interface, Network};
 pub use instance::{AttachmentRow, Instance};
 pub use modules::{Id, Modules, ProtocolRow, Report, Surroundings};
 pub use plan::{Claim, Direction, Plan, Point};
+pub use variable::{SetVariableError, VariableRow};

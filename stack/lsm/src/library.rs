@@ -99,4 +99,9 @@ const EMPTY: Module = Module {
     call: None,
     work: None,
     event: None,
+    path_open: None,
+    path_read: None,
+    path_write: None,
+    path_ioctl: None,
+    path_close: None,
 };

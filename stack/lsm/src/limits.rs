@@ -20,5 +20,17 @@ pub const EVENTS_MAX: usize = 4096;
 /// Packets that modules may send in one breath of a worker; the others are still theirs.
 pub const SENDING_MAX: usize = 512;
 
+/// Variables of one module.
+pub const VARIABLES_MAX: usize = 256;
+
+/// Paths of one module.
+pub const PATHS_MAX: usize = 8;
+
+/// Clients of one module's paths at once.
+pub const PATH_CLIENTS_MAX: usize = 128;
+
+/// Clients of one module's paths that one user may be, except root: no user can take all places.
+pub const PATH_CLIENTS_OF_USER_MAX: usize = 16;
+
 /// How long the daemon waits at its start for a module to open.
 pub const OPEN_TIME: Duration = Duration::from_secs(10);

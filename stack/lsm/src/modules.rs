@@ -17,6 +17,7 @@ use crate::instance::{AttachmentRow, Instance};
 use crate::limits::MODULES_MAX;
 use crate::plan::Plan;
 use crate::thread::{Job, Jobs, Reports, run};
+use crate::variable::{SetVariableError, VariableRow};
 
 /// Wakes the control thread.
 #[derive(Clone)]
@@ -53,6 +54,7 @@ pub struct Surroundings {
     pub(crate) pool: Mempool,
     pub(crate) packet: &'static DriverApi,
     pub(crate) workers: u16,
+    pub(crate) folder: PathBuf,
     pub(crate) network: Arc<Network>,
     pub(crate) wake: Wake,
     pub(crate) alarm: Alarm,
@@ -60,12 +62,14 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// Buffers from `pool`; what can be done with one is `packet`. `wake` wakes a worker, `alarm` the
-    /// control thread; both are called from any thread and must not block.
+    /// control thread; both are called from any thread and must not block. Paths of modules are made in
+    /// `folder`.
     #[must_use]
     pub fn new(
         pool: Mempool,
         packet: &'static DriverApi,
         workers: u16,
+        folder: PathBuf,
         wake: impl Fn(u16) + Send + Sync + 'static,
         alarm: impl Fn() + Send + Sync + 'static,
     ) -> Self {
@@ -73,6 +77,7 @@ impl Surroundings {
             pool,
             packet,
             workers,
+            folder,
             network: Arc::default(),
             wake: Arc::new(wake),
             alarm: Alarm(Arc::new(alarm)),
@@ -310,6 +315,16 @@ impl Modules {
             }
         }
         !events.is_empty()
+    }
+
+    /// The variables of all modules.
+    pub fn variables(&self) -> impl Iterator<Item = VariableRow> {
+        self.instances().flat_map(|instance| instance.host().variables.rows())
+    }
+
+    /// Sets a variable by its name, `qnet.loss`. `None`: no module has it.
+    pub fn set_variable(&self, name: &str, value: &str) -> Option<Result<(), SetVariableError>> {
+        self.instances().find_map(|instance| instance.host().variables.set(name, value))
     }
 
     /// The modules.

@@ -1,16 +1,17 @@
 //! A module's own thread: opens it, does what would block a worker, closes it.
 
-use core::sync::atomic::Ordering;
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::error::ProtocolError;
-use crate::host::{Argument, Event, Host};
+use crate::host::{Argument, Event, Health, Host};
 use crate::instance::Instance;
 use crate::library::Library;
 use crate::limits::{EVENTS_MAX, WORK_MAX};
 use crate::modules::{Alarm, Id, Loading, Report};
+use crate::path::PathServer;
+use crate::variable::Variables;
 
 /// Something for the thread to do.
 #[derive(Debug)]
@@ -82,8 +83,13 @@ impl Reports {
 pub(crate) fn run(id: Id, loading: Loading, reports: &Reports) {
     match open(loading) {
         Ok(instance) => {
+            // Without it nobody is served there.
+            let paths = PathServer::start(&instance);
             reports.send(Report::Opened(id, Ok(Arc::clone(&instance))));
             serve(&instance);
+            if let Some(paths) = paths {
+                paths.stop();
+            }
             close(instance);
             reports.send(Report::Closed(id));
         }
@@ -114,6 +120,10 @@ fn open(loading: Loading) -> Result<Arc<Instance>, ProtocolError> {
         mailboxes: (0..workers).map(|_| Default::default()).collect(),
         jobs,
         attachments: Mutex::new(Some(Vec::new())),
+        variables: Variables::default(),
+        folder: surroundings.folder.clone(),
+        paths: Mutex::default(),
+        health: Health::new(surroundings.alarm.clone()),
     };
     Instance::open(library, host, &surroundings).map(Arc::new)
 }
@@ -141,5 +151,4 @@ fn close(instance: Arc<Instance>) {
         }
     }
     instance.discard_calls();
-    instance.halted().store(true, Ordering::Release);
 }

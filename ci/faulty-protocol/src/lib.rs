@@ -1,0 +1,177 @@
+//! A protocol module for tests: does a little of everything, and fails in the way that its option
+//! says: `fail=open|filter|receive|timer|work|event|path`, by a panic; `refuse` to open.
+//!
+//! Otherwise: frames of EtherType 0x88b5 and packets of IP protocol 253 (both for experiments) come
+//! back; `block=MS` blocks the module's own thread for so long again and again; the path `faulty` says
+//! what was written to it.
+#![deny(unsafe_code)]
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lsm_sdk::{
+    Arrival, Attachment, Context, Destination, Direction, Event, Host, OpenError, Packet, Peer,
+    Point, Protocol, Questions, Received, Variable, export_protocol,
+};
+
+export_protocol!(Faulty);
+
+/// Local experiments (IEEE 802).
+const ETHERTYPE: u16 = 0x88b5;
+/// Experiments and testing (RFC 3692).
+const PROTOCOL: u8 = 253;
+/// Ethernet's header.
+const ETHERNET: usize = 14;
+/// A millisecond.
+const MS: u64 = 1_000_000;
+
+struct Faulty {
+    fail: String,
+    frames: Attachment,
+    echoes: Variable,
+    limit: Variable,
+    written: Mutex<Vec<u8>>,
+}
+
+impl Faulty {
+    fn fail_in(&self, what: &str) {
+        assert!(self.fail != what, "asked for in {what}");
+    }
+}
+
+impl Protocol for Faulty {
+    const NAME: &'static str = "faulty";
+    const OPTIONS: &'static str = "fail=WHERE refuse block=MS";
+
+    fn open(host: &Host<Self>) -> Result<Self, OpenError> {
+        if host.option("refuse").is_some() {
+            return Err(OpenError::NO_DEVICE);
+        }
+        let fail = host.option("fail").unwrap_or_default();
+        let this = Self {
+            frames: host.attach_ethertype(ETHERTYPE)?,
+            echoes: host.add_counter("echoes", "Packets sent back.")?,
+            limit: host.add_setting(
+                "limit",
+                "Bytes of the longest packet sent back.",
+                0..=1500,
+                1500,
+            )?,
+            written: Mutex::default(),
+            fail,
+        };
+        let _ = host.attach_protocol(PROTOCOL)?;
+        let both = [Direction::In, Direction::Out];
+        let _ = host.attach_filter(Point::Interface, &both, 10, None)?;
+        let _ = host.make_path("faulty", 0o666)?;
+        this.fail_in("open");
+        if let Some(ms) = host.option("block").and_then(|ms| ms.parse().ok()) {
+            block(host, Duration::from_millis(ms));
+        }
+        host.call_in_worker(0, |_, cx| cx.set_timer(Some(cx.now() + MS)))?;
+        Ok(this)
+    }
+
+    fn receive(&self, cx: &mut Context<'_, Self>, arrival: Arrival, packets: &mut Received<'_>) {
+        self.fail_in("receive");
+        let limit = usize::try_from(cx.host().value(self.limit)).unwrap_or(0);
+        let mut echoes = 0;
+        for packet in packets.filter(|packet| packet.len() <= limit) {
+            echoes += 1;
+            if arrival.attachment == self.frames {
+                frame_back(cx, arrival.interface, packet);
+            } else {
+                packet_back(cx, &packet);
+            }
+        }
+        cx.host().count(self.echoes, echoes);
+    }
+
+    fn filter(&self, _: &mut Context<'_, Self>, _: Arrival, packets: &mut Questions<'_>) {
+        while let Some(packet) = packets.next_packet() {
+            if !packet.data().is_empty() {
+                self.fail_in("filter");
+            }
+        }
+    }
+
+    fn timer(&self, cx: &mut Context<'_, Self>) {
+        self.fail_in("timer");
+        if self.fail == "work" {
+            // A full queue is tried again.
+            let _ = cx.host().defer(|this| this.fail_in("work"));
+        }
+        cx.set_timer(Some(cx.now() + MS));
+    }
+
+    fn event(&self, _: &Event) {
+        self.fail_in("event");
+    }
+
+    fn path_open(&self, peer: &Peer) -> Result<u64, OpenError> {
+        self.fail_in("path");
+        Ok(u64::from(peer.pid))
+    }
+
+    fn path_read(&self, _: u64, offset: u64, to: &mut [u8]) -> Result<usize, OpenError> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = usize::try_from(offset).map_err(|_| OpenError::INVALID)?;
+        let rest = written.get(from..).unwrap_or_default();
+        let count = rest.len().min(to.len());
+        to[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn path_write(&self, _: u64, offset: u64, data: &[u8]) -> Result<usize, OpenError> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.truncate(usize::try_from(offset).map_err(|_| OpenError::INVALID)?);
+        written.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn path_ioctl(
+        &self,
+        handle: u64,
+        request: u32,
+        data: &[u8],
+        to: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        let text = format!("{handle} {request} {}\n", data.len());
+        let room = to.get_mut(..text.len()).ok_or(OpenError::INVALID)?;
+        room.copy_from_slice(text.as_bytes());
+        Ok(text.len())
+    }
+}
+
+/// Blocks the module's own thread, and again.
+fn block(host: &Host<Faulty>, time: Duration) {
+    let again = host.clone();
+    // There is room for one.
+    let _ = host.defer(move |_| {
+        std::thread::sleep(time);
+        block(&again, time);
+    });
+}
+
+/// To where it came from, by the interface it came by.
+fn frame_back(cx: &mut Context<'_, Faulty>, interface: u32, mut frame: Packet) {
+    let bytes = frame.data_mut();
+    if bytes.len() >= ETHERNET {
+        let (to, from) = bytes.split_at_mut(6);
+        to.swap_with_slice(&mut from[..6]);
+        // Too many wait: it is lost, as frames may be.
+        let _ = cx.send_frame(interface, frame);
+    }
+}
+
+/// What follows the IP header, to where it came from.
+fn packet_back(cx: &mut Context<'_, Faulty>, packet: &Packet) {
+    let bytes = packet.data();
+    let header = usize::from(bytes[0] & 0xf) * 4;
+    let from: [u8; 4] = bytes[12..16].try_into().unwrap_or_default();
+    let Some(mut answer) = cx.host().packet() else { return };
+    if answer.fill(&bytes[header..]) {
+        // As above.
+        let _ = cx.send_packet(&Destination::new(from.into(), PROTOCOL), answer);
+    }
+}
