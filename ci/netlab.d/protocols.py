@@ -122,11 +122,11 @@ class ProtocolLab(Lab):
             "mbufs": self.table("status")["daemon"]["mbufs_used"],
         }
 
-    def settled(self):
+    def settled(self, name="faulty"):
         """What there is when memory of threads that are gone, which the C library keeps, is there already."""
         for _ in range(5):
-            self.mount("faulty")
-            self.iopkt("umount", "faulty")
+            self.mount(name)
+            self.iopkt("umount", name)
         return self.resources()
 
     def nothing_grew(self, before):
@@ -211,6 +211,40 @@ def protocol_answers():
         lab.iopkt("umount", "faulty")
         check(not (lab.run_dir / "dev/faulty").exists(), "its path is still there")
         return "50 frames and 50 packets each way; C and Rust from outside the tree; sysctl and path"
+
+
+def protocol_filters():
+    """Both ways a filter drops, takes and changes packets in place; text in clients' memory goes through unharmed; a tap sees it all."""
+    with ProtocolLab() as lab:
+        page = lab.dir / "page"
+        page.write_bytes(os.urandom(3 << 20))
+        lab.serve(lab.dir)
+        lab.mount("faulty")
+        before = lab.settled("noping")
+        seen = int(lab.tunable("faulty.seen"))
+        fetch = f"curl -fsS --noproxy '*' http://{STACK}/page | sha256sum"
+        lab.iopkt("sysctl", "faulty.ttl=7")
+        check(lab.exec("bash", "-c", fetch).stdout[:64] == run("sha256sum", page).stdout[:64], "the page differs")
+        check("ttl=7 " in lab.exec("ping", "-c", 1, STACK).stdout, "the filter changes nothing")
+        check(answered(lab, 50) == 50, "what was changed does not arrive")
+        lab.iopkt("sysctl", "faulty.drop=1")
+        check(answered(lab, 20) == 0, "the filter does not drop")
+        lab.iopkt("sysctl", "faulty.drop=0")
+        lab.iopkt("sysctl", "faulty.take=1")
+        check(answered(lab, 20) == 0, "the filter does not take")
+        # Packets to ourselves pass both ways.
+        lab.iopkt("sysctl", "faulty.take=0")
+        lab.iopkt("sysctl", "faulty.drop=6")
+        inside = ["curl", "-fsS", "-m", "2", "-o", "/dev/null", "--noproxy", "*", f"http://{STACK}/page"]
+        check(lab.iopkt("run", "--", *inside, ok=False).returncode != 0, "TCP to ourselves passes the filter")
+        lab.iopkt("sysctl", "faulty.drop=0")
+        lab.iopkt("run", "--", *inside)
+        rows = {row["to"]: row for row in lab.protocol("faulty")[0]["attachments"]}
+        check(rows["inet in+out"]["dropped"] >= 21 and rows["inet in+out"]["consumed"] == 20, rows)
+        check(int(lab.tunable("faulty.seen")) - seen > 2000 and rows["tap in+out"]["interface"] == "tap0", rows)
+        lab.iopkt("umount", "faulty")
+        lab.nothing_grew({**before, "descriptors": before["descriptors"] + 8})
+        return f"3 MiB in segments with another TTL, {rows['inet in+out']}"
 
 
 def protocol_faults():

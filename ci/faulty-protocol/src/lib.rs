@@ -3,15 +3,16 @@
 //!
 //! Otherwise: frames of EtherType 0x88b5 and packets of IP protocol 253 (both for experiments) come
 //! back; `block=MS` blocks the module's own thread for so long again and again; the path `faulty` says
-//! what was written to it.
+//! what was written to it. `iopkt sysctl` has it drop (`drop`) or take (`take`) packets of an IP
+//! protocol, and set the time to live (`ttl`) of those that go.
 #![deny(unsafe_code)]
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lsm_sdk::{
-    Arrival, Attachment, Context, Destination, Direction, Event, Host, OpenError, Packet, Peer,
-    Point, Protocol, Questions, Received, Variable, export_protocol,
+    Arrival, Attachment, Context, Destination, Direction, Event, Frames, Host, OpenError, Packet,
+    Peer, Point, Protocol, Questions, Received, Variable, export_protocol,
 };
 
 export_protocol!(Faulty);
@@ -30,6 +31,11 @@ struct Faulty {
     frames: Attachment,
     echoes: Variable,
     limit: Variable,
+    inet: Attachment,
+    drop: Variable,
+    take: Variable,
+    ttl: Variable,
+    seen: Variable,
     written: Mutex<Vec<u8>>,
 }
 
@@ -48,6 +54,7 @@ impl Protocol for Faulty {
             return Err(OpenError::NO_DEVICE);
         }
         let fail = host.option("fail").unwrap_or_default();
+        let both = [Direction::In, Direction::Out];
         let this = Self {
             frames: host.attach_ethertype(ETHERTYPE)?,
             echoes: host.add_counter("echoes", "Packets sent back.")?,
@@ -57,11 +64,16 @@ impl Protocol for Faulty {
                 0..=1500,
                 1500,
             )?,
+            inet: host.attach_filter(Point::Inet, &both, 0, None)?,
+            drop: host.add_setting("drop", "Drop this IP protocol.", 0..=255, 0)?,
+            take: host.add_setting("take", "Take this IP protocol.", 0..=255, 0)?,
+            ttl: host.add_setting("ttl", "Time to live of what goes.", 0..=255, 0)?,
+            seen: host.add_counter("seen", "Frames that the tap has seen.")?,
             written: Mutex::default(),
             fail,
         };
         let _ = host.attach_protocol(PROTOCOL)?;
-        let both = [Direction::In, Direction::Out];
+        let _ = host.attach_tap(&both, Some("tap0"))?;
         let _ = host.attach_filter(Point::Interface, &both, 10, None)?;
         let _ = host.make_path("faulty", 0o666)?;
         this.fail_in("open");
@@ -87,10 +99,26 @@ impl Protocol for Faulty {
         cx.host().count(self.echoes, echoes);
     }
 
-    fn filter(&self, _: &mut Context<'_, Self>, _: Arrival, packets: &mut Questions<'_>) {
-        while let Some(packet) = packets.next_packet() {
-            if !packet.data().is_empty() {
-                self.fail_in("filter");
+    fn tap(&self, cx: &mut Context<'_, Self>, _: Arrival, frames: &Frames<'_>) {
+        let mut seen = 0;
+        frames.each(|frame| seen += i64::from(frame.len() >= ETHERNET));
+        cx.host().count(self.seen, seen);
+    }
+
+    fn filter(&self, cx: &mut Context<'_, Self>, at: Arrival, packets: &mut Questions<'_>) {
+        let value = |variable| u8::try_from(cx.host().value(variable)).unwrap_or(0);
+        let (drop_it, take, ttl) = (value(self.drop), value(self.take), value(self.ttl));
+        while let Some(mut packet) = packets.next_packet() {
+            self.fail_in("filter");
+            let protocol = packet.data().get(9).copied().unwrap_or(0);
+            if at.attachment != self.inet || protocol == 0 {
+                continue;
+            } else if protocol == drop_it {
+                packet.drop_packet();
+            } else if protocol == take {
+                drop(packet.consume());
+            } else if ttl != 0 && at.direction == Direction::Out {
+                set_ttl(packet.data_mut(), ttl);
             }
         }
     }
@@ -141,6 +169,18 @@ impl Protocol for Faulty {
         room.copy_from_slice(text.as_bytes());
         Ok(text.len())
     }
+}
+
+/// Sets the time to live and mends the header's checksum (RFC 1624).
+fn set_ttl(packet: &mut [u8], ttl: u8) {
+    let old = u32::from(u16::from_be_bytes([packet[8], packet[9]]));
+    packet[8] = ttl;
+    let new = u32::from(u16::from_be_bytes([packet[8], packet[9]]));
+    let sum = u32::from(!u16::from_be_bytes([packet[10], packet[11]])) + (!old & 0xffff) + new;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let [_, _, high, low] = (!sum).to_be_bytes();
+    packet[10..12].copy_from_slice(&[high, low]);
 }
 
 /// Blocks the module's own thread, and again.

@@ -55,6 +55,7 @@ pub(crate) fn looped(out: &mut Output, mbuf: Mbuf) -> Option<Mbuf> {
 }
 
 /// As for [`input`], for what a port is to send. Says how many frames are gone.
+#[cold]
 pub(crate) fn output(
     port: &mut TxPort,
     interface: u16,

@@ -27,33 +27,25 @@ impl Worker {
         self.done(call, Ok(Outcome::Done));
     }
 
-    /// A burst from a port while there are modules.
-    pub(crate) fn burst_through_protocols(
-        &mut self,
-        burst: &mut Burst,
-        interface: u16,
-        now: Instant,
-    ) {
+    /// Shows modules a burst from a port; what their filters drop is gone afterwards.
+    #[cold]
+    pub(crate) fn show_burst(&mut self, burst: &mut Burst, interface: u16, now: Instant) {
         if let Some(desk) = &mut self.out.desk {
             desk.set_now(now);
         }
         if !burst.is_empty() {
             filter::input(&mut self.out, burst, interface);
         }
-        self.burst_input(burst, interface, now);
-        self.deliver(now);
     }
 
-    /// A packet to ourselves while there are modules.
-    pub(crate) fn loopback_through_protocols(&mut self, mbuf: Mbuf, now: Instant) {
-        if let Some(mbuf) = filter::looped(&mut self.out, mbuf) {
-            self.loopback_input(mbuf, now);
-            self.deliver(now);
-        }
+    /// The same for a packet to ourselves. `None`: it is gone.
+    pub(crate) fn show_looped(&mut self, mbuf: Mbuf) -> Option<Mbuf> {
+        if self.out.desk.is_none() { Some(mbuf) } else { filter::looped(&mut self.out, mbuf) }
     }
 
     /// Gives modules the packets that are theirs.
-    fn deliver(&mut self, now: Instant) {
+    #[cold]
+    pub(crate) fn deliver(&mut self, now: Instant) {
         if let Some(desk) = &mut self.out.desk {
             desk.deliver();
         }
@@ -61,6 +53,7 @@ impl Worker {
     }
 
     /// A frame that is neither IPv4 nor ARP.
+    #[cold]
     pub(crate) fn ethertype_input(
         &mut self,
         kind: ethernet::EtherType,
@@ -74,6 +67,7 @@ impl Worker {
     }
 
     /// A packet that is neither ICMP nor TCP nor UDP.
+    #[cold]
     pub(crate) fn protocol_input(
         &mut self,
         protocol: ipv4::Protocol,

@@ -187,10 +187,12 @@ impl Worker {
             let interface = rx.interface;
             let mut burst = core::mem::take(&mut self.burst);
             busy |= rx.queue.rx_burst(&mut burst) > 0;
-            if self.out.desk.is_none() {
-                self.burst_input(&mut burst, interface, now);
-            } else {
-                self.burst_through_protocols(&mut burst, interface, now);
+            if self.out.desk.is_some() {
+                self.show_burst(&mut burst, interface, now);
+            }
+            self.burst_input(&mut burst, interface, now);
+            if self.out.desk.is_some() {
+                self.deliver(now);
             }
             self.burst = burst;
         }
@@ -201,11 +203,12 @@ impl Worker {
         for _ in 0..crate::limits::BURST_MAX {
             let Some(mbuf) = self.out.take_looped() else { break };
             busy = true;
-            if self.out.desk.is_none() {
+            if let Some(mbuf) = self.show_looped(mbuf) {
                 self.loopback_input(mbuf, now);
-            } else {
-                self.loopback_through_protocols(mbuf, now);
             }
+        }
+        if self.out.desk.is_some() {
+            self.deliver(now);
         }
         self.settle_touched(now);
         self.finished.clear();

@@ -337,6 +337,8 @@ impl Control {
                 self.take_back(index, Why::Failure);
             }
         }
+        // A carrier may have come or gone.
+        self.network_changed();
     }
 
     /// Sets an interface up or down; up again starts a driver that has failed.

@@ -30,7 +30,7 @@ pub(crate) enum StartError {
     },
     /// Something that was asked for can't be had, and `--strict` says that it must.
     #[error(
-        "{0} of the drivers and routes asked for can't be had (see above), and --strict says that they must"
+        "{0} of the drivers, routes and protocols asked for can't be had (see above), and --strict says that they must"
     )]
     Incomplete(usize),
     /// DPDK's environment did not come up.

@@ -193,3 +193,23 @@ impl Plan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lower_filter_is_nearer_to_the_wire_both_ways() {
+        let mut listeners = Listeners::default();
+        let both = lsm_abi::IN | lsm_abi::OUT;
+        for (seat, order, directions) in
+            [(0, 5, both), (1, -1, both), (2, 5, both), (3, 0, lsm_abi::IN), (4, 9, lsm_abi::OUT)]
+        {
+            listeners.add(Listener { seat, attachment: 0, interface: None, order }, directions);
+        }
+        listeners.sort();
+        let seats = |direction| listeners.of(direction).iter().map(|l| l.seat).collect::<Vec<_>>();
+        assert_eq!(seats(Direction::In), [1, 3, 0, 2], "equal ones in the order of loading");
+        assert_eq!(seats(Direction::Out), [4, 2, 0, 1], "the way out is the way in reversed");
+    }
+}
