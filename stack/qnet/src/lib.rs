@@ -5,6 +5,9 @@
 //!
 //! | Module | What |
 //! |---|---|
+//! | `engine` | [`Engine`]: what comes in and goes out; discovery, connections, timers |
+//! | `sender`, `receiver` | the two ends of a connection |
+//! | `node` | another node and the paths to it |
 //! | [`frame`] | the LWL4 header, in both byte orders, with its checksum |
 //! | [`names`] | who a node is; what a LAN resolver and an establishing sender say |
 //! | [`kif`] | messages between a client and a server |
@@ -20,14 +23,23 @@
     clippy::arithmetic_side_effects
 )]
 
+mod config;
 mod crc;
 mod discard;
+mod engine;
 pub mod frame;
 pub mod kif;
 pub mod limits;
 pub mod names;
+mod node;
+mod receiver;
+mod rtt;
+mod sender;
 
+pub use config::{Address, Config, Link, LinkId, Policy, Transmit};
 pub use discard::Discard;
+pub use engine::{Engine, Event, PathState, SendError, Usage};
 pub use frame::{ETHERTYPE, Frame, HEADER_LEN, Header, IP_PROTOCOL, Kind, Layer, Order};
 pub use kif::Kif;
 pub use names::{Fqnn, Greeting, LanMessage};
+pub use node::NodeId;

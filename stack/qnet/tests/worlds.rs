@@ -1,0 +1,395 @@
+//! Two nodes over links that lose, repeat, reorder, corrupt and are cut, in virtual time. A failure names
+//! its seed.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use qnet::{
+    Address, Config, Discard, Engine, Event, Fqnn, Layer, Link, LinkId, NodeId, Policy, SendError,
+    Usage,
+};
+use types::{Instant, MacAddr};
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+}
+
+/// What a link does to frames, in per cent.
+#[derive(Clone, Copy, Default)]
+struct Faults {
+    loss: u64,
+    repeat: u64,
+    reorder: u64,
+    corrupt: u64,
+    cut_at: Option<Instant>,
+}
+
+struct World {
+    now: Instant,
+    random: Random,
+    nodes: [Engine; 2],
+    links: Vec<Faults>,
+    /// Frames on their way: when, which one; to whom, by which link, from where.
+    wire: BTreeMap<(Instant, u64), (usize, u16, Vec<u8>)>,
+    count: u64,
+    got: [Vec<Vec<u8>>; 2],
+    other: Vec<Event>,
+}
+
+fn name(node: usize) -> Fqnn {
+    Fqnn::new(["alpha", "beta"][node], "lab").unwrap()
+}
+
+fn address(node: usize, link: u16) -> Address {
+    Address::Mac(MacAddr([2, 0, 0, 0, u8::try_from(link).unwrap(), u8::try_from(node).unwrap()]))
+}
+
+fn engine(node: usize, key: u64, links: usize, auto_add: Option<Duration>) -> Engine {
+    let mut engine =
+        Engine::new(Config { auto_add, conn_est_retries: 40, ..Config::new(name(node)) }, (key, 7));
+    for link in 0..u16::try_from(links).unwrap() {
+        let bound = Link { address: address(node, link), frame_len_max: 1500 };
+        assert!(engine.link_up(LinkId(link), bound, Instant::ZERO));
+    }
+    engine
+}
+
+impl World {
+    fn new(seed: u64, links: &[Faults]) -> Self {
+        let auto_add = Some(Duration::from_secs(30));
+        Self {
+            now: Instant::ZERO,
+            random: Random::new(seed),
+            nodes: [0, 1].map(|node| engine(node, seed + node as u64, links.len(), auto_add)),
+            links: links.to_vec(),
+            wire: BTreeMap::new(),
+            count: 0,
+            got: [Vec::new(), Vec::new()],
+            other: Vec::new(),
+        }
+    }
+
+    /// What the nodes have to send goes on the wire; what has happened is noted.
+    fn breathe(&mut self) {
+        for node in 0..2 {
+            let mut frame = Vec::new();
+            while let Some(to) = self.nodes[node].poll_transmit(self.now, &mut frame) {
+                self.carry(node, to.link.0, &frame);
+            }
+            while let Some(event) = self.nodes[node].poll_event() {
+                match event {
+                    Event::Message { bytes, .. } => self.got[node].push(bytes),
+                    event => self.other.push(event),
+                }
+            }
+        }
+    }
+
+    fn carry(&mut self, from: usize, link: u16, frame: &[u8]) {
+        let faults = self.links[usize::from(link)];
+        if faults.cut_at.is_some_and(|at| self.now >= at) {
+            return;
+        }
+        let copies = if self.random.percent(faults.repeat) { 2 } else { 1 };
+        for _ in 0..copies {
+            if self.random.percent(faults.loss) {
+                continue;
+            }
+            let mut frame = frame.to_vec();
+            if self.random.percent(faults.corrupt) {
+                let bit = self.random.below(frame.len() as u64 * 8);
+                frame[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8);
+            }
+            let late =
+                if self.random.percent(faults.reorder) { self.random.below(3000) } else { 0 };
+            let at = self.now + Duration::from_micros(100 + u64::from(link) * 300 + late);
+            self.count += 1;
+            let _ = self.wire.insert((at, self.count), (1 - from, link, frame));
+        }
+    }
+
+    /// The next frame or timer; `false`: nothing will happen any more.
+    fn step(&mut self) -> bool {
+        self.breathe();
+        let timer = self.nodes.iter().filter_map(Engine::next_timeout).min();
+        let frame = self.wire.keys().next().map(|(at, _)| *at);
+        let Some(at) = timer.into_iter().chain(frame).min() else { return false };
+        self.now = self.now.max(at);
+        while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let (to, link, frame) = entry.remove();
+            let _ = self.nodes[to].input(LinkId(link), address(1 - to, link), &frame, self.now);
+        }
+        for node in &mut self.nodes {
+            node.timeout(self.now);
+        }
+        true
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end && self.step() {}
+    }
+
+    /// Sends messages from alpha, in order, and runs until beta has them or `limit` has passed.
+    fn transfer(&mut self, policy: Policy, messages: &[Vec<u8>], limit: Duration) -> bool {
+        let end = self.now + limit;
+        let peer = self.nodes[0].reach(&name(1), self.now).unwrap();
+        let mut waiting = messages.iter().peekable();
+        while self.got[1].len() < messages.len() && self.now < end {
+            while let Some(message) = waiting.peek() {
+                let layer = Layer::KernelInterface;
+                let sent = self.nodes[0].send(peer, policy, layer, message.to_vec(), self.now);
+                match sent {
+                    Ok(()) => drop(waiting.next()),
+                    Err(SendError::Full) => break,
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            assert!(self.step());
+        }
+        self.got[1] == messages
+    }
+}
+
+fn messages(random: &mut Random, count: u64, len_max: u64) -> Vec<Vec<u8>> {
+    let message = |random: &mut Random| {
+        let len = random.below(len_max);
+        (0..len).map(|_| random.next().to_le_bytes()[3]).collect()
+    };
+    (0..count).map(|_| message(random)).collect()
+}
+
+fn seeds() -> u64 {
+    std::env::var("QNET_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+}
+
+#[test]
+fn everything_arrives_once_in_order_and_whole_whatever_links_do() {
+    for seed in 0..seeds() {
+        let mut random = Random::new(seed);
+        let faults = |random: &mut Random| Faults {
+            loss: random.below(31),
+            repeat: random.below(20),
+            reorder: random.below(30),
+            corrupt: random.below(10),
+            cut_at: None,
+        };
+        let links: Vec<_> = (0..=random.below(3)).map(|_| faults(&mut random)).collect();
+        let policy = match random.below(4) {
+            0 => Policy::LoadBalance,
+            1 => Policy::Redundant,
+            2 => Policy::Exclusive(LinkId(0)),
+            _ => Policy::Preferred(LinkId(0)),
+        };
+        let sent = messages(&mut random, 12, 20_000);
+        let mut world = World::new(seed, &links);
+        let done = world.transfer(policy, &sent, Duration::from_secs(60));
+        assert!(
+            done,
+            "seed {seed}: {} of {} in {policy:?}: {:?}",
+            world.got[1].len(),
+            sent.len(),
+            world.other
+        );
+    }
+}
+
+#[test]
+fn memory_is_at_its_start_again_when_nodes_have_nothing_to_say() {
+    for seed in 0..10 {
+        let faults = Faults { loss: 20, repeat: 10, reorder: 20, corrupt: 5, cut_at: None };
+        let mut world = World::new(seed, &[faults, faults]);
+        let sent = messages(&mut Random::new(seed), 20, 10_000);
+        assert!(world.transfer(Policy::LoadBalance, &sent, Duration::from_secs(60)), "seed {seed}");
+        world.run_for(Duration::from_secs(100));
+        let known = Usage { nodes: 1, ..Usage::default() };
+        assert_eq!(world.nodes.each_ref().map(Engine::usage), [known, known], "seed {seed}");
+        world.links.iter_mut().for_each(|link| link.cut_at = Some(world.now));
+        world.run_for(Duration::from_secs(60));
+        let nothing = Usage::default();
+        assert_eq!(world.nodes.each_ref().map(Engine::usage), [nothing, nothing], "seed {seed}");
+    }
+}
+
+#[test]
+fn one_of_two_links_cut_delays_no_more_than_half_a_second() {
+    for policy in [Policy::LoadBalance, Policy::Redundant, Policy::Preferred(LinkId(0))] {
+        for seed in 0..20 {
+            let sent = messages(&mut Random::new(seed), 100, 60_000);
+            let faults = Faults { loss: 1, ..Faults::default() };
+            let mut whole = World::new(seed, &[faults, faults]);
+            assert!(whole.transfer(policy, &sent, Duration::from_secs(60)));
+            let cut_at = Some(Instant::from_nanos(whole.now.as_nanos() / 2));
+            let mut cut = World::new(seed, &[Faults { cut_at, ..faults }, faults]);
+            assert!(cut.transfer(policy, &sent, Duration::from_secs(60)), "{policy:?} seed {seed}");
+            // Half of it goes at half the speed, and the loss is found.
+            let limit =
+                whole.now + Duration::from_nanos(whole.now.as_nanos()) + Duration::from_millis(500);
+            assert!(cut.now <= limit, "{policy:?} seed {seed}: {:?} {:?}", whole.now, cut.now);
+        }
+    }
+}
+
+#[test]
+fn an_exclusive_link_that_is_cut_is_not_replaced_and_the_node_is_dead() {
+    let cut_at = Some(Instant::from_millis(500));
+    let mut world = World::new(1, &[Faults { cut_at, ..Faults::default() }; 1]);
+    let sent = messages(&mut Random::new(1), 3, 1000);
+    assert!(world.transfer(Policy::Exclusive(LinkId(0)), &sent, Duration::from_millis(400)));
+    world.run_for(Duration::from_secs(1));
+    let peer = world.nodes[0].node(&name(1)).unwrap();
+    let policy = Policy::Exclusive(LinkId(0));
+    let layer = Layer::KernelInterface;
+    world.nodes[0].send(peer, policy, layer, vec![1], world.now).unwrap();
+    let before = world.now;
+    while !world.other.iter().any(|event| matches!(event, Event::Down { .. })) {
+        assert!(world.step() && world.now.since(before) < Duration::from_secs(6));
+    }
+    let down = Event::Down { node: peer, policy, undelivered: 1 };
+    assert!(world.other.contains(&down), "{:?}", world.other);
+}
+
+#[test]
+fn a_node_that_begins_anew_is_told_apart_and_reached_again() {
+    let mut world = World::new(3, &[Faults::default()]);
+    let sent = messages(&mut Random::new(3), 3, 5000);
+    assert!(world.transfer(Policy::LoadBalance, &sent, Duration::from_secs(5)));
+    world.nodes[1] = engine(1, 99, 1, Some(Duration::from_secs(30)));
+    let peer = world.nodes[0].node(&name(1)).unwrap();
+    let send = |world: &mut World| {
+        let layer = Layer::KernelInterface;
+        world.nodes[0].send(peer, Policy::LoadBalance, layer, vec![1], world.now).unwrap();
+        world.run_for(Duration::from_secs(1));
+    };
+    send(&mut world);
+    let down = Event::Down { node: peer, policy: Policy::LoadBalance, undelivered: 1 };
+    assert!(world.other.contains(&down), "{:?}", world.other);
+    assert_eq!(world.got[1].len(), 3);
+    send(&mut world);
+    assert_eq!(world.got[1].len(), 4, "{:?}", world.other);
+}
+
+#[test]
+fn whoever_does_not_add_by_itself_knows_whom_it_asked_for() {
+    let mut world = World::new(5, &[Faults::default()]);
+    for node in 0..2 {
+        world.nodes[node] = engine(node, 5, 1, None);
+    }
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.nodes[0].nodes().count(), 0);
+    assert!(world.transfer(Policy::LoadBalance, &[vec![7; 5000]], Duration::from_secs(5)));
+    assert_eq!(world.nodes[1].node(&name(0)), Some(NodeId(1)));
+}
+
+#[test]
+fn a_reader_who_does_not_read_stops_the_sender() {
+    let mut world = World::new(4, &[Faults::default()]);
+    let peer = world.nodes[0].reach(&name(1), world.now).unwrap();
+    let mut refused = false;
+    let mut frame = Vec::new();
+    for _ in 0..200_000 {
+        let layer = Layer::KernelInterface;
+        let sent =
+            world.nodes[0].send(peer, Policy::LoadBalance, layer, vec![1; 100_000], world.now);
+        refused |= sent == Err(SendError::Full);
+        for node in 0..2 {
+            while let Some(to) = world.nodes[node].poll_transmit(world.now, &mut frame) {
+                world.carry(node, to.link.0, &frame);
+            }
+        }
+        let later = world.now + Duration::from_millis(1);
+        let next = world.wire.keys().next().map_or(later, |(at, _)| *at);
+        world.now = world.now.max(next.min(later));
+        while let Some(entry) = world.wire.first_entry().filter(|entry| entry.key().0 <= world.now)
+        {
+            let (to, link, frame) = entry.remove();
+            let _ = world.nodes[to].input(LinkId(link), address(1 - to, link), &frame, world.now);
+        }
+        world.nodes.iter_mut().for_each(|node| node.timeout(world.now));
+        if world.now > Instant::from_millis(3000) {
+            break;
+        }
+    }
+    let ready_len = world.nodes[1].usage().ready_len;
+    assert!(refused && ready_len < (4 << 20) + 256 * 1500 + 100_000, "{ready_len}");
+    let before = world.got[1].len();
+    world.run_for(Duration::from_secs(2));
+    assert!(world.got[1].len() > before + 80, "{} {:?}", world.got[1].len(), world.other);
+}
+
+#[test]
+fn strangers_and_bogus_numbers_cost_nothing() {
+    let mut random = Random::new(8);
+    let mut world = World::new(8, &[Faults::default()]);
+    let sent = messages(&mut random, 3, 5000);
+    assert!(world.transfer(Policy::LoadBalance, &sent, Duration::from_secs(5)));
+    let before = world.nodes[1].usage();
+    for _ in 0..50_000 {
+        let kinds = [
+            qnet::Kind::RxUp,
+            qnet::Kind::TxUp,
+            qnet::Kind::RxDown,
+            qnet::Kind::TxDown,
+            qnet::Kind::User,
+            qnet::Kind::Ack,
+            qnet::Kind::Nack,
+            qnet::Kind::UserData,
+        ];
+        let kind = kinds[usize::try_from(random.below(8)).unwrap()];
+        let [a, b] = [0; 2].map(|_: u32| u32::try_from(random.next() >> 32).unwrap());
+        let header = qnet::Header {
+            sconn: a,
+            dconn: b,
+            seq: a ^ b,
+            ..qnet::Header::new(qnet::Order::Big, kind, Layer::Sequence)
+        };
+        let mut frame = Vec::new();
+        header.emit(&[0; 16], true, &mut frame);
+        let stranger = Address::Mac(MacAddr([2, 9, 9, 9, 9, 9]));
+        let taken = world.nodes[1].input(LinkId(0), stranger, &frame, world.now);
+        assert!(matches!(taken, Err(Discard::NoConnection | Discard::Stranger)), "{taken:?}");
+    }
+    assert_eq!(world.nodes[1].usage(), before);
+    let mut answers = 0;
+    while world.nodes[1].poll_transmit(world.now, &mut Vec::new()).is_some() {
+        answers += 1;
+    }
+    assert!(answers <= 1024, "{answers}");
+}
+
+#[test]
+fn ten_thousand_names_fill_a_table_of_256() {
+    let mut world = World::new(9, &[Faults::default()]);
+    for at in 0..10_000_u32 {
+        let mut payload = Vec::new();
+        let source = Fqnn::new(&format!("n{at}"), "").unwrap();
+        qnet::LanMessage { reply: false, source, source_mac: None, destination: None }
+            .emit(qnet::Order::Little, &mut payload);
+        let header = qnet::Header::new(qnet::Order::Little, qnet::Kind::Lres, Layer::LanResolver);
+        let mut frame = Vec::new();
+        header.emit(&payload, true, &mut frame);
+        let _ = world.nodes[1].input(LinkId(0), address(0, 0), &frame, world.now);
+    }
+    assert_eq!(world.nodes[1].usage().nodes, 256);
+    assert_eq!(world.nodes[1].discarded(Discard::NodesFull), 10_000 - 256);
+}
