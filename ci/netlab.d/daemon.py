@@ -41,7 +41,7 @@ def bad_input():
         route = "[[interface]]\ndriver = 'net_null'\naddress = '10.1.2.3/24'\n[[route]]\ndestination = 'default'\ngateway = '10.1.{}.1'\n"
         (folder / "far.toml").write_text(route.format(9))
         expect(daemon("--check", "-c", folder / "far.toml"), 78, "route default via 10.1.9.1", "no interface has an address")
-        expect(daemon("--strict", "--metrics", "off", "--no-huge", "-c", folder / "far.toml"), 1, "1 of the drivers and routes", "--strict")
+        expect(daemon("--strict", "--metrics", "off", "--no-huge", "-c", folder / "far.toml"), 1, "1 of the drivers, routes", "--strict")
         (folder / "near.toml").write_text(route.format(2))
         expect(daemon("--check", "-c", folder / "near.toml"), 0)
         (folder / "metrics.toml").write_text("workers = 1\nmetrics = '9.9.9.9:1'\n")

@@ -121,7 +121,8 @@ def slow_descriptors():
         hostile.wait(60)
         taken, refused = map(sum, zip(*(map(int, line.split()) for line in hostile_log.read_text().splitlines())))
         check(taken + refused >= 16, f"the hostile processes came to {taken + refused} descriptors")
-        check(request < 100 and round_trip < 100, f"a request took {request} ms, a round trip {round_trip} ms")
+        # One close takes 3000 ms. Below that a busy machine is all there is to wait for.
+        check(request < 1500 and round_trip < 1500, f"a request took {request} ms, a round trip {round_trip} ms")
         until("descriptors are back", lambda: lab.usage()["descriptors"] <= before["descriptors"], 30)
         return (f"{taken} descriptors taken, {refused} refused; {count} requests of another client meanwhile, "
                 f"longest {request} ms, longest round trip {round_trip} ms")
