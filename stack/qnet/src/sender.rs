@@ -146,6 +146,9 @@ impl Sender {
         now: Instant,
         to: &mut Vec<u8>,
     ) -> Option<usize> {
+        if self.rto_at.is_none() && !self.is_idle() {
+            self.rto_at = Some(now + self.rtt.rto());
+        }
         let (seq, path) = self.next_copy().or_else(|| self.next_frame(node))?;
         let at = usize::try_from(seq.wrapping_sub(self.una)).ok()?;
         let sent = self.flight.get_mut(at)?;
@@ -174,9 +177,6 @@ impl Sender {
         };
         header.emit(sent.message.get(sent.offset..end).unwrap_or_default(), crc, to);
         self.active = now;
-        if self.rto_at.is_none() {
-            self.rto_at = Some(now + self.rtt.rto());
-        }
         Some(path)
     }
 

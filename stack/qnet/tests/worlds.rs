@@ -41,7 +41,8 @@ struct Faults {
     repeat: u64,
     reorder: u64,
     corrupt: u64,
-    cut_at: Option<Instant>,
+    /// From when on frames of one node, and of the other, are lost.
+    cut_at: [Option<Instant>; 2],
 }
 
 struct World {
@@ -52,6 +53,8 @@ struct World {
     /// Frames on their way: when, which one; to whom, by which link, from where.
     wire: BTreeMap<(Instant, u64), (usize, u16, Vec<u8>)>,
     count: u64,
+    /// Whether a node's reader reads.
+    reads: [bool; 2],
     got: [Vec<Vec<u8>>; 2],
     other: Vec<Event>,
 }
@@ -84,6 +87,7 @@ impl World {
             links: links.to_vec(),
             wire: BTreeMap::new(),
             count: 0,
+            reads: [true; 2],
             got: [Vec::new(), Vec::new()],
             other: Vec::new(),
         }
@@ -96,7 +100,9 @@ impl World {
             while let Some(to) = self.nodes[node].poll_transmit(self.now, &mut frame) {
                 self.carry(node, to.link.0, &frame);
             }
-            while let Some(event) = self.nodes[node].poll_event() {
+            while self.reads[node]
+                && let Some(event) = self.nodes[node].poll_event()
+            {
                 match event {
                     Event::Message { bytes, .. } => self.got[node].push(bytes),
                     event => self.other.push(event),
@@ -107,7 +113,7 @@ impl World {
 
     fn carry(&mut self, from: usize, link: u16, frame: &[u8]) {
         let faults = self.links[usize::from(link)];
-        if faults.cut_at.is_some_and(|at| self.now >= at) {
+        if faults.cut_at[from].is_some_and(|at| self.now >= at) {
             return;
         }
         let copies = if self.random.percent(faults.repeat) { 2 } else { 1 };
@@ -143,6 +149,11 @@ impl World {
             node.timeout(self.now);
         }
         true
+    }
+
+    /// Queues a message from alpha.
+    fn say(&mut self, peer: NodeId, message: Vec<u8>) -> Result<(), SendError> {
+        self.nodes[0].send(peer, Policy::LoadBalance, Layer::KernelInterface, message, self.now)
     }
 
     fn run_for(&mut self, time: Duration) {
@@ -192,7 +203,7 @@ fn everything_arrives_once_in_order_and_whole_whatever_links_do() {
             repeat: random.below(20),
             reorder: random.below(30),
             corrupt: random.below(10),
-            cut_at: None,
+            cut_at: [None; 2],
         };
         let links: Vec<_> = (0..=random.below(3)).map(|_| faults(&mut random)).collect();
         let policy = match random.below(4) {
@@ -217,14 +228,14 @@ fn everything_arrives_once_in_order_and_whole_whatever_links_do() {
 #[test]
 fn memory_is_at_its_start_again_when_nodes_have_nothing_to_say() {
     for seed in 0..10 {
-        let faults = Faults { loss: 20, repeat: 10, reorder: 20, corrupt: 5, cut_at: None };
+        let faults = Faults { loss: 20, repeat: 10, reorder: 20, corrupt: 5, cut_at: [None; 2] };
         let mut world = World::new(seed, &[faults, faults]);
         let sent = messages(&mut Random::new(seed), 20, 10_000);
         assert!(world.transfer(Policy::LoadBalance, &sent, Duration::from_secs(60)), "seed {seed}");
         world.run_for(Duration::from_secs(100));
         let known = Usage { nodes: 1, ..Usage::default() };
         assert_eq!(world.nodes.each_ref().map(Engine::usage), [known, known], "seed {seed}");
-        world.links.iter_mut().for_each(|link| link.cut_at = Some(world.now));
+        world.links.iter_mut().for_each(|link| link.cut_at = [Some(world.now); 2]);
         world.run_for(Duration::from_secs(60));
         let nothing = Usage::default();
         assert_eq!(world.nodes.each_ref().map(Engine::usage), [nothing, nothing], "seed {seed}");
@@ -233,26 +244,33 @@ fn memory_is_at_its_start_again_when_nodes_have_nothing_to_say() {
 
 #[test]
 fn one_of_two_links_cut_delays_no_more_than_half_a_second() {
-    for policy in [Policy::LoadBalance, Policy::Redundant, Policy::Preferred(LinkId(0))] {
+    let ways = [[true, true], [true, false], [false, true]];
+    for (policy, ways) in [Policy::LoadBalance, Policy::Redundant, Policy::Preferred(LinkId(0))]
+        .into_iter()
+        .flat_map(|policy| ways.map(|ways| (policy, ways)))
+    {
         for seed in 0..20 {
             let sent = messages(&mut Random::new(seed), 100, 60_000);
             let faults = Faults { loss: 1, ..Faults::default() };
             let mut whole = World::new(seed, &[faults, faults]);
             assert!(whole.transfer(policy, &sent, Duration::from_secs(60)));
-            let cut_at = Some(Instant::from_nanos(whole.now.as_nanos() / 2));
+            let half = Instant::from_nanos(whole.now.as_nanos() / 2);
+            let cut_at = ways.map(|cut| cut.then_some(half));
             let mut cut = World::new(seed, &[Faults { cut_at, ..faults }, faults]);
-            assert!(cut.transfer(policy, &sent, Duration::from_secs(60)), "{policy:?} seed {seed}");
+            let done = cut.transfer(policy, &sent, Duration::from_secs(60));
+            assert!(done, "{policy:?} {ways:?} seed {seed}");
             // Half of it goes at half the speed, and the loss is found.
             let limit =
                 whole.now + Duration::from_nanos(whole.now.as_nanos()) + Duration::from_millis(500);
-            assert!(cut.now <= limit, "{policy:?} seed {seed}: {:?} {:?}", whole.now, cut.now);
+            let times = (whole.now, cut.now);
+            assert!(cut.now <= limit, "{policy:?} {ways:?} seed {seed}: {times:?}");
         }
     }
 }
 
 #[test]
 fn an_exclusive_link_that_is_cut_is_not_replaced_and_the_node_is_dead() {
-    let cut_at = Some(Instant::from_millis(500));
+    let cut_at = [Some(Instant::from_millis(500)); 2];
     let mut world = World::new(1, &[Faults { cut_at, ..Faults::default() }; 1]);
     let sent = messages(&mut Random::new(1), 3, 1000);
     assert!(world.transfer(Policy::Exclusive(LinkId(0)), &sent, Duration::from_millis(400)));
@@ -277,8 +295,7 @@ fn a_node_that_begins_anew_is_told_apart_and_reached_again() {
     world.nodes[1] = engine(1, 99, 1, Some(Duration::from_secs(30)));
     let peer = world.nodes[0].node(&name(1)).unwrap();
     let send = |world: &mut World| {
-        let layer = Layer::KernelInterface;
-        world.nodes[0].send(peer, Policy::LoadBalance, layer, vec![1], world.now).unwrap();
+        world.say(peer, vec![1]).unwrap();
         world.run_for(Duration::from_secs(1));
     };
     send(&mut world);
@@ -305,36 +322,38 @@ fn whoever_does_not_add_by_itself_knows_whom_it_asked_for() {
 fn a_reader_who_does_not_read_stops_the_sender() {
     let mut world = World::new(4, &[Faults::default()]);
     let peer = world.nodes[0].reach(&name(1), world.now).unwrap();
-    let mut refused = false;
-    let mut frame = Vec::new();
-    for _ in 0..200_000 {
-        let layer = Layer::KernelInterface;
-        let sent =
-            world.nodes[0].send(peer, Policy::LoadBalance, layer, vec![1; 100_000], world.now);
-        refused |= sent == Err(SendError::Full);
-        for node in 0..2 {
-            while let Some(to) = world.nodes[node].poll_transmit(world.now, &mut frame) {
-                world.carry(node, to.link.0, &frame);
-            }
-        }
-        let later = world.now + Duration::from_millis(1);
-        let next = world.wire.keys().next().map_or(later, |(at, _)| *at);
-        world.now = world.now.max(next.min(later));
-        while let Some(entry) = world.wire.first_entry().filter(|entry| entry.key().0 <= world.now)
-        {
-            let (to, link, frame) = entry.remove();
-            let _ = world.nodes[to].input(LinkId(link), address(1 - to, link), &frame, world.now);
-        }
-        world.nodes.iter_mut().for_each(|node| node.timeout(world.now));
-        if world.now > Instant::from_millis(3000) {
-            break;
-        }
+    world.reads[1] = false;
+    while world.now < Instant::from_millis(3000) {
+        let _ = world.say(peer, vec![1; 100_000]);
+        assert!(world.step());
     }
+    assert_eq!(world.say(peer, vec![1; 100_000]), Err(SendError::Full));
     let ready_len = world.nodes[1].usage().ready_len;
-    assert!(refused && ready_len < (4 << 20) + 256 * 1500 + 100_000, "{ready_len}");
-    let before = world.got[1].len();
+    assert!(ready_len < (4 << 20) + 256 * 1500 + 100_000, "{ready_len}");
+    world.reads[1] = true;
     world.run_for(Duration::from_secs(2));
-    assert!(world.got[1].len() > before + 80, "{} {:?}", world.got[1].len(), world.other);
+    assert!(world.got[1].len() > 80, "{} {:?}", world.got[1].len(), world.other);
+}
+
+#[test]
+fn a_sender_asks_for_room_when_the_word_of_it_was_lost() {
+    let mut world = World::new(4, &[Faults::default()]);
+    let peer = world.nodes[0].reach(&name(1), world.now).unwrap();
+    world.reads[1] = false;
+    while world.nodes[1].usage().ready_len <= 4 << 20 {
+        world.say(peer, vec![1; 200_000]).unwrap();
+        world.run_for(Duration::from_millis(100));
+    }
+    assert_eq!(world.nodes[0].usage().queued_len, 0);
+    world.links[0].cut_at = [Some(world.now); 2];
+    world.reads[1] = true;
+    world.breathe();
+    world.breathe();
+    world.links[0].cut_at = [None; 2];
+    let before = world.got[1].len();
+    world.say(peer, vec![2; 1000]).unwrap();
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.got[1].len(), before + 1);
 }
 
 #[test]

@@ -98,12 +98,13 @@ impl Engine {
             if sender.state != State::Up {
                 continue;
             }
-            let Some(path) = sender.transmit(node, (id, order, crc), now, to) else { continue };
-            sender.ready = true;
-            self.ready.push_back(id);
+            let path = sender.transmit(node, (id, order, crc), now, to);
             if let Some(at) = sender.rto_at {
                 self.next_at = self.next_at.min(at);
             }
+            let Some(path) = path else { continue };
+            sender.ready = true;
+            self.ready.push_back(id);
             let path = node.paths.get(path)?;
             return Some(Transmit { link: path.link, to: Some(path.address) });
         }
