@@ -39,7 +39,7 @@ discards! {
     Stale "stale" "From a connection that has been replaced."
     Duplicate "duplicate" "Came before."
     Window "window" "Beyond the window."
-    Memory "memory" "The memory for frames out of order is used up."
+    Memory "memory" "The memory for frames out of order, or for what waits to be read, is used up."
     Message "message" "Does not continue its message, or makes it too long."
     Acknowledgement "acknowledgement" "Acknowledges what was not sent, or reports holes that can't be."
 }

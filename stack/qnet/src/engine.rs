@@ -14,7 +14,8 @@ use types::Instant;
 use crate::config::{Address, Config, Link, LinkId, Policy, Transmit};
 use crate::discard::Discard;
 use crate::frame::{Frame, Header, Kind, Layer, Order};
-use crate::limits::{LINKS_MAX, MESSAGE_MAX, NODES_MAX, OUTBOX_MAX, READY_MAX};
+use crate::inbox::Inbox;
+use crate::limits::{LINKS_MAX, MESSAGE_MAX, NODES_MAX, OUTBOX_MAX};
 use crate::names::Fqnn;
 use crate::node::{Node, NodeId};
 use crate::receiver::Receiver;
@@ -86,7 +87,7 @@ pub struct Usage {
     pub queued_len: usize,
     /// Bytes that came and are no whole messages yet.
     pub held_len: usize,
-    /// Bytes of messages that wait to be read.
+    /// Bytes of events that wait to be read.
     pub ready_len: usize,
 }
 
@@ -123,8 +124,7 @@ pub struct Engine {
     outbox: VecDeque<Control>,
     acks: VecDeque<u32>,
     ready: VecDeque<u32>,
-    events: VecDeque<Event>,
-    ready_len: usize,
+    inbox: Inbox,
     held_len: usize,
     next_at: Instant,
     tick_at: Instant,
@@ -148,8 +148,7 @@ impl Engine {
             outbox: VecDeque::new(),
             acks: VecDeque::new(),
             ready: VecDeque::new(),
-            events: VecDeque::new(),
-            ready_len: 0,
+            inbox: Inbox::default(),
             held_len: 0,
             next_at: Instant::FAR_FUTURE,
             tick_at: Instant::ZERO,
@@ -275,13 +274,10 @@ impl Engine {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front()?;
-        if let Event::Message { bytes, .. } = &event {
-            let full = self.ready_len > READY_MAX;
-            self.ready_len = self.ready_len.saturating_sub(bytes.len());
-            if full && self.ready_len <= READY_MAX {
-                self.acknowledge_all();
-            }
+        let had_room = self.inbox.has_room();
+        let event = self.inbox.pop()?;
+        if !had_room && self.inbox.has_room() {
+            self.acknowledge_all();
         }
         Some(event)
     }
@@ -341,7 +337,7 @@ impl Engine {
             receivers: self.receivers.len(),
             queued_len: self.senders.values().map(Sender::queue_len).sum(),
             held_len: self.held_len.saturating_add(partial),
-            ready_len: self.ready_len,
+            ready_len: self.inbox.len(),
         }
     }
 
@@ -393,6 +389,9 @@ impl Engine {
         }
         if self.nodes.len() >= NODES_MAX {
             return Err(Discard::NodesFull);
+        }
+        if self.inbox.is_full() {
+            return Err(Discard::Memory);
         }
         let mut id = self.last_node;
         loop {

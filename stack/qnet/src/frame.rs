@@ -16,9 +16,9 @@ pub const ETHERTYPE: u16 = 0x8204;
 pub const IP_PROTOCOL: u8 = 106;
 
 /// Flag: the frame begins a message.
-pub(crate) const FIRST: u8 = 1;
+const FIRST: u8 = 1;
 /// Flag: the frame ends a message.
-pub(crate) const LAST: u8 = 2;
+const LAST: u8 = 2;
 /// Flag: the checksum is there.
 const CRC: u8 = 4;
 

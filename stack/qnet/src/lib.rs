@@ -8,6 +8,7 @@
 //! | `engine` | [`Engine`]: what comes in and goes out; discovery, connections, timers |
 //! | `sender`, `receiver` | the two ends of a connection |
 //! | `node` | another node and the paths to it |
+//! | `inbox` | what waits to be read |
 //! | [`frame`] | the LWL4 header, in both byte orders, with its checksum |
 //! | [`names`] | who a node is; what a LAN resolver and an establishing sender say |
 //! | [`kif`] | messages between a client and a server |
@@ -28,6 +29,7 @@ mod crc;
 mod discard;
 mod engine;
 pub mod frame;
+mod inbox;
 pub mod kif;
 pub mod limits;
 pub mod names;

@@ -29,8 +29,12 @@ pub const WINDOW: u32 = 256;
 /// Bytes out of order that all connections together may keep: 40 windows of full frames.
 pub const HELD_MAX: usize = 16 << 20;
 
-/// Bytes of messages that wait for their reader: with more of them no connection gets credit.
+/// Bytes of events that wait for their reader: with more of them no connection gets credit.
 pub const READY_MAX: usize = 4 << 20;
+
+/// Bytes of events that wait for their reader, at most: 30 connections may use up the credit that they had.
+/// Frames beyond are not taken, and come again.
+pub const UNREAD_MAX: usize = 16 << 20;
 
 /// Bytes of messages that a connection may have waiting to be sent.
 pub const QUEUE_MAX: usize = 4 << 20;

@@ -6,7 +6,9 @@ use types::Instant;
 
 use crate::config::{Address, LinkId};
 use crate::discard::Discard;
+use crate::engine::Event;
 use crate::frame::{Frame, Header, Kind, Layer, Order};
+use crate::inbox::Inbox;
 use crate::limits::{HELD_MAX, HOLES_MAX, MESSAGE_MAX, WINDOW};
 use crate::node::{Node, NodeId};
 
@@ -18,14 +20,6 @@ struct Held {
     last: bool,
     offset: u32,
     payload: Vec<u8>,
-}
-
-/// A message that has come as a whole.
-#[derive(Debug)]
-pub(crate) struct Whole {
-    pub(crate) layer: Layer,
-    pub(crate) order: Order,
-    pub(crate) bytes: Vec<u8>,
 }
 
 /// The receiving end of a connection.
@@ -41,7 +35,7 @@ pub(crate) struct Receiver {
     pub(crate) ack_due: bool,
     pub(crate) heard: Instant,
     nxt: u32,
-    /// What is behind `nxt`: the first place is for `nxt` itself.
+    /// What is behind `nxt`: the first place is for `nxt` itself, the last one is taken.
     held: VecDeque<Option<Held>>,
     held_len: usize,
     message: Vec<u8>,
@@ -82,7 +76,7 @@ impl Receiver {
         self.message.len()
     }
 
-    /// A frame of this connection; `others` is what all connections hold, and `whole` takes messages.
+    /// A frame of this connection; `others` is what all connections hold, and `inbox` takes messages.
     ///
     /// # Errors
     /// `Message` breaks the connection; the others do not.
@@ -90,7 +84,7 @@ impl Receiver {
         &mut self,
         frame: &Frame<'_>,
         others: usize,
-        whole: &mut Vec<Whole>,
+        inbox: &mut Inbox,
     ) -> Result<(), Discard> {
         let header = &frame.header;
         self.ack_due = true;
@@ -102,12 +96,15 @@ impl Receiver {
         if ahead >= WINDOW {
             return Err(Discard::Window);
         }
+        if inbox.is_full() {
+            return Err(Discard::Memory);
+        }
         if ahead == 0 {
             let (first, last) = (header.first, header.last);
-            self.join(header.layer, (first, last), header.offset, frame.payload, whole)?;
+            self.join(header.layer, (first, last), header.offset, frame.payload, inbox)?;
             drop(self.held.pop_front());
             self.nxt = self.nxt.wrapping_add(1);
-            return self.catch_up(whole);
+            return self.catch_up(inbox);
         }
         if others.saturating_add(frame.payload.len()) > HELD_MAX {
             return Err(Discard::Memory);
@@ -132,15 +129,12 @@ impl Receiver {
     }
 
     /// What follows a frame that was missing.
-    fn catch_up(&mut self, whole: &mut Vec<Whole>) -> Result<(), Discard> {
+    fn catch_up(&mut self, inbox: &mut Inbox) -> Result<(), Discard> {
         while let Some(Some(held)) = self.held.front_mut().map(Option::take) {
             drop(self.held.pop_front());
             self.held_len = self.held_len.saturating_sub(held.payload.len());
             self.nxt = self.nxt.wrapping_add(1);
-            self.join(held.layer, (held.first, held.last), held.offset, &held.payload, whole)?;
-        }
-        if self.held.iter().all(Option::is_none) {
-            self.held = VecDeque::new();
+            self.join(held.layer, (held.first, held.last), held.offset, &held.payload, inbox)?;
         }
         Ok(())
     }
@@ -152,7 +146,7 @@ impl Receiver {
         (first, last): (bool, bool),
         offset: u32,
         payload: &[u8],
-        whole: &mut Vec<Whole>,
+        inbox: &mut Inbox,
     ) -> Result<(), Discard> {
         let continues = usize::try_from(offset).is_ok_and(|offset| offset == self.message.len());
         let len = self.message.len().saturating_add(payload.len());
@@ -163,7 +157,7 @@ impl Receiver {
         self.in_message = !last;
         if last {
             let bytes = core::mem::take(&mut self.message);
-            whole.push(Whole { layer, order: self.order, bytes });
+            inbox.push(Event::Message { node: self.node, layer, order: self.order, bytes });
         }
         Ok(())
     }
@@ -225,7 +219,6 @@ impl Receiver {
                 _ => {}
             }
         }
-        let end = begin.unwrap_or(self.held.len());
-        pair(end, end);
+        pair(self.held.len(), self.held.len());
     }
 }

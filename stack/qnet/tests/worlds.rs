@@ -5,8 +5,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use qnet::{
-    Address, Config, Discard, Engine, Event, Fqnn, Layer, Link, LinkId, NodeId, Policy, SendError,
-    Usage,
+    Address, Config, Discard, Engine, Event, Fqnn, Kind, Layer, Link, LinkId, NodeId, Policy,
+    SendError, Usage,
 };
 use types::{Instant, MacAddr};
 
@@ -365,14 +365,14 @@ fn strangers_and_bogus_numbers_cost_nothing() {
     let before = world.nodes[1].usage();
     for _ in 0..50_000 {
         let kinds = [
-            qnet::Kind::RxUp,
-            qnet::Kind::TxUp,
-            qnet::Kind::RxDown,
-            qnet::Kind::TxDown,
-            qnet::Kind::User,
-            qnet::Kind::Ack,
-            qnet::Kind::Nack,
-            qnet::Kind::UserData,
+            Kind::RxUp,
+            Kind::TxUp,
+            Kind::RxDown,
+            Kind::TxDown,
+            Kind::User,
+            Kind::Ack,
+            Kind::Nack,
+            Kind::UserData,
         ];
         let kind = kinds[usize::try_from(random.below(8)).unwrap()];
         let [a, b] = [0; 2].map(|_: u32| u32::try_from(random.next() >> 32).unwrap());
@@ -404,11 +404,158 @@ fn ten_thousand_names_fill_a_table_of_256() {
         let source = Fqnn::new(&format!("n{at}"), "").unwrap();
         qnet::LanMessage { reply: false, source, source_mac: None, destination: None }
             .emit(qnet::Order::Little, &mut payload);
-        let header = qnet::Header::new(qnet::Order::Little, qnet::Kind::Lres, Layer::LanResolver);
+        let header = qnet::Header::new(qnet::Order::Little, Kind::Lres, Layer::LanResolver);
         let mut frame = Vec::new();
         header.emit(&payload, true, &mut frame);
         let _ = world.nodes[1].input(LinkId(0), address(0, 0), &frame, world.now);
     }
     assert_eq!(world.nodes[1].usage().nodes, 256);
     assert_eq!(world.nodes[1].discarded(Discard::NodesFull), 10_000 - 256);
+}
+
+/// A connection from alpha to beta as beta sees it, made by hand.
+struct Hostile {
+    world: World,
+    header: qnet::Header,
+}
+
+impl Hostile {
+    fn new() -> Self {
+        let world = World::new(11, &[Faults::default()]);
+        let header = qnet::Header::new(qnet::Order::Little, Kind::User, Layer::KernelInterface);
+        let mut hostile = Self { world, header };
+        let answer = hostile.establish(77).unwrap();
+        hostile.header = qnet::Header { sconn: 77, dconn: answer.sconn, ..header };
+        hostile
+    }
+
+    /// Greets as alpha and returns what beta answers.
+    fn establish(&mut self, sconn: u32) -> Option<qnet::Header> {
+        let mut payload = Vec::new();
+        qnet::Greeting { source: name(0), destination: name(1) }
+            .emit(qnet::Order::Little, &mut payload);
+        let header = qnet::Header::new(qnet::Order::Little, Kind::TxEstablish, Layer::Sequence);
+        let _ = self.says(qnet::Header { sconn, ..header }, &payload);
+        self.answers().into_iter().find(|header| header.kind == Kind::RxUp)
+    }
+
+    fn says(&mut self, header: qnet::Header, payload: &[u8]) -> Result<(), Discard> {
+        let mut frame = Vec::new();
+        header.emit(payload, true, &mut frame);
+        self.world.nodes[1].input(LinkId(0), address(0, 0), &frame, self.world.now)
+    }
+
+    fn answers(&mut self) -> Vec<qnet::Header> {
+        let mut frame = Vec::new();
+        let mut answers = Vec::new();
+        while self.world.nodes[1].poll_transmit(self.world.now, &mut frame).is_some() {
+            answers.push(qnet::Frame::parse(&frame).unwrap().header);
+        }
+        answers
+    }
+
+    fn usage(&self) -> Usage {
+        self.world.nodes[1].usage()
+    }
+}
+
+#[test]
+fn messages_without_credit_fill_no_more_than_their_limit() {
+    for payload in [&[][..], &[0; 1400]] {
+        let mut hostile = Hostile::new();
+        let full = (0..1_000_000).find(|seq| {
+            let taken = hostile.says(qnet::Header { seq: *seq, ..hostile.header }, payload);
+            assert!(matches!(taken, Ok(()) | Err(Discard::Memory)), "{taken:?}");
+            taken.is_err()
+        });
+        assert!(full.is_some(), "{} bytes wait", hostile.usage().ready_len);
+        assert!(hostile.usage().ready_len < (16 << 20) + 1500);
+        assert_eq!(hostile.establish(78), None);
+    }
+}
+
+#[test]
+fn frames_out_of_order_are_kept_once_and_within_the_window() {
+    let mut hostile = Hostile::new();
+    let one = qnet::Header { seq: 5, ..hostile.header };
+    assert_eq!(hostile.says(one, &[0; 1000]), Ok(()));
+    assert_eq!(hostile.says(one, &[0; 1000]), Err(Discard::Duplicate));
+    assert_eq!(hostile.says(qnet::Header { seq: 255, ..one }, &[0; 10]), Ok(()));
+    for seq in [256, 10_000, u32::MAX / 2] {
+        assert_eq!(hostile.says(qnet::Header { seq, ..one }, &[0; 10]), Err(Discard::Window));
+    }
+    let seq = u32::MAX;
+    assert_eq!(hostile.says(qnet::Header { seq, ..one }, &[0; 10]), Err(Discard::Duplicate));
+    assert_eq!(hostile.usage().held_len, 1010);
+}
+
+#[test]
+fn a_message_that_never_ends_ends_its_connection() {
+    let mut hostile = Hostile::new();
+    let mut taken = Ok(());
+    for seq in 0..1000 {
+        let (first, offset) = (seq == 0, seq * 1000);
+        let header = qnet::Header { seq, first, last: false, offset, ..hostile.header };
+        taken = hostile.says(header, &[0; 1000]);
+        if taken.is_err() {
+            break;
+        }
+        assert!(hostile.usage().held_len <= (256 << 10) + 4096);
+    }
+    assert_eq!(taken, Err(Discard::Message));
+    assert_eq!((hostile.usage().receivers, hostile.usage().held_len), (0, 0));
+    assert!(hostile.answers().iter().any(|header| header.kind == Kind::RxDown));
+    // A late frame that establishes it does not bring it back.
+    assert_eq!(hostile.establish(77), None);
+    assert_eq!(hostile.world.nodes[1].discarded(Discard::Stale), 1);
+}
+
+#[test]
+fn who_knows_one_number_of_a_connection_cannot_use_it() {
+    let mut hostile = Hostile::new();
+    let before = hostile.usage();
+    for kind in [Kind::User, Kind::TxUp, Kind::TxDown] {
+        let wrong = qnet::Header { kind, sconn: 1, ..hostile.header };
+        assert_eq!(hostile.says(wrong, &[]), Err(Discard::NoConnection), "{kind:?}");
+    }
+    assert_eq!(hostile.usage(), before);
+    assert_eq!(hostile.says(hostile.header, b"as before"), Ok(()));
+}
+
+#[test]
+fn frames_without_checksum_are_not_taken() {
+    let mut hostile = Hostile::new();
+    let mut frame = Vec::new();
+    hostile.header.emit(&[1], false, &mut frame);
+    let world = &mut hostile.world;
+    let taken = world.nodes[1].input(LinkId(0), address(0, 0), &frame, world.now);
+    assert_eq!(taken, Err(Discard::Unchecked));
+}
+
+#[test]
+fn a_node_has_no_more_connections_and_paths_than_its_limits() {
+    let mut hostile = Hostile::new();
+    let greeting = {
+        let mut payload = Vec::new();
+        qnet::Greeting { source: name(0), destination: name(1) }
+            .emit(qnet::Order::Little, &mut payload);
+        payload
+    };
+    let header = qnet::Header::new(qnet::Order::Little, Kind::TxEstablish, Layer::Sequence);
+    for at in 0..1000 {
+        let header = qnet::Header { sconn: 1000 + u32::from(at), index: at, ..header };
+        let taken = hostile.says(header, &greeting);
+        assert!(matches!(taken, Ok(()) | Err(Discard::ConnectionsFull)), "{taken:?}");
+    }
+    assert_eq!(hostile.usage().receivers, 512);
+    let mut frame = Vec::new();
+    header.emit(&greeting, true, &mut frame);
+    let world = &mut hostile.world;
+    for at in 0..100 {
+        let from = Address::Mac(MacAddr([2, 1, 1, 1, 1, at]));
+        let _ = world.nodes[1].input(LinkId(0), from, &frame, world.now);
+    }
+    let peer = world.nodes[1].node(&name(0)).unwrap();
+    assert_eq!(world.nodes[1].paths(peer).count(), 8);
+    assert!(world.nodes[1].discarded(Discard::PathsFull) > 90);
 }

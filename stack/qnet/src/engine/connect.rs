@@ -70,9 +70,12 @@ impl Engine {
         if self.nodes.get(&node).is_some_and(|node| node.is_retired(header.sconn)) {
             return Err(Discard::Stale);
         }
+        if self.inbox.is_full() {
+            return Err(Discard::Memory);
+        }
         if let Some(id) = before {
             self.close_receiver(id);
-            self.events.push_back(Event::Restarted { node });
+            self.inbox.push(Event::Restarted { node });
         }
         if self.receivers.len() >= CONNECTIONS_MAX {
             return Err(Discard::ConnectionsFull);
@@ -118,7 +121,7 @@ impl Engine {
                 sender.peer = header.sconn;
                 sender.state = State::Up;
                 sender.active = now;
-                self.events.push_back(Event::Up { node, policy });
+                self.inbox.push(Event::Up { node, policy });
             }
         }
         self.heard(node, whence, now)?;
@@ -201,7 +204,7 @@ impl Engine {
     pub(super) fn close_sender(&mut self, id: u32, tell: bool) {
         let Some(sender) = self.senders.remove(&id) else { return };
         if tell {
-            self.events.push_back(Event::Down {
+            self.inbox.push(Event::Down {
                 node: sender.node,
                 policy: sender.policy,
                 undelivered: sender.undelivered(),

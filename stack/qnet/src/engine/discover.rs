@@ -20,7 +20,7 @@ impl Engine {
     /// The number of a node by name; asks for it where nobody knows it yet.
     ///
     /// # Errors
-    /// `Own` for our own name, `NodesFull`.
+    /// `Own` for our own name, `NodesFull`, or `Memory` if events are not read.
     pub fn reach(&mut self, name: &Fqnn, now: Instant) -> Result<NodeId, Discard> {
         if *name == self.config.name {
             return Err(Discard::Own);
@@ -36,7 +36,7 @@ impl Engine {
     /// A node is at an address: what a resolver other than the LAN's knows.
     ///
     /// # Errors
-    /// `Own`, `NodesFull`, `PathsFull`.
+    /// `Own`, `NodesFull`, `PathsFull`, or `Memory` if events are not read.
     pub fn add_path(
         &mut self,
         name: &Fqnn,
@@ -187,7 +187,7 @@ impl Engine {
     /// Forgets a node.
     pub(super) fn forget(&mut self, node: NodeId) {
         if self.nodes.remove(&node).is_some() {
-            self.events.push_back(Event::Gone { node });
+            self.inbox.push(Event::Gone { node });
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use types::Instant;
 
-use super::{Engine, Event};
+use super::Engine;
 use crate::config::{Address, LinkId, Transmit};
 use crate::discard::Discard;
 use crate::frame::{Frame, Kind, Order};
-use crate::limits::{HOLES_MAX, READY_MAX};
+use crate::limits::HOLES_MAX;
 use crate::sender::State;
 
 impl Engine {
@@ -29,21 +29,16 @@ impl Engine {
         if !receiver.ack_due {
             self.acks.push_back(id);
         }
-        let mut whole = Vec::new();
         let before = receiver.held_len();
-        let taken = receiver.receive(frame, self.held_len, &mut whole);
+        let taken = receiver.receive(frame, self.held_len, &mut self.inbox);
         let held = self.held_len.saturating_sub(before).saturating_add(receiver.held_len());
         self.held_len = held;
-        for message in whole {
-            self.ready_len = self.ready_len.saturating_add(message.bytes.len());
-            let (layer, order, bytes) = (message.layer, message.order, message.bytes);
-            self.events.push_back(Event::Message { node, layer, order, bytes });
-        }
         if taken == Err(Discard::Message) {
             self.close_receiver(id);
             self.refuse(whence, &frame.header);
         }
-        self.heard(node, whence, now)?;
+        // The frame is taken even if its way is one too many to be kept.
+        let _ = self.heard(node, whence, now);
         taken
     }
 
@@ -71,13 +66,14 @@ impl Engine {
             self.arm(at);
         }
         self.kick(header.dconn);
-        self.heard(id, whence, now)
+        let _ = self.heard(id, whence, now);
+        Ok(())
     }
 
     /// Writes an acknowledgement that is due.
     pub(super) fn transmit_ack(&mut self, to: &mut Vec<u8>) -> Option<Transmit> {
         let ours = (self.config.order, self.config.crc);
-        let room = self.ready_len <= READY_MAX;
+        let room = self.inbox.has_room();
         while let Some(id) = self.acks.pop_front() {
             let Some(receiver) = self.receivers.get_mut(&id) else { continue };
             let Some(node) = self.nodes.get(&receiver.node) else { continue };
