@@ -61,6 +61,8 @@ def letters():
         lab.ip("link", "set", "iop1", "up")
         lab.exec("ping", "-c", 3, "-i", "0.05", "198.18.78.2")
         lab.iopkt("ifconfig", "tap1", "destroy")
+        done = lab.iopkt("mount", "03:00.0", ok=False)
+        check(done.returncode == 1 and "without -I" in done.stderr, f"a PCI device with -I: {done.returncode} {done.stderr}")
         lab.iopkt("mount", "-o", "stall=2500", "faulty")
         for what in ("worker 0 has not breathed for 1 s", "worker 0 breathes again"):
             until(what, lambda: what in lab.log.read_text())

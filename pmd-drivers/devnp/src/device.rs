@@ -23,7 +23,8 @@ pub(crate) struct Device {
 }
 
 /// `0000:03:00.0`, if the text is a PCI address with or without its domain.
-pub(crate) fn pci_address(text: &str) -> Option<String> {
+#[must_use]
+pub fn pci_address(text: &str) -> Option<String> {
     let hex = |text: &str, len| text.len() == len && text.chars().all(|c| c.is_ascii_hexdigit());
     let full = if text.matches(':').count() == 1 { format!("0000:{text}") } else { text.into() };
     let mut parts = full.splitn(3, ':');

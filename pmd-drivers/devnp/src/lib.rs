@@ -26,6 +26,7 @@ mod spec;
 mod units;
 
 pub use attach::{AttachEnv, attach};
+pub use device::pci_address;
 pub use error::{AttachError, DetachError, PortError};
 pub use module::crash::{leave_faults_to_system, own_fault_stack, stop_ports_on_fault};
 pub use module::error::ModuleError;

@@ -468,6 +468,12 @@ impl Config {
         Ok(())
     }
 
+    /// The PCI devices among the drivers; none with `-I`.
+    pub(crate) fn pci_devices(&self) -> impl Iterator<Item = String> {
+        let allowed = self.interfaces.iter().filter(|_| !self.no_io);
+        allowed.filter_map(|interface| devnp::pci_address(&interface.driver))
+    }
+
     /// Permissions of the stack's path.
     pub(crate) fn path_mode(&self) -> u32 {
         (0o666 & !self.umask) | self.min_fperms
@@ -678,6 +684,17 @@ mod tests {
         assert_eq!(check("10.1.2.254"), Ok(()));
         let error = check("10.1.3.1").unwrap_err();
         assert!(error.contains("route default via 10.1.3.1"), "{error}");
+    }
+
+    #[test]
+    fn a_pci_device_is_one_with_and_without_its_domain_and_none_without_privilege() {
+        let text = "[[interface]]\ndriver = \"03:00.0\"\n[[interface]]\ndriver = \"0000:04:00.1\"\n\
+                    [[interface]]\ndriver = \"/a:b:c.so\"\n";
+        let mut config: Config = toml::from_str(text).unwrap();
+        let found: Vec<_> = config.pci_devices().collect();
+        assert_eq!(found, ["0000:03:00.0", "0000:04:00.1"]);
+        config.no_io = true;
+        assert_eq!(config.pci_devices().next(), None);
     }
 
     #[test]

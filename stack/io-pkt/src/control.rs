@@ -192,6 +192,8 @@ pub(crate) struct Facts {
     pub(crate) started: StdInstant,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) claim_loopback: bool,
+    /// PCI devices are refused.
+    pub(crate) no_io: bool,
     pub(crate) pool: dpdk::Mempool,
     pub(crate) pool_size: u32,
     pub(crate) trusted: Trusted,

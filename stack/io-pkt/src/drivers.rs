@@ -103,6 +103,9 @@ impl Control {
         driver: &str,
         options: &str,
     ) -> Result<Vec<String>, String> {
+        if self.facts.no_io && devnp::pci_address(driver).is_some() {
+            return Err("a PCI device needs I/O privilege; start io-pkt without -I".into());
+        }
         let spec = DriverSpec::parse(driver, options).map_err(|error| error.to_string())?;
         let workers = self.worker_count();
         let Drivers { units, modules, pool, .. } = &mut self.drivers;

@@ -94,6 +94,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         started,
         metrics,
         claim_loopback: config.claim_loopback,
+        no_io: config.no_io,
         pool: memory.pool.clone(),
         pool_size: MBUFS,
         trusted: Trusted {
@@ -170,7 +171,7 @@ fn settle(
         dog.map_err(|error| StartError::Resources { what: "watchdog", why: error.to_string() })?;
     prioritise("-P", config.priority);
     if let Some(user) = &config.user {
-        let real_devices = config.interfaces.iter().any(|i| is_pci_address(&i.driver));
+        let real_devices = config.pci_devices().next().is_some();
         privileges::give_up_root(user, path, real_devices || control.facts.hugepages)?;
         tracing::info!("uid {} from here on", user.uid);
     }
@@ -321,21 +322,14 @@ fn start_eal(config: &Config, plan: &Plan) -> Result<(Eal, bool), StartError> {
     };
     let prefix = format!("io-pkt-{}", std::process::id());
     let mut args = EalArgs::new(&prefix).memory(memory).plan(plan);
-    for interface in &config.interfaces {
-        if is_pci_address(&interface.driver) && !config.no_io {
-            args = args.allow_pci(&interface.driver);
-        }
+    for address in config.pci_devices() {
+        args = args.allow_pci(&address);
     }
     for extra in &config.eal.args {
         args = args.extra(extra);
     }
     let eal = Eal::init(&args.to_vec()).map_err(|error| StartError::Eal(error.to_string()))?;
     Ok((eal, hugepages))
-}
-
-/// `0000:03:00.0`.
-fn is_pci_address(name: &str) -> bool {
-    name.matches(':').count() == 2 && name.contains('.')
 }
 
 /// Is everything there that was asked for? If it need not be, what is missing is said once more, last.
@@ -358,14 +352,6 @@ fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) -> usize {
     let mut any = false;
     let mut failed = 0;
     for interface in &config.interfaces {
-        if config.no_io && is_pci_address(&interface.driver) {
-            tracing::error!(
-                "-d {}: a PCI device needs I/O privilege; leave -I out",
-                interface.driver
-            );
-            failed += 1;
-            continue;
-        }
         match control.attach_driver(eal, &interface.driver, &interface.options) {
             Ok(names) => {
                 any = true;
