@@ -17,30 +17,30 @@ pub(crate) fn main(sock: Option<String>, args: &SysctlArgs) -> Result<(), Failur
         return Err(Failure::usage(what));
     }
     let mut control = Control::open(sock)?;
-    let before = control.tunables()?;
+    let mut rows = control.tunables()?;
     for (name, value) in args.words.iter().filter_map(|word| word.split_once('=')) {
-        let new = set(&mut control, name, value)?;
-        let old = before.iter().find(|row| row.name == name).map_or("", |row| &row.value);
+        set(&mut control, name, value)?;
+        let before = core::mem::replace(&mut rows, control.tunables()?);
         if !args.json && !args.values {
-            print(&format!("{}: {} -> {}\n", escape(name), escape(old), escape(&new)))?;
+            let value = |rows: &[TunableRow]| {
+                let row = rows.iter().find(|row| row.name == name);
+                row.map(|row| escape(&row.value)).unwrap_or_default()
+            };
+            print(&format!("{}: {} -> {}\n", escape(name), value(&before), value(&rows)))?;
         }
     }
     if names.is_empty() && !args.words.is_empty() {
         return Ok(());
     }
-    let chosen = choose(before, if args.all { &[] } else { &names })?;
+    let chosen = choose(rows, if args.all { &[] } else { &names })?;
     show(&*chosen, args.json, |rows| render(rows, args))
 }
 
-/// Sets a tunable and returns its new value.
-fn set(control: &mut Control, name: &str, value: &str) -> Result<String, Failure> {
+/// Sets a tunable.
+fn set(control: &mut Control, name: &str, value: &str) -> Result<(), Failure> {
     let request = Request::SetTunable { name: name.into(), value: value.into() };
     match control.call(request) {
-        Ok(Reply::Done) => {
-            let rows = control.tunables()?;
-            let row = rows.into_iter().find(|row| row.name == name);
-            Ok(row.map(|row| row.value).unwrap_or_default())
-        }
+        Ok(Reply::Done) => Ok(()),
         Ok(Reply::Refused { why }) => {
             Err(Failure::failed(format!("{}: {}", escape(name), escape(&why))))
         }

@@ -6,10 +6,11 @@ mod daemon;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 
 use daemon::{Stack, library, obliging};
-use proto::table::DaemonRow;
-use proto::{Reply, Request};
+use proto::table::{DaemonRow, TunableRow};
+use proto::{Answer, Reply, Request};
 use types::MacAddr;
 
 const EEXIST: i32 = 17;
@@ -193,6 +194,36 @@ fn a_tunable_that_is_not_set_says_why() {
 }
 
 #[test]
+fn a_tunable_is_shown_as_it_is_after_what_the_line_sets() {
+    let stack = Stack::absent();
+    let value = Mutex::new("4096".to_owned());
+    stack.serve("dev/socket", move |call| {
+        let mut value = value.lock().expect("unpoisoned");
+        let row = |value: &str| TunableRow {
+            name: "kern.somaxconn".into(),
+            value: value.into(),
+            writable: true,
+            text: String::new(),
+        };
+        let result = match &call.request {
+            Request::Tunables => Ok(Reply::Tunables(vec![row(&value)])),
+            Request::SetTunable { value: new, .. } => {
+                value.clone_from(new);
+                Ok(Reply::Done)
+            }
+            _ => Err(EPERM),
+        };
+        proto::emit(&Answer { sequence: call.sequence, result }).expect("short")
+    });
+    let output = stack.iopkt("sysctl kern.somaxconn=200 kern.somaxconn kern.somaxconn=300");
+    let lines: Vec<String> = stdout(&output).lines().map(String::from).collect();
+    assert_eq!(
+        lines,
+        ["kern.somaxconn: 4096 -> 200", "kern.somaxconn: 200 -> 300", "kern.somaxconn = 300"]
+    );
+}
+
+#[test]
 fn an_absent_daemon_is_69_and_other_stacks_are_named() {
     let stack = Stack::absent();
     let start = "start it: sudo io-pkt -d net_tap iface=iop0";
@@ -201,7 +232,7 @@ fn an_absent_daemon_is_69_and_other_stacks_are_named() {
 
     stack.serve("alt/dev/socket", |call| {
         let result = Ok(Reply::Daemon(DaemonRow { prefix: "/alt".into(), ..daemon::daemon() }));
-        proto::emit(&proto::Answer { sequence: call.sequence, result }).expect("short")
+        proto::emit(&Answer { sequence: call.sequence, result }).expect("short")
     });
     assert_fails(&stack.iopkt("ifconfig"), 69, &["others here: --sock /alt"]);
     assert!(stdout(&stack.iopkt("--sock /alt netstat -m")).contains("1/4"));
@@ -220,7 +251,7 @@ fn a_daemon_of_another_version_is_told_from_a_broken_one() {
 
     let stale = Stack::absent();
     stale.serve("dev/socket", |call| {
-        let answer = proto::Answer { sequence: call.sequence + 1, result: Ok(Reply::Done) };
+        let answer = Answer { sequence: call.sequence + 1, result: Ok(Reply::Done) };
         proto::emit(&answer).expect("short")
     });
     assert_fails(&stale.iopkt("status"), 1, &["another version"]);
