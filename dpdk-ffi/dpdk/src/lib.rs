@@ -48,7 +48,7 @@ pub use ethdev::{
 pub use extmem::{ExternalRegion, RegisterError, register_external};
 pub use foreign::{ForeignError, Verdicts};
 pub use hugepages::{Hugepages, hugepages, hugepages_free};
-pub use limits::{BURST_MAX, PRIVATE_LEN, QUEUES_MAX};
+pub use limits::{BURST_MAX, CACHE_MAX, HEADROOM, PRIVATE_LEN, QUEUES_MAX};
 pub use mbuf::{ChecksumState, L4, Mbuf, TxChecksum};
 pub use mempool::{Mempool, MempoolError, MempoolOptions};
 pub use offload::{RxOffloads, TxOffloads};

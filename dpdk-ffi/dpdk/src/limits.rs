@@ -11,6 +11,12 @@ pub const QUEUES_MAX: u16 = 64;
 /// the [`shm::Loan`] (32 bytes).
 pub const PRIVATE_LEN: u16 = 64;
 
+/// Bytes that DPDK leaves free before a frame.
+pub const HEADROOM: u32 = dpdk_sys::RTE_PKTMBUF_HEADROOM;
+
+/// Most packet buffers that an lcore keeps at hand.
+pub const CACHE_MAX: u32 = dpdk_sys::RTE_MEMPOOL_CACHE_MAX_SIZE;
+
 /// EAL's own limit on the name of a pool, with its terminator and the prefix `MP_`.
 pub(crate) const POOL_NAME_MAX: usize = 22;
 

@@ -14,7 +14,7 @@ use crate::args::{Args, pairs};
 use crate::error::StartError;
 use crate::privileges::User;
 use crate::stack_options;
-use crate::tuning::Tuning;
+use crate::tuning::{ECN, MINMSS, Tuning, by_number};
 
 /// What an idle worker does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -189,7 +189,8 @@ pub(crate) struct EalSection {
 pub(crate) struct TcpSection {
     /// A peer's MSS below this one counts as this one [default: 536]. Lower it for peers that really
     /// take no 576-byte datagrams.
-    pub mss_floor: Option<u16>,
+    #[serde(default)]
+    pub mss_floor: MssFloor,
     /// ECN in the numbers of Linux's `tcp_ecn` [default: 2].
     #[serde(default)]
     pub ecn: Ecn,
@@ -200,48 +201,57 @@ pub(crate) struct TcpSection {
     #[serde(default)]
     pub user_timeout_option: bool,
     /// SYN cookies [default: auto].
-    #[serde(default)]
-    pub syncookies: SynCookies,
+    #[serde(default, with = "SynCookies")]
+    pub syncookies: tcp::SynCookies,
     /// Key of Fast Open cookies, 32 hexadecimal digits, dashes as you like: servers behind one address
     /// need the same [default: a secret of the daemon's own, a new one at each start].
     pub fast_open_key: Option<FastOpenKey>,
 }
 
-/// Explicit congestion notification.
+/// Least MSS of peers, within the limits of `net.inet.tcp.minmss`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u16")]
+pub(crate) struct MssFloor(u16);
+
+impl Default for MssFloor {
+    fn default() -> Self {
+        Self(tcp::limits::MSS_FLOOR)
+    }
+}
+
+impl TryFrom<u16> for MssFloor {
+    type Error = String;
+    fn try_from(mss: u16) -> Result<Self, Self::Error> {
+        let (least, most) = MINMSS;
+        let wrong = || format!("write a number from {least} to {most}");
+        Some(mss)
+            .filter(|mss| (least..=most).contains(&u32::from(*mss)))
+            .map(Self)
+            .ok_or_else(wrong)
+    }
+}
+
+/// Explicit congestion notification, by the number of `net.inet.tcp.ecn.enable`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "u8")]
-pub(crate) enum Ecn {
-    /// 0: never.
-    Off,
-    /// 1: ask for it, and accept.
-    Ask,
-    /// 2: accept it from peers that ask.
-    #[default]
-    Accept,
-}
+pub(crate) struct Ecn(tcp::EcnMode);
 
 impl TryFrom<u8> for Ecn {
     type Error = &'static str;
     fn try_from(number: u8) -> Result<Self, Self::Error> {
         match number {
-            0 => Ok(Self::Off),
-            1 => Ok(Self::Ask),
-            2 => Ok(Self::Accept),
+            0..=2 => Ok(Self(by_number(ECN, number.into()))),
             _ => Err("write 0 (never), 1 (ask) or 2 (accept)"),
         }
     }
 }
 
-/// When SYNs are answered with cookies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum SynCookies {
-    /// Never.
+/// When SYNs are answered with cookies, in words: how [`tcp::SynCookies`] is read.
+#[derive(Deserialize)]
+#[serde(remote = "tcp::SynCookies", rename_all = "lowercase")]
+enum SynCookies {
     Off,
-    /// While many connections of a listener are half-open.
-    #[default]
     Auto,
-    /// Always.
     Always,
 }
 
@@ -265,19 +275,11 @@ impl TcpSection {
     #[must_use]
     pub(crate) fn settings(&self) -> TcpSettings {
         TcpSettings {
-            mss_floor: self.mss_floor.unwrap_or(tcp::limits::MSS_FLOOR),
-            ecn: match self.ecn {
-                Ecn::Off => tcp::EcnMode::Off,
-                Ecn::Ask => tcp::EcnMode::Ask,
-                Ecn::Accept => tcp::EcnMode::Accept,
-            },
+            mss_floor: self.mss_floor.0,
+            ecn: self.ecn.0,
             pacing: self.pacing,
             user_timeout_option: self.user_timeout_option,
-            syn_cookies: match self.syncookies {
-                SynCookies::Off => tcp::SynCookies::Off,
-                SynCookies::Auto => tcp::SynCookies::Auto,
-                SynCookies::Always => tcp::SynCookies::Always,
-            },
+            syn_cookies: self.syncookies,
             fast_open_key: self.fast_open_key.map(|key| key.0),
             ..TcpSettings::default()
         }
@@ -639,6 +641,11 @@ mod tests {
         assert!(error.contains("write 198.18.77.2/24"), "{error}");
         let error = toml::from_str::<Config>("[tcp]\necn = 3\n").unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("write 0 (never)"), "{error}");
+        for mss in [0, 63, 1461, 65_535] {
+            let bad = format!("[tcp]\nmss_floor = {mss}\n");
+            let error = toml::from_str::<Config>(&bad).unwrap_err().to_string();
+            assert!(error.contains("line 2") && error.contains("from 64 to 1460"), "{error}");
+        }
         let bad = "[tcp]\nfast_open_key = \"12\"\n";
         let error = toml::from_str::<Config>(bad).unwrap_err().to_string();
         assert!(error.contains("32 hexadecimal digits"), "{error}");

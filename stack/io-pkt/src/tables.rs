@@ -18,6 +18,7 @@ use types::DropReason;
 
 use crate::control::{ConnectionId, Control};
 use crate::pending::{Asked, Pending, Then};
+use crate::tuning;
 
 /// Sockets in one answer; the asker skips what it has.
 const SOCKETS_PER_PAGE: usize = 256;
@@ -104,7 +105,9 @@ impl Control {
                 if let Err(why) = set {
                     return Ok(Some(Reply::Refused { why }));
                 }
-                tracing::info!("{name} = {value}");
+                // Some tunables, like a key, do not tell what they were set to.
+                let told = tuning::find(&name).map(|tunable| tunable.value(&self.network.tuning));
+                tracing::info!("{name} = {}", told.unwrap_or(value));
                 Ok(())
             }
             Request::AddAddress { interface, address, prefix_len } => {

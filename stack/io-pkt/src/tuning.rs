@@ -9,7 +9,7 @@ use inet::network::{HostSettings, TcpSettings};
 use proto::table::TunableRow;
 use tcp::Algorithm;
 
-pub(crate) use table::TUNABLES;
+pub(crate) use table::{ECN, MINMSS, TUNABLES, by_number};
 
 use crate::nearest::nearest;
 
@@ -79,8 +79,8 @@ enum Write {
     /// Not at all.
     Never,
     /// A number from the least to the most.
-    Number(u32, u32, fn(&mut Tuning, u32)),
-    /// Text; `Err` says what to write instead.
+    Number((u32, u32), fn(&mut Tuning, u32)),
+    /// Text; `Err` is a sentence that says what to write instead.
     Text(fn(&mut Tuning, &str) -> Result<(), &'static str>),
 }
 
@@ -95,6 +95,13 @@ pub(crate) struct Tunable {
     write: Write,
 }
 
+impl Tunable {
+    /// What it tells.
+    pub(crate) fn value(&self, tuning: &Tuning) -> String {
+        (self.read)(tuning)
+    }
+}
+
 /// Why a tunable is not set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SetError {
@@ -105,7 +112,7 @@ pub(crate) enum SetError {
     #[error("it can only be read")]
     ReadOnly,
     /// Not what it takes.
-    #[error("write {0}")]
+    #[error("{0}")]
     Wrong(String),
 }
 
@@ -136,9 +143,9 @@ impl Tuning {
             .ok_or_else(|| SetError::Unknown(nearest(name, TUNABLES.iter().map(|t| t.name))))?;
         match tunable.write {
             Write::Never => Err(SetError::ReadOnly),
-            Write::Number(least, most, set) => {
+            Write::Number((least, most), set) => {
                 let number = value.parse().ok().filter(|n| (least..=most).contains(n));
-                let wrong = || SetError::Wrong(format!("a number from {least} to {most}"));
+                let wrong = || SetError::Wrong(format!("write a number from {least} to {most}"));
                 set(self, number.ok_or_else(wrong)?);
                 Ok(())
             }
@@ -150,7 +157,7 @@ impl Tuning {
     pub(crate) fn rows(&self) -> Vec<TunableRow> {
         let row = |tunable: &Tunable| TunableRow {
             name: tunable.name.into(),
-            value: (tunable.read)(self),
+            value: tunable.value(self),
             writable: !matches!(tunable.write, Write::Never),
             text: tunable.text.into(),
         };
@@ -159,7 +166,7 @@ impl Tuning {
 }
 
 /// The system's name for this host.
-fn hostname() -> String {
+pub(crate) fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
@@ -168,7 +175,7 @@ mod tests {
     use super::*;
 
     fn value(tuning: &Tuning, name: &str) -> String {
-        (find(name).unwrap().read)(tuning)
+        find(name).unwrap().value(tuning)
     }
 
     #[test]
@@ -180,14 +187,16 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again_and_nothing_beyond_the_limits() {
         for tunable in TUNABLES {
-            let Write::Number(least, most, _) = tunable.write else { continue };
+            let Write::Number((least, most), _) = tunable.write else { continue };
             let mut tuning = Tuning::default();
             for number in [least, most] {
                 assert_eq!(tuning.set(tunable.name, &number.to_string()), Ok(()));
                 assert_eq!(value(&tuning, tunable.name), number.to_string(), "{}", tunable.name);
             }
-            let beyond = (u64::from(most) + 1).to_string();
-            assert!(matches!(tuning.set(tunable.name, &beyond), Err(SetError::Wrong(_))));
+            for beyond in [i64::from(least) - 1, i64::from(most) + 1] {
+                let set = tuning.set(tunable.name, &beyond.to_string());
+                assert!(matches!(set, Err(SetError::Wrong(_))), "{} = {beyond}", tunable.name);
+            }
             assert!(matches!(tuning.set(tunable.name, "x"), Err(SetError::Wrong(_))));
             assert_eq!(value(&tuning, tunable.name), most.to_string());
         }
@@ -223,5 +232,7 @@ mod tests {
         let key = "00112233445566778899aabbccddeeff";
         assert_eq!(tuning.set("net.inet.tcp.fastopen.setkey", key), Ok(()));
         assert_eq!(value(&tuning, "net.inet.tcp.fastopen.setkey"), "1");
+        let error = tuning.set("net.inet.tcp.fastopen.setkey", "12").unwrap_err();
+        assert_eq!(error.to_string(), "write 32 hexadecimal digits");
     }
 }

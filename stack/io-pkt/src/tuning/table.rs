@@ -6,28 +6,73 @@ use tcp::{Algorithm, EcnMode, SynCookies, limits};
 use super::{SOMAXCONN_MAX, SOMAXCONN_MIN, Tunable, Tuning, Write, hostname};
 use crate::config::FastOpenKey;
 
-/// What DPDK leaves free before a frame.
-const HEADROOM: u16 = 128;
-/// A larger floor would be larger than most links carry.
-const MINMSS_MAX: u32 = 1460;
-
-const fn flag(on: bool) -> u32 {
-    if on { 1 } else { 0 }
-}
+/// The floor of peers' MSS: a larger one would be larger than most links carry.
+pub(crate) const MINMSS: (u32, u32) = (limits::MSS_MIN as u32, 1460);
+/// Errors that a host sends: more of them would be a flood of its own.
+const PER_SECOND_MAX: u32 = 1_000_000;
 
 fn told(value: impl Into<u64>) -> String {
     value.into().to_string()
 }
 
-/// A tunable that can be set to a number.
-const fn number(
-    name: &'static str,
-    text: &'static str,
-    (least, most): (u32, u32),
-    read: fn(&Tuning) -> String,
-    set: fn(&mut Tuning, u32),
-) -> Tunable {
-    Tunable { name, text, read, write: Write::Number(least, most, set) }
+/// A setting that is a number within these limits.
+macro_rules! number {
+    ($name:literal, $text:literal, $limits:expr, $($field:ident).+) => {
+        Tunable {
+            name: $name,
+            text: $text,
+            read: |t| told(t.$($field).+),
+            write: Write::Number($limits, |t, n| t.$($field).+ = fit(n)),
+        }
+    };
+}
+
+/// A setting that is on or off, 1 or 0.
+macro_rules! flag {
+    ($name:literal, $text:literal, $($field:ident).+) => {
+        Tunable {
+            name: $name,
+            text: $text,
+            read: |t| told(t.$($field).+),
+            write: Write::Number((0, 1), |t, n| t.$($field).+ = n == 1),
+        }
+    };
+}
+
+/// A setting that is one of three, by its number.
+macro_rules! choice {
+    ($name:literal, $text:literal, $three:ident, $($field:ident).+) => {
+        Tunable {
+            name: $name,
+            text: $text,
+            read: |t| number_of($three, &t.$($field).+).to_string(),
+            write: Write::Number((0, 2), |t, n| t.$($field).+ = by_number($three, n)),
+        }
+    };
+}
+
+fn number_of<T: PartialEq>([first, second, _]: [T; 3], one: &T) -> u8 {
+    if *one == first {
+        0
+    } else if *one == second {
+        1
+    } else {
+        2
+    }
+}
+
+/// The one that has this number; numbers beyond have the last.
+pub(crate) fn by_number<T>([first, second, third]: [T; 3], number: u32) -> T {
+    match number {
+        0 => first,
+        1 => second,
+        _ => third,
+    }
+}
+
+/// A number within its limits, which its type has.
+fn fit<T: TryFrom<u32> + Default>(number: u32) -> T {
+    T::try_from(number).unwrap_or_default()
 }
 
 /// A tunable that only tells.
@@ -48,23 +93,22 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         |t| told(t.fixed.cache),
     ),
     fixed("kern.mbuf.mclbytes", "bytes for data in a packet buffer", |_| {
-        told(dpdk::MempoolOptions::default().data_room - HEADROOM)
+        let room = u32::from(dpdk::MempoolOptions::default().data_room);
+        told(room.saturating_sub(dpdk::HEADROOM))
     }),
     fixed("kern.mbuf.nmbclusters", "packet buffers in all", |t| told(t.fixed.buffers)),
     fixed("kern.osrelease", "version of io-pkt", |_| env!("CARGO_PKG_VERSION").into()),
-    number(
+    number!(
         "kern.somaxconn",
         "most connections that may wait at a listener; for listen() from now on",
         (SOMAXCONN_MIN, SOMAXCONN_MAX),
-        |t| told(t.somaxconn),
-        |t, n| t.somaxconn = n,
+        somaxconn
     ),
-    number(
+    number!(
         "net.inet.icmp.errppslimit",
         "most ICMP errors per second to one group of strangers",
-        (0, 1_000_000),
-        |t| told(t.host.icmp_errors_per_second),
-        |t, n| t.host.icmp_errors_per_second = n,
+        (0, PER_SECOND_MAX),
+        host.icmp_errors_per_second
     ),
     fixed("net.inet.ip.anonportmax", "last port for sockets that ask for none", |_| {
         told(crate::ephemeral::LAST)
@@ -74,13 +118,7 @@ pub(crate) static TUNABLES: &[Tunable] = &[
     }),
     fixed("net.inet.ip.do_loopback_cksum", "checksums within the host: never", |_| told(0_u8)),
     fixed("net.inet.ip.forwarding", "forwarding: this io-pkt has none yet", |_| told(0_u8)),
-    number(
-        "net.inet.ip.ttl",
-        "time to live of packets of new sockets",
-        (1, 255),
-        |t| told(t.ttl),
-        |t, n| t.ttl = u8::try_from(n).unwrap_or(u8::MAX),
-    ),
+    number!("net.inet.ip.ttl", "time to live of packets of new sockets", (1, 255), ttl),
     Tunable {
         name: "net.inet.tcp.congctl.available",
         text: "congestion control algorithms",
@@ -92,22 +130,21 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         text: "congestion control of new sockets",
         read: |t| t.congestion.name().into(),
         write: Write::Text(|t, text| {
-            t.congestion = Algorithm::from_name(text).ok_or("cubic, reno or bbr")?;
+            t.congestion = Algorithm::from_name(text).ok_or("write cubic, reno or bbr")?;
             Ok(())
         }),
     },
     fixed("net.inet.tcp.do_loopback_cksum", "checksums within the host: never", |_| told(0_u8)),
-    number(
+    choice!(
         "net.inet.tcp.ecn.enable",
         "ECN: 0 never, 1 ask for it and accept, 2 accept",
-        (0, 2),
-        |t| told(ecn_number(t.tcp.ecn)),
-        |t, n| t.tcp.ecn = ecn(n),
+        ECN,
+        tcp.ecn
     ),
     Tunable {
         name: "net.inet.tcp.fastopen.setkey",
         text: "key of Fast Open cookies, 32 hexadecimal digits; only whether there is one is told",
-        read: |t| told(flag(t.tcp.fast_open_key.is_some())),
+        read: |t| told(t.tcp.fast_open_key.is_some()),
         write: Write::Text(|t, text| {
             t.tcp.fast_open_key = Some(FastOpenKey::try_from(text.to_owned())?.0);
             Ok(())
@@ -116,40 +153,30 @@ pub(crate) static TUNABLES: &[Tunable] = &[
     fixed("net.inet.tcp.init_win", "segments of the initial window", |_| {
         told(limits::INITIAL_WINDOW_SEGMENTS)
     }),
-    number(
+    number!(
         "net.inet.tcp.minmss",
         "a peer's MSS below this one counts as this one",
-        (limits::MSS_MIN as u32, MINMSS_MAX),
-        |t| told(t.tcp.mss_floor),
-        |t, n| t.tcp.mss_floor = u16::try_from(n).unwrap_or(u16::MAX),
+        MINMSS,
+        tcp.mss_floor
     ),
     fixed("net.inet.tcp.mssdflt", "MSS of a peer that sends none", |_| told(limits::MSS_DEFAULT)),
-    number(
-        "net.inet.tcp.pacing",
-        "1: pace cubic and reno too, as bbr always is",
-        (0, 1),
-        |t| told(flag(t.tcp.pacing)),
-        |t, n| t.tcp.pacing = n == 1,
-    ),
+    flag!("net.inet.tcp.pacing", "1: pace cubic and reno too, as bbr always is", tcp.pacing),
     fixed("net.inet.tcp.recvbuf_max", "largest receive buffer", |_| {
         told(host_limits::RECEIVE_BUFFER_MAX)
     }),
     fixed("net.inet.tcp.recvspace", "receive buffer to begin with; it grows", |_| {
         told(host_limits::RECEIVE_BUFFER)
     }),
-    number(
+    number!(
         "net.inet.tcp.rstppslimit",
         "most RSTs per second to one group of strangers",
-        (0, 1_000_000),
-        |t| told(t.host.resets_per_second),
-        |t, n| t.host.resets_per_second = n,
+        (0, PER_SECOND_MAX),
+        host.resets_per_second
     ),
-    number(
+    flag!(
         "net.inet.tcp.sack.enable",
         "1: offer selective acknowledgments; for connections from now on",
-        (0, 1),
-        |t| told(flag(t.tcp.sack)),
-        |t, n| t.tcp.sack = n == 1,
+        tcp.sack
     ),
     fixed("net.inet.tcp.sendbuf_max", "largest send buffer", |_| {
         told(host_limits::SEND_BUFFER_MAX)
@@ -157,73 +184,38 @@ pub(crate) static TUNABLES: &[Tunable] = &[
     fixed("net.inet.tcp.sendspace", "send buffer to begin with; it grows", |_| {
         told(host_limits::SEND_BUFFER)
     }),
-    number(
+    choice!(
         "net.inet.tcp.syncookies",
         "SYN cookies: 0 never, 1 while many connections are half-open, 2 always",
-        (0, 2),
-        |t| told(cookies_number(t.tcp.syn_cookies)),
-        |t, n| t.tcp.syn_cookies = cookies(n),
+        SYN_COOKIES,
+        tcp.syn_cookies
     ),
-    number(
+    flag!(
         "net.inet.tcp.timestamps",
         "1: offer timestamps; for connections from now on",
-        (0, 1),
-        |t| told(flag(t.tcp.timestamps)),
-        |t, n| t.tcp.timestamps = n == 1,
+        tcp.timestamps
     ),
-    number(
+    flag!(
         "net.inet.tcp.user_timeout_option",
         "1: tell peers of TCP_USER_TIMEOUT and believe theirs (RFC 5482)",
-        (0, 1),
-        |t| told(flag(t.tcp.user_timeout_option)),
-        |t, n| t.tcp.user_timeout_option = n == 1,
+        tcp.user_timeout_option
     ),
     fixed("net.inet.tcp.win_scale", "window scale that is offered", |_| {
         told(host_limits::WINDOW_SCALE)
     }),
     fixed("net.inet.udp.do_loopback_cksum", "checksums within the host: never", |_| told(0_u8)),
     fixed("net.inet.udp.recvspace", "receive buffer", |_| told(host_limits::RECEIVE_BUFFER)),
-    number(
+    flag!(
         "net.inet.udp.reuseport_unicast",
         "1: a datagram to one address goes to all sockets that share its port",
-        (0, 1),
-        |t| told(flag(t.host.udp_to_all)),
-        |t, n| t.host.udp_to_all = n == 1,
+        host.udp_to_all
     ),
 ];
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr];
 
 /// ECN in the numbers of FreeBSD's `net.inet.tcp.ecn.enable`, which are Linux's too.
-const fn ecn(number: u32) -> EcnMode {
-    match number {
-        0 => EcnMode::Off,
-        1 => EcnMode::Ask,
-        _ => EcnMode::Accept,
-    }
-}
-
-const fn ecn_number(mode: EcnMode) -> u32 {
-    match mode {
-        EcnMode::Off => 0,
-        EcnMode::Ask => 1,
-        EcnMode::Accept => 2,
-    }
-}
+pub(crate) const ECN: [EcnMode; 3] = [EcnMode::Off, EcnMode::Ask, EcnMode::Accept];
 
 /// SYN cookies in the numbers of Linux's `tcp_syncookies`.
-const fn cookies(number: u32) -> SynCookies {
-    match number {
-        0 => SynCookies::Off,
-        1 => SynCookies::Auto,
-        _ => SynCookies::Always,
-    }
-}
-
-const fn cookies_number(when: SynCookies) -> u32 {
-    match when {
-        SynCookies::Off => 0,
-        SynCookies::Auto => 1,
-        SynCookies::Always => 2,
-    }
-}
+const SYN_COOKIES: [SynCookies; 3] = [SynCookies::Off, SynCookies::Auto, SynCookies::Always];
