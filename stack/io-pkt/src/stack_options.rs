@@ -48,8 +48,10 @@ enum Value<'a> {
 /// What an option does.
 #[derive(Clone, Copy, Debug)]
 enum Effect {
-    /// This, to the configuration.
-    Set(fn(&mut Config, Value<'_>)),
+    /// This, with its number, to the configuration.
+    Number(fn(&mut Config, u32)),
+    /// This, with its text, to the configuration.
+    Text(fn(&mut Config, &str)),
     /// What the tunable of this name does.
     Tunable(&'static str),
     /// Nothing; the text of the option says why, or what does its job here.
@@ -118,14 +120,15 @@ fn apply_one(config: &mut Config, name: &str, value: Option<&str>) -> Result<(),
         return apply_tunable(config, name, value.unwrap_or("1"));
     };
     let (value, note) = parse(option.kind, value)?;
-    match option.effect {
-        Effect::Set(set) => set(config, value),
-        Effect::Tunable(name) => {
-            let Value::Number(number) = value else { return Ok(()) };
+    match (option.effect, value) {
+        (Effect::Number(set), Value::Number(number)) => set(config, number),
+        (Effect::Text(set), Value::Text(text)) => set(config, text),
+        (Effect::Tunable(name), Value::Number(number)) => {
             let set = config.tuning.set(name, &number.to_string());
             set.map_err(|error| error.to_string())?;
         }
-        Effect::Nothing => return Err(format!("no effect here: {}", option.text)),
+        // The others are in no row of the table.
+        _ => return Err(format!("no effect here: {}", option.text)),
     }
     note.map_or(Ok(()), Err)
 }
@@ -270,6 +273,13 @@ mod tests {
         assert_eq!(config.tuning.fixed.hostname, None);
         assert_eq!((config.rgroup, config.min_fperms), (Some(33), 0o700));
         assert_eq!((config.rx_priority, config.tuning.fixed.cache), (Some(30), 64));
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let config = given("confstr_monitor,confstr_monitor=0,rx_prio=3,rx_prio=4");
+        assert_eq!(config.tuning.fixed.hostname, Some(tuning::hostname()));
+        assert_eq!(config.rx_priority, Some(4));
     }
 
     #[test]

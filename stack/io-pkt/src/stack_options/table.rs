@@ -1,17 +1,14 @@
 //! The options: name, value, limits, and what each does here.
 
-use super::{Effect, Kind, Round, StackOption, Value};
-use crate::tuning::{SOMAXCONN_MAX, SOMAXCONN_MIN};
+use super::{Effect, Kind, Round, StackOption};
+use crate::config::Config;
+use crate::tuning::{SOMAXCONN_MAX, SOMAXCONN_MIN, hostname};
 
 /// `MCLBYTES` and QNX's page, from which clusters and pools begin.
 const CLUSTER_MIN: u32 = 2048;
 const CLUSTER_MAX: u32 = 16 * 1024;
 const PAGE_MIN: u32 = 4096;
 const PAGE_MAX: u32 = 16 * 1024 * 1024;
-/// Highest real-time priority of Linux.
-const PRIORITY_MAX: u32 = 99;
-/// `RTE_MEMPOOL_CACHE_MAX_SIZE`.
-const CACHE_MAX: u32 = 512;
 
 const fn at_least(least: u32) -> Kind {
     within(least, u32::MAX)
@@ -21,13 +18,18 @@ const fn within(least: u32, most: u32) -> Kind {
     Kind::Number { bare: None, least, most, round: Round::Not }
 }
 
+/// A real-time priority.
+const fn priority() -> Kind {
+    within(*dpdk::priority::RANGE.start(), *dpdk::priority::RANGE.end())
+}
+
 const fn option(names: &'static [&'static str], kind: Kind, text: &'static str) -> StackOption {
     StackOption { names, kind, effect: Effect::Nothing, text }
 }
 
 impl StackOption {
-    const fn sets(self, set: fn(&mut crate::config::Config, Value<'_>)) -> Self {
-        Self { effect: Effect::Set(set), ..self }
+    const fn sets(self, set: fn(&mut Config, u32)) -> Self {
+        Self { effect: Effect::Number(set), ..self }
     }
 
     const fn is(self, tunable: &'static str) -> Self {
@@ -45,12 +47,12 @@ const SLEEPS: &str = "idle workers sleep until the next timer is due (--idle ada
 
 /// All of them.
 pub(crate) static STACK_OPTIONS: &[StackOption] = &[
-    option(&["prefix"], Kind::Text, "stands before all paths of the stack; clients say SOCK=/alt")
-        .sets(|config, value| {
-            if let Value::Text(text) = value {
-                config.prefix = text.into();
-            }
-        }),
+    StackOption {
+        names: &["prefix"],
+        kind: Kind::Text,
+        effect: Effect::Text(|config, text| config.prefix = text.into()),
+        text: "stands before all paths of the stack; clients say SOCK=/alt",
+    },
     option(&["forward"], Kind::Switch, NO_FORWARDING),
     option(&["fastforward"], Kind::Switch, NO_FORWARDING),
     option(&["forward6"], Kind::Switch, "this io-pkt has neither IPv6 nor forwarding yet"),
@@ -79,17 +81,13 @@ pub(crate) static STACK_OPTIONS: &[StackOption] = &[
     ),
     option(
         &["rx_prio", "rx_pulse_prio", "rx_prio_pulse"],
-        within(1, PRIORITY_MAX),
+        priority(),
         "priority of the workers, SCHED_RR; without it, and without -r, they are ordinary threads",
     )
-    .sets(|config, value| {
-        if let Value::Number(priority) = value {
-            config.rx_priority = Some(priority);
-        }
-    }),
+    .sets(|config, priority| config.rx_priority = Some(priority)),
     option(
         &["timer_pulse_prio"],
-        within(1, PRIORITY_MAX),
+        priority(),
         "timers run in the workers, whose priority is rx_prio",
     ),
     option(
@@ -105,14 +103,10 @@ pub(crate) static STACK_OPTIONS: &[StackOption] = &[
     ),
     option(
         &["pkt_cache"],
-        within(0, CACHE_MAX),
+        within(0, dpdk::CACHE_MAX),
         "packet buffers that each worker keeps at hand (256)",
     )
-    .sets(|config, value| {
-        if let Value::Number(buffers) = value {
-            config.tuning.fixed.cache = buffers;
-        }
-    }),
+    .sets(|config, buffers| config.tuning.fixed.cache = buffers),
     option(&["mtag_cache"], at_least(0), "packets have no tags"),
     option(
         &["mclbytes"],
@@ -153,10 +147,8 @@ pub(crate) static STACK_OPTIONS: &[StackOption] = &[
         Kind::Switch,
         "kern.hostname is the system's name as it changes; else as it was at the start",
     )
-    .sets(|config, value| {
-        if value == Value::Number(1) {
-            config.tuning.fixed.hostname = None;
-        }
+    .sets(|config, follow| {
+        config.tuning.fixed.hostname = (follow == 0).then(hostname);
     }),
     option(
         &["enmap"],
@@ -175,21 +167,13 @@ pub(crate) static STACK_OPTIONS: &[StackOption] = &[
         Kind::Number { bare: Some(0), least: 0, most: u32::MAX - 1, round: Round::Not },
         "members of this group (alone: 0) may do what root may: change the stack, bind ports below 1024",
     )
-    .sets(|config, value| {
-        if let Value::Number(gid) = value {
-            config.rgroup = Some(gid);
-        }
-    }),
+    .sets(|config, gid| config.rgroup = Some(gid)),
     option(
         &["min_fperms"],
         Kind::Mode,
         "permissions that the stack's path has in any case, whatever -u takes away (0666 without -u)",
     )
-    .sets(|config, value| {
-        if let Value::Number(mode) = value {
-            config.min_fperms = mode;
-        }
-    }),
+    .sets(|config, mode| config.min_fperms = mode),
     option(
         &["num_tap_interface"],
         at_least(0),
