@@ -165,44 +165,9 @@ fn other_instances(socket: &Path) -> String {
     if found.is_empty() { String::new() } else { format!("; others here: {}", found.join(", ")) }
 }
 
-/// The word of `known` that `word` was probably meant to be.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let best = known.iter().map(|k| (distance(word, k), *k)).min()?;
-    (best.0 <= 2 && best.0 < word.chars().count()).then_some(best.1)
-}
-
-/// Levenshtein's distance, one row at a time.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, cb) in row.iter_mut().skip(1).zip(&b) {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = *cell;
-            left = replaced.min(left + 1).min(*cell + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_word_is_offered_only_if_near() {
-        let known = ["netmask", "broadcast", "alias"];
-        assert_eq!(nearest("netmsk", &known), Some("netmask"));
-        assert_eq!(nearest("alais", &known), Some("alias"));
-        assert_eq!(nearest("frobnicate", &known), None);
-        assert_eq!(nearest("", &known), None);
-    }
 
     #[test]
     fn words_survive_a_shell() {

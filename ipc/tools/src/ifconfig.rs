@@ -6,12 +6,12 @@ use std::net::Ipv4Addr;
 use proto::table::InterfaceRow;
 use proto::{ReceiveMode, Request};
 use rustix::io::Errno;
-use types::MacAddr;
+use types::{MacAddr, nearest};
 
 use crate::address;
 use crate::cli::{IfconfigArgs, take_options};
 use crate::control::{CallError, Control};
-use crate::fail::{Failure, nearest};
+use crate::fail::Failure;
 use crate::mount;
 use crate::nic;
 use crate::output::{escape, print, show};
@@ -230,7 +230,7 @@ impl AddressWords {
 }
 
 fn unknown(word: &str) -> String {
-    match nearest(word, &WORDS) {
+    match nearest(word, WORDS) {
         Some(near) => format!("unknown word {word:?}; did you mean {near}?"),
         None => format!("unknown word {word:?}; see: iopkt ifconfig --help"),
     }

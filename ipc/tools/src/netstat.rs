@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 
 use proto::table::{CounterRow, DaemonRow, InterfaceRow, RouteRow, SocketRow};
 use serde::Serialize;
+use types::nearest;
 
 use crate::address;
 use crate::cli::NetstatArgs;
 use crate::control::Control;
-use crate::fail::{Failure, nearest};
+use crate::fail::Failure;
 use crate::output::{Side, escape, print, show, table};
 
 /// Runs the tool.
@@ -39,7 +40,7 @@ pub(crate) fn main(sock: Option<String>, args: &NetstatArgs) -> Result<(), Failu
 fn chosen(mut rows: Vec<SocketRow>, args: &NetstatArgs) -> Result<Vec<SocketRow>, Failure> {
     if let Some(protocol) = &args.protocol {
         if !["tcp", "udp"].contains(&protocol.as_str()) {
-            let near = nearest(protocol, &["tcp", "udp"]).unwrap_or("tcp");
+            let near = nearest(protocol, ["tcp", "udp"]).unwrap_or("tcp");
             return Err(Failure::usage(format!(
                 "-p {protocol}: sockets are tcp or udp; try: iopkt netstat -p {near}"
             )));

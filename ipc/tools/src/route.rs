@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 use proto::Request;
 use proto::table::RouteRow;
 use rustix::io::Errno;
+use types::nearest;
 
 use crate::address;
 use crate::cli::{RouteArgs, take_options};
 use crate::control::{CallError, Control};
-use crate::fail::{Failure, nearest};
+use crate::fail::Failure;
 use crate::netstat::render_routes;
 use crate::output::{escape, show};
 
@@ -61,7 +62,7 @@ fn parse(words: &[String]) -> Result<Verb, String> {
     match verb {
         "show" | "add" | "delete" | "del" | "get" => {}
         _ => {
-            let near = nearest(verb, &["show", "add", "delete", "get"]);
+            let near = nearest(verb, ["show", "add", "delete", "get"]);
             let hint = near.map_or_else(
                 || "verbs are show, add, delete and get".into(),
                 |n| format!("did you mean {n}?"),

@@ -3,7 +3,7 @@
 use dpdk::plugin;
 use types::MacAddr;
 
-use crate::limits::{KERNEL_NAME_MAX, SUGGEST_EDITS_MAX};
+use crate::limits::KERNEL_NAME_MAX;
 use crate::mac;
 use crate::options::Settings;
 
@@ -111,34 +111,9 @@ impl Device {
 
 /// The drivers on this machine with names like `unknown`, closest first.
 pub(crate) fn similar(unknown: &str) -> Vec<String> {
-    let mut scored: Vec<(usize, String)> =
-        plugin::drivers().into_iter().map(|name| (edits(unknown, &name), name)).collect();
-    scored.sort();
-    let near = scored.into_iter().take_while(|(edits, _)| *edits <= SUGGEST_EDITS_MAX);
-    near.map(|(_, name)| name).take(3).collect()
-}
-
-/// Insertions, deletions, replacements and swaps of neighbours between two words.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    let mut last = None;
-    for (i, x) in a.chars().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, &y) in b.iter().enumerate() {
-            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX - 1);
-            let replaced = at(&above, j) + usize::from(x != y);
-            let mut best = replaced.min(at(&above, j + 1) + 1).min(at(&row, j) + 1);
-            if j > 0 && Some(y) == last && b.get(j - 1) == Some(&x) {
-                best = best.min(at(&before, j - 1) + 1);
-            }
-            row.push(best);
-        }
-        last = Some(x);
-        before = core::mem::replace(&mut above, row);
-    }
-    above.last().copied().unwrap_or(0)
+    let drivers = plugin::drivers();
+    let near = types::alike(unknown, drivers.iter().map(String::as_str));
+    near.into_iter().take(3).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -163,13 +138,5 @@ mod tests {
         assert_eq!(device.name, "net_tap1");
         assert_eq!(device.args, "iface=iop1,mac=02:80:00:00:00:01");
         assert_eq!(device.kernel_interface.as_deref(), Some("iop1"));
-    }
-
-    #[test]
-    fn edits_are_counted() {
-        assert_eq!(edits("net_tpa", "net_tap"), 1);
-        assert_eq!(edits("kitten", "sitting"), 3);
-        assert_eq!(edits("", "abc"), 3);
-        assert_eq!(edits("abc", "abc"), 0);
     }
 }

@@ -10,9 +10,6 @@ pub(crate) const KERNEL_NAME_MAX: usize = 15;
 /// The MTU for which an ordinary packet buffer (2048 bytes) always has room.
 pub(crate) const MTU_ONE_BUFFER: u16 = 1500;
 
-/// Edits between an unknown driver's name and one that is suggested instead.
-pub(crate) const SUGGEST_EDITS_MAX: usize = 2;
-
 /// What a tap that cuts segments takes less than its MTU: DPDK 22.11's driver compares a segment with
 /// its Ethernet header to the MTU, and never sends what is longer.
 pub(crate) const TAP_TSO_MTU_LESS: u16 = 14;

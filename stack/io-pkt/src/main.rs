@@ -19,7 +19,6 @@ mod ephemeral;
 mod error;
 #[cfg(test)]
 mod manual;
-mod nearest;
 mod network_state;
 mod nic;
 mod option_requests;

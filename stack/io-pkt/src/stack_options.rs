@@ -9,8 +9,9 @@ mod table;
 
 pub(crate) use table::STACK_OPTIONS;
 
+use types::nearest;
+
 use crate::config::Config;
-use crate::nearest::nearest;
 use crate::tuning::{self, TUNABLES};
 
 /// How a number is made one that the option may have, after it was forced into its range.

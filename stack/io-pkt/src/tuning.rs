@@ -8,10 +8,9 @@ mod table;
 use inet::network::{HostSettings, TcpSettings};
 use proto::table::TunableRow;
 use tcp::Algorithm;
+use types::nearest;
 
 pub(crate) use table::{ECN, MINMSS, TUNABLES, by_number};
-
-use crate::nearest::nearest;
 
 /// Connections that may wait at a listener, unless something else is asked for: current Linux's
 /// `SOMAXCONN`.
