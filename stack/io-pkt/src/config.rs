@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
+use fib::Ipv4Net;
 use inet::network::TcpSettings;
 use serde::Deserialize;
 
@@ -125,8 +126,9 @@ impl TryFrom<String> for Destination {
         }
         let (address, len) = text.split_once('/').ok_or_else(wrong)?;
         let address = address.parse().map_err(|_| wrong())?;
-        let prefix_len = len.parse().ok().filter(|len| *len <= 32).ok_or_else(wrong)?;
-        Ok(Self { address, prefix_len })
+        let prefix_len = len.parse().map_err(|_| wrong())?;
+        let network = Ipv4Net::new(address, prefix_len).map_err(|_| wrong())?;
+        Ok(Self { address: network.addr(), prefix_len })
     }
 }
 
@@ -165,9 +167,8 @@ impl Route {
     fn is_reachable(&self, interfaces: &[Interface]) -> bool {
         let mut addresses = interfaces.iter().flat_map(|interface| &interface.address);
         addresses.any(|own| {
-            let host_bits = 32_u32.saturating_sub(own.prefix_len.into());
-            let differs = own.address.to_bits() ^ self.gateway.to_bits();
-            differs.checked_shr(host_bits).unwrap_or(0) == 0
+            let network = Ipv4Net::containing(own.address, own.prefix_len);
+            network.is_ok_and(|network| network.contains(self.gateway))
         })
     }
 }
@@ -673,7 +674,7 @@ mod tests {
         };
         assert_eq!(read("default").unwrap().routes[0].destination.to_string(), "default");
         assert_eq!(read("10.0.0.0/8").unwrap().routes[0].destination.to_string(), "10.0.0.0/8");
-        for wrong in ["10.0.0.0", "10.0.0.0/33", "everywhere"] {
+        for wrong in ["10.0.0.0", "10.0.0.0/33", "10.1.0.0/8", "everywhere"] {
             let error = read(wrong).unwrap_err();
             assert!(error.contains("line 2") && error.contains("write default or"), "{error}");
         }
