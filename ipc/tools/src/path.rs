@@ -58,9 +58,12 @@ impl Path {
     }
 
     fn call(&mut self, call: &PathCall) -> Result<PathReply, Failure> {
-        let bytes = proto::emit(call).map_err(|_| Failure::failed("too long".into()))?;
+        // Only an ioctl's text is not cut into parts.
+        let bytes = proto::emit(call).map_err(|proto::MalformedMessage| {
+            Failure::usage(format!("an ioctl takes at most {PATH_BYTES_MAX} bytes of text"))
+        })?;
         let sent = send(&self.socket, &bytes, SendFlags::NOSIGNAL);
-        let _all = sent.map_err(|errno| self.failed(errno))?;
+        let _all = sent.map_err(|errno| self.lost(errno))?;
         self.answer()
     }
 
@@ -74,10 +77,18 @@ impl Path {
     fn answer(&self) -> Result<PathReply, Failure> {
         let mut buffer = vec![0; MESSAGE_MAX];
         let (_, len) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())
-            .map_err(|errno| self.failed(errno))?;
+            .map_err(|errno| self.lost(errno))?;
         let PathAnswer(result) = proto::parse(buffer.get(..len).unwrap_or_default())
             .map_err(|proto::MalformedMessage| self.broken())?;
         result.map_err(|errno| self.failed(Errno::from_raw_os_error(errno)))
+    }
+
+    /// The connection has failed, not the module.
+    fn lost(&self, errno: Errno) -> Failure {
+        match errno {
+            Errno::AGAIN => Failure::silent(self.name.as_ref()),
+            errno => self.failed(errno),
+        }
     }
 
     fn failed(&self, errno: Errno) -> Failure {
