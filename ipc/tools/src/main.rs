@@ -9,7 +9,8 @@
 //! * [`output`]: stdout, tables, and escaping what strangers chose.
 //! * [`help`]: what `--help` says.
 //! * one module per tool: [`ifconfig`], [`netstat`], [`arp`], [`route`], [`lists`] (clients,
-//!   workers, status), [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`], [`run`], [`doctor`].
+//!   workers, status), [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`],
+//!   [`path`], [`run`], [`doctor`].
 #![forbid(unsafe_code)]
 
 mod address;
