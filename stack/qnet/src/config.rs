@@ -25,7 +25,7 @@ pub struct Config {
     pub conn_est_timeout: Duration,
     /// How many attempts after the first.
     pub conn_est_retries: u32,
-    /// A connection without messages for this long is torn down.
+    /// A connection without messages for this long is torn down, as is one whose messages do not arrive.
     pub conn_up_idle: Duration,
     /// How often the paths of a node with connections are tried.
     pub periodic: Duration,

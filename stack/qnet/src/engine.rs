@@ -2,6 +2,8 @@
 
 mod connect;
 mod discover;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod transfer;
 
@@ -163,6 +165,10 @@ impl Engine {
             return false;
         }
         let _ = self.links.insert(id, link);
+        let paths = self.nodes.values_mut().flat_map(|node| &mut node.paths);
+        for path in paths.filter(|path| path.link == id) {
+            path.frame_len_max = link.frame_len_max;
+        }
         self.announce_at = now;
         self.arm(now);
         true

@@ -66,6 +66,11 @@ impl Receiver {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn begin_at(&mut self, seq: u32) {
+        self.nxt = seq;
+    }
+
     /// Bytes out of order.
     pub(crate) fn held_len(&self) -> usize {
         self.held_len

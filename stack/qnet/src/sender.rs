@@ -9,6 +9,7 @@
 //! A frame is known to be lost by its path: when [`REORDER`] frames that went later on the same path have
 //! arrived. Paths of different delay so cause no retransmission. What is last on a path is lost by timeout.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -72,6 +73,8 @@ pub(crate) struct Sender {
     /// Stands in the engine's queue of those that have something to send.
     pub(crate) ready: bool,
     pub(crate) active: Instant,
+    /// Since when it waits without having got on; meaningless while idle.
+    progress: Instant,
     pub(crate) rto_at: Option<Instant>,
     queue: VecDeque<(Layer, Arc<[u8]>)>,
     queue_len: usize,
@@ -96,6 +99,7 @@ impl Sender {
             state: State::Establishing { attempts: 0, next: now },
             ready: false,
             active: now,
+            progress: now,
             rto_at: None,
             queue: VecDeque::new(),
             queue_len: 0,
@@ -110,11 +114,19 @@ impl Sender {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn begin_at(&mut self, seq: u32) {
+        (self.una, self.edge) = (seq, seq.wrapping_add(WINDOW));
+    }
+
     /// Takes a message, unless too much waits already.
     pub(crate) fn enqueue(&mut self, layer: Layer, message: Vec<u8>, now: Instant) -> bool {
         let len = self.queue_len.saturating_add(message.len());
         if len > QUEUE_MAX && !self.queue.is_empty() {
             return false;
+        }
+        if self.is_idle() {
+            self.progress = now;
         }
         self.queue_len = len;
         self.queue.push_back((layer, message.into()));
@@ -130,6 +142,11 @@ impl Sender {
     /// Neither waits anything nor is anything in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.flight.is_empty()
+    }
+
+    /// The peer is there, but nothing gets to it: no path is left that may be used, or is wide enough.
+    pub(crate) fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
+        self.state == State::Up && !self.is_idle() && now.since(self.progress) >= patience
     }
 
     /// Messages that have not arrived as a whole, as far as we know.
@@ -296,6 +313,9 @@ impl Sender {
         }
         for at in 0..count {
             self.arrive(node, at, now);
+        }
+        if count > 0 || self.flight.is_empty() {
+            self.progress = now;
         }
         drop(self.flight.drain(..count));
         self.una = seq;

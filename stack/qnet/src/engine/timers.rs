@@ -98,6 +98,9 @@ impl Engine {
             self.tell_receiver(id, Kind::TxDown);
             self.close_sender(id, false);
         }
+        for id in self.senders_that(|sender| sender.is_stuck(now, idle)) {
+            self.close_sender(id, true);
+        }
         // The sender's last word may be lost.
         let silent = |receiver: &Receiver| now.since(receiver.heard) >= idle.saturating_mul(2);
         for id in self.receivers_that(silent) {
