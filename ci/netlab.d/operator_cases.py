@@ -101,6 +101,10 @@ def tunables():
                                   (("net.inet.tcp.ecn.enabled=1",), 1, "did you mean net.inet.tcp.ecn.enable?")):
             done = lab.iopkt("sysctl", *words, ok=False)
             check(done.returncode == code and what in done.stderr, f"{words}: {done.returncode} {done.stderr}")
+        key = "00112233445566778899aabbccddeeff"
+        lab.iopkt("sysctl", f"net.inet.tcp.fastopen.setkey={key}")
+        said = lab.log.read_text()
+        check("net.inet.tcp.fastopen.setkey = 1" in said and key not in said, f"the key is in the log, or its change is not: {said}")
         # A stranger cannot reach the binary under /root, so the tool goes where he can.
         (lab.dir / "iopkt").write_bytes((BIN / "iopkt").read_bytes())
         (lab.dir / "iopkt").chmod(0o755)
