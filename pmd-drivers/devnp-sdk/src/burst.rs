@@ -5,7 +5,6 @@ use core::ptr::NonNull;
 
 use devnp_abi as abi;
 
-use crate::host::Host;
 use crate::packet::{Packet, api};
 
 /// Room for received packets.
@@ -118,21 +117,5 @@ impl TxBurst<'_> {
 
     pub(crate) fn taken(&self) -> u16 {
         self.taken
-    }
-}
-
-impl Host {
-    /// Fills `packets` with up to `count` empty packets; fewer if the daemon is short of them.
-    pub fn alloc(&self, packets: &mut Vec<Packet>, count: usize) {
-        let mut raw = [core::ptr::null_mut(); crate::BURST_MAX];
-        let count = count.min(raw.len());
-        let Ok(wanted) = u16::try_from(count) else { return };
-        // SAFETY: the array has that many places; the host lives until the driver is closed.
-        let code = unsafe { (self.api().alloc)(self.as_raw(), raw.as_mut_ptr(), wanted) };
-        if code == 0 {
-            let fresh = raw.into_iter().take(count).filter_map(NonNull::new);
-            // SAFETY: fresh packets have one owner.
-            packets.extend(fresh.map(|raw| unsafe { Packet::from_raw(raw) }));
-        }
     }
 }

@@ -117,7 +117,9 @@ impl OpenError {
     /// More bytes than there is room for.
     pub const TOO_LONG: Self = Self(90);
 
-    pub(crate) fn code(self) -> i32 {
+    /// As a C function returns it: negative, whatever a module has put in.
+    #[must_use]
+    pub fn code(self) -> i32 {
         // A driver that says 0 or something negative still means a failure.
         -self.0.clamp(1, 4095)
     }

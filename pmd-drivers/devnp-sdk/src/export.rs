@@ -1,18 +1,14 @@
 //! The C table of a [`Driver`]: each function checks its pointers, calls the driver, and catches what
 //! it throws.
 
-use core::cell::Cell;
 use core::ffi::{CStr, c_void};
-use core::fmt::{self, Write as _};
-use core::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-use std::sync::Once;
 
 use devnp_abi as abi;
 
 use crate::burst::{RxBurst, TxBurst};
 use crate::config::{Config, OpenError};
 use crate::host::{Host, Level};
+use crate::module::{self, quiet_panics, terminated};
 use crate::packet::set_api;
 use crate::{Driver, Threading};
 
@@ -36,18 +32,6 @@ struct Terminated<D>(core::marker::PhantomData<D>);
 impl<D: Driver> Terminated<D> {
     const NAME: &'static [u8; 64] = &terminated(D::NAME);
     const OPTIONS: &'static [u8; 1024] = &terminated(D::OPTIONS);
-}
-
-const fn terminated<const N: usize>(text: &str) -> [u8; N] {
-    let bytes = text.as_bytes();
-    assert!(bytes.len() < N, "the text is too long");
-    let mut out = [0; N];
-    let mut at = 0;
-    while at < bytes.len() {
-        out[at] = bytes[at];
-        at += 1;
-    }
-    out
 }
 
 impl Export {
@@ -87,58 +71,9 @@ impl Export {
     }
 }
 
-/// Where a panic was, as text. No `String`: a value with a destructor on a daemon's thread would keep
-/// the module loaded.
-#[derive(Clone, Copy)]
-struct Place {
-    text: [u8; 160],
-    len: usize,
-}
-
-impl Place {
-    const UNKNOWN: Self = Self { text: [0; 160], len: 0 };
-}
-
-impl fmt::Write for Place {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.text.get_mut(self.len..).ok_or(fmt::Error)?;
-        let room = room.get_mut(..text.len()).ok_or(fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.len += text.len();
-        Ok(())
-    }
-}
-
-thread_local! {
-    /// Of this thread's last panic.
-    static PLACE: Cell<Place> = const { Cell::new(Place::UNKNOWN) };
-}
-
-/// A panic's words go to the daemon's log, not to its standard error.
-fn quiet_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
-            let mut place = Place::UNKNOWN;
-            // A place that is too long is cut.
-            let _ = info.location().map(|at| write!(place, " at {at}"));
-            PLACE.set(place);
-        }));
-    });
-}
-
 /// Calls what may panic; if it does, the daemon's log has the words, and the result is `None`.
 fn caught<T>(host: &Host, call: impl FnOnce() -> T) -> Option<T> {
-    let thrown = match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(value) => return Some(value),
-        Err(thrown) => thrown,
-    };
-    let text = thrown.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| thrown.downcast_ref::<&str>().copied()).unwrap_or("no text");
-    let place = PLACE.get();
-    let place = String::from_utf8_lossy(place.text.get(..place.len).unwrap_or_default());
-    host.log(Level::Error, &format!("panic: {text}{place}"));
-    None
+    module::caught(|text| host.log(Level::Error, text), call)
 }
 
 /// Calls the driver; a panic is logged and gives `None`.

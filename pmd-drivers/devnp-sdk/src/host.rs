@@ -1,9 +1,9 @@
 //! What the daemon does for a driver.
 
-use core::ffi::c_char;
-use std::ffi::CString;
-
 use devnp_abi as abi;
+
+use crate::module;
+use crate::packet::Packet;
 
 /// How much a line of log matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,17 @@ pub enum Level {
     Info,
     /// For whoever looks for a fault.
     Debug,
+}
+
+impl Level {
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            Self::Error => abi::LOG_ERROR,
+            Self::Warning => abi::LOG_WARNING,
+            Self::Info => abi::LOG_INFO,
+            Self::Debug => abi::LOG_DEBUG,
+        }
+    }
 }
 
 /// The daemon's side of one interface. It is gone when the driver has been dropped.
@@ -35,38 +46,23 @@ impl Host {
         Self { api, raw }
     }
 
-    pub(crate) fn api(&self) -> &'static abi::Api {
-        self.api
-    }
-
-    pub(crate) fn as_raw(&self) -> *const abi::Host {
-        self.raw
-    }
-
     /// Writes a line to the daemon's log.
     pub fn log(&self, level: Level, text: &str) {
-        let level = match level {
-            Level::Error => abi::LOG_ERROR,
-            Level::Warning => abi::LOG_WARNING,
-            Level::Info => abi::LOG_INFO,
-            Level::Debug => abi::LOG_DEBUG,
-        };
-        // A NUL byte in the text would end it.
-        let Ok(text) = CString::new(text.replace('\0', " ")) else { return };
-        // SAFETY: a C string, and the host that this driver was opened with.
-        unsafe { (self.api.log)(self.raw, level, text.as_ptr()) };
+        // SAFETY: the host that this driver was opened with, and its table.
+        unsafe { module::log(self.api.log, self.raw, level, text) };
     }
 
     /// The value of an option; empty for one without value.
     #[must_use]
     pub fn option(&self, key: &str) -> Option<String> {
-        let key = CString::new(key).ok()?;
-        let mut text = [0_u8; 1024];
-        let to: *mut c_char = text.as_mut_ptr().cast();
-        // SAFETY: a C string, and room for as many bytes as are said.
-        let len = unsafe { (self.api.option)(self.raw, key.as_ptr(), to, text.len()) };
-        let value = text.get(..usize::try_from(len).ok()?)?;
-        String::from_utf8(value.to_vec()).ok()
+        // SAFETY: the host that this driver was opened with, and its table.
+        unsafe { module::option(self.api.option, self.raw, key) }
+    }
+
+    /// Fills `packets` with up to `count` empty packets; fewer if the daemon is short of them.
+    pub fn alloc(&self, packets: &mut Vec<Packet>, count: usize) {
+        // SAFETY: the host that this driver was opened with, and its table.
+        unsafe { module::alloc(self.api.alloc, self.raw, packets, count) };
     }
 
     /// The link has changed: the daemon will ask for it.

@@ -7,6 +7,7 @@
 //! * [`Driver`]: what a driver is. * [`Config`], [`Info`]: what is asked for and what was made.
 //! * [`Packet`], [`RxBurst`], [`TxBurst`]: packets, and how they pass.
 //! * [`Host`]: what the daemon does for the driver. * [`Lower`]: a device below.
+//! * [`module`]: what SDKs for modules of other kinds are made with too.
 //!
 //! `pmd-drivers/README.md` has a whole driver.
 
@@ -15,6 +16,7 @@ mod config;
 mod export;
 mod host;
 mod lower;
+pub mod module;
 mod packet;
 
 pub use burst::{RxBurst, TxBurst};

@@ -2,10 +2,8 @@
 //! what it throws.
 
 use core::ffi::{CStr, c_void};
-use core::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-use std::sync::Once;
 
+use devnp_sdk::module::{caught, quiet_panics, terminated};
 use devnp_sdk::{Level, OpenError, set_api};
 use lsm_abi as abi;
 
@@ -35,18 +33,6 @@ struct Terminated<P>(core::marker::PhantomData<P>);
 impl<P: Protocol> Terminated<P> {
     const NAME: &'static [u8; 64] = &terminated(P::NAME);
     const OPTIONS: &'static [u8; 1024] = &terminated(P::OPTIONS);
-}
-
-const fn terminated<const N: usize>(text: &str) -> [u8; N] {
-    let bytes = text.as_bytes();
-    assert!(bytes.len() < N, "the text is too long");
-    let mut out = [0; N];
-    let mut at = 0;
-    while at < bytes.len() {
-        out[at] = bytes[at];
-        at += 1;
-    }
-    out
 }
 
 impl Export {
@@ -85,12 +71,6 @@ impl Export {
     }
 }
 
-/// A panic's words go to the daemon's log, not to its standard error.
-fn quiet_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
-}
-
 /// Calls the protocol; a panic is logged and is a failure.
 fn guarded<P: Protocol>(instance: *mut c_void, call: impl FnOnce(&P, &Host<P>)) -> i32 {
     if attempt::<P, _>(instance, call).is_some() { 0 } else { abi::FAILED }
@@ -103,17 +83,11 @@ fn attempt<P: Protocol, T>(
 ) -> Option<T> {
     // SAFETY: the daemon passes what `open` made, until `close`.
     let Instance { protocol, host } = unsafe { instance.cast::<Instance<P>>().as_ref() }?;
-    match catch_unwind(AssertUnwindSafe(|| call(protocol, host))) {
-        Ok(value) => Some(value),
-        Err(thrown) => {
-            let text = thrown.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| thrown.downcast_ref::<String>().cloned());
-            let text = text.unwrap_or_else(|| "no text".into());
-            host.log(Level::Error, &format!("panic: {text}"));
-            host.failed();
-            None
-        }
+    let result = caught(|text| host.log(Level::Error, text), || call(protocol, host));
+    if result.is_none() {
+        host.failed();
     }
+    result
 }
 
 unsafe extern "C" fn open<P: Protocol>(
@@ -122,7 +96,7 @@ unsafe extern "C" fn open<P: Protocol>(
     instance: *mut *mut c_void,
 ) -> i32 {
     quiet_panics();
-    let invalid = -OpenError::INVALID.0;
+    let invalid = OpenError::INVALID.code();
     // SAFETY: the daemon's table, which lives as long as the process.
     let Some(table) = (unsafe { api.as_ref() }) else { return invalid };
     // SAFETY: the daemon's place for the answer.
@@ -130,16 +104,13 @@ unsafe extern "C" fn open<P: Protocol>(
     // SAFETY: the daemon's table, as above.
     unsafe { set_api(table.packet) };
     let host = Host::<P>::new(table, host);
-    match catch_unwind(AssertUnwindSafe(|| P::open(&host))) {
-        Ok(Ok(protocol)) => {
+    match caught(|text| host.log(Level::Error, text), || P::open(&host)) {
+        Some(Ok(protocol)) => {
             *instance = Box::into_raw(Box::new(Instance { protocol, host })).cast();
             0
         }
-        Ok(Err(error)) => -error.0.clamp(1, 4095),
-        Err(_) => {
-            host.log(Level::Error, "panic in open");
-            -OpenError::IO.0
-        }
+        Some(Err(error)) => error.code(),
+        None => OpenError::IO.code(),
     }
 }
 
@@ -150,9 +121,8 @@ unsafe extern "C" fn close<P: Protocol>(instance: *mut c_void) {
     // SAFETY: what `open` made; the daemon closes it once, and nobody else has it now.
     let instance = unsafe { Box::from_raw(instance.cast::<Instance<P>>()) };
     let host = instance.host.clone();
-    if catch_unwind(AssertUnwindSafe(|| drop(instance))).is_err() {
-        host.log(Level::Error, "panic in close");
-    }
+    // Closed is what it is now in any case.
+    let _ = caught(|text| host.log(Level::Error, text), || drop(instance));
 }
 
 /// Calls the protocol in a worker's context.
@@ -242,7 +212,7 @@ unsafe extern "C" fn call<P: Protocol>(
     // SAFETY: what `call_in_worker` boxed; the daemon brings it back once.
     let call = unsafe { Box::from_raw(argument.cast::<Call<P>>()) };
     if context.is_null() {
-        return 0;
+        return guarded::<P>(instance, |_, _| drop(call));
     }
     // SAFETY: the daemon's context.
     unsafe { in_worker(instance, context, *call) }
@@ -258,7 +228,7 @@ unsafe extern "C" fn work<P: Protocol>(
     }
     // SAFETY: what `defer` boxed; the daemon brings it back once.
     let work = unsafe { Box::from_raw(argument.cast::<Work<P>>()) };
-    if last != 0 { 0 } else { guarded::<P>(instance, |protocol, _| work(protocol)) }
+    guarded::<P>(instance, |protocol, _| if last == 0 { work(protocol) } else { drop(work) })
 }
 
 unsafe extern "C" fn event<P: Protocol>(instance: *mut c_void, event: *const abi::Event) -> i32 {
@@ -272,7 +242,7 @@ unsafe extern "C" fn path_open<P: Protocol>(
     peer: *const abi::Peer,
     handle: *mut u64,
 ) -> i32 {
-    let invalid = -OpenError::INVALID.0;
+    let invalid = OpenError::INVALID.code();
     // SAFETY: the daemon's, valid during this call.
     let Some(peer) = (unsafe { peer.as_ref() }) else { return invalid };
     // SAFETY: the daemon's place for the answer.
@@ -282,14 +252,14 @@ unsafe extern "C" fn path_open<P: Protocol>(
             *handle = named;
             0
         }
-        Some(Err(error)) => -error.0.clamp(1, 4095),
-        None => -OpenError::IO.0,
+        Some(Err(error)) => error.code(),
+        None => OpenError::IO.code(),
     }
 }
 
 /// A count, or a negative errno.
 fn counted(result: Option<Result<usize, OpenError>>) -> isize {
-    let error = |error: OpenError| -isize::try_from(error.0.clamp(1, 4095)).unwrap_or(5);
+    let error = |error: OpenError| isize::try_from(error.code()).unwrap_or(-5);
     match result {
         Some(Ok(count)) => isize::try_from(count).unwrap_or(-5),
         Some(Err(wrong)) => error(wrong),

@@ -1,16 +1,16 @@
 //! What the daemon does for a protocol, from any thread.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use std::ffi::CString;
 
-use devnp_sdk::{Level, OpenError, Packet};
+use devnp_sdk::{Level, OpenError, Packet, module};
 use lsm_abi as abi;
 
+use crate::Protocol;
 use crate::context::Context;
 use crate::types::{Attachment, Direction, Interface, PathId, Point, Variable};
-use crate::{BURST_MAX, Protocol};
 
 /// What a worker is to do for a thread of the module.
 pub(crate) type Call<P> = Box<dyn FnOnce(&P, &mut Context<'_, P>) + Send>;
@@ -52,28 +52,15 @@ impl<P: Protocol> Host<P> {
 
     /// Writes a line to the daemon's log.
     pub fn log(&self, level: Level, text: &str) {
-        let level = match level {
-            Level::Error => abi::LOG_ERROR,
-            Level::Warning => abi::LOG_WARNING,
-            Level::Info => abi::LOG_INFO,
-            Level::Debug => abi::LOG_DEBUG,
-        };
-        // A NUL byte in the text would end it.
-        let Ok(text) = CString::new(text.replace('\0', " ")) else { return };
-        // SAFETY: a C string, and the host that this protocol was opened with.
-        unsafe { (self.api.log)(self.raw, level, text.as_ptr()) };
+        // SAFETY: the host that this protocol was opened with, and its table.
+        unsafe { module::log(self.api.log, self.raw, level, text) };
     }
 
     /// The value of an option; empty for one without value.
     #[must_use]
     pub fn option(&self, key: &str) -> Option<String> {
-        let key = CString::new(key).ok()?;
-        let mut text = [0_u8; 1024];
-        let to: *mut c_char = text.as_mut_ptr().cast();
-        // SAFETY: a C string, and room for as many bytes as are said.
-        let len = unsafe { (self.api.option)(self.raw, key.as_ptr(), to, text.len()) };
-        let value = text.get(..usize::try_from(len).ok()?)?;
-        String::from_utf8(value.to_vec()).ok()
+        // SAFETY: the host that this protocol was opened with, and its table.
+        unsafe { module::option(self.api.option, self.raw, key) }
     }
 
     /// Frames of this EtherType, from 0x0600 on, that are for this station or for a group. Only in
@@ -256,18 +243,11 @@ impl<P: Protocol> Host<P> {
         Some(unsafe { Packet::from_raw(raw) })
     }
 
-    /// Up to [`BURST_MAX`] empty packets at once, appended to `packets`; none if the daemon is short of
+    /// Up to [`BURST_MAX`](crate::BURST_MAX) empty packets at once, appended to `packets`; none if the daemon is short of
     /// them.
     pub fn packets(&self, packets: &mut Vec<Packet>, count: usize) {
-        let mut raw = [core::ptr::null_mut(); BURST_MAX];
-        let count = count.min(raw.len());
-        let Ok(wanted) = u16::try_from(count) else { return };
-        // SAFETY: the array has that many places.
-        if unsafe { (self.api.alloc)(self.raw, raw.as_mut_ptr(), wanted) } == 0 {
-            let fresh = raw.into_iter().take(count).filter_map(NonNull::new);
-            // SAFETY: fresh packets have one owner.
-            packets.extend(fresh.map(|raw| unsafe { Packet::from_raw(raw) }));
-        }
+        // SAFETY: the host that this protocol was opened with, and its table.
+        unsafe { module::alloc(self.api.alloc, self.raw, packets, count) };
     }
 
     /// Has a worker do this soon, between two bursts; it must not block.
