@@ -320,8 +320,13 @@ fn too_late(errno: Errno) -> Errno {
 
 /// A request on a connection that nobody else uses yet.
 fn first_exchange(connection: &OwnedFd, request: Request) -> io::Result<(Reply, Vec<OwnedFd>)> {
-    send_call(connection, &Call { sequence: u32::MAX, request })?;
-    let (answer, descriptors) = receive_answer(connection)?;
+    let sent = send_call(connection, &Call { sequence: u32::MAX, request });
+    let answer = sent.and_then(|()| receive_answer(connection));
+    // Who has been turned away finds out why after the kernel has said that the connection is closed.
+    let (answer, descriptors) = answer.or_else(|error| match error.kind() {
+        io::ErrorKind::ConnectionReset => receive_answer(connection),
+        _ => Err(error),
+    })?;
     let reply = answer.result.map_err(io::Error::from_raw_os_error)?;
     Ok((reply, descriptors))
 }

@@ -18,7 +18,7 @@ pub mod paths;
 pub mod table;
 pub mod tcp_info;
 
-pub use message::{Answer, Call, ReceiveMode, Reply, Request, SocketHandle, Ticket};
+pub use message::{Answer, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket};
 
 /// Version of this protocol. Client library and daemon must agree exactly.
 pub const VERSION: u32 = 4;

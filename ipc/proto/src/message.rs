@@ -404,10 +404,15 @@ pub struct Call {
     pub request: Request,
 }
 
+/// Sequence of the answer to a connection that the daemon cannot take, which it closes unread. `ENFILE`: the
+/// daemon has no descriptor for it; `ENOMEM`: it has as many connections as it can have. The kernel may
+/// tell the other end first that the connection is closed.
+pub const TURNED_AWAY: u32 = 0;
+
 /// A reply on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The call's sequence number.
+    /// The call's sequence number; [`TURNED_AWAY`] if it answers none.
     pub sequence: u32,
     /// The reply, or Linux's errno.
     pub result: Result<Reply, i32>,

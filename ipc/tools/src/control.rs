@@ -86,15 +86,25 @@ impl Control {
         let bytes = proto::emit(&call).map_err(|error| {
             CallError::Broken(Failure::usage(format!("the request is too long: {error}")))
         })?;
-        let _all = send(&self.socket, &bytes, SendFlags::NOSIGNAL).map_err(|e| self.lost(e))?;
         // One byte more than a message may have tells a message cut by the kernel from a full one.
         let mut buffer = vec![0_u8; MESSAGE_MAX + 1];
-        let (_, length) =
-            recv(&self.socket, &mut *buffer, RecvFlags::empty()).map_err(|e| self.lost(e))?;
+        let sent = send(&self.socket, &bytes, SendFlags::NOSIGNAL);
+        let mut answer = || recv(&self.socket, &mut *buffer, RecvFlags::empty());
+        // Who has been turned away finds out why after the kernel has said that the connection is closed.
+        let (_, length) = match sent.and_then(|_all| answer()) {
+            Err(error @ (Errno::PIPE | Errno::CONNRESET)) => {
+                answer().ok().filter(|(_, length)| *length > 0).ok_or(error)
+            }
+            answered => answered,
+        }
+        .map_err(|error| self.lost(error))?;
         let bytes = buffer.get(..length).unwrap_or_default();
         match proto::parse::<Answer>(bytes) {
             Ok(answer) if answer.sequence == self.sequence => {
                 answer.result.map_err(CallError::Refused)
+            }
+            Ok(Answer { sequence: proto::TURNED_AWAY, result: Err(errno) }) => {
+                Err(CallError::Broken(Failure::turned_away(&self.path, errno)))
             }
             // The daemon closes the connection on a message it does not know.
             _ => Err(CallError::Broken(Failure::other_version(&self.path))),

@@ -83,6 +83,21 @@ impl Failure {
         ))
     }
 
+    /// The daemon has no room for this connection.
+    pub(crate) fn turned_away(socket: &Path, errno: i32) -> Self {
+        let at = socket.display();
+        Self::failed(if errno == Errno::NFILE.raw_os_error() {
+            format!(
+                "io-pkt at {at} has no descriptor left for another connection; end programs that hold \
+                 many sockets, or raise its limit: prlimit --pid $(pidof io-pkt) --nofile=65536"
+            )
+        } else {
+            format!(
+                "io-pkt at {at} has as many connections as it can have; end some of its programs"
+            )
+        })
+    }
+
     /// The daemon answers with something this binary does not understand.
     pub(crate) fn other_version(socket: &Path) -> Self {
         Self::failed(format!(

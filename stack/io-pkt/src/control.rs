@@ -345,13 +345,12 @@ impl Control {
         let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
         let fd = match rustix::net::accept_with(&self.path, flags) {
             Ok(fd) => fd,
-            Err(Errno::MFILE | Errno::NFILE) => return self.turn_away(),
+            Err(Errno::MFILE | Errno::NFILE) => return self.take_to_turn_away(),
             Err(_) => return,
         };
         let Ok(connection) = Connection::new(fd) else { return };
         if self.connections.len() >= CONNECTIONS_MAX {
-            self.counts.refused += 1;
-            return;
+            return self.turn_away(&connection, Errno::NOMEM);
         }
         self.next_connection = self.next_connection.wrapping_add(1);
         let id = ConnectionId(self.next_connection);
@@ -362,11 +361,17 @@ impl Control {
     }
 
     /// No descriptor is left for whoever connects. Left waiting, they would wake this thread without end.
-    fn turn_away(&mut self) {
-        self.counts.refused += 1;
+    fn take_to_turn_away(&mut self) {
         drop(self.spare.take());
-        drop(rustix::net::accept(&self.path).and_then(Connection::new));
+        if let Ok(connection) = rustix::net::accept(&self.path).and_then(Connection::new) {
+            self.turn_away(&connection, Errno::NFILE);
+        }
         self.spare = spare_descriptor();
+    }
+
+    fn turn_away(&mut self, connection: &Connection, why: Errno) {
+        self.counts.refused += 1;
+        let _told = connection.answer(proto::TURNED_AWAY, Err(why), &[]);
     }
 
     fn serve_connection(&mut self, id: ConnectionId, buffer: &mut [u8; MESSAGE_MAX]) {
