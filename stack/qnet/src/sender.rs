@@ -42,7 +42,7 @@ enum Whereabouts {
 /// A frame that was cut and is not yet below `una`.
 #[derive(Debug)]
 struct Sent {
-    message: Arc<[u8]>,
+    message: Arc<Vec<u8>>,
     layer: Layer,
     offset: usize,
     len: usize,
@@ -76,7 +76,7 @@ pub(crate) struct Sender {
     /// Since when it waits without having got on; meaningless while idle.
     progress: Instant,
     pub(crate) rto_at: Option<Instant>,
-    queue: VecDeque<(Layer, Arc<[u8]>)>,
+    queue: VecDeque<(Layer, Arc<Vec<u8>>)>,
     queue_len: usize,
     /// Bytes of the first message in the queue that are cut.
     cut: usize,
@@ -129,7 +129,7 @@ impl Sender {
             self.progress = now;
         }
         self.queue_len = len;
-        self.queue.push_back((layer, message.into()));
+        self.queue.push_back((layer, Arc::new(message)));
         self.active = now;
         true
     }
@@ -338,23 +338,23 @@ impl Sender {
     pub(crate) fn holes(
         &mut self,
         node: &mut Node,
-        holes: impl Iterator<Item = (u32, u32)>,
+        holes: impl Iterator<Item = (u32, u32)> + Clone,
         now: Instant,
     ) -> Result<(), Discard> {
-        let place = |seq: u32| usize::try_from(seq.wrapping_sub(self.una)).unwrap_or(usize::MAX);
-        let flight_len = self.flight.len();
-        let mut ranges = Vec::with_capacity(crate::limits::HOLES_MAX.saturating_add(1));
+        let una = self.una;
+        let place = |seq: u32| usize::try_from(seq.wrapping_sub(una)).unwrap_or(usize::MAX);
+        let holes = holes.map(|(from, to)| (place(from), place(to)));
         let mut before = 0;
-        for (from, to) in holes {
-            let (from, to) = (place(from), place(to));
-            if from < before || to < from || to > flight_len {
+        for (from, to) in holes.clone() {
+            if from < before || to < from || to > self.flight.len() {
                 return Err(Discard::Acknowledgement);
             }
-            ranges.push(before..from);
             before = to;
         }
-        for at in ranges.into_iter().skip(1).flatten() {
-            self.arrive(node, at, now);
+        for ((_, from), (to, _)) in holes.clone().zip(holes.skip(1)) {
+            for at in from..to {
+                self.arrive(node, at, now);
+            }
         }
         for at in 0..self.flight.len() {
             let Some(sent) = self.flight.get(at) else { break };

