@@ -104,9 +104,11 @@ impl Packet {
     /// Makes it hold these bytes. `false`: there is no room.
     #[must_use]
     pub fn fill(&mut self, bytes: &[u8]) -> bool {
-        let fits = self.set_len(bytes.len()) && self.data().len() == bytes.len();
+        let set = self.set_len(bytes.len());
+        let to = self.data_mut();
+        let fits = set && to.len() == bytes.len();
         if fits {
-            self.data_mut().copy_from_slice(bytes);
+            to.copy_from_slice(bytes);
         }
         fits
     }
