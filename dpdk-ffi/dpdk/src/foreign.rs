@@ -149,15 +149,20 @@ impl Burst {
     ) -> Verdicts {
         let is_asked = |at: usize| asked >> at & 1 != 0;
         let mut packets = [core::ptr::null_mut(); BURST_MAX];
-        let mut count: u16 = 0;
+        let (mut count, mut questioned) = (0_u16, 0_u32);
         let questions = self.iter().enumerate().filter(|(at, _)| is_asked(*at));
-        for (to, (_, mbuf)) in packets.iter_mut().zip(questions) {
+        for (to, (at, mbuf)) in packets.iter_mut().zip(questions) {
             *to = mbuf.as_foreign();
             count += 1;
+            questioned |= 1 << at;
         }
         let mut answers = [0_u8; BURST_MAX];
         if count > 0 {
             judge(packets.as_ptr(), answers.as_mut_ptr(), count);
+        }
+        // As a rule all pass, and stay where they are.
+        if answers == [0; BURST_MAX] {
+            return Verdicts { passed: questioned, ..Verdicts::default() };
         }
         let mut verdicts = Verdicts::default();
         let (mut answers, mut kept) = (answers.into_iter(), Self::new());
@@ -182,3 +187,80 @@ impl Burst {
 }
 
 const _: () = assert!(BURST_MAX <= 32, "a burst's packets have a bit each");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Eal, EalArgs, Memory, Mempool, MempoolOptions};
+
+    /// Packets of 1, 2, 3, … bytes.
+    fn packets(pool: &Mempool, count: u16) -> Burst {
+        let mut burst = Burst::new();
+        for len in 1..=count {
+            let mut mbuf = pool.alloc().unwrap();
+            assert!(mbuf.append(len).is_some());
+            burst.push(mbuf).unwrap();
+        }
+        burst
+    }
+
+    fn lens(burst: &Burst) -> Vec<u32> {
+        burst.iter().map(Mbuf::packet_len).collect()
+    }
+
+    /// Has packets judged by `verdicts`, and checks that exactly those of `asked` were shown. Gives
+    /// the lengths of those that stay.
+    fn judged(pool: &Mempool, asked: u32, verdicts: &[u8], count: u16) -> (Vec<u32>, Verdicts) {
+        let mut burst = packets(pool, count);
+        let (mut shown, mut taken) = (Vec::new(), Vec::new());
+        let judge = |packets: *const *mut c_void, answers: *mut u8, count: u16| {
+            for at in 0..usize::from(count) {
+                // SAFETY: `at` is below `count`.
+                let place = unsafe { packets.add(at) };
+                // SAFETY: as above.
+                let raw = NonNull::new(unsafe { *place }).unwrap();
+                // SAFETY: a packet of the burst, which nobody uses during the call.
+                shown.push(unsafe { Mbuf::borrow_foreign(raw) }.packet_len());
+                let verdict = verdicts.get(at).copied().unwrap_or(0);
+                if verdict == 2 {
+                    taken.push(raw);
+                }
+                // SAFETY: `at` is below `count`.
+                let answer = unsafe { answers.add(at) };
+                // SAFETY: as above.
+                unsafe { answer.write(verdict) };
+            }
+        };
+        // SAFETY: what is taken is said to be, and the rest is left alone.
+        let result = unsafe { burst.judge_with(asked, judge) };
+        let wanted = (1..=count.into()).filter(|len| asked >> (len - 1) & 1 != 0);
+        assert_eq!(shown, wanted.collect::<Vec<_>>());
+        let there = u32::try_from(burst.len() + taken.len()).unwrap();
+        assert_eq!(pool.in_use(), there, "what is taken is not freed, what is dropped is");
+        for raw in taken {
+            // SAFETY: the verdict said that it is ours.
+            drop(unsafe { Mbuf::from_foreign(raw) });
+        }
+        (lens(&burst), result)
+    }
+
+    // EAL starts once per process.
+    #[test]
+    fn packets_are_judged_in_order_and_none_is_lost() {
+        let args = EalArgs::new(&format!("dpdk-test-{}", std::process::id()));
+        let _eal = Eal::init(&args.memory(Memory::Ordinary { mib: 64 }).to_vec()).unwrap();
+        let options = MempoolOptions { count: 127, cache: 0, ..MempoolOptions::default() };
+        let pool = Mempool::create("judge", &options).unwrap();
+        let said = |passed, dropped, consumed| Verdicts { passed, dropped, consumed };
+
+        assert_eq!(judged(&pool, 0b1011, &[], 4), (vec![1, 2, 3, 4], said(0b1011, 0, 0)), "all");
+        assert_eq!(judged(&pool, u32::MAX, &[], 3).1.passed, 0b111, "bits without a packet");
+        assert_eq!(judged(&pool, u32::MAX, &[], 32), ((1..=32).collect(), said(u32::MAX, 0, 0)));
+        assert_eq!(judged(&pool, 0, &[1, 1], 2), (vec![1, 2], said(0, 0, 0)), "none is asked");
+        // 1 is not asked; 2 is dropped, 3 passes, 4 is not asked, 5 is taken, 6 passes.
+        let some = judged(&pool, 0b11_0110, &[1, 0, 2, 0], 6);
+        assert_eq!(some, (vec![1, 3, 4, 6], said(0b1010, 1, 1)), "bits by the new places");
+        assert_eq!(judged(&pool, 0b11, &[3, 255], 2), (vec![], said(0, 2, 0)), "no such verdict");
+        assert_eq!(judged(&pool, u32::MAX, &[2; 32], 32), (vec![], said(0, 0, 32)), "all taken");
+    }
+}
