@@ -23,6 +23,9 @@ struct Args {
     /// A driver module that is the wire, instead of net_ring.
     #[arg(long, value_name = "FILE")]
     wire: Option<String>,
+    /// A protocol module that is loaded.
+    #[arg(long, value_name = "FILE")]
+    protocol: Option<String>,
     /// Frames come as from a port that has found their checksums right.
     #[arg(long)]
     verified: bool,
@@ -34,6 +37,9 @@ struct Args {
 fn run(args: &Args) -> Result<(), String> {
     let mut world = World::over(args.wire.as_deref())?;
     world.verified = args.verified;
+    if let Some(file) = &args.protocol {
+        world.load_protocol(file)?;
+    }
     let mut path = Path::new(&mut world, args.path)?;
     if args.time {
         for sample in harness::time::time(&mut world, &mut path, args.path)? {

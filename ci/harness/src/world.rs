@@ -58,6 +58,7 @@ pub struct World {
     pub(crate) wire: (TxQueue, RxQueue),
     /// Frames come as from a port that has found their checksums right.
     pub verified: bool,
+    _protocols: Vec<lsm::Modules>,
     _ports: Vec<Port>,
     calls: u64,
     // Dropped last: everything above came from it.
@@ -121,6 +122,7 @@ impl World {
             from_worker: (peer_rx, Burst::new()),
             wire: (alone_tx, alone_rx),
             verified: false,
+            _protocols: Vec::new(),
             _ports: ports,
             calls: 0,
             eal,
@@ -166,6 +168,28 @@ impl World {
         self.send(Command::Attach { client, lane });
         self.breathe();
         Ok(client)
+    }
+
+    /// Loads a protocol module, a file, which stays for as long as the world.
+    ///
+    /// # Errors
+    /// The loader's or the module's reason, as text.
+    pub fn load_protocol(&mut self, file: &str) -> Result<(), String> {
+        let user = rustix::process::getuid().as_raw();
+        let (pool, packet) = (self.pool.clone(), devnp::packet_api());
+        let nowhere = std::env::temp_dir();
+        let surroundings = lsm::Surroundings::new(pool, packet, 1, nowhere, |_| {}, || {});
+        let mut modules = lsm::Modules::new(Vec::new(), user, surroundings);
+        let id = modules.load(file, Vec::new()).map_err(|e| e.to_string())?;
+        let instance = match modules.wait_report(lsm::limits::OPEN_TIME) {
+            Some(lsm::Report::Opened(_, opened)) => opened.map_err(|e| e.to_string())?,
+            other => return Err(format!("the module does not open: {other:?}")),
+        };
+        modules.admit(id, instance).map_err(|e| e.to_string())?;
+        let plan = Arc::new(modules.plan());
+        self._protocols.push(modules);
+        let _ = self.call(|call| Command::Protocols { call, plan })?;
+        Ok(())
     }
 
     /// Sends a command; the next breath carries it out.
