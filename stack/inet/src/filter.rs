@@ -17,7 +17,11 @@ use crate::network::LOOPBACK;
 use crate::output::{Output, TxPort};
 
 /// Shows a burst to those who look, and asks the filters. What they drop is counted.
+#[cold]
 pub(crate) fn input(out: &mut Output, burst: &mut Burst, interface: u16) {
+    if burst.is_empty() {
+        return;
+    }
     let Some(desk) = out.desk.as_mut() else { return };
     let mac = out.network.interface(interface).filter(|config| config.up).map(|i| i.mac);
     let Some(mac) = mac else { return };
@@ -36,22 +40,18 @@ pub(crate) fn input(out: &mut Output, burst: &mut Burst, interface: u16) {
     out.counters().drops.add(DropReason::FilterInput as usize, dropped);
 }
 
-/// As for [`input`], for a packet to ourselves, which has no Ethernet header. `None`: it is gone.
-pub(crate) fn looped(out: &mut Output, mbuf: Mbuf) -> Option<Mbuf> {
-    let mut burst = Burst::new();
-    // An empty burst has room.
-    let _ = burst.push(mbuf);
-    for (direction, reason) in
-        [(Direction::Out, DropReason::FilterOutput), (Direction::In, DropReason::FilterInput)]
-    {
+/// As for [`input`], for packets to ourselves, which have no Ethernet header.
+#[cold]
+pub(crate) fn looped(out: &mut Output, burst: &mut Burst) {
+    let Some(desk) = out.desk.as_mut() else { return };
+    let mut judge = |direction| {
         let asked = bits(burst.len());
-        let judge = |desk: &mut Box<Desk>| {
-            desk.filter(Point::Inet, direction, LOOPBACK, &mut burst, asked).1
-        };
-        let dropped = out.desk.as_mut().map_or(0, judge);
-        out.counters().drops.add(reason as usize, dropped);
-    }
-    burst.pop()
+        desk.filter(Point::Inet, direction, LOOPBACK, burst, asked).1
+    };
+    let (sent, received) = (judge(Direction::Out), judge(Direction::In));
+    let drops = &out.counters().drops;
+    drops.add(DropReason::FilterOutput as usize, sent);
+    drops.add(DropReason::FilterInput as usize, received);
 }
 
 /// As for [`input`], for what a port is to send. Says how many frames are gone.

@@ -2,9 +2,6 @@
 
 use core::time::Duration;
 
-/// Frames taken from one receive queue per breath: the optimum of batching is reached at 16 to 32.
-pub const BURST_MAX: usize = 32;
-
 /// Descriptors taken from one client per breath, so that one client can't starve the wire.
 pub const CLIENT_BUDGET: usize = 128;
 

@@ -362,9 +362,10 @@ impl Output {
         self.loopback.push_back(mbuf);
     }
 
-    /// The next packet we sent to ourselves: an IPv4 packet without link header.
-    pub(crate) fn take_looped(&mut self) -> Option<Mbuf> {
-        self.loopback.pop_front()
+    /// The next packets we sent to ourselves: IPv4 packets without link header.
+    pub(crate) fn take_looped(&mut self, burst: &mut Burst) {
+        let count = self.loopback.len().min(burst.room());
+        burst.extend(self.loopback.drain(..count));
     }
 
     /// Packets to ourselves are waiting.

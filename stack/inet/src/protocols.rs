@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use dpdk::{Burst, Mbuf};
+use dpdk::Mbuf;
 use lsm::{Desk, Plan, Sending};
 use types::{DropReason, Instant};
 use wire::{ethernet, ipv4};
 
 use crate::command::{CallId, Outcome};
-use crate::filter;
 use crate::input::{Received, drop_front};
 use crate::limits::TTL;
 use crate::output::Ipv4Out;
@@ -25,22 +24,6 @@ impl Worker {
             self.out.desk.get_or_insert_with(|| Box::new(Desk::new(me))).adopt(plan);
         }
         self.done(call, Ok(Outcome::Done));
-    }
-
-    /// Shows modules a burst from a port; what their filters drop is gone afterwards.
-    #[cold]
-    pub(crate) fn show_burst(&mut self, burst: &mut Burst, interface: u16, now: Instant) {
-        if let Some(desk) = &mut self.out.desk {
-            desk.set_now(now);
-        }
-        if !burst.is_empty() {
-            filter::input(&mut self.out, burst, interface);
-        }
-    }
-
-    /// The same for a packet to ourselves. `None`: it is gone.
-    pub(crate) fn show_looped(&mut self, mbuf: Mbuf) -> Option<Mbuf> {
-        if self.out.desk.is_none() { Some(mbuf) } else { filter::looped(&mut self.out, mbuf) }
     }
 
     /// Gives modules the packets that are theirs.

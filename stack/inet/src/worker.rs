@@ -19,6 +19,7 @@ use crate::client::Clients;
 use crate::command::{CallId, Command, Event, Handoff, Outcome};
 use crate::counters::WorkerCounters;
 use crate::fast_open::FastOpen;
+use crate::filter;
 use crate::flows::Flows;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
@@ -182,13 +183,16 @@ impl Worker {
 
     fn inhale(&mut self, now: Instant) -> bool {
         let mut busy = false;
+        if let Some(desk) = &mut self.out.desk {
+            desk.set_now(now);
+        }
         for port in 0..self.rx.len() {
             let Some(rx) = self.rx.get_mut(port) else { break };
             let interface = rx.interface;
             let mut burst = core::mem::take(&mut self.burst);
             busy |= rx.queue.rx_burst(&mut burst) > 0;
             if self.out.desk.is_some() {
-                self.show_burst(&mut burst, interface, now);
+                filter::input(&mut self.out, &mut burst, interface);
             }
             self.burst_input(&mut burst, interface, now);
             if self.out.desk.is_some() {
@@ -200,12 +204,9 @@ impl Worker {
             busy = true;
             self.receive_handoff(handoff, now);
         }
-        for _ in 0..crate::limits::BURST_MAX {
-            let Some(mbuf) = self.out.take_looped() else { break };
+        if self.out.has_looped() {
             busy = true;
-            if let Some(mbuf) = self.show_looped(mbuf) {
-                self.loopback_input(mbuf, now);
-            }
+            self.inhale_looped(now);
         }
         if self.out.desk.is_some() {
             self.deliver(now);
@@ -236,6 +237,20 @@ impl Worker {
                 self.out.neighbor_learned(waiting, mac, interface);
             }
         }
+    }
+
+    /// Takes packets to ourselves in.
+    #[inline(never)]
+    fn inhale_looped(&mut self, now: Instant) {
+        let mut burst = core::mem::take(&mut self.burst);
+        self.out.take_looped(&mut burst);
+        if self.out.desk.is_some() {
+            filter::looped(&mut self.out, &mut burst);
+        }
+        for mbuf in burst.drain() {
+            self.loopback_input(mbuf, now);
+        }
+        self.burst = burst;
     }
 
     fn attend(&mut self, now: Instant) -> bool {
