@@ -240,13 +240,15 @@ impl Socket {
     fn wait_connected(&self, fd: BorrowedFd<'_>, undecided: Errno) -> io::Result<()> {
         let mut patience = Patience::new(false, timeout(self.memory.send_timeout_ms()));
         loop {
-            if let Some(result) = self.attempt() {
+            if self.attempt_is_told()
+                && let Some(result) = self.attempt()
+            {
                 return result;
             }
             if descriptor::is_closed(fd) {
                 return self.attempt().unwrap_or_else(|| Err(Errno::CONNRESET.into()));
             }
-            if self.spin.until(|| self.attempt_is_decided()) {
+            if self.spin.until(|| self.attempt_is_told()) {
                 continue;
             }
             // A blocking call waits even if somebody has made the descriptor non-blocking meanwhile.
@@ -296,6 +298,16 @@ impl Socket {
     fn attempt_is_decided(&self) -> bool {
         let decided = |s: Status| s.contains(Status::CONNECTED) || s.contains(Status::CLOSED);
         self.memory.status().is_none_or(decided)
+    }
+
+    /// The attempt is decided, and if it succeeded the descriptor says so: the worker writes the status
+    /// first and makes it writable when its breath ends. Who polls it in between would be told to wait.
+    fn attempt_is_told(&self) -> bool {
+        match self.memory.status() {
+            Some(status) if status.contains(Status::CLOSED) => true,
+            Some(status) => status.contains(Status::CONNECTED) && self.memory.send().is_drained(),
+            None => true,
+        }
     }
 
     /// How the connection attempt ended, if it did.
