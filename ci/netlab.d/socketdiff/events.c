@@ -230,17 +230,12 @@ CASE(epoll, edge_after_reading_a_part)
 }
 CASE(epoll, edge_writable)
 {
-    static char room[1 << 20];
     int id, fd = connected(&id), set = epoll_with(fd, EPOLLOUT | EPOLLET);
-    long sent = 0, r;
     look(set, 0);
     look(set, 0);
     nonblocking(fd);
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){20000}, sizeof(int));
-    while ((r = send(fd, room, sizeof room, 0)) > 0) {
-        sent += r;
-        pause_ms(5);
-    }
+    long sent = fill(fd);
     look(set, 0);
     peer_drain(id, sent);
     look(set, 1000);

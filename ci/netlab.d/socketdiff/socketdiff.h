@@ -87,6 +87,8 @@ void await_bytes(int fd, int count);
 /* Until all that was sent has been acknowledged. */
 void await_sent(int fd);
 void pause_ms(int ms);
+/* Sends until there has been no room for so long that what is on its way has arrived. What was sent. */
+long fill(int fd);
 int now_ms(void);
 /* "what: POLLIN POLLOUT", without POLLERR and POLLHUP: the cases of area "mask" are about those. */
 void say_events(const char *what, int fd);

@@ -110,6 +110,18 @@ void await_sent(int fd)
     }
 }
 
+long fill(int fd)
+{
+    static char room[1 << 20];
+    long sent = 0;
+    for (int refused = 0; refused < 5; pause_ms(20)) {
+        long r = send(fd, room, sizeof room, MSG_DONTWAIT);
+        sent += r > 0 ? r : 0;
+        refused = r > 0 ? 0 : refused + 1;
+    }
+    return sent;
+}
+
 void pause_ms(int ms)
 {
     struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
