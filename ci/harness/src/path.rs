@@ -349,7 +349,8 @@ fn piece(count: u32) -> u32 {
 }
 
 /// Twice the ranges that a connection keeps, less the one of the blocks before.
-const PIECES: u32 = 126;
+const PIECES: u32 = 510;
+const _: () = assert!(PIECES as usize == 2 * (tcp::limits::REASSEMBLY_RANGES - 1));
 
 /// Lets a little time pass and breathes. What the worker does in it counts.
 pub fn tick(world: &mut World) {

@@ -50,10 +50,11 @@ pub const PACING_CREDIT: Duration = Duration::from_millis(10);
 pub const DUP_ACKS: u8 = 3;
 
 /// Out-of-order ranges kept per connection. Each hole in a window needs one; with more holes
-/// than this the rest is retransmitted. Fixed, so that a peer cannot make the list grow
-/// (CVE-2018-5390), and searched by halving. 64 holes are a loss of 6 % in a window of 1000
-/// segments, and half a kilobyte while they last.
-pub const REASSEMBLY_RANGES: usize = 64;
+/// than this the rest is thrown away and sent again. Bounded, so that a peer cannot make the list
+/// grow (CVE-2018-5390), and searched by halving. A slow start that overshoots a full queue loses
+/// every other segment for a round trip, so hundreds of holes are honest. The list takes 8 bytes a
+/// hole while they last.
+pub const REASSEMBLY_RANGES: usize = 256;
 
 /// Entries in the record of what is in flight. Half of them are one MSS each; beyond that segments
 /// share entries ([`segments_per_entry`]), so that 68 MB can be in flight at 1448 bytes, at less

@@ -17,9 +17,8 @@ pub(crate) struct Reassembly(Option<Box<OutOfOrder>>);
 
 #[derive(Debug)]
 struct OutOfOrder {
-    /// Sorted and apart.
-    ranges: [SackBlock; limits::REASSEMBLY_RANGES],
-    count: usize,
+    /// Sorted and apart, at most [`limits::REASSEMBLY_RANGES`].
+    ranges: Vec<SackBlock>,
     /// A byte of each of the latest segments, the newest first, none in a range of another: their
     /// ranges are reported first.
     recent: [Option<SeqNum>; SackBlocks::MAX],
@@ -29,7 +28,7 @@ struct OutOfOrder {
 
 impl Reassembly {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(|block| block.count == 0)
+        self.0.as_ref().is_none_or(|block| block.ranges.is_empty())
     }
 
     /// The next ACK has blocks.
@@ -39,7 +38,7 @@ impl Reassembly {
 
     /// The end of the last range.
     pub(crate) fn end(&self) -> Option<SeqNum> {
-        self.0.as_ref()?.as_slice().last().map(|range| range.end)
+        self.0.as_ref()?.ranges.last().map(|range| range.end)
     }
 
     /// [`Self::insert`] would succeed.
@@ -82,7 +81,8 @@ impl Reassembly {
     }
 
     fn drop_if_idle(&mut self) {
-        if self.0.as_ref().is_some_and(|block| block.count == 0 && block.duplicate.is_none()) {
+        if self.0.as_ref().is_some_and(|block| block.ranges.is_empty() && block.duplicate.is_none())
+        {
             self.0 = None;
         }
     }
@@ -91,9 +91,9 @@ impl Reassembly {
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn assert_invariants(&self, next: SeqNum) {
         let Some(block) = self.0.as_ref() else { return };
-        assert!(block.count > 0 || block.duplicate.is_some(), "a block for nothing");
+        assert!(!block.ranges.is_empty() || block.duplicate.is_some(), "a block for nothing");
         let mut end = next;
-        for range in block.as_slice() {
+        for range in &block.ranges {
             assert!(range.start.after(end), "{self:?} beyond {next}");
             assert!(range.end.after(range.start), "{self:?}");
             end = range.end;
@@ -103,56 +103,46 @@ impl Reassembly {
 
 impl OutOfOrder {
     fn boxed() -> Box<Self> {
-        Box::new(Self {
-            ranges: [SackBlock::default(); limits::REASSEMBLY_RANGES],
-            count: 0,
-            recent: [None; SackBlocks::MAX],
-            duplicate: None,
-        })
+        Box::new(Self { ranges: Vec::new(), recent: [None; SackBlocks::MAX], duplicate: None })
     }
 
-    fn as_slice(&self) -> &[SackBlock] {
-        self.ranges.get(..self.count).unwrap_or_default()
-    }
-
-    /// The ranges that touch or overlap `start..end`, as places in the list.
-    fn touched(&self, start: SeqNum, end: SeqNum) -> core::ops::Range<usize> {
-        let ranges = self.as_slice();
-        let first = ranges.partition_point(|range| range.end.before(start));
-        let last = ranges.partition_point(|range| range.start.at_or_before(end));
-        first..last.max(first)
+    /// The first range that ends at `at` or later, as a place in the list.
+    fn place_of(&self, at: SeqNum) -> usize {
+        self.ranges.partition_point(|range| range.end.before(at))
     }
 
     fn has_room(&self, start: SeqNum, end: SeqNum) -> bool {
-        self.count < self.ranges.len() || !self.touched(start, end).is_empty()
+        let touches = |range: &SackBlock| range.start.at_or_before(end);
+        self.ranges.len() < limits::REASSEMBLY_RANGES
+            || self.ranges.get(self.place_of(start)).is_some_and(touches)
     }
 
     fn insert(&mut self, new: SackBlock) -> bool {
-        if !self.has_room(new.start, new.end) {
-            return false;
-        }
-        let touched = self.touched(new.start, new.end);
+        let place = self.place_of(new.start);
         let mut merged = new;
-        for range in self.as_slice().get(touched.clone()).unwrap_or_default() {
+        let mut touched: usize = 0;
+        // One step for each range that disappears.
+        for range in self.ranges.get(place..).unwrap_or_default() {
+            if range.start.after(new.end) {
+                break;
+            }
             merged.start = merged.start.earlier(range.start);
             merged.end = merged.end.later(range.end);
+            touched = touched.saturating_add(1);
         }
-        self.replace(touched, merged);
+        if touched == 0 {
+            if self.ranges.len() >= limits::REASSEMBLY_RANGES {
+                return false;
+            }
+            self.ranges.insert(place, merged);
+        } else if let Some(first) = self.ranges.get_mut(place) {
+            *first = merged;
+        }
+        if touched > 1 {
+            let _ = self.ranges.drain(place.saturating_add(1)..place.saturating_add(touched));
+        }
         self.note_recent(new.start, merged);
         true
-    }
-
-    /// Puts `merged` in the place of the ranges `old`; there is room.
-    fn replace(&mut self, old: core::ops::Range<usize>, merged: SackBlock) {
-        let tail = old.end..self.count;
-        let to = old.start.saturating_add(1);
-        if tail.end <= self.ranges.len() && to.saturating_add(tail.len()) <= self.ranges.len() {
-            self.count = to.saturating_add(tail.len());
-            self.ranges.copy_within(tail, to);
-        }
-        if let Some(place) = self.ranges.get_mut(old.start) {
-            *place = merged;
-        }
     }
 
     /// RFC 2018 §4: the block with the newest segment comes first, then those reported before.
@@ -169,29 +159,27 @@ impl OutOfOrder {
     fn advance(&mut self, next: SeqNum) -> SeqNum {
         let mut end = next;
         let mut joined: usize = 0;
-        for range in self.as_slice() {
+        for range in &self.ranges {
             if range.start.after(end) {
                 break;
             }
             end = end.later(range.end);
             joined = joined.saturating_add(1);
         }
-        self.ranges.copy_within(joined..self.count, 0);
-        self.count = self.count.saturating_sub(joined);
+        let _ = self.ranges.drain(..joined);
         end
     }
 
     /// The range that holds the byte `at`.
     fn range_of(&self, at: SeqNum) -> Option<SackBlock> {
-        let ranges = self.as_slice();
-        let place = ranges.partition_point(|range| range.end.at_or_before(at));
-        ranges.get(place).copied().filter(|range| range.start.at_or_before(at))
+        let place = self.ranges.partition_point(|range| range.end.at_or_before(at));
+        self.ranges.get(place).copied().filter(|range| range.start.at_or_before(at))
     }
 
     /// The first part of `start..end` that had arrived.
     fn known_part(&self, start: SeqNum, end: SeqNum) -> Option<SackBlock> {
-        let place = self.as_slice().partition_point(|range| range.end.at_or_before(start));
-        let range = self.as_slice().get(place).filter(|range| range.start.before(end))?;
+        let place = self.ranges.partition_point(|range| range.end.at_or_before(start));
+        let range = self.ranges.get(place).filter(|range| range.start.before(end))?;
         Some(SackBlock { start: start.later(range.start), end: end.earlier(range.end) })
     }
 
@@ -207,7 +195,7 @@ impl OutOfOrder {
         let first = report.as_slice().len();
         let recent = self.recent.into_iter().flatten().filter_map(|at| self.range_of(at));
         // What was pushed out of the recent ones by ranges that are complete now.
-        for range in recent.chain(self.as_slice().iter().copied()) {
+        for range in recent.chain(self.ranges.iter().copied()) {
             if report.as_slice().len() >= max {
                 break;
             }
@@ -275,7 +263,9 @@ mod tests {
         for i in 0..full {
             assert!(list.insert(at(i), at(i) + 5));
         }
+        assert!(!list.has_room(at(full), at(full) + 5), "nothing is stored that is then refused");
         assert!(!list.insert(at(full), at(full) + 5));
+        assert!(list.has_room(at(7) + 5, at(7) + 9));
         assert!(list.insert(at(7) + 5, at(7) + 9));
         assert!(list.insert(at(0) + 5, at(1)));
         assert!(list.insert(at(full), at(full) + 5));
