@@ -1,9 +1,10 @@
 //! What a connection costs when there are a million: bytes in the worker while it is idle, and
 //! cycles of a request and its response.
 //!
-//! `cargo bench -p harness --bench connections -- 1000 10000 100000 1000000`. Bytes are counted twice:
-//! by the allocator, and by the kernel as private and as shared memory (the clients'). What the control
-//! thread has of an accepted connection is not made here, but it is bounded and added.
+//! `cargo bench -p harness --bench connections -- 1000 10000 100000 1000000`; with `--counted` as few
+//! exchanges as callgrind needs, and how many they were: nothing else here calls `counted`. Bytes are
+//! counted twice: by the allocator, and by the kernel as private and as shared memory (the clients').
+//! What the control thread has of an accepted connection is not made here, but it is bounded and added.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,8 +46,10 @@ const CONTROL_LEN: u64 = inet::limits::CONTROL_ENTRY_LEN as u64 + 17 * 2 * 8 / 7
 
 /// Connections of one client.
 const PER_CLIENT: u16 = 8000;
-/// Exchanges timed at each size.
+/// Bursts of exchanges timed at each size.
 const BURSTS: usize = 3000;
+/// The same under callgrind, which is slow and exact.
+const COUNTED_BURSTS: usize = 200;
 
 /// Bytes now: of the allocator, private, shared.
 fn memory() -> [u64; 3] {
@@ -83,6 +86,16 @@ fn grow(world: &mut World, peers: &mut Peers, count: usize) -> Result<(), String
     Ok(())
 }
 
+/// Does what is still to be done for new connections, and for their timers.
+fn settle(world: &mut World) {
+    world.pass(core::time::Duration::from_secs(2));
+    for _ in 0..2000 {
+        quiet(world);
+    }
+    world.each_sent(|_| {});
+    world.events.clear();
+}
+
 /// One request on each connection, so that none that is timed is its first: that one takes pages of
 /// the client's memory from the kernel.
 fn warm(world: &mut World, peers: &mut Peers) -> Result<(), String> {
@@ -100,9 +113,10 @@ fn exchange(
     world: &mut World,
     peers: &mut Peers,
     random: &mut Random,
+    bursts: usize,
 ) -> Result<(u64, u64), String> {
-    let mut cycles = Vec::with_capacity(BURSTS);
-    for _ in 0..BURSTS {
+    let mut cycles = Vec::with_capacity(bursts);
+    for _ in 0..bursts {
         let mut which = Vec::with_capacity(BATCH.into());
         while which.len() < usize::from(BATCH) {
             let index = random.below(peers.list.len());
@@ -139,6 +153,18 @@ fn clock() -> u64 {
     0
 }
 
+/// What callgrind is to count: requests and responses on connections chosen at random.
+fn run_counted(size: usize) -> Result<(), String> {
+    let mut world = World::new()?;
+    let mut peers = Peers::new()?;
+    grow(&mut world, &mut peers, size)?;
+    settle(&mut world);
+    warm(&mut world, &mut peers)?;
+    let _ = exchange(&mut world, &mut peers, &mut Random::new(1), COUNTED_BURSTS)?;
+    println!("{} requests", COUNTED_BURSTS * usize::from(BATCH));
+    Ok(())
+}
+
 fn run(sizes: &[usize]) -> Result<(), String> {
     let mut world = World::new()?;
     let mut peers = Peers::new()?;
@@ -154,17 +180,11 @@ fn run(sizes: &[usize]) -> Result<(), String> {
         let started = Instant::now();
         grow(&mut world, &mut peers, *size)?;
         let opened = started.elapsed().as_secs_f64();
-        // Whatever is still to be done for a new connection, and its timers.
-        world.pass(core::time::Duration::from_secs(2));
-        for _ in 0..2000 {
-            quiet(&mut world);
-        }
-        world.each_sent(|_| {});
-        world.events.clear();
+        settle(&mut world);
         let each = |now: u64, then: u64| now.saturating_sub(then) / *size as u64;
         let now = memory();
         warm(&mut world, &mut peers)?;
-        let (median, low) = exchange(&mut world, &mut peers, &mut random)?;
+        let (median, low) = exchange(&mut world, &mut peers, &mut random, BURSTS)?;
         println!(
             "{size:>11}  {:>22}  {:>9}  {:>7}  {:>6}  {median:>19}  {low:>6}  {opened:>8.1} s",
             each(now[0], start[0]),
@@ -184,7 +204,12 @@ fn run(sizes: &[usize]) -> Result<(), String> {
 fn main() {
     let sizes: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![1000, 10_000, 100_000, 1_000_000] } else { sizes };
-    if let Err(why) = run(&sizes) {
+    let done = if std::env::args().any(|word| word == "--counted") {
+        sizes.first().map_or(Ok(()), |size| run_counted(*size))
+    } else {
+        run(&sizes)
+    };
+    if let Err(why) = done {
         eprintln!("connections: {why}");
         std::process::exit(1);
     }

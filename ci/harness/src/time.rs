@@ -2,7 +2,8 @@
 //!
 //! Bursts of the path and bursts of the port alone take turns, each timed from the worker's side only.
 //! The port alone receives as many frames of the same length, copies their text to memory of its own
-//! and frees them; for a path that sends it allocates, fills and sends them.
+//! and frees them; for a path that sends it allocates, fills and sends them. Through a port that takes
+//! the text from where it lies there is none to copy, and a frame is its headers.
 
 use std::time::Instant;
 
@@ -79,7 +80,7 @@ impl Alone {
         Self {
             frame: frame::tcp(&segment),
             text_len,
-            sends: matches!(kind, Kind::TcpSend),
+            sends: matches!(kind, Kind::TcpSend | Kind::TcpSendOffload),
             burst: Burst::new(),
             memory: vec![0; COPY_LEN],
             at: 0,
