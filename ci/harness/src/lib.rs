@@ -3,6 +3,7 @@
 //! * [`World`]: a worker with a `net_ring` port, its control plane and a client's memory.
 //! * [`acks`]: what the acknowledgements of a hostile peer cost.
 //! * [`frame`]: frames as a peer would send them, and ways to spoil them.
+//! * [`frame6`]: the same over IPv6.
 //! * [`hoarders`]: peers who take and give nothing back, and floods.
 //! * [`impair`]: what a bad link does to frames, decided by a seed.
 //! * [`path`]: one thing done to a burst of packets.
@@ -12,6 +13,7 @@
 
 pub mod acks;
 pub mod frame;
+pub mod frame6;
 pub mod hoarders;
 pub mod impair;
 pub mod path;
@@ -19,4 +21,4 @@ pub mod peers;
 pub mod time;
 mod world;
 
-pub use world::{LOCAL, LOCAL_MAC, PEER, PEER_MAC, World};
+pub use world::{LOCAL, LOCAL_LINK6, LOCAL_MAC, LOCAL6, PEER, PEER_MAC, PEER6, World};

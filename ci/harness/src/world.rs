@@ -3,7 +3,7 @@
 //! A `net_ring` port receives what it sends. The peer sends on the first, from which the worker
 //! receives; the worker sends on the second, from which the peer receives.
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, RxQueue, TxQueue, Units};
 use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions};
-use fib::{Ipv4Net, Rib, Route};
+use fib::{Ipv4Net, Ipv6Net, Rib, Route};
 use inet::command::{Command, Event, ListenerId, Outcome, Transport};
-use inet::network::{Address, Interface, Network, TxChecksum};
+use inet::network::{Address, Address6, Interface, Network, TxChecksum};
 use inet::steer::{Doorbell, Mesh};
 use inet::{Parts, SocketId, Worker, WorkerCounters};
 use shm::{Arena, CellId, ClientFiles, ClientMap, SocketEnd, WorkersPage};
@@ -23,6 +23,12 @@ use types::{Instant, MacAddr};
 pub const LOCAL: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 2);
 /// The peer's address.
 pub const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
+/// The stack's IPv6 address on the link.
+pub const LOCAL_LINK6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+/// The stack's IPv6 address.
+pub const LOCAL6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 77, 0, 0, 0, 2);
+/// The peer's IPv6 address.
+pub const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 77, 0, 0, 0, 1);
 /// The stack's MAC address.
 pub const LOCAL_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 2]);
 /// The peer's MAC address.
@@ -409,6 +415,7 @@ fn network() -> Network {
         mtu: 1500,
         up: true,
         addresses: vec![Address { address, prefix_len }],
+        addresses6: Vec::new(),
         tx_checksum: TxChecksum::Stack,
         loans: false,
         tso_buffers_max: 0,
@@ -419,12 +426,17 @@ fn network() -> Network {
         // The first route of an empty table is never refused.
         let _ = rib.add(Route::connected(net, WIRE));
     }
+    let mut rib6 = Rib::new();
+    if let Ok(net) = Ipv6Net::containing(LOCAL6, 64) {
+        let _ = rib6.add(Route::connected(net, WIRE));
+    }
+    let address6 = |address| Address6 { address, prefix_len: 64 };
+    let mut wire = interface(WIRE, "ring0", LOCAL_MAC, LOCAL, 24);
+    wire.addresses6 = vec![address6(LOCAL_LINK6), address6(LOCAL6)];
     Network {
-        interfaces: vec![
-            interface(0, "lo0", MacAddr::ZERO, Ipv4Addr::LOCALHOST, 8),
-            interface(WIRE, "ring0", LOCAL_MAC, LOCAL, 24),
-        ],
+        interfaces: vec![interface(0, "lo0", MacAddr::ZERO, Ipv4Addr::LOCALHOST, 8), wire],
         fib: rib.publish(),
+        fib6: rib6.publish(),
         ..Network::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Requests and replies.
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use types::MacAddr;
@@ -205,8 +205,8 @@ pub enum Request {
         /// Interface name.
         interface: String,
         /// Address.
-        address: Ipv4Addr,
-        /// Prefix length, 1…32.
+        address: IpAddr,
+        /// Prefix length, 1…32 or 128.
         prefix_len: u8,
     },
     /// Removes an interface address. → [`Reply::Done`]. `EADDRNOTAVAIL`.
@@ -214,7 +214,7 @@ pub enum Request {
         /// Interface name.
         interface: String,
         /// Address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// Interface up or down. → [`Reply::Done`].
     SetUp {
@@ -233,30 +233,30 @@ pub enum Request {
     /// Adds a route. → [`Reply::Done`]. `EEXIST`, `ENETUNREACH` (gateway not on a link).
     AddRoute {
         /// Destination network.
-        destination: Ipv4Addr,
-        /// Prefix length; 0 with 0.0.0.0 is the default route.
+        destination: IpAddr,
+        /// Prefix length; 0 with 0.0.0.0 or :: is the default route.
         prefix_len: u8,
         /// Next hop.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// Deletes a route. → [`Reply::Done`]. `ESRCH`.
     DeleteRoute {
         /// Destination network.
-        destination: Ipv4Addr,
+        destination: IpAddr,
         /// Prefix length.
         prefix_len: u8,
     },
     /// Adds a static neighbour. → [`Reply::Done`].
     AddNeighbor {
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its MAC address.
         mac: MacAddr,
     },
     /// Deletes a neighbour. → [`Reply::Done`]. `ESRCH`.
     DeleteNeighbor {
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// Attaches a driver, or loads a protocol module. → [`Reply::Mounted`] or [`Reply::Refused`].
     Mount {

@@ -1,6 +1,6 @@
 //! What the tools show. These rows are also the tools' `--json` output: fields are only ever added.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use types::MacAddr;
@@ -9,7 +9,7 @@ use types::MacAddr;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressRow {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
 }
@@ -142,11 +142,11 @@ pub struct AttachmentRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteRow {
     /// Destination network.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
     /// Next hop; none for networks on a link.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Interface name.
     pub interface: String,
     /// BSD's letters: U up, G gateway, H host, S static, C cloning (on link).
@@ -157,7 +157,7 @@ pub struct RouteRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeighborRow {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// MAC address, none while it is being resolved.
     pub mac: Option<MacAddr>,
     /// Interface name.

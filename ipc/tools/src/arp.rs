@@ -1,6 +1,6 @@
-//! `iopkt arp`: the neighbour table.
+//! `iopkt arp` and `iopkt ndp`: the neighbours of IPv4 and of IPv6.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use proto::Request;
 use proto::table::NeighborRow;
@@ -10,42 +10,72 @@ use crate::address;
 use crate::cli::ArpArgs;
 use crate::control::{CallError, Control};
 use crate::fail::Failure;
-use crate::output::{escape, show};
+use crate::output::{Side, escape, show, table};
 
 /// What the arguments ask for.
 #[derive(Debug, PartialEq, Eq)]
 enum Verb {
-    Show(Option<Ipv4Addr>),
-    Set(Ipv4Addr, MacAddr),
-    Delete(Ipv4Addr),
+    Show(Option<IpAddr>),
+    Set(IpAddr, MacAddr),
+    Delete(IpAddr),
     DeleteAll,
 }
 
+/// Which neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// `arp`.
+    Inet,
+    /// `ndp`.
+    Inet6,
+}
+
+impl Family {
+    const fn tool(self) -> &'static str {
+        match self {
+            Self::Inet => "arp",
+            Self::Inet6 => "ndp",
+        }
+    }
+
+    fn has(self, address: IpAddr) -> bool {
+        address.is_ipv6() == (self == Self::Inet6)
+    }
+}
+
 /// Runs the tool.
-pub(crate) fn main(sock: Option<String>, args: &ArpArgs) -> Result<(), Failure> {
-    let verb = parse(args).map_err(Failure::usage)?;
+pub(crate) fn main(sock: Option<String>, args: &ArpArgs, family: Family) -> Result<(), Failure> {
+    let verb = parse(args, family).map_err(Failure::usage)?;
     let mut control = Control::open(sock)?;
     match verb {
-        Verb::Show(host) => list(&mut control, host, args.json),
+        Verb::Show(host) => list(&mut control, host, args.json, family),
         Verb::Set(address, mac) => {
             control.change(Request::AddNeighbor { address, mac }).map_err(|error| {
                 explain(error, &format!("cannot add {address} at {mac}"), "see: iopkt ifconfig")
             })
         }
-        Verb::Delete(address) => delete(&mut control, address),
+        Verb::Delete(address) => delete(&mut control, address, family),
         Verb::DeleteAll => {
             let rows = control.neighbors()?;
-            rows.iter().try_for_each(|row| delete(&mut control, row.address))
+            let mut rows = rows.iter().filter(|row| family.has(row.address));
+            rows.try_for_each(|row| delete(&mut control, row.address, family))
         }
     }
 }
 
-fn parse(args: &ArpArgs) -> Result<Verb, String> {
+fn parse(args: &ArpArgs, family: Family) -> Result<Verb, String> {
     let host = |word: &str| match address::parse(word)? {
-        (address, None) => Ok(address),
+        (address, None) if family.has(address) => Ok(address),
+        (address, None) => {
+            let other = if family == Family::Inet { Family::Inet6 } else { Family::Inet };
+            Err(format!("{address}: its neighbours are shown by: iopkt {}", other.tool()))
+        }
         (_, Some(_)) => Err(format!("{word}: a neighbour is one host, not a network")),
     };
     match (&args.set, &args.host, args.delete) {
+        (Some(_), _, _) if family == Family::Inet6 => {
+            Err("-s: permanent neighbours are there for IPv4 only".into())
+        }
         (Some(pair), _, _) => {
             let [address, mac] = pair.as_slice() else {
                 return Err("-s needs HOST and MAC".into());
@@ -65,24 +95,30 @@ fn parse(args: &ArpArgs) -> Result<Verb, String> {
     }
 }
 
-fn list(control: &mut Control, host: Option<Ipv4Addr>, json: bool) -> Result<(), Failure> {
+fn list(
+    control: &mut Control,
+    host: Option<IpAddr>,
+    json: bool,
+    family: Family,
+) -> Result<(), Failure> {
     let mut rows = control.neighbors()?;
+    rows.retain(|row| family.has(row.address));
     if let Some(host) = host {
         rows.retain(|row| row.address == host);
         if rows.is_empty() && !json {
             return Err(Failure::failed(format!(
-                "{host} is not in the table; all that are: iopkt arp -an"
+                "{host} is not in the table; all that are: iopkt {} -an",
+                family.tool()
             )));
         }
     }
-    show(&*rows, json, render)
+    show(&*rows, json, if family == Family::Inet { render } else { render6 })
 }
 
-fn delete(control: &mut Control, address: Ipv4Addr) -> Result<(), Failure> {
+fn delete(control: &mut Control, address: IpAddr, family: Family) -> Result<(), Failure> {
     let what = format!("cannot delete {address}");
-    control
-        .change(Request::DeleteNeighbor { address })
-        .map_err(|error| explain(error, &what, "all that are there: iopkt arp -an"))
+    let hint = format!("all that are there: iopkt {} -an", family.tool());
+    control.change(Request::DeleteNeighbor { address }).map_err(|e| explain(e, &what, &hint))
 }
 
 fn explain(error: CallError, what: &str, hint: &str) -> Failure {
@@ -106,6 +142,27 @@ fn render(rows: &[NeighborRow]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// BSD's `ndp -an`. The state is its first letter in capitals.
+fn render6(rows: &[NeighborRow]) -> String {
+    let columns = [
+        ("Neighbor", Side::Left),
+        ("Linklayer Address", Side::Left),
+        ("Netif", Side::Left),
+        ("Expire", Side::Right),
+        ("S", Side::Left),
+    ];
+    let cells = |row: &NeighborRow| {
+        vec![
+            row.address.to_string(),
+            row.mac.map_or_else(|| "(incomplete)".into(), |mac| mac.to_string()),
+            escape(&row.interface),
+            row.expires_s.map_or_else(|| "permanent".into(), |s| format!("{s}s")),
+            row.state.chars().take(1).flat_map(char::to_uppercase).collect(),
+        ]
+    };
+    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,13 +170,17 @@ mod tests {
 
     fn parse_line(line: &str) -> Result<Verb, String> {
         let cli = crate::cli::Cli::try_parse_from(line.split(' ')).map_err(|e| e.to_string())?;
-        let crate::cli::Command::Arp(args) = cli.command else { panic!("{line}") };
-        parse(&args)
+        match cli.command {
+            crate::cli::Command::Arp(args) => parse(&args, Family::Inet),
+            crate::cli::Command::Ndp(args) => parse(&args, Family::Inet6),
+            _ => panic!("{line}"),
+        }
     }
 
     #[test]
     fn the_grammar() {
-        let host = Ipv4Addr::new(10, 0, 0, 9);
+        let host: IpAddr = "10.0.0.9".parse().unwrap();
+        let six: IpAddr = "2001:db8::9".parse().unwrap();
         let mac = MacAddr([2, 0, 0, 0, 0, 9]);
         assert_eq!(parse_line("iopkt arp"), Ok(Verb::Show(None)));
         assert_eq!(parse_line("iopkt arp -an"), Ok(Verb::Show(None)));
@@ -127,6 +188,8 @@ mod tests {
         assert_eq!(parse_line("iopkt arp -s 10.0.0.9 02:00:00:00:00:09"), Ok(Verb::Set(host, mac)));
         assert_eq!(parse_line("iopkt arp -d 10.0.0.9"), Ok(Verb::Delete(host)));
         assert_eq!(parse_line("iopkt arp -d -a"), Ok(Verb::DeleteAll));
+        assert_eq!(parse_line("iopkt ndp -an"), Ok(Verb::Show(None)));
+        assert_eq!(parse_line("iopkt ndp -d 2001:db8::9"), Ok(Verb::Delete(six)));
         for line in [
             "iopkt arp -d",
             "iopkt arp -s 10.0.0.9",
@@ -135,6 +198,9 @@ mod tests {
             "iopkt arp host",
             "iopkt arp 10.0.0.0/8",
             "iopkt arp -a 10.0.0.9",
+            "iopkt arp 2001:db8::9",
+            "iopkt ndp 10.0.0.9",
+            "iopkt ndp -s 2001:db8::9 02:00:00:00:00:09",
         ] {
             assert!(parse_line(line).is_err(), "{line}");
         }
@@ -143,14 +209,14 @@ mod tests {
     #[test]
     fn neighbours_look_like_bsds() {
         let known = NeighborRow {
-            address: Ipv4Addr::new(198, 18, 77, 1),
+            address: "198.18.77.1".parse().unwrap(),
             mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
             interface: "tap0".into(),
             state: "reachable".into(),
             expires_s: Some(1187),
         };
         let asked = NeighborRow {
-            address: Ipv4Addr::new(198, 18, 77, 9),
+            address: "198.18.77.9".parse().unwrap(),
             mac: None,
             state: "incomplete".into(),
             expires_s: None,
@@ -160,6 +226,12 @@ mod tests {
 ? (198.18.77.1) at 02:00:00:00:00:01 on tap0 [reachable, expires in 1187 s]
 ? (198.18.77.9) at (incomplete) on tap0 [incomplete]
 ";
-        assert_eq!(render(&[known, asked]), expected);
+        assert_eq!(render(&[known.clone(), asked.clone()]), expected);
+        let expected = "\
+Neighbor     Linklayer Address  Netif     Expire  S
+198.18.77.1  02:00:00:00:00:01  tap0       1187s  R
+198.18.77.9  (incomplete)       tap0   permanent  I
+";
+        assert_eq!(render6(&[known, asked]), expected);
     }
 }

@@ -45,6 +45,11 @@ pub(crate) enum Command {
         before_long_help = help::ARP
     )]
     Arp(ArpArgs),
+    /// Show and forget IPv6 neighbours
+    #[command(
+        before_long_help = help::NDP
+    )]
+    Ndp(ArpArgs),
     /// Show and change routes
     #[command(
         before_long_help = help::ROUTE
@@ -256,7 +261,7 @@ pub(crate) struct NetstatArgs {
     pub(crate) json: bool,
 }
 
-/// Arguments of `arp`.
+/// Arguments of `arp` and `ndp`.
 #[derive(Debug, Args)]
 pub(crate) struct ArpArgs {
     /// All neighbours, the default

@@ -41,11 +41,17 @@ Examples:
   iopkt arp -s 198.18.77.9 02:00:00:00:00:09    a permanent one
   iopkt arp -d 198.18.77.9                      forget it";
 
+pub(crate) const NDP: &str = "\
+Examples:
+  iopkt ndp -an                 all neighbours
+  iopkt ndp -d 2001:db8::9      forget it";
+
 pub(crate) const ROUTE: &str = "\
 Examples:
   iopkt route show
   iopkt route add default 198.18.77.1
   iopkt route add -net 10.0.0.0/8 198.18.77.1
+  iopkt route add -inet6 default 2001:db8::1
   iopkt route delete 10.0.0.0/8
   iopkt route get 8.8.8.8        which route would be taken?";
 

@@ -1,7 +1,7 @@
 //! `iopkt ifconfig`: BSD's grammar and BSD's output.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proto::table::InterfaceRow;
 use proto::{ReceiveMode, Request};
@@ -20,11 +20,11 @@ use crate::output::{escape, print, show};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Make this the address, in place of the first one.
-    Set(Ipv4Addr, u8),
+    Set(IpAddr, u8),
     /// Add a further address.
-    Alias(Ipv4Addr, u8),
+    Alias(IpAddr, u8),
     /// Remove an address.
-    Remove(Ipv4Addr),
+    Remove(IpAddr),
     /// Up or down.
     Up(bool),
     /// MTU in bytes.
@@ -36,8 +36,9 @@ pub(crate) enum Step {
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 21] = [
+const WORDS: [&str; 22] = [
     "inet",
+    "inet6",
     "netmask",
     "broadcast",
     "alias",
@@ -128,14 +129,13 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             "-promisc" => steps.push(Step::Receive(ReceiveMode::Promiscuous, false)),
             "allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, true)),
             "-allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, false)),
-            "inet" => address.set_address(argument()?)?,
+            "inet" => address.set_address_of(argument()?, false)?,
+            "inet6" => address.set_address_of(argument()?, true)?,
             "netmask" => address.set_len(address::parse_mask(argument()?)?)?,
             "prefixlen" => {
-                let text = argument()?;
-                let len = text.parse().ok().filter(|len| *len <= 32);
-                address.set_len(
-                    len.ok_or_else(|| format!("prefixlen {text:?} is not a number from 0 to 32"))?,
-                )?;
+                let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+                let of = address.address.unwrap_or(any);
+                address.set_len(address::prefix_len(argument()?, of)?)?;
             }
             "broadcast" => {
                 let text = argument()?;
@@ -148,8 +148,7 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             "-alias" | "delete" | "remove" => address.mode = Mode::Remove,
             "destroy" => return Err("destroy stands alone: iopkt ifconfig tap1 destroy".into()),
             "drvspec" => return Err("drvspec stands alone: iopkt ifconfig sim0 drvspec 1".into()),
-            "inet6" => return Err("inet6: this stack has no IPv6".into()),
-            _ if word.starts_with(|c: char| c.is_ascii_digit()) => address.set_address(word)?,
+            _ if is_address(word) => address.set_address(word)?,
             _ => return Err(unknown(word)),
         }
     }
@@ -163,7 +162,7 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
 /// The words that together make one address.
 #[derive(Debug, Default)]
 struct AddressWords {
-    address: Option<Ipv4Addr>,
+    address: Option<IpAddr>,
     len: Option<u8>,
     broadcast: Option<Ipv4Addr>,
     mode: Mode,
@@ -184,6 +183,18 @@ impl AddressWords {
             return Err(format!("a second address {word}; give one command for each"));
         }
         len.map_or(Ok(()), |len| self.set_len(len))
+    }
+
+    fn set_address_of(&mut self, word: &str, six: bool) -> Result<(), String> {
+        self.set_address(word)?;
+        match self.address {
+            Some(address) if address.is_ipv6() != six => {
+                let (name, example) =
+                    if six { ("inet6", "2001:db8::2/64") } else { ("inet", "198.18.77.2/24") };
+                Err(format!("{name} {word}: write it as {example}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn set_len(&mut self, len: u8) -> Result<(), String> {
@@ -207,6 +218,11 @@ impl AddressWords {
         if self.mode == Mode::Remove {
             return Ok(Some(Step::Remove(address)));
         }
+        let address = match address {
+            IpAddr::V4(address) => address,
+            // BSD's: a further address with the prefix of one link.
+            IpAddr::V6(_) => return Ok(Some(Step::Alias(address, self.len.unwrap_or(64)))),
+        };
         let len = self.len.filter(|len| *len > 0).ok_or_else(|| {
             format!(
                 "how long is the prefix of {address}? write {address}/24, or {address} netmask \
@@ -223,10 +239,15 @@ impl AddressWords {
             ));
         }
         Ok(Some(match self.mode {
-            Mode::Alias => Step::Alias(address, len),
-            _ => Step::Set(address, len),
+            Mode::Alias => Step::Alias(address.into(), len),
+            _ => Step::Set(address.into(), len),
         }))
     }
+}
+
+/// It looks like an address rather than like a word.
+fn is_address(word: &str) -> bool {
+    word.contains(':') || word.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn unknown(word: &str) -> String {
@@ -259,7 +280,7 @@ fn plan(row: &InterfaceRow, step: Step) -> Vec<Request> {
                 (Some(same), _) if same.prefix_len == prefix_len => Vec::new(),
                 (Some(_), _) => vec![delete(address), add],
                 // Only after the new address works is the one it replaces given up.
-                (None, Some(old)) if matches!(step, Step::Set(..)) => {
+                (None, Some(old)) if matches!(step, Step::Set(..)) && old.address.is_ipv4() => {
                     vec![add, delete(old.address)]
                 }
                 (None, _) => vec![add],
@@ -367,9 +388,18 @@ fn render_one(text: &mut String, row: &InterfaceRow) -> std::fmt::Result {
     }
     text.push('\n');
     for a in &row.addresses {
-        write!(text, "\tinet {} netmask 0x{:08x}", a.address, address::mask(a.prefix_len))?;
-        if let Some(broadcast) = address::broadcast(a.address, a.prefix_len) {
-            write!(text, " broadcast {broadcast}")?;
+        match a.address {
+            IpAddr::V4(v4) => {
+                write!(text, "\tinet {v4} netmask 0x{:08x}", address::mask(a.prefix_len))?;
+                if let Some(broadcast) = address::broadcast(v4, a.prefix_len) {
+                    write!(text, " broadcast {broadcast}")?;
+                }
+            }
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                let name = escape(&row.name);
+                write!(text, "\tinet6 {v6}%{name} prefixlen {}", a.prefix_len)?;
+            }
+            IpAddr::V6(v6) => write!(text, "\tinet6 {v6} prefixlen {}", a.prefix_len)?,
         }
         text.push('\n');
     }

@@ -226,7 +226,7 @@ io-pkt 0.1.0 on DPDK 22.11.11, pid 7, up 1 h 2 min
   metrics    http://127.0.0.1:9478/metrics
   workers    0 on CPU 1 25% busy
   clients    1 with 2 sockets
-  interface  tap0 up 198.18.77.2/24 10.0.0.1/32 (kernel peer iop0)
+  interface  tap0 up 198.18.77.2/24 10.0.0.1/32 fe80::2/64 (kernel peer iop0)
 ";
         assert_eq!(render_status(&status, Path::new("/run/io-pkt/dev/socket")), expected);
     }

@@ -8,8 +8,8 @@
 //! * [`fail`]: one line of what, why and what next; and the exit code.
 //! * [`output`]: stdout, tables, and escaping what strangers chose.
 //! * [`help`]: what `--help` says.
-//! * one module per tool: [`ifconfig`], [`netstat`], [`arp`], [`route`], [`lists`] (clients,
-//!   workers, status), [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`],
+//! * one module per tool: [`ifconfig`], [`netstat`], [`arp`] (`arp`, `ndp`), [`route`], [`lists`]
+//!   (clients, workers, status), [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`],
 //!   [`path`], [`run`], [`doctor`].
 #![forbid(unsafe_code)]
 
@@ -63,7 +63,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Ifconfig(args) => ifconfig::main(sock, args),
         Command::Netstat(args) => netstat::main(sock, &args),
-        Command::Arp(args) => arp::main(sock, &args),
+        Command::Arp(args) => arp::main(sock, &args, arp::Family::Inet),
+        Command::Ndp(args) => arp::main(sock, &args, arp::Family::Inet6),
         Command::Route(args) => route::main(sock, args),
         Command::Clients(args) => lists::clients(sock, args.json),
         Command::Workers(args) => lists::workers(sock, args.json),
@@ -86,11 +87,11 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Named `ifconfig`, `netstat`, `arp`, `route` or `sysctl` (by a link), the binary is that tool.
+/// Named `ifconfig`, `netstat`, `arp`, `ndp`, `route` or `sysctl` (by a link), the binary is that tool.
 fn arguments(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let name = arguments.first().and_then(|a| Path::new(a).file_name()).map(OsString::from);
     if let Some(name) = name
-        && ["ifconfig", "netstat", "arp", "route", "sysctl"].iter().any(|tool| name == *tool)
+        && ["ifconfig", "netstat", "arp", "ndp", "route", "sysctl"].iter().any(|tool| name == *tool)
     {
         arguments.insert(1, name);
     }

@@ -104,8 +104,13 @@ pub(crate) fn render_routes(rows: &[RouteRow]) -> String {
             escape(&row.interface),
         ]
     };
-    let rows: Vec<_> = rows.iter().map(cells).collect();
-    format!("Routing tables\n\nInternet:\n{}", table(&columns, &rows))
+    let part = |title: &str, six: bool| {
+        let rows = rows.iter().filter(|row| row.destination.is_ipv6() == six);
+        let rows: Vec<_> = rows.map(cells).collect();
+        let is_empty = six && rows.is_empty();
+        if is_empty { String::new() } else { format!("\n{title}:\n{}", table(&columns, &rows)) }
+    };
+    format!("Routing tables\n{}{}", part("Internet", false), part("Internet6", true))
 }
 
 fn render_interfaces(rows: &[InterfaceRow]) -> String {

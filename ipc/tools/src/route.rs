@@ -1,6 +1,6 @@
 //! `iopkt route`: the routing table.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proto::Request;
 use proto::table::RouteRow;
@@ -16,15 +16,15 @@ use crate::output::{escape, show};
 
 /// A network and its prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network(Ipv4Addr, u8);
+struct Network(IpAddr, u8);
 
 /// What the words ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     Show,
-    Add(Network, Ipv4Addr),
+    Add(Network, IpAddr),
     Delete(Network),
-    Get(Ipv4Addr),
+    Get(IpAddr),
 }
 
 /// Runs the tool.
@@ -53,8 +53,9 @@ pub(crate) fn main(mut sock: Option<String>, mut args: RouteArgs) -> Result<(), 
 }
 
 fn parse(words: &[String]) -> Result<Verb, String> {
-    let mut words: Vec<&str> =
-        words.iter().map(String::as_str).filter(|w| *w != "-n" && *w != "-inet").collect();
+    let six = words.iter().any(|word| word == "-inet6");
+    let said = |word: &&str| !matches!(*word, "-n" | "-inet" | "-inet6");
+    let mut words: Vec<&str> = words.iter().map(String::as_str).filter(said).collect();
     if words.is_empty() {
         return Ok(Verb::Show);
     }
@@ -74,9 +75,17 @@ fn parse(words: &[String]) -> Result<Verb, String> {
     let mask = take_mask(&mut words)?;
     match (verb, words.as_slice()) {
         ("show", []) => Ok(Verb::Show),
-        ("add", [to, gateway]) => Ok(Verb::Add(network(to, kind, mask)?, host(gateway)?)),
+        ("add", [to, gateway]) => {
+            let gateway = host(gateway)?;
+            let to = network(to, kind, mask, six || gateway.is_ipv6())?;
+            if to.0.is_ipv6() == gateway.is_ipv6() {
+                Ok(Verb::Add(to, gateway))
+            } else {
+                Err(format!("{} and {gateway} are of two versions of IP", to.0))
+            }
+        }
         ("add", [to]) => Err(format!("by which gateway? as in: iopkt route add {to} 198.18.77.1")),
-        ("delete" | "del", [to] | [to, _]) => Ok(Verb::Delete(network(to, kind, mask)?)),
+        ("delete" | "del", [to] | [to, _]) => Ok(Verb::Delete(network(to, kind, mask, six)?)),
         ("get", [to]) => Ok(Verb::Get(host(to)?)),
         ("add" | "delete" | "del" | "get", []) => {
             Err(format!("{verb}: a destination is missing, as in: iopkt route {verb} 10.0.0.0/8"))
@@ -116,18 +125,22 @@ fn take_mask(words: &mut Vec<&str>) -> Result<Option<u8>, String> {
     address::parse_mask(words.remove(at)).map(Some)
 }
 
-fn network(word: &str, kind: Kind, mask: Option<u8>) -> Result<Network, String> {
+fn network(word: &str, kind: Kind, mask: Option<u8>, six: bool) -> Result<Network, String> {
     if word == "default" {
-        return Ok(Network(Ipv4Addr::UNSPECIFIED, 0));
+        let v4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let all = if six { Ipv6Addr::UNSPECIFIED.into() } else { v4 };
+        return Ok(Network(all, 0));
     }
     let (address, len) = address::parse(word)?;
+    let host = address::bits(address);
     let len = match (kind, mask.or(len)) {
-        (Kind::Host, None | Some(32)) | (Kind::Unsaid, None) => 32,
+        (Kind::Unsaid | Kind::Host, None) => host,
+        (Kind::Host, Some(len)) if len == host => host,
         (Kind::Host, Some(len)) => {
             return Err(format!("-host {word}: a host has no prefix /{len}; use -net"));
         }
         (Kind::Net, None) => {
-            return Err(format!("how long is the prefix of {word}? write {word}/24"));
+            return Err(format!("how long is the prefix of {word}? write {word}/{}", host / 4 * 3));
         }
         (_, Some(len)) => len,
     };
@@ -140,9 +153,10 @@ fn network(word: &str, kind: Kind, mask: Option<u8>) -> Result<Network, String> 
     Ok(Network(address, len))
 }
 
-fn host(word: &str) -> Result<Ipv4Addr, String> {
+fn host(word: &str) -> Result<IpAddr, String> {
     match address::parse(word)? {
-        (address, None | Some(32)) => Ok(address),
+        (address, None) => Ok(address),
+        (address, Some(len)) if len == address::bits(address) => Ok(address),
         (address, Some(len)) => {
             Err(format!("{word}: one host is meant, not a network; write {address} without /{len}"))
         }
@@ -150,8 +164,9 @@ fn host(word: &str) -> Result<Ipv4Addr, String> {
 }
 
 /// Longest prefix that holds the host.
-fn lookup(rows: &[RouteRow], host: Ipv4Addr) -> Option<&RouteRow> {
+fn lookup(rows: &[RouteRow], host: IpAddr) -> Option<&RouteRow> {
     rows.iter()
+        .filter(|row| row.destination.is_ipv6() == host.is_ipv6())
         .filter(|row| address::network(host, row.prefix_len) == row.destination)
         .max_by_key(|row| row.prefix_len)
 }
@@ -190,7 +205,7 @@ fn explain(error: CallError, verb: Verb) -> Failure {
 const FLAGS: [(char, &str); 5] =
     [('U', "UP"), ('G', "GATEWAY"), ('H', "HOST"), ('S', "STATIC"), ('C', "CLONING")];
 
-fn render_one(host: Ipv4Addr, row: &RouteRow) -> String {
+fn render_one(host: IpAddr, row: &RouteRow) -> String {
     let names: Vec<_> = FLAGS
         .iter()
         .filter(|(letter, _)| row.flags.contains(*letter))
@@ -214,13 +229,17 @@ mod tests {
         parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
     }
 
-    const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
-    const TEN: Network = Network(Ipv4Addr::new(10, 0, 0, 0), 8);
+    const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 77, 1));
+    const TEN: Network = Network(v4(10, 0, 0, 0), 8);
+
+    const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    }
 
     #[test]
     fn the_grammar() {
-        let default = Network(Ipv4Addr::UNSPECIFIED, 0);
-        let one = Network(Ipv4Addr::new(10, 0, 0, 1), 32);
+        let default = Network(v4(0, 0, 0, 0), 0);
+        let one = Network(v4(10, 0, 0, 1), 32);
         for (line, verb) in [
             ("", Verb::Show),
             ("-n show", Verb::Show),
@@ -258,25 +277,24 @@ mod tests {
         }
     }
 
-    fn row(to: Network, gateway: Option<Ipv4Addr>, flags: &str) -> RouteRow {
+    fn row(to: Network, gateway: Option<IpAddr>, flags: &str) -> RouteRow {
         let interface = "tap0".into();
         RouteRow { destination: to.0, prefix_len: to.1, gateway, interface, flags: flags.into() }
     }
 
     #[test]
     fn the_longest_prefix_wins() {
-        let rows =
-            [row(Network(Ipv4Addr::UNSPECIFIED, 0), Some(GATEWAY), "UGS"), row(TEN, None, "UC")];
-        assert_eq!(lookup(&rows, Ipv4Addr::new(10, 9, 9, 9)), Some(&rows[1]));
-        assert_eq!(lookup(&rows, Ipv4Addr::new(11, 9, 9, 9)), Some(&rows[0]));
-        assert_eq!(lookup(&rows[1..], Ipv4Addr::new(11, 9, 9, 9)), None);
+        let rows = [row(Network(v4(0, 0, 0, 0), 0), Some(GATEWAY), "UGS"), row(TEN, None, "UC")];
+        assert_eq!(lookup(&rows, v4(10, 9, 9, 9)), Some(&rows[1]));
+        assert_eq!(lookup(&rows, v4(11, 9, 9, 9)), Some(&rows[0]));
+        assert_eq!(lookup(&rows[1..], v4(11, 9, 9, 9)), None);
     }
 
     #[test]
     fn a_route_looks_like_bsds() {
-        let default = row(Network(Ipv4Addr::UNSPECIFIED, 0), Some(GATEWAY), "UGS");
+        let default = row(Network(v4(0, 0, 0, 0), 0), Some(GATEWAY), "UGS");
         let expected = "   route to: 8.8.8.8\ndestination: default\n    gateway: 198.18.77.1\n  \
                         interface: tap0\n      flags: <UP,GATEWAY,STATIC>\n";
-        assert_eq!(render_one(Ipv4Addr::new(8, 8, 8, 8), &default), expected);
+        assert_eq!(render_one(v4(8, 8, 8, 8), &default), expected);
     }
 }

@@ -3,7 +3,7 @@
 //! Both directions are bounded channels; a worker reads its commands between two breaths and never
 //! waits for the control plane.
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use devnp::{RxQueue, TxQueue};
@@ -219,14 +219,14 @@ pub enum Command {
     /// Forget a neighbour.
     ForgetNeighbor {
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// Announce our address (gratuitous ARP) on an interface.
     Announce {
         /// Interface.
         interface: u16,
         /// Address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// The worker's queues of a port; its interface is in a snapshot already or comes with the next.
     AddPort {
@@ -329,7 +329,7 @@ pub struct SocketSummary {
 #[derive(Clone, Debug)]
 pub struct NeighborSummary {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// MAC address if known.
     pub mac: Option<MacAddr>,
     /// Interface.
@@ -417,7 +417,7 @@ pub enum Handoff {
     /// A neighbour was learned.
     Neighbor {
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its MAC address.
         mac: MacAddr,
         /// Interface.

@@ -1,6 +1,6 @@
 //! Commands of the control plane, carried out between two bursts.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -16,6 +16,7 @@ use crate::fast_open::Advice;
 use crate::flow::Flow;
 use crate::flows::Embryo;
 use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
+use crate::neighbor::Row;
 use crate::network::{Addresses, Network};
 use crate::option::{self, Options};
 use crate::send_queue::SendQueue;
@@ -69,7 +70,7 @@ impl Worker {
             Command::ListSockets { call } => self.list_sockets(call),
             Command::ListNeighbors { call } => self.list_neighbors(call, now),
             Command::ForgetNeighbor { address } => {
-                for _ in self.out.neighbors.forget(address) {
+                for _ in 0..self.out.forget_neighbor(address) {
                     self.out.count_drop(DropReason::NeighborUnresolved);
                 }
             }
@@ -571,14 +572,20 @@ impl Worker {
     }
 
     fn list_neighbors(&mut self, call: CallId, now: Instant) {
-        let rows = self.out.neighbors.rows(now).map(|row| NeighborSummary {
-            address: row.address,
-            mac: row.mac,
-            interface: row.interface,
-            state: row.state,
-            expires_s: row.due.map(|at| u32::try_from(at.since(now).as_secs()).unwrap_or(u32::MAX)),
+        fn summary<A>(row: &Row<A>, address: IpAddr, now: Instant) -> NeighborSummary {
+            let seconds = |at: Instant| u32::try_from(at.since(now).as_secs()).unwrap_or(u32::MAX);
+            let (mac, interface, state) = (row.mac, row.interface, row.state);
+            NeighborSummary { address, mac, interface, state, expires_s: row.due.map(seconds) }
+        }
+        let v4 = self.out.neighbors.rows(now).map(|row| {
+            let address = row.address.into();
+            summary(&row, address, now)
         });
-        let rows = rows.collect();
+        let v6 = self.out.neighbors6.rows(now).map(|row| {
+            let address = row.address.address.into();
+            summary(&row, address, now)
+        });
+        let rows = v4.chain(v6).collect();
         self.done(call, Ok(Outcome::Neighbors(rows)));
     }
 

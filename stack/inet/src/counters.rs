@@ -32,6 +32,24 @@ counters! {
 }
 
 counters! {
+    /// IPv6.
+    pub struct Ipv6Counters "ipv6" {
+        packets_received "IPv6 packets received.",
+        packets_sent "IPv6 packets sent.",
+    }
+}
+
+counters! {
+    /// ICMPv6 with neighbour discovery.
+    pub struct Icmp6Counters "icmp6" {
+        messages_received "ICMPv6 messages received.",
+        messages_sent "ICMPv6 messages sent.",
+        echoes_answered "Echo requests answered.",
+        errors_sent "Error messages sent.",
+    }
+}
+
+counters! {
     /// ICMP.
     pub struct IcmpCounters "icmp" {
         messages_received "ICMP messages received.",
@@ -83,6 +101,10 @@ pub struct WorkerCounters {
     pub ipv4: Ipv4Counters,
     /// ICMP.
     pub icmp: IcmpCounters,
+    /// IPv6.
+    pub ipv6: Ipv6Counters,
+    /// ICMPv6.
+    pub icmp6: Icmp6Counters,
     /// UDP.
     pub udp: UdpCounters,
     /// TCP.
@@ -116,6 +138,8 @@ impl WorkerCounters {
             .chain(self.arp.rows().map(row(ArpCounters::SUBSYSTEM)))
             .chain(self.ipv4.rows().map(row(Ipv4Counters::SUBSYSTEM)))
             .chain(self.icmp.rows().map(row(IcmpCounters::SUBSYSTEM)))
+            .chain(self.ipv6.rows().map(row(Ipv6Counters::SUBSYSTEM)))
+            .chain(self.icmp6.rows().map(row(Icmp6Counters::SUBSYSTEM)))
             .chain(self.udp.rows().map(row(UdpCounters::SUBSYSTEM)))
             .chain(self.tcp.rows().map(row(TcpCounters::SUBSYSTEM)))
     }

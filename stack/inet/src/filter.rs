@@ -14,7 +14,7 @@ use wire::{ethernet, ipv4};
 
 use crate::counters::WorkerCounters;
 use crate::network::LOOPBACK;
-use crate::output::{Output, TxPort};
+use crate::output::{Output, TxPort, ip_version};
 
 /// Shows a burst to those who look, and asks the filters. What they drop is counted.
 #[cold]
@@ -45,7 +45,7 @@ pub(crate) fn input(out: &mut Output, burst: &mut Burst, interface: u16) {
 pub(crate) fn looped(out: &mut Output, burst: &mut Burst) {
     let Some(desk) = out.desk.as_mut() else { return };
     let mut judge = |direction| {
-        let asked = bits(burst.len());
+        let asked = ones(burst.as_slice(), |mbuf| ip_version(mbuf) == 4);
         desk.filter(Point::Inet, direction, LOOPBACK, burst, asked).1
     };
     let (sent, received) = (judge(Direction::Out), judge(Direction::In));
@@ -95,12 +95,23 @@ fn bits(count: usize) -> u32 {
     u32::MAX.checked_shr(beyond).unwrap_or(0)
 }
 
+/// A bit for each of the packets that `fits`.
+fn ones(packets: &[Mbuf], fits: impl Fn(&Mbuf) -> bool) -> u32 {
+    let marked = packets.iter().enumerate().filter(|(_, mbuf)| fits(mbuf));
+    marked.fold(0, |asked, (at, _)| asked | bit(at))
+}
+
+/// The bit of the packet at `at`.
+fn bit(at: usize) -> u32 {
+    1_u32.checked_shl(u32::try_from(at).unwrap_or(32)).unwrap_or(0)
+}
+
 /// Takes the Ethernet header off the packets from `first` on that `fits` likes, and gives their bits.
 fn strip(burst: &mut Burst, first: usize, fits: impl Fn(&mut Mbuf) -> bool) -> u32 {
     let mut asked = 0;
     for (at, mbuf) in burst.iter_mut().enumerate().skip(first) {
         if fits(mbuf) && mbuf.adjust(HEADER_LEN) {
-            asked |= 1_u32.checked_shl(u32::try_from(at).unwrap_or(32)).unwrap_or(0);
+            asked |= bit(at);
         }
     }
     asked

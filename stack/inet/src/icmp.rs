@@ -1,6 +1,6 @@
 //! ICMP for IPv4 (RFC 792, RFC 1122 3.2.2): echo, errors in, errors out.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::IpAddr;
 
 use dpdk::Mbuf;
 use rustix::io::Errno;
@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::flow::Flow;
 use crate::input::{Received, drop_front};
 use crate::network::Destination;
-use crate::output::Ipv4Out;
+use crate::output::{Ipv4Out, ip_version};
 use crate::worker::Worker;
 
 impl Worker {
@@ -61,7 +61,8 @@ impl Worker {
         let checksum = checksum::update_u16(header.checksum.get(), request, reply);
         header.checksum.set(checksum);
         self.counters.icmp.echoes_answered.increment();
-        let out = Ipv4Out::new(received.destination, received.source, ipv4::Protocol::ICMP);
+        let (source, destination) = received.ipv4().ok_or(DropReason::IcmpType)?;
+        let out = Ipv4Out::new(destination, source, ipv4::Protocol::ICMP);
         self.send_ipv4(mbuf, &out, now);
         Ok(())
     }
@@ -112,6 +113,7 @@ impl Worker {
         code: Code,
         now: Instant,
     ) {
+        let Some((source, destination)) = received.ipv4() else { return };
         if received.to != Destination::Local {
             return;
         }
@@ -127,7 +129,7 @@ impl Worker {
             return self.out.count_drop(DropReason::MbufExhausted);
         }
         self.counters.icmp.errors_sent.increment();
-        let out = Ipv4Out::new(received.destination, received.source, ipv4::Protocol::ICMP);
+        let out = Ipv4Out::new(destination, source, ipv4::Protocol::ICMP);
         self.send_ipv4(mbuf, &out, now);
     }
 
@@ -139,9 +141,20 @@ impl Worker {
         }
     }
 
-    /// Packets that can't be sent since nobody answers ARP: the sockets learn it as from a router.
+    /// Nobody has this port.
+    pub(crate) fn port_unreachable(&mut self, about: &Mbuf, received: &Received, now: Instant) {
+        match received.source {
+            IpAddr::V4(_) => self.send_unreachable(about, received, Code::PORT_UNREACHABLE, now),
+            IpAddr::V6(_) => self.port_unreachable6(about, received, now),
+        }
+    }
+
+    /// Packets that can't be sent since nobody answers: the sockets learn it as from a router.
     pub(crate) fn host_unreachable(&mut self, packet: &Mbuf, now: Instant) {
         self.out.count_drop(DropReason::NeighborUnresolved);
+        if ip_version(packet) == 6 {
+            return self.address_unreachable6(packet);
+        }
         let Ok(quoted) = icmp::Quoted::parse(packet.data()) else { return };
         // A reason not to tell a socket is no reason to count the packet twice.
         let _ = self.unreachable(&quoted, Code::HOST_UNREACHABLE, 0, now);
@@ -167,15 +180,6 @@ fn unreachable_errno(code: Code) -> Errno {
         Code::PROTOCOL_UNREACHABLE => Errno::NOPROTOOPT,
         Code::NET_UNREACHABLE => Errno::NETUNREACH,
         _ => Errno::HOSTUNREACH,
-    }
-}
-
-/// An IPv4 socket address, if it is one.
-#[must_use]
-pub(crate) fn as_v4(address: SocketAddr) -> Option<(Ipv4Addr, u16)> {
-    match address.ip() {
-        IpAddr::V4(v4) => Some((v4, address.port())),
-        IpAddr::V6(_) => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! From a frame to the transport: Ethernet, ARP, IPv4.
+//! From a frame to the transport: Ethernet, ARP, IPv4. IPv6 is in `input6.rs`.
 //!
 //! Each function takes a frame a step further or returns the [`DropReason`]; [`Worker::input`]
 //! counts it. A frame that is handed on leaves by `Ok`.
@@ -11,6 +11,7 @@ use wire::{arp, ethernet, ipv4};
 
 use crate::command::Handoff;
 use crate::network::{Destination, LOOPBACK};
+use crate::output::ip_version;
 use crate::worker::Worker;
 
 /// What a transport needs to know about the packet that carried a segment.
@@ -19,33 +20,33 @@ pub(crate) struct Received {
     /// Interface it came in on.
     pub interface: u16,
     /// Source address.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Destination address.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// What the destination is to us.
     pub to: Destination,
     /// Offset of the IP header in the first buffer.
     pub ip_offset: usize,
-    /// Length of the IP header.
+    /// Length of the IP header, extension headers with it.
     pub ip_len: usize,
     /// Length of the transport segment.
     pub segment_len: usize,
     /// The transport checksum needs no check: the port did it.
     pub verified: bool,
+    /// Type of service, or traffic class.
+    pub tos: u8,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
 }
 
 impl Received {
-    /// The ECN field.
+    /// Both addresses, source first, of an IPv4 packet.
     #[must_use]
-    pub(crate) fn ecn(&self, mbuf: &Mbuf) -> tcp::Codepoint {
-        let tos = mbuf.data().get(self.ip_offset + 1).copied().unwrap_or(0);
-        tcp::Codepoint::from_tos(tos)
-    }
-
-    /// A byte of the IP header.
-    #[must_use]
-    pub(crate) fn ip_byte(&self, mbuf: &Mbuf, at: usize) -> Option<u8> {
-        mbuf.data().get(self.ip_offset.checked_add(at)?).copied()
+    pub(crate) fn ipv4(&self) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => Some((source, destination)),
+            _ => None,
+        }
     }
 
     /// The transport segment in the packet that carried it.
@@ -53,18 +54,6 @@ impl Received {
     pub(crate) fn segment<'a>(&self, mbuf: &'a Mbuf) -> Option<&'a [u8]> {
         let start = self.ip_offset + self.ip_len;
         mbuf.data().get(start..start + self.segment_len)
-    }
-
-    /// Source as the transports see it.
-    #[must_use]
-    pub(crate) fn source_ip(&self) -> IpAddr {
-        self.source.into()
-    }
-
-    /// Destination as the transports see it.
-    #[must_use]
-    pub(crate) fn destination_ip(&self) -> IpAddr {
-        self.destination.into()
     }
 }
 
@@ -100,6 +89,10 @@ impl Worker {
                 self.counters.ipv4.packets_received.increment();
                 self.ipv4_input(mbuf, ethernet::Header::LEN, interface, now)
             }
+            ethernet::EtherType::IPV6 => {
+                self.counters.ipv6.packets_received.increment();
+                self.ipv6_input(mbuf, ethernet::Header::LEN, interface, now)
+            }
             ethernet::EtherType::ARP => self.arp_input(&mbuf, interface, now),
             kind => self.ethertype_input(kind, mbuf, interface),
         }
@@ -129,7 +122,7 @@ impl Worker {
         if !sender.is_unspecified() && !sender.is_broadcast() {
             let waiting = self.out.neighbors.learn(sender, mac, interface, for_us, now);
             self.out.neighbor_learned(waiting, mac, interface);
-            self.mesh.neighbor(sender, mac, interface, for_us, now);
+            self.mesh.neighbor(sender.into(), mac, interface, for_us, now);
         }
         if !for_us {
             return Err(DropReason::ArpNotForUs);
@@ -142,8 +135,22 @@ impl Worker {
 
     /// A packet that was sent to one of our own addresses.
     pub(crate) fn loopback_input(&mut self, mbuf: Mbuf, now: Instant) {
-        self.counters.ipv4.packets_received.increment();
-        if let Err(reason) = self.ipv4_input(mbuf, 0, LOOPBACK, now) {
+        if ip_version(&mbuf) == 6 {
+            self.counters.ipv6.packets_received.increment();
+        } else {
+            self.counters.ipv4.packets_received.increment();
+        }
+        self.ip_input(mbuf, LOOPBACK, now);
+    }
+
+    /// A packet without link header, of either version.
+    pub(crate) fn ip_input(&mut self, mbuf: Mbuf, interface: u16, now: Instant) {
+        let result = if ip_version(&mbuf) == 6 {
+            self.ipv6_input(mbuf, 0, interface, now)
+        } else {
+            self.ipv4_input(mbuf, 0, interface, now)
+        };
+        if let Err(reason) = result {
             self.out.count_drop(reason);
         }
     }
@@ -173,8 +180,8 @@ impl Worker {
         }
         let received = Received {
             interface,
-            source,
-            destination,
+            source: source.into(),
+            destination: destination.into(),
             to,
             ip_offset,
             ip_len: packet.header.header_len(),
@@ -184,6 +191,8 @@ impl Worker {
                 ChecksumState::Good => true,
                 ChecksumState::Unknown => false,
             },
+            tos: packet.header.tos,
+            ttl: packet.header.ttl,
         };
         match packet.header.protocol() {
             ipv4::Protocol::TCP => self.tcp_input(mbuf, &received, now),
@@ -235,9 +244,10 @@ impl Worker {
     }
 }
 
-fn bad_l4_checksum(protocol: ipv4::Protocol) -> DropReason {
+pub(crate) fn bad_l4_checksum(protocol: ipv4::Protocol) -> DropReason {
     match protocol {
         ipv4::Protocol::UDP => DropReason::UdpChecksum,
+        ipv4::Protocol::ICMPV6 => DropReason::Icmp6Checksum,
         _ => DropReason::TcpChecksum,
     }
 }

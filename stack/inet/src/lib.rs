@@ -15,6 +15,7 @@
 //! `attend` (a client's bytes on their way in), `tcp_output` and `output` (the way out).
 #![forbid(unsafe_code)]
 
+mod address6;
 mod attend;
 mod client;
 pub mod command;
@@ -26,13 +27,16 @@ mod flow;
 mod flow_table;
 mod flows;
 mod icmp;
+mod icmp6;
 mod input;
+mod input6;
 pub mod limits;
 mod listener;
 mod neighbor;
 pub mod network;
 mod option;
 mod output;
+mod output6;
 mod passive;
 mod protocols;
 mod rate_limit;
@@ -50,8 +54,8 @@ mod udp;
 mod worker;
 
 pub use counters::{
-    ArpCounters, IcmpCounters, Ipv4Counters, LoopCounters, Row, TcpCounters, UdpCounters,
-    WorkerCounters,
+    ArpCounters, Icmp6Counters, IcmpCounters, Ipv4Counters, Ipv6Counters, LoopCounters, Row,
+    TcpCounters, UdpCounters, WorkerCounters,
 };
 pub use socket::SocketId;
 pub use worker::{Parts, Usage, Worker};

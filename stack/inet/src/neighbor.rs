@@ -1,8 +1,9 @@
-//! The neighbour table: which MAC address answers for an IPv4 address (RFC 826, RFC 1122 2.3.2).
+//! The neighbour table: which MAC address answers for an IP address (RFC 826, RFC 1122 2.3.2;
+//! RFC 4861 7.3).
 //!
 //! Pure: it decides, the caller sends. Packets for a neighbour that is being resolved wait here.
 
-use core::net::Ipv4Addr;
+use core::hash::Hash;
 
 use hashbrown::HashMap;
 use types::{DropReason, Instant, MacAddr};
@@ -40,9 +41,9 @@ pub(crate) enum Resolution<P> {
     Send(P, MacAddr),
     /// Send it there and ask whether the neighbour is still at this address.
     SendAndAsk(P, MacAddr),
-    /// It waits; an ARP request is due if `ask`.
+    /// It waits; a request is due if `ask`.
     Wait {
-        /// Send an ARP request now.
+        /// Send a request now.
         ask: bool,
     },
     /// It can't be sent.
@@ -51,18 +52,18 @@ pub(crate) enum Resolution<P> {
 
 /// What the passing of time asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Due<P> {
-    /// Send an ARP request for this address on this interface.
-    Ask(Ipv4Addr, u16),
+pub(crate) enum Due<A, P> {
+    /// Send a request for this address on this interface.
+    Ask(A, u16),
     /// Nobody answered: these packets can't be sent.
-    Unreachable(Ipv4Addr, Vec<P>),
+    Unreachable(A, Vec<P>),
 }
 
 /// A row for listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct Row<A> {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: A,
     /// MAC address if known.
     pub mac: Option<MacAddr>,
     /// Interface.
@@ -73,26 +74,26 @@ pub(crate) struct Row {
     pub due: Option<Instant>,
 }
 
-/// Neighbours of one worker; `P` is a packet.
+/// Neighbours of one worker: `A` is an address on a link, `P` a packet.
 #[derive(Debug)]
-pub(crate) struct Neighbors<P> {
-    table: HashMap<Ipv4Addr, Neighbor<P>>,
+pub(crate) struct Neighbors<A, P> {
+    table: HashMap<A, Neighbor<P>>,
     /// The last answer of [`Neighbors::mac`] and until when it holds: most packets go where the one
     /// before went. Whatever changes an entry takes it back.
-    recent: Option<(Ipv4Addr, MacAddr, Instant)>,
+    recent: Option<(A, MacAddr, Instant)>,
     /// Packets that were lost with evicted entries and are not counted yet.
     lost_count: usize,
 }
 
-impl<P> Default for Neighbors<P> {
+impl<A, P> Default for Neighbors<A, P> {
     fn default() -> Self {
         Self { table: HashMap::with_capacity(64), recent: None, lost_count: 0 }
     }
 }
 
-impl<P> Neighbors<P> {
+impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
     /// The address of a neighbour that is known for sure, so that nothing need be asked.
-    pub(crate) fn mac(&mut self, to: Ipv4Addr, now: Instant) -> Option<MacAddr> {
+    pub(crate) fn mac(&mut self, to: A, now: Instant) -> Option<MacAddr> {
         if let Some((address, mac, until)) = self.recent
             && address == to
             && now < until
@@ -114,7 +115,7 @@ impl<P> Neighbors<P> {
     /// Looks up the next hop of a packet.
     pub(crate) fn resolve(
         &mut self,
-        to: Ipv4Addr,
+        to: A,
         interface: u16,
         packet: P,
         now: Instant,
@@ -156,7 +157,7 @@ impl<P> Neighbors<P> {
         }
     }
 
-    fn begin(&mut self, to: Ipv4Addr, interface: u16, packet: P, now: Instant) -> Resolution<P> {
+    fn begin(&mut self, to: A, interface: u16, packet: P, now: Instant) -> Resolution<P> {
         if self.table.len() >= NEIGHBORS_MAX && !self.evict(now) {
             return Resolution::Drop(packet, DropReason::NeighborTableFull);
         }
@@ -195,7 +196,7 @@ impl<P> Neighbors<P> {
     /// Returns the packets that waited for it.
     pub(crate) fn learn(
         &mut self,
-        from: Ipv4Addr,
+        from: A,
         mac: MacAddr,
         interface: u16,
         create: bool,
@@ -224,7 +225,7 @@ impl<P> Neighbors<P> {
     }
 
     /// Sets an entry that neither expires nor is overwritten. Returns the packets that waited.
-    pub(crate) fn pin(&mut self, address: Ipv4Addr, mac: MacAddr, interface: u16) -> Vec<P> {
+    pub(crate) fn pin(&mut self, address: A, mac: MacAddr, interface: u16) -> Vec<P> {
         self.recent = None;
         let neighbor =
             Neighbor { interface, state: State::Permanent { mac }, due: Instant::FAR_FUTURE };
@@ -235,7 +236,7 @@ impl<P> Neighbors<P> {
     }
 
     /// Forgets an entry, if there is one. Returns the packets that waited.
-    pub(crate) fn forget(&mut self, address: Ipv4Addr) -> Vec<P> {
+    pub(crate) fn forget(&mut self, address: A) -> Vec<P> {
         self.recent = None;
         match self.table.remove(&address) {
             Some(Neighbor { state: State::Incomplete { waiting, .. }, .. }) => waiting,
@@ -244,7 +245,7 @@ impl<P> Neighbors<P> {
     }
 
     /// Forgets static entries that `keep` does not name.
-    pub(crate) fn retain_pinned(&mut self, keep: impl Fn(Ipv4Addr) -> bool) {
+    pub(crate) fn retain_pinned(&mut self, keep: impl Fn(A) -> bool) {
         self.recent = None;
         self.table.retain(|a, n| !matches!(n.state, State::Permanent { .. }) || keep(*a));
     }
@@ -257,7 +258,7 @@ impl<P> Neighbors<P> {
     }
 
     /// Appends everything that is due to `todo` and forgets what has failed long enough ago.
-    pub(crate) fn timeout(&mut self, now: Instant, todo: &mut Vec<Due<P>>) {
+    pub(crate) fn timeout(&mut self, now: Instant, todo: &mut Vec<Due<A, P>>) {
         self.table.retain(|address, neighbor| {
             if neighbor.due > now {
                 return true;
@@ -282,7 +283,7 @@ impl<P> Neighbors<P> {
     }
 
     /// All entries.
-    pub(crate) fn rows(&self, now: Instant) -> impl Iterator<Item = Row> + '_ {
+    pub(crate) fn rows(&self, now: Instant) -> impl Iterator<Item = Row<A>> + '_ {
         self.table.iter().map(move |(address, n)| {
             let (mac, state) = match &n.state {
                 State::Incomplete { .. } => (None, "incomplete"),
@@ -304,6 +305,7 @@ impl<P> Neighbors<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv4Addr;
     use core::time::Duration;
 
     const A: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
@@ -326,7 +328,7 @@ mod tests {
     fn a_silent_neighbour_is_asked_four_times_then_unreachable() {
         let mut table = Neighbors::default();
         let _ = table.resolve(A, 1, 'x', at(0));
-        let due = |table: &mut Neighbors<char>, s| {
+        let due = |table: &mut Neighbors<Ipv4Addr, char>, s| {
             let mut todo = Vec::new();
             table.timeout(at(s), &mut todo);
             todo
@@ -372,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_pinned_entry_is_not_overwritten() {
-        let mut table: Neighbors<char> = Neighbors::default();
+        let mut table: Neighbors<Ipv4Addr, char> = Neighbors::default();
         assert!(table.pin(A, MAC, 1).is_empty());
         assert!(table.learn(A, MacAddr([2, 0, 0, 0, 0, 9]), 1, true, at(0)).is_empty());
         assert_eq!(table.resolve(A, 1, 'x', at(999)), Resolution::Send('x', MAC));
@@ -381,7 +383,7 @@ mod tests {
     #[test]
     fn an_address_known_for_sure_is_remembered_until_something_changes() {
         let other = MacAddr([2, 0, 0, 0, 0, 9]);
-        let mut table: Neighbors<char> = Neighbors::default();
+        let mut table: Neighbors<Ipv4Addr, char> = Neighbors::default();
         assert_eq!(table.mac(A, at(0)), None);
         let _ = table.resolve(A, 1, 'x', at(0));
         assert_eq!(table.mac(A, at(0)), None, "not answered yet");

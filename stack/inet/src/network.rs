@@ -2,12 +2,14 @@
 //!
 //! A snapshot never changes. Workers adopt the newest between two breaths.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use fib::Fib;
 use hashbrown::HashMap;
 use types::MacAddr;
 
+pub use crate::address6::Address6;
+use crate::address6::OnLink;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 
 /// Index of the loopback interface `lo0` in every snapshot.
@@ -58,6 +60,8 @@ pub struct Interface {
     pub up: bool,
     /// Addresses, primary first.
     pub addresses: Vec<Address>,
+    /// IPv6 addresses.
+    pub addresses6: Vec<Address6>,
     /// Who computes checksums.
     pub tx_checksum: TxChecksum,
     /// The port sends clients' bytes from where they lie.
@@ -144,6 +148,8 @@ pub struct Network {
     pub interfaces: Vec<Interface>,
     /// Routes.
     pub fib: Fib,
+    /// IPv6 routes.
+    pub fib6: Fib<Ipv6Addr>,
     /// Static neighbours.
     pub neighbors: Vec<StaticNeighbor>,
     /// The worker that owns each bound UDP port, where there are several workers.
@@ -154,7 +160,7 @@ pub struct Network {
     pub host: HostSettings,
 }
 
-/// What an IPv4 address means to this host.
+/// What an IP address means to this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// One of our addresses.
@@ -172,6 +178,7 @@ pub enum Destination {
 pub(crate) struct Addresses {
     ours: Box<[Ipv4Addr]>,
     broadcast: Box<[Ipv4Addr]>,
+    pub(crate) ours6: Box<[OnLink]>,
 }
 
 impl Addresses {
@@ -182,6 +189,7 @@ impl Addresses {
         Self {
             ours: all().map(|a| a.address).collect(),
             broadcast: all().filter_map(Address::broadcast).collect(),
+            ours6: network.interfaces.iter().flat_map(on_link).collect(),
         }
     }
 
@@ -201,6 +209,11 @@ impl Addresses {
             Destination::Remote
         }
     }
+}
+
+fn on_link(interface: &Interface) -> impl Iterator<Item = OnLink> + '_ {
+    let index = interface.index;
+    interface.addresses6.iter().map(move |a| OnLink { address: a.address, interface: index })
 }
 
 /// Addresses that mean the same to every host.
@@ -284,6 +297,7 @@ mod tests {
             mtu: 1500,
             up: true,
             addresses: vec![address(OURS), address(SECOND)],
+            addresses6: Vec::new(),
             tx_checksum: TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,

@@ -5,7 +5,7 @@
 //!                                   └── one of our own addresses ──► loopback queue ──► next inhale
 //! ```
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use types::{DropReason, Instant, MacAddr};
 use wire::{arp, ethernet, ipv4};
 use zerocopy::IntoBytes;
 
+use crate::address6::OnLink;
 use crate::counters::WorkerCounters;
 use crate::filter;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TTL, TX_BACKLOG_MAX};
@@ -24,11 +25,11 @@ use crate::timer_wheel::{Fired, Owner, Timer, Timers};
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hop {
+pub(crate) struct Hop<A = Ipv4Addr> {
     /// Interface; [`LOOPBACK`] for our own addresses.
     pub interface: u16,
     /// The neighbour to send to.
-    pub next: Ipv4Addr,
+    pub next: A,
     /// What the destination is.
     pub destination: Destination,
     /// Bytes of an IP packet on this way.
@@ -106,7 +107,9 @@ pub(crate) struct Output {
     /// Its generation, for caches of [`Hop`].
     pub generation: u32,
     /// Neighbours.
-    pub neighbors: Neighbors<Mbuf>,
+    pub neighbors: Neighbors<Ipv4Addr, Mbuf>,
+    /// The same for IPv6.
+    pub neighbors6: Neighbors<OnLink, Mbuf>,
     /// Protocol modules, if there are any.
     pub desk: Option<Box<lsm::Desk>>,
     /// The neighbour table's place on the timer wheel.
@@ -126,6 +129,7 @@ impl Output {
             addresses: Addresses::default(),
             generation: 0,
             neighbors: Neighbors::default(),
+            neighbors6: Neighbors::default(),
             desk: None,
             neighbors_timer: Timer::default(),
             pool,
@@ -156,6 +160,11 @@ impl Output {
         let gone: Vec<Ipv4Addr> = there.map(|row| row.address).collect();
         for address in gone {
             lost += self.neighbors.forget(address).len();
+        }
+        let there = self.neighbors6.rows(now).filter(|row| row.interface == interface);
+        let gone: Vec<OnLink> = there.map(|row| row.address).collect();
+        for address in gone {
+            lost += self.neighbors6.forget(address).len();
         }
         for _ in 0..lost {
             self.count_drop(DropReason::InterfaceDown);
@@ -329,40 +338,57 @@ impl Output {
             Destination::Multicast => multicast_mac(hop.next),
             Destination::Remote => {
                 let resolution = self.neighbors.resolve(hop.next, hop.interface, mbuf, now);
-                return self.act(resolution, hop, now, timers);
+                let kind = ethernet::EtherType::IPV4;
+                if self.act(resolution, hop.interface, kind, now, timers) {
+                    self.arp_request(hop.next, hop.interface);
+                }
+                return;
             }
         };
         self.ethernet(mbuf, hop.interface, mac, ethernet::EtherType::IPV4);
     }
 
-    fn act(&mut self, resolution: Resolution<Mbuf>, hop: &Hop, now: Instant, timers: &mut Timers) {
+    /// Does with a packet what the neighbour table says. `true`: the neighbour is to be asked.
+    pub(crate) fn act(
+        &mut self,
+        resolution: Resolution<Mbuf>,
+        interface: u16,
+        kind: ethernet::EtherType,
+        now: Instant,
+        timers: &mut Timers,
+    ) -> bool {
         match resolution {
             Resolution::Send(mbuf, mac) => {
-                self.ethernet(mbuf, hop.interface, mac, ethernet::EtherType::IPV4);
+                self.ethernet(mbuf, interface, mac, kind);
+                false
             }
             Resolution::SendAndAsk(mbuf, mac) => {
-                self.ethernet(mbuf, hop.interface, mac, ethernet::EtherType::IPV4);
-                self.arp_request(hop.next, hop.interface);
+                self.ethernet(mbuf, interface, mac, kind);
+                true
             }
             Resolution::Wait { ask } => {
                 if ask {
-                    self.arp_request(hop.next, hop.interface);
                     let at = Some(now + NEIGHBOR_PROBE_INTERVAL);
                     timers.arm(at, Owner::Neighbors, &mut self.neighbors_timer);
                 }
+                ask
             }
-            Resolution::Drop(_, reason) => self.count_drop(reason),
+            Resolution::Drop(_, reason) => {
+                self.count_drop(reason);
+                false
+            }
         }
     }
 
-    fn loop_back(&mut self, mbuf: Mbuf) {
+    /// Queues a packet to ourselves.
+    pub(crate) fn loop_back(&mut self, mbuf: Mbuf) {
         if self.loopback.len() >= TX_BACKLOG_MAX {
             return self.count_drop(DropReason::TransmitQueueFull);
         }
         self.loopback.push_back(mbuf);
     }
 
-    /// The next packets we sent to ourselves: IPv4 packets without link header.
+    /// The next packets we sent to ourselves: IP packets without link header.
     pub(crate) fn take_looped(&mut self, burst: &mut Burst) {
         let count = self.loopback.len().min(burst.room());
         burst.extend(self.loopback.drain(..count));
@@ -461,7 +487,7 @@ impl Output {
 
     /// Hands what is queued to the ports. `true`: something was sent.
     pub(crate) fn flush(&mut self) -> bool {
-        for _ in 0..self.neighbors.take_lost() {
+        for _ in 0..self.neighbors.take_lost() + self.neighbors6.take_lost() {
             self.count_drop(DropReason::NeighborTableFull);
         }
         let mut worked = false;
@@ -493,10 +519,29 @@ impl Output {
         self.ports.iter().flatten().any(|p| !p.burst.is_empty() || !p.backlog.is_empty())
     }
 
+    /// Forgets a neighbour on whichever link; returns how many packets waited for it.
+    pub(crate) fn forget_neighbor(&mut self, address: IpAddr) -> usize {
+        match address {
+            IpAddr::V4(address) => self.neighbors.forget(address).len(),
+            IpAddr::V6(address) => {
+                let interfaces =
+                    0..u16::try_from(self.network.interfaces.len()).unwrap_or(u16::MAX);
+                let forget =
+                    |interface| self.neighbors6.forget(OnLink { address, interface }).len();
+                interfaces.map(forget).sum()
+            }
+        }
+    }
+
     /// A neighbour has answered: sends what waited for it.
     pub(crate) fn neighbor_learned(&mut self, waiting: Vec<Mbuf>, mac: MacAddr, interface: u16) {
         for mbuf in waiting {
-            self.ethernet(mbuf, interface, mac, ethernet::EtherType::IPV4);
+            let kind = if ip_version(&mbuf) == 6 {
+                ethernet::EtherType::IPV6
+            } else {
+                ethernet::EtherType::IPV4
+            };
+            self.ethernet(mbuf, interface, mac, kind);
         }
     }
 
@@ -511,7 +556,16 @@ impl Output {
                 Due::Unreachable(_, packets) => lost.extend(packets),
             }
         }
-        if let Some(due) = self.neighbors.next_timeout() {
+        let mut todo = Vec::new();
+        self.neighbors6.timeout(now, &mut todo);
+        for due in todo {
+            match due {
+                Due::Ask(address, _) => self.solicit(address, None),
+                Due::Unreachable(_, packets) => lost.extend(packets),
+            }
+        }
+        let next = [self.neighbors.next_timeout(), self.neighbors6.next_timeout()];
+        if let Some(due) = next.into_iter().flatten().min() {
             let at = due.max(now + NEIGHBOR_TICK);
             timers.arm(Some(at), Owner::Neighbors, &mut self.neighbors_timer);
         }
@@ -528,6 +582,11 @@ impl Output {
 pub(crate) fn prepend(mbuf: &mut Mbuf, header: &[u8]) -> bool {
     let room = u16::try_from(header.len()).ok().and_then(|len| mbuf.prepend(len));
     room.map(|room| room.copy_from_slice(header)).is_some()
+}
+
+/// The version of the IP packet that the buffer begins with.
+pub(crate) fn ip_version(packet: &Mbuf) -> u8 {
+    packet.data().first().map_or(0, |byte| byte >> 4)
 }
 
 /// RFC 1112 6.4: the low 23 bits of the group address.

@@ -103,7 +103,7 @@ impl Worker {
 
     /// A RST for somebody who has proven nothing yet, if his group of addresses has not had enough.
     fn reset_stranger(&mut self, flow: &Flow, reset: &SegmentOut, now: Instant) {
-        if self.resets.permit(flow.remote_addr, now) {
+        if self.resets.permit(flow.remote_addr.into(), now) {
             self.send_segment(flow, reset, now);
         } else {
             self.counters.tcp.resets_withheld.increment();

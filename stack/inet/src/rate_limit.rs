@@ -1,7 +1,7 @@
 //! Token buckets for replies that nobody should be able to demand without limit.
 
 use core::hash::Hasher;
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use siphasher::sip::SipHasher13;
@@ -72,9 +72,14 @@ impl StrangerLimits {
     }
 
     /// Takes a permit for a reply to `address` if there is one.
-    pub(crate) fn permit(&mut self, address: Ipv4Addr, now: Instant) -> bool {
+    pub(crate) fn permit(&mut self, address: IpAddr, now: Instant) -> bool {
         let second = now.as_millis() / 1_000;
-        let number = usize::try_from(self.hash(0, u64::from(address.to_bits()))).unwrap_or(0);
+        // A host may have all addresses of an IPv6 network.
+        let who = match address {
+            IpAddr::V4(v4) => v4.to_bits().into(),
+            IpAddr::V6(v6) => u64::try_from(v6.to_bits() >> 64).unwrap_or(0),
+        };
+        let number = usize::try_from(self.hash(0, who)).unwrap_or(0);
         let number = number % STRANGER_GROUPS;
         let half = self.per_second / 2;
         let extra = self.hash(second, number as u64) % u64::from(half + 1);
@@ -99,6 +104,7 @@ impl StrangerLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv4Addr;
 
     #[test]
     fn no_more_than_the_limit_in_any_second() {
@@ -107,8 +113,8 @@ mod tests {
         assert_eq!(granted, 50);
     }
 
-    const ATTACKER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-    const VICTIM: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    const VICTIM: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 
     fn granted(limits: &mut StrangerLimits, second: u64) -> u32 {
         let now = Instant::from_millis(second * 1_000);

@@ -142,7 +142,7 @@ impl Datagram {
     #[must_use]
     pub(crate) fn score(&self, to: SocketAddr, from: SocketAddr) -> Option<u8> {
         let local = self.local?;
-        if local.port() != to.port() {
+        if local.port() != to.port() || local.is_ipv4() != to.is_ipv4() {
             return None;
         }
         let mut score = 0;

@@ -1,6 +1,6 @@
 //! Which worker owns a flow, and the way from one worker to another.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -126,7 +126,7 @@ impl Mesh {
     /// Tells all others that a neighbour was learned.
     pub fn neighbor(
         &self,
-        address: Ipv4Addr,
+        address: IpAddr,
         mac: types::MacAddr,
         interface: u16,
         for_us: bool,
@@ -149,6 +149,7 @@ impl Mesh {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv4Addr;
 
     #[test]
     fn both_directions_have_the_same_owner_and_all_workers_get_flows() {

@@ -67,17 +67,20 @@ impl Worker {
         received: &Received,
         now: Instant,
     ) -> Result<(), DropReason> {
+        let Some((source, destination)) = received.ipv4() else {
+            return Err(DropReason::TcpAddress);
+        };
         if received.to != Destination::Local {
             return Err(DropReason::TcpAddress);
         }
         let bytes = received.segment(&mbuf).ok_or(DropReason::TcpTooShort)?;
         let parsed = wire::tcp::Segment::parse(bytes)?;
         if !received.verified && received.interface != LOOPBACK {
-            parsed.verify(received.source, received.destination)?;
+            parsed.verify(source, destination)?;
         }
         let flow = Flow {
-            local_addr: received.destination,
-            remote_addr: received.source,
+            local_addr: destination,
+            remote_addr: source,
             local_port: parsed.header.dst_port.get(),
             remote_port: parsed.header.src_port.get(),
         };
@@ -95,7 +98,7 @@ impl Worker {
             flags: Flags::from_bits(parsed.flags()),
             window: parsed.header.window.get(),
             urgent: parsed.header.urgent.get(),
-            ecn: received.ecn(&mbuf),
+            ecn: tcp::Codepoint::from_tos(received.tos),
             options: tcp::Options::parse(parsed.options),
             text: parsed.text,
         };

@@ -1,28 +1,22 @@
 //! UDP (RFC 768): datagrams to sockets and from clients.
 
-use core::mem::offset_of;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use dpdk::{L4, Mbuf};
 use rustix::io::Errno;
 use shm::{Ancillary, DatagramHeader, TxDescriptor};
 use types::{DropReason, FlowKey, Instant};
-use wire::icmp::Code;
-use wire::{ipv4, udp};
+use wire::{ipv4, ipv6, udp};
 use zerocopy::IntoBytes;
 
 use crate::command::Misbehaviour;
-use crate::icmp::as_v4;
 use crate::input::Received;
-use crate::network::{Destination, TxChecksum};
+use crate::network::{Destination, LOOPBACK, TxChecksum};
 use crate::option::Options;
 use crate::output::{Ipv4Out, prepend};
+use crate::output6::Ipv6Out;
 use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
-
-/// Where in an IPv4 header these fields are.
-const TTL_AT: usize = offset_of!(ipv4::Header, ttl);
-const TOS_AT: usize = offset_of!(ipv4::Header, tos);
 
 impl Worker {
     pub(crate) fn udp_input(
@@ -33,12 +27,12 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let bytes = received.segment(&mbuf).ok_or(DropReason::UdpTooShort)?;
         let datagram = udp::Datagram::parse(bytes)?;
-        if !received.verified && received.interface != crate::network::LOOPBACK {
+        if !received.verified && received.interface != LOOPBACK {
             datagram.verify(received.source, received.destination)?;
         }
         self.counters.udp.datagrams_received.increment();
-        let to = SocketAddr::new(received.destination_ip(), datagram.header.dst_port.get());
-        let from = SocketAddr::new(received.source_ip(), datagram.header.src_port.get());
+        let to = SocketAddr::new(received.destination, datagram.header.dst_port.get());
+        let from = remote(received, datagram.header.src_port.get());
         let group = received.to != Destination::Local || self.out.network.host.udp_to_all;
         let found = self.udp_sockets(to, from, group);
         if found.is_empty() {
@@ -46,14 +40,14 @@ impl Worker {
             if let Some(owner) = owner.filter(|o| *o != self.mesh.me) {
                 return self.hand_over(mbuf, received, owner);
             }
-            self.send_unreachable(&mbuf, received, Code::PORT_UNREACHABLE, now);
+            self.port_unreachable(&mbuf, received, now);
             return Err(DropReason::UdpNoSocket);
         }
         let ancillary = Ancillary {
             local: Some(to.ip()),
             interface: received.interface.into(),
-            ttl: received.ip_byte(&mbuf, TTL_AT),
-            tos: received.ip_byte(&mbuf, TOS_AT),
+            ttl: Some(received.ttl),
+            tos: Some(received.tos),
             at_ns: now.as_nanos(),
         };
         let mut last = Err(DropReason::UdpSocketFull);
@@ -168,24 +162,99 @@ impl Worker {
         options: &Options,
         now: Instant,
     ) -> Result<(), Errno> {
-        let (destination, dst_port) = as_v4(to).ok_or(Errno::AFNOSUPPORT)?;
-        if dst_port == 0 {
+        if to.port() == 0 {
             return Err(Errno::INVAL);
         }
+        match to {
+            SocketAddr::V4(to) => self.udp_emit4(owner, (offset, len), (local, to), options, now),
+            SocketAddr::V6(to) => self.udp_emit6(owner, (offset, len), (local, to), options, now),
+        }
+    }
+
+    fn udp_emit4(
+        &mut self,
+        owner: Option<u16>,
+        payload: (u32, usize),
+        (local, to): (SocketAddr, SocketAddrV4),
+        options: &Options,
+        now: Instant,
+    ) -> Result<(), Errno> {
+        let destination = *to.ip();
         let hop = self.out.route(destination).ok_or(Errno::NETUNREACH)?;
         if hop.destination == Destination::Broadcast && !options.broadcast {
             return Err(Errno::ACCESS);
         }
-        if len + udp::Header::LEN + ipv4::Header::LEN > usize::from(hop.mtu) {
-            return Err(Errno::MSGSIZE);
-        }
-        let source = match as_v4(local) {
-            Some((address, _)) if !address.is_unspecified() => address,
-            _ => self.out.network.source_for(destination).ok_or(Errno::NETUNREACH)?,
+        let source = match local.ip() {
+            IpAddr::V6(_) => return Err(Errno::AFNOSUPPORT),
+            IpAddr::V4(address) if !address.is_unspecified() => address,
+            IpAddr::V4(_) => self.out.network.source_for(destination).ok_or(Errno::NETUNREACH)?,
         };
         // RFC 1122 3.2.1.3 (g): no such address may be outside of a host.
         if source.is_loopback() && hop.destination != Destination::Local {
             return Err(Errno::INVAL);
+        }
+        let from = SocketAddr::new(source.into(), local.port());
+        let space = usize::from(hop.mtu).saturating_sub(ipv4::Header::LEN);
+        let offload = hop.checksum == TxChecksum::Port;
+        let mbuf = self.udp_datagram(owner, payload, (from, to.into()), (space, offload))?;
+        let out = Ipv4Out {
+            tos: options.tos,
+            ttl: options.ttl,
+            l4_len: 8,
+            offload: offload.then_some(L4::Udp),
+            ..Ipv4Out::new(source, destination, ipv4::Protocol::UDP)
+        };
+        self.out.ipv4(mbuf, &out, &hop, now, &mut self.timers);
+        Ok(())
+    }
+
+    fn udp_emit6(
+        &mut self,
+        owner: Option<u16>,
+        payload: (u32, usize),
+        (local, to): (SocketAddr, SocketAddrV6),
+        options: &Options,
+        now: Instant,
+    ) -> Result<(), Errno> {
+        let destination = *to.ip();
+        let zone = u16::try_from(to.scope_id()).map_err(|_| Errno::NODEV)?;
+        let hop = self.out.route6(destination, Some(zone).filter(|zone| *zone != LOOPBACK));
+        let hop = hop.ok_or(Errno::NETUNREACH)?;
+        let source = match local.ip() {
+            IpAddr::V4(_) => return Err(Errno::AFNOSUPPORT),
+            IpAddr::V6(address) if !address.is_unspecified() => address,
+            IpAddr::V6(_) if hop.destination == Destination::Local => destination,
+            IpAddr::V6(_) => {
+                let source = self.out.network.source_for6(destination, hop.interface);
+                source.ok_or(Errno::ADDRNOTAVAIL)?
+            }
+        };
+        let from = SocketAddr::new(source.into(), local.port());
+        let space = usize::from(hop.mtu).saturating_sub(ipv6::Header::LEN);
+        let offload = hop.checksum == TxChecksum::Port;
+        let mbuf = self.udp_datagram(owner, payload, (from, to.into()), (space, offload))?;
+        let out = Ipv6Out {
+            class: options.tos,
+            hop_limit: options.ttl,
+            l4_len: 8,
+            offload: offload.then_some(L4::Udp),
+            ..Ipv6Out::new(source, destination, ipv4::Protocol::UDP)
+        };
+        self.out.ipv6(mbuf, &out, &hop, now, &mut self.timers);
+        Ok(())
+    }
+
+    /// A datagram with a client's payload, if there is so much `space` in a packet; its checksum is
+    /// left to the port where that can make it.
+    fn udp_datagram(
+        &mut self,
+        owner: Option<u16>,
+        (offset, len): (u32, usize),
+        (from, to): (SocketAddr, SocketAddr),
+        (space, offload): (usize, bool),
+    ) -> Result<Mbuf, Errno> {
+        if len + udp::Header::LEN > space {
+            return Err(Errno::MSGSIZE);
         }
         let mut mbuf = self.out.alloc().ok_or(Errno::NOBUFS)?;
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
@@ -194,19 +263,9 @@ impl Worker {
         if !client.lane.copy_out(offset, room) {
             return Err(Errno::FAULT);
         }
-        let offload = hop.checksum == TxChecksum::Port;
-        prepend_header(&mut mbuf, (source, local.port()), (destination, dst_port), offload)
-            .ok_or(Errno::NOBUFS)?;
-        let out = Ipv4Out {
-            tos: options.tos,
-            ttl: options.ttl,
-            l4_len: 8,
-            offload: offload.then_some(L4::Udp),
-            ..Ipv4Out::new(source, destination, ipv4::Protocol::UDP)
-        };
+        prepend_header(&mut mbuf, from, to, offload).ok_or(Errno::NOBUFS)?;
         self.counters.udp.datagrams_sent.increment();
-        self.out.ipv4(mbuf, &out, &hop, now, &mut self.timers);
-        Ok(())
+        Ok(mbuf)
     }
 
     /// An address that a datagram may come from: one of ours. Linux's errno for another one.
@@ -215,7 +274,9 @@ impl Worker {
             IpAddr::V4(v4) if v4.is_unspecified() => Ok(ip),
             IpAddr::V4(v4) if self.out.addresses.classify(v4) == Destination::Local => Ok(ip),
             IpAddr::V4(_) => Err(Errno::INVAL),
-            IpAddr::V6(_) => Err(Errno::AFNOSUPPORT),
+            IpAddr::V6(v6) if v6.is_unspecified() => Ok(ip),
+            IpAddr::V6(v6) if self.out.addresses.has6(v6) => Ok(ip),
+            IpAddr::V6(_) => Err(Errno::INVAL),
         }
     }
 
@@ -242,18 +303,23 @@ impl Worker {
     }
 }
 
+/// Where a datagram is from. Addresses of a link are told apart by its number.
+fn remote(received: &Received, port: u16) -> SocketAddr {
+    match received.source {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            SocketAddrV6::new(v6, port, 0, received.interface.into()).into()
+        }
+        address => SocketAddr::new(address, port),
+    }
+}
+
 /// Prepends the UDP header with its checksum, or with the pseudo-header's for the port to finish.
-fn prepend_header(
-    mbuf: &mut Mbuf,
-    (source, src_port): (Ipv4Addr, u16),
-    (destination, dst_port): (Ipv4Addr, u16),
-    offload: bool,
-) -> Option<()> {
-    let header = udp::Header::new(src_port, dst_port, mbuf.packet_len() as usize)?;
+fn prepend_header(mbuf: &mut Mbuf, from: SocketAddr, to: SocketAddr, offload: bool) -> Option<()> {
+    let header = udp::Header::new(from.port(), to.port(), mbuf.packet_len() as usize)?;
     let header = if offload {
-        header.with_pseudo_checksum(source, destination)
+        header.with_pseudo_checksum(from.ip(), to.ip())
     } else {
-        header.with_checksum(source, destination, mbuf.data())
+        header.with_checksum(from.ip(), to.ip(), mbuf.data())
     };
     prepend(mbuf, header.as_bytes()).then_some(())
 }

@@ -6,6 +6,7 @@
 //! exhale   each ready connection sends; tx_burst per port; wake-ups
 //! ```
 
+use core::net::IpAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
@@ -15,6 +16,7 @@ use dpdk::{Burst, Mbuf, Mempool};
 use hashbrown::HashMap;
 use types::{Instant, MacAddr};
 
+use crate::address6::OnLink;
 use crate::client::Clients;
 use crate::command::{CallId, Command, Event, Handoff, Outcome};
 use crate::counters::WorkerCounters;
@@ -163,11 +165,16 @@ impl Worker {
         self.done(call, Ok(Outcome::Done));
     }
 
-    /// RFC 5227 2.3: others update what they know about our address.
-    pub(crate) fn announce(&mut self, interface: u16, address: core::net::Ipv4Addr) {
+    /// RFC 5227 2.3, RFC 4861 7.2.6: others update what they know about our address.
+    pub(crate) fn announce(&mut self, interface: u16, address: IpAddr) {
         let Some(mac) = self.out.network.interface(interface).map(|i| i.mac) else { return };
-        let packet = wire::arp::Packet::announcement(mac, address);
-        self.out.arp(packet, interface, MacAddr::BROADCAST);
+        match address {
+            IpAddr::V4(address) => {
+                let packet = wire::arp::Packet::announcement(mac, address);
+                self.out.arp(packet, interface, MacAddr::BROADCAST);
+            }
+            IpAddr::V6(address) => self.out.announce6(address, mac, interface),
+        }
     }
 
     /// One round: everything that has come in, everything that is due, everything that can go out.
@@ -228,12 +235,16 @@ impl Worker {
     fn receive_handoff(&mut self, handoff: Handoff, now: Instant) {
         match handoff {
             Handoff::Packet { interface, mbuf } => {
-                if let Err(reason) = self.ipv4_input(mbuf, 0, interface, now) {
-                    self.out.count_drop(reason);
-                }
+                self.ip_input(mbuf, interface, now);
             }
             Handoff::Neighbor { address, mac, interface, for_us, at } => {
-                let waiting = self.out.neighbors.learn(address, mac, interface, for_us, at);
+                let waiting = match address {
+                    IpAddr::V4(v4) => self.out.neighbors.learn(v4, mac, interface, for_us, at),
+                    IpAddr::V6(v6) => {
+                        let who = OnLink { address: v6, interface };
+                        self.out.neighbors6.learn(who, mac, interface, for_us, at)
+                    }
+                };
                 self.out.neighbor_learned(waiting, mac, interface);
             }
         }

@@ -1,13 +1,13 @@
 //! What the daemon is to do: the configuration file, with the command line over it.
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::ops::RangeInclusive;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
-use fib::Ipv4Net;
+use fib::{Ipv4Net, Ipv6Net};
 use inet::network::TcpSettings;
 use serde::Deserialize;
 
@@ -37,27 +37,39 @@ const WORKERS: RangeInclusive<u16> = 1..=shm::layout::LANES_MAX;
 /// How often `-w` may look: a worker that sleeps breathes every half second.
 const WATCH_S: RangeInclusive<u32> = 1..=3600;
 
-/// An address with its prefix length, as text `198.18.77.2/24`.
+/// An address with its prefix length, as text `198.18.77.2/24` or `2001:db8::2/64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct AddressLen {
     /// Address.
-    pub address: Ipv4Addr,
-    /// Prefix length, 1 to 32.
+    pub address: IpAddr,
+    /// Prefix length, 1 to 32 or 128.
     pub prefix_len: u8,
 }
 
 impl core::str::FromStr for AddressLen {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not an address: write 198.18.77.2/24");
+        let wrong =
+            || format!("'{text}' is not an address: write 198.18.77.2/24 or 2001:db8::2/64");
         let (address, len) = text.split_once('/').ok_or_else(wrong)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let prefix_len: u8 = len.parse().map_err(|_| wrong())?;
-        if !(1..=32).contains(&prefix_len) || address.is_unspecified() || address.is_multicast() {
+        if !(1..=bits_of(address)).contains(&prefix_len)
+            || address.is_unspecified()
+            || address.is_multicast()
+        {
             return Err(wrong());
         }
         Ok(Self { address, prefix_len })
+    }
+}
+
+/// How long an address is.
+const fn bits_of(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
     }
 }
 
@@ -107,12 +119,12 @@ fn addresses<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<AddressLen
     from.deserialize_any(Addresses)
 }
 
-/// Where a route leads: `default` or `10.0.0.0/8`.
+/// Where a route leads: `default`, `10.0.0.0/8`, `2001:db8::/32`; `::/0` is the default of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Destination {
     /// Network.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
 }
@@ -122,20 +134,26 @@ impl TryFrom<String> for Destination {
     fn try_from(text: String) -> Result<Self, String> {
         let wrong = || format!("'{text}' is no destination: write default or 10.0.0.0/8");
         if text == "default" {
-            return Ok(Self { address: Ipv4Addr::UNSPECIFIED, prefix_len: 0 });
+            return Ok(Self { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 });
         }
         let (address, len) = text.split_once('/').ok_or_else(wrong)?;
-        let address = address.parse().map_err(|_| wrong())?;
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let prefix_len = len.parse().map_err(|_| wrong())?;
-        let network = Ipv4Net::new(address, prefix_len).map_err(|_| wrong())?;
-        Ok(Self { address: network.addr(), prefix_len })
+        let is_network = match address {
+            IpAddr::V4(address) => Ipv4Net::new(address, prefix_len).is_ok(),
+            IpAddr::V6(address) => Ipv6Net::new(address, prefix_len).is_ok(),
+        };
+        if !is_network {
+            return Err(wrong());
+        }
+        Ok(Self { address, prefix_len })
     }
 }
 
 impl core::fmt::Display for Destination {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.prefix_len {
-            0 => f.write_str("default"),
+            0 if self.address.is_ipv4() => f.write_str("default"),
             len => write!(f, "{}/{len}", self.address),
         }
     }
@@ -159,16 +177,24 @@ pub(crate) struct Route {
     /// Where it leads.
     pub destination: Destination,
     /// Next hop.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
 }
 
 impl Route {
     /// The gateway is on a network that one of these interfaces has an address in.
     fn is_reachable(&self, interfaces: &[Interface]) -> bool {
         let mut addresses = interfaces.iter().flat_map(|interface| &interface.address);
-        addresses.any(|own| {
-            let network = Ipv4Net::containing(own.address, own.prefix_len);
-            network.is_ok_and(|network| network.contains(self.gateway))
+        addresses.any(|own| match (own.address, self.gateway) {
+            (IpAddr::V4(address), IpAddr::V4(gateway)) => {
+                let network = Ipv4Net::containing(address, own.prefix_len);
+                network.is_ok_and(|network| network.contains(gateway))
+            }
+            (IpAddr::V6(_), IpAddr::V6(gateway)) if gateway.is_unicast_link_local() => true,
+            (IpAddr::V6(address), IpAddr::V6(gateway)) => {
+                let network = Ipv6Net::containing(address, own.prefix_len);
+                network.is_ok_and(|network| network.contains(gateway))
+            }
+            _ => false,
         })
     }
 }

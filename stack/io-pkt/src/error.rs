@@ -1,6 +1,6 @@
 //! Why the daemon does not start: what, why and the next command, in one line.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Why the daemon does not start.
@@ -26,7 +26,7 @@ pub(crate) enum StartError {
         /// Its destination.
         route: String,
         /// Its next hop.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// Something that was asked for can't be had, and `--strict` says that it must.
     #[error(

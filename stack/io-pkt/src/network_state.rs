@@ -1,17 +1,19 @@
 //! The control plane's own copy of the network: interfaces, addresses, routes. Each change makes a
 //! new snapshot for the workers.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use devnp::Port;
 use fib::{AddRouteError, Ipv4Net, NextHop, Rib, Route, RouteFlags};
-use inet::network::{Address, Interface, LOOPBACK, Network, StaticNeighbor, TxChecksum};
+use inet::network::{Address, Address6, Interface, LOOPBACK, Network, StaticNeighbor, TxChecksum};
 use proto::table::{AddressRow, InterfaceRow, RouteRow};
 use rustix::io::Errno;
 use types::MacAddr;
 
 use crate::drivers::Watch;
 use crate::tuning::Tuning;
+
+mod ipv6;
 
 /// Addresses of one interface.
 const ADDRESSES_MAX: usize = 64;
@@ -41,6 +43,7 @@ impl Entry {
 pub(crate) struct NetworkState {
     interfaces: Vec<Entry>,
     rib: Rib,
+    rib6: Rib<Ipv6Addr>,
     neighbors: Vec<StaticNeighbor>,
     udp_owners: Vec<(u16, u16)>,
     /// What the operator has set.
@@ -48,7 +51,7 @@ pub(crate) struct NetworkState {
 }
 
 impl NetworkState {
-    /// Only `lo0` with 127.0.0.1; everything else as the operator has set it.
+    /// Only `lo0` with 127.0.0.1 and ::1; everything else as the operator has set it.
     #[must_use]
     pub(crate) fn new(tuning: Tuning) -> Self {
         let lo0 = Interface {
@@ -58,13 +61,21 @@ impl NetworkState {
             mtu: LOOPBACK_MTU,
             up: true,
             addresses: vec![Address { address: Ipv4Addr::LOCALHOST, prefix_len: 8 }],
+            addresses6: vec![Address6 { address: Ipv6Addr::LOCALHOST, prefix_len: 128 }],
             tx_checksum: TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,
             tso_ipv4_checksum: false,
         };
         let interfaces = vec![Entry { config: lo0, port: None, watches: Vec::new() }];
-        Self { interfaces, rib: Rib::new(), neighbors: Vec::new(), udp_owners: Vec::new(), tuning }
+        Self {
+            interfaces,
+            rib: Rib::new(),
+            rib6: Rib::new(),
+            neighbors: Vec::new(),
+            udp_owners: Vec::new(),
+            tuning,
+        }
     }
 
     /// Adds a port as an interface that is up and has no address yet; returns its index.
@@ -81,6 +92,7 @@ impl NetworkState {
             mtu: port.mtu(),
             up: true,
             addresses: Vec::new(),
+            addresses6: Vec::new(),
             tx_checksum: if offload { TxChecksum::Port } else { TxChecksum::Stack },
             loans: capabilities.loans,
             tso_buffers_max: if offload { capabilities.tso_buffers_max } else { 0 },
@@ -102,6 +114,7 @@ impl NetworkState {
         entry.watches.clear();
         entry.config.up = false;
         entry.config.addresses.clear();
+        entry.config.addresses6.clear();
         entry.config.name.clear();
         let there = self.rib.iter().filter(|route| route.next_hop.interface == index);
         let routes: Vec<Ipv4Net> = there.map(|route| route.destination).collect();
@@ -109,6 +122,7 @@ impl NetworkState {
             // It was just listed.
             let _ = self.rib.delete(destination);
         }
+        let _ = self.rib6.delete_interface(index);
         self.neighbors.retain(|neighbor| neighbor.interface != index);
         Some(port)
     }
@@ -154,6 +168,7 @@ impl NetworkState {
         Network {
             interfaces: self.interfaces.iter().map(|e| e.config.clone()).collect(),
             fib: self.rib.publish(),
+            fib6: self.rib6.publish(),
             neighbors: self.neighbors.clone(),
             udp_owners: self.udp_owners.iter().copied().collect(),
             tcp: self.tuning.tcp,
@@ -173,9 +188,13 @@ impl NetworkState {
     pub(crate) fn add_address(
         &mut self,
         name: &str,
-        address: Ipv4Addr,
+        address: impl Into<IpAddr>,
         len: u8,
     ) -> Result<u16, Errno> {
+        let address = match address.into() {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(address) => return self.add_address6(name, address, len),
+        };
         let refused = address.is_unspecified() || address.is_multicast() || address.is_broadcast();
         if refused || !(1..=32).contains(&len) {
             return Err(Errno::INVAL);
@@ -201,7 +220,15 @@ impl NetworkState {
     ///
     /// # Errors
     /// `ENXIO`, `EADDRNOTAVAIL`.
-    pub(crate) fn delete_address(&mut self, name: &str, address: Ipv4Addr) -> Result<(), Errno> {
+    pub(crate) fn delete_address(
+        &mut self,
+        name: &str,
+        address: impl Into<IpAddr>,
+    ) -> Result<(), Errno> {
+        let address = match address.into() {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(address) => return self.delete_address6(name, address),
+        };
         let entry = self.entry(name)?;
         let addresses = &mut entry.config.addresses;
         let at = addresses.iter().position(|a| a.address == address).ok_or(Errno::ADDRNOTAVAIL)?;
@@ -254,9 +281,10 @@ impl NetworkState {
 
     /// Addresses of an interface.
     #[must_use]
-    pub(crate) fn addresses(&self, index: u16) -> Vec<Ipv4Addr> {
+    pub(crate) fn addresses(&self, index: u16) -> Vec<IpAddr> {
         let entry = self.interfaces.get(usize::from(index));
-        entry.map_or_else(Vec::new, |e| e.config.addresses.iter().map(|a| a.address).collect())
+        let rows = entry.map(|entry| address_rows(&entry.config)).unwrap_or_default();
+        rows.into_iter().map(|row| row.address).collect()
     }
 
     /// The port of an interface.
@@ -271,12 +299,12 @@ impl NetworkState {
     ///
     /// # Errors
     /// `EINVAL`, `EEXIST`, `ENETUNREACH`, `ENOSPC`.
-    pub(crate) fn add_route(
-        &mut self,
-        to: Ipv4Addr,
-        len: u8,
-        gateway: Ipv4Addr,
-    ) -> Result<(), Errno> {
+    pub(crate) fn add_route(&mut self, to: IpAddr, len: u8, gateway: IpAddr) -> Result<(), Errno> {
+        let (to, gateway) = match (to, gateway) {
+            (IpAddr::V4(to), IpAddr::V4(gateway)) => (to, gateway),
+            (IpAddr::V6(to), IpAddr::V6(gateway)) => return self.add_route6(to, len, gateway),
+            _ => return Err(Errno::INVAL),
+        };
         let destination = Ipv4Net::new(to, len).map_err(|_| Errno::INVAL)?;
         if self.rib.len() >= ROUTES_MAX {
             return Err(Errno::NOSPC);
@@ -286,18 +314,18 @@ impl NetworkState {
         let interface = link.ok_or(Errno::NETUNREACH)?.config.index;
         let next_hop = NextHop { interface, gateway: Some(gateway) };
         let route = Route { destination, next_hop, flags: RouteFlags::STATIC };
-        self.rib.add(route).map_err(|error| match error {
-            AddRouteError::Exists(_) => Errno::EXIST,
-            AddRouteError::Unreachable(_) => Errno::NETUNREACH,
-            AddRouteError::BadPrefix(_) => Errno::INVAL,
-        })
+        self.rib.add(route).map_err(route_errno)
     }
 
     /// Deletes a route.
     ///
     /// # Errors
     /// `EINVAL`, `ESRCH`.
-    pub(crate) fn delete_route(&mut self, to: Ipv4Addr, len: u8) -> Result<(), Errno> {
+    pub(crate) fn delete_route(&mut self, to: IpAddr, len: u8) -> Result<(), Errno> {
+        let to = match to {
+            IpAddr::V4(to) => to,
+            IpAddr::V6(to) => return self.delete_route6(to, len),
+        };
         let destination = Ipv4Net::new(to, len).map_err(|_| Errno::INVAL)?;
         self.rib.delete(destination).map(drop).map_err(|_| Errno::SRCH)
     }
@@ -402,25 +430,39 @@ impl NetworkState {
     /// Routes as the tools show them.
     #[must_use]
     pub(crate) fn route_rows(&self) -> Vec<RouteRow> {
-        let rows = self.rib.iter().map(|route| RouteRow {
-            destination: route.destination.addr(),
-            prefix_len: route.destination.prefix_len(),
-            gateway: route.next_hop.gateway,
-            interface: self.name(route.next_hop.interface).into(),
-            flags: self.route_letters(route),
-        });
-        rows.collect()
+        let v4 = self.rib.iter().map(|route| self.route_row(&self.rib, route));
+        let v6 = self.rib6.iter().map(|route| self.route_row(&self.rib6, route));
+        v4.chain(v6).collect()
     }
 
-    fn route_letters(&self, route: &Route) -> String {
+    fn route_row<A: fib::Address + Into<IpAddr>>(
+        &self,
+        rib: &Rib<A>,
+        route: &Route<A>,
+    ) -> RouteRow {
         let letters = [
-            ('U', self.rib.is_active(route)),
+            ('U', rib.is_active(route)),
             ('G', route.next_hop.gateway.is_some()),
-            ('H', route.destination.prefix_len() == 32),
+            ('H', route.destination.prefix_len() == A::LEN),
             ('C', route.flags.contains(RouteFlags::CONNECTED)),
             ('S', route.flags.contains(RouteFlags::STATIC)),
         ];
-        letters.into_iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect()
+        RouteRow {
+            destination: route.destination.addr().into(),
+            prefix_len: route.destination.prefix_len(),
+            gateway: route.next_hop.gateway.map(Into::into),
+            interface: self.name(route.next_hop.interface).into(),
+            flags: letters.into_iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect(),
+        }
+    }
+}
+
+/// What a client is told about a route that was refused.
+fn route_errno<A: fib::Address>(error: AddRouteError<A>) -> Errno {
+    match error {
+        AddRouteError::Exists(_) => Errno::EXIST,
+        AddRouteError::Unreachable(_) => Errno::NETUNREACH,
+        AddRouteError::BadPrefix(_) => Errno::INVAL,
     }
 }
 
@@ -429,6 +471,13 @@ fn network(address: Ipv4Addr, len: u8) -> Ipv4Net {
     let mask = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(len))).unwrap_or(0);
     let base = Ipv4Addr::from_bits(address.to_bits() & mask);
     Ipv4Net::new(base, len.min(32)).unwrap_or(Ipv4Net::DEFAULT)
+}
+
+fn address_rows(config: &Interface) -> Vec<AddressRow> {
+    let row = |address, prefix_len| AddressRow { address, prefix_len };
+    let v4 = config.addresses.iter().map(|a| row(a.address.into(), a.prefix_len));
+    let v6 = config.addresses6.iter().map(|a| row(a.address.into(), a.prefix_len));
+    v4.chain(v6).collect()
 }
 
 fn interface_row(entry: &Entry) -> InterfaceRow {
@@ -446,11 +495,7 @@ fn interface_row(entry: &Entry) -> InterfaceRow {
         up: config.up,
         running: port.is_none() || link.is_some_and(|l| l.up),
         speed_mbps: link.and_then(|l| l.speed_mbps).unwrap_or(0),
-        addresses: config
-            .addresses
-            .iter()
-            .map(|a| AddressRow { address: a.address, prefix_len: a.prefix_len })
-            .collect(),
+        addresses: address_rows(config),
         rx_packets: stats.rx_packets,
         rx_bytes: stats.rx_bytes,
         rx_errors: stats.rx_errors + stats.rx_missed + stats.rx_no_mbuf,
@@ -492,7 +537,10 @@ mod tests {
     #[test]
     fn a_route_needs_a_gateway_on_a_link() {
         let mut state = NetworkState::new(Tuning::default());
-        assert_eq!(state.add_route(Ipv4Addr::UNSPECIFIED, 0, A), Err(Errno::NETUNREACH));
-        assert_eq!(state.delete_route(Ipv4Addr::UNSPECIFIED, 0), Err(Errno::SRCH));
+        assert_eq!(
+            state.add_route(Ipv4Addr::UNSPECIFIED.into(), 0, A.into()),
+            Err(Errno::NETUNREACH)
+        );
+        assert_eq!(state.delete_route(Ipv4Addr::UNSPECIFIED.into(), 0), Err(Errno::SRCH));
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
 
@@ -126,9 +126,13 @@ impl Control {
             Request::DeleteRoute { destination, prefix_len } => {
                 self.network.delete_route(destination, prefix_len)
             }
-            Request::AddNeighbor { address, mac } => self.network.add_neighbor(address, mac),
+            Request::AddNeighbor { address: IpAddr::V4(address), mac } => {
+                self.network.add_neighbor(address, mac)
+            }
             Request::DeleteNeighbor { address } => {
-                self.network.delete_neighbor(address);
+                if let IpAddr::V4(address) = address {
+                    self.network.delete_neighbor(address);
+                }
                 for worker in 0..self.worker_count() {
                     self.command(worker, Command::ForgetNeighbor { address });
                 }
@@ -144,7 +148,7 @@ impl Control {
     pub(crate) fn add_address(
         &mut self,
         name: &str,
-        address: Ipv4Addr,
+        address: IpAddr,
         prefix_len: u8,
     ) -> Result<(), Errno> {
         let interface = self.network.add_address(name, address, prefix_len)?;
@@ -268,11 +272,12 @@ impl Control {
 
     fn neighbor_rows(&self, neighbors: Vec<NeighborSummary>) -> Vec<NeighborRow> {
         // Several workers may know the same neighbour; the one with a MAC address knows more.
-        let mut best: BTreeMap<Ipv4Addr, NeighborSummary> = BTreeMap::new();
+        let mut best: BTreeMap<(IpAddr, u16), NeighborSummary> = BTreeMap::new();
         for row in neighbors {
-            let better = best.get(&row.address).is_none_or(|known| known.mac.is_none());
+            let better =
+                best.get(&(row.address, row.interface)).is_none_or(|known| known.mac.is_none());
             if better {
-                let _ = best.insert(row.address, row);
+                let _ = best.insert((row.address, row.interface), row);
             }
         }
         let rows = best.into_values().map(|row| NeighborRow {

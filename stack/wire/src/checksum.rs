@@ -3,7 +3,7 @@
 //! The sum does not depend on byte order (RFC 1071, 2.B), so bytes are added as native 64-bit words
 //! and swapped once at the end of a piece.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A checksum in the making. Pieces may have any length: a piece that starts at an odd offset of
 /// the whole is swapped (RFC 1071, 2.B).
@@ -54,6 +54,23 @@ impl Checksum {
             .add_u128(dst.to_bits())
             .add_word(protocol as u64)
             .add_u16(len)
+    }
+
+    /// The sum of the pseudo header of either version, by the addresses'. Addresses of two versions are
+    /// taken for IPv6's (RFC 4291, 2.5.5.2); no packet has them.
+    #[inline]
+    #[must_use]
+    pub const fn pseudo(src: IpAddr, dst: IpAddr, protocol: u8, len: u16) -> Self {
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => Self::pseudo_v4(src, dst, protocol, len),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => Self::pseudo_v6(src, dst, protocol, len),
+            (IpAddr::V4(src), IpAddr::V6(dst)) => {
+                Self::pseudo_v6(src.to_ipv6_mapped(), dst, protocol, len)
+            }
+            (IpAddr::V6(src), IpAddr::V4(dst)) => {
+                Self::pseudo_v6(src, dst.to_ipv6_mapped(), protocol, len)
+            }
+        }
     }
 
     /// Adds bytes, up to 4 GiB at a time.

@@ -1,6 +1,6 @@
-//! UDP datagrams (RFC 768).
+//! UDP datagrams (RFC 768; RFC 8200 8.1 for IPv6).
 
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 
 use types::DropReason;
 use zerocopy::network_endian::U16;
@@ -54,7 +54,12 @@ impl Header {
     /// The header with its checksum over `payload`. A checksum of 0 is sent as 0xffff (RFC 768).
     #[inline]
     #[must_use]
-    pub fn with_checksum(mut self, src: Ipv4Addr, dst: Ipv4Addr, payload: &[u8]) -> Self {
+    pub fn with_checksum(
+        mut self,
+        src: impl Into<IpAddr>,
+        dst: impl Into<IpAddr>,
+        payload: &[u8],
+    ) -> Self {
         self.checksum = U16::ZERO;
         let checksum = self.pseudo(src, dst).sum(self.as_bytes()).sum(payload).finish();
         self.checksum = U16::new(if checksum == 0 { 0xffff } else { checksum });
@@ -65,14 +70,14 @@ impl Header {
     /// rest.
     #[inline]
     #[must_use]
-    pub fn with_pseudo_checksum(mut self, src: Ipv4Addr, dst: Ipv4Addr) -> Self {
+    pub fn with_pseudo_checksum(mut self, src: impl Into<IpAddr>, dst: impl Into<IpAddr>) -> Self {
         self.checksum = U16::new(self.pseudo(src, dst).folded());
         self
     }
 
     #[inline]
-    fn pseudo(&self, src: Ipv4Addr, dst: Ipv4Addr) -> Checksum {
-        Checksum::pseudo_v4(src, dst, Protocol::UDP.0, self.length.get())
+    fn pseudo(&self, src: impl Into<IpAddr>, dst: impl Into<IpAddr>) -> Checksum {
+        Checksum::pseudo(src.into(), dst.into(), Protocol::UDP.0, self.length.get())
     }
 }
 
@@ -103,14 +108,16 @@ impl<'a> Datagram<'a> {
         Ok(Self { header, payload })
     }
 
-    /// Checks the checksum, unless the sender left it out (RFC 1122, 4.1.3.4).
+    /// Checks the checksum, unless the sender left it out, which it may over IPv4 only (RFC 1122,
+    /// 4.1.3.4).
     ///
     /// # Errors
     /// `UdpChecksum`.
     #[inline]
-    pub fn verify(&self, src: Ipv4Addr, dst: Ipv4Addr) -> Result<(), DropReason> {
+    pub fn verify(&self, src: impl Into<IpAddr>, dst: impl Into<IpAddr>) -> Result<(), DropReason> {
+        let (src, dst) = (src.into(), dst.into());
         if self.header.checksum == U16::ZERO {
-            return Ok(());
+            return if src.is_ipv4() { Ok(()) } else { Err(DropReason::UdpChecksum) };
         }
         let sum = self.header.pseudo(src, dst).sum(self.header.as_bytes()).sum(self.payload);
         if sum.is_valid() { Ok(()) } else { Err(DropReason::UdpChecksum) }

@@ -8,7 +8,7 @@ fn parse_line(line: &str) -> Result<Vec<Step>, String> {
     parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
 }
 
-const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 #[test]
 fn every_spelling_of_an_address() {
@@ -54,7 +54,7 @@ fn mistakes_say_what_to_write_instead() {
         ("10.0.0.1", "write 10.0.0.1/24"),
         ("10.0.0.1/0", "how long"),
         ("10.0.0.1/33", "from 0 to 32"),
-        ("10.0.0/24", "not an IPv4 address"),
+        ("10.0.0/24", "not an address"),
         ("10.0.0.1/24 10.0.0.2/24", "second address"),
         ("10.0.0.1/24 netmask 255.0.0.0", "two different masks"),
         ("10.0.0.1/24 broadcast 10.0.0.0", "is 10.0.0.255"),
@@ -65,7 +65,9 @@ fn mistakes_say_what_to_write_instead() {
         ("lladdr 02:00", "not a MAC address"),
         ("up drvspec 1", "stands alone"),
         ("alias", "address is missing"),
-        ("inet6 fe80::1", "no IPv6"),
+        ("inet6 10.0.0.1/24", "write it as 2001:db8::2/64"),
+        ("inet fe80::1", "write it as 198.18.77.2/24"),
+        ("inet6 fe80::1/129", "from 0 to 128"),
         ("frobnicate", "--help"),
     ] {
         let error = parse_line(line).expect_err(line);
@@ -85,8 +87,9 @@ pub(crate) fn tap0() -> InterfaceRow {
         running: true,
         speed_mbps: 10_000,
         addresses: vec![
-            AddressRow { address: Ipv4Addr::new(198, 18, 77, 2), prefix_len: 24 },
-            AddressRow { address: Ipv4Addr::new(10, 0, 0, 1), prefix_len: 32 },
+            AddressRow { address: Ipv4Addr::new(198, 18, 77, 2).into(), prefix_len: 24 },
+            AddressRow { address: A, prefix_len: 32 },
+            AddressRow { address: "fe80::2".parse().unwrap(), prefix_len: 64 },
         ],
         rx_packets: 12,
         rx_bytes: 3456,
@@ -109,6 +112,7 @@ tap0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> mtu 1500
 \tdriver: net_tap, kernel peer: iop0
 \tinet 198.18.77.2 netmask 0xffffff00 broadcast 198.18.77.255
 \tinet 10.0.0.1 netmask 0xffffffff
+\tinet6 fe80::2%tap0 prefixlen 64
 ";
     assert_eq!(render(&[tap0()]), expected);
     let all = InterfaceRow { promiscuous: true, all_multicast: true, ..tap0() };
@@ -126,7 +130,7 @@ fn addresses_are_added_before_others_go_and_kept_if_they_are_there() {
     let add =
         |address, prefix_len| Request::AddAddress { interface: "tap0".into(), address, prefix_len };
     let delete = |address| Request::DeleteAddress { interface: "tap0".into(), address };
-    let new = Ipv4Addr::new(10, 0, 0, 2);
+    let new = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
     assert_eq!(plan(&row, Step::Set(new, 8)), [add(new, 8), delete(first)]);
     assert_eq!(plan(&row, Step::Alias(new, 8)), [add(new, 8)]);
     assert_eq!(plan(&row, Step::Set(first, 24)), []);

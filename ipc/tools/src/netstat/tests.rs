@@ -38,16 +38,16 @@ udp         0    1448  *.80           *.*                                  1  -
 #[test]
 fn routes() {
     let link = RouteRow {
-        destination: Ipv4Addr::new(198, 18, 77, 0),
+        destination: Ipv4Addr::new(198, 18, 77, 0).into(),
         prefix_len: 24,
         gateway: None,
         interface: "tap0".into(),
         flags: "UC".into(),
     };
     let default = RouteRow {
-        destination: Ipv4Addr::UNSPECIFIED,
+        destination: Ipv4Addr::UNSPECIFIED.into(),
         prefix_len: 0,
-        gateway: Some(Ipv4Addr::new(198, 18, 77, 1)),
+        gateway: Some(Ipv4Addr::new(198, 18, 77, 1).into()),
         flags: "UGS".into(),
         ..link.clone()
     };
@@ -58,8 +58,17 @@ Internet:
 Destination     Gateway      Flags  Interface
 default         198.18.77.1  UGS    tap0
 198.18.77.0/24  link         UC     tap0
+
+Internet6:
+Destination    Gateway  Flags  Interface
+2001:db8::/64  link     UC     tap0
 ";
-    assert_eq!(render_routes(&[default, link]), expected);
+    let six = RouteRow {
+        destination: "2001:db8::".parse().expect("address"),
+        prefix_len: 64,
+        ..link.clone()
+    };
+    assert_eq!(render_routes(&[default, six, link]), expected);
 }
 
 #[test]
@@ -71,6 +80,7 @@ Name    Mtu  Network         Address            Ipkts  Ierrs  Ibytes  Opkts  Oer
 tap0*  1500  <Link>          02:00:00:00:00:01     12      0    3456      7      1     890
 tap0*  1500  198.18.77.0/24  198.18.77.2            -      -       -      -      -       -
 tap0*  1500  10.0.0.1/32     10.0.0.1               -      -       -      -      -       -
+tap0*  1500  fe80::/64       fe80::2                -      -       -      -      -       -
 ";
     assert_eq!(render_interfaces(&[row]), expected);
 }

@@ -159,7 +159,10 @@ fn interface() -> InterfaceRow {
         up: true,
         running: true,
         speed_mbps: 0,
-        addresses: vec![AddressRow { address: Ipv4Addr::new(198, 18, 77, 2), prefix_len: 24 }],
+        addresses: vec![AddressRow {
+            address: Ipv4Addr::new(198, 18, 77, 2).into(),
+            prefix_len: 24,
+        }],
         rx_packets: 1,
         rx_bytes: 60,
         rx_errors: 0,
@@ -173,7 +176,7 @@ fn interface() -> InterfaceRow {
 
 fn routes() -> Vec<RouteRow> {
     let link = RouteRow {
-        destination: Ipv4Addr::new(198, 18, 77, 0),
+        destination: Ipv4Addr::new(198, 18, 77, 0).into(),
         prefix_len: 24,
         gateway: None,
         interface: "tap0".into(),
@@ -184,7 +187,7 @@ fn routes() -> Vec<RouteRow> {
 
 fn neighbor() -> NeighborRow {
     NeighborRow {
-        address: Ipv4Addr::new(198, 18, 77, 1),
+        address: Ipv4Addr::new(198, 18, 77, 1).into(),
         mac: Some(MacAddr([2, 0, 0, 0, 0, 2])),
         interface: "tap0".into(),
         state: "reachable".into(),

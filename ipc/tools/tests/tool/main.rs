@@ -3,7 +3,7 @@
 
 mod daemon;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -107,9 +107,9 @@ fn json_is_the_rows_themselves() {
 #[test]
 fn changes_become_requests() {
     let interface = || "tap0".to_owned();
-    let ten = Ipv4Addr::new(10, 0, 0, 0);
-    let (one, host) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(198, 18, 77, 9));
-    let old = Ipv4Addr::new(198, 18, 77, 2);
+    let v4 = |a, b, c, d| IpAddr::from(Ipv4Addr::new(a, b, c, d));
+    let (ten, one, host) = (v4(10, 0, 0, 0), v4(10, 0, 0, 1), v4(198, 18, 77, 9));
+    let (old, six) = (v4(198, 18, 77, 2), |text: &str| text.parse::<IpAddr>().unwrap());
     let add = || Request::AddAddress { interface: interface(), address: one, prefix_len: 8 };
     let delete = |address| Request::DeleteAddress { interface: interface(), address };
     for (line, requests) in [
@@ -117,6 +117,29 @@ fn changes_become_requests() {
         // Without alias the first address is replaced, the new one being there before the old goes.
         ("ifconfig tap0 inet 10.0.0.1 netmask 255.0.0.0", vec![add(), delete(old)]),
         ("ifconfig tap0 198.18.77.2 -alias", vec![delete(old)]),
+        // An address of IPv6 replaces none, and has the prefix of a link if nothing is said.
+        (
+            "ifconfig tap0 inet6 2001:db8::2",
+            vec![Request::AddAddress {
+                interface: interface(),
+                address: six("2001:db8::2"),
+                prefix_len: 64,
+            }],
+        ),
+        ("ifconfig tap0 inet6 2001:db8::2 -alias", vec![delete(six("2001:db8::2"))]),
+        (
+            "route add -inet6 default 2001:db8::1",
+            vec![Request::AddRoute {
+                destination: six("::"),
+                prefix_len: 0,
+                gateway: six("2001:db8::1"),
+            }],
+        ),
+        (
+            "route delete 2001:db8:9::/48",
+            vec![Request::DeleteRoute { destination: six("2001:db8:9::"), prefix_len: 48 }],
+        ),
+        ("ndp -d 2001:db8::9", vec![Request::DeleteNeighbor { address: six("2001:db8::9") }]),
         (
             "ifconfig tap0 mtu 9000 down",
             vec![
@@ -134,7 +157,7 @@ fn changes_become_requests() {
             vec![Request::AddNeighbor { address: host, mac: MacAddr([2, 0, 0, 0, 0, 9]) }],
         ),
         ("arp -d 198.18.77.9", vec![Request::DeleteNeighbor { address: host }]),
-        ("arp -d -a", vec![Request::DeleteNeighbor { address: Ipv4Addr::new(198, 18, 77, 1) }]),
+        ("arp -d -a", vec![Request::DeleteNeighbor { address: v4(198, 18, 77, 1) }]),
     ] {
         let stack = Stack::start(obliging);
         assert_eq!(stdout(&stack.iopkt(line)), "", "{line}");

@@ -1,0 +1,278 @@
+//! ICMPv6 (RFC 4443) and the host's part of neighbour discovery (RFC 4861 7): echo, errors in, errors
+//! out, who has which address.
+
+use core::net::{IpAddr, Ipv6Addr};
+
+use dpdk::Mbuf;
+use rustix::io::Errno;
+use types::{DropReason, FlowKey, Instant, MacAddr};
+use wire::icmp6::{self, Code, Type};
+use wire::ndp::{Ndp, NeighborAdvertisement, NeighborMessage};
+use wire::{ipv4, ipv6};
+use zerocopy::IntoBytes;
+
+use crate::address6::OnLink;
+use crate::input::{Received, drop_front};
+use crate::network::Destination;
+use crate::output6::Ipv6Out;
+use crate::worker::Worker;
+
+impl Worker {
+    pub(crate) fn icmp6_input(
+        &mut self,
+        mbuf: Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let bytes = received.segment(&mbuf).ok_or(DropReason::Icmp6TooShort)?;
+        let message = icmp6::Message::parse(bytes)?;
+        let (IpAddr::V6(source), IpAddr::V6(destination)) = (received.source, received.destination)
+        else {
+            return Err(DropReason::Icmp6Type);
+        };
+        message.verify(source, destination)?;
+        self.counters.icmp6.messages_received.increment();
+        match message.header.kind() {
+            Type::ECHO_REQUEST if source.is_unspecified() => Err(DropReason::Ipv6Source),
+            Type::ECHO_REQUEST => self.echo_reply6(mbuf, received, (source, destination), now),
+            Type::DESTINATION_UNREACHABLE => {
+                let code = message.header.code();
+                self.unreachable6(&message.quoted()?, unreachable_errno(code))
+            }
+            Type(133..=137) => self.ndp_input(&mbuf, received, now),
+            _ => Err(DropReason::Icmp6Type),
+        }
+    }
+
+    /// Turns the request around in its own buffer. One that went to a group is answered too
+    /// (RFC 4443 4.2), from an address of our own.
+    fn echo_reply6(
+        &mut self,
+        mut mbuf: Mbuf,
+        received: &Received,
+        (source, destination): (Ipv6Addr, Ipv6Addr),
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let from = if received.to == Destination::Local {
+            Some(destination)
+        } else {
+            self.out.network.source_for6(source, received.interface)
+        };
+        let from = from.ok_or(DropReason::Ipv6NoRoute)?;
+        if !drop_front(&mut mbuf, received.ip_offset + received.ip_len) {
+            return Err(DropReason::Icmp6TooShort);
+        }
+        let padding = usize::from(mbuf.data_len()).saturating_sub(received.segment_len);
+        if !u16::try_from(padding).is_ok_and(|padding| mbuf.trim(padding)) {
+            return Err(DropReason::Icmp6TooShort);
+        }
+        let reply = icmp6::Message::parse(mbuf.data())
+            .map(|request| request.header.echo_reply().with_checksum(from, source, request.body))?;
+        let room = mbuf.data_mut().get_mut(..icmp6::Header::LEN);
+        room.ok_or(DropReason::Icmp6TooShort)?.copy_from_slice(reply.as_bytes());
+        self.counters.icmp6.echoes_answered.increment();
+        let out = Ipv6Out::new(from, source, ipv4::Protocol::ICMPV6);
+        self.send_icmp6(mbuf, &out, received.interface, now);
+        Ok(())
+    }
+
+    /// An error about a datagram of ours (RFC 4443 3.1).
+    fn unreachable6(&mut self, quoted: &icmp6::Quoted<'_>, errno: Errno) -> Result<(), DropReason> {
+        let (local_port, remote_port) = quoted.ports().ok_or(DropReason::Icmp6Quoted)?;
+        let flow = FlowKey {
+            local_addr: quoted.header.src().into(),
+            remote_addr: quoted.header.dst().into(),
+            local_port,
+            remote_port,
+        };
+        match quoted.protocol {
+            ipv4::Protocol::UDP => {
+                self.udp_unreachable(&flow, errno).map_err(|_| DropReason::Icmp6Quoted)
+            }
+            _ => Err(DropReason::Icmp6Quoted),
+        }
+    }
+
+    /// A packet that could not be sent since no neighbour answered.
+    pub(crate) fn address_unreachable6(&mut self, packet: &Mbuf) {
+        let Ok(quoted) = icmp6::Quoted::parse(packet.data()) else { return };
+        // A reason not to tell a socket is no reason to count the packet twice.
+        let _ = self.unreachable6(&quoted, Errno::HOSTUNREACH);
+    }
+
+    fn ndp_input(
+        &mut self,
+        mbuf: &Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let bytes = mbuf.data().get(received.ip_offset..).ok_or(DropReason::NdpFormat)?;
+        let packet = ipv6::Packet::parse(bytes)?;
+        let bytes = received.segment(mbuf).ok_or(DropReason::NdpFormat)?;
+        let message = icmp6::Message::parse(bytes)?;
+        let interface = received.interface;
+        match Ndp::parse(packet.header, &message)? {
+            Ndp::NeighborSolicitation(target, options) => {
+                let station = options.source_link_layer();
+                self.solicited(target, (packet.header.src(), station), interface, now)
+            }
+            Ndp::NeighborAdvertisement(what, options) => {
+                self.advertised(what, options.target_link_layer(), interface, now)
+            }
+            Ndp::RouterSolicitation(_) | Ndp::RouterAdvertisement(..) | Ndp::Redirect(..) => {
+                Err(DropReason::Icmp6Type)
+            }
+        }
+    }
+
+    /// RFC 4861 7.2.3, 7.2.4. Who asks without an address wants to take ours (RFC 4862 5.4.3): all
+    /// hear that it is taken.
+    fn solicited(
+        &mut self,
+        target: Ipv6Addr,
+        (source, station): (Ipv6Addr, Option<MacAddr>),
+        interface: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if self.out.addresses.classify6(target, interface) != Destination::Local {
+            return Err(DropReason::NdpNotForUs);
+        }
+        let mac = self.out.network.interface(interface).map(|config| config.mac);
+        let mac = mac.ok_or(DropReason::InterfaceDown)?;
+        let asks = !source.is_unspecified();
+        if !asks {
+            if !self.arp_defences.permit(now) {
+                return Err(DropReason::NdpConflict);
+            }
+            self.out.announce6(target, mac, interface);
+            return Ok(());
+        }
+        let what =
+            NeighborAdvertisement { target, router: false, solicited: true, overriding: true };
+        let answer = NeighborMessage::advertisement(what, mac);
+        if let Some(station) = station.filter(|station| station.is_unicast()) {
+            self.neighbor6(source, station, interface, true, now);
+        }
+        let asker = OnLink { address: source, interface };
+        match station.or_else(|| self.out.neighbors6.mac(asker, now)) {
+            Some(station) => {
+                self.out.neighbor_message(answer, (target, source), interface, station);
+            }
+            None => self.out.solicit(asker, None),
+        }
+        Ok(())
+    }
+
+    /// RFC 4861 7.2.5: what nobody asked for makes no entry, and what may not override leaves a known
+    /// station as it is.
+    fn advertised(
+        &mut self,
+        what: NeighborAdvertisement,
+        station: Option<MacAddr>,
+        interface: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if self.out.addresses.classify6(what.target, interface) == Destination::Local {
+            return Err(DropReason::NdpConflict);
+        }
+        let station = station.filter(|station| station.is_unicast());
+        let station = station.ok_or(DropReason::NdpInvalid)?;
+        let known = self.out.neighbors6.mac(OnLink { address: what.target, interface }, now);
+        if !what.overriding && known.is_some_and(|known| known != station) {
+            return Err(DropReason::NdpInvalid);
+        }
+        self.neighbor6(what.target, station, interface, false, now);
+        Ok(())
+    }
+
+    fn neighbor6(
+        &mut self,
+        address: Ipv6Addr,
+        mac: MacAddr,
+        interface: u16,
+        for_us: bool,
+        now: Instant,
+    ) {
+        let who = OnLink { address, interface };
+        let waiting = self.out.neighbors6.learn(who, mac, interface, for_us, now);
+        self.out.neighbor_learned(waiting, mac, interface);
+        self.mesh.neighbor(address.into(), mac, interface, for_us, now);
+    }
+
+    /// Says what was wrong with a packet (RFC 4443 3.4).
+    pub(crate) fn parameter_problem(
+        &mut self,
+        about: &Mbuf,
+        received: &Received,
+        problem: Option<ipv6::ParameterProblem>,
+        now: Instant,
+    ) {
+        let Some(problem) = problem else { return };
+        if received.to == Destination::Local || problem.even_to_group {
+            let header =
+                icmp6::Header::new(Type::PARAMETER_PROBLEM, Code(problem.code), problem.pointer);
+            self.send_error6(about, received, header, now);
+        }
+    }
+
+    /// Nobody has this port.
+    pub(crate) fn port_unreachable6(&mut self, about: &Mbuf, received: &Received, now: Instant) {
+        if received.to == Destination::Local {
+            let kind = Type::DESTINATION_UNREACHABLE;
+            let header = icmp6::Header::new(kind, Code::PORT_UNREACHABLE, 0);
+            self.send_error6(about, received, header, now);
+        }
+    }
+
+    /// Sends an error about a received packet, unless RFC 4443 2.4 (e) forbids it.
+    fn send_error6(
+        &mut self,
+        about: &Mbuf,
+        received: &Received,
+        header: icmp6::Header,
+        now: Instant,
+    ) {
+        let IpAddr::V6(to) = received.source else { return };
+        if to.is_unspecified() {
+            return;
+        }
+        if !self.icmp_errors.permit(received.source, now) {
+            return self.out.count_drop(DropReason::IcmpRateLimit);
+        }
+        let from = match received.destination {
+            IpAddr::V6(ours) if received.to == Destination::Local => Some(ours),
+            _ => self.out.network.source_for6(to, received.interface),
+        };
+        let Some(from) = from else { return };
+        let end = received.ip_offset + received.ip_len + received.segment_len;
+        let Some(packet) = about.data().get(received.ip_offset..end) else { return };
+        let quote = icmp6::quote(packet);
+        let header = header.with_checksum(from, to, quote);
+        let Some(mut mbuf) = self.out.alloc() else { return };
+        if !mbuf.extend_from_slice(header.as_bytes()) || !mbuf.extend_from_slice(quote) {
+            return self.out.count_drop(DropReason::MbufExhausted);
+        }
+        self.counters.icmp6.errors_sent.increment();
+        let out = Ipv6Out::new(from, to, ipv4::Protocol::ICMPV6);
+        self.send_icmp6(mbuf, &out, received.interface, now);
+    }
+
+    /// Routes and sends a finished message; to a link's own addresses back where it came from.
+    fn send_icmp6(&mut self, mbuf: Mbuf, out: &Ipv6Out, interface: u16, now: Instant) {
+        self.counters.icmp6.messages_sent.increment();
+        match self.out.route6(out.destination, Some(interface)) {
+            Some(hop) => self.out.ipv6(mbuf, out, &hop, now, &mut self.timers),
+            None => self.out.count_drop(DropReason::Ipv6NoRoute),
+        }
+    }
+}
+
+/// Linux's errno for an unreachable code.
+fn unreachable_errno(code: Code) -> Errno {
+    match code {
+        Code::PORT_UNREACHABLE => Errno::CONNREFUSED,
+        Code::NO_ROUTE => Errno::NETUNREACH,
+        Code::ADMINISTRATIVELY_PROHIBITED => Errno::ACCESS,
+        _ => Errno::HOSTUNREACH,
+    }
+}

@@ -1,0 +1,101 @@
+//! From an IPv6 packet to the transport (RFC 8200).
+
+use core::net::Ipv6Addr;
+
+use dpdk::{ChecksumState, Mbuf};
+use types::{DropReason, Instant};
+use wire::{icmp6, ipv4, ipv6};
+
+use crate::input::{Received, bad_l4_checksum};
+use crate::network::{Destination, LOOPBACK};
+use crate::worker::Worker;
+
+/// Addresses of a packet.
+struct Ends {
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    to: Destination,
+}
+
+impl Worker {
+    /// The worker that took the packet in has counted it.
+    pub(crate) fn ipv6_input(
+        &mut self,
+        mbuf: Mbuf,
+        ip_offset: usize,
+        interface: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let bytes = mbuf.data().get(ip_offset..).ok_or(DropReason::Ipv6TooShort)?;
+        let packet = ipv6::Packet::parse(bytes)?;
+        let ends = self.check_ends(packet.header, interface)?;
+        let mut received = Received {
+            interface,
+            source: ends.source.into(),
+            destination: ends.destination.into(),
+            to: ends.to,
+            ip_offset,
+            ip_len: ipv6::Header::LEN,
+            segment_len: packet.payload.len(),
+            verified: false,
+            tos: packet.header.traffic_class(),
+            ttl: packet.header.hop_limit,
+        };
+        let chain = match packet.chain() {
+            Ok(chain) => chain,
+            Err(fault) => {
+                self.parameter_problem(&mbuf, &received, fault.problem, now);
+                return Err(fault.reason);
+            }
+        };
+        if chain.fragment.is_some() {
+            return Err(DropReason::Ipv6Fragment);
+        }
+        received.ip_len = chain.payload_at;
+        received.segment_len = chain.payload.len();
+        received.verified = match mbuf.rx_l4_checksum() {
+            ChecksumState::Bad => return Err(bad_l4_checksum(chain.protocol)),
+            ChecksumState::Good => true,
+            ChecksumState::Unknown => false,
+        };
+        match chain.protocol {
+            ipv4::Protocol::UDP => self.udp_input(mbuf, &received, now),
+            // RFC 6980: whoever fragments neighbour discovery means harm.
+            ipv4::Protocol::ICMPV6
+                if chain.has_fragment_header
+                    && matches!(chain.payload.first(), Some(133..=137)) =>
+            {
+                Err(DropReason::NdpInvalid)
+            }
+            ipv4::Protocol::ICMPV6 => self.icmp6_input(mbuf, &received, now),
+            _ => {
+                let at = chain.protocol_at;
+                let problem = ipv6::ParameterProblem::new(icmp6::Code::UNKNOWN_NEXT_HEADER.0, at);
+                self.parameter_problem(&mbuf, &received, Some(problem), now);
+                Err(DropReason::Ipv6Protocol)
+            }
+        }
+    }
+
+    /// Martians, LAND and packets for others.
+    fn check_ends(&self, header: &ipv6::Header, interface: u16) -> Result<Ends, DropReason> {
+        let (source, destination) = (header.src(), header.dst());
+        let addresses = &self.out.addresses;
+        if interface != LOOPBACK {
+            if source.is_multicast() || source.is_loopback() || destination.is_loopback() {
+                return Err(DropReason::Ipv6Source);
+            }
+            // Only neighbour discovery has no source; it says more about that itself.
+            if source.is_unspecified() && header.next_header != ipv4::Protocol::ICMPV6.0 {
+                return Err(DropReason::Ipv6Source);
+            }
+            if addresses.classify6(source, interface) == Destination::Local {
+                return Err(DropReason::Ipv6Land);
+            }
+        }
+        match addresses.classify6(destination, interface) {
+            Destination::Remote => Err(DropReason::Ipv6NotForUs),
+            to => Ok(Ends { source, destination, to }),
+        }
+    }
+}

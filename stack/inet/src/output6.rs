@@ -1,0 +1,190 @@
+//! The same for IPv6: routes, headers, and who the neighbours are (RFC 8200, RFC 4861 7).
+
+use core::net::Ipv6Addr;
+
+use dpdk::{L4, Mbuf, TxChecksum as MbufChecksum};
+use types::{DropReason, Instant, MacAddr};
+use wire::{ethernet, icmp6, ipv4, ipv6, ndp};
+use zerocopy::IntoBytes;
+
+use crate::address6::{ALL_NODES, OnLink, is_of_a_link};
+use crate::network::{Destination, LOOPBACK, TxChecksum};
+use crate::output::{Hop, Output, prepend};
+use crate::timer_wheel::Timers;
+
+/// Fields of the IPv6 header that the transport chooses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ipv6Out {
+    /// Source address.
+    pub source: Ipv6Addr,
+    /// Destination address.
+    pub destination: Ipv6Addr,
+    /// Protocol number.
+    pub protocol: ipv4::Protocol,
+    /// Traffic class.
+    pub class: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    /// Length of the transport header, for checksum offload.
+    pub l4_len: u8,
+    /// The port computes this transport checksum.
+    pub offload: Option<L4>,
+}
+
+impl Ipv6Out {
+    /// Default hop limit and class, checksum complete.
+    #[must_use]
+    pub(crate) fn new(source: Ipv6Addr, destination: Ipv6Addr, protocol: ipv4::Protocol) -> Self {
+        let hop_limit = ipv6::Header::DEFAULT_HOP_LIMIT;
+        Self { source, destination, protocol, class: 0, hop_limit, l4_len: 0, offload: None }
+    }
+}
+
+impl Output {
+    /// The way to a destination; `None` without route or with the interface down. Addresses of a link
+    /// need its interface, unless only one has IPv6.
+    #[must_use]
+    pub(crate) fn route6(&self, to: Ipv6Addr, zone: Option<u16>) -> Option<Hop<Ipv6Addr>> {
+        let network = &self.network;
+        let of_a_link = is_of_a_link(to);
+        let link =
+            if of_a_link { zone.or_else(|| network.only_link6().map(|i| i.index)) } else { None };
+        if self.addresses.classify6(to, link.unwrap_or(LOOPBACK)) == Destination::Local {
+            return Some(Hop {
+                interface: LOOPBACK,
+                next: to,
+                destination: Destination::Local,
+                mtu: network.interface(LOOPBACK).map_or(1500, |i| i.mtu),
+                checksum: TxChecksum::Stack,
+                loans: false,
+                tso_buffers_max: 0,
+                tso_ipv4_checksum: false,
+            });
+        }
+        let (index, gateway) = if of_a_link {
+            (link?, None)
+        } else {
+            let hop = network.fib6.lookup(to)?;
+            (hop.interface, hop.gateway)
+        };
+        let interface = network.interface(index).filter(|i| i.up && index != LOOPBACK)?;
+        let multicast = to.is_multicast();
+        Some(Hop {
+            interface: interface.index,
+            next: gateway.unwrap_or(to),
+            destination: if multicast { Destination::Multicast } else { Destination::Remote },
+            mtu: interface.mtu,
+            checksum: interface.tx_checksum,
+            loans: interface.loans,
+            tso_buffers_max: 0,
+            tso_ipv4_checksum: false,
+        })
+    }
+
+    /// Sends a transport segment in `mbuf` as an IPv6 packet along `hop`.
+    pub(crate) fn ipv6(
+        &mut self,
+        mut mbuf: Mbuf,
+        out: &Ipv6Out,
+        hop: &Hop<Ipv6Addr>,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
+        let payload_len = mbuf.packet_len() as usize;
+        let header = ipv6::Header::new(out.source, out.destination, out.protocol, payload_len);
+        let fits = payload_len + ipv6::Header::LEN <= usize::from(hop.mtu);
+        let Some(header) = header.filter(|_| fits) else {
+            return self.count_drop(DropReason::Ipv6TooBig);
+        };
+        let header = header.with_hop_limit(out.hop_limit).with_traffic_class(out.class);
+        if !prepend(&mut mbuf, header.as_bytes()) {
+            return self.count_drop(DropReason::MbufExhausted);
+        }
+        if let Some(l4) = out.offload {
+            mbuf.set_tx_checksum(&MbufChecksum {
+                l2_len: 14,
+                l3_len: 40,
+                l4_len: out.l4_len,
+                ipv4: false,
+                ipv4_header: false,
+                l4: Some(l4),
+                segment_len: 0,
+            });
+        }
+        self.counters().ipv6.packets_sent.increment();
+        self.link6(mbuf, hop, now, timers);
+    }
+
+    fn link6(&mut self, mbuf: Mbuf, hop: &Hop<Ipv6Addr>, now: Instant, timers: &mut Timers) {
+        let kind = ethernet::EtherType::IPV6;
+        match hop.destination {
+            Destination::Local => self.loop_back(mbuf),
+            Destination::Broadcast | Destination::Multicast => {
+                self.ethernet(mbuf, hop.interface, ipv6::multicast_mac(hop.next), kind);
+            }
+            Destination::Remote => {
+                let next = OnLink { address: hop.next, interface: hop.interface };
+                let known = self.neighbors6.mac(next, now);
+                let resolution = self.neighbors6.resolve(next, hop.interface, mbuf, now);
+                if self.act(resolution, hop.interface, kind, now, timers) {
+                    self.solicit(next, known);
+                }
+            }
+        }
+    }
+
+    /// Who has this address? Asked of the station that had it, or of all that might (RFC 4861 7.2.2).
+    pub(crate) fn solicit(&mut self, target: OnLink, station: Option<MacAddr>) {
+        let OnLink { address, interface } = target;
+        let config = self.network.interface(interface);
+        let Some(mac) = config.map(|config| config.mac) else { return };
+        let Some(source) = self.network.source_for6(address, interface) else { return };
+        let group = ipv6::solicited_node(address);
+        let message = ndp::NeighborMessage::solicitation(address, mac);
+        match station {
+            Some(station) => self.neighbor_message(message, (source, address), interface, station),
+            None => {
+                let station = ipv6::multicast_mac(group);
+                self.neighbor_message(message, (source, group), interface, station);
+            }
+        }
+    }
+
+    /// Tells everybody on the link that an address is ours (RFC 4861 7.2.6).
+    pub(crate) fn announce6(&mut self, target: Ipv6Addr, mac: MacAddr, interface: u16) {
+        let what = ndp::NeighborAdvertisement {
+            target,
+            router: false,
+            solicited: false,
+            overriding: true,
+        };
+        let message = ndp::NeighborMessage::advertisement(what, mac);
+        let everyone = ipv6::multicast_mac(ALL_NODES);
+        self.neighbor_message(message, (target, ALL_NODES), interface, everyone);
+    }
+
+    /// Sends a message of neighbour discovery to a station.
+    pub(crate) fn neighbor_message(
+        &mut self,
+        mut message: ndp::NeighborMessage,
+        (source, destination): (Ipv6Addr, Ipv6Addr),
+        interface: u16,
+        station: MacAddr,
+    ) {
+        let body = message.as_bytes().get(icmp6::Header::LEN..).unwrap_or_default();
+        message.header = message.header.with_checksum(source, destination, body);
+        let len = size_of::<ndp::NeighborMessage>();
+        let header = ipv6::Header::new(source, destination, ipv4::Protocol::ICMPV6, len);
+        let Some(header) = header.map(|header| header.with_hop_limit(ndp::HOP_LIMIT)) else {
+            return;
+        };
+        let Some(mut mbuf) = self.alloc() else { return };
+        if !mbuf.extend_from_slice(header.as_bytes()) || !mbuf.extend_from_slice(message.as_bytes())
+        {
+            return self.count_drop(DropReason::MbufExhausted);
+        }
+        self.counters().icmp6.messages_sent.increment();
+        self.counters().ipv6.packets_sent.increment();
+        self.ethernet(mbuf, interface, station, ethernet::EtherType::IPV6);
+    }
+}
