@@ -1,0 +1,143 @@
+//! Loads of one connection or one socket, in blocking calls, and what they found out.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use crate::{CHUNK, DATAGRAM, MESSAGE};
+
+/// How long a datagram may stay away before it counts as lost.
+const LOST: Duration = Duration::from_millis(100);
+
+/// A connection whose first byte says what it is for.
+pub(crate) fn connect(address: SocketAddr, what: u8) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&[what])?;
+    Ok(stream)
+}
+
+/// Prints the rate and percentiles of what `took` so long each.
+pub(crate) fn report(mut took: Vec<Duration>, in_all: Duration) {
+    let rate = took.len() as f64 / in_all.as_secs_f64();
+    took.sort_unstable();
+    let at = |share: usize| {
+        let index = took.len().saturating_sub(1) * share / 1000;
+        took.get(index).map_or(0.0, |d| d.as_secs_f64() * 1e6)
+    };
+    println!("rate {rate:.0} p50 {:.1} p99 {:.1} p999 {:.1}", at(500), at(990), at(999));
+}
+
+pub(crate) fn rr(address: SocketAddr, time: Duration) -> io::Result<()> {
+    let mut stream = connect(address, b'r')?;
+    let mut message = [7; MESSAGE];
+    let mut took = Vec::with_capacity(1 << 20);
+    let started = Instant::now();
+    while started.elapsed() < time {
+        let sent = Instant::now();
+        stream.write_all(&message)?;
+        stream.read_exact(&mut message)?;
+        took.push(sent.elapsed());
+    }
+    report(took, started.elapsed());
+    Ok(())
+}
+
+/// Handshake, one request, its response, close.
+pub(crate) fn crr(address: SocketAddr, time: Duration) -> io::Result<()> {
+    let mut took = Vec::with_capacity(1 << 16);
+    let started = Instant::now();
+    while started.elapsed() < time {
+        let began = Instant::now();
+        let mut stream = TcpStream::connect(address)?;
+        let mut message = [b'r'; MESSAGE + 1];
+        stream.write_all(&message)?;
+        stream.read_exact(&mut message[..MESSAGE])?;
+        drop(stream);
+        took.push(began.elapsed());
+    }
+    report(took, started.elapsed());
+    Ok(())
+}
+
+/// Keeps `window` datagrams on their way; each carries the time it left.
+pub(crate) fn echo(address: SocketAddr, time: Duration, window: usize) -> io::Result<()> {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(LOST))?;
+    let started = Instant::now();
+    let send = || {
+        let mut datagram = [7; DATAGRAM];
+        let now = started.elapsed().as_nanos().to_le_bytes();
+        datagram[..16].copy_from_slice(&now);
+        socket.send(&datagram)
+    };
+    let (mut took, mut lost, mut buffer) = (Vec::with_capacity(1 << 20), 0_usize, [0; 2048]);
+    for _ in 0..window {
+        let _ = send()?;
+    }
+    while started.elapsed() < time {
+        match socket.recv(&mut buffer) {
+            Ok(DATAGRAM) => {
+                let mut then = [0; 16];
+                then.copy_from_slice(&buffer[..16]);
+                let then =
+                    Duration::from_nanos(u64::try_from(u128::from_le_bytes(then)).unwrap_or(0));
+                took.push(started.elapsed().saturating_sub(then));
+                let _ = send()?;
+            }
+            Ok(_) => return Err(io::Error::new(ErrorKind::InvalidData, "another datagram")),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                lost += window;
+                for _ in 0..window {
+                    let _ = send()?;
+                }
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    print!("lost {lost} ");
+    report(took, started.elapsed());
+    Ok(())
+}
+
+/// Bytes that the server says it got.
+pub(crate) fn send(address: SocketAddr, time: Duration) -> io::Result<u64> {
+    let mut stream = connect(address, b's')?;
+    let chunk = vec![7; CHUNK];
+    let started = Instant::now();
+    while started.elapsed() < time {
+        stream.write_all(&chunk)?;
+    }
+    stream.shutdown(Shutdown::Write)?;
+    let mut total = [0; 8];
+    stream.read_exact(&mut total)?;
+    Ok(u64::from_le_bytes(total))
+}
+
+/// Bytes that came.
+pub(crate) fn receive(address: SocketAddr, time: Duration) -> io::Result<u64> {
+    let mut stream = connect(address, b'b')?;
+    let (mut chunk, mut total) = (vec![0; CHUNK], 0_u64);
+    let started = Instant::now();
+    while started.elapsed() < time {
+        total += stream.read(&mut chunk)? as u64;
+    }
+    Ok(total)
+}
+
+/// Prints the rate of `count` bulk loads at once.
+pub(crate) fn together(
+    count: usize,
+    load: impl Fn() -> io::Result<u64> + Clone + Send + 'static,
+) -> io::Result<()> {
+    let started = Instant::now();
+    let threads: Vec<_> = (0..count.max(1)).map(|_| std::thread::spawn(load.clone())).collect();
+    let mut total = 0;
+    for thread in threads {
+        total += thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
+    }
+    println!("gbit {:.3}", total as f64 * 8.0 / started.elapsed().as_secs_f64() / 1e9);
+    Ok(())
+}
