@@ -17,7 +17,7 @@ use harness::path::{BURST, Kind, Path, tick};
 struct Args {
     /// What is done to each packet.
     path: Kind,
-    /// How many packets, rounded up to bursts of 32.
+    /// How many packets, rounded up to whole bursts.
     #[arg(default_value_t = 0)]
     count: u32,
     /// A driver module that is the wire, instead of net_ring.
@@ -26,6 +26,9 @@ struct Args {
     /// A protocol module that is loaded.
     #[arg(long, value_name = "FILE")]
     protocol: Option<String>,
+    /// Packets that come at once, at most 32; fewer on paths of one socket only.
+    #[arg(long, default_value_t = BURST, value_parser = clap::value_parser!(u32).range(1..=i64::from(BURST)))]
+    burst: u32,
     /// Frames come as from a port that has found their checksums right.
     #[arg(long)]
     verified: bool,
@@ -47,16 +50,19 @@ fn run(args: &Args) -> Result<(), String> {
         }
         return Ok(());
     }
-    let bursts = args.count.div_ceil(BURST);
+    if args.burst != BURST && !path.set_burst_len(args.burst) {
+        return Err("this path has bursts of 32".into());
+    }
+    let bursts = args.count.div_ceil(args.burst);
     let started = Instant::now();
     for _ in 0..bursts {
         let done = path.burst(&mut world, tick)?;
         world.events.clear();
-        if done != BURST {
-            return Err(format!("{done} of {BURST} packets came through"));
+        if done != args.burst {
+            return Err(format!("{done} of {} packets came through", args.burst));
         }
     }
-    let packets = bursts * BURST;
+    let packets = bursts * args.burst;
     let each = started.elapsed().as_nanos() / u128::from(packets).max(1);
     println!("{packets} packets, {each} ns each with peer and client");
     Ok(())

@@ -92,6 +92,7 @@ pub struct OneSocket {
     seq: u32,
     ack: u32,
     pieces: u32,
+    burst_len: u32,
     _descriptor: OwnedFd,
 }
 
@@ -119,6 +120,13 @@ impl Path {
                 Ok(Self::Peers(kind, peers))
             }
         }
+    }
+
+    /// Lets fewer packets come at once, on paths of one socket; false on others.
+    pub fn set_burst_len(&mut self, len: u32) -> bool {
+        let Self::Socket(socket) = self else { return false };
+        socket.burst_len = len.clamp(1, BURST);
+        true
     }
 
     /// One burst through the worker and the client; how many packets (datagrams echoed, segments
@@ -228,6 +236,7 @@ impl OneSocket {
             seq: 0,
             ack: 0,
             pieces: 0,
+            burst_len: BURST,
             _descriptor: descriptor,
         })
     }
@@ -257,6 +266,7 @@ impl OneSocket {
             seq,
             ack,
             pieces: 0,
+            burst_len: BURST,
             _descriptor: descriptor,
         })
     }
@@ -268,7 +278,7 @@ impl OneSocket {
     ) -> Result<u32, String> {
         match self.kind {
             Kind::UdpEcho => {
-                for _ in 0..BURST {
+                for _ in 0..self.burst_len {
                     let _ = world.inject(&self.request);
                 }
                 breathe(world);
@@ -279,7 +289,7 @@ impl OneSocket {
                 Ok(echoed)
             }
             Kind::TcpPiece => {
-                for _ in 0..BURST {
+                for _ in 0..self.burst_len {
                     let at = self.seq.wrapping_add(piece(self.pieces));
                     let _ = world.inject(&frame::tcp(&segment(at, self.ack, &[7])));
                     self.pieces = self.pieces.wrapping_add(1);
@@ -287,12 +297,12 @@ impl OneSocket {
                 breathe(world);
                 let mut acks = 0;
                 world.each_sent(|_| acks += 1);
-                Ok(if acks > 0 { BURST } else { 0 })
+                Ok(if acks > 0 { self.burst_len } else { 0 })
             }
             _ => {
                 let text = &[7; SEGMENT_LEN];
                 let len = if matches!(self.kind, Kind::TcpByte) { 1 } else { SEGMENT_LEN };
-                for _ in 0..BURST {
+                for _ in 0..self.burst_len {
                     let _ = world.inject(&frame::tcp(&segment(self.seq, self.ack, &text[..len])));
                     self.seq = self.seq.wrapping_add(u32::try_from(len).unwrap_or(0));
                 }
