@@ -1,0 +1,221 @@
+//! A protocol module: native networking between nodes, like Qnet.
+//!
+//! ```sh
+//! io-pkt -d net_tap … -p qnet host=alpha,bind=tap0     # or: iopkt mount -o host=alpha lsm-qnet.so
+//! iopkt path read qnet                                 # which nodes there are
+//! ```
+//!
+//! The crate `qnet` is the protocol, without I/O; here are its wires, its clock, and its doors:
+//!
+//! | Module | What |
+//! |---|---|
+//! | `settings` | the operator's options |
+//! | `wire` | frames between the engine and the interfaces, or IPv4 |
+//! | `report` | what `<run>/dev/qnet` says about nodes and links |
+//!
+//! One engine serves all workers behind a lock, which is taken once per burst and held for no longer
+//! than its frames take.
+#![deny(unsafe_code)]
+
+mod report;
+mod settings;
+mod wire;
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lsm_sdk::{
+    Arrival, Context, Event, Host, Level, OpenError, Peer, Protocol, Received, Variable,
+    export_protocol,
+};
+use qnet::{Discard, ETHERTYPE, Engine, IP_PROTOCOL};
+use types::Instant;
+
+use crate::settings::{Bind, OPTIONS, Settings};
+use crate::wire::Links;
+
+export_protocol!(Qnet);
+
+/// Frames that one call sends: half of what modules may send in a breath, so that the other half is
+/// left for others.
+const FRAMES_MAX: usize = 256;
+
+/// A node.
+#[derive(Debug)]
+struct Node {
+    engine: Engine,
+    links: Links,
+    /// The frame that is being sent.
+    frame: Vec<u8>,
+}
+
+/// What is counted.
+#[derive(Debug)]
+struct Counters {
+    frames_in: Variable,
+    frames_out: Variable,
+    lost_out: Variable,
+    /// In the order of [`Discard::ALL`].
+    discarded: Vec<Variable>,
+}
+
+/// The module.
+struct Qnet {
+    host: Host<Self>,
+    settings: Settings,
+    node: Mutex<Node>,
+    counters: Counters,
+    /// A worker has been asked to send.
+    kicked: AtomicBool,
+}
+
+impl Protocol for Qnet {
+    const NAME: &'static str = "qnet";
+    const OPTIONS: &'static str = OPTIONS;
+
+    fn open(host: &Host<Self>) -> Result<Self, OpenError> {
+        let machine = rustix::system::uname();
+        let settings =
+            Settings::read(|key| host.option(key), &machine.nodename().to_string_lossy()).map_err(
+                |wrong| {
+                    host.log(Level::Error, &wrong);
+                    OpenError::INVALID
+                },
+            )?;
+        let _ = match settings.bind {
+            Bind::Ip => host.attach_protocol(IP_PROTOCOL)?,
+            Bind::All | Bind::Interfaces(_) => host.attach_ethertype(ETHERTYPE)?,
+        };
+        let _ = host.make_path("qnet", 0o660)?;
+        let key = (getrandom::u64(), getrandom::u64());
+        let (Ok(first), Ok(second)) = key else { return Err(OpenError::IO) };
+        let engine = Engine::new(settings.config.clone(), (first, second));
+        let node = Node { engine, links: Links::default(), frame: Vec::new() };
+        let this = Self {
+            host: host.clone(),
+            counters: Counters::new(host)?,
+            settings,
+            node: Mutex::new(node),
+            kicked: AtomicBool::new(false),
+        };
+        this.update_links();
+        Ok(this)
+    }
+
+    fn receive(&self, cx: &mut Context<'_, Self>, arrival: Arrival, packets: &mut Received<'_>) {
+        let now = Instant::from_nanos(cx.now());
+        let interface = (self.settings.bind != Bind::Ip).then_some(arrival.interface);
+        let mut node = self.node();
+        let Node { engine, links, .. } = &mut *node;
+        self.host.count(self.counters.frames_in, i64::try_from(packets.len()).unwrap_or(0));
+        for packet in packets {
+            if let Err(reason) = links.input(engine, interface, &packet, now) {
+                self.counters.discarded(&self.host, reason);
+            }
+        }
+        self.serve(node, cx);
+    }
+
+    fn timer(&self, cx: &mut Context<'_, Self>) {
+        self.serve(self.node(), cx);
+    }
+
+    fn event(&self, _: &Event) {
+        self.update_links();
+    }
+
+    fn path_open(&self, _: &Peer) -> Result<u64, OpenError> {
+        Ok(0)
+    }
+
+    fn path_read(&self, _: u64, offset: u64, to: &mut [u8]) -> Result<usize, OpenError> {
+        let text = report::text(&self.settings, &self.node());
+        let from = usize::try_from(offset).map_err(|_| OpenError::INVALID)?;
+        let rest = text.as_bytes().get(from..).unwrap_or_default();
+        let pairs = rest.iter().zip(to);
+        Ok(pairs.map(|(from, to)| *to = *from).count())
+    }
+}
+
+impl Qnet {
+    /// The node. Whoever panicked with it took the module down.
+    fn node(&self) -> MutexGuard<'_, Node> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what is due, and sends what there is to send.
+    fn serve(&self, mut node: MutexGuard<'_, Node>, cx: &mut Context<'_, Self>) {
+        let now = Instant::from_nanos(cx.now());
+        let Node { engine, links, frame } = &mut *node;
+        engine.timeout(now);
+        let (mut sent, mut lost) = (0, 0);
+        let mut more = true;
+        for _ in 0..FRAMES_MAX {
+            let Some(to) = engine.poll_transmit(now, frame) else {
+                more = false;
+                break;
+            };
+            if links.output(cx, to, frame) { sent += 1 } else { lost += 1 }
+        }
+        while engine.poll_event().is_some() {}
+        let again = if more { Some(now) } else { engine.next_timeout() };
+        cx.set_timer(again.map(Instant::as_nanos));
+        drop(node);
+        self.host.count(self.counters.frames_out, sent);
+        self.host.count(self.counters.lost_out, lost);
+    }
+
+    /// The interfaces are others than before.
+    fn update_links(&self) {
+        let interfaces = self.host.interfaces();
+        let mut node = self.node();
+        let Node { engine, links, .. } = &mut *node;
+        links.update(engine, (&self.settings.bind, &interfaces), clock());
+        drop(node);
+        self.kick();
+    }
+
+    /// Has a worker send what there is.
+    fn kick(&self) {
+        if self.kicked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let serve = |this: &Self, cx: &mut Context<'_, Self>| {
+            this.kicked.store(false, Ordering::Release);
+            this.serve(this.node(), cx);
+        };
+        if self.host.call_in_worker(0, serve).is_err() {
+            // Too many calls wait: the next timer or frame does it.
+            self.kicked.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Counters {
+    fn new(host: &Host<Qnet>) -> Result<Self, OpenError> {
+        let discarded = Discard::ALL.iter().map(|reason| {
+            let name = format!("discarded.{}", reason.label());
+            host.add_counter(&name, "Frames discarded for this reason.")
+        });
+        Ok(Self {
+            frames_in: host.add_counter("frames_in", "Frames that came.")?,
+            frames_out: host.add_counter("frames_out", "Frames sent.")?,
+            lost_out: host.add_counter("lost_out", "Frames that there was no room to send.")?,
+            discarded: discarded.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn discarded(&self, host: &Host<Qnet>, reason: Discard) {
+        if let Some(variable) = self.discarded.get(reason as usize) {
+            host.count(*variable, 1);
+        }
+    }
+}
+
+/// The workers' clock.
+fn clock() -> Instant {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    Instant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
