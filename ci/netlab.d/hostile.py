@@ -2,9 +2,11 @@
 import errno
 import pathlib
 import re
+import signal
+import tempfile
 import time
 
-from lab import HOST, QUICK, ROOT, Lab, check, until
+from lab import HOST, IFACE, QUICK, ROOT, STACK, Lab, check, until
 
 # The control protocol by hand: postcard's bytes of a Call (ipc/proto/src/message.rs).
 PROTOCOL = r"""
@@ -209,3 +211,102 @@ def loopback_source():
         expected = [errno.EINVAL, errno.EINPROGRESS, errno.EINVAL, 0]
         check(said == [str(number) for number in expected], f"stream and datagram socket were told {said}")
         return "EINVAL for another host"
+
+
+# One user who opens all it can get, by kind: how many, and what it is told then.
+GREEDY = PROTOCOL + rf"""
+os.setuid(65534)
+def until_refused(make):
+    kept = []
+    while True:
+        try: kept.append(make())
+        except OSError as error: return kept, error.errno
+def listener():
+    s = socket.socket(); s.bind(("0.0.0.0", 0)); s.listen(); return s
+kept, said = until_refused(socket.socket); print("sockets", len(kept), said, flush=True)
+del kept; time.sleep(0.3)
+listeners, said = until_refused(listener); print("listeners", len(listeners), said, flush=True)
+def client():
+    # In a process of its own, which attaches anew.
+    ours, theirs = os.pipe()
+    if os.fork() == 0:
+        os.close(ours)
+        try: s = socket.socket(); said = 0
+        except OSError as error: said = error.errno
+        os.write(theirs, bytes([said])); time.sleep(1000)
+    os.close(theirs)
+    if said := os.read(ours, 1)[0]: raise OSError(said, "refused")
+clients, said = until_refused(client); print("clients", len(clients) + 1, said, flush=True)
+def connection():
+    c = connect()
+    c.settimeout(0.2)
+    try: answer = c.recv(100)
+    except TimeoutError: return c
+    raise OSError(answer[2] // 2 if answer else 104, "turned away")
+connections, said = until_refused(connection); print("connections", len(connections), said, flush=True)
+# What nobody reads fills its buffers; as fast as it can it asks and sends.
+deaf = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); deaf.bind(("0.0.0.0", 9999))
+print("deaf", flush=True)
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); out.connect(("{HOST}", 9998))
+asking = os.fork() == 0
+while True:
+    if asking: out.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF); out.setsockopt(0, 2, 60)
+    else:
+        # Nobody is there, which is said from time to time.
+        try: out.send(b"x")
+        except ConnectionRefusedError: pass
+"""
+
+QUOTA = """
+metrics = "127.0.0.1:9478"
+[quota]
+sockets = 60
+listeners = 20
+clients = 4
+connections = 25
+memory = 65536
+packets_per_s = 2000
+requests_per_s = 500
+[quota.user.65533]
+requests_per_s = 100000
+"""
+
+
+def quotas():
+    """A user who opens, sends and asks for all it can gets its quota and no more; another one is served as before."""
+    seconds = 4
+    with tempfile.TemporaryDirectory(prefix="iopkt-lab-") as folder:
+        path = pathlib.Path(folder) / "io-pkt.toml"
+        path.write_text(QUOTA + f"[[interface]]\ndriver='net_tap'\noptions='iface={IFACE}'\naddress='{STACK}/24'\n")
+        with Lab(drivers=["-c", path]) as lab:
+            lab.spawn(["python3", "-c", ECHO])
+            until("the echo", lambda: ":9000" in lab.exec("ss", "-ltn").stdout)
+            log, greedy_log = lab.dir / "others.log", lab.dir / "greedy.log"
+            greedy = lab.client("python3", "-c", GREEDY, version(), log=greedy_log)
+            until("the greedy user has all it can get", lambda: "deaf" in greedy_log.read_text(), 30)
+            said = {name: (int(count), int(why)) for name, count, why in
+                    (line.split() for line in greedy_log.read_text().splitlines() if line != "deaf")}
+            # The control connections of the greedy user's four clients are some of the 25.
+            expected = {"sockets": (60, errno.EMFILE), "listeners": (20, errno.ENOBUFS), "clients": (4, errno.EMFILE),
+                        "connections": (21, errno.EMFILE)}
+            check(said == expected, f"{said}, not {expected}")
+            lab.exec("bash", "-c", f"for i in $(seq 200); do head -c 1400 /dev/zero >/dev/udp/{STACK}/9999; done")
+            others = lab.client("python3", "-c", "import encodings.idna, os, socket; os.setuid(65533)\n" + OTHERS, seconds, log=log)
+            rows = []
+            for _ in range(seconds + 1):
+                rows.append([row for row in lab.table("clients") if row["uid"] == 65534])
+                time.sleep(1)
+            others.wait(20)
+            count, request, round_trip = map(int, log.read_text().split()[1:])
+            # On a busy machine everybody waits for the processor, but for nothing else here.
+            check(count > 50 and request < 1000 and round_trip < 1000, f"{count} times, longest {request} and {round_trip} ms")
+            rates = {what: max(sum(row[f"{what}_per_s"] for row in some) for some in rows[2:]) for what in ("packets", "requests")}
+            check(1000 < rates["packets"] < 2200 and 250 < rates["requests"] < 560, rates)
+            memory = max(sum(row["rx_memory_bytes"] for row in some) for some in rows)
+            check(0 < memory <= 65536, f"{memory} bytes of receive memory")
+            hits = {quota: lab.metric("iopkt_client_quota_hits_total", f'"{quota}"') for quota in
+                    (*expected, "memory", "packets", "requests")}
+            check(all(hits.values()) and rows[-1][0]["quota_hits"] > 0, f"quotas that were not met: {hits}")
+            lab.stop(greedy, signal.SIGKILL)
+            return (f"{said}; {rates} a second, {memory} bytes; another user meanwhile: {count} requests and round trips, "
+                    f"longest {request} and {round_trip} ms")

@@ -398,7 +398,7 @@ fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> 
 
 /// A client's memory, from both sides.
 fn attach_client(arena: &Arc<Arena>) -> Result<(shm::Lane, Arc<ClientMap>), String> {
-    let (slot, files) = arena.attach(1).map_err(|e| e.to_string())?;
+    let (slot, files) = arena.attach(1, Arc::default()).map_err(|e| e.to_string())?;
     let lane = slot.lane(0).ok_or("no lane")?;
     let (_page, workers) = WorkersPage::create(1).map_err(|e| e.to_string())?;
     let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK);

@@ -206,6 +206,18 @@ pub struct ClientRow {
     pub sockets: u32,
     /// Receive memory in use, bytes.
     pub rx_memory_bytes: u64,
+    /// Datagrams and segments' worth of text that it has posted.
+    pub packets: u64,
+    /// The same a second, since somebody last asked.
+    pub packets_per_s: u64,
+    /// Requests to the control socket.
+    pub requests: u64,
+    /// The same a second, since somebody last asked.
+    pub requests_per_s: u64,
+    /// How often it has met its user's quotas of memory and packets, and its user any other one.
+    pub quota_hits: u64,
+    /// Clients of its user that broke the rules of their memory.
+    pub violations: u64,
 }
 
 /// One worker.

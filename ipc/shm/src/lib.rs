@@ -7,6 +7,7 @@
 //! * [`StreamProducer`], [`DatagramProducer`]: a socket's receive queue.
 //! * [`SocketEnd`]: the daemon's end of the socket's real descriptor; [`PeerSocket`]: a unix socket whose
 //!   peer can do no harm by what it sends.
+//! * [`Share`]: what the clients of one user may have together; [`Rate`]: so many a second.
 //! * [`WorkersPage`]: which workers sleep.
 //! * [`Loan`]: bytes of a client's memory that the daemon lends to a packet buffer in flight.
 //!
@@ -46,8 +47,8 @@ pub use client::{
 };
 pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, Message, PeerMisbehaved, PeerSocket,
-    QueueFull, Slot, SlotFiles, SocketEnd, StreamProducer, TxDescriptor, TxFlags, WorkersPage,
-    refuse_descriptors,
+    QueueFull, Rate, Share, Slot, SlotFiles, SocketEnd, StreamProducer, TxDescriptor, TxFlags,
+    WorkersPage, refuse_descriptors,
 };
 pub use datagram_header::{Ancillary, DatagramHeader};
 pub use loan::Loan;

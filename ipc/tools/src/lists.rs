@@ -39,6 +39,10 @@ fn render_clients(rows: &[ClientRow]) -> String {
         ("UID", Side::Right),
         ("Sockets", Side::Right),
         ("Rx memory", Side::Right),
+        ("Packets/s", Side::Right),
+        ("Requests/s", Side::Right),
+        ("Quota hits", Side::Right),
+        ("Violations", Side::Right),
         ("Program", Side::Left),
     ];
     let cells = |row: &ClientRow| {
@@ -48,6 +52,10 @@ fn render_clients(rows: &[ClientRow]) -> String {
             row.uid.to_string(),
             row.sockets.to_string(),
             bytes(row.rx_memory_bytes),
+            row.packets_per_s.to_string(),
+            row.requests_per_s.to_string(),
+            row.quota_hits.to_string(),
+            row.violations.to_string(),
             escape(&row.program),
         ]
     };
@@ -177,14 +185,20 @@ mod tests {
             program: "ng\tinx".into(),
             sockets: 2,
             rx_memory_bytes: 32768,
+            packets: 9000,
+            packets_per_s: 800,
+            requests: 50,
+            requests_per_s: 4,
+            quota_hits: 1,
+            violations: 0,
         }
     }
 
     #[test]
     fn clients_as_a_table() {
         let expected = "\
-Slot  PID   UID  Sockets  Rx memory  Program
-   3   42  1000        2     32 KiB  ng\\tinx
+Slot  PID   UID  Sockets  Rx memory  Packets/s  Requests/s  Quota hits  Violations  Program
+   3   42  1000        2     32 KiB        800           4           1           0  ng\\tinx
 ";
         assert_eq!(render_clients(&[client()]), expected);
     }

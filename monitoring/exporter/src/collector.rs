@@ -257,6 +257,11 @@ fn client_families(sample: &Sample) -> Vec<MetricFamily> {
             "Clients closed because they broke the shared-memory contract.",
             vec![count(&[], sample.client_violations)],
         ),
+        counter(
+            "iopkt_client_quota_hits_total",
+            "Times users met one of their quotas, by quota.",
+            labelled(count, "quota", &sample.quota_hits),
+        ),
     ]
 }
 

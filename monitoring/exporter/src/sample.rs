@@ -33,6 +33,8 @@ pub struct Sample {
     pub clients_reaped: Vec<(Cow<'static, str>, u64)>,
     /// Clients that broke the shared-memory contract.
     pub client_violations: u64,
+    /// How often users met their quotas, by what it is a quota of: `sockets`, `packets`, …
+    pub quota_hits: Vec<(Cow<'static, str>, u64)>,
     /// Counters of the subsystems: `iopkt_<subsystem>_<name>_total`.
     pub counters: Vec<CounterSample>,
     /// Gauges of the subsystems: `iopkt_<subsystem>_<name>`.

@@ -40,6 +40,7 @@ fn full_sample() -> Sample {
         clients: 4,
         clients_reaped: vec![("killed".into(), 1)],
         client_violations: 0,
+        quota_hits: vec![("sockets".into(), 2)],
         counters: vec![row("tcp", "segments_received", 5), row("tcp", "segments_received", 6)],
         gauges: vec![GaugeSample {
             subsystem: "ipv4".into(),

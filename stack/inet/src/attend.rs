@@ -5,7 +5,7 @@ use shm::{Lane, Status, TxDescriptor, TxFlags};
 use types::Instant;
 
 use crate::command::{Event, Misbehaviour};
-use crate::limits::{CLIENT_BUDGET, TIMER_BUDGET, TIMERS_AHEAD};
+use crate::limits::{CLIENT_BUDGET, POSTED_PER_PACKET, TIMER_BUDGET, TIMERS_AHEAD};
 use crate::send_queue::Range;
 use crate::socket::{Kind, Signal, SocketId};
 use crate::tcp_input::Text;
@@ -22,6 +22,9 @@ impl Worker {
             if client.misbehaved || !client.lane.pending() {
                 continue;
             }
+            if client.is_held(now) {
+                continue;
+            }
             worked = true;
             self.attend_client(slot, now);
         }
@@ -29,6 +32,7 @@ impl Worker {
     }
 
     pub(crate) fn attend_client(&mut self, slot: u16, now: Instant) {
+        let mut packets = 0;
         for _ in 0..CLIENT_BUDGET {
             let Some(client) = self.clients.find_mut(slot) else { return };
             if client.misbehaved {
@@ -38,6 +42,7 @@ impl Worker {
             match client.lane.receive() {
                 Ok(Some(posted)) => {
                     self.counters.worker.descriptors_received.increment();
+                    packets += u64::from((posted.length / POSTED_PER_PACKET).max(1));
                     self.posted(slot, &posted, now);
                 }
                 Ok(None) => break,
@@ -48,6 +53,7 @@ impl Worker {
         }
         if let Some(client) = self.clients.find_mut(slot) {
             client.lane.commit();
+            client.lane.charge(now.as_nanos(), packets);
         }
     }
 

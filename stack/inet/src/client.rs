@@ -1,6 +1,7 @@
 //! A worker's view of its clients: their lanes and which cell is which socket.
 
 use shm::{CellId, Lane, Status};
+use types::Instant;
 
 use crate::limits::{BLOCKS_LOW, SWEEP_BUDGET};
 use crate::socket::SocketId;
@@ -19,13 +20,15 @@ pub(crate) struct Client {
     swept: usize,
     /// Its rings broke the rules; nothing is read from them any more.
     pub misbehaved: bool,
+    /// Its user has posted as much as may be until this time; its ring waits.
+    held_until: Option<Instant>,
 }
 
 impl Client {
     /// A client without sockets.
     #[must_use]
     pub(crate) fn new(lane: Lane) -> Self {
-        Self { lane, cells: Vec::new(), swept: 0, misbehaved: false }
+        Self { lane, cells: Vec::new(), swept: 0, misbehaved: false, held_until: None }
     }
 
     /// Number of the socket behind a cell.
@@ -43,6 +46,15 @@ impl Client {
         if let Some(entry) = self.cells.get_mut(index) {
             *entry = socket.map_or(NONE, |id| id.index);
         }
+    }
+
+    /// Has its user posted more than may be by now?
+    pub(crate) fn is_held(&mut self, now: Instant) -> bool {
+        if self.held_until.is_some_and(|until| now < until) {
+            return true;
+        }
+        self.held_until = self.lane.may_read(now.as_nanos()).err().map(Instant::from_nanos);
+        self.held_until.is_some()
     }
 
     /// Few receive blocks are left: sockets that were read and are quiet may hold some.
@@ -152,9 +164,17 @@ impl Clients {
         u16::try_from(self.slots.len()).unwrap_or(u16::MAX)
     }
 
-    /// Has any client posted something?
+    /// Has any client posted something that may be taken?
     #[must_use]
     pub(crate) fn any_pending(&self) -> bool {
-        self.slots.iter().flatten().any(|c| !c.misbehaved && c.lane.pending())
+        let takes = |c: &Client| !c.misbehaved && c.held_until.is_none() && c.lane.pending();
+        self.slots.iter().flatten().any(takes)
+    }
+
+    /// When the first of those whose rings wait is let on.
+    #[must_use]
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let waits = |client: &&Client| !client.misbehaved && client.lane.pending();
+        self.slots.iter().flatten().filter(waits).filter_map(|client| client.held_until).min()
     }
 }

@@ -5,6 +5,9 @@ use core::time::Duration;
 /// Descriptors taken from one client per breath, so that one client can't starve the wire.
 pub const CLIENT_BUDGET: usize = 128;
 
+/// Bytes of a stream that count as one packet of their client's user: a segment's.
+pub const POSTED_PER_PACKET: u32 = 1448;
+
 /// Segments one connection may send per breath before the others have their turn.
 pub const SEGMENTS_PER_TURN: usize = 32;
 

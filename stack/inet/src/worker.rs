@@ -305,7 +305,8 @@ impl Worker {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         let protocols = self.out.desk.as_ref().and_then(|desk| desk.next_timeout());
-        self.timers.next().into_iter().chain(protocols).min()
+        let held = self.clients.next_timeout();
+        self.timers.next().into_iter().chain(protocols).chain(held).min()
     }
 
     /// The control plane has asked the worker to stop.

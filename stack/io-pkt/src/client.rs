@@ -6,8 +6,11 @@
 //! sockets is open anywhere. The kernel counts both.
 
 use core::hash::Hasher as _;
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use inet::command::{Command, Transport};
 use proto::message::Transport as WireTransport;
@@ -20,6 +23,7 @@ use siphasher::sip::SipHasher24;
 
 use crate::connection::clean_name;
 use crate::control::{ConnectionId, Control, Leaving, SocketEntry, SocketKey, WorkerLink};
+use crate::quota::{Account, Kind, Taken};
 
 /// Memory and sockets that processes share.
 pub(crate) struct Client {
@@ -35,6 +39,14 @@ pub(crate) struct Client {
     pub(crate) pid: u32,
     /// User id of the process that attached.
     pub(crate) uid: u32,
+    /// What its user has and may have.
+    pub(crate) account: Rc<Account>,
+    /// Its place among that user's clients.
+    _seat: Taken,
+    /// Requests of its processes.
+    pub(crate) requests: u64,
+    /// When somebody last looked how fast it goes.
+    pace: Cell<Pace>,
     /// Program name, cut and cleaned of control characters.
     pub(crate) program: String,
     /// Its sockets by cell.
@@ -43,6 +55,35 @@ pub(crate) struct Client {
     owner: Option<ConnectionId>,
     /// Connections that joined.
     guests: Vec<ConnectionId>,
+}
+
+/// How fast a client goes, as it is shown: over the time since somebody looked, of a second at least.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    since: Instant,
+    counts: [u64; 2],
+    per_second: [u64; 2],
+}
+
+impl Pace {
+    fn new(since: Instant) -> Self {
+        Self { since, counts: [0; 2], per_second: [0; 2] }
+    }
+
+    /// Looks again.
+    fn look(&mut self, now: Instant, counts: [u64; 2]) -> [u64; 2] {
+        let passed = now.saturating_duration_since(self.since);
+        if passed >= Duration::from_secs(1) {
+            let rate = |(now, before): (u64, u64)| {
+                let count = u128::from(now.saturating_sub(before)) * 1000;
+                u64::try_from(count / passed.as_millis().max(1)).unwrap_or(u64::MAX)
+            };
+            let [a, b] = self.counts;
+            let [c, d] = counts;
+            *self = Self { since: now, counts, per_second: [rate((c, a)), rate((d, b))] };
+        }
+        self.per_second
+    }
 }
 
 /// A client's sockets by cell. Cells are used from the first of each lane on, so that a list is dense
@@ -85,6 +126,14 @@ impl Cells {
 }
 
 impl Client {
+    /// Its packets and requests a second.
+    pub(crate) fn per_second(&self) -> [u64; 2] {
+        let mut pace = self.pace.get();
+        let per_second = pace.look(Instant::now(), [self.slot.packets(), self.requests]);
+        self.pace.set(pace);
+        per_second
+    }
+
     /// May a process of this user use the client's memory? All its sockets are in it, so only one that
     /// could read the memory of the client's processes as well. Root could, but must not: whoever
     /// shares the memory can make others wait for its locks for ever.
@@ -110,7 +159,10 @@ impl Control {
         let program = clean_name(name);
         let (pid, uid) = self.newcomer(id, version)?;
         let workers = self.worker_count();
-        let (slot, files) = self.arena.attach(workers).map_err(|error| {
+        let account = self.accounts.of(uid);
+        let seat = Taken::of(&account, Kind::Clients)?;
+        let share = Arc::clone(&account.share);
+        let (slot, files) = self.arena.attach(workers, share).map_err(|error| {
             tracing::warn!("client {program} (pid {pid}) not attached: {error}");
             match error {
                 ArenaError::System(Errno::MFILE | Errno::NFILE) => Errno::NFILE,
@@ -131,6 +183,10 @@ impl Control {
             number: self.next_client,
             pid,
             uid,
+            account,
+            _seat: seat,
+            requests: 0,
+            pace: Cell::new(Pace::new(Instant::now())),
             program,
             cells: Cells::default(),
             owner: Some(id),
@@ -260,6 +316,7 @@ impl Control {
     /// Ends a client: its sockets are closed and its memory is taken back, whoever still uses them.
     pub(crate) fn detach(&mut self, index: u16) {
         let Some(client) = self.clients.remove(&index) else { return };
+        client.account.give(Kind::Sockets, client.cells.len());
         for key in client.cells.into_keys() {
             self.forget_socket(key);
         }
@@ -267,7 +324,7 @@ impl Control {
             let _ = epoll::delete(&*link.epoll, &**doorbell);
         }
         let workers_left = self.worker_count();
-        let _ = self.leaving.insert(index, Leaving { workers_left, _slot: client.slot });
+        let _ = self.leaving.insert(index, Leaving { workers_left, slot: client.slot });
         for worker in 0..workers_left {
             self.command(worker, Command::Detach { client: index });
         }
@@ -306,6 +363,16 @@ mod tests {
         let copy = theirs.try_clone().unwrap();
         assert_eq!(sockopt::socket_cookie(&copy), Ok(key.0));
         assert_eq!(shm::read_secret(&copy), Some(secret_of(key, &secret)));
+    }
+
+    #[test]
+    fn a_pace_is_of_the_time_since_the_last_look() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(pace.look(at(2000), [1000, 20]), [500, 10]);
+        assert_eq!(pace.look(at(2900), [9000, 90]), [500, 10], "a second has not passed");
+        assert_eq!(pace.look(at(3000), [1000, 30]), [0, 10]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::args::{Args, pairs};
 use crate::error::StartError;
 use crate::privileges::User;
+use crate::quota::QuotaSection;
 use crate::stack_options;
 use crate::tuning::{ECN, MINMSS, Tuning, by_number};
 
@@ -344,6 +345,9 @@ pub(crate) struct Config {
     /// TCP.
     #[serde(default)]
     pub tcp: TcpSection,
+    /// What one user may have.
+    #[serde(default)]
+    pub quota: QuotaSection,
     /// Tunables by their names, as `iopkt sysctl` has them.
     #[serde(default)]
     pub sysctl: BTreeMap<String, toml::Value>,

@@ -3,11 +3,14 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use proto::{Answer, Call, MESSAGE_MAX, Reply};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use shm::PeerSocket;
+
+use crate::quota::{Account, Accounts, Taken};
 
 /// Descriptors that one answer carries: two memfds, the workers' page, a doorbell per worker.
 const DESCRIPTORS_MAX: usize = 3 + shm::layout::LANES_MAX as usize;
@@ -25,6 +28,10 @@ pub(crate) struct Connection {
     pub client: Option<u16>,
     /// Calls of it that wait for a worker.
     pub calls: u16,
+    /// What the user who connected has and may have.
+    pub account: Rc<Account>,
+    /// Its place among that user's connections.
+    pub seat: Option<Taken>,
 }
 
 /// Who may change the stack.
@@ -57,10 +64,11 @@ impl Connection {
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn new(fd: OwnedFd) -> rustix::io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd, accounts: &mut Accounts) -> rustix::io::Result<Self> {
         let socket = PeerSocket::new(fd)?;
         let (pid, uid) = socket.who_connected()?;
-        Ok(Self { socket, pid, uid, sender: uid, client: None, calls: 0 })
+        let account = accounts.of(uid);
+        Ok(Self { socket, pid, uid, sender: uid, client: None, calls: 0, account, seat: None })
     }
 
     /// Its descriptor, for polling.
@@ -134,7 +142,11 @@ mod tests {
 
     fn connection(uid: u32, sender: u32) -> Connection {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        Connection { uid, sender, ..Connection::new(ours.into()).unwrap() }
+        Connection {
+            uid,
+            sender,
+            ..Connection::new(ours.into(), &mut Accounts::default()).unwrap()
+        }
     }
 
     fn user(uid: u32) -> Trusted {

@@ -31,6 +31,7 @@ use crate::options::Values;
 use crate::pending::Pending;
 use crate::port_table::PortTable;
 use crate::protocols::Protocols;
+use crate::quota::{Account, Accounts, Kind, Taken};
 use crate::tables::ScrapeRequest;
 
 /// Control connections at once; a client and a few tools each.
@@ -97,14 +98,25 @@ pub(crate) struct Waiting {
 }
 
 /// Connections to accept at a listening socket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AcceptQueue {
     pub(crate) waiting: VecDeque<Waiting>,
+    /// A listener's place among its user's.
+    _seat: Taken,
     /// Name and values of the connection accepted last: most of the next ones have the same.
     last: Option<(Rc<SocketAddr>, Rc<Values>)>,
 }
 
 impl AcceptQueue {
+    /// The queue of a new listener.
+    ///
+    /// # Errors
+    /// `ENOBUFS`: its user has as many as may be.
+    pub(crate) fn of(account: &Rc<Account>) -> Result<Box<Self>, Errno> {
+        let seat = Taken::of(account, Kind::Listeners)?;
+        Ok(Box::new(Self { waiting: VecDeque::new(), _seat: seat, last: None }))
+    }
+
     /// What a connection accepted now gets, in memory that it shares with those that have the same.
     pub(crate) fn share(
         &mut self,
@@ -181,7 +193,7 @@ pub(crate) struct WorkerLink {
 /// A client whose memory the workers are giving back.
 pub(crate) struct Leaving {
     pub(crate) workers_left: u16,
-    pub(crate) _slot: Arc<shm::Slot>,
+    pub(crate) slot: Arc<shm::Slot>,
 }
 
 /// Facts about the daemon that don't change.
@@ -229,6 +241,7 @@ pub(crate) struct Control {
     /// The values that a socket was given last.
     pub(crate) last_values: Rc<Values>,
     pub(crate) clients: HashMap<u16, Client>,
+    pub(crate) accounts: Accounts,
     pub(crate) leaving: HashMap<u16, Leaving>,
     pub(crate) pending: HashMap<CallId, Pending>,
     pub(crate) network: NetworkState,
@@ -264,7 +277,7 @@ impl Control {
         workers: Vec<WorkerLink>,
         (network, drivers, protocols): (NetworkState, Drivers, Protocols),
         facts: Facts,
-        (arena, page_fd): (Arc<Arena>, OwnedFd),
+        (arena, page_fd, accounts): (Arc<Arena>, OwnedFd, Accounts),
     ) -> Self {
         let Ends { epoll, path, signal, doorbell, events, scrapes } = ends;
         Self {
@@ -282,6 +295,7 @@ impl Control {
             sockets: HashMap::new(),
             last_values: Rc::default(),
             clients: HashMap::new(),
+            accounts,
             leaving: HashMap::new(),
             pending: HashMap::new(),
             network,
@@ -307,8 +321,7 @@ impl Control {
         while !self.stopping {
             self.doorbell.prepare_to_sleep();
             self.take_events();
-            let timeout = self
-                .has_backlog()
+            let timeout = (self.has_backlog() || self.accounts.anybody_waits())
                 .then_some(rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 });
             let ready = match epoll::wait(&self.epoll, &mut space[..], timeout.as_ref()) {
                 Ok((ready, _)) => ready,
@@ -326,6 +339,7 @@ impl Control {
             for source in sources {
                 self.serve(source, &mut buffer);
             }
+            self.let_on();
             self.run_jobs(eal);
             self.flush_commands();
         }
@@ -348,9 +362,13 @@ impl Control {
             Err(Errno::MFILE | Errno::NFILE) => return self.take_to_turn_away(),
             Err(_) => return,
         };
-        let Ok(connection) = Connection::new(fd) else { return };
+        let Ok(mut connection) = Connection::new(fd, &mut self.accounts) else { return };
         if self.connections.len() >= CONNECTIONS_MAX {
             return self.turn_away(&connection, Errno::NOMEM);
+        }
+        match Taken::of(&connection.account, Kind::Connections) {
+            Ok(seat) => connection.seat = Some(seat),
+            Err(errno) => return self.turn_away(&connection, errno),
         }
         self.next_connection = self.next_connection.wrapping_add(1);
         let id = ConnectionId(self.next_connection);
@@ -363,7 +381,8 @@ impl Control {
     /// No descriptor is left for whoever connects. Left waiting, they would wake this thread without end.
     fn take_to_turn_away(&mut self) {
         drop(self.spare.take());
-        if let Ok(connection) = rustix::net::accept(&self.path).and_then(Connection::new) {
+        let accepted = rustix::net::accept(&self.path);
+        if let Ok(connection) = accepted.and_then(|fd| Connection::new(fd, &mut self.accounts)) {
             self.turn_away(&connection, Errno::NFILE);
         }
         self.spare = spare_descriptor();
@@ -378,7 +397,10 @@ impl Control {
         // One request: before the next is taken it must be known what has been closed meanwhile.
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match connection.receive(buffer) {
-            Received::Call(call) => self.request(id, call),
+            Received::Call(call) => {
+                self.count_request(id);
+                self.request(id, call);
+            }
             Received::Empty => {}
             Received::Closed => self.drop_connection(id),
         }
@@ -401,12 +423,14 @@ impl Control {
         self.command(worker, Command::Close { socket: id, reset: false });
         if let Some(client) = self.clients.get_mut(&client) {
             client.cells.set(cell, None);
+            client.account.give(Kind::Sockets, 1);
         }
         self.forget_socket(key);
         self.detach_if_unused(client);
     }
 
-    /// Takes a socket out of all tables. Its worker has been told, or is being told of its client.
+    /// Takes a socket out of all tables but its client's. Its worker has been told, or is being told of its
+    /// client.
     pub(crate) fn forget_socket(&mut self, key: SocketKey) {
         let Some(entry) = self.sockets.remove(&key) else { return };
         let _ = epoll::delete(&self.epoll, &*entry.descriptor);

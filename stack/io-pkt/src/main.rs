@@ -27,6 +27,7 @@ mod pending;
 mod port_table;
 mod privileges;
 mod protocols;
+mod quota;
 mod requests;
 mod stack_options;
 mod start;

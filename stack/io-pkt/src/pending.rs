@@ -17,6 +17,7 @@ use crate::client;
 use crate::control::{ConnectionId, Control, SocketEntry, SocketKey, Source, Waiting, peer_of};
 use crate::options;
 use crate::protocols::Adoption;
+use crate::quota::Taken;
 use crate::tables::Gathering;
 
 /// A call that waits for a worker.
@@ -45,6 +46,8 @@ pub(crate) struct NewSocket {
     pub(crate) ours: Arc<SocketEnd>,
     /// The end its owner gets.
     pub(crate) theirs: OwnedFd,
+    /// Its place among its user's sockets.
+    pub(crate) opening: Taken,
 }
 
 /// Where a connection attempt leads.
@@ -116,13 +119,17 @@ impl Control {
                 let Some(leaving) = self.leaving.get_mut(&client) else { return };
                 leaving.workers_left = leaving.workers_left.saturating_sub(1);
                 if leaving.workers_left == 0 {
+                    let share_ended = leaving.slot.share_ended();
                     let _ = self.leaving.remove(&client);
+                    self.accounts.client_gone(share_ended);
                     self.counts.left += 1;
                 }
             }
             Event::Misbehaved { client, what } => {
                 self.counts.violations += 1;
-                if self.clients.contains_key(&client) {
+                if let Some(entry) = self.clients.get(&client) {
+                    let violations = &entry.account.violations;
+                    violations.set(violations.get().saturating_add(1));
                     tracing::warn!("client in slot {client} disconnected: {what}");
                     self.detach(client);
                 }
@@ -183,7 +190,7 @@ impl Control {
             Ok(_) => return self.answer(connection, sequence, Err(Errno::IO)),
             Err(errno) => return self.answer(connection, sequence, Err(errno)),
         };
-        let NewSocket { client, worker, transport, ours, theirs } = new;
+        let NewSocket { client, worker, transport, ours, theirs, opening } = new;
         if !self.connections.contains_key(&connection) {
             // The asker is gone, but others go on using its client.
             return self.command(worker, Command::Close { socket: id, reset: false });
@@ -207,14 +214,14 @@ impl Control {
             values,
         };
         let reply = Reply::Socket { socket: handle };
-        self.hand_out(asked, entry, reply, &theirs);
+        self.hand_out(asked, (entry, opening), reply, &theirs);
     }
 
     /// Remembers a socket, watches its descriptor and sends the other end to its owner.
     pub(crate) fn hand_out(
         &mut self,
         asked: Asked,
-        entry: SocketEntry,
+        (entry, opening): (SocketEntry, Taken),
         reply: Reply,
         theirs: &OwnedFd,
     ) {
@@ -229,6 +236,7 @@ impl Control {
         let watched = epoll::add(&self.epoll, &*entry.descriptor, data, EventFlags::ET);
         if let Some(client) = self.clients.get_mut(&entry.client) {
             client.cells.set(entry.handle.cell, Some(key));
+            opening.keep();
         }
         let _ = self.sockets.insert(key, Box::new(entry));
         let sent = match self.connections.get_mut(&connection) {

@@ -13,9 +13,12 @@ use rustix::io::Errno;
 use shm::SocketEnd;
 
 use crate::connection::Connection;
-use crate::control::{CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey, peer_of};
+use crate::control::{
+    AcceptQueue, CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey, peer_of,
+};
 use crate::pending::{Asked, Attempt, NewSocket, Pending, Target, Then};
 use crate::port_table::Sharing;
+use crate::quota::{Kind, Taken};
 
 /// Other ports tried when a connection attempt meets an old connection in its way.
 const CONNECT_TRIES: u8 = 8;
@@ -102,12 +105,14 @@ impl Control {
             WireTransport::Stream => Transport::Stream,
             WireTransport::Datagram => Transport::Datagram,
         };
-        let client = self.client_of(id).ok_or(Errno::NOTCONN)?.slot.index();
+        let client = self.client_of(id).ok_or(Errno::NOTCONN)?;
+        let (client, opening) = (client.slot.index(), Taken::of(&client.account, Kind::Sockets)?);
         let (ours, theirs) = descriptor_pair()?;
         self.next_worker = (self.next_worker + 1) % self.worker_count().max(1);
         let worker = self.next_worker;
         let ours_too = Arc::clone(&ours);
-        let then = Then::Open(NewSocket { client, worker, transport, ours: ours_too, theirs });
+        let then =
+            Then::Open(NewSocket { client, worker, transport, ours: ours_too, theirs, opening });
         let pending = Pending { connection: Some(id), sequence, then };
         self.call(worker, pending, |call| Command::Open {
             call,
@@ -227,9 +232,11 @@ impl Control {
         }
         let local = entry.local().ok_or(Errno::INVAL)?;
         let options = entry.values.inherited();
+        let owner = self.clients.get(&entry.client).ok_or(Errno::BADF)?;
+        let new = entry.listening.is_none().then(|| AcceptQueue::of(&owner.account)).transpose()?;
         self.ports.listen(local, key.0)?;
-        if entry.listening.is_none() {
-            entry.listening = Some(Box::default());
+        if new.is_some() {
+            entry.listening = new;
         }
         let (listener, client) = (ListenerId(key.0), entry.client);
         let backlog = backlog.min(self.network.tuning.somaxconn);
@@ -266,12 +273,16 @@ impl Control {
     ) -> Result<(), Errno> {
         let (key, entry) = self.entry(id, handle)?;
         let (values, client) = (*entry.values, entry.client);
-        let queue = entry.listening.as_mut().ok_or(Errno::INVAL)?;
+        let queue = entry.listening.as_ref().ok_or(Errno::INVAL)?;
         if queue.waiting.is_empty() {
             return Err(Errno::AGAIN);
         }
         // Before the connection is taken: without descriptors it stays in the queue.
+        let opening =
+            Taken::of(&self.clients.get(&client).ok_or(Errno::BADF)?.account, Kind::Sockets)?;
         let (ours, theirs) = descriptor_pair()?;
+        let queue = self.sockets.get_mut(&key).and_then(|entry| entry.listening.as_mut());
+        let queue = queue.ok_or(Errno::INVAL)?;
         let waiting = queue.waiting.pop_front().ok_or(Errno::AGAIN)?;
         let (name, values) = queue.share(waiting.local, values.of_accepted());
         if queue.waiting.is_empty() {
@@ -301,7 +312,7 @@ impl Control {
         );
         let (local, remote) = (waiting.local, waiting.remote);
         let reply = Reply::Accepted { socket, local, remote };
-        self.hand_out(Asked { connection: id, sequence }, entry, reply, &theirs);
+        self.hand_out(Asked { connection: id, sequence }, (entry, opening), reply, &theirs);
         Ok(())
     }
 

@@ -28,6 +28,7 @@ use crate::error::StartError;
 use crate::network_state::NetworkState;
 use crate::privileges;
 use crate::protocols::Protocols;
+use crate::quota::Accounts;
 use crate::tables::ScrapeRequest;
 use crate::watchdog;
 use crate::worker_thread::{self, Bed};
@@ -108,7 +109,9 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let ends =
         Ends { epoll, path: socket, signal, doorbell: Arc::clone(&doorbell), events, scrapes };
     let parts = parts(config, &path, &links, &memory.pool, &doorbell);
-    let mut control = Control::new(ends, links, parts, facts, (memory.arena, memory.page_fd));
+    let accounts = Accounts::new(config.quota.clone(), descriptors());
+    let shared = (memory.arena, memory.page_fd, accounts);
+    let mut control = Control::new(ends, links, parts, facts, shared);
     watch(&control).map_err(resources("epoll"))?;
     control.publish();
     let missing = attach_ports(&mut control, &eal, config)
@@ -256,6 +259,12 @@ fn raise_descriptor_limit() -> rustix::io::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)
+}
+
+/// How many descriptors the daemon may have.
+fn descriptors() -> u32 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX)
 }
 
 /// Makes `<run><prefix>/dev/socket`, unless another daemon serves it.

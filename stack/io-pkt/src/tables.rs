@@ -291,17 +291,34 @@ impl Control {
     }
 
     fn client_rows(&self) -> Vec<ClientRow> {
-        let rows = self.clients.values().map(|client| ClientRow {
-            slot: u32::from(client.slot.index()),
-            pid: client.pid,
-            uid: client.uid,
-            program: client.program.clone(),
-            sockets: u32::try_from(client.cells.len()).unwrap_or(u32::MAX),
-            rx_memory_bytes: client.slot.rx_memory_in_use(),
+        let rows = self.clients.values().map(|client| {
+            let [packets_per_s, requests_per_s] = client.per_second();
+            let own: u64 = client.slot.share_ended().into_iter().sum();
+            ClientRow {
+                slot: u32::from(client.slot.index()),
+                pid: client.pid,
+                uid: client.uid,
+                program: client.program.clone(),
+                sockets: u32::try_from(client.cells.len()).unwrap_or(u32::MAX),
+                rx_memory_bytes: client.slot.rx_memory_in_use(),
+                packets: client.slot.packets(),
+                packets_per_s,
+                requests: client.requests,
+                requests_per_s,
+                quota_hits: own + client.account.all_hits(),
+                violations: client.account.violations.get(),
+            }
         });
         let mut rows: Vec<ClientRow> = rows.collect();
         rows.sort_by_key(|row| row.slot);
         rows
+    }
+
+    fn quota_hits(&self) -> Vec<(Cow<'static, str>, u64)> {
+        let slots = self.clients.values().map(|client| &client.slot);
+        let leaving = self.leaving.values().map(|leaving| &leaving.slot);
+        let hits = self.accounts.hits(slots.chain(leaving).map(|slot| slot.share_ended()));
+        hits.into_iter().map(|(quota, count)| (quota.into(), count)).collect()
     }
 
     fn worker_rows(&self) -> Vec<WorkerRow> {
@@ -416,6 +433,7 @@ impl Control {
             clients: self.clients.len() as u64,
             clients_reaped: vec![("left".into(), self.counts.left)],
             client_violations: self.counts.violations,
+            quota_hits: self.quota_hits(),
             counters: self.counter_samples(),
             ..Sample::default()
         }

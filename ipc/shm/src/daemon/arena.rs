@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use super::lane::Lane;
+use super::share::Share;
 use crate::layout::{ARENA_PAGE, LANES_MAX, READ_LEN, SLOT_LEN, WRITE_LEN};
 use crate::memory;
 use crate::region::Region;
@@ -88,11 +89,15 @@ impl Arena {
         ARENA_PAGE
     }
 
-    /// Makes a client's memory and maps it.
+    /// Makes a client's memory and maps it. What it uses counts against `share`.
     ///
     /// # Errors
     /// [`ArenaError`].
-    pub fn attach(self: &Arc<Self>, lanes: u16) -> Result<(Arc<Slot>, SlotFiles), ArenaError> {
+    pub fn attach(
+        self: &Arc<Self>,
+        lanes: u16,
+        share: Arc<Share>,
+    ) -> Result<(Arc<Slot>, SlotFiles), ArenaError> {
         if lanes == 0 || lanes > LANES_MAX {
             return Err(ArenaError::Lanes(lanes));
         }
@@ -103,7 +108,7 @@ impl Arena {
         // From here on the slot's drop undoes what has been done.
         // SAFETY: index came from the free list, so the range inside the reservation is ours alone,
         // and the slot's drop is the only thing that ends it.
-        let slot = Arc::new(unsafe { Slot::new(Arc::clone(self), index, lanes, start) });
+        let slot = Arc::new(unsafe { Slot::new(Arc::clone(self), index, (lanes, share), start) });
         // SAFETY: the read part of the slot's range, of which nothing is in use yet.
         unsafe { memory::map_at(&read, slot.read.base(), READ_LEN) }?;
         // SAFETY: the write part of the slot's range, of which nothing is in use yet.
@@ -154,6 +159,10 @@ pub struct Slot {
     pub(crate) write: Region,
     taken: [AtomicBool; LANES_MAX as usize],
     rx_memory: AtomicU64,
+    share: Arc<Share>,
+    packets: AtomicU64,
+    memory_refused: AtomicU64,
+    packets_held: AtomicU64,
 }
 
 // SAFETY: the regions are only reached by atomics and opaque copies.
@@ -164,7 +173,12 @@ unsafe impl Sync for Slot {}
 impl Slot {
     /// # Safety
     /// `start` must be the first address of slot `index` of `arena`, of which nothing is in use.
-    unsafe fn new(arena: Arc<Arena>, index: u16, lanes: u16, start: NonNull<u8>) -> Self {
+    unsafe fn new(
+        arena: Arc<Arena>,
+        index: u16,
+        (lanes, share): (u16, Arc<Share>),
+        start: NonNull<u8>,
+    ) -> Self {
         // SAFETY: the slot's first half; it stays mapped until `Slot::drop`.
         let read = unsafe { Region::new(start, READ_LEN) };
         // SAFETY: a slot is `READ_LEN + WRITE_LEN` long.
@@ -179,6 +193,10 @@ impl Slot {
             write,
             taken: [const { AtomicBool::new(false) }; LANES_MAX as usize],
             rx_memory: AtomicU64::new(0),
+            share,
+            packets: AtomicU64::new(0),
+            memory_refused: AtomicU64::new(0),
+            packets_held: AtomicU64::new(0),
         }
     }
 
@@ -213,17 +231,47 @@ impl Slot {
         self.rx_memory.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn rx_memory_taken(&self, len: u64) {
-        let _ = self.rx_memory.fetch_add(len, Ordering::Relaxed);
+    /// Packets posted, for listings.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        self.packets.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn rx_memory_freed(&self, len: u64) {
+    /// How often its user's share has ended: of memory, of packets a second.
+    #[must_use]
+    pub fn share_ended(&self) -> [u64; 2] {
+        [&self.memory_refused, &self.packets_held].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn share(&self) -> &Share {
+        &self.share
+    }
+
+    pub(crate) fn packets_posted(&self, now_ns: u64, count: u64) {
+        let _ = self.packets.fetch_add(count, Ordering::Relaxed);
+        self.share.packets.charge(now_ns, count);
+    }
+
+    pub(crate) fn packets_held(&self) {
+        let _ = self.packets_held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_rx_memory(&self, len: u64) -> bool {
+        let taken = self.share.take(len);
+        let count = if taken { &self.rx_memory } else { &self.memory_refused };
+        let _ = count.fetch_add(if taken { len } else { 1 }, Ordering::Relaxed);
+        taken
+    }
+
+    pub(crate) fn free_rx_memory(&self, len: u64) {
+        self.share.give(len);
         let _ = self.rx_memory.fetch_sub(len, Ordering::Relaxed);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.share.give(self.rx_memory_in_use());
         // SAFETY: lanes and loans hold an `Arc` of the slot, so nobody uses its addresses any more.
         let unmapped = unsafe { memory::reserve_at(self.read.base(), SLOT_LEN) };
         // If the kernel could not, the client's memory is still there: the slot is not used again.

@@ -11,7 +11,9 @@ use super::blocks::{self, BlockPool};
 use super::misbehaved::PeerMisbehaved;
 use super::stream::Blocks;
 use crate::datagram_header::DatagramHeader;
-use crate::layout::{self, DATAGRAM_MAX, LAP, RING_LEN, TX_AREA_LEN, read_cell, write_cell};
+use crate::layout::{
+    self, BLOCK_LEN, DATAGRAM_MAX, LAP, RING_LEN, TX_AREA_LEN, read_cell, write_cell,
+};
 use crate::loan::Loan;
 use crate::status::Status;
 
@@ -359,10 +361,30 @@ impl Lane {
         Some(([read, write], state))
     }
 
-    /// Receive blocks left to this lane.
+    /// Receive blocks left to this lane, and to the client's user.
     #[must_use]
     pub fn free_blocks(&self) -> u32 {
-        self.pool.count()
+        let share = self.slot.share().memory_left().checked_div(u64::from(BLOCK_LEN));
+        let share = share.and_then(|blocks| u32::try_from(blocks).ok());
+        self.pool.count().min(share.unwrap_or(u32::MAX))
+    }
+
+    /// May more of the client's ring be read by now? Else: when.
+    ///
+    /// # Errors
+    /// The time in nanoseconds at which its user has waited for what has been sent.
+    pub fn may_read(&self, now_ns: u64) -> Result<(), u64> {
+        let packets = &self.slot.share().packets;
+        if packets.is_open(now_ns) {
+            return Ok(());
+        }
+        self.slot.packets_held();
+        Err(packets.opens_at())
+    }
+
+    /// So many packets have been made of what was read.
+    pub fn charge(&self, now_ns: u64, packets: u64) {
+        self.slot.packets_posted(now_ns, packets);
     }
 
     /// Room for what a connection knows of its blocks.
@@ -384,14 +406,20 @@ impl Lane {
     }
 
     pub(super) fn take_blocks(&mut self, count: u32) -> Option<u32> {
-        let first = self.pool.take_run(count)?;
-        self.slot.rx_memory_taken(blocks::bytes(count));
-        Some(first)
+        let len = blocks::bytes(count);
+        if !self.slot.take_rx_memory(len) {
+            return None;
+        }
+        let first = self.pool.take_run(count);
+        if first.is_none() {
+            self.slot.free_rx_memory(len);
+        }
+        first
     }
 
     pub(super) fn give_blocks(&mut self, first: u32, count: u32) {
         self.pool.give(first, count);
-        self.slot.rx_memory_freed(blocks::bytes(count));
+        self.slot.free_rx_memory(blocks::bytes(count));
     }
 
     pub(super) fn word(&self, cell: CellId, word: usize) -> &AtomicU32 {

@@ -24,7 +24,7 @@ impl Enemy {
 
 fn client() -> (Lane, Enemy) {
     let arena = Arena::reserve(1).unwrap();
-    let (slot, files) = arena.attach(1).unwrap();
+    let (slot, files) = arena.attach(1, Arc::default()).unwrap();
     (slot.lane(0).unwrap(), Enemy(files.write))
 }
 

@@ -29,7 +29,7 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let arena = Arena::reserve(2).unwrap();
-        let (slot, files) = arena.attach(1).unwrap();
+        let (slot, files) = arena.attach(1, Arc::default()).unwrap();
         let (page, page_fd) = WorkersPage::create(1).unwrap();
         let doorbell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         let doorbells = vec![doorbell.try_clone().unwrap()];

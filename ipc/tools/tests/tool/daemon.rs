@@ -210,7 +210,20 @@ fn socket_row(port: u16, peer: Option<u8>) -> SocketRow {
 }
 
 fn client() -> ClientRow {
-    ClientRow { slot: 0, pid: 42, uid: 0, program: "nginx".into(), sockets: 3, rx_memory_bytes: 0 }
+    ClientRow {
+        slot: 0,
+        pid: 42,
+        uid: 0,
+        program: "nginx".into(),
+        sockets: 3,
+        rx_memory_bytes: 0,
+        packets: 0,
+        packets_per_s: 0,
+        requests: 1,
+        requests_per_s: 0,
+        quota_hits: 0,
+        violations: 0,
+    }
 }
 
 pub(crate) fn daemon() -> DaemonRow {
