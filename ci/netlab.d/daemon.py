@@ -198,6 +198,11 @@ def two_workers():
             lab.iopkt("run", "--", "curl", "-fsS", "--noproxy", "*", "--max-time", 20, "-o", "/dev/null", f"http://{HOST}:8080/file")
         busy = [row["busy_breaths"] for row in lab.table("workers")]
         check(len(busy) == 2 and all(busy), busy)
+        ping = lab.spawn(["ping", "-q", "-f", "-w", 1, STACK])
+        loads = lab.table("top", "-w", 0.5, "-c", 1)
+        lab.stop(ping)
+        check(len(loads["workers"]) == 2 and sum(load["busy"] for load in loads["workers"]) > 0.01, loads["workers"])
+        check(loads["interfaces"][0]["rx_packets_per_second"] > 100, loads["interfaces"])
         return f"busy breaths {busy}, handed over {lab.metric('iopkt_worker_handoffs_total'):.0f}"
 
 

@@ -231,6 +231,8 @@ pub struct WorkerRow {
     pub breaths: u64,
     /// Breaths that found work.
     pub busy_breaths: u64,
+    /// Nanoseconds in breaths that found work.
+    pub busy_ns: u64,
     /// Times it went to sleep.
     pub sleeps: u64,
 }

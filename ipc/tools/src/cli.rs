@@ -61,6 +61,9 @@ pub(crate) enum Command {
     /// Show the workers and how busy they are
     #[command(before_long_help = help::WORKERS)]
     Workers(ReadArgs),
+    /// Watch the load of workers, interfaces and clients
+    #[command(before_long_help = help::TOP)]
+    Top(TopArgs),
     /// Show the daemon in ten lines
     #[command(before_long_help = help::STATUS)]
     Status(ReadArgs),
@@ -123,6 +126,26 @@ pub(crate) struct ReadArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Seconds from one look to the next
+    #[arg(short = 'w', value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+    pub(crate) wait: f64,
+    /// Looks; without it, until it is ended
+    #[arg(short = 'c', value_name = "COUNT")]
+    pub(crate) count: Option<u32>,
+    /// Print JSON, one line for each look
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A time that can be waited for.
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|seconds| (0.01..=86_400.0).contains(seconds));
+    number.ok_or_else(|| "write seconds from 0.01 to 86400".into())
 }
 
 /// Arguments of `ifconfig`.

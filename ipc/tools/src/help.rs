@@ -65,6 +65,12 @@ Examples:
   iopkt workers
   iopkt workers --json";
 
+pub(crate) const TOP: &str = "\
+Examples:
+  iopkt top                     every second, until Ctrl-C
+  iopkt top -w 10 -c 6          a minute of it
+  iopkt top -c 1 --json";
+
 pub(crate) const STATUS: &str = "\
 Examples:
   iopkt status

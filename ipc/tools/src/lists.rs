@@ -150,7 +150,7 @@ fn percent(part: u64, whole: u64) -> u128 {
 }
 
 /// Bytes in the largest unit that keeps the number exact enough to read.
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     match count {
         0..=8191 => format!("{count} B"),
         8192..=8_388_607 => format!("{} KiB", count >> 10),
@@ -158,7 +158,7 @@ fn bytes(count: u64) -> String {
     }
 }
 
-fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match seconds {
         0..=59 => format!("{seconds} s"),
@@ -169,15 +169,15 @@ fn duration(seconds: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::ifconfig::tests::tap0;
 
-    fn worker() -> WorkerRow {
-        WorkerRow { worker: 0, cpu: Some(1), breaths: 200, busy_breaths: 50, sleeps: 3 }
+    pub(crate) fn worker() -> WorkerRow {
+        WorkerRow { worker: 0, cpu: Some(1), breaths: 200, busy_breaths: 50, busy_ns: 0, sleeps: 3 }
     }
 
-    fn client() -> ClientRow {
+    pub(crate) fn client() -> ClientRow {
         ClientRow {
             slot: 3,
             pid: 42,
@@ -191,6 +191,21 @@ mod tests {
             requests_per_s: 4,
             quota_hits: 1,
             violations: 0,
+        }
+    }
+
+    pub(crate) fn daemon() -> DaemonRow {
+        DaemonRow {
+            version: "0.1.0".into(),
+            dpdk: "22.11.11".into(),
+            pid: 7,
+            prefix: String::new(),
+            hugepages: false,
+            uptime_ms: 3_723_000,
+            metrics: Some("127.0.0.1:9478".parse().expect("address")),
+            mbufs_used: 300,
+            mbufs_total: 8192,
+            address: None,
         }
     }
 
@@ -210,25 +225,15 @@ Worker  CPU  Breaths  Busy  Sleeps
      0    1      200   25%       3
      1    -        0    0%       0
 ";
-        let idle = WorkerRow { worker: 1, cpu: None, breaths: 0, busy_breaths: 0, sleeps: 0 };
+        let idle =
+            WorkerRow { worker: 1, cpu: None, breaths: 0, busy_breaths: 0, busy_ns: 0, sleeps: 0 };
         assert_eq!(render_workers(&[worker(), idle]), expected);
     }
 
     #[test]
     fn status_in_ten_lines() {
         let status = Status {
-            daemon: DaemonRow {
-                version: "0.1.0".into(),
-                dpdk: "22.11.11".into(),
-                pid: 7,
-                prefix: String::new(),
-                hugepages: false,
-                uptime_ms: 3_723_000,
-                metrics: Some("127.0.0.1:9478".parse().expect("address")),
-                mbufs_used: 300,
-                mbufs_total: 8192,
-                address: None,
-            },
+            daemon: daemon(),
             interfaces: vec![tap0()],
             workers: vec![worker()],
             clients: vec![client()],

@@ -9,7 +9,7 @@
 //! * [`output`]: stdout, tables, and escaping what strangers chose.
 //! * [`help`]: what `--help` says.
 //! * one module per tool: [`ifconfig`], [`netstat`], [`arp`] (`arp`, `ndp`), [`route`], [`lists`]
-//!   (clients, workers, status), [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`],
+//!   (clients, workers, status), [`top`], [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`],
 //!   [`path`], [`run`], [`doctor`].
 #![forbid(unsafe_code)]
 
@@ -31,6 +31,7 @@ mod preload;
 mod route;
 mod run;
 mod sysctl;
+mod top;
 
 use std::env;
 use std::ffi::OsString;
@@ -68,6 +69,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Route(args) => route::main(sock, args),
         Command::Clients(args) => lists::clients(sock, args.json),
         Command::Workers(args) => lists::workers(sock, args.json),
+        Command::Top(args) => top::run(sock, &args),
         Command::Status(args) => lists::status(sock, args.json),
         Command::Mount(args) => mount::mount(sock, &args),
         Command::Umount(args) => mount::umount(sock, &args),

@@ -8,6 +8,7 @@ counters! {
     pub struct LoopCounters "worker" {
         breaths "Rounds of the worker loop.",
         busy_breaths "Rounds that found work.",
+        busy_nanos "Nanoseconds in rounds that found work.",
         sleeps "Times the worker slept because nothing was to do.",
         handoffs "Packets handed to the worker that owns their flow.",
         tokens_sent "Wake-ups written to clients' descriptors.",

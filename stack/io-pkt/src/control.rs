@@ -256,7 +256,7 @@ pub(crate) struct Control {
     pub(crate) next_call: CallId,
     pub(crate) next_worker: u16,
     /// Breaths and busy breaths of each worker at the last sample.
-    pub(crate) sampled: Vec<(u64, u64)>,
+    pub(crate) sampled: Vec<(StdInstant, u64)>,
     pub(crate) stopping: bool,
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
+use std::time::Instant as StdInstant;
 
 use exporter::{
     BuildInfo, CounterSample, InterfaceSample, NeighborSample, PoolSample, Sample, WorkerSample,
@@ -327,6 +328,7 @@ impl Control {
             cpu: link.cpu,
             breaths: link.counters.worker.breaths.value(),
             busy_breaths: link.counters.worker.busy_breaths.value(),
+            busy_ns: link.counters.worker.busy_nanos.value(),
             sleeps: link.counters.worker.sleeps.value(),
         });
         rows.collect()
@@ -443,11 +445,12 @@ impl Control {
     fn worker_samples(&mut self) -> Vec<WorkerSample> {
         let rows = self.worker_rows();
         let before = core::mem::take(&mut self.sampled);
-        self.sampled = rows.iter().map(|row| (row.breaths, row.busy_breaths)).collect();
-        let since = before.into_iter().chain(core::iter::repeat((0, 0)));
-        let sample = |(row, (breaths, busy)): (WorkerRow, (u64, u64))| WorkerSample {
+        let now = StdInstant::now();
+        self.sampled = rows.iter().map(|row| (now, row.busy_ns)).collect();
+        let since = before.into_iter().chain(core::iter::repeat((self.facts.started, 0)));
+        let sample = |(row, (then, busy)): (WorkerRow, (StdInstant, u64))| WorkerSample {
             worker: row.worker,
-            busy_ratio: (row.busy_breaths - busy) as f64 / (row.breaths - breaths).max(1) as f64,
+            busy_ratio: (row.busy_ns - busy) as f64 / (now - then).as_nanos().max(1) as f64,
             breaths: row.breaths,
             busy_breaths: row.busy_breaths,
             sleeps: row.sleeps,

@@ -20,7 +20,9 @@ const SPIN: Duration = Duration::from_micros(40);
 
 /// Longest sleep while a port has nothing to wait on: what a frame may have to wait on such a port.
 const POLL_MIN: Duration = Duration::from_micros(50);
-/// Such a port's worker sleeps twice as long after each empty look, up to this.
+/// So long after the last frame its worker goes on looking that often: what comes next is mostly an answer.
+const POLL_EAGER: Duration = Duration::from_millis(2);
+/// Then it sleeps twice as long after each empty look, up to this.
 const POLL_MAX: Duration = Duration::from_millis(1);
 
 /// Longest sleep in any case, so that a lost wake-up is a delay and not the end.
@@ -86,16 +88,25 @@ impl Bed {
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Runs until the control plane says stop.
 pub(crate) fn run(mut worker: Worker, bed: &Bed) {
     devnp::own_fault_stack();
     let mut last_busy = now();
     let _ = worker.attend_control(last_busy);
     let mut poll = POLL_MIN;
+    let mut busy_since = None;
     while !worker.is_stopping() {
         let at = now();
+        if let Some(began) = busy_since.take() {
+            worker.counters().worker.busy_nanos.add(nanos(at.since(began)));
+        }
         if worker.breathe(at) {
             last_busy = at;
+            busy_since = Some(at);
             poll = POLL_MIN;
             continue;
         }
@@ -113,12 +124,13 @@ pub(crate) fn run(mut worker: Worker, bed: &Bed) {
         if worker.breathe(at) || !worker.may_sleep() {
             bed.get_up();
             last_busy = at;
+            busy_since = Some(at);
             continue;
         }
         let must_poll = bed.polled.load(Ordering::Relaxed) > 0;
         let until_timer = worker.next_timeout().map_or(SLEEP_MAX, |t| t.since(at));
         let longest = until_timer.min(if must_poll { poll } else { SLEEP_MAX });
-        if must_poll {
+        if must_poll && at.since(last_busy) > POLL_EAGER {
             poll = (poll * 2).min(POLL_MAX);
         }
         worker.counters().worker.sleeps.increment();

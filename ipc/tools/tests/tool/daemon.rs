@@ -126,6 +126,7 @@ pub(crate) fn obliging(request: &Request) -> Result<Reply, i32> {
             cpu: Some(1),
             breaths: 4,
             busy_breaths: 1,
+            busy_ns: 5,
             sleeps: 2,
         }]),
         Request::Counters => Reply::Counters(vec![CounterRow {

@@ -52,6 +52,10 @@ fn each_table_shows_the_daemons_rows() {
         ("route get 198.18.77.9", "destination: 198.18.77.0/24\n"),
         ("clients", "nginx\n"),
         ("workers", "     0    1        4   25%       2\n"),
+        (
+            "top -w 0.01 -c 2",
+            "Worker  CPU  Busy  Breaths/s  Sleeps/s\n     0    1    0%          0         0\n",
+        ),
         ("status", " on DPDK 22.11.11, pid 7, up 1 s\n"),
         ("sysctl -a", "kern.somaxconn = 4096\n"),
         ("sysctl -n kern", "4096\n"),
