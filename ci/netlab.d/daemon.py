@@ -202,7 +202,7 @@ def two_workers():
         loads = lab.table("top", "-w", 0.5, "-c", 1)
         lab.stop(ping)
         check(len(loads["workers"]) == 2 and sum(load["busy"] for load in loads["workers"]) > 0.01, loads["workers"])
-        check(loads["interfaces"][0]["rx_packets_per_second"] > 100, loads["interfaces"])
+        check(any(load["rx_packets_per_second"] > 100 for load in loads["interfaces"]), loads["interfaces"])
         return f"busy breaths {busy}, handed over {lab.metric('iopkt_worker_handoffs_total'):.0f}"
 
 
