@@ -78,6 +78,21 @@ impl Burst {
         &self.0
     }
 
+    /// Moves the first `count` packets, or as many as there are and go in, behind those of `to`.
+    pub fn move_front(&mut self, count: usize, to: &mut Self) {
+        let count = count.min(self.len()).min(to.room());
+        let from = self.0.as_ptr();
+        // SAFETY: the entry behind the last packet is within the array, or its end.
+        let end = unsafe { to.0.as_mut_ptr().add(to.len()) };
+        // SAFETY: `count` initialised entries to as many free ones of another array; each packet keeps
+        // one owner: `to` declares them its own, `self` gives them up.
+        unsafe { core::ptr::copy_nonoverlapping(from, end, count) };
+        // SAFETY: `count` ≤ `room`, and those entries were written just now.
+        unsafe { to.grow(count) };
+        // SAFETY: `count` ≤ `len`, and `to` owns those packets now.
+        unsafe { self.forget_front(count) };
+    }
+
     /// Drops the packets for which `keep` says no; the rest keeps its order.
     pub fn retain(&mut self, keep: impl FnMut(&mut Mbuf) -> bool) {
         self.0.retain(keep);
@@ -111,7 +126,7 @@ impl Burst {
         self.0.as_mut_ptr().cast()
     }
 
-    /// Declares that C has appended `count` packets.
+    /// Declares that `count` packets have been appended.
     ///
     /// # Safety
     /// `count` ≤ `room()`, and that many entries from `len` on are owned, well-formed chains.
@@ -121,16 +136,16 @@ impl Burst {
         unsafe { self.0.set_len(len) };
     }
 
-    /// Declares that C has taken the first `count` packets; the rest moves to the front.
+    /// Declares that somebody has taken the first `count` packets; the rest moves to the front.
     ///
     /// # Safety
-    /// `count` ≤ `len()`, and C owns those packets now.
+    /// `count` ≤ `len()`, and they have another owner now.
     pub(crate) unsafe fn forget_front(&mut self, count: usize) {
         let rest = self.0.len() - count;
         // SAFETY: shortening; what is beyond is given away (the front) or moved below.
         unsafe { self.0.set_len(0) };
         let start = self.0.as_mut_ptr();
-        if count > 0 {
+        if count > 0 && rest > 0 {
             // SAFETY: `count` ≤ the old length, so this stays within the array.
             let from = unsafe { start.add(count) };
             // SAFETY: both ranges lie in the array; `copy` allows them to overlap.

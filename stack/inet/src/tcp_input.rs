@@ -14,7 +14,7 @@ use crate::flows::Remains;
 use crate::input::Received;
 use crate::limits::{TIME_WAIT_MAX, WINDOW_SCALE};
 use crate::network::{Destination, LOOPBACK};
-use crate::socket::{Kind, Signal, SocketId};
+use crate::socket::{Kind, Signal, SocketId, Stream};
 use crate::steer;
 use crate::tcp_output::Way;
 use crate::timer_wheel::{Endpoint, Owner, Timer};
@@ -40,9 +40,16 @@ impl RecvBuffer for Text<'_> {
     }
 
     fn write(&mut self, offset: u32, text: &[u8]) -> u32 {
+        self.write_all(offset, &[text])
+    }
+
+    fn write_all(&mut self, offset: u32, texts: &[&[u8]]) -> u32 {
         match &mut self.lane {
-            Some(lane) if !self.deaf => self.recv.write(lane, offset, text),
-            _ => u32::try_from(text.len()).unwrap_or(u32::MAX),
+            Some(lane) if !self.deaf => self.recv.write_all(lane, offset, texts),
+            _ => {
+                let len = texts.iter().fold(0_usize, |sum, text| sum.saturating_add(text.len()));
+                u32::try_from(len).unwrap_or(u32::MAX)
+            }
         }
     }
 
@@ -57,6 +64,38 @@ impl RecvBuffer for Text<'_> {
         if let Some(lane) = &mut self.lane {
             self.recv.mark_urgent(lane, offset);
         }
+    }
+}
+
+/// What became of a train.
+pub(crate) struct Train {
+    /// How many of its segments were taken: the first, and those behind it that are routine.
+    pub(crate) taken: usize,
+    /// Why the first was dropped.
+    pub(crate) drop: Option<DropReason>,
+    /// What they did.
+    pub(crate) events: Events,
+}
+
+impl Stream {
+    /// A segment and those behind it that differ only in their `texts`.
+    pub(crate) fn train(
+        &mut self,
+        lane: Option<&mut Lane>,
+        head: &SegmentIn<'_>,
+        texts: &[&[u8]],
+        now: Instant,
+    ) -> Train {
+        let mut text = Text { recv: &mut self.recv, lane, deaf: self.deaf };
+        let mut arrival = self.tcb.segment_arrives(head, now, &mut text);
+        let mut taken = 1_usize;
+        if !texts.is_empty() && Events::ROUTINE.contains(arrival.events) {
+            let behind = self.tcb.train_arrives(head, texts, now, &mut text, &mut arrival);
+            taken = taken.saturating_add(behind);
+        }
+        self.acked_len = self.acked_len.saturating_add(arrival.acked_len);
+        self.delivered |= arrival.delivered_len > 0;
+        Train { taken, drop: arrival.drop, events: arrival.events }
     }
 }
 
@@ -165,42 +204,25 @@ impl Worker {
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let taken = self.connection_train(id, segment, &[], now);
-        if taken == 0 { Err(DropReason::TcpNoListener) } else { Ok(()) }
+        let gone = DropReason::TcpNoListener;
+        let socket = self.sockets.find_mut(id).ok_or(gone)?;
+        let Kind::Stream(stream) = &mut socket.kind else { return Err(gone) };
+        let lane = self.clients.owner_mut(socket.client).map(|client| &mut client.lane);
+        let train = stream.train(lane, segment, &[], now);
+        self.settle_later(id, train.events, now);
+        train.drop.map_or(Ok(()), Err)
     }
 
-    /// A segment and those behind it that differ only in their `texts`. Counts what is dropped, and
-    /// returns how many were taken: none if the connection is gone.
-    pub(crate) fn connection_train(
-        &mut self,
-        id: SocketId,
-        head: &SegmentIn<'_>,
-        texts: &[&[u8]],
-        now: Instant,
-    ) -> usize {
-        let Some(socket) = self.sockets.find_mut(id) else { return 0 };
-        let owner = socket.client;
-        let Kind::Stream(stream) = &mut socket.kind else { return 0 };
-        let lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
-        let mut text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
-        let mut arrival = stream.tcb.segment_arrives(head, now, &mut text);
-        let mut taken = 1;
-        let routine = Events::ROUTINE.contains(arrival.events);
-        if routine {
-            taken += stream.tcb.train_arrives(head, texts, now, &mut text, &mut arrival);
-        }
-        stream.acked_len = stream.acked_len.saturating_add(arrival.acked_len);
-        stream.delivered |= arrival.delivered_len > 0;
+    /// Segments of a connection were taken: it is settled when the burst is over, or at once if the
+    /// last event was not routine.
+    pub(crate) fn settle_later(&mut self, id: SocketId, events: Events, now: Instant) {
+        let Some(stream) = self.sockets.stream_mut(id) else { return };
         if !core::mem::replace(&mut stream.touched, true) {
             self.touched.push(id);
         }
-        if let Some(reason) = arrival.drop {
-            self.out.count_drop(reason);
+        if !Events::ROUTINE.contains(events) {
+            self.settle(id, events, now);
         }
-        if !routine {
-            self.settle(id, arrival.events, now);
-        }
-        taken
     }
 
     /// The burst is over: what its segments did to each connection is carried out once.

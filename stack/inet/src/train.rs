@@ -1,13 +1,16 @@
-//! A burst of frames, taken in by trains. A train is a run of plain segments of one flow, each of
-//! which continues the one before: one lookup and one event of the engine for all of them, as if the
-//! port had merged them (GRO). Everything else goes the general way, frame by frame and in order.
+//! A burst of frames, taken in by runs and trains. A run is plain segments of one flow, one after the
+//! other: one lookup for all of them. A train is those of a run each of which continues the one before:
+//! one event of the engine, as if the port had merged them (GRO). Everything else goes the general way,
+//! frame by frame and in order.
 //!
 //! ```text
-//!   burst   A1 A2 A3 │ B7 │ ARP │ A4 A5 │ SYN │ …      A, B: flows; the numbers continue
-//!           └─train─┘ └tr.┘       └train┘
+//!   burst   A1 A2 A3 ack │ B7 │ ARP │ A4 A5 │ SYN │ …      A, B: flows; the numbers continue
+//!           └─train┘     │    │     │ train │
+//!           └────run─────┘run─┘apart┘──run──┘apart
 //! ```
 
 use dpdk::{BURST_MAX, Burst, ChecksumState, Mbuf};
+use tcp::Events;
 use types::{Instant, MacAddr};
 use wire::Plain;
 
@@ -17,87 +20,101 @@ use crate::socket::{Kind, SocketId};
 use crate::timer_wheel::Endpoint;
 use crate::worker::Worker;
 
-/// What a frame is to its burst.
+/// What a frame is to the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// Not plain, or not sound: for the general way.
     Apart,
-    /// A train begins.
-    First,
+    /// A plain segment.
+    Plain,
     /// It continues the frame before it.
     Next,
 }
 
-/// A frame that was looked at: what it is, whose it seems to be, that flow's hash, and which connection
+/// Frames that were looked at: how many, whose they seem to be, that flow's hash, and which connection
 /// that most likely is.
 #[derive(Clone, Copy, Debug)]
-struct Staged {
-    place: Place,
+pub(crate) struct Run {
+    len: usize,
     flow: Flow,
     hash: u64,
     connection: Option<u32>,
+    apart: bool,
 }
 
-impl Staged {
-    const NOTHING: Self = Self { place: Place::Apart, flow: Flow::NONE, hash: 0, connection: None };
-
-    /// It needs a connection that the frame before it has not asked for.
-    fn is_lookup(&self) -> bool {
-        self.place != Place::Next && self.flow != Flow::NONE
-    }
-}
+/// What each frame of a burst is.
+type Places = [Place; BURST_MAX];
 
 impl Worker {
     /// A burst from a port.
     pub(crate) fn burst_input(&mut self, burst: &mut Burst, interface: u16, now: Instant) {
-        let staged = self.stage(burst, interface);
-        let mut train = Burst::new();
-        for (mbuf, staged) in burst.drain().zip(&staged) {
-            if staged.place != Place::Next {
-                self.train_input(&mut train, interface, now);
-                self.flows.set_staged(staged.flow, staged.hash);
-            }
-            if staged.place == Place::Apart {
+        if burst.is_empty() {
+            return;
+        }
+        let mut runs = core::mem::take(&mut self.runs);
+        let mut places = [Place::Apart; BURST_MAX];
+        self.stage(burst, interface, &mut places, &mut runs);
+        let mut places = places.as_slice();
+        let mut frames = Burst::new();
+        for run in runs.drain(..) {
+            let Some((own, later)) = places.split_at_checked(run.len) else { break };
+            places = later;
+            burst.move_front(run.len, &mut frames);
+            self.flows.set_staged(run.flow, run.hash);
+            let taken = if run.apart { 0 } else { self.run_segments(&frames, own, interface, now) };
+            self.finish_front(taken, &mut frames);
+            for mut mbuf in frames.drain() {
+                if !run.apart {
+                    // It was right, and is not summed up again, here or by another worker.
+                    mbuf.set_rx_checksums(ChecksumState::Good, ChecksumState::Good);
+                }
                 self.input(mbuf, interface, now);
-            } else {
-                // It holds as many as a burst.
-                let _ = train.push(mbuf);
             }
         }
-        self.train_input(&mut train, interface, now);
+        self.runs = runs;
     }
 
     /// Looks ahead over a burst: what belongs together, and that no segment waits for memory. First
     /// all buckets of the flow table are asked for, then all records, then what lies beside them.
-    fn stage(&self, burst: &Burst, interface: u16) -> [Staged; BURST_MAX] {
+    fn stage(&self, burst: &Burst, interface: u16, places: &mut Places, runs: &mut Vec<Run>) {
         let up = self.out.network.interface(interface).filter(|config| config.up);
         let mac = up.map(|config| config.mac);
-        let mut staged = [Staged::NOTHING; BURST_MAX];
-        let mut last = Staged::NOTHING;
         let mut before: Option<Plain<'_>> = None;
-        for (stage, mbuf) in staged.iter_mut().zip(burst) {
-            let plain = mac.and_then(|mac| plain_segment(mbuf, mac));
-            match (&plain, &before) {
-                (Some(plain), Some(before)) if plain.follows(before) => last.place = Place::Next,
-                (Some(plain), _) => self.stage_flow(&mut last, Place::First, Flow::of_plain(plain)),
-                (None, _) => {
-                    let flow = Flow::glance(mbuf.data()).unwrap_or(Flow::NONE);
-                    self.stage_flow(&mut last, Place::Apart, flow);
-                }
+        for (place, mbuf) in places.iter_mut().zip(burst) {
+            if let Some((old, run)) = before.as_mut().zip(runs.last_mut())
+                && let Some(plain) = sibling(old, mbuf)
+            {
+                *place = if plain.continues(old) { Place::Next } else { Place::Plain };
+                *old = plain;
+                run.len = run.len.wrapping_add(1);
+                continue;
             }
-            *stage = last;
-            before = plain;
+            before = mac.and_then(|mac| plain_segment(mbuf, mac));
+            let flow = match &before {
+                Some(plain) => Flow::of_plain(plain),
+                None => Flow::glance(mbuf.data()).unwrap_or(Flow::NONE),
+            };
+            *place = if before.is_some() { Place::Plain } else { Place::Apart };
+            self.stage_run(flow, before.is_none(), runs);
         }
-        for stage in staged.iter_mut().take(burst.len()).filter(|stage| stage.is_lookup()) {
-            stage.connection = self.flows.guess(stage.hash);
-            if let Some(number) = stage.connection {
+        for run in runs.iter_mut().filter(|run| run.flow != Flow::NONE) {
+            run.connection = self.flows.guess(run.hash);
+            if let Some(number) = run.connection {
                 self.sockets.prefetch(number);
             }
         }
-        for number in staged.iter().take(burst.len()).filter_map(|stage| stage.connection) {
+        for number in runs.iter().filter_map(|run| run.connection) {
             self.fetch_beside(number);
         }
-        staged
+    }
+
+    /// A run begins.
+    fn stage_run(&self, flow: Flow, apart: bool, runs: &mut Vec<Run>) {
+        let hash = match runs.last() {
+            Some(last) if last.flow == flow => last.hash,
+            _ => self.flows.stage(&flow),
+        };
+        runs.push(Run { len: 1, flow, hash, connection: None, apart });
     }
 
     /// The words of the client that text for this connection will change, and what it has in flight.
@@ -114,33 +131,16 @@ impl Worker {
         }
     }
 
-    fn stage_flow(&self, last: &mut Staged, place: Place, flow: Flow) {
-        let known = flow == last.flow;
-        let hash = if known { last.hash } else { self.flows.stage(&flow) };
-        *last = Staged { place, flow, hash, connection: None };
-    }
-
-    /// The frames of a train, and what becomes of them.
-    fn train_input(&mut self, train: &mut Burst, interface: u16, now: Instant) {
-        if train.is_empty() {
-            return;
-        }
-        let taken = self.train_segments(train, interface, now);
-        for (number, mut mbuf) in train.drain().enumerate() {
-            if number < taken {
-                self.finish(mbuf);
-            } else {
-                // They were right, and are not summed up again, here or by another worker.
-                mbuf.set_rx_checksums(ChecksumState::Good, ChecksumState::Good);
-                self.input(mbuf, interface, now);
-            }
-        }
-    }
-
-    /// The segments of a train, if a connection is there for them. Returns how many it has taken; the
+    /// The segments of a run, if a connection is there for them. Returns how many it has taken; the
     /// others are for the general way.
-    fn train_segments(&mut self, train: &Burst, interface: u16, now: Instant) -> usize {
-        let frames = train.as_slice();
+    fn run_segments(
+        &mut self,
+        frames: &Burst,
+        places: &[Place],
+        interface: u16,
+        now: Instant,
+    ) -> usize {
+        let frames = frames.as_slice();
         let Some(head) = frames.first().and_then(|mbuf| Plain::parse(mbuf.data())) else {
             return 0;
         };
@@ -148,65 +148,99 @@ impl Worker {
         if to != Ok(Destination::Local) {
             return 0;
         }
-        let endpoint = self.flows.find(&Flow::of_plain(&head), &self.sockets);
-        let Some(Endpoint::Connection(index)) = endpoint else { return 0 };
-        let Some(id) = self.sockets.id(index) else { return 0 };
-        let mut texts = [[].as_slice(); BURST_MAX];
-        for (text, mbuf) in texts.iter_mut().zip(frames) {
-            *text = head.text_of_next(mbuf.data()).unwrap_or_default();
+        let flow = Flow::of_plain(&head);
+        let mut taken = 0;
+        while let (Some(rest), Some(places)) = (frames.get(taken..), places.get(taken..)) {
+            // What is not routine may have put another endpoint in its place.
+            let endpoint = self.flows.find(&flow, &self.sockets);
+            let Some(Endpoint::Connection(index)) = endpoint else { break };
+            let Some(id) = self.sockets.id(index) else { break };
+            let count = self.connection_trains(id, rest, places, now);
+            if count == 0 {
+                break;
+            }
+            taken = taken.saturating_add(count);
         }
-        let texts = texts.get(..frames.len()).unwrap_or_default();
-        let taken = self.connection_texts(id, &head, texts, now);
         let count = u64::try_from(taken).unwrap_or(0);
         self.counters.ipv4.packets_received.add(count);
         self.counters.tcp.segments_received.add(count);
         taken
     }
 
-    fn connection_texts(
+    /// Trains of a connection, up to the first event that is not routine. Returns how many of the
+    /// frames were taken: none if the connection is gone.
+    fn connection_trains(
         &mut self,
         id: SocketId,
-        head: &Plain<'_>,
-        mut texts: &[&[u8]],
+        frames: &[Mbuf],
+        places: &[Place],
         now: Instant,
     ) -> usize {
-        let (mut segment, mut taken) = (segment_in(head), 0);
-        while let Some((text, rest)) = texts.split_first() {
-            segment.text = text;
-            let count = self.connection_train(id, &segment, rest, now);
-            let Some((arrived, later)) = texts.split_at_checked(count) else { break };
-            if arrived.is_empty() {
+        let Some(socket) = self.sockets.find_mut(id) else { return 0 };
+        let Kind::Stream(stream) = &mut socket.kind else { return 0 };
+        let mut lane = self.clients.owner_mut(socket.client).map(|client| &mut client.lane);
+        let mut texts = [[].as_slice(); BURST_MAX];
+        let (mut taken, mut events) = (0_usize, Events::NONE);
+        while let (Some((first, rest)), Some((_, places))) = (
+            frames.get(taken..).and_then(<[_]>::split_first),
+            places.get(taken..).and_then(<[_]>::split_first),
+        ) {
+            let Some(head) = Plain::parse(first.data()) else { break };
+            let behind = places.iter().take_while(|place| **place == Place::Next);
+            let mut len = 0_usize;
+            for ((text, mbuf), _) in texts.iter_mut().zip(rest).zip(behind) {
+                *text = head.text_of_next(mbuf.data()).unwrap_or_default();
+                len = len.wrapping_add(1);
+            }
+            let texts = texts.get(..len).unwrap_or_default();
+            let train = stream.train(lane.as_deref_mut(), &segment_in(&head), texts, now);
+            taken = taken.saturating_add(train.taken);
+            if let Some(reason) = train.drop {
+                self.out.count_drop(reason);
+            }
+            events = train.events;
+            if !Events::ROUTINE.contains(events) {
                 break;
             }
-            for text in arrived {
-                segment.seq += u32::try_from(text.len()).unwrap_or(0);
-            }
-            taken += count;
-            texts = later;
         }
+        self.settle_later(id, events, now);
         taken
     }
 }
 
-/// The plain segment in a frame for `mac`, if both its checksums are right.
+/// The plain segment in a frame for the same station and of the same flow, if it is right.
+#[inline]
+fn sibling<'a>(before: &Plain<'_>, mbuf: &'a Mbuf) -> Option<Plain<'a>> {
+    if mbuf.segments() != 1 {
+        return None;
+    }
+    before.sibling(mbuf.data()).filter(|plain| is_sound(plain, mbuf))
+}
+
+/// The plain segment in a frame for `mac`, if it is right.
 #[inline]
 fn plain_segment(mbuf: &Mbuf, mac: MacAddr) -> Option<Plain<'_>> {
     if mbuf.segments() != 1 {
         return None;
     }
     let plain = Plain::parse(mbuf.data()).filter(|plain| plain.station() == mac)?;
+    is_sound(&plain, mbuf).then_some(plain)
+}
+
+/// Both checksums are right.
+#[inline]
+fn is_sound(plain: &Plain<'_>, mbuf: &Mbuf) -> bool {
     let header = match mbuf.rx_ip_checksum() {
         ChecksumState::Good => true,
         ChecksumState::Bad => false,
         ChecksumState::Unknown => plain.is_header_valid(),
     };
-    let segment = header
+    header
         && match mbuf.rx_l4_checksum() {
             ChecksumState::Good => true,
             ChecksumState::Bad => false,
             ChecksumState::Unknown => plain.is_segment_valid(),
-        };
-    segment.then_some(plain)
+        }
 }
 
 /// The engine's view of a plain segment.

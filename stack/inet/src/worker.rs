@@ -31,6 +31,7 @@ use crate::send_queue::Spare;
 use crate::socket::{SocketId, Sockets};
 use crate::steer::{Doorbell, Mesh};
 use crate::timer_wheel::Timers;
+use crate::train::Run;
 
 /// Events on their way to the control plane. A worker never waits for it: what the channel does
 /// not take now is offered again in the next breath.
@@ -97,6 +98,8 @@ pub struct Worker {
     /// Connections to settle when the burst ends.
     pub(crate) touched: Vec<SocketId>,
     pub(crate) spare_queues: Spare,
+    /// The runs of the burst at hand.
+    pub(crate) runs: Vec<Run>,
     /// Packets that nobody needs any more, freed together.
     pub(crate) finished: Burst,
     pub(crate) signals: Vec<SocketId>,
@@ -133,6 +136,7 @@ impl Worker {
             ready: VecDeque::new(),
             touched: Vec::new(),
             spare_queues: Spare::default(),
+            runs: Vec::new(),
             finished: Burst::new(),
             signals: Vec::new(),
             events: Events { channel, doorbell, waiting: VecDeque::new(), sent: false },
@@ -230,6 +234,14 @@ impl Worker {
         }
         // There is room now.
         let _ = self.finished.push(mbuf);
+    }
+
+    /// The first `count` packets have been used up.
+    pub(crate) fn finish_front(&mut self, count: usize, burst: &mut Burst) {
+        if self.finished.room() < count {
+            self.finished.clear();
+        }
+        burst.move_front(count, &mut self.finished);
     }
 
     fn receive_handoff(&mut self, handoff: Handoff, now: Instant) {

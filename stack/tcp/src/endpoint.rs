@@ -5,6 +5,7 @@ use core::ops::{BitOr, BitOrAssign};
 
 use types::DropReason;
 
+use crate::text::len_of;
 use crate::{ConnectionError, HalfOpen, Listener, Tcb, TimeWait};
 
 /// An endpoint is in exactly one of four situations, with four sizes: a listener cannot have a
@@ -36,6 +37,19 @@ pub trait RecvBuffer {
     /// Stores text `offset` bytes after RCV.NXT and returns how many bytes, a prefix, were stored.
     /// What is not stored is not acknowledged. The same bytes may be written again.
     fn write(&mut self, offset: u32, text: &[u8]) -> u32;
+
+    /// The same for texts each of which begins where the one before ends.
+    fn write_all(&mut self, offset: u32, texts: &[&[u8]]) -> u32 {
+        let mut stored = 0_u32;
+        for text in texts {
+            let len = self.write(offset.saturating_add(stored), text);
+            stored = stored.saturating_add(len);
+            if len < len_of(text) {
+                break;
+            }
+        }
+        stored
+    }
 
     /// The first `len` bytes from RCV.NXT on are complete: hand them to the user.
     fn advance(&mut self, len: u32);

@@ -32,40 +32,58 @@ impl Tcb {
         if let Some(theirs) = seg.options.timestamps {
             self.timestamps.update(theirs.value, seg.seq, self.rcv.last_ack, now);
         }
-        let room = self.rcv.adv.since(self.rcv.nxt);
-        let (mut stored_len, mut whole, mut pairs): (u32, u8, u8) = (0, 0, 0);
-        let mut cut = false;
-        for text in texts {
-            let len = len_of(text);
-            if cut || len == 0 || len > room.saturating_sub(stored_len) {
-                break;
-            }
-            let stored = buffer.write(stored_len, text).min(len);
-            if stored == 0 {
-                break;
-            }
-            seg.seq = self.rcv.nxt + stored_len;
-            stored_len = stored_len.saturating_add(stored);
-            cut = stored < len;
-            if !cut {
-                whole = whole.saturating_add(1);
-                pairs = pairs.saturating_add(u8::from(len > u32::from(self.rcv.mss)));
-            }
+        let mut stored = Stored::of(texts, self.rcv.adv.since(self.rcv.nxt), self.rcv.mss);
+        let fitting = texts.get(..stored.whole.into()).unwrap_or_default();
+        let len = buffer.write_all(0, fitting).min(stored.len);
+        if len < stored.len {
+            stored = Stored::of(fitting, len, self.rcv.mss);
         }
-        let taken = whole.saturating_add(u8::from(cut));
+        let cut = stored.len < len;
+        let taken = stored.whole.saturating_add(u8::from(cut));
         if taken == 0 {
             return 0;
         }
+        seg.seq = self.rcv.nxt + if cut { stored.len } else { stored.last };
         let _ = self.update_window(&seg);
         self.keepalive.heard(now);
         self.counts.texts_arrived(taken);
-        self.deliver(stored_len, arrival, buffer);
-        self.ack_texts(whole, whole.saturating_add(pairs), now);
+        self.deliver(len, arrival, buffer);
+        self.ack_texts(stored.whole, stored.whole.saturating_add(stored.pairs), now);
         if cut {
             self.ack_now();
         }
         self.update_persist(now);
         self.assert_invariants();
         usize::from(taken)
+    }
+}
+
+/// The texts of a train that are stored as they are.
+struct Stored {
+    /// How many.
+    whole: u8,
+    /// How many of them stand for two segments.
+    pairs: u8,
+    /// Their length.
+    len: u32,
+    /// Where the last of them begins.
+    last: u32,
+}
+
+impl Stored {
+    /// Those that fit in `room`.
+    fn of(texts: &[&[u8]], room: u32, mss: u16) -> Self {
+        let mut stored = Self { whole: 0, pairs: 0, len: 0, last: 0 };
+        for text in texts.iter().take(u8::MAX.into()) {
+            let len = len_of(text);
+            if len == 0 || len > room.saturating_sub(stored.len) {
+                break;
+            }
+            stored.last = stored.len;
+            stored.len = stored.len.saturating_add(len);
+            stored.whole = stored.whole.wrapping_add(1);
+            stored.pairs = stored.pairs.wrapping_add(u8::from(len > u32::from(mss)));
+        }
+        stored
     }
 }

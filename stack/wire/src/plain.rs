@@ -6,7 +6,7 @@ use core::net::Ipv4Addr;
 
 use types::MacAddr;
 use zerocopy::byteorder::NativeEndian;
-use zerocopy::byteorder::{U16 as Raw16, U32 as Raw32, U64 as Raw64};
+use zerocopy::byteorder::{U32 as Raw32, U64 as Raw64};
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -35,11 +35,11 @@ struct Words {
     kind: Raw64<NativeEndian>,
     total_len: U16,
     id: U16,
-    flags_fragment: Raw16<NativeEndian>,
-    ttl_protocol: Raw16<NativeEndian>,
+    /// Flags and offset of a fragment, time to live, protocol.
+    fragment_protocol: Raw32<NativeEndian>,
     ip_checksum: U16,
-    src: [u8; 4],
-    dst: [u8; 4],
+    /// Source and destination.
+    addresses: Raw64<NativeEndian>,
     src_port: U16,
     dst_port: U16,
     seq: U32,
@@ -86,15 +86,36 @@ impl<'a> Plain<'a> {
     #[must_use]
     pub fn parse(frame: &'a [u8]) -> Option<Self> {
         let (words, rest) = Words::ref_from_prefix(frame).ok()?;
-        let (station, kind) = (words.station.get(), words.kind.get());
-        let (fragment, protocol) = (words.flags_fragment.get(), words.ttl_protocol.get());
-        let strange = (station & GROUP)
-            | ((kind ^ IPV4) & IPV4_MASK)
-            | u64::from(fragment & FRAGMENT_MASK)
-            | u64::from((protocol ^ TCP) & TCP_MASK);
+        let strange = (words.station.get() & GROUP)
+            | ((words.kind.get() ^ IPV4) & IPV4_MASK)
+            | u64::from((words.fragment_protocol.get() ^ TCP) & TCP_MASK);
         if strange != 0 || words.src_port == U16::ZERO || words.dst_port == U16::ZERO {
             return None;
         }
+        Self::of_words(words, rest)
+    }
+
+    /// Borrows a plain frame of the same flow as this one, for the same station and with the same type
+    /// of service; `None` if it is anything else. Less work than [`Plain::parse`]: what is the same as
+    /// here needs no other look.
+    #[inline]
+    #[must_use]
+    pub fn sibling<'b>(&self, frame: &'b [u8]) -> Option<Plain<'b>> {
+        let (new, rest) = Words::ref_from_prefix(frame).ok()?;
+        let old = self.words;
+        let different = ((new.station.get() ^ old.station.get()) & (STATION_MASK | GROUP))
+            | ((new.kind.get() ^ old.kind.get()) & (IPV4_MASK | TOS_MASK))
+            | u64::from((new.fragment_protocol.get() ^ TCP) & TCP_MASK)
+            | (new.addresses.get() ^ old.addresses.get());
+        if different != 0 || new.src_port != old.src_port || new.dst_port != old.dst_port {
+            return None;
+        }
+        Plain::of_words(new, rest)
+    }
+
+    /// `rest` follows the headers in the frame.
+    #[inline]
+    fn of_words(words: &'a Words, rest: &'a [u8]) -> Option<Self> {
         // The bytes of the IP packet beyond the two headers.
         let len = usize::from(words.total_len.get()).checked_sub(IP_TCP_LEN)?;
         let rest = rest.get(..len)?;
@@ -107,30 +128,22 @@ impl<'a> Plain<'a> {
             .then_some(Self { words, timestamps: Some(timestamps), text })
     }
 
-    /// The segment continues `before`: the next text of the same flow, with nothing else new in it
-    /// but PSH. Says so only of segments with text that carry ACK and no other control bit.
+    /// Of two [siblings](Self::sibling) this one continues `before`: the next text, with nothing else
+    /// new in it but PSH. Says so only of segments with text that carry ACK and no other control bit.
     #[inline]
     #[must_use]
-    pub fn follows(&self, before: &Self) -> bool {
-        let (new, old) = (self.words, before.words);
-        let different = ((new.station.get() ^ old.station.get()) & STATION_MASK)
-            | ((new.kind.get() ^ old.kind.get()) & TOS_MASK)
-            | ((new.state.get() ^ old.state.get()) & !PSH_MASK)
-            | ((new.state.get() ^ ACK_ALONE) & FLAGS_MASK & !PSH_MASK);
-        let same_flow = new.src == old.src
-            && new.dst == old.dst
-            && new.src_port == old.src_port
-            && new.dst_port == old.dst_port;
+    pub fn continues(&self, before: &Self) -> bool {
+        let (new, old) = (self.words.state.get(), before.words.state.get());
+        let different = ((new ^ old) & !PSH_MASK) | ((new ^ ACK_ALONE) & FLAGS_MASK & !PSH_MASK);
         let old_len = u32::try_from(before.text.len()).unwrap_or(0);
         different == 0
-            && same_flow
-            && new.seq.get() == old.seq.get().wrapping_add(old_len)
+            && self.seq() == before.seq().wrapping_add(old_len)
             && !self.text.is_empty()
             && !before.text.is_empty()
             && self.timestamps == before.timestamps
     }
 
-    /// The text of a frame that [follows](Self::follows) this one or one that does.
+    /// The text of a frame that [continues](Self::continues) this one or one that does.
     #[inline]
     #[must_use]
     pub fn text_of_next<'b>(&self, frame: &'b [u8]) -> Option<&'b [u8]> {
@@ -151,14 +164,16 @@ impl<'a> Plain<'a> {
     #[inline]
     #[must_use]
     pub const fn src(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(u32::from_be_bytes(self.words.src))
+        let [a, b, c, d, ..] = self.words.addresses.to_bytes();
+        Ipv4Addr::new(a, b, c, d)
     }
 
     /// Destination.
     #[inline]
     #[must_use]
     pub const fn dst(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(u32::from_be_bytes(self.words.dst))
+        let [.., a, b, c, d] = self.words.addresses.to_bytes();
+        Ipv4Addr::new(a, b, c, d)
     }
 
     /// Source port.
@@ -267,10 +282,9 @@ const STATION_MASK: u64 = u64::from_ne_bytes([!0, !0, !0, !0, !0, !0, 0, 0]);
 const IPV4: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0x08, 0x00, 0x45, 0]);
 const IPV4_MASK: u64 = u64::from_ne_bytes([0, 0, 0, 0, !0, !0, !0, 0]);
 const TOS_MASK: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, !0]);
-/// More fragments, and the fragment's offset.
-const FRAGMENT_MASK: u16 = u16::from_ne_bytes([0x3f, 0xff]);
-const TCP: u16 = u16::from_ne_bytes([0, 6]);
-const TCP_MASK: u16 = u16::from_ne_bytes([0, !0]);
+/// Neither more fragments nor a fragment's offset, and TCP.
+const TCP: u32 = u32::from_ne_bytes([0, 0, 0, 6]);
+const TCP_MASK: u32 = u32::from_ne_bytes([0x3f, !0, 0, !0]);
 /// The data offset, without the reserved bits beside it.
 const OFFSET_MASK: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0xf0, 0, 0, 0]);
 const OFFSET_BARE: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0x50, 0, 0, 0]);

@@ -59,6 +59,15 @@ pub(super) struct Blocks {
     numbers: [u16; QUEUE_LEN as usize],
 }
 
+/// Where in a stream the next byte goes.
+struct Cursor {
+    position: u64,
+    end: u64,
+    /// What is left of the block at hand, and where in memory that is.
+    room: usize,
+    at: usize,
+}
+
 impl Blocks {
     /// None, for a stream that is at `position`.
     fn none(position: u64) -> Self {
@@ -94,6 +103,35 @@ impl Blocks {
             let next = self.allocated.wrapping_div(BLOCK).saturating_add(1);
             self.allocated = next.saturating_mul(BLOCK);
         }
+    }
+
+    /// Copies `text` to where the cursor is; `false` if it does not fit whole.
+    fn put(&self, lane: &Lane, cursor: &mut Cursor, text: &[u8]) -> bool {
+        let mut rest = text;
+        while !rest.is_empty() {
+            if cursor.room == 0 && !self.enter(cursor) {
+                return false;
+            }
+            let (now, later) = rest.split_at_checked(cursor.room).unwrap_or((rest, &[]));
+            if !lane.slot.read.copy_in(cursor.at, now) {
+                return false;
+            }
+            cursor.position = cursor.position.saturating_add(now.len() as u64);
+            cursor.room = cursor.room.saturating_sub(now.len());
+            cursor.at = cursor.at.wrapping_add(now.len());
+            rest = later;
+        }
+        true
+    }
+
+    /// The cursor comes into a block; `false` if there is none, or if it is at its end.
+    fn enter(&self, cursor: &mut Cursor) -> bool {
+        let room = BLOCK.saturating_sub(cursor.position % BLOCK);
+        let room = room.min(cursor.end.saturating_sub(cursor.position));
+        let Some(block) = self.number(cursor.position) else { return false };
+        cursor.room = usize::try_from(room).unwrap_or(0);
+        cursor.at = layout::rx_block(block).wrapping_add(in_block(cursor.position) as usize);
+        cursor.room > 0
     }
 
     fn free(&mut self, lane: &mut Lane, position: u64) {
@@ -187,33 +225,30 @@ impl StreamProducer {
     /// Returns how many bytes were taken: fewer if the queue or the lane's blocks are exhausted.
     #[must_use]
     pub fn write(&mut self, lane: &mut Lane, offset: u32, text: &[u8]) -> u32 {
+        self.write_all(lane, offset, &[text])
+    }
+
+    /// The same for texts each of which begins where the one before ends.
+    #[must_use]
+    pub fn write_all(&mut self, lane: &mut Lane, offset: u32, texts: &[&[u8]]) -> u32 {
         let start = self.published.saturating_add(u64::from(offset));
-        let wanted = start.saturating_add(text.len() as u64).min(self.capacity_end());
+        let len = texts.iter().fold(0_u64, |sum, text| sum.saturating_add(text.len() as u64));
+        let wanted = start.saturating_add(len).min(self.capacity_end());
         let published = self.published;
         let blocks = self.blocks.get_or_insert_with(|| lane.spare(|| Blocks::none(published)));
         if blocks.allocated < wanted {
             blocks.allocate(lane, published, wanted);
             self.lane_blocks = short(lane.free_blocks());
         }
-        let mut position = start;
-        let mut rest = text;
         let end = wanted.min(blocks.allocated);
-        while position < end {
-            let room = BLOCK.saturating_sub(position % BLOCK).min(end.saturating_sub(position));
-            let Some((now, later)) = rest.split_at_checked(usize::try_from(room).unwrap_or(0))
-            else {
-                break;
-            };
-            let Some(block) = blocks.number(position) else { break };
-            let at = layout::rx_block(block).wrapping_add(in_block(position) as usize);
-            if now.is_empty() || !lane.slot.read.copy_in(at, now) {
+        let mut cursor = Cursor { position: start, end, room: 0, at: 0 };
+        for text in texts {
+            if !blocks.put(lane, &mut cursor, text) {
                 break;
             }
-            position = position.saturating_add(room);
-            rest = later;
         }
-        blocks.ahead = blocks.ahead.max(position);
-        u32::try_from(position.saturating_sub(start)).unwrap_or(0)
+        blocks.ahead = blocks.ahead.max(cursor.position);
+        u32::try_from(cursor.position.saturating_sub(start)).unwrap_or(0)
     }
 
     /// The byte `offset` bytes beyond what has been published is urgent: tells the client where in

@@ -68,6 +68,36 @@ fn assert_agree(bytes: &[u8]) {
     assert!(!packet.has_source_route().unwrap());
     assert_eq!(plain.is_header_valid(), packet.verify().is_ok());
     assert_eq!(plain.is_segment_valid(), segment.verify(plain.src(), plain.dst()).is_ok());
+    assert_sibling(&plain, &plain, bytes);
+}
+
+/// Any frame beside a plain one: its sibling is what the long way says, or another flow's.
+fn assert_sibling(one: &Plain<'_>, plain: &Plain<'_>, bytes: &[u8]) {
+    let about = |plain: &Plain<'_>| {
+        (plain.station(), plain.src(), plain.dst(), plain.src_port(), plain.dst_port(), plain.tos())
+    };
+    let sibling = one.sibling(bytes).map(|plain| format!("{plain:?}"));
+    assert_eq!(sibling, (about(one) == about(plain)).then(|| format!("{plain:?}")));
+}
+
+/// Whatever bit differs between two frames: the comparison sees what the parser sees.
+#[test]
+fn a_sibling_is_plain_and_of_the_same_flow() {
+    for options in [&[][..], &TIMESTAMPS] {
+        let first = frame(1, ACK, options, b"some text");
+        let one = Plain::parse(&first).unwrap();
+        for bit in 0..8 * first.len() {
+            let mut bytes = first.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            match Plain::parse(&bytes) {
+                Some(plain) => assert_sibling(&one, &plain, &bytes),
+                None => assert!(one.sibling(&bytes).is_none(), "bit {bit}"),
+            }
+        }
+        for len in 0..first.len() {
+            assert_eq!(one.sibling(&first[..len]).is_some(), Plain::parse(&first[..len]).is_some());
+        }
+    }
 }
 
 #[test]
@@ -106,7 +136,7 @@ fn every_bit_of_the_headers_is_looked_at() {
 fn only_the_next_text_follows() {
     let first = frame(u32::MAX - 3, ACK, &TIMESTAMPS, b"0123456789");
     let before = Plain::parse(&first).unwrap();
-    let follows = |bytes: &[u8]| Plain::parse(bytes).is_some_and(|plain| plain.follows(&before));
+    let follows = |bytes: &[u8]| before.sibling(bytes).is_some_and(|next| next.continues(&before));
     let next = frame(6, ACK, &TIMESTAMPS, b"abc");
     assert!(follows(&next) && follows(&frame(6, ACK | flag::PSH, &TIMESTAMPS, b"abc")));
     assert!(!follows(&frame(7, ACK, &TIMESTAMPS, b"abc")), "a hole");
@@ -141,7 +171,8 @@ fn only_the_next_text_follows() {
 #[test]
 fn nothing_follows_a_segment_without_text() {
     let (bare, next) = (frame(6, ACK, &[], b""), frame(6, ACK, &[], b"abc"));
-    assert!(!Plain::parse(&next).unwrap().follows(&Plain::parse(&bare).unwrap()));
+    let before = Plain::parse(&bare).unwrap();
+    assert!(!before.sibling(&next).unwrap().continues(&before));
 }
 
 proptest! {
