@@ -78,19 +78,26 @@ impl Burst {
         &self.0
     }
 
-    /// Moves the first `count` packets, or as many as there are and go in, behind those of `to`.
-    pub fn move_front(&mut self, count: usize, to: &mut Self) {
+    /// Turns the order round: [`pop`](Self::pop) then takes the first packet.
+    pub fn reverse(&mut self) {
+        self.0.as_mut_slice().reverse();
+    }
+
+    /// Moves the last `count` packets, or as many as there are and go in, behind those of `to`.
+    pub fn move_back(&mut self, count: usize, to: &mut Self) {
         let count = count.min(self.len()).min(to.room());
-        let from = self.0.as_ptr();
+        let rest = self.len() - count;
+        // SAFETY: `rest` is at most `len`.
+        let from = unsafe { self.0.as_ptr().add(rest) };
         // SAFETY: the entry behind the last packet is within the array, or its end.
         let end = unsafe { to.0.as_mut_ptr().add(to.len()) };
         // SAFETY: `count` initialised entries to as many free ones of another array; each packet keeps
-        // one owner: `to` declares them its own, `self` gives them up.
+        // one owner: `self` gives them up below, `to` declares them its own.
         unsafe { core::ptr::copy_nonoverlapping(from, end, count) };
+        // SAFETY: shortening; what is beyond has been given away.
+        unsafe { self.0.set_len(rest) };
         // SAFETY: `count` ≤ `room`, and those entries were written just now.
         unsafe { to.grow(count) };
-        // SAFETY: `count` ≤ `len`, and `to` owns those packets now.
-        unsafe { self.forget_front(count) };
     }
 
     /// Drops the packets for which `keep` says no; the rest keeps its order.
@@ -136,16 +143,16 @@ impl Burst {
         unsafe { self.0.set_len(len) };
     }
 
-    /// Declares that somebody has taken the first `count` packets; the rest moves to the front.
+    /// Declares that C has taken the first `count` packets; the rest moves to the front.
     ///
     /// # Safety
-    /// `count` ≤ `len()`, and they have another owner now.
+    /// `count` ≤ `len()`, and C owns those packets now.
     pub(crate) unsafe fn forget_front(&mut self, count: usize) {
         let rest = self.0.len() - count;
         // SAFETY: shortening; what is beyond is given away (the front) or moved below.
         unsafe { self.0.set_len(0) };
         let start = self.0.as_mut_ptr();
-        if count > 0 && rest > 0 {
+        if count > 0 {
             // SAFETY: `count` ≤ the old length, so this stays within the array.
             let from = unsafe { start.add(count) };
             // SAFETY: both ranges lie in the array; `copy` allows them to overlap.

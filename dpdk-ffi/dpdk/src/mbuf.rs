@@ -66,6 +66,24 @@ impl Mbuf {
         unsafe { slice::from_raw_parts(data_start(self.raw()), self.data_len().into()) }
     }
 
+    /// Bytes of the packet if it is one segment and not on loan.
+    #[inline]
+    #[must_use]
+    pub fn whole(&self) -> Option<&[u8]> {
+        (self.segments() == 1).then(|| self.data())
+    }
+
+    /// The port has verified the IP header's checksum and the TCP or UDP one.
+    #[inline]
+    #[must_use]
+    pub fn is_rx_verified(&self) -> bool {
+        const MASK: u64 =
+            dpdk_sys::SHIM_MBUF_F_RX_IP_CKSUM_MASK | dpdk_sys::SHIM_MBUF_F_RX_L4_CKSUM_MASK;
+        const GOOD: u64 =
+            dpdk_sys::SHIM_MBUF_F_RX_IP_CKSUM_GOOD | dpdk_sys::SHIM_MBUF_F_RX_L4_CKSUM_GOOD;
+        self.raw().ol_flags & MASK == GOOD
+    }
+
     /// Bytes of the first segment, writable; empty if they are on loan.
     #[must_use]
     pub fn data_mut(&mut self) -> &mut [u8] {

@@ -53,22 +53,20 @@ impl Worker {
         }
         let mut runs = core::mem::take(&mut self.runs);
         let mut places = [Place::Apart; BURST_MAX];
-        self.stage(burst, interface, &mut places, &mut runs);
+        self.stage(burst.as_slice(), interface, &mut places, &mut runs);
         let mut places = places.as_slice();
-        let mut frames = Burst::new();
+        // From here on the first frame is the last, where it can be taken away.
+        burst.reverse();
         for run in runs.drain(..) {
             let Some((own, later)) = places.split_at_checked(run.len) else { break };
             places = later;
-            burst.move_front(run.len, &mut frames);
             self.flows.set_staged(run.flow, run.hash);
-            let taken = if run.apart { 0 } else { self.run_segments(&frames, own, interface, now) };
-            self.finish_front(taken, &mut frames);
-            for mut mbuf in frames.drain() {
-                if !run.apart {
-                    // It was right, and is not summed up again, here or by another worker.
-                    mbuf.set_rx_checksums(ChecksumState::Good, ChecksumState::Good);
+            if run.apart {
+                if let Some(mbuf) = burst.pop() {
+                    self.input(mbuf, interface, now);
                 }
-                self.input(mbuf, interface, now);
+            } else {
+                self.run_input(burst, own, interface, now);
             }
         }
         self.runs = runs;
@@ -76,26 +74,24 @@ impl Worker {
 
     /// Looks ahead over a burst: what belongs together, and that no segment waits for memory. First
     /// all buckets of the flow table are asked for, then all records, then what lies beside them.
-    fn stage(&self, burst: &Burst, interface: u16, places: &mut Places, runs: &mut Vec<Run>) {
+    fn stage(&self, burst: &[Mbuf], interface: u16, places: &mut Places, runs: &mut Vec<Run>) {
         let up = self.out.network.interface(interface).filter(|config| config.up);
         let mac = up.map(|config| config.mac);
-        let mut before: Option<Plain<'_>> = None;
-        for (place, mbuf) in places.iter_mut().zip(burst) {
-            if let Some((old, run)) = before.as_mut().zip(runs.last_mut())
-                && let Some(plain) = sibling(old, mbuf)
-            {
-                *place = if plain.continues(old) { Place::Next } else { Place::Plain };
-                *old = plain;
-                run.len = run.len.wrapping_add(1);
-                continue;
-            }
-            before = mac.and_then(|mac| plain_segment(mbuf, mac));
-            let flow = match &before {
-                Some(plain) => Flow::of_plain(plain),
-                None => Flow::glance(mbuf.data()).unwrap_or(Flow::NONE),
+        let (mut frames, mut places) = (burst, places.as_mut_slice());
+        while let (Some((mbuf, later)), Some((place, behind))) =
+            (frames.split_first(), places.split_first_mut())
+        {
+            let head = mac.and_then(|mac| plain_segment(mbuf, mac));
+            let (flow, len) = match &head {
+                Some(head) => {
+                    *place = Place::Plain;
+                    (Flow::of_plain(head), siblings(head, later, behind))
+                }
+                None => (Flow::glance(mbuf.data()).unwrap_or(Flow::NONE), 0),
             };
-            *place = if before.is_some() { Place::Plain } else { Place::Apart };
-            self.stage_run(flow, before.is_none(), runs);
+            self.stage_run(flow, len.wrapping_add(1), head.is_none(), runs);
+            frames = later.get(len..).unwrap_or_default();
+            places = behind.get_mut(len..).unwrap_or_default();
         }
         for run in runs.iter_mut().filter(|run| run.flow != Flow::NONE) {
             run.connection = self.flows.guess(run.hash);
@@ -109,12 +105,12 @@ impl Worker {
     }
 
     /// A run begins.
-    fn stage_run(&self, flow: Flow, apart: bool, runs: &mut Vec<Run>) {
+    fn stage_run(&self, flow: Flow, len: usize, apart: bool, runs: &mut Vec<Run>) {
         let hash = match runs.last() {
             Some(last) if last.flow == flow => last.hash,
             _ => self.flows.stage(&flow),
         };
-        runs.push(Run { len: 1, flow, hash, connection: None, apart });
+        runs.push(Run { len, flow, hash, connection: None, apart });
     }
 
     /// The words of the client that text for this connection will change, and what it has in flight.
@@ -131,17 +127,30 @@ impl Worker {
         }
     }
 
+    /// The frames of a run, the first of them the last of `burst`, and what becomes of them.
+    fn run_input(&mut self, burst: &mut Burst, places: &[Place], interface: u16, now: Instant) {
+        let start = burst.len().saturating_sub(places.len());
+        let frames = burst.as_slice().get(start..).unwrap_or_default();
+        let taken = self.run_segments(frames, places, interface, now);
+        self.finish_back(taken, burst);
+        for _ in taken..places.len() {
+            let Some(mut mbuf) = burst.pop() else { break };
+            // It was right, and is not summed up again, here or by another worker.
+            mbuf.set_rx_checksums(ChecksumState::Good, ChecksumState::Good);
+            self.input(mbuf, interface, now);
+        }
+    }
+
     /// The segments of a run, if a connection is there for them. Returns how many it has taken; the
     /// others are for the general way.
     fn run_segments(
         &mut self,
-        frames: &Burst,
+        frames: &[Mbuf],
         places: &[Place],
         interface: u16,
         now: Instant,
     ) -> usize {
-        let frames = frames.as_slice();
-        let Some(head) = frames.first().and_then(|mbuf| Plain::parse(mbuf.data())) else {
+        let Some(head) = frames.last().and_then(|mbuf| Plain::parse(mbuf.data())) else {
             return 0;
         };
         let to = self.check_addresses(head.src(), head.dst(), interface);
@@ -149,17 +158,20 @@ impl Worker {
             return 0;
         }
         let flow = Flow::of_plain(&head);
-        let mut taken = 0;
-        while let (Some(rest), Some(places)) = (frames.get(taken..), places.get(taken..)) {
+        let (mut frames, mut places) = (frames, places);
+        let mut taken = 0_usize;
+        while !places.is_empty() {
             // What is not routine may have put another endpoint in its place.
             let endpoint = self.flows.find(&flow, &self.sockets);
             let Some(Endpoint::Connection(index)) = endpoint else { break };
             let Some(id) = self.sockets.id(index) else { break };
-            let count = self.connection_trains(id, rest, places, now);
+            let count = self.connection_trains(id, frames, places, now);
             if count == 0 {
                 break;
             }
             taken = taken.saturating_add(count);
+            frames = frames.get(..frames.len().saturating_sub(count)).unwrap_or_default();
+            places = places.get(count..).unwrap_or_default();
         }
         let count = u64::try_from(taken).unwrap_or(0);
         self.counters.ipv4.packets_received.add(count);
@@ -167,37 +179,41 @@ impl Worker {
         taken
     }
 
-    /// Trains of a connection, up to the first event that is not routine. Returns how many of the
-    /// frames were taken: none if the connection is gone.
+    /// Trains of a connection, up to the first event that is not routine; the first frame is the last.
+    /// Returns how many of the frames were taken: none if the connection is gone.
     fn connection_trains(
         &mut self,
         id: SocketId,
-        frames: &[Mbuf],
-        places: &[Place],
+        mut frames: &[Mbuf],
+        mut places: &[Place],
         now: Instant,
     ) -> usize {
         let Some(socket) = self.sockets.find_mut(id) else { return 0 };
         let Kind::Stream(stream) = &mut socket.kind else { return 0 };
         let mut lane = self.clients.owner_mut(socket.client).map(|client| &mut client.lane);
-        let mut texts = [[].as_slice(); BURST_MAX];
         let (mut taken, mut events) = (0_usize, Events::NONE);
-        while let (Some((first, rest)), Some((_, places))) = (
-            frames.get(taken..).and_then(<[_]>::split_first),
-            places.get(taken..).and_then(<[_]>::split_first),
-        ) {
-            let Some(head) = Plain::parse(first.data()) else { break };
-            let behind = places.iter().take_while(|place| **place == Place::Next);
-            let mut len = 0_usize;
-            for ((text, mbuf), _) in texts.iter_mut().zip(rest).zip(behind) {
-                *text = head.text_of_next(mbuf.data()).unwrap_or_default();
-                len = len.wrapping_add(1);
-            }
-            let texts = texts.get(..len).unwrap_or_default();
-            let train = stream.train(lane.as_deref_mut(), &segment_in(&head), texts, now);
-            taken = taken.saturating_add(train.taken);
+        while let (Some((first, later)), Some((_, behind))) =
+            (frames.split_last(), places.split_first())
+            && let Some(head) = Plain::parse(first.data())
+        {
+            let segment = segment_in(&head);
+            let len = behind.iter().take_while(|place| **place == Place::Next).count();
+            let train = if len == 0 {
+                stream.train(lane.as_deref_mut(), &segment, &[], now)
+            } else {
+                let mut texts = [[].as_slice(); BURST_MAX];
+                for (text, mbuf) in texts.iter_mut().zip(later.iter().rev().take(len)) {
+                    *text = head.text_of_next(mbuf.data()).unwrap_or_default();
+                }
+                let texts = texts.get(..len).unwrap_or_default();
+                stream.train(lane.as_deref_mut(), &segment, texts, now)
+            };
             if let Some(reason) = train.drop {
                 self.out.count_drop(reason);
             }
+            taken = taken.saturating_add(train.taken);
+            frames = frames.get(..frames.len().saturating_sub(train.taken)).unwrap_or_default();
+            places = places.get(train.taken..).unwrap_or_default();
             events = train.events;
             if !Events::ROUTINE.contains(events) {
                 break;
@@ -208,28 +224,36 @@ impl Worker {
     }
 }
 
-/// The plain segment in a frame for the same station and of the same flow, if it is right.
-#[inline]
-fn sibling<'a>(before: &Plain<'_>, mbuf: &'a Mbuf) -> Option<Plain<'a>> {
-    if mbuf.segments() != 1 {
-        return None;
+/// How many frames go on with the flow of a plain segment, and what each of them is to the one before.
+fn siblings(head: &Plain<'_>, frames: &[Mbuf], places: &mut [Place]) -> usize {
+    let mut before = *head;
+    let mut count = 0_usize;
+    for (mbuf, place) in frames.iter().zip(places) {
+        let next = mbuf.whole().and_then(|frame| before.sibling(frame));
+        let Some(plain) = next.filter(|plain| is_sound(plain, mbuf)) else { break };
+        *place = if plain.continues(&before) { Place::Next } else { Place::Plain };
+        before = plain;
+        count = count.wrapping_add(1);
     }
-    before.sibling(mbuf.data()).filter(|plain| is_sound(plain, mbuf))
+    count
 }
 
 /// The plain segment in a frame for `mac`, if it is right.
 #[inline]
 fn plain_segment(mbuf: &Mbuf, mac: MacAddr) -> Option<Plain<'_>> {
-    if mbuf.segments() != 1 {
-        return None;
-    }
-    let plain = Plain::parse(mbuf.data()).filter(|plain| plain.station() == mac)?;
+    let plain = Plain::parse(mbuf.whole()?).filter(|plain| plain.station() == mac)?;
     is_sound(&plain, mbuf).then_some(plain)
 }
 
 /// Both checksums are right.
 #[inline]
 fn is_sound(plain: &Plain<'_>, mbuf: &Mbuf) -> bool {
+    mbuf.is_rx_verified() || is_summed_up(*plain, mbuf)
+}
+
+/// The same where the port has not looked at both, or has found one wrong.
+#[inline(never)]
+fn is_summed_up(plain: Plain<'_>, mbuf: &Mbuf) -> bool {
     let header = match mbuf.rx_ip_checksum() {
         ChecksumState::Good => true,
         ChecksumState::Bad => false,

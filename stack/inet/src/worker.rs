@@ -236,12 +236,12 @@ impl Worker {
         let _ = self.finished.push(mbuf);
     }
 
-    /// The first `count` packets have been used up.
-    pub(crate) fn finish_front(&mut self, count: usize, burst: &mut Burst) {
+    /// The last `count` packets have been used up.
+    pub(crate) fn finish_back(&mut self, count: usize, burst: &mut Burst) {
         if self.finished.room() < count {
             self.finished.clear();
         }
-        burst.move_front(count, &mut self.finished);
+        burst.move_back(count, &mut self.finished);
     }
 
     fn receive_handoff(&mut self, handoff: Handoff, now: Instant) {
