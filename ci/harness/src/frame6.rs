@@ -5,7 +5,7 @@ use core::net::Ipv6Addr;
 use types::MacAddr;
 use wire::ipv4::Protocol;
 use wire::ndp::{NeighborAdvertisement, NeighborMessage};
-use wire::{IntoBytes, ethernet, icmp6, ipv6, udp};
+use wire::{IntoBytes, ethernet, icmp6, ipv6, tcp, udp};
 
 use crate::{LOCAL_MAC, LOCAL6, PEER_MAC, PEER6};
 
@@ -78,4 +78,14 @@ pub fn advertisement(target: Ipv6Addr, mac: MacAddr, overriding: bool) -> Vec<u8
     let what = NeighborAdvertisement { target, router: false, solicited: true, overriding };
     let message = NeighborMessage::advertisement(what, mac);
     neighbor(target, LOCAL6, &message, size_of_val(&message))
+}
+
+/// A TCP segment with its options.
+#[must_use]
+pub fn tcp(dst: Ipv6Addr, head: tcp::Header, options: &[u8], text: &[u8]) -> Vec<u8> {
+    let head =
+        head.with_options_len(options.len()).map(|h| h.with_checksum(PEER6, dst, options, text));
+    let head = head.as_ref().map(IntoBytes::as_bytes).unwrap_or_default();
+    let segment = [head, options, text].concat();
+    packet(&header(PEER6, dst, Protocol::TCP, &segment), &segment)
 }

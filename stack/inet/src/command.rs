@@ -77,6 +77,8 @@ pub enum SocketOption {
     Ttl(u8),
     /// `SO_BROADCAST`.
     Broadcast(bool),
+    /// `IPV6_V6ONLY`: a socket bound to every address takes nothing over IPv4.
+    V6Only(bool),
 }
 
 /// From the control plane to a worker.

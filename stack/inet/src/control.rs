@@ -1,6 +1,6 @@
 //! Commands of the control plane, carried out between two bursts.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -8,15 +8,11 @@ use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
 use types::{DropReason, FlowKey, Instant};
 
 use crate::client::Client;
-use crate::command::{
-    CallId, Command, Event, ListenerId, NeighborSummary, Outcome, SocketInfo, SocketOption,
-    SocketSummary, Transport,
-};
+use crate::command::{Command, Event, ListenerId, Outcome, SocketOption, Transport};
 use crate::fast_open::Advice;
 use crate::flow::Flow;
 use crate::flows::Embryo;
 use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
-use crate::neighbor::Row;
 use crate::network::{Addresses, Network};
 use crate::option::{self, Options};
 use crate::send_queue::SendQueue;
@@ -185,20 +181,43 @@ impl Worker {
             local_port: local.port(),
             remote_port: remote.port(),
         };
-        let flow = Flow::of(&key).ok_or(Errno::AFNOSUPPORT)?;
+        if local.is_ipv4() != remote.is_ipv4() {
+            return Err(Errno::AFNOSUPPORT);
+        }
+        let zone = match remote {
+            SocketAddr::V6(v6) => u16::try_from(v6.scope_id()).map_err(|_| Errno::NODEV)?,
+            SocketAddr::V4(_) => 0,
+        };
+        let flow = self.flows.hold(&key, zone).ok_or(Errno::NOBUFS)?;
+        let opened = self.open_flow(id, flow, fast_open, now);
+        if opened.is_err() {
+            self.flows.let_go(&flow);
+        }
+        opened
+    }
+
+    /// An active open of a flow that is held; if it is opened the socket holds it.
+    fn open_flow(
+        &mut self,
+        id: SocketId,
+        flow: Flow,
+        fast_open: bool,
+        now: Instant,
+    ) -> Result<Outcome, Errno> {
         if self.flows.find(&flow, &self.sockets).is_some() {
             return Err(Errno::ADDRINUSE);
         }
         if self.flows.is_full() {
             return Err(Errno::NOBUFS);
         }
+        let key = self.flows.key(&flow);
         let iss = tcp::isn::initial_sequence(&self.secret, &key, now);
         let mut config = self.stream_config(&flow);
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let Kind::Unconnected(preset) = &socket.kind else { return Err(Errno::ISCONN) };
         preset.configure(&mut config);
         let advice = match fast_open || preset.fast_open_connect() {
-            true => self.fast_open.servers.advice(flow.remote_addr, now),
+            true => self.fast_open.servers.advice(key.remote_addr, now),
             false => Advice::Avoid,
         };
         let mut tcb = match advice {
@@ -394,7 +413,8 @@ impl Worker {
                 let _ = self.flows.remove_connection(&stream.flow, id);
                 self.timers.cancel(&mut stream.timer);
                 self.orphans = self.orphans.saturating_sub(usize::from(stream.closed));
-                local = Some(stream.flow.local());
+                local = Some(self.flows.ends(&stream.flow).0);
+                self.flows.let_go(&stream.flow);
                 self.orphan_bytes = self.orphan_bytes.saturating_sub(stream.send.private_len());
                 if let Some(client) = lane {
                     stream.recv.release(&mut client.lane);
@@ -487,106 +507,6 @@ impl Worker {
         }
         self.after_event(id, tcp::Events::default(), now);
         Ok(Outcome::Done)
-    }
-
-    fn info(&mut self, id: SocketId, take_error: bool, now: Instant) -> Result<Outcome, Errno> {
-        let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
-        let error = if take_error { socket.error.take() } else { socket.error };
-        let mut info = SocketInfo {
-            error,
-            receive_buffer: socket.options.receive_buffer,
-            send_buffer: socket.options.send_buffer,
-            now,
-            ..SocketInfo::default()
-        };
-        match &socket.kind {
-            Kind::Unconnected(_) | Kind::Listening { .. } => {}
-            Kind::Stream(stream) => {
-                info.local = Some(stream.flow.local());
-                info.remote = Some(stream.flow.remote());
-                info.recv_queue = stream.recv.unread();
-                info.send_queue = stream.send.len();
-                info.received = stream.recv.published();
-                info.acknowledged = stream.send.released();
-                info.tcp = Some(stream.tcb.info());
-            }
-            Kind::Datagram(datagram) => {
-                info.local = datagram.local;
-                info.remote = datagram.remote;
-                info.recv_queue = datagram.recv.unread();
-            }
-        }
-        Ok(Outcome::Info(Box::new(info)))
-    }
-
-    /// Brings up to date what the clients have read; a listing is no time to judge them.
-    fn refresh_queues(&mut self) {
-        let ids: Vec<SocketId> = self.sockets.iter().map(|(id, _)| id).collect();
-        for id in ids {
-            let Some(socket) = self.sockets.find_mut(id) else { continue };
-            let Some(client) = self.clients.owner_mut(socket.client) else { continue };
-            let _ = match &mut socket.kind {
-                Kind::Stream(stream) => stream.recv.refresh(&mut client.lane),
-                Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
-                Kind::Unconnected(_) | Kind::Listening { .. } => Ok(0),
-            };
-        }
-    }
-
-    fn list_sockets(&mut self, call: CallId) {
-        self.refresh_queues();
-        let mut rows = Vec::new();
-        for (_, socket) in self.sockets.iter() {
-            let (local, remote, state, recv_queue, send_queue) = match &socket.kind {
-                Kind::Unconnected(_) | Kind::Listening { .. } => continue,
-                Kind::Stream(s) => (
-                    s.flow.local(),
-                    Some(s.flow.remote()),
-                    s.tcb.state().name(),
-                    s.recv.unread(),
-                    s.send.len(),
-                ),
-                Kind::Datagram(d) => match d.local {
-                    Some(local) => (local, d.remote, "", d.recv.unread(), 0),
-                    None => continue,
-                },
-            };
-            let transport = socket.kind.transport();
-            let client = socket.client.filter(|_| socket.descriptor.is_some());
-            let row =
-                SocketSummary { transport, client, local, remote, state, recv_queue, send_queue };
-            rows.push(row);
-        }
-        let half_open = self.flows.embryos.iter().map(|(_, e)| (e.flow, tcp::State::SynReceived));
-        let time_wait = self.flows.remains.iter().map(|(_, r)| (r.flow, tcp::State::TimeWait));
-        rows.extend(half_open.chain(time_wait).map(|(flow, state)| SocketSummary {
-            transport: Transport::Stream,
-            client: None,
-            local: flow.local(),
-            remote: Some(flow.remote()),
-            state: state.name(),
-            recv_queue: 0,
-            send_queue: 0,
-        }));
-        self.done(call, Ok(Outcome::Sockets(rows)));
-    }
-
-    fn list_neighbors(&mut self, call: CallId, now: Instant) {
-        fn summary<A>(row: &Row<A>, address: IpAddr, now: Instant) -> NeighborSummary {
-            let seconds = |at: Instant| u32::try_from(at.since(now).as_secs()).unwrap_or(u32::MAX);
-            let (mac, interface, state) = (row.mac, row.interface, row.state);
-            NeighborSummary { address, mac, interface, state, expires_s: row.due.map(seconds) }
-        }
-        let v4 = self.out.neighbors.rows(now).map(|row| {
-            let address = row.address.into();
-            summary(&row, address, now)
-        });
-        let v6 = self.out.neighbors6.rows(now).map(|row| {
-            let address = row.address.address.into();
-            summary(&row, address, now)
-        });
-        let rows = v4.chain(v6).collect();
-        self.done(call, Ok(Outcome::Neighbors(rows)));
     }
 
     /// All connections are reset so that no peer waits for a daemon that is gone.

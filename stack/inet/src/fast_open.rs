@@ -1,13 +1,13 @@
 //! TCP Fast Open (RFC 7413): what a worker remembers of servers, and which of its own connections
 //! began with text on the SYN.
 
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 use tcp::isn::Secret;
 use tcp::{FastOpenCookie, FastOpenLesson, FastOpenMemory, SegmentIn};
-use types::Instant;
+use types::{FlowKey, Instant};
 
 use crate::command::ListenerId;
 use crate::flow::Flow;
@@ -36,14 +36,14 @@ enum Server {
 /// What is remembered of servers; the oldest is forgotten first.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
-    by_address: HashMap<Ipv4Addr, Server>,
-    order: VecDeque<Ipv4Addr>,
+    by_address: HashMap<IpAddr, Server>,
+    order: VecDeque<IpAddr>,
 }
 
 impl Servers {
     /// What to do with the next SYN to this server.
     #[must_use]
-    pub(crate) fn advice(&self, server: Ipv4Addr, now: Instant) -> Advice {
+    pub(crate) fn advice(&self, server: IpAddr, now: Instant) -> Advice {
         match self.by_address.get(&server) {
             Some(Server::Known(memory)) => Advice::Use(*memory),
             Some(Server::Blackhole { until }) if now < *until => Advice::Avoid,
@@ -52,7 +52,7 @@ impl Servers {
     }
 
     /// A connection attempt has taught something.
-    pub(crate) fn learn(&mut self, server: Ipv4Addr, lesson: FastOpenLesson, now: Instant) {
+    pub(crate) fn learn(&mut self, server: IpAddr, lesson: FastOpenLesson, now: Instant) {
         let what = match lesson {
             FastOpenLesson::Cookie(memory) => Server::Known(memory),
             FastOpenLesson::Blackhole => Server::Blackhole { until: now + FAST_OPEN_BLACKHOLE },
@@ -92,17 +92,18 @@ impl Worker {
         let Some(entry) = self.listeners.get_mut(listener) else { return false };
         let limit = entry.inherited.preset.fast_open_limit();
         let (secret, time) = fast_open_secret(&self.out.network.tcp, self.secret, now);
+        let FlowKey { local_addr, remote_addr, .. } = self.flows.key(flow);
         limit > 0
             && !self.flows.is_full()
-            && cookie.is_valid(&secret, flow.local_addr.into(), flow.remote_addr.into(), time)
+            && cookie.is_valid(&secret, local_addr, remote_addr, time)
             && entry.engine.fast_opened(limit)
     }
 
     /// The cookie for a client that asks.
     pub(crate) fn fast_open_cookie(&self, flow: &Flow, now: Instant) -> FastOpenCookie {
-        let (server, client) = (flow.local_addr.into(), flow.remote_addr.into());
+        let key = self.flows.key(flow);
         let (secret, time) = fast_open_secret(&self.out.network.tcp, self.secret, now);
-        FastOpenCookie::generate(&secret, server, client, time)
+        FastOpenCookie::generate(&secret, key.local_addr, key.remote_addr, time)
     }
 
     /// The peer of a connection that began with text on its SYN has been heard again, or the
@@ -121,8 +122,9 @@ impl Worker {
     /// A connection attempt is over: what it taught is for the next one.
     pub(crate) fn fast_open_lesson(&mut self, id: SocketId, now: Instant) {
         let Some(stream) = self.sockets.stream_mut(id) else { return };
-        let server = stream.flow.remote_addr;
+        let flow = stream.flow;
         if let Some(lesson) = stream.tcb.take_fast_open_lesson() {
+            let server = self.flows.key(&flow).remote_addr;
             self.fast_open.servers.learn(server, lesson, now);
         }
     }
@@ -145,7 +147,7 @@ mod tests {
     #[test]
     fn a_cookie_is_used_and_a_blackhole_avoided_for_an_hour() {
         let mut servers = Servers::default();
-        let (server, now) = (Ipv4Addr::new(10, 0, 0, 1), Instant::from_millis(5));
+        let (server, now) = (IpAddr::from([10, 0, 0, 1]), Instant::from_millis(5));
         assert_eq!(servers.advice(server, now), Advice::Ask);
         servers.learn(server, FastOpenLesson::Cookie(memory()), now);
         assert_eq!(servers.advice(server, now), Advice::Use(memory()));
@@ -158,7 +160,7 @@ mod tests {
     fn the_oldest_server_is_forgotten_first() {
         let mut servers = Servers::default();
         let count = u32::try_from(FAST_OPEN_SERVERS_MAX).unwrap() + 10;
-        let address = |n| Ipv4Addr::from_bits(0x0a00_0000 + n);
+        let address = |n| IpAddr::from(core::net::Ipv4Addr::from_bits(0x0a00_0000 + n));
         for n in 0..count {
             servers.learn(address(n), FastOpenLesson::Cookie(memory()), Instant::ZERO);
         }

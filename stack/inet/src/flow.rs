@@ -1,10 +1,11 @@
 //! The four numbers that name a connection, in 12 bytes, and their keyed hash.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::Ipv4Addr;
 
-use types::FlowKey;
+use crate::pairs::Pair;
 
-/// Both ends of an IPv4 flow.
+/// Both ends of an IPv4 flow, or the ports of an IPv6 flow and the number of its
+/// [`Pair`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Flow {
     /// Address of this host.
@@ -56,38 +57,11 @@ impl Flow {
         }
     }
 
-    /// The same as the key of any IP version.
+    /// The number of the pair of hosts, if the flow is IPv6's.
+    #[inline]
     #[must_use]
-    pub(crate) fn key(&self) -> FlowKey {
-        FlowKey {
-            local_addr: self.local_addr.into(),
-            remote_addr: self.remote_addr.into(),
-            local_port: self.local_port,
-            remote_port: self.remote_port,
-        }
-    }
-
-    /// From a key; `None` if it is not IPv4's.
-    #[must_use]
-    pub(crate) fn of(key: &FlowKey) -> Option<Self> {
-        let (IpAddr::V4(local_addr), IpAddr::V4(remote_addr)) = (key.local_addr, key.remote_addr)
-        else {
-            return None;
-        };
-        let (local_port, remote_port) = (key.local_port, key.remote_port);
-        Some(Self { local_addr, remote_addr, local_port, remote_port })
-    }
-
-    /// Address and port of this host.
-    #[must_use]
-    pub(crate) fn local(&self) -> SocketAddr {
-        SocketAddr::new(self.local_addr.into(), self.local_port)
-    }
-
-    /// Address and port of the peer.
-    #[must_use]
-    pub(crate) fn remote(&self) -> SocketAddr {
-        SocketAddr::new(self.remote_addr.into(), self.remote_port)
+    pub(crate) fn pair(&self) -> Option<u32> {
+        self.local_addr.is_unspecified().then(|| self.remote_addr.to_bits())
     }
 }
 
@@ -127,6 +101,22 @@ impl FlowHasher {
         let addresses =
             u64::from(flow.local_addr.to_bits()) << 32 | u64::from(flow.remote_addr.to_bits());
         let ports = u64::from(flow.local_port) << 16 | u64::from(flow.remote_port);
+        self.sip(&[addresses, ports | 12 << 56])
+    }
+
+    /// The same of a pair of hosts.
+    #[must_use]
+    pub(crate) fn hash_pair(&self, pair: &Pair) -> u64 {
+        let halves = |address: core::net::Ipv6Addr| {
+            let [a, b, c, d, e, f, g, h, rest @ ..] = address.octets();
+            [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)]
+        };
+        let ([a, b], [c, d]) = (halves(pair.local), halves(pair.remote));
+        self.sip(&[a, b, c, d, u64::from(pair.zone) | 34 << 56])
+    }
+
+    #[inline]
+    fn sip(&self, words: &[u64]) -> u64 {
         let mut sip = Sip {
             v0: self.k0 ^ 0x736f_6d65_7073_6575,
             v1: self.k1 ^ 0x646f_7261_6e64_6f6d,
@@ -134,7 +124,7 @@ impl FlowHasher {
             v3: self.k1 ^ 0x7465_6462_7974_6573,
         };
         // The last word carries the length of what is hashed.
-        for word in [addresses, ports | 12 << 56] {
+        for word in words {
             sip.v3 ^= word;
             sip.round();
             sip.v0 ^= word;
@@ -186,6 +176,15 @@ mod tests {
             bytes.extend([remote_port.to_le_bytes(), local_port.to_le_bytes()].concat());
             reference.write(&bytes);
             prop_assert_eq!(FlowHasher::new(secret).hash(&flow), reference.finish());
+        }
+
+        #[test]
+        fn the_hash_of_a_pair_is_siphash_1_3(secret: [u8; 16], local: u128, remote: u128, zone: u16) {
+            let pair = Pair { local: local.into(), remote: remote.into(), zone };
+            let mut reference = SipHasher13::new_with_key(&secret);
+            reference.write(&[local.to_be_bytes(), remote.to_be_bytes()].concat());
+            reference.write(&zone.to_le_bytes());
+            prop_assert_eq!(FlowHasher::new(secret).hash_pair(&pair), reference.finish());
         }
     }
 }

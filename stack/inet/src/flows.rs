@@ -3,14 +3,17 @@
 //! A connection's record is its socket; what has none yet or none any more has a small record here.
 
 use core::cell::Cell;
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
 
 use tcp::{HalfOpen, TimeWait};
+use types::FlowKey;
 
 use crate::command::ListenerId;
 use crate::flow::{Flow, FlowHasher};
 use crate::flow_table::{FlowTable, Full};
 use crate::limits::ENDPOINTS_MAX;
+use crate::pairs::{Pair, Pairs};
 use crate::slab::Slab;
 use crate::socket::{SocketId, Sockets};
 use crate::timer_wheel::{Endpoint, Timer, Timers};
@@ -46,6 +49,8 @@ pub(crate) struct Remains {
 pub(crate) struct Flows {
     table: FlowTable,
     hasher: FlowHasher,
+    /// The hosts of IPv6 flows. Whatever is in the table uses its flow, and so does each socket.
+    pub pairs: Pairs,
     /// The flow of the segment at hand and its hash: both were known when the burst was staged.
     staged: (Flow, u64),
     /// Its endpoint, once found: segments come in trains. Forgotten when the table changes.
@@ -67,6 +72,7 @@ impl Flows {
         Self {
             table: FlowTable::default(),
             hasher,
+            pairs: Pairs::default(),
             staged: (Flow::NONE, hasher.hash(&Flow::NONE)),
             found: Cell::new(None),
             embryos: Slab::default(),
@@ -85,6 +91,66 @@ impl Flows {
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= ENDPOINTS_MAX
+    }
+
+    /// The flow between two hosts, addresses and ports of this one first, that talk over an interface.
+    /// Let go of it. `None`: there are too many, or the addresses fit no flow.
+    pub(crate) fn hold(&mut self, key: &FlowKey, interface: u16) -> Option<Flow> {
+        let (local_port, remote_port) = (key.local_port, key.remote_port);
+        match (key.local_addr, key.remote_addr) {
+            (IpAddr::V4(local_addr), IpAddr::V4(remote_addr)) if !local_addr.is_unspecified() => {
+                Some(Flow { local_addr, remote_addr, local_port, remote_port })
+            }
+            (IpAddr::V6(local), IpAddr::V6(remote)) => {
+                let pair = Pair::new(local, remote, interface);
+                self.pairs.hold(&pair, (local_port, remote_port), self.hasher)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whoever held a flow does so no longer.
+    #[inline]
+    pub(crate) fn let_go(&mut self, flow: &Flow) {
+        if flow.pair().is_some() {
+            self.pairs.let_go(flow, self.hasher);
+        }
+    }
+
+    /// Both ends of a flow.
+    #[must_use]
+    pub(crate) fn key(&self, flow: &Flow) -> FlowKey {
+        let (local_addr, remote_addr) = match self.pairs.find(flow) {
+            None => (flow.local_addr.into(), flow.remote_addr.into()),
+            Some(pair) => (pair.local.into(), pair.remote.into()),
+        };
+        let (local_port, remote_port) = (flow.local_port, flow.remote_port);
+        FlowKey { local_addr, remote_addr, local_port, remote_port }
+    }
+
+    /// Where a flow arrives, for whoever listens there.
+    #[must_use]
+    pub(crate) fn local(&self, flow: &Flow) -> SocketAddr {
+        let address = match self.pairs.find(flow) {
+            None => flow.local_addr.into(),
+            Some(pair) => pair.local.into(),
+        };
+        SocketAddr::new(address, flow.local_port)
+    }
+
+    /// Both ends of a flow as sockets see them, this host's first. Addresses of a link are told apart
+    /// by its number.
+    #[must_use]
+    pub(crate) fn ends(&self, flow: &Flow) -> (SocketAddr, SocketAddr) {
+        let end = |address: IpAddr, port, zone: u16| match address {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                SocketAddrV6::new(v6, port, 0, zone.into()).into()
+            }
+            _ => SocketAddr::new(address, port),
+        };
+        let key = self.key(flow);
+        let zone = self.pairs.find(flow).map_or(0, |pair| pair.zone);
+        (end(key.local_addr, key.local_port, zone), end(key.remote_addr, key.remote_port, zone))
     }
 
     /// The secret hash of a flow.
@@ -235,13 +301,21 @@ impl Flows {
         if table.replace(hash, number, |n| flow_of(n) == Some(*flow)) {
             return Ok(());
         }
-        table.insert(hash, number, |n| flow_of(n).map(|flow| hasher.hash(&flow)))
+        table.insert(hash, number, |n| flow_of(n).map(|flow| hasher.hash(&flow)))?;
+        if flow.pair().is_some() {
+            self.pairs.hold_again(flow);
+        }
+        Ok(())
     }
 
     fn forget(&mut self, flow: &Flow, endpoint: Endpoint) -> bool {
         self.found.set(None);
         let own = number(endpoint);
-        self.table.remove(self.hasher.hash(flow), |number| number == own)
+        let removed = self.table.remove(self.hasher.hash(flow), |number| number == own);
+        if removed {
+            self.let_go(flow);
+        }
+        removed
     }
 
     #[inline]

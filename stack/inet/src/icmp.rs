@@ -4,14 +4,13 @@ use core::net::IpAddr;
 
 use dpdk::Mbuf;
 use rustix::io::Errno;
-use types::{DropReason, Instant};
+use types::{DropReason, FlowKey, Instant};
 use wire::icmp::{self, Code, Type};
 use wire::{checksum, ipv4};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::flow::Flow;
 use crate::input::{Received, drop_front};
-use crate::network::Destination;
+use crate::network::{Destination, LOOPBACK};
 use crate::output::{Ipv4Out, ip_version};
 use crate::worker::Worker;
 
@@ -79,12 +78,13 @@ impl Worker {
         let Some((local_port, remote_port)) = quoted.ports() else {
             return Err(DropReason::IcmpQuoted);
         };
-        let flow = Flow {
-            local_addr: quoted.header.src(),
-            remote_addr: quoted.header.dst(),
+        let key = FlowKey {
+            local_addr: quoted.header.src().into(),
+            remote_addr: quoted.header.dst().into(),
             local_port,
             remote_port,
         };
+        let flow = self.flows.hold(&key, LOOPBACK).ok_or(DropReason::IcmpQuoted)?;
         let sequence = quoted.tcp_sequence().unwrap_or(0);
         match quoted.header.protocol() {
             ipv4::Protocol::TCP if code == Code::FRAGMENTATION_NEEDED => {
@@ -95,7 +95,7 @@ impl Worker {
             ipv4::Protocol::TCP => {
                 self.tcp_unreachable(&flow, sequence, unreachable_errno(code), now)
             }
-            ipv4::Protocol::UDP => self.udp_unreachable(&flow.key(), unreachable_errno(code)),
+            ipv4::Protocol::UDP => self.udp_unreachable(&key, unreachable_errno(code)),
             _ => Err(DropReason::IcmpQuoted),
         }
     }
@@ -153,7 +153,7 @@ impl Worker {
     pub(crate) fn host_unreachable(&mut self, packet: &Mbuf, now: Instant) {
         self.out.count_drop(DropReason::NeighborUnresolved);
         if ip_version(packet) == 6 {
-            return self.address_unreachable6(packet);
+            return self.address_unreachable6(packet, now);
         }
         let Ok(quoted) = icmp::Quoted::parse(packet.data()) else { return };
         // A reason not to tell a socket is no reason to count the packet twice.

@@ -13,9 +13,18 @@ use zerocopy::IntoBytes;
 
 use crate::address6::OnLink;
 use crate::input::{Received, drop_front};
-use crate::network::Destination;
+use crate::network::{Destination, LOOPBACK};
 use crate::output6::Ipv6Out;
 use crate::worker::Worker;
+
+/// What an error says of a packet of ours.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    /// It can't be delivered (RFC 4443 3.1).
+    Unreachable(Errno),
+    /// A link on the way takes no more than so many bytes (RFC 4443 3.2).
+    TooBig(u16),
+}
 
 impl Worker {
     pub(crate) fn icmp6_input(
@@ -36,8 +45,14 @@ impl Worker {
             Type::ECHO_REQUEST if source.is_unspecified() => Err(DropReason::Ipv6Source),
             Type::ECHO_REQUEST => self.echo_reply6(mbuf, received, (source, destination), now),
             Type::DESTINATION_UNREACHABLE => {
-                let code = message.header.code();
-                self.unreachable6(&message.quoted()?, unreachable_errno(code))
+                let said = Said::Unreachable(unreachable_errno(message.header.code()));
+                self.error6(&message.quoted()?, said, received.interface, now)
+            }
+            Type::PACKET_TOO_BIG => {
+                let quoted = message.quoted()?;
+                let mtu = told_mtu(&quoted, message.header.rest.get());
+                let said = Said::TooBig(mtu.ok_or(DropReason::Icmp6Quoted)?);
+                self.error6(&quoted, said, received.interface, now)
             }
             Type(133..=137) => self.ndp_input(&mbuf, received, now),
             _ => Err(DropReason::Icmp6Type),
@@ -76,28 +91,46 @@ impl Worker {
         Ok(())
     }
 
-    /// An error about a datagram of ours (RFC 4443 3.1).
-    fn unreachable6(&mut self, quoted: &icmp6::Quoted<'_>, errno: Errno) -> Result<(), DropReason> {
+    /// An error about a packet of ours. Whoever is off the path can forge one: what is said of TCP is
+    /// for the connection to judge (RFC 5927).
+    fn error6(
+        &mut self,
+        quoted: &icmp6::Quoted<'_>,
+        said: Said,
+        interface: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
         let (local_port, remote_port) = quoted.ports().ok_or(DropReason::Icmp6Quoted)?;
-        let flow = FlowKey {
+        let key = FlowKey {
             local_addr: quoted.header.src().into(),
             remote_addr: quoted.header.dst().into(),
             local_port,
             remote_port,
         };
-        match quoted.protocol {
-            ipv4::Protocol::UDP => {
-                self.udp_unreachable(&flow, errno).map_err(|_| DropReason::Icmp6Quoted)
+        if let Some(sequence) = quoted.tcp_sequence() {
+            let flow = self.flows.hold(&key, interface).ok_or(DropReason::Icmp6Quoted)?;
+            let result = match said {
+                Said::Unreachable(errno) => self.tcp_unreachable(&flow, sequence, errno, now),
+                Said::TooBig(mtu) => self.tcp_path_mtu(&flow, sequence, mtu, now),
+            };
+            self.flows.let_go(&flow);
+            return result.map_err(|_| DropReason::Icmp6Quoted);
+        }
+        match (quoted.protocol, said) {
+            (ipv4::Protocol::UDP, Said::Unreachable(errno)) => {
+                self.udp_unreachable(&key, errno).map_err(|_| DropReason::Icmp6Quoted)
             }
             _ => Err(DropReason::Icmp6Quoted),
         }
     }
 
     /// A packet that could not be sent since no neighbour answered.
-    pub(crate) fn address_unreachable6(&mut self, packet: &Mbuf) {
+    pub(crate) fn address_unreachable6(&mut self, packet: &Mbuf, now: Instant) {
         let Ok(quoted) = icmp6::Quoted::parse(packet.data()) else { return };
         // A reason not to tell a socket is no reason to count the packet twice.
-        let _ = self.unreachable6(&quoted, Errno::HOSTUNREACH);
+        let said = Said::Unreachable(Errno::HOSTUNREACH);
+        let link = self.out.network.only_link6().map_or(LOOPBACK, |interface| interface.index);
+        let _ = self.error6(&quoted, said, link, now);
     }
 
     fn ndp_input(
@@ -265,6 +298,14 @@ impl Worker {
             None => self.out.count_drop(DropReason::Ipv6NoRoute),
         }
     }
+}
+
+/// What a router says that fits, of a packet that did not. Nobody may say that less than the smallest
+/// MTU does (RFC 8201 4).
+fn told_mtu(quoted: &icmp6::Quoted<'_>, mtu: u32) -> Option<u16> {
+    let len = usize::from(quoted.header.payload_len.get()).checked_add(ipv6::Header::LEN)?;
+    let mtu = usize::try_from(mtu).ok()?.max(ipv6::Header::MTU_MIN);
+    u16::try_from(mtu).ok().filter(|_| mtu < len)
 }
 
 /// Linux's errno for an unreachable code.

@@ -59,6 +59,7 @@ impl Worker {
             ChecksumState::Unknown => false,
         };
         match chain.protocol {
+            ipv4::Protocol::TCP => self.tcp_input(mbuf, &received, now),
             ipv4::Protocol::UDP => self.udp_input(mbuf, &received, now),
             // RFC 6980: whoever fragments neighbour discovery means harm.
             ipv4::Protocol::ICMPV6

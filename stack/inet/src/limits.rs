@@ -26,6 +26,10 @@ pub const TX_BACKLOG_MAX: usize = 256;
 /// only as they come.
 pub const ENDPOINTS_MAX: usize = 4 << 20;
 
+/// Pairs of IPv6 hosts of one worker that have connections: as many as endpoints, since each may have a
+/// pair of its own.
+pub const PAIRS_MAX: usize = ENDPOINTS_MAX;
+
 /// Sockets of one worker: as many as endpoints.
 pub const SOCKETS_MAX: usize = 4 << 20;
 

@@ -2,6 +2,7 @@
 //!
 //! Sockets with `SO_REUSEPORT` listen at one address as a group; each flow has its member.
 
+use core::hash::Hash;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::VecDeque;
 
@@ -45,6 +46,8 @@ impl Listener {
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     by_address: HashMap<SocketAddr, Vec<ListenerId>>,
+    /// Those at every IPv6 address who take connections over IPv4, too (RFC 3493 3.7), by port.
+    of_both: HashMap<u16, Vec<ListenerId>>,
     by_id: HashMap<ListenerId, Listener>,
 }
 
@@ -66,6 +69,9 @@ impl Listeners {
         if self.by_id.len() >= LISTENERS_MAX {
             return false;
         }
+        if local.is_ipv6() && local.ip().is_unspecified() && !inherited.socket.v6_only {
+            self.of_both.entry(local.port()).or_default().push(id);
+        }
         let listener = Listener {
             client,
             inherited,
@@ -78,7 +84,8 @@ impl Listeners {
         true
     }
 
-    /// The listener for a flow to a local address: at the exact one, else one bound to any address.
+    /// The listener for a flow to a local address: at the exact one, else one bound to any address, of
+    /// IPv4 or of both.
     /// `hash` is the flow's: it chooses the member of a group, and nobody outside can.
     #[must_use]
     pub(crate) fn find(&self, local: SocketAddr, hash: u64) -> Option<ListenerId> {
@@ -86,7 +93,9 @@ impl Listeners {
             IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), local.port()),
             IpAddr::V6(_) => SocketAddr::new(core::net::Ipv6Addr::UNSPECIFIED.into(), local.port()),
         };
-        let group = self.by_address.get(&local).or_else(|| self.by_address.get(&any))?;
+        let both = || self.of_both.get(&local.port()).filter(|_| local.is_ipv4());
+        let exact = self.by_address.get(&local).or_else(|| self.by_address.get(&any));
+        let group = exact.or_else(both)?;
         let members = u64::try_from(group.len()).unwrap_or(1);
         let member = hash.checked_rem(members).and_then(|n| usize::try_from(n).ok())?;
         group.get(member).copied()
@@ -106,19 +115,25 @@ impl Listeners {
     /// Removes a listener.
     pub(crate) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
         let listener = self.by_id.remove(&id)?;
-        if let Some(group) = self.by_address.get_mut(&listener.local) {
-            group.retain(|member| *member != id);
-            if group.is_empty() {
-                let _ = self.by_address.remove(&listener.local);
-            }
-        }
+        leave(&mut self.by_address, &listener.local, id);
+        leave(&mut self.of_both, &listener.local.port(), id);
         Some(listener)
+    }
+}
+
+/// Takes a listener out of its group.
+fn leave<K: Hash + Eq>(groups: &mut HashMap<K, Vec<ListenerId>>, of: &K, id: ListenerId) {
+    let Some(group) = groups.get_mut(of) else { return };
+    group.retain(|member| *member != id);
+    if group.is_empty() {
+        let _ = groups.remove(of);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv6Addr;
 
     fn flow() -> Flow {
         let address = Ipv4Addr::LOCALHOST;
@@ -156,6 +171,23 @@ mod tests {
         assert_eq!(listeners.find(SocketAddr::from(([10, 0, 0, 2], 80)), 0), Some(ListenerId(1)));
         assert!(listeners.remove(ListenerId(2)).is_some());
         assert_eq!(listeners.find(exact, 0), Some(ListenerId(1)));
+    }
+
+    #[test]
+    fn a_listener_at_every_ipv6_address_takes_ipv4_unless_it_says_no() {
+        let every = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let mut listeners = Listeners::default();
+        let mut only = Inherited::default();
+        only.set(crate::command::SocketOption::V6Only(true));
+        assert!(listeners.insert(ListenerId(1), 0, every(80), 5, Inherited::default()));
+        assert!(listeners.insert(ListenerId(2), 0, every(81), 5, only));
+        let at = |listeners: &Listeners, address: &str| listeners.find(address.parse().unwrap(), 0);
+        assert_eq!(at(&listeners, "10.0.0.1:80"), Some(ListenerId(1)));
+        assert_eq!(at(&listeners, "[fe80::1]:80"), Some(ListenerId(1)));
+        assert_eq!(at(&listeners, "10.0.0.1:81"), None);
+        assert_eq!(at(&listeners, "[fe80::1]:81"), Some(ListenerId(2)));
+        assert!(listeners.remove(ListenerId(1)).is_some());
+        assert_eq!(at(&listeners, "10.0.0.1:80"), None);
     }
 
     #[test]

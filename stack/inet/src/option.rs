@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub ttl: u8,
     /// `SO_BROADCAST`.
     pub broadcast: bool,
+    /// `IPV6_V6ONLY`.
+    pub v6_only: bool,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             tos: 0,
             ttl: TTL,
             broadcast: false,
+            v6_only: false,
         }
     }
 }
@@ -65,6 +68,7 @@ impl Options {
             SocketOption::Tos(tos) => self.tos = tos,
             SocketOption::Ttl(ttl) => self.ttl = ttl.max(1),
             SocketOption::Broadcast(on) => self.broadcast = on,
+            SocketOption::V6Only(on) => self.v6_only = on,
             SocketOption::NoDelay(_)
             | SocketOption::Congestion(_)
             | SocketOption::MaxPacingRate(_)
@@ -203,6 +207,7 @@ pub(crate) fn apply(tcb: &mut Tcb, option: SocketOption, now: Instant) {
         | SocketOption::LingerZero(_)
         | SocketOption::Tos(_)
         | SocketOption::Ttl(_)
-        | SocketOption::Broadcast(_) => {}
+        | SocketOption::Broadcast(_)
+        | SocketOption::V6Only(_) => {}
     }
 }

@@ -196,16 +196,6 @@ impl Output {
         &self.pool
     }
 
-    /// The Ethernet header of packets along `hop`, if the neighbour there is known for sure.
-    pub(crate) fn link_header(&mut self, hop: &Hop, now: Instant) -> Option<ethernet::Header> {
-        if hop.destination != Destination::Remote {
-            return None;
-        }
-        let interface = self.network.interface(hop.interface).filter(|i| i.up)?;
-        let neighbor = self.neighbors.mac(hop.next, now)?;
-        Some(ethernet::Header::new(neighbor, interface.mac, ethernet::EtherType::IPV4))
-    }
-
     /// Lets the port look at a frame that it is to cut. `false`: it can't.
     pub(crate) fn prepare(&mut self, mbuf: &mut Mbuf, interface: u16) -> bool {
         let port = self.ports.get_mut(usize::from(interface));

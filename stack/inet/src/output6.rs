@@ -115,7 +115,14 @@ impl Output {
         self.link6(mbuf, hop, now, timers);
     }
 
-    fn link6(&mut self, mbuf: Mbuf, hop: &Hop<Ipv6Addr>, now: Instant, timers: &mut Timers) {
+    /// Hands an IPv6 packet to the link `hop` names.
+    pub(crate) fn link6(
+        &mut self,
+        mbuf: Mbuf,
+        hop: &Hop<Ipv6Addr>,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
         let kind = ethernet::EtherType::IPV6;
         match hop.destination {
             Destination::Local => self.loop_back(mbuf),

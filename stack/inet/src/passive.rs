@@ -50,7 +50,7 @@ impl Worker {
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let found = self.listeners.find(flow.local(), self.flows.hash(flow));
+        let found = self.listeners.find(self.flows.local(flow), self.flows.hash(flow));
         let entry = found.and_then(|id| Some((id, self.listeners.get_mut(id)?)));
         let Some((listener, entry)) = entry else {
             let reset = tcp::closed_reply(segment);
@@ -103,7 +103,7 @@ impl Worker {
 
     /// A RST for somebody who has proven nothing yet, if his group of addresses has not had enough.
     fn reset_stranger(&mut self, flow: &Flow, reset: &SegmentOut, now: Instant) {
-        if self.resets.permit(flow.remote_addr.into(), now) {
+        if self.resets.permit(self.flows.key(flow).remote_addr, now) {
             self.send_segment(flow, reset, now);
         } else {
             self.counters.tcp.resets_withheld.increment();
@@ -125,7 +125,7 @@ impl Worker {
         let mut config = self.stream_config(flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
-        let iss = tcp::isn::initial_sequence(&self.secret, &flow.key(), now);
+        let iss = tcp::isn::initial_sequence(&self.secret, &self.flows.key(flow), now);
         // A connection that replaces one in TIME-WAIT begins beyond it (RFC 6191).
         let iss = beyond.map_or(iss, |beyond| iss.later(beyond));
         let half_open =
@@ -148,7 +148,7 @@ impl Worker {
         syn: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let iss = tcp::isn::initial_sequence(&self.secret, &flow.key(), now);
+        let iss = tcp::isn::initial_sequence(&self.secret, &self.flows.key(flow), now);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         let window = offered_window(&entry.inherited.socket);
         let made = self.new_connection(flow, listener, now, |config, text| {
@@ -189,8 +189,9 @@ impl Worker {
         entry.inherited.preset.configure(&mut config);
         let rcv_wnd = offered_window(&entry.inherited.socket);
         entry.engine.cookie_sent(now);
-        let answer = SynCookie { secret: &secret, flow: &flow.key(), config: &config, rcv_wnd }
-            .syn_ack(syn, now);
+        let answer =
+            SynCookie { secret: &secret, flow: &self.flows.key(flow), config: &config, rcv_wnd }
+                .syn_ack(syn, now);
         self.counters.tcp.syncookies_sent.increment();
         self.send_segment(flow, &answer, now);
         Ok(())
@@ -210,7 +211,7 @@ impl Worker {
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
         let rcv_wnd = offered_window(&entry.inherited.socket);
-        let key = flow.key();
+        let key = self.flows.key(flow);
         let cookie = SynCookie { secret: &secret, flow: &key, config: &config, rcv_wnd };
         let Some(half_open) = cookie.validate(segment, now) else {
             self.counters.tcp.syncookies_failed.increment();
@@ -412,7 +413,8 @@ impl Worker {
             return Err(DropReason::TcpTableFull);
         }
         client.set_socket(cell.index, Some(id));
-        let (local, remote) = (flow.local(), flow.remote());
+        self.flows.pairs.hold_again(flow);
+        let (local, remote) = self.flows.ends(flow);
         self.events.send(Event::Established { listener, socket: id, cell, local, remote });
         Ok((id, arrival))
     }

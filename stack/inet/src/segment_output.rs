@@ -14,6 +14,7 @@ use tcp::{Cut, Flags, SegmentOut};
 use types::{DropReason, Instant};
 use wire::{Checksum, ethernet};
 
+use crate::family::Family;
 use crate::limits::EXTERNAL_MIN;
 use crate::output::{Hop, Output};
 use crate::send_queue::{SendQueue, Store};
@@ -31,9 +32,9 @@ pub(crate) struct Source<'a> {
 
 impl Output {
     /// Sends a segment without text.
-    pub(crate) fn bare_segment(
+    pub(crate) fn bare_segment<F: Family>(
         &mut self,
-        way: &Way<'_>,
+        way: &Way<'_, F>,
         segment: &SegmentOut,
         now: Instant,
         timers: &mut Timers,
@@ -43,9 +44,9 @@ impl Output {
     }
 
     /// Sends what the engine has made as one, in as many segments as fit the path.
-    pub(crate) fn segments(
+    pub(crate) fn segments<F: Family>(
         &mut self,
-        way: &Way<'_>,
+        way: &Way<'_, F>,
         whole: &SegmentOut,
         source: &mut Source<'_>,
         now: Instant,
@@ -53,12 +54,12 @@ impl Output {
     ) {
         let hop = way.hop;
         let mut cuts = whole.cuts();
-        let ethernet = self.link_header(hop, now);
+        let ethernet = F::link_header(self, hop, now);
         let Some(mut filler) = Filler::new(way, whole, ethernet, source) else {
             return cuts.for_each(|_| self.count_drop(DropReason::MbufExhausted));
         };
         if !filler.fits(whole, hop.mtu) {
-            return cuts.for_each(|_| self.count_drop(DropReason::Ipv4TooBig));
+            return cuts.for_each(|_| self.count_drop(F::TOO_BIG));
         }
         let mut sent = 0;
         if ethernet.is_some() && self.uncut(hop, whole, &mut filler) {
@@ -77,11 +78,11 @@ impl Output {
             sent += 1;
             match ethernet {
                 Some(_) => self.transmit(mbuf, hop.interface),
-                None => self.link(mbuf, hop, now, timers),
+                None => F::link(self, mbuf, hop, now, timers),
             }
         }
         self.counters().tcp.segments_sent.add(sent.into());
-        self.counters().ipv4.packets_sent.add(sent.into());
+        F::count_sent(self, sent);
         if whole.flags.contains(Flags::RST) {
             self.counters().tcp.resets_sent.increment();
         }
@@ -89,7 +90,12 @@ impl Output {
 
     /// Leaves it to the port to cut what the engine has made. `false`: the port can't, or it has more
     /// buffers than the port takes, or CWR is on: not all ports know that it is the first piece's.
-    fn uncut(&mut self, hop: &Hop, whole: &SegmentOut, filler: &mut Filler<'_, '_>) -> bool {
+    fn uncut<F: Family>(
+        &mut self,
+        hop: &Hop<F>,
+        whole: &SegmentOut,
+        filler: &mut Filler<'_, '_, F>,
+    ) -> bool {
         if hop.tso_buffers_max == 0 || whole.gso_size == 0 || whole.flags.contains(Flags::CWR) {
             return false;
         }
@@ -107,8 +113,8 @@ impl Output {
 }
 
 /// Fills buffers with the segments of one decision of the engine.
-struct Filler<'a, 'b> {
-    template: Template,
+struct Filler<'a, 'b, F: Family> {
+    template: Template<F>,
     source: &'a mut Source<'b>,
     /// Chain the client's bytes to the headers instead of copying them.
     external: bool,
@@ -118,9 +124,9 @@ struct Filler<'a, 'b> {
     len_min: usize,
 }
 
-impl<'a, 'b> Filler<'a, 'b> {
+impl<'a, 'b, F: Family> Filler<'a, 'b, F> {
     fn new(
-        way: &Way<'_>,
+        way: &Way<'_, F>,
         whole: &SegmentOut,
         ethernet: Option<ethernet::Header>,
         source: &'a mut Source<'b>,
@@ -165,7 +171,7 @@ impl<'a, 'b> Filler<'a, 'b> {
         &mut self,
         head: &mut Mbuf,
         whole: &SegmentOut,
-        hop: &Hop,
+        hop: &Hop<F>,
         pool: &Mempool,
     ) -> Option<()> {
         let segment_len = whole.gso_size;

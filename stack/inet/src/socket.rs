@@ -138,15 +138,21 @@ pub(crate) struct Datagram {
 }
 
 impl Datagram {
-    /// Does a datagram with these addresses belong to this socket? How well?
+    /// Does a datagram with these addresses belong to this socket? How well? One bound to every IPv6
+    /// address takes IPv4's too (RFC 3493 3.7) unless it is `v6_only`.
     #[must_use]
-    pub(crate) fn score(&self, to: SocketAddr, from: SocketAddr) -> Option<u8> {
+    pub(crate) fn score(&self, to: SocketAddr, from: SocketAddr, v6_only: bool) -> Option<u8> {
         let local = self.local?;
-        if local.port() != to.port() || local.is_ipv4() != to.is_ipv4() {
+        if local.port() != to.port() {
             return None;
         }
         let mut score = 0;
-        if !is_any(local.ip()) {
+        if local.is_ipv4() != to.is_ipv4() {
+            let takes_both = local.is_ipv6() && is_any(local.ip()) && !v6_only;
+            if !takes_both {
+                return None;
+            }
+        } else if !is_any(local.ip()) {
             if local.ip() != to.ip() {
                 return None;
             }

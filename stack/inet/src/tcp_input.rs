@@ -6,7 +6,7 @@ use shm::{Lane, Status, StreamProducer};
 use tcp::{
     Arrival, Events, Flags, RecvBuffer, SegmentIn, SegmentOut, State, TimeWait, TimeWaitVerdict,
 };
-use types::{DropReason, Instant};
+use types::{DropReason, FlowKey, Instant};
 
 use crate::command::Misbehaviour;
 use crate::flow::Flow;
@@ -106,27 +106,26 @@ impl Worker {
         received: &Received,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let Some((source, destination)) = received.ipv4() else {
-            return Err(DropReason::TcpAddress);
-        };
         if received.to != Destination::Local {
             return Err(DropReason::TcpAddress);
         }
         let bytes = received.segment(&mbuf).ok_or(DropReason::TcpTooShort)?;
         let parsed = wire::tcp::Segment::parse(bytes)?;
         if !received.verified && received.interface != LOOPBACK {
-            parsed.verify(source, destination)?;
+            parsed.verify(received.source, received.destination)?;
         }
-        let flow = Flow {
-            local_addr: destination,
-            remote_addr: source,
+        let key = FlowKey {
+            local_addr: received.destination,
+            remote_addr: received.source,
             local_port: parsed.header.dst_port.get(),
             remote_port: parsed.header.src_port.get(),
         };
+        let flow = self.flows.hold(&key, received.interface).ok_or(DropReason::TcpTableFull)?;
         let endpoint = self.flows.find(&flow, &self.sockets);
         if self.mesh.workers() > 1 && endpoint.is_none() {
-            let owner = steer::owner(&flow.key(), self.mesh.workers());
+            let owner = steer::owner(&key, self.mesh.workers());
             if owner != self.mesh.me {
+                self.flows.let_go(&flow);
                 return self.hand_over(mbuf, received, owner);
             }
         }
@@ -142,6 +141,7 @@ impl Worker {
             text: parsed.text,
         };
         let result = self.tcp_segment(&flow, endpoint, &segment, now);
+        self.flows.let_go(&flow);
         self.finish(mbuf);
         result
     }
@@ -188,7 +188,7 @@ impl Worker {
             }
             TimeWaitVerdict::Reopen(beyond) => {
                 self.flows.remove_remains(number, &mut self.timers);
-                let listener = self.listeners.find(flow.local(), self.flows.hash(flow));
+                let listener = self.listeners.find(self.flows.local(flow), self.flows.hash(flow));
                 match listener.filter(|id| self.listeners.has_room(*id)) {
                     Some(listener) => self.passive_open(flow, listener, segment, Some(beyond), now),
                     None => self.listener_segment(flow, segment, now),
@@ -450,7 +450,7 @@ impl Worker {
         };
         let id = self.sockets.id(index).ok_or(DropReason::IcmpQuoted)?;
         let stream = self.sockets.stream_mut(id).ok_or(DropReason::IcmpQuoted)?;
-        let mss = mtu.saturating_sub(HEADERS_LEN);
+        let mss = mtu.saturating_sub(headers_len(flow));
         if !stream.tcb.path_mtu(mss, tcp::SeqNum::new(sequence), now) {
             return Err(DropReason::IcmpQuoted);
         }
@@ -459,32 +459,42 @@ impl Worker {
     }
 
     /// The engine's parameters for a connection over the way to its peer.
-    pub(crate) fn stream_config(&self, flow: &Flow) -> tcp::Config {
-        let mtu = self.out.route(flow.remote_addr).map_or(1500, |hop| hop.mtu);
+    pub(crate) fn stream_config(&mut self, flow: &Flow) -> tcp::Config {
+        let mtu = match flow.pair() {
+            None => self.out.route(flow.remote_addr).map(|hop| hop.mtu),
+            Some(_) => self.way6(flow).map(|(_, hop)| hop.mtu),
+        };
         let settings = &self.out.network.tcp;
+        let (mss_default, mss_floor) = mss_limits(flow, settings.mss_floor);
         tcp::Config {
-            mss: mtu.saturating_sub(HEADERS_LEN),
-            mss_floor: settings.mss_floor,
+            mss: mtu.unwrap_or(1500).saturating_sub(headers_len(flow)),
+            mss_default,
+            mss_floor,
             ecn: settings.ecn,
             pacing: settings.pacing,
             window_scale: WINDOW_SCALE,
             timestamps: settings.timestamps,
             sack: settings.sack,
-            timestamp_offset: tcp::isn::timestamp_offset(&self.secret, &flow.key()),
+            timestamp_offset: tcp::isn::timestamp_offset(&self.secret, &self.flows.key(flow)),
             ..tcp::Config::default()
         }
     }
 
     /// Sends a segment that carries no text.
     pub(crate) fn send_segment(&mut self, flow: &Flow, segment: &SegmentOut, now: Instant) {
-        match self.out.route(flow.remote_addr) {
-            Some(hop) => {
-                let options = crate::option::Options::default();
-                let way = Way { flow, hop: &hop, options: &options };
-                self.out.bare_segment(&way, segment, now, &mut self.timers);
-            }
-            None => self.out.count_drop(DropReason::Ipv4NoRoute),
+        let options = &crate::option::Options::default();
+        if flow.pair().is_some() {
+            let Some((hosts, hop)) = self.way6(flow) else {
+                return self.out.count_drop(DropReason::Ipv6NoRoute);
+            };
+            let way = Way { flow, hosts, hop: &hop, options };
+            return self.out.bare_segment(&way, segment, now, &mut self.timers);
         }
+        let Some(hop) = self.out.route(flow.remote_addr) else {
+            return self.out.count_drop(DropReason::Ipv4NoRoute);
+        };
+        let way = Way { flow, hosts: (flow.local_addr, flow.remote_addr), hop: &hop, options };
+        self.out.bare_segment(&way, segment, now, &mut self.timers);
     }
 }
 
@@ -500,5 +510,22 @@ fn errno_of(events: Events) -> Option<Errno> {
     }
 }
 
-/// IPv4 and TCP headers without options.
-const HEADERS_LEN: u16 = 40;
+/// Bytes of IP and TCP headers without options.
+fn headers_len(flow: &Flow) -> u16 {
+    match flow.pair() {
+        None => 40,
+        Some(_) => 60,
+    }
+}
+
+/// The MSS of a peer that says nothing, and the one below which none counts. Every link takes IPv6
+/// packets of 1280 bytes (RFC 8200 5), and an operator who has lowered IPv4's floor means both.
+fn mss_limits(flow: &Flow, floor: u16) -> (u16, u16) {
+    const MSS: u16 = 1280 - 60;
+    let ipv4 = tcp::limits::MSS_FLOOR;
+    match flow.pair() {
+        None => (tcp::limits::MSS_DEFAULT, floor),
+        Some(_) if floor < ipv4 => (MSS, floor),
+        Some(_) => (MSS, floor.max(MSS)),
+    }
+}

@@ -1,10 +1,14 @@
 //! From a connection that is ready to segments on the wire.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
+
 use tcp::Flags;
 use types::{DropReason, Instant};
 
+use crate::family::Family;
 use crate::flow::Flow;
 use crate::limits::{BUFFER_TEXT, SEGMENTS_PER_TURN, TSO_TEXT_MAX};
+use crate::network::LOOPBACK;
 use crate::option::Options;
 use crate::output::Hop;
 use crate::segment_output::Source;
@@ -15,11 +19,13 @@ use crate::worker::Worker;
 
 /// Whose segment it is and the way it goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Way<'a> {
-    /// Both ends.
+pub(crate) struct Way<'a, F = Ipv4Addr> {
+    /// Ports of both ends.
     pub(crate) flow: &'a Flow,
+    /// Addresses of both ends, this host's first.
+    pub(crate) hosts: (F, F),
     /// Where it goes out.
-    pub(crate) hop: &'a Hop,
+    pub(crate) hop: &'a Hop<F>,
     /// The socket's options.
     pub(crate) options: &'a Options,
 }
@@ -42,15 +48,18 @@ impl Worker {
 
     /// One connection's turn. `true`: it has more to send.
     pub(crate) fn transmit_stream(&mut self, id: SocketId, now: Instant) -> bool {
-        let Some(socket) = self.sockets.find_mut(id) else { return false };
-        let options = socket.options;
-        let owner = socket.client;
-        let Kind::Stream(stream) = &mut socket.kind else { return false };
-        let to = stream.flow.remote_addr;
+        let Some(stream) = self.sockets.stream_mut(id) else { return false };
+        let flow = stream.flow;
+        if flow.pair().is_some() {
+            return match self.way6(&flow) {
+                Some((hosts, hop)) => self.transmit_along(id, hosts, &hop, now),
+                None => self.discard_output(id, now),
+            };
+        }
         let hop = match stream.hop {
             Some((hop, generation)) if generation == self.out.generation => hop,
             _ => {
-                let Some(hop) = self.out.route(to) else {
+                let Some(hop) = self.out.route(flow.remote_addr) else {
                     // The engine sends into the void and its timers decide when to give up.
                     return self.discard_output(id, now);
                 };
@@ -58,6 +67,37 @@ impl Worker {
                 hop
             }
         };
+        self.transmit_along(id, (flow.local_addr, flow.remote_addr), &hop, now)
+    }
+
+    /// Addresses of an IPv6 flow and the way to its peer, which is remembered for all flows between
+    /// these hosts. `None` without route.
+    pub(crate) fn way6(&mut self, flow: &Flow) -> Option<((Ipv6Addr, Ipv6Addr), Hop<Ipv6Addr>)> {
+        let entry = self.flows.pairs.entry(flow)?;
+        let pair = *entry.pair();
+        let hosts = (pair.local, pair.remote);
+        if let Some((hop, generation)) = entry.hop
+            && generation == self.out.generation
+        {
+            return Some((hosts, hop));
+        }
+        let hop = self.out.route6(pair.remote, Some(pair.zone).filter(|zone| *zone != LOOPBACK))?;
+        entry.hop = Some((hop, self.out.generation));
+        Some((hosts, hop))
+    }
+
+    /// A connection's turn along the way to its peer.
+    fn transmit_along<F: Family>(
+        &mut self,
+        id: SocketId,
+        hosts: (F, F),
+        hop: &Hop<F>,
+        now: Instant,
+    ) -> bool {
+        let Some(socket) = self.sockets.find_mut(id) else { return false };
+        let options = socket.options;
+        let owner = socket.client;
+        let Kind::Stream(stream) = &mut socket.kind else { return false };
         let mut lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
         let mut sent = 0;
         let mut more = false;
@@ -69,7 +109,7 @@ impl Worker {
             let text =
                 Text { recv: &mut stream.recv, lane: lane.as_deref_mut(), deaf: stream.deaf };
             let newest = stream.tcb.snd_max();
-            let burst_len = burst_len(&stream.tcb, &hop, sent);
+            let burst_len = burst_len(&stream.tcb, hop, sent);
             let burst = stream.tcb.poll_transmit_burst(now, &text, burst_len);
             let Some(segment) = burst else { break };
             sent += segment.cut_count() as usize;
@@ -80,7 +120,7 @@ impl Worker {
                 self.counters.tcp.segments_retransmitted.increment();
             }
             let mut source = Source { queue: &mut stream.send, lane: lane.as_deref() };
-            let way = Way { flow: &stream.flow, hop: &hop, options: &options };
+            let way = Way { flow: &stream.flow, hosts, hop, options: &options };
             self.out.segments(&way, &segment, &mut source, now, &mut self.timers);
         }
         let makes_room = sent > 0 && stream.tcb.limits_unsent();
@@ -108,6 +148,10 @@ impl Worker {
         let Some(socket) = self.sockets.find_mut(id) else { return false };
         let owner = socket.client;
         let Kind::Stream(stream) = &mut socket.kind else { return false };
+        let reason = match stream.flow.pair() {
+            None => DropReason::Ipv4NoRoute,
+            Some(_) => DropReason::Ipv6NoRoute,
+        };
         let mut lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
         loop {
             let text =
@@ -115,7 +159,7 @@ impl Worker {
             if stream.tcb.poll_transmit(now, &text).is_none() {
                 break;
             }
-            self.out.count_drop(DropReason::Ipv4NoRoute);
+            self.out.count_drop(reason);
         }
         let owner = Owner::Endpoint(Endpoint::Connection(id.index));
         self.timers.arm(stream.tcb.next_timeout(), owner, &mut stream.timer);
@@ -124,7 +168,7 @@ impl Worker {
 }
 
 /// How much text one decision of the engine may cover: what the port cuts, or the rest of the turn.
-fn burst_len(tcb: &tcp::Tcb, hop: &Hop, sent: usize) -> u32 {
+fn burst_len<F>(tcb: &tcp::Tcb, hop: &Hop<F>, sent: usize) -> u32 {
     if hop.tso_buffers_max > 0 {
         return tso_text_max(hop.tso_buffers_max);
     }

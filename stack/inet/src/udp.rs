@@ -63,10 +63,9 @@ impl Worker {
         let mut matches = Matches::default();
         let mut best = None;
         for id in self.udp_ports.get(&to.port()).into_iter().flatten() {
-            let Some(Kind::Datagram(datagram)) = self.sockets.find(*id).map(|s| &s.kind) else {
-                continue;
-            };
-            match datagram.score(to, from) {
+            let Some(socket) = self.sockets.find(*id) else { continue };
+            let Kind::Datagram(datagram) = &socket.kind else { continue };
+            match datagram.score(to, from, socket.options.v6_only) {
                 Some(_) if group => matches.push(*id),
                 Some(score) if best < Some(score) => {
                     best = Some(score);
@@ -185,9 +184,13 @@ impl Worker {
             return Err(Errno::ACCESS);
         }
         let source = match local.ip() {
-            IpAddr::V6(_) => return Err(Errno::AFNOSUPPORT),
+            IpAddr::V6(address) if !address.is_unspecified() || options.v6_only => {
+                return Err(Errno::NETUNREACH);
+            }
             IpAddr::V4(address) if !address.is_unspecified() => address,
-            IpAddr::V4(_) => self.out.network.source_for(destination).ok_or(Errno::NETUNREACH)?,
+            IpAddr::V4(_) | IpAddr::V6(_) => {
+                self.out.network.source_for(destination).ok_or(Errno::NETUNREACH)?
+            }
         };
         // RFC 1122 3.2.1.3 (g): no such address may be outside of a host.
         if source.is_loopback() && hop.destination != Destination::Local {

@@ -338,6 +338,7 @@ impl Worker {
     pub fn usage(&self) -> Usage {
         Usage {
             flows: self.flows.len(),
+            pairs: self.flows.pairs.len(),
             sockets: self.sockets.len(),
             timers: self.timers.len(),
             clients: self.clients.slots().count(),
@@ -350,6 +351,8 @@ impl Worker {
 pub struct Usage {
     /// TCP endpoints.
     pub flows: usize,
+    /// Pairs of IPv6 hosts with connections.
+    pub pairs: usize,
     /// Sockets.
     pub sockets: usize,
     /// Armed timers.

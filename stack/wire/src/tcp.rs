@@ -1,6 +1,6 @@
 //! TCP segments (RFC 9293, 3.1). What options and control bits mean is the engine's matter.
 
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 
 use types::DropReason;
 use zerocopy::network_endian::{U16, U32};
@@ -118,18 +118,18 @@ impl Header {
     }
 
     /// The header with its checksum over `options` and `text`. For text in several pieces, sum them
-    /// with [`Checksum`] after [`Checksum::pseudo_v4`].
+    /// with [`Checksum`] after [`Checksum::pseudo`].
     #[inline]
     #[must_use]
     pub fn with_checksum(
         mut self,
-        src: Ipv4Addr,
-        dst: Ipv4Addr,
+        src: impl Into<IpAddr>,
+        dst: impl Into<IpAddr>,
         options: &[u8],
         text: &[u8],
     ) -> Self {
         self.checksum = U16::ZERO;
-        self.checksum = U16::new(sum(&self, src, dst, options, text).finish());
+        self.checksum = U16::new(sum(&self, src.into(), dst.into(), options, text).finish());
         self
     }
 
@@ -138,13 +138,13 @@ impl Header {
     /// into segments.
     #[inline]
     #[must_use]
-    pub const fn with_pseudo_checksum(
+    pub fn with_pseudo_checksum(
         mut self,
-        src: Ipv4Addr,
-        dst: Ipv4Addr,
+        src: impl Into<IpAddr>,
+        dst: impl Into<IpAddr>,
         segment_len: u16,
     ) -> Self {
-        let pseudo = Checksum::pseudo_v4(src, dst, Protocol::TCP.0, segment_len);
+        let pseudo = Checksum::pseudo(src.into(), dst.into(), Protocol::TCP.0, segment_len);
         self.checksum = U16::new(pseudo.folded());
         self
     }
@@ -208,8 +208,8 @@ impl<'a> Segment<'a> {
     /// # Errors
     /// `TcpChecksum`.
     #[inline]
-    pub fn verify(&self, src: Ipv4Addr, dst: Ipv4Addr) -> Result<(), DropReason> {
-        if sum(self.header, src, dst, self.options, self.text).is_valid() {
+    pub fn verify(&self, src: impl Into<IpAddr>, dst: impl Into<IpAddr>) -> Result<(), DropReason> {
+        if sum(self.header, src.into(), dst.into(), self.options, self.text).is_valid() {
             Ok(())
         } else {
             Err(DropReason::TcpChecksum)
@@ -227,11 +227,8 @@ const BITS: u16 = 0x0fff;
 /// The sum over all that the checksum covers. More than IPv4's 65,535 bytes cannot be summed right
 /// and will not verify.
 #[inline]
-fn sum(header: &Header, src: Ipv4Addr, dst: Ipv4Addr, options: &[u8], text: &[u8]) -> Checksum {
+fn sum(header: &Header, src: IpAddr, dst: IpAddr, options: &[u8], text: &[u8]) -> Checksum {
     let len = Header::LEN.saturating_add(options.len()).saturating_add(text.len());
     let len = u16::try_from(len).unwrap_or(u16::MAX);
-    Checksum::pseudo_v4(src, dst, Protocol::TCP.0, len)
-        .sum(header.as_bytes())
-        .sum(options)
-        .sum(text)
+    Checksum::pseudo(src, dst, Protocol::TCP.0, len).sum(header.as_bytes()).sum(options).sum(text)
 }
