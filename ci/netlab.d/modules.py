@@ -1,4 +1,6 @@
 """Driver modules: loaded, mounted, destroyed, broken; in Rust and in C."""
+import contextlib
+import json
 import os
 import pathlib
 import re
@@ -6,6 +8,7 @@ import shutil
 import signal
 import struct
 import tempfile
+import threading
 import time
 
 from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, check, run, until
@@ -75,6 +78,43 @@ class ModuleLab(Lab):
         }
 
 
+@contextlib.contextmanager
+def meanwhile(what):
+    """Does it again and again beside what happens inside; counts."""
+    count, stop, failed = [0], threading.Event(), []
+
+    def work():
+        while what and not stop.is_set():
+            try:
+                what()
+                count[0] += 1
+            except Exception as error:  # told by the case's own thread
+                failed.append(error)
+                return
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        yield count
+    finally:
+        stop.set()
+        worker.join()
+    if failed:
+        raise failed[0]
+    check(not what or count[0] > 0, "nothing was mounted meanwhile")
+
+
+def iperf3(lab, *options):
+    """One test against iperf3 on the stack."""
+    def attempt():
+        said = json.loads(lab.exec("iperf3", "-c", STACK, "-J", *options, timeout=60, ok=False).stdout)
+        busy = "busy" in said.get("error", "")
+        check(busy or "error" not in said, said.get("error"))
+        return None if busy else said
+
+    return until("iperf3's server is free", attempt)
+
+
 def ping(lab, to, count, interval="0.002"):
     """A ping in the background; `lost` waits for it."""
     log = lab.dir / f"ping.{time.monotonic_ns()}.log"
@@ -125,6 +165,46 @@ def module_ping():
         return f"C module with checksums left to the kernel, pair, sim lost {gone} of 500"
 
 
+def mounts(lab, rounds):
+    """A net_tap and both ends of a pair come and go."""
+    for _ in range(rounds):
+        lab.mount("net_tap", "iface=iop8,address=198.18.93.2/24")
+        names = lab.mount("pair").stdout.split()
+        lab.iopkt("ifconfig", names[0], "destroy")
+        lab.iopkt("umount", names[1])
+        lab.iopkt("ifconfig", "tap1", "destroy")
+
+
+def loaded_mounts(lab):
+    """Mounts under iperf3: nothing is lost on the interface, nor a datagram at a rate that holds without them."""
+    seconds = 2 if QUICK else 4
+    frames = lambda what: int(lab.exec("cat", f"/sys/class/net/{IFACE}/statistics/tx_{what}").stdout)
+    counter = lambda what: {c["name"]: c["value"] for c in lab.table("nicinfo", "tap0")[0]["counters"]}[what]
+    lab.client("iperf3", "-4", "-s", log=lab.dir / "iperf3.log")
+    until("iperf3", lambda: lab.exec("iperf3", "-c", STACK, "-n", "1K", ok=False).returncode == 0)
+
+    def datagrams(rate, seconds, busy=None):
+        with meanwhile(busy):
+            said = iperf3(lab, "-u", "-l", 1200, "-b", f"{rate}M", "-t", seconds)
+        return said["end"]["sum"]["lost_packets"], said["end"]["sum"]["packets"]
+
+    # Half of what arrives whole: what the machine does besides is not on trial.
+    rate = next((rate for rate in (40, 20, 10) if datagrams(rate, 1)[0] == 0), None)
+    check(rate, "datagrams are lost without mounts at any rate")
+    rate //= 2
+    before = {"kernel": frames("dropped"), "missed": counter("rx_missed"), "buffers": counter("rx_failed_allocs")}
+    gone, sent = datagrams(rate, seconds, lambda: mounts(lab, 1))
+    check(gone == 0 and sent > 0, f"{gone} of {sent} datagrams lost at {rate} Mbit/s")
+    with meanwhile(lambda: mounts(lab, 1)) as count:
+        said = iperf3(lab, "-t", seconds)
+    idle = [each["sum"]["bytes"] for each in said["intervals"] if each["sum"]["bytes"] == 0]
+    check(not idle, "TCP stood still for a second")
+    until("all frames are taken", lambda: counter("rxed_ok") == frames("packets"))
+    after = {"kernel": frames("dropped"), "missed": counter("rx_missed"), "buffers": counter("rx_failed_allocs")}
+    check(after == before, f"lost on the interface: {before} {after}")
+    return f"0 of {sent} datagrams lost at {rate} Mbit/s, TCP {said['end']['sum_received']['bits_per_second'] / 1e6:.0f} Mbit/s, {count[0]} mounts of tap and pair meanwhile"
+
+
 def module_mount():
     """Mounting and destroying under traffic: nothing lost elsewhere, and after 1000 times nothing left behind."""
     rounds = 50 if QUICK else 1000
@@ -137,15 +217,11 @@ def module_mount():
         lab.iopkt("umount", "null0")
         lab.exec("ping", "-c", 3, "-i", "0.01", STACK)
         process, log = ping(lab, STACK, 1500)
-        for _ in range(5):
-            lab.mount("net_tap", "iface=iop8,address=198.18.93.2/24")
-            names = lab.mount("pair").stdout.split()
-            lab.iopkt("ifconfig", names[0], "destroy")
-            lab.iopkt("umount", names[1])
-            lab.iopkt("ifconfig", "tap1", "destroy")
+        mounts(lab, 5)
         gone = lost(process, log)
         check(gone == 0, f"{gone} of 1500 pings lost on the other interface")
         check("devnp-pair" not in maps(), "the module is still loaded")
+        loaded = loaded_mounts(lab)
         before = lab.resources()
         script = (f"for i in $(seq {rounds}); do {BIN}/iopkt mount -o lower=pair,delay=1 sim >/dev/null || exit 1; "
                   f"{BIN}/iopkt ifconfig sim0 destroy && {BIN}/iopkt ifconfig pair1 destroy || exit 1; done")
@@ -158,7 +234,7 @@ def module_mount():
         grown = {key: (before[key], after[key]) for key in ("descriptors", "maps", "threads") if after[key] > before[key] + 2}
         check(not grown, f"after {rounds} rounds: {grown}")
         check([row["name"] for row in lab.table("ifconfig", "-a")] == ["lo0", "tap0"], "interfaces left")
-        return f"0 of 1500 pings lost; {rounds} rounds in {took:.1f} s: {after}"
+        return f"0 of 1500 pings lost; {loaded}; {rounds} rounds in {took:.1f} s: {after}"
 
 
 def module_faults():
@@ -318,6 +394,20 @@ def module_control():
         lab.iopkt("umount", "faulty0")
         check(failures() == 1 and lab.metric("iopkt_module_interfaces", 'module="faulty"') == 0, "the failure is forgotten with its interface")
         check("panic: asked to, in rx_burst at ci/faulty-module/src/lib.rs:" in lab.log.read_text(), "where the panic was")
+        # Every option of io-pkt's drivers is honoured or noted.
+        plain = "mac=020000000055,mtu=1400,name=en,unit=7,promiscuous,nomulticast,verbose=2,priority=21"
+        noted = "irq=5,ioport=0x300,speed=100,duplex=1,media=3,mru=1500,did=0x100e,vid=0x8086,pci=0,memrange=0xd0000000:4096"
+        check(lab.mount("net_tap", f"iface=iop7,{plain},{noted}").stdout.split() == ["en7"], "name= and unit=")
+        check((row("en7")["mac"], row("en7")["mtu"], row("en7")["promiscuous"], row("en7")["all_multicast"]) == ("02:00:00:00:00:55", 1400, True, False), row("en7"))
+        check(" mtu 1400 " in lab.ip("link", "show", "iop7").stdout, "the kernel's end has another MTU")
+        quiet = [option for option in noted.split(",") if f"en7: {option} is ignored" not in lab.log.read_text()]
+        check(not quiet, f"ignored without a word: {quiet}")
+        lab.iopkt("umount", "en7")
+        for options, words in (("mtu=10", "not an MTU from 68 to 65535"), ("irq", "needs a value"), ("mac=1", "not the MAC address"), ("=1", "has no name")):
+            said = lab.mount("net_tap", options, ok=False)
+            check(said.returncode == 1 and words in said.stderr, f"{options}: {said.stderr}")
+        said = lab.mount(str(lab.modules), ok=False)
+        check("is no module: a directory; name the file in it" in said.stderr and said.stderr.count(str(lab.modules)) == 1, said.stderr)
         # sim's settings change while frames pass.
         lab.mount("sim", "lower=net_tap,iface=iop9,address=198.18.92.2/24")
         lab.ip("addr", "add", "198.18.92.1/24", "dev", "iop9")

@@ -20,6 +20,10 @@ pub(crate) fn mount(sock: Option<String>, args: &MountArgs) -> Result<(), Failur
             let names: Vec<_> = interfaces.iter().map(|name| escape(name)).collect();
             print(&(names.join(" ") + "\n"))
         }
+        // Most reasons begin with whose they are.
+        Ok(Reply::Refused { why }) if why.starts_with(&driver) => {
+            Err(Failure::failed(escape(&why)))
+        }
         Ok(Reply::Refused { why }) => {
             Err(Failure::failed(format!("{}: {}", escape(&driver), escape(&why))))
         }

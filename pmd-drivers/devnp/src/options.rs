@@ -77,6 +77,7 @@ impl Settings {
             // worker's.
             "verbose" | "priority" => {}
             key if IGNORED.contains(&key) => {
+                let _ = required(key, value, "0")?;
                 self.ignored
                     .push(value.map_or_else(|| key.into(), |value| format!("{key}={value}")));
             }

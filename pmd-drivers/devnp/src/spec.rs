@@ -109,6 +109,23 @@ mod tests {
     }
 
     #[test]
+    fn every_option_of_io_pkts_drivers_is_taken() {
+        let valued = "ioport irq smem smemsz dma vid did pci lan duplex speed media connector \
+            deviceindex phy memrange iorange iftype uptype mru unit bustype busindex busdevice \
+            busvendor";
+        for name in valued.split_whitespace() {
+            assert!(DriverSpec::parse("tap", &format!("{name}=1")).is_ok(), "{name}");
+            let without = DriverSpec::parse("tap", name);
+            assert!(matches!(without, Err(SpecError::MissingValue { .. })), "{name}");
+        }
+        let others = "mac=020000000001,mtu=1400,name=en,nomulticast,promiscuous,verbose=2,verbose,\
+            priority=21,memrange=0xd0000000:4096";
+        let settings = Settings::of(&DriverSpec::parse("tap", others).unwrap()).unwrap();
+        assert_eq!(settings.ignored, ["memrange=0xd0000000:4096"]);
+        assert_eq!(settings.device, []);
+    }
+
+    #[test]
     fn a_missing_value_is_refused_with_an_example() {
         let error = DriverSpec::parse("tap", "mac").unwrap_err();
         assert_eq!(error.to_string(), "the option mac needs a value: mac=020000000001");

@@ -1,6 +1,7 @@
 //! Why a file did not become a module.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// A file was not loaded. Nothing of it is left behind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,7 +15,7 @@ pub enum LoadError {
         reason: String,
     },
     /// Somebody else could have changed the file.
-    #[error("{} is not trusted: {} {why}", path.display(), culprit.display())]
+    #[error("{} is not trusted: {} {why}", path.display(), Culprit(path, culprit))]
     Untrusted {
         /// The module.
         path: PathBuf,
@@ -61,6 +62,15 @@ pub enum LoadError {
     },
 }
 
+/// Who is to blame: the file, which has been named, or a directory above it.
+struct Culprit<'a>(&'a Path, &'a Path);
+
+impl fmt::Display for Culprit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == self.1 { f.write_str("it") } else { write!(f, "{}", self.1.display()) }
+    }
+}
+
 impl LoadError {
     /// What the operator can do about it.
     #[must_use]
@@ -72,8 +82,11 @@ impl LoadError {
             Self::Untrusted { culprit, .. } => {
                 format!("chown root {0} && chmod go-w {0}", culprit.display())
             }
-            Self::NotAModule { path, .. } => format!("copy or build it again: {}", path.display()),
-            Self::Link { path, .. } => format!("see: ldd -r {}", path.display()),
+            Self::NotAModule { why, .. } if why == "a directory" => {
+                "name the file in it, as devnp-NAME.so".into()
+            }
+            Self::NotAModule { .. } => "copy it or build it again".into(),
+            Self::Link { .. } => "ldd -r says what it needs".into(),
             Self::NoEntry { entry, .. } => format!("export {entry}, as the header or the SDK says"),
             Self::Table { .. } => {
                 "build it again with the header or SDK of this io-pkt (io-pkt --version)".into()

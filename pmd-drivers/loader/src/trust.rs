@@ -22,7 +22,8 @@ pub(super) fn real_path(path: &Path, user: u32) -> Result<PathBuf, LoadError> {
         let untrusted =
             |why: String| LoadError::Untrusted { path: path.into(), culprit: culprit.into(), why };
         if depth == 0 && !meta.is_file() {
-            return Err(LoadError::NotAModule { path: path.into(), why: "not a file".into() });
+            let why = if meta.is_dir() { "a directory" } else { "not a file" };
+            return Err(LoadError::NotAModule { path: path.into(), why: why.into() });
         }
         if meta.uid() != 0 && meta.uid() != user {
             return Err(untrusted(format!("belongs to uid {}", meta.uid())));

@@ -282,6 +282,10 @@ impl Control {
     /// Attaches what tools have asked for.
     pub(crate) fn run_jobs(&mut self, eal: &Eal) {
         while let Some((asked, interface)) = self.drivers.jobs.pop_front() {
+            if !self.connections.contains_key(&asked.connection) {
+                tracing::info!("mount {}: whoever asked is gone", interface.driver);
+                continue;
+            }
             let result = self.attach_driver(eal, &interface.driver, &interface.options);
             let reply = match result {
                 Ok(names) => {

@@ -66,7 +66,9 @@ impl ModuleError {
             Self::Load(error) => error.help(),
             Self::InUse { .. } => "iopkt modules; iopkt ifconfig IF destroy".into(),
             Self::UnknownOption { .. } => "correct it or leave it out".into(),
-            Self::Open { .. } | Self::Start { .. } => "the module's own log lines say more".into(),
+            Self::Open { .. } | Self::Start { .. } => {
+                "io-pkt's log (its standard error) has the module's own words".into()
+            }
             Self::TooFewQueues { queues, .. } => format!("start io-pkt with -t {queues}"),
             Self::NoLower { module } => format!("-d {module} lower=net_tap,iface=iop0"),
         }

@@ -1,0 +1,124 @@
+//! Forwards frames between two ports of one driver, each of which gives back what it is sent: DPDK's
+//! `net_ring`, or a module such as `pmd-drivers/template/driver.c`.
+//!
+//! `l2-forward ./devnp-example.so --count 10000000` loads it, forwards, unloads it, and says what was
+//! left. For `ci/bench` callgrind counts [`forward`] alone.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, RxQueue, TxQueue, Units, attach_all};
+use dpdk::{Burst, Eal, EalArgs, Memory, Mempool, MempoolOptions};
+
+/// Two ports of a driver in this process, without hugepages.
+#[derive(Debug, Parser)]
+#[command(name = "l2-forward")]
+struct Args {
+    /// The driver: a name, or a module's whole path.
+    driver: String,
+    /// How many frames to forward, rounded up to bursts.
+    #[arg(long, default_value_t = 1_000_000)]
+    count: u64,
+}
+
+/// Frames under way: a few bursts, so that each finds a full one.
+const FRAMES: usize = 128;
+/// Bytes of each.
+const FRAME_LEN: u16 = 60;
+
+/// What a bridge does at least: takes a burst, exchanges the addresses, sends it.
+#[inline(never)]
+fn forward(from: &mut RxQueue, to: &mut TxQueue, burst: &mut Burst) -> usize {
+    let _ = from.rx_burst(burst);
+    for frame in burst.iter_mut() {
+        if let Some(addresses) = frame.data_mut().first_chunk_mut::<12>() {
+            addresses.rotate_left(6);
+        }
+    }
+    to.tx_burst(burst)
+}
+
+fn attach(eal: &Eal, driver: &str, pool: &Mempool) -> Result<Port, String> {
+    let user = std::fs::metadata("/proc/self").map_err(|e| e.to_string())?;
+    let user = std::os::unix::fs::MetadataExt::uid(&user);
+    let mut modules = Modules::new(Vec::new(), user, Alarm::new(|| {}));
+    let spec = DriverSpec::parse(driver, "").map_err(|error| error.to_string())?;
+    let mut env = AttachEnv { workers: 1, pool, units: &mut Units::new() };
+    let ports = attach_all(eal, &spec, &mut env, &mut modules).map_err(|e| e.to_string())?;
+    ports.into_iter().next().ok_or_else(|| "no port".into())
+}
+
+/// Forwards `count` frames; returns the nanoseconds that one took.
+fn run(eal: &Eal, pool: &Mempool, args: &Args) -> Result<u128, String> {
+    let mut ports = [attach(eal, &args.driver, pool)?, attach(eal, &args.driver, pool)?];
+    let queues = ports.each_mut().map(|port| port.take_queues(0));
+    let [Some((mut rx_a, mut tx_a)), Some((mut rx_b, mut tx_b))] = queues else {
+        return Err("the driver has no queues".into());
+    };
+    let mut burst = Burst::new();
+    for _ in 0..FRAMES {
+        let mut frame = pool.alloc().ok_or("no buffers")?;
+        let room = frame.append(FRAME_LEN).ok_or("no room for a frame")?;
+        room.fill(0x5a);
+        burst.push(frame).map_err(|_| "the burst is full")?;
+        if burst.is_full() && tx_a.tx_burst(&mut burst) != dpdk::BURST_MAX {
+            return Err("the driver does not take the frames".into());
+        }
+    }
+    let started = Instant::now();
+    let (mut done, mut there) = (0, true);
+    while done < args.count {
+        let moved = match there {
+            true => forward(&mut rx_a, &mut tx_b, &mut burst),
+            false => forward(&mut rx_b, &mut tx_a, &mut burst),
+        };
+        if moved == 0 {
+            // All frames are on the other side.
+            there = !there;
+        }
+        done += moved as u64;
+    }
+    let each = started.elapsed().as_nanos() / u128::from(done.max(1));
+    // A ring of DPDK's does not free what is in it.
+    for rx in [&mut rx_a, &mut rx_b] {
+        while rx.rx_burst(&mut burst) > 0 {
+            burst.clear();
+        }
+    }
+    drop((burst, rx_a, tx_a, rx_b, tx_b));
+    for port in ports {
+        let _ = port.detach().map_err(|error| error.to_string())?;
+    }
+    println!("{done} frames forwarded, {each} ns each");
+    Ok(each)
+}
+
+fn checked(args: &Args) -> Result<(), String> {
+    let prefix = format!("io-pkt-forward-{}", std::process::id());
+    let eal = Eal::init(&EalArgs::new(&prefix).memory(Memory::Ordinary { mib: 64 }).to_vec())
+        .map_err(|error| error.to_string())?;
+    let options = MempoolOptions { count: 4095, ..MempoolOptions::default() };
+    let pool = Mempool::create("frames", &options).map_err(|error| error.to_string())?;
+    let _each = run(&eal, &pool, args)?;
+    let left = pool.in_use();
+    if left > 0 {
+        return Err(format!("{left} buffers are not back"));
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps").map_err(|error| error.to_string())?;
+    if args.driver.starts_with('/') && maps.contains(&args.driver) {
+        return Err(format!("{} is still loaded", args.driver));
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match checked(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("l2-forward: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
