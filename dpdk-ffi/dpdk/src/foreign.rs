@@ -98,15 +98,21 @@ impl Burst {
         let free = unsafe { self.as_raw().add(len) };
         let count = receive(free.cast(), most);
         let believed = count.min(most);
-        for at in 0..believed {
-            // SAFETY: `at` is below the room behind the burst's packets; the callee wrote it.
-            let slot = unsafe { free.add(at.into()) };
-            // SAFETY: as above: an initialised pointer within the array.
-            if unsafe { *slot }.is_null() {
-                // SAFETY: the `at` places before this one hold packets that are ours now.
-                unsafe { self.grow(at.into()) };
-                return Err(ForeignError::Null { at });
-            }
+        // SAFETY: `believed` ≤ room places behind the burst's packets, which the callee wrote; a pointer
+        // may be null here, and nobody else has them.
+        let got = unsafe { core::slice::from_raw_parts(free, believed.into()) };
+        // As a rule none is, which this finds without a branch for each: of a process's addresses only
+        // null's predecessor has the top bit.
+        let before = got.iter().fold(0, |any, packet| any | packet.addr().wrapping_sub(1));
+        let at = match before >> (usize::BITS - 1) {
+            0 => got.len(),
+            _ => got.iter().take_while(|packet| !packet.is_null()).count(),
+        };
+        if at < got.len() {
+            // SAFETY: the `at` places before this one hold packets that are ours now.
+            unsafe { self.grow(at) };
+            #[expect(clippy::cast_possible_truncation, reason = "less than `believed`, a u16")]
+            return Err(ForeignError::Null { at: at as u16 });
         }
         // SAFETY: `believed` ≤ room packets, none of them null, which are ours now.
         unsafe { self.grow(believed.into()) };
@@ -244,15 +250,40 @@ mod tests {
         (lens(&burst), result)
     }
 
+    /// Foreign code that gives `count` packets, the last of them a null pointer if `null`.
+    fn received(pool: &Mempool, count: u16, null: bool) -> (usize, Result<usize, ForeignError>) {
+        let mut burst = Burst::new();
+        let give = |to: *mut *mut c_void, room: u16| {
+            for at in 0..count.min(room) {
+                let packet = pool.alloc().filter(|_| !null || at + 1 < count);
+                let raw = packet.map_or(core::ptr::null_mut(), |mbuf| mbuf.into_foreign().as_ptr());
+                // SAFETY: `at` is below the room.
+                let place = unsafe { to.add(at.into()) };
+                // SAFETY: as above.
+                unsafe { place.write(raw) };
+            }
+            count
+        };
+        // SAFETY: packets of ours, or null.
+        let result = unsafe { burst.receive_with(give) };
+        (burst.len(), result)
+    }
+
     // EAL starts once per process.
     #[test]
-    fn packets_are_judged_in_order_and_none_is_lost() {
+    fn packets_come_and_are_judged_in_order_and_none_is_lost() {
         let args = EalArgs::new(&format!("dpdk-test-{}", std::process::id()));
         let _eal = Eal::init(&args.memory(Memory::Ordinary { mib: 64 }).to_vec()).unwrap();
         let options = MempoolOptions { count: 127, cache: 0, ..MempoolOptions::default() };
         let pool = Mempool::create("judge", &options).unwrap();
         let said = |passed, dropped, consumed| Verdicts { passed, dropped, consumed };
 
+        assert_eq!(received(&pool, 32, false), (32, Ok(32)));
+        assert_eq!(received(&pool, 0, false), (0, Ok(0)));
+        assert_eq!(received(&pool, 32, true), (31, Err(ForeignError::Null { at: 31 })));
+        assert_eq!(received(&pool, 1, true), (0, Err(ForeignError::Null { at: 0 })));
+        let count = ForeignError::Count { count: 33, most: 32 };
+        assert_eq!(received(&pool, 33, false), (32, Err(count)));
         assert_eq!(judged(&pool, 0b1011, &[], 4), (vec![1, 2, 3, 4], said(0b1011, 0, 0)), "all");
         assert_eq!(judged(&pool, u32::MAX, &[], 3).1.passed, 0b111, "bits without a packet");
         assert_eq!(judged(&pool, u32::MAX, &[], 32), ((1..=32).collect(), said(u32::MAX, 0, 0)));

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use counters::Counter;
 use devnp_abi as abi;
-use dpdk::{Burst, EthStats, Link, Mempool};
+use dpdk::{Burst, EthStats, Link, Mbuf, Mempool};
 use types::MacAddr;
 
 use crate::limits::COMMAND_MAX;
@@ -147,9 +147,9 @@ impl ModuleRx {
         if got > 0
             && let Some(counters) = shared.queues.get(usize::from(self.queue))
         {
-            let bytes = burst.iter().skip(before).map(|mbuf| u64::from(mbuf.packet_len())).sum();
+            let received = burst.as_slice().get(before..).unwrap_or_default();
             counters.rx_packets.add(got as u64);
-            counters.rx_bytes.add(bytes);
+            counters.rx_bytes.add(total_len(received));
         }
         got
     }
@@ -163,14 +163,8 @@ impl ModuleTx {
         else {
             return 0;
         };
-        // Afterwards the packets are gone.
-        let mut total = 0;
-        let lengths = burst.as_slice().iter().map(|mbuf| mbuf.packet_len());
-        let mut ends = [0_u64; dpdk::BURST_MAX];
-        for (end, len) in ends.iter_mut().zip(lengths) {
-            total += u64::from(len);
-            *end = total;
-        }
+        // Those that it takes are gone afterwards.
+        let (offered, bytes) = (burst.len(), total_len(burst.as_slice()));
         let send = |packets: *mut *mut c_void, count| {
             // SAFETY: the module is open and started, and self is this queue's only user.
             let taken = unsafe { send(shared.device, self.queue, packets.cast(), count) };
@@ -178,18 +172,21 @@ impl ModuleTx {
         };
         // SAFETY: the module owns the packets that it says it took, and leaves the others alone.
         let sent = unsafe { burst.send_with(send) };
-        let sent = sent.unwrap_or_else(|error| {
+        if let Err(error) = sent {
             shared.fail(&error);
-            0
-        });
-        if let (Some(last), Some(counters)) =
-            (sent.checked_sub(1), shared.queues.get(usize::from(self.queue)))
-        {
+        }
+        let sent = offered - burst.len();
+        if let (1.., Some(counters)) = (sent, shared.queues.get(usize::from(self.queue))) {
             counters.tx_packets.add(sent as u64);
-            counters.tx_bytes.add(ends.get(last).copied().unwrap_or(0));
+            counters.tx_bytes.add(bytes - total_len(burst.as_slice()));
         }
         sent
     }
+}
+
+/// Bytes of all packets together.
+fn total_len(packets: &[Mbuf]) -> u64 {
+    packets.iter().fold(0, |sum: u64, mbuf| sum.wrapping_add(mbuf.packet_len().into()))
 }
 
 impl Drop for ModuleRx {
