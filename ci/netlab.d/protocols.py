@@ -165,10 +165,15 @@ def protocol_filter():
         check(filter_["to"] == "inet in" and filter_["dropped"] == 20 and filter_["passed"] > 100, row)
         drops = {row["name"]: row["value"] for row in lab.table("netstat", "-s")}
         check(any("filter_input" in name and value == 20 for name, value in drops.items()), drops)
+        packets = lambda verdict: lab.metric("iopkt_module_packets_total", f'module="noping",attachment="inet in",interface="",verdict="{verdict}"')
+        until("metrics say what was dropped", lambda: packets("dropped") == 20 and packets("passed") > 100)
+        loaded = lambda: lab.metric("iopkt_modules", 'kind="protocol",state="running"')
+        check(loaded() == 1, "iopkt_modules")
         said = lab.mount("noping", ok=False)
         check(said.returncode == 1 and "loaded already" in said.stderr, said.stderr)
         lab.iopkt("umount", "noping")
         check(not lab.is_loaded("noping"), "the module is still loaded")
+        until("metrics know that it is gone", lambda: loaded() == 0 and packets("dropped") == 0)
         check(answered(lab, 20) == 20, "ping does not work afterwards")
         lab.exec(*fetch)
         return "20 of 20 pings dropped and counted, TCP passed, ping back after umount"
@@ -180,6 +185,7 @@ def protocol_answers():
         check(lab.frames_back(0x88B5, 50) == 50, "frames do not come back")
         check(lab.packets_back(50) == 50, "packets do not come back")
         check(lab.tunable("faulty.echoes") == "100", lab.tunable("faulty.echoes"))
+        until("metrics have its counter", lambda: lab.metric("iopkt_module_variable", 'module="faulty",variable="echoes"') == 100)
         lab.iopkt("sysctl", "faulty.limit=64")
         check(lab.packets_back(1, 100) == 0 and lab.packets_back(1, 40) == 1, "the module does not see its limit")
         for wrong, words in (("faulty.limit=1501", "from 0 to 1500"), ("faulty.echoes=1", "only be read"), ("faulty.x=1", "no such")):
@@ -287,6 +293,8 @@ def protocol_faults():
             act()
             until(f"it fails in {where}", failed)
             lab.iopkt("umount", "faulty")
+        failures = lambda: lab.metric("iopkt_module_failures_total", 'module="faulty",kind="protocol"')
+        until("failures are published, also of what is unloaded", lambda: failures() == len(provoke))
         check(lost(process, log) == 0, "pings were lost meanwhile")
         for where in ("open", *provoke):
             check(lab.log.read_text().count(f"faulty: panic: asked for in {where} at ci/faulty-protocol/src/lib.rs:") == 1, f"the panic in {where} and its place in the log")

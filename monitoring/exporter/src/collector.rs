@@ -11,8 +11,9 @@ use prometheus::{Registry, TextEncoder};
 use types::DropReason;
 
 use crate::family::{count, counter, gauge, histogram, level, level_of, name_part};
+use crate::module::module_families;
 use crate::process::Process;
-use crate::sample::{CounterSample, InterfaceSample, ModuleSample, Sample, WorkerSample};
+use crate::sample::{CounterSample, InterfaceSample, Sample, WorkerSample};
 
 /// Where samples come from: called once per scrape, on the exporter's thread.
 ///
@@ -139,29 +140,6 @@ fn interface_families(interfaces: &[InterfaceSample]) -> Vec<MetricFamily> {
             .collect(),
     ));
     families
-}
-
-fn module_families(modules: &[ModuleSample]) -> Vec<MetricFamily> {
-    let labels = |m: &ModuleSample, value, series: fn(&[(&str, &str)], u64) -> Metric| {
-        series(&[("module", &m.module)], value)
-    };
-    vec![
-        counter(
-            "iopkt_module_failures_total",
-            "Times a driver module has failed and its interface was set down.",
-            modules.iter().map(|m| labels(m, m.failures, count)).collect(),
-        ),
-        gauge(
-            "iopkt_module_interfaces",
-            "Interfaces of a driver module.",
-            modules.iter().map(|m| labels(m, m.interfaces, level_of)).collect(),
-        ),
-        gauge(
-            "iopkt_module_interfaces_failed",
-            "Interfaces that are down because their driver module has failed.",
-            modules.iter().map(|m| labels(m, m.failed, level_of)).collect(),
-        ),
-    ]
 }
 
 fn worker_families(workers: &[WorkerSample]) -> Vec<MetricFamily> {

@@ -21,12 +21,13 @@ mod collector;
 mod family;
 mod http;
 mod limits;
+mod module;
 mod process;
 mod sample;
 
 pub use collector::{Source, render};
 pub use http::{ServeError, Server, serve};
 pub use sample::{
-    BuildInfo, CounterSample, GaugeSample, HistogramSample, InterfaceSample, ModuleSample,
-    NeighborSample, PoolSample, Sample, WorkerSample,
+    AttachmentSample, BuildInfo, CounterSample, GaugeSample, HistogramSample, InterfaceSample,
+    ModuleSample, NeighborSample, PoolSample, Sample, WorkerSample,
 };

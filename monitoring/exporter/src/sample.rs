@@ -91,12 +91,35 @@ pub struct InterfaceSample {
 pub struct ModuleSample {
     /// Its name, `pair`.
     pub module: String,
+    /// `driver` or `protocol`.
+    pub kind: &'static str,
+    /// It is loaded now.
+    pub loaded: bool,
     /// How often it has failed.
     pub failures: u64,
-    /// Interfaces that it has.
+    /// A driver's interfaces.
     pub interfaces: u64,
-    /// Of these, down by its fault.
+    /// Of these, down by its fault; for a protocol 1 if it is called no more.
     pub failed: u64,
+    /// What a protocol is attached to.
+    pub attachments: Vec<AttachmentSample>,
+    /// A protocol's settings and counters.
+    pub variables: Vec<(String, i64)>,
+}
+
+/// What a protocol module is attached to, and the packets there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttachmentSample {
+    /// `inet in`, `ethertype 0x8204`.
+    pub to: String,
+    /// The one interface, or nothing for all.
+    pub interface: String,
+    /// Packets that were passed on.
+    pub passed: u64,
+    /// Packets that a filter had dropped.
+    pub dropped: u64,
+    /// Packets that the module has taken.
+    pub taken: u64,
 }
 
 /// One pool of packet buffers.

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use exporter::{
-    BuildInfo, CounterSample, GaugeSample, HistogramSample, InterfaceSample, ModuleSample,
-    NeighborSample, PoolSample, Sample, ServeError, Server, Source, WorkerSample, render, serve,
+    AttachmentSample, BuildInfo, CounterSample, GaugeSample, HistogramSample, InterfaceSample,
+    ModuleSample, NeighborSample, PoolSample, Sample, ServeError, Server, Source, WorkerSample,
+    render, serve,
 };
 
 fn full_sample() -> Sample {
@@ -22,12 +23,33 @@ fn full_sample() -> Sample {
             up: true,
             ..<_>::default()
         }],
-        modules: vec![ModuleSample {
-            module: "pair".into(),
-            failures: 2,
-            interfaces: 2,
-            failed: 1,
-        }],
+        modules: vec![
+            ModuleSample {
+                module: "pair".into(),
+                kind: "driver",
+                loaded: true,
+                failures: 2,
+                interfaces: 2,
+                failed: 1,
+                ..<_>::default()
+            },
+            ModuleSample {
+                module: "noping".into(),
+                kind: "protocol",
+                loaded: true,
+                attachments: vec![AttachmentSample {
+                    to: "inet in".into(),
+                    interface: String::new(),
+                    passed: 5,
+                    dropped: 3,
+                    taken: 1,
+                }],
+                variables: vec![("level".into(), -4)],
+                ..<_>::default()
+            },
+            // It is gone; that it had failed is not forgotten.
+            ModuleSample { module: "gone".into(), kind: "protocol", failures: 1, ..<_>::default() },
+        ],
         drops: vec![3],
         mbufs: vec![PoolSample { pool: "rx0".into(), used: 1, free: 2 }],
         tcp_connections: vec![("established".into(), 2)],
@@ -81,7 +103,14 @@ fn names_and_labels_are_those_of_the_documentation() {
     let text = render(&full_sample());
     for line in [
         "iopkt_build_info{version=\"0.1.0\",dpdk=\"22.11.11\"} 1",
-        "iopkt_module_failures_total{module=\"pair\"} 2",
+        "iopkt_modules{kind=\"driver\",state=\"running\"} 0",
+        "iopkt_modules{kind=\"driver\",state=\"failed\"} 1",
+        "iopkt_modules{kind=\"protocol\",state=\"running\"} 1",
+        "iopkt_module_failures_total{module=\"pair\",kind=\"driver\"} 2",
+        "iopkt_module_failures_total{module=\"gone\",kind=\"protocol\"} 1",
+        "iopkt_module_packets_total{module=\"noping\",attachment=\"inet in\",interface=\"\",verdict=\"dropped\"} 3",
+        "iopkt_module_packets_total{module=\"noping\",attachment=\"inet in\",interface=\"\",verdict=\"taken\"} 1",
+        "iopkt_module_variable{module=\"noping\",variable=\"level\"} -4",
         "iopkt_module_interfaces_failed{module=\"pair\"} 1",
         "iopkt_interface_receive_packets_total{interface=\"tap\\\"0\\n\"} 7",
         "iopkt_dropped_packets_total{layer=\"ethernet\",reason=\"ethernet_too_short\"} 3",

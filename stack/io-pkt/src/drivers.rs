@@ -421,20 +421,19 @@ fn module_of(port: &Port) -> String {
 impl Control {
     /// Modules for the metrics endpoint: those in use, and those that have failed.
     pub(crate) fn module_samples(&mut self) -> Vec<ModuleSample> {
-        let sample = |(module, failures): (&String, &u64)| {
-            let sample = ModuleSample { failures: *failures, ..ModuleSample::default() };
-            (module.clone(), sample)
-        };
-        let mut samples: BTreeMap<String, ModuleSample> =
-            self.drivers.past_failures.iter().map(sample).collect();
+        let mut drivers: BTreeMap<String, ModuleSample> = BTreeMap::new();
+        for (name, failures) in &self.drivers.past_failures {
+            drivers.entry(name.clone()).or_default().failures = *failures;
+        }
         for (_, port) in self.network.ports_mut().filter(|(_, port)| port.module().is_some()) {
-            let sample = samples.entry(module_of(port)).or_default();
+            let sample = drivers.entry(module_of(port)).or_default();
+            sample.loaded = true;
             sample.failures += port.failures();
             sample.interfaces += 1;
             sample.failed += u64::from(port.has_failed());
         }
-        let named = |(module, sample)| ModuleSample { module, ..sample };
-        samples.into_iter().map(named).collect()
+        let named = |(module, sample)| ModuleSample { module, kind: "driver", ..sample };
+        drivers.into_iter().map(named).chain(self.protocols.samples()).collect()
     }
 }
 

@@ -8,12 +8,13 @@
 //! ```
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use exporter::{AttachmentSample, ModuleSample};
 use inet::command::Command;
 use inet::steer::Doorbell;
 use lsm::limits::OPEN_TIME;
@@ -31,6 +32,8 @@ pub(crate) struct Protocols {
     opening: HashMap<Id, Option<Asked>>,
     /// Modules that close, and who waits for that.
     closing: HashMap<Id, Option<Asked>>,
+    /// How often modules have failed that are unloaded.
+    past_failures: BTreeMap<String, u64>,
 }
 
 /// A plan on its way to the workers.
@@ -70,6 +73,7 @@ impl Protocols {
             modules: Modules::new(path, user, surroundings),
             opening: HashMap::new(),
             closing: HashMap::new(),
+            past_failures: BTreeMap::new(),
         }
     }
 
@@ -94,6 +98,40 @@ impl Protocols {
     pub(crate) fn set_tunable(&self, name: &str, value: &str) -> Option<Result<(), String>> {
         let set = self.modules.set_variable(name, value)?;
         Some(set.map_err(|error| error.to_string()))
+    }
+
+    /// The modules for the metrics endpoint: those that are loaded, and those that have failed. Modules
+    /// of one name are one.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = ModuleSample> {
+        let mut samples: BTreeMap<String, ModuleSample> = BTreeMap::new();
+        for (name, failures) in &self.past_failures {
+            samples.entry(name.clone()).or_default().failures = *failures;
+        }
+        for row in self.modules.rows() {
+            let sample = samples.entry(row.name).or_default();
+            sample.loaded = true;
+            sample.failures += row.failures;
+            sample.failed |= u64::from(row.state == "failed");
+            row.attachments.into_iter().for_each(|row| add_attachment(sample, row));
+        }
+        for row in self.modules.variables() {
+            let Some((module, variable)) = row.name.split_once('.') else { continue };
+            let Some(sample) = samples.get_mut(module) else { continue };
+            if !sample.variables.iter().any(|(known, _)| known == variable) {
+                sample.variables.push((variable.into(), row.value));
+            }
+        }
+        let named = |(module, sample)| ModuleSample { module, kind: "protocol", ..sample };
+        samples.into_iter().map(named)
+    }
+
+    /// That a module which is to be unloaded has failed is remembered.
+    fn remember_failures(&mut self, name: &str) {
+        let rows = self.modules.rows().into_iter().filter(|row| row.name == name);
+        let failures: u64 = rows.map(|row| row.failures).sum();
+        if failures > 0 {
+            *self.past_failures.entry(name.into()).or_default() += failures;
+        }
     }
 
     /// The modules, for listings.
@@ -149,6 +187,7 @@ impl Control {
         let name = Path::new(name).file_stem().map_or_else(|| name.into(), |s| s.to_string_lossy());
         let name = name.strip_prefix("lsm-").unwrap_or(&name);
         let Some(id) = self.protocols.modules.by_name(name) else { return false };
+        self.protocols.remember_failures(name);
         self.protocols.modules.leave(id);
         let _ = self.protocols.closing.insert(id, Some(asked));
         self.count_call(Some(asked.connection), true);
@@ -287,6 +326,25 @@ fn split_options(options: &str) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
+/// Adds an attachment's packets to those of the same kind.
+fn add_attachment(sample: &mut ModuleSample, row: lsm::AttachmentRow) {
+    let interface = row.interface.unwrap_or_default();
+    let same = |known: &AttachmentSample| known.to == row.to && known.interface == interface;
+    if let Some(known) = sample.attachments.iter_mut().find(|known| same(known)) {
+        known.passed += row.passed;
+        known.dropped += row.dropped;
+        known.taken += row.consumed;
+        return;
+    }
+    sample.attachments.push(AttachmentSample {
+        to: row.to,
+        interface,
+        passed: row.passed,
+        dropped: row.dropped,
+        taken: row.consumed,
+    });
+}
+
 fn module_row(row: ProtocolRow) -> ModuleRow {
     let attachment = |row: lsm::AttachmentRow| AttachmentRow {
         to: row.to,
@@ -314,6 +372,23 @@ fn module_row(row: ProtocolRow) -> ModuleRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attachments_of_one_kind_are_one_series() {
+        let row = |to: &str, passed| lsm::AttachmentRow {
+            to: to.into(),
+            passed,
+            dropped: 1,
+            ..lsm::AttachmentRow::default()
+        };
+        let mut sample = ModuleSample::default();
+        for row in [row("inet in", 2), row("inet out", 3), row("inet in", 5)] {
+            add_attachment(&mut sample, row);
+        }
+        let series: Vec<_> =
+            sample.attachments.iter().map(|at| (&*at.to, at.passed, at.dropped)).collect();
+        assert_eq!(series, [("inet in", 7, 2), ("inet out", 3, 1)]);
+    }
 
     #[test]
     fn options_are_words_with_commas_between() {
