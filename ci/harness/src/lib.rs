@@ -8,6 +8,7 @@
 //! * [`impair`]: what a bad link does to frames, decided by a seed.
 //! * [`path`]: one thing done to a burst of packets.
 //! * [`peers`]: many connections of one peer.
+//! * [`router`]: a second link, so that the worker has something to pass on.
 //! * [`time`]: how long a packet takes.
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod hoarders;
 pub mod impair;
 pub mod path;
 pub mod peers;
+pub mod router;
 pub mod time;
 mod world;
 

@@ -19,6 +19,8 @@ use inet::{Parts, SocketId, Worker, WorkerCounters};
 use shm::{Arena, CellId, ClientFiles, ClientMap, SocketEnd, WorkersPage};
 use types::{Instant, MacAddr};
 
+use crate::router::FarLink;
+
 /// The stack's address.
 pub const LOCAL: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 2);
 /// The peer's address.
@@ -65,6 +67,8 @@ pub struct World {
     /// Frames come as from a port that has found their checksums right.
     pub verified: bool,
     _protocols: Vec<lsm::Modules>,
+    pub(crate) far: Option<FarLink>,
+    units: Units,
     _ports: Vec<Port>,
     calls: u64,
     // Dropped last: everything above came from it.
@@ -129,6 +133,8 @@ impl World {
             wire: (alone_tx, alone_rx),
             verified: false,
             _protocols: Vec::new(),
+            far: None,
+            units,
             _ports: ports,
             calls: 0,
             eal,
@@ -159,7 +165,7 @@ impl World {
     /// What DPDK or the kernel refused, as text.
     pub fn attach(&mut self, driver: &str, options: &str) -> Result<Port, String> {
         let spec = DriverSpec::parse(driver, options).map_err(|e| e.to_string())?;
-        let mut env = AttachEnv { workers: 1, pool: &self.pool, units: &mut Units::new() };
+        let mut env = AttachEnv { workers: 1, pool: &self.pool, units: &mut self.units };
         devnp::attach(&self.eal, &spec, &mut env).map_err(|e| e.to_string())
     }
 
@@ -222,6 +228,14 @@ impl World {
         let (queue, burst) = &mut self.to_worker;
         // The ring is larger than what is sent between two breaths.
         let _ = queue.tx_burst(burst);
+        if let Some(FarLink { to_worker: (queue, burst), .. }) = &mut self.far {
+            let _ = queue.tx_burst(burst);
+        }
+    }
+
+    /// One more port that receives what it sends.
+    pub(crate) fn ring(&mut self) -> Result<(Port, Queues), String> {
+        ring(&self.eal, &self.pool, &mut self.units)
     }
 
     /// Lets time pass.
@@ -356,7 +370,7 @@ impl World {
     }
 }
 
-type Queues = (RxQueue, TxQueue);
+pub(crate) type Queues = (RxQueue, TxQueue);
 type WireEnds = (Vec<Port>, Queues, Queues);
 
 /// Two `net_ring` ports, each of which gives back what it is sent: one for each direction.
@@ -407,7 +421,7 @@ fn attach_client(arena: &Arc<Arena>) -> Result<(shm::Lane, Arc<ClientMap>), Stri
     Ok((lane, ClientMap::map(files).map_err(|e| e.to_string())?))
 }
 
-fn network() -> Network {
+pub(crate) fn network() -> Network {
     let interface = |index, name: &str, mac, address, prefix_len| Interface {
         index,
         name: name.into(),

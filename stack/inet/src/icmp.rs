@@ -1,6 +1,6 @@
 //! ICMP for IPv4 (RFC 792, RFC 1122 3.2.2): echo, errors in, errors out.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use dpdk::Mbuf;
 use rustix::io::Errno;
@@ -113,23 +113,45 @@ impl Worker {
         code: Code,
         now: Instant,
     ) {
-        let Some((source, destination)) = received.ipv4() else { return };
-        if received.to != Destination::Local {
+        let Some((_, ours)) = received.ipv4() else { return };
+        if received.to == Destination::Local {
+            let header = icmp::Header::destination_unreachable(code);
+            self.icmp_error(about, received.ip_offset, header, Some(ours), now);
+        }
+    }
+
+    /// Sends an error about a packet of somebody else's that begins at `ip_offset`, from the given
+    /// address or else from the one that is nearest to him. None is sent about an error or about a
+    /// fragment other than the first (RFC 1812 4.3.2.7).
+    pub(crate) fn icmp_error(
+        &mut self,
+        about: &Mbuf,
+        ip_offset: usize,
+        header: icmp::Header,
+        from: Option<Ipv4Addr>,
+        now: Instant,
+    ) {
+        let bytes = about.data().get(ip_offset..).unwrap_or_default();
+        let Ok(packet) = ipv4::Packet::parse(bytes) else { return };
+        let is_error = packet.header.protocol() == ipv4::Protocol::ICMP
+            && packet.payload.first().is_none_or(|kind| Type(*kind).is_error());
+        if is_error || packet.header.fragment_offset() > 0 {
             return;
         }
-        if !self.icmp_errors.permit(received.source, now) {
+        let source = packet.header.src();
+        let Some(from) = from.or_else(|| self.out.network.source_for(source)) else { return };
+        if !self.icmp_errors.permit(source.into(), now) {
             return self.out.count_drop(DropReason::IcmpRateLimit);
         }
-        let end = received.ip_offset + received.ip_len + received.segment_len;
-        let Some(packet) = about.data().get(received.ip_offset..end) else { return };
-        let quote = icmp::quote(packet);
-        let header = icmp::Header::destination_unreachable(code).with_checksum(quote);
+        let len = usize::from(packet.header.total_len.get());
+        let quote = icmp::quote(bytes.get(..len).unwrap_or(bytes));
+        let header = header.with_checksum(quote);
         let Some(mut mbuf) = self.out.alloc() else { return };
         if !mbuf.extend_from_slice(header.as_bytes()) || !mbuf.extend_from_slice(quote) {
             return self.out.count_drop(DropReason::MbufExhausted);
         }
         self.counters.icmp.errors_sent.increment();
-        let out = Ipv4Out::new(destination, source, ipv4::Protocol::ICMP);
+        let out = Ipv4Out::new(from, source, ipv4::Protocol::ICMP);
         self.send_ipv4(mbuf, &out, now);
     }
 
@@ -149,13 +171,18 @@ impl Worker {
         }
     }
 
-    /// Packets that can't be sent since nobody answers: the sockets learn it as from a router.
+    /// Packets that can't be sent since nobody answers: the sockets learn it as from a router, and
+    /// others whose packets we pass on from us.
     pub(crate) fn host_unreachable(&mut self, packet: &Mbuf, now: Instant) {
         self.out.count_drop(DropReason::NeighborUnresolved);
         if ip_version(packet) == 6 {
             return self.address_unreachable6(packet, now);
         }
         let Ok(quoted) = icmp::Quoted::parse(packet.data()) else { return };
+        if self.out.addresses.classify(quoted.header.src()) != Destination::Local {
+            let header = icmp::Header::destination_unreachable(Code::HOST_UNREACHABLE);
+            return self.icmp_error(packet, 0, header, None, now);
+        }
         // A reason not to tell a socket is no reason to count the packet twice.
         let _ = self.unreachable(&quoted, Code::HOST_UNREACHABLE, 0, now);
     }

@@ -10,6 +10,7 @@ use types::{DropReason, Instant};
 use wire::{arp, ethernet, ipv4};
 
 use crate::command::Handoff;
+use crate::forward::Transit;
 use crate::network::{Destination, LOOPBACK};
 use crate::output::ip_version;
 use crate::worker::Worker;
@@ -175,6 +176,10 @@ impl Worker {
         if packet.has_source_route()? {
             return Err(DropReason::Ipv4SourceRoute);
         }
+        if to == Destination::Remote {
+            let transit = Transit { header: *packet.header, ip_offset, interface };
+            return self.ipv4_forward(mbuf, &transit, now);
+        }
         if packet.is_fragment() {
             return Err(DropReason::Ipv4Fragment);
         }
@@ -202,7 +207,7 @@ impl Worker {
         }
     }
 
-    /// Martians, LAND and packets for others.
+    /// Martians, LAND, and packets for others where those are not passed on.
     pub(crate) fn check_addresses(
         &self,
         source: Ipv4Addr,
@@ -223,7 +228,9 @@ impl Worker {
             }
         }
         match addresses.classify(destination) {
-            Destination::Remote => Err(DropReason::Ipv4NotForUs),
+            Destination::Remote if !self.out.network.host.forward || interface == LOOPBACK => {
+                Err(DropReason::Ipv4NotForUs)
+            }
             to => Ok(to),
         }
     }

@@ -27,6 +27,7 @@ mod filter;
 mod flow;
 mod flow_table;
 mod flows;
+mod forward;
 mod icmp;
 mod icmp6;
 mod input;

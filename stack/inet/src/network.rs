@@ -35,6 +35,15 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Whether `other` is on this address's network.
+    #[must_use]
+    pub fn is_near(&self, other: Ipv4Addr) -> bool {
+        let shift = 32_u32.saturating_sub(u32::from(self.prefix_len));
+        (self.address.to_bits() ^ other.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+    }
+}
+
 /// Who computes transport checksums of outgoing packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum TxChecksum {
@@ -129,6 +138,24 @@ pub struct HostSettings {
     pub resets_per_second: u32,
     /// A datagram to one of our addresses goes to all sockets that share its port, not to the best.
     pub udp_to_all: bool,
+    /// IPv4 packets for others are passed on.
+    pub forward: bool,
+    /// Senders on a link are told of a router there that is nearer (RFC 1812 5.2.7.2).
+    pub redirects: bool,
+    /// Where packets for others may come from.
+    pub reverse_path: ReversePath,
+}
+
+/// What is asked of the source of a packet for others (RFC 3704).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReversePath {
+    /// Nothing.
+    #[default]
+    Unchecked,
+    /// The way to it leads over the interface that the packet came from.
+    Strict,
+    /// There is a way to it.
+    Loose,
 }
 
 impl Default for HostSettings {
@@ -137,6 +164,9 @@ impl Default for HostSettings {
             icmp_errors_per_second: ICMP_ERRORS_PER_SECOND,
             resets_per_second: RESETS_PER_SECOND,
             udp_to_all: false,
+            forward: false,
+            redirects: true,
+            reverse_path: ReversePath::Unchecked,
         }
     }
 }
@@ -260,10 +290,7 @@ impl Network {
         let hop = self.fib.lookup(destination)?;
         let interface = self.interface(hop.interface)?;
         let next = hop.gateway.unwrap_or(destination);
-        let on_link = |a: &&Address| {
-            let shift = 32_u32.saturating_sub(u32::from(a.prefix_len));
-            (a.address.to_bits() ^ next.to_bits()).checked_shr(shift).unwrap_or(0) == 0
-        };
+        let on_link = |a: &&Address| a.is_near(next);
         interface
             .addresses
             .iter()

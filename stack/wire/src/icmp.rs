@@ -1,5 +1,7 @@
 //! ICMP messages (RFC 792) and the packets that errors quote.
 
+use core::net::Ipv4Addr;
+
 use types::DropReason;
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -65,6 +67,8 @@ impl Code {
     pub const FRAGMENTATION_NEEDED: Self = Self(4);
     /// Destination unreachable: a prescribed hop is not there.
     pub const SOURCE_ROUTE_FAILED: Self = Self(5);
+    /// Redirect: for the destination alone.
+    pub const HOST_REDIRECT: Self = Self(1);
     /// Destination unreachable: an administrator does not want it (RFC 1812, 5.2.7.1).
     pub const ADMINISTRATIVELY_PROHIBITED: Self = Self(13);
     /// Time exceeded: no hops left.
@@ -137,6 +141,13 @@ impl Header {
     #[must_use]
     pub const fn fragmentation_needed(mtu: u16) -> Self {
         Self::new(Type::DESTINATION_UNREACHABLE, Code::FRAGMENTATION_NEEDED, [0, mtu])
+    }
+
+    /// "`router` on your own link is nearer" (RFC 1812, 5.2.7.2).
+    #[must_use]
+    pub const fn redirect(code: Code, router: Ipv4Addr) -> Self {
+        let [a, b, c, d] = router.octets();
+        Self::new(Type::REDIRECT, code, [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])])
     }
 
     /// Says that the quoted packet was too long on its way.

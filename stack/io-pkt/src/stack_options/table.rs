@@ -39,7 +39,6 @@ impl StackOption {
 
 const NO_THREADS: &str = "a call that waits costs no thread, so there is no limit to reach";
 const NO_STACKS: &str = "a call that waits has no stack";
-const NO_FORWARDING: &str = "this io-pkt does not forward packets yet";
 const NO_IPSEC: &str = "this io-pkt has no IPsec yet";
 const ONE_TABLE: &str =
     "there is one routing table; start a daemon for each (-i 1, -i 2) and choose with SOCK";
@@ -53,8 +52,18 @@ pub(crate) static STACK_OPTIONS: &[StackOption] = &[
         effect: Effect::Text(|config, text| config.prefix = text.into()),
         text: "stands before all paths of the stack; clients say SOCK=/alt",
     },
-    option(&["forward"], Kind::Switch, NO_FORWARDING),
-    option(&["fastforward"], Kind::Switch, NO_FORWARDING),
+    option(
+        &["forward"],
+        Kind::Switch,
+        "packets for others are passed on (sysctl net.inet.ip.forwarding)",
+    )
+    .is("net.inet.ip.forwarding"),
+    option(
+        &["fastforward"],
+        Kind::Switch,
+        "as forward; there is one path, and =0 takes nothing from it",
+    )
+    .sets(|config, on| config.tuning.host.forward |= on != 0),
     option(&["forward6"], Kind::Switch, "this io-pkt has neither IPv6 nor forwarding yet"),
     option(&["ipsec"], Kind::Switch, NO_IPSEC),
     option(&["nocryptodev"], Kind::Switch, "there is no /dev/crypto to leave out"),

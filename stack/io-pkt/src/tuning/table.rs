@@ -1,6 +1,7 @@
 //! The tunables: name, meaning, how each is read and written.
 
 use inet::limits as host_limits;
+use inet::network::ReversePath;
 use tcp::{Algorithm, EcnMode, SynCookies, limits};
 
 use super::{SOMAXCONN_MAX, SOMAXCONN_MIN, Tunable, Tuning, Write, hostname};
@@ -116,8 +117,26 @@ pub(crate) static TUNABLES: &[Tunable] = &[
     fixed("net.inet.ip.anonportmin", "first port for sockets that ask for none", |_| {
         told(crate::ephemeral::FIRST)
     }),
+    fixed(
+        "net.inet.ip.directed-broadcast",
+        "broadcasts to a network of ours from outside: never passed on",
+        |_| told(0_u8),
+    ),
     fixed("net.inet.ip.do_loopback_cksum", "checksums within the host: never", |_| told(0_u8)),
-    fixed("net.inet.ip.forwarding", "forwarding: this io-pkt has none yet", |_| told(0_u8)),
+    flag!("net.inet.ip.forwarding", "1: pass packets for others on", host.forward),
+    fixed("net.inet.ip.forwsrcrt", "packets with a source route: never passed on", |_| told(0_u8)),
+    flag!(
+        "net.inet.ip.redirect",
+        "1: tell senders of a router on their link that is nearer",
+        host.redirects
+    ),
+    choice!(
+        "net.inet.ip.rpfilter",
+        "packets for others: 0 from anywhere, 1 over the interface that leads back to their source, \
+         2 from sources to which there is a route",
+        REVERSE_PATH,
+        host.reverse_path
+    ),
     number!("net.inet.ip.ttl", "time to live of packets of new sockets", (1, 255), ttl),
     Tunable {
         name: "net.inet.tcp.congctl.available",
@@ -216,6 +235,10 @@ const ALGORITHMS: [Algorithm; 3] = [Algorithm::Cubic, Algorithm::NewReno, Algori
 
 /// ECN in the numbers of FreeBSD's `net.inet.tcp.ecn.enable`, which are Linux's too.
 pub(crate) const ECN: [EcnMode; 3] = [EcnMode::Off, EcnMode::Ask, EcnMode::Accept];
+
+/// Checks of the way back in the numbers of Linux's `rp_filter`.
+const REVERSE_PATH: [ReversePath; 3] =
+    [ReversePath::Unchecked, ReversePath::Strict, ReversePath::Loose];
 
 /// SYN cookies in the numbers of Linux's `tcp_syncookies`.
 const SYN_COOKIES: [SynCookies; 3] = [SynCookies::Off, SynCookies::Auto, SynCookies::Always];

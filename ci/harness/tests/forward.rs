@@ -1,0 +1,273 @@
+//! IPv4 packets for others: which way they go, and what becomes of those that don't.
+
+use core::net::Ipv4Addr;
+use core::time::Duration;
+
+use fib::{Ipv4Net, Route};
+use harness::router::{FAR, LOCAL_FAR_MAC, PEER_FAR, PEER_FAR_MAC, packet};
+use harness::{LOCAL, PEER, PEER_MAC, World};
+use inet::network::{Network, ReversePath};
+use types::{DropReason, MacAddr};
+use wire::ipv4::{self, Header};
+use wire::{ethernet, icmp};
+
+/// Behind the peer of the second link.
+const BEYOND: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// Behind the peer of the first link.
+const BEFORE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
+/// On the first link.
+const NEARER: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 9);
+/// On the second link, and silent.
+const MUTE: Ipv4Addr = Ipv4Addr::new(198, 18, 78, 77);
+
+/// Ethernet addresses, source first, header, payload.
+type Sent = (MacAddr, MacAddr, Header, Vec<u8>);
+
+fn parse(frame: &[u8]) -> Option<Sent> {
+    let frame = ethernet::Frame::parse(frame).ok()?;
+    let packet = ipv4::Packet::parse(frame.payload).ok()?;
+    packet.verify().unwrap();
+    Some((frame.header.src(), frame.header.dst(), *packet.header, packet.payload.to_vec()))
+}
+
+struct Router(World);
+
+impl Router {
+    fn new() -> Self {
+        let mut world = World::new().expect("a world without hugepages and without root");
+        world.become_router().unwrap();
+        let mut router = Self(world);
+        router.configure(|_| {});
+        router
+    }
+
+    fn configure(&mut self, change: impl FnOnce(&mut Network)) {
+        let net = |text: &str, len| Ipv4Net::new(text.parse().unwrap(), len).unwrap();
+        let routes = [
+            Route::gateway(net("10.9.0.0", 16), FAR, PEER_FAR),
+            Route::gateway(net("10.7.0.0", 16), 1, PEER),
+            Route::gateway(net("10.8.0.0", 16), 1, NEARER),
+            Route::on_link(net("0.0.0.0", 8), FAR),
+            Route::on_link(net("240.0.0.0", 4), FAR),
+            Route::on_link(net("169.254.0.0", 16), FAR),
+        ];
+        self.0.route(routes, change);
+    }
+
+    /// What comes out on the first and the second link.
+    fn exchange(&mut self, frame: &[u8]) -> (Vec<Sent>, Vec<Sent>) {
+        assert!(self.0.inject(frame));
+        self.0.pass(Duration::from_millis(1));
+        let parsed = |frames: Vec<Vec<u8>>| frames.iter().filter_map(|f| parse(f)).collect();
+        (parsed(self.0.sent()), parsed(self.0.sent_far()))
+    }
+
+    fn drops(&self, reason: DropReason) -> u64 {
+        self.0.worker.counters().drops.value(reason as usize)
+    }
+
+    /// The frame is dropped for this reason; the answer to its sender, if there is one.
+    fn refused(&mut self, frame: &[u8], reason: DropReason) -> Option<Sent> {
+        let before = self.drops(reason);
+        let (mut near, far) = self.exchange(frame);
+        assert_eq!(self.drops(reason) - before, 1, "{reason:?}");
+        assert!(far.is_empty(), "{reason:?}: passed on");
+        assert!(near.len() <= 1, "{reason:?}: {near:?}");
+        near.pop()
+    }
+
+    /// No word about it either.
+    fn silently_refused(&mut self, frame: &[u8], reason: DropReason) {
+        let answer = self.refused(frame, reason);
+        assert!(answer.is_none(), "{reason:?}: {answer:?}");
+    }
+
+    /// The error that the sender of this frame gets: type, code, the two words of the rest.
+    fn told(&mut self, frame: &[u8], reason: DropReason) -> (u8, u8, [u16; 2]) {
+        let answer = self.refused(frame, reason).expect("an ICMP error");
+        error_about(&answer, frame)
+    }
+}
+
+fn error_about(answer: &Sent, frame: &[u8]) -> (u8, u8, [u16; 2]) {
+    let (_, to, header, payload) = answer;
+    assert_eq!((*to, header.src(), header.dst()), (PEER_MAC, LOCAL, PEER));
+    let message = icmp::Message::parse(payload).unwrap();
+    message.verify().unwrap();
+    assert_eq!(message.payload, icmp::quote(&frame[14..]), "quoted as it came");
+    let rest = message.header.rest.map(|word| word.get());
+    (message.header.kind, message.header.code, rest)
+}
+
+const TEXT: &[u8; 40] = &[7; 40];
+
+fn plain(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
+    packet(source, destination, TEXT, |header| header)
+}
+
+fn passes_on(router: &mut Router) {
+    let (near, far) = router.exchange(&plain(PEER, BEYOND));
+    assert!(near.is_empty());
+    let [(from, to, header, payload)] = far.as_slice() else { panic!("{far:?}") };
+    assert_eq!((*from, *to), (LOCAL_FAR_MAC, PEER_FAR_MAC), "over the second link to its router");
+    assert_eq!((header.src(), header.dst(), header.ttl), (PEER, BEYOND, 63));
+    assert_eq!(payload, TEXT);
+    // The padding of a short frame is no part of the packet.
+    let mut padded = packet(PEER, PEER_FAR, &[1], |header| header);
+    padded.resize(60, 0xee);
+    let (_, far) = router.exchange(&padded);
+    assert_eq!((far[0].2.total_len.get(), far[0].3.as_slice()), (21, &[1_u8][..]));
+    assert_eq!(router.0.worker.counters().ipv4.rows().nth(2).unwrap().2, 2, "counted");
+}
+
+fn keeps_martians_back(router: &mut Router) {
+    let source = |text: &str| plain(text.parse().unwrap(), BEYOND);
+    for martian in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"]
+    {
+        router.silently_refused(&source(martian), DropReason::Ipv4Source);
+    }
+    router.silently_refused(&source("198.18.77.255"), DropReason::Ipv4Source);
+    router.silently_refused(&plain(LOCAL, BEYOND), DropReason::Ipv4Land);
+    let destination = |text: &str| plain(PEER, text.parse().unwrap());
+    for martian in ["0.1.2.3", "240.0.0.1"] {
+        router.silently_refused(&destination(martian), DropReason::Ipv4Destination);
+    }
+    router.silently_refused(&destination("127.0.0.1"), DropReason::Ipv4Source);
+    router.silently_refused(&destination("169.254.1.1"), DropReason::Ipv4LinkLocal);
+    router.silently_refused(&source("169.254.1.1"), DropReason::Ipv4LinkLocal);
+    let mut to_all = plain(PEER, BEYOND);
+    to_all[..6].fill(0xff);
+    router.silently_refused(&to_all, DropReason::Ipv4LinkBroadcast);
+    // To everybody on the other link: nobody there gets it (RFC 2644).
+    let (near, far) = router.exchange(&plain(PEER, Ipv4Addr::new(198, 18, 78, 255)));
+    assert!(near.is_empty() && far.is_empty());
+}
+
+fn drops_source_routes(router: &mut Router) {
+    let loose = [131, 7, 4, 10, 9, 0, 1, 0];
+    let mut frame = plain(PEER, BEYOND);
+    let end = 14 + 20;
+    let _ = frame.splice(end..end, loose);
+    frame[14] = 0x47;
+    frame[17] += 8;
+    harness::frame::repair(&mut frame);
+    router.silently_refused(&frame, DropReason::Ipv4SourceRoute);
+}
+
+fn says_why_not(router: &mut Router) {
+    let exceeded = |ttl| packet(PEER, BEYOND, TEXT, move |header| header.with_ttl(ttl));
+    for ttl in [0, 1] {
+        let said = router.told(&exceeded(ttl), DropReason::Ipv4TtlExceeded);
+        assert_eq!(said, (11, 0, [0, 0]), "time exceeded in transit");
+    }
+    let (_, far) = router.exchange(&exceeded(2));
+    assert_eq!(far[0].2.ttl, 1);
+    let nowhere = plain(PEER, Ipv4Addr::new(203, 0, 113, 1));
+    let said = router.told(&nowhere, DropReason::Ipv4NoRoute);
+    assert_eq!(said, (3, 0, [0, 0]), "net unreachable");
+    router.configure(|network| network.interfaces[2].mtu = 600);
+    let big = packet(PEER, BEYOND, &[7; 581], |header| header);
+    let said = router.told(&big, DropReason::Ipv4TooBig);
+    assert_eq!(said, (3, 4, [0, 600]), "fragmentation needed, and for which MTU");
+    let fits = packet(PEER, BEYOND, &[7; 580], |header| header);
+    assert_eq!(router.exchange(&fits).1.len(), 1);
+    router.configure(|network| network.interfaces[2].up = false);
+    let _ = router.told(&plain(PEER, BEYOND), DropReason::Ipv4NoRoute);
+    router.configure(|_| {});
+}
+
+fn says_nothing_about_errors_and_later_fragments(router: &mut Router) {
+    let error = icmp::Header::time_exceeded(icmp::Code::TTL_EXCEEDED);
+    let error = wire::IntoBytes::as_bytes(&error.with_checksum(&[])).to_vec();
+    let frame = packet(PEER, BEYOND, &error, |mut header| {
+        header.protocol = ipv4::Protocol::ICMP.0;
+        header.with_ttl(1)
+    });
+    router.silently_refused(&frame, DropReason::Ipv4TtlExceeded);
+    let frame = packet(PEER, BEYOND, TEXT, |mut header| {
+        header.flags_fragment.set(5);
+        header.with_ttl(1)
+    });
+    router.silently_refused(&frame, DropReason::Ipv4TtlExceeded);
+}
+
+fn errors_are_limited(router: &mut Router) {
+    router.0.pass(Duration::from_secs(2));
+    let before = router.drops(DropReason::IcmpRateLimit);
+    let frame = packet(PEER, BEYOND, TEXT, |header| header.with_ttl(1));
+    let answers: usize = (0..100).map(|_| router.exchange(&frame).0.len()).sum();
+    assert!((10..=20).contains(&answers), "{answers}");
+    assert_eq!(router.drops(DropReason::IcmpRateLimit) - before, 100 - answers as u64);
+    router.0.pass(Duration::from_secs(2));
+}
+
+fn tells_of_a_nearer_router(router: &mut Router) {
+    let frame = plain(PEER, Ipv4Addr::new(10, 8, 0, 1));
+    let (near, _) = router.exchange(&frame);
+    let [redirect] = near.as_slice() else { panic!("{near:?}") };
+    let [high, low] = [NEARER.to_bits() >> 16, NEARER.to_bits() & 0xffff];
+    let rest = [high, low].map(|word| u16::try_from(word).unwrap());
+    assert_eq!(error_about(redirect, &frame), (5, 1, rest), "redirect for this host");
+    // Somebody else's router is told nothing, and nobody is if the operator does not want it.
+    assert!(router.exchange(&plain(BEFORE, Ipv4Addr::new(10, 8, 0, 1))).0.is_empty());
+    router.configure(|network| network.host.redirects = false);
+    assert!(router.exchange(&frame).0.is_empty());
+    router.configure(|_| {});
+}
+
+fn looks_at_the_way_back(router: &mut Router) {
+    let (spoofed, unknown) =
+        (plain(PEER_FAR, BEYOND), plain(Ipv4Addr::new(203, 0, 113, 1), BEYOND));
+    assert_eq!(router.exchange(&spoofed).1.len(), 1, "unless the operator wants it, nobody looks");
+    router.configure(|network| network.host.reverse_path = ReversePath::Strict);
+    router.silently_refused(&spoofed, DropReason::Ipv4ReversePath);
+    router.silently_refused(&unknown, DropReason::Ipv4ReversePath);
+    assert_eq!(router.exchange(&plain(BEFORE, BEYOND)).1.len(), 1);
+    router.configure(|network| network.host.reverse_path = ReversePath::Loose);
+    assert_eq!(router.exchange(&spoofed).1.len(), 1);
+    router.silently_refused(&unknown, DropReason::Ipv4ReversePath);
+    router.configure(|_| {});
+}
+
+fn says_that_nobody_answers(router: &mut Router) {
+    // What waits for others is given up.
+    for _ in 0..80 {
+        router.0.pass(Duration::from_millis(100));
+    }
+    let _ = router.0.sent();
+    let frame = plain(PEER, MUTE);
+    assert!(router.exchange(&frame).0.is_empty());
+    let before = router.drops(DropReason::NeighborUnresolved);
+    for _ in 0..50 {
+        router.0.pass(Duration::from_millis(100));
+    }
+    assert_eq!(router.drops(DropReason::NeighborUnresolved) - before, 1);
+    let answers: Vec<Sent> = router.0.sent().iter().filter_map(|f| parse(f)).collect();
+    let [answer] = answers.as_slice() else { panic!("{answers:?}") };
+    let (_, _, _, payload) = answer;
+    assert_eq!(payload.get(..2), Some(&[3_u8, 1][..]), "host unreachable");
+}
+
+fn is_a_host_unless_told(router: &mut Router) {
+    router.configure(|network| network.host.forward = false);
+    router.silently_refused(&plain(PEER, BEYOND), DropReason::Ipv4NotForUs);
+    router.configure(|_| {});
+}
+
+// EAL starts once per process, so all share one test.
+#[test]
+fn a_router() {
+    let mut router = Router::new();
+    passes_on(&mut router);
+    keeps_martians_back(&mut router);
+    drops_source_routes(&mut router);
+    says_why_not(&mut router);
+    says_nothing_about_errors_and_later_fragments(&mut router);
+    errors_are_limited(&mut router);
+    tells_of_a_nearer_router(&mut router);
+    looks_at_the_way_back(&mut router);
+    says_that_nobody_answers(&mut router);
+    is_a_host_unless_told(&mut router);
+    let _ = router.0.sent_far();
+    assert_eq!(router.0.wind_up(), 0, "buffers left behind");
+}

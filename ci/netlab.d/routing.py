@@ -1,0 +1,95 @@
+"""io-pkt as a router between two kernel hosts."""
+import json
+import re
+
+from lab import HOST, IFACE, QUICK, STACK, Lab, check, until
+
+FAR, FAR_STACK, FAR_IFACE = "198.18.78.1", "198.18.78.2", "iop1"
+
+
+class RoutedLab(Lab):
+    """Two hosts, each in a namespace of its own, and the daemon between them.
+
+    namespace   `ns`                                 `far`
+                host  iop0 ══ tap0 io-pkt tap1 ══ iop1  host
+    """
+
+    def __init__(self, *args):
+        drivers = ["-d", "net_tap", f"iface={IFACE},address={STACK}/24", "-d", "net_tap", f"iface={FAR_IFACE},address={FAR_STACK}/24"]
+        super().__init__(drivers=drivers, args=args)
+        try:
+            self.far = self.ns + "f"
+            self.add_namespace(self.far)
+            self.ip("link", "set", FAR_IFACE, "netns", self.far)
+            self.ip("addr", "add", f"{FAR}/24", "dev", FAR_IFACE, ns=self.far)
+            self.ip("link", "set", FAR_IFACE, "up", ns=self.far)
+            self.ip("route", "add", "default", "via", STACK)
+            self.ip("route", "add", "default", "via", FAR_STACK, ns=self.far)
+        except BaseException:
+            self.close()
+            raise
+
+    def ping(self, to, *argv, ns=None):
+        return self.exec("ping", "-n", "-i", "0.01", "-W", 1, *argv, to, ns=ns, ok=False).stdout
+
+    def drops(self, reason):
+        return self.metric("iopkt_dropped_packets_total", f'reason="{reason}"')
+
+
+def iperf3(lab, *argv):
+    """Mbit/s as the receiver counts them."""
+    server = lab.spawn(["iperf3", "-s", "-1"], ns=lab.far)
+    until("iperf3's server", lambda: ":5201" in lab.exec("ss", "-Hltn", ns=lab.far).stdout)
+    seconds = 1 if QUICK else 2
+    said = json.loads(lab.exec("iperf3", "-c", FAR, "-t", seconds, "-J", *argv, timeout=30).stdout)
+    lab.stop(server)
+    return said["end"]["sum_received"]["bits_per_second"] / 1e6
+
+
+def ipv4_forward():
+    """Two kernel hosts reach each other through io-pkt: echo, TTL, iperf3 both ways, a smaller MTU on one side, spoofed sources."""
+    with RoutedLab() as lab:
+        check("0 received" in lab.ping(FAR, "-c", 2), "a host passes packets on that nobody told it to")
+        check(lab.drops("ipv4_not_for_us") >= 2, "packets for others are not counted")
+        lab.iopkt("sysctl", "-w", "net.inet.ip.forwarding=1")
+        for ns, to in ((lab.ns, FAR), (lab.far, HOST)):
+            for size in (0, 56, 1472):
+                said = lab.ping(to, "-c", 3, "-s", size, ns=ns)
+                check("3 received" in said and "ttl=63" in said, said[-300:])
+        # Each hop answers for itself, from its address on the asker's link.
+        for ns, to, router in ((lab.ns, FAR, STACK), (lab.far, HOST, FAR_STACK)):
+            said = lab.ping(to, "-c", 1, "-t", 1, ns=ns)
+            check(f"From {router}" in said and "Time to live exceeded" in said, said)
+            check("1 received" in lab.ping(to, "-c", 1, "-t", 2, ns=ns), "one hop too many")
+        check(lab.drops("ipv4_ttl_exceeded") == 2, "not counted")
+        count = 500 if QUICK else 5000
+        said = lab.exec("ping", "-f", "-q", "-c", count, FAR, timeout=60).stdout
+        check(f"{count} received" in said, said[-200:])
+        there, back = iperf3(lab), iperf3(lab, "-R")
+        check(min(there, back) > 20, f"{there:.0f} and {back:.0f} Mbit/s")
+        # A smaller MTU behind us: whoever must not be cut hears of it, and TCP finds its way.
+        lab.iopkt("ifconfig", "tap0", "mtu", "1400")
+        lab.ip("link", "set", IFACE, "mtu", "1500")
+        narrow = iperf3(lab, "-R")
+        check(narrow > 20, f"{narrow:.0f} Mbit/s with a smaller MTU behind the router")
+        lab.ip("route", "flush", "cache", ns=lab.far)
+        said = lab.ping(HOST, "-c", 1, "-M", "do", "-s", 1400, ns=lab.far)
+        check("0 received" in said, said)
+        check(re.search(rf"From {FAR_STACK}.*mtu ?= ?1400", said), said)
+        check("1 received" in lab.ping(HOST, "-c", 1, "-M", "do", "-s", 1372, ns=lab.far), "what fits does not pass")
+        check(lab.drops("ipv4_too_big") >= 2, "not counted")
+        lab.iopkt("ifconfig", "tap0", "mtu", "1500")
+        # Nowhere, nobody, and from where nobody can be.
+        said = lab.ping("203.0.113.1", "-c", 1)
+        check(f"From {STACK}" in said and "Net Unreachable" in said, said)
+        said = lab.exec("ping", "-n", "-c", 1, "-W", 6, "198.18.78.77", ok=False).stdout
+        check(f"From {STACK}" in said and "Host Unreachable" in said, said)
+        lab.ip("addr", "add", "10.66.0.1/32", "dev", "lo")
+        lab.iopkt("sysctl", "-w", "net.inet.ip.rpfilter=1")
+        before = lab.drops("ipv4_reverse_path")
+        check("0 received" in lab.ping(FAR, "-c", 2, "-I", "10.66.0.1"), "a source without a way back gets through")
+        check(lab.drops("ipv4_reverse_path") - before == 2, "not counted")
+        lab.iopkt("route", "add", "10.66.0.1", HOST)
+        check("2 received" in lab.ping(FAR, "-c", 2, "-I", "10.66.0.1"), "a source with a way back does not get through")
+        passed = int(lab.metric("iopkt_ipv4_packets_forwarded_total"))
+        return f"{there:.0f} and {back:.0f} Mbit/s, {narrow:.0f} with MTU 1400 behind; {passed} packets passed on"
