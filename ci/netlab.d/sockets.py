@@ -1,7 +1,8 @@
 """Datagrams, and programs that wait for many sockets at once."""
 import signal
 
-from lab import HOST, QUICK, STACK, Lab, check, until
+from lab import BIN, HOST, QUICK, ROOT, STACK, Lab, check, run, until
+from processes import echo, served
 
 UDP_ECHO = """
 import socket
@@ -80,6 +81,22 @@ while True:
                     try: data = data[c.send(data):]
                     except BlockingIOError: pass
 """
+
+
+def zero_copy():
+    """examples/zerocopy.c reads and writes where the bytes are: 100 connections echo 1 MiB each to the kernel."""
+    with Lab() as lab:
+        server = lab.dir / "zerocopy"
+        run("cc", "-Wall", "-Werror", "-D_GNU_SOURCE", "-I", ROOT / "ipc/libiopkt/include", "-o", server,
+            ROOT / "ipc/libiopkt/examples/zerocopy.c", "-L", BIN, "-liopkt")
+        lab.env["LD_LIBRARY_PATH"] = str(BIN)
+        lab.spawn([server, 7], log=lab.dir / "zerocopy.log")
+        served(lab, 7)
+        before = lab.usage()
+        echo(lab, 7, 100, 1 << 20)
+        until("sockets are gone", lambda: lab.usage()["sockets"] <= before["sockets"], 20)
+        until("mbufs are back", lambda: lab.usage()["mbufs"] <= before["mbufs"], 20)
+        return "100 MiB each way, sockets and mbufs are back"
 
 
 def event_loop():

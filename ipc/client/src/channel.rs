@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use proto::message::Transport;
-use proto::{Answer, Call, Reply, Request, SocketHandle, Ticket, paths};
+use proto::{Answer, Call, Reply, Request, SocketHandle, Ticket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::Timeout;
@@ -19,6 +19,8 @@ use rustix::net::{
     SocketAddrUnix, SocketFlags, SocketType, recv, recvmsg, send, socket_with, sockopt,
 };
 use shm::{ClientFiles, ClientMap, Own};
+
+use crate::prefix;
 
 /// Answers to what a client asks are short; only the tools' tables are long.
 const ANSWER_MAX: usize = 4096;
@@ -30,8 +32,8 @@ const DESCRIPTORS_MAX: usize = 3 + shm::layout::LANES_MAX as usize;
 /// microseconds.
 const FIRST_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The channel that [`Channel::current`] last gave out.
-static CURRENT: Mutex<Option<Arc<Channel>>> = Mutex::new(None);
+/// The channels that [`Channel::current`] gives out, one for each stack in use.
+static CURRENT: Mutex<Vec<Arc<Channel>>> = Mutex::new(Vec::new());
 
 /// Channels that were joined, the last used one last. Those without sockets are kept for a while: who
 /// was given one socket of a client is often given more.
@@ -41,7 +43,7 @@ static JOINED: Mutex<Vec<Arc<Channel>>> = Mutex::new(Vec::new());
 /// and child: else a child could find locked for ever what another thread of its parent had locked.
 #[derive(Debug)]
 pub struct ForkGuard {
-    _current: Option<MutexGuard<'static, Option<Arc<Channel>>>>,
+    _current: Option<MutexGuard<'static, Vec<Arc<Channel>>>>,
     _joined: Option<MutexGuard<'static, Vec<Arc<Channel>>>>,
 }
 
@@ -92,15 +94,15 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// The channel of this process to the stack that `$SOCK` and `$IOPKT_RUN` name; a new one in a
-    /// forked child, and after the daemon has been restarted.
+    /// The channel of this process to the stack that [`crate::set_sock_prefix`] or `$SOCK` and `$IOPKT_RUN`
+    /// name; a new one in a forked child, and after the daemon has been restarted.
     ///
     /// # Errors
     /// `ENOENT` or `ECONNREFUSED`: no daemon. `ETIMEDOUT`: it does not answer. `ENOMEM`: it serves as many
     /// clients as it can.
     pub fn current() -> io::Result<Arc<Self>> {
-        let path = paths::socket_path(&paths::client_prefix());
-        let known = current().clone();
+        let path = prefix::socket_path();
+        let known = current().iter().find(|channel| channel.path == path).cloned();
         if let Some(channel) = known
             && channel.serves(&path)
         {
@@ -108,14 +110,13 @@ impl Channel {
         }
         let fresh = Arc::new(Self::attach(&path)?);
         let mut place = current();
-        match &*place {
+        if let Some(channel) = place.iter().find(|channel| channel.serves(&path)) {
             // Another thread was faster.
-            Some(channel) if channel.serves(&path) => Ok(Arc::clone(channel)),
-            _ => {
-                *place = Some(Arc::clone(&fresh));
-                Ok(fresh)
-            }
+            return Ok(Arc::clone(channel));
         }
+        place.retain(|channel| channel.path != path);
+        place.push(Arc::clone(&fresh));
+        Ok(fresh)
     }
 
     /// A new channel to the daemon behind this socket.
@@ -134,9 +135,9 @@ impl Channel {
     /// `EACCES`: it belongs to a client of another user. As [`Channel::current`].
     pub fn of_descriptor(fd: BorrowedFd<'_>) -> io::Result<Option<(Arc<Self>, Identified)>> {
         let Some(ticket) = ticket(fd) else { return Ok(None) };
-        let path = paths::socket_path(&paths::client_prefix());
+        let path = prefix::socket_path();
         let mut known: Vec<Arc<Self>> = joined().clone();
-        known.extend(current().clone());
+        known.extend(current().iter().cloned());
         known.retain(|channel| channel.path == path && channel.is_there());
         let (mut fresh, answer) = match known.last() {
             Some(channel) => {
@@ -331,7 +332,7 @@ fn first_exchange(connection: &OwnedFd, request: Request) -> io::Result<(Reply, 
     Ok((reply, descriptors))
 }
 
-fn current() -> MutexGuard<'static, Option<Arc<Channel>>> {
+fn current() -> MutexGuard<'static, Vec<Arc<Channel>>> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -4,6 +4,8 @@
 //! * [`Socket`]: what they are made of, in the words of BSD; the C library is made of it too.
 //! * [`Channel`]: a process's connection to the daemon, with the memory they share.
 //!
+//! Which stack: `$SOCK`, or for one thread [`set_sock_prefix`].
+//!
 //! A socket's descriptor is real: select, poll and epoll work on it and mix it with any other. How
 //! that is done is in `ipc/README.md`.
 #![forbid(unsafe_code)]
@@ -13,6 +15,7 @@ mod channel;
 mod descriptor;
 mod linger;
 mod option;
+mod prefix;
 mod receive;
 mod send;
 mod socket;
@@ -23,6 +26,7 @@ mod wait;
 
 pub use channel::{Channel, ForkGuard, Identified};
 pub use option::Wishes;
+pub use prefix::{clear_sock_prefix, set_sock_prefix};
 pub use proto::message::{Shutdown, Transport};
 pub use receive::{Received, RecvFlags};
 pub use send::SendFlags;

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use proto::message::Transport;
 use rustix::io::Errno;
-use shm::{Ancillary, ReceiveQueue, Status};
+use shm::{Ancillary, Datagram, ReceiveQueue, Status};
 
 use crate::descriptor::{self, End};
 use crate::option::timeout;
@@ -67,7 +67,10 @@ impl Socket {
         let nonblocking = flags.contains(RecvFlags::DONTWAIT);
         let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
         if self.transport() == Transport::Datagram {
-            return self.wait_for(fd, &mut patience, true, || self.try_datagram(fd, data, flags));
+            return self.wait_for(fd, &mut patience, true, || {
+                let peek = flags.contains(RecvFlags::PEEK);
+                self.try_datagram(fd, flags, |queue| queue.read_datagram(data, peek))
+            });
         }
         let wanted = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
         if flags.contains(RecvFlags::OOB) {
@@ -77,9 +80,12 @@ impl Socket {
             // As in Linux, it waits for a byte and leaves it where it is.
             let mut byte = [0];
             let into = &mut [IoSliceMut::new(&mut byte)];
-            let peek = flags | RecvFlags::PEEK;
+            let inline = self.has_urgent_inline();
             return self
-                .wait_for(fd, &mut patience, true, || self.try_stream(fd, into, peek))
+                .wait_for(fd, &mut patience, true, || {
+                    let mut read = |queue: &mut ReceiveQueue<'_>| queue.read(into, true, inline);
+                    self.try_stream(fd, true, |queue| some(read(queue)))
+                })
                 .map(|_| Received::bytes(0));
         }
         let all = flags.contains(RecvFlags::WAITALL) && !flags.contains(RecvFlags::PEEK);
@@ -90,7 +96,10 @@ impl Socket {
                 // What was read before counts; the error is the next call's.
                 return Ok(Received::bytes(total));
             }
-            let attempt = || self.try_stream(fd, rest, flags);
+            let inline = self.has_urgent_inline();
+            let peek = flags.contains(RecvFlags::PEEK);
+            let mut read = |queue: &mut ReceiveQueue<'_>| queue.read(rest, peek, inline);
+            let attempt = || self.try_stream(fd, peek, |queue| some(read(queue)));
             let len = match self.wait_for(fd, &mut patience, total == 0, attempt) {
                 Ok(received) => received.len,
                 Err(_) if total > 0 => 0,
@@ -101,6 +110,61 @@ impl Socket {
                 return Ok(Received::bytes(total));
             }
             IoSliceMut::advance_slices(&mut rest, len);
+        }
+    }
+
+    /// Shows what waits where it is, without a copy: stream bytes that follow each other in memory, or a
+    /// datagram. `look` says how many bytes of a stream it has used up, the others stay; a datagram is used
+    /// up by any number but 0. `None`: the end of a stream.
+    ///
+    /// `look` must not use the socket: other threads that do wait for it.
+    ///
+    /// # Errors
+    /// Those of [`Socket::recv`].
+    pub fn recv_in_place<T>(
+        &self,
+        fd: BorrowedFd<'_>,
+        flags: RecvFlags,
+        mut look: impl FnMut(&[u8]) -> (usize, T),
+    ) -> io::Result<Option<T>> {
+        let nonblocking = flags.contains(RecvFlags::DONTWAIT);
+        let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
+        let mut seen = None;
+        let inline = self.has_urgent_inline();
+        let datagrams = self.transport() == Transport::Datagram;
+        let mut look = |bytes: &[u8]| {
+            let (used, result) = look(bytes);
+            seen = Some(result);
+            used
+        };
+        let _ = self.wait_for(fd, &mut patience, true, || match datagrams {
+            true => self.try_datagram(fd, flags, |queue| datagram_in_place(queue, &mut look)),
+            false => self.try_stream(fd, false, |queue| stream_in_place(queue, inline, &mut look)),
+        })?;
+        Ok(seen)
+    }
+
+    /// Takes stream bytes that [`Socket::recv_in_place`] has shown and left, or the first datagram. Returns
+    /// how many bytes there were.
+    ///
+    /// # Errors
+    /// `EAGAIN`: nothing has been shown. Those of [`Socket::recv`].
+    pub fn release(&self, fd: BorrowedFd<'_>, len: usize) -> io::Result<usize> {
+        if self.transport() == Transport::Datagram {
+            let take = |payload: &[u8]| (1, payload.len());
+            return Ok(self.recv_in_place(fd, RecvFlags::DONTWAIT, take)?.unwrap_or(0));
+        }
+        let mut left = len;
+        loop {
+            let take = |bytes: &[u8]| (left, bytes.len().min(left));
+            let taken = match self.recv_in_place(fd, RecvFlags::DONTWAIT, take) {
+                Err(_) if left < len => 0,
+                taken => taken?.unwrap_or(0),
+            };
+            left = left.saturating_sub(taken);
+            if left == 0 || taken == 0 {
+                return Ok(len.saturating_sub(left));
+            }
         }
     }
 
@@ -127,24 +191,25 @@ impl Socket {
     fn try_stream(
         &self,
         fd: BorrowedFd<'_>,
-        into: &mut [IoSliceMut<'_>],
-        flags: RecvFlags,
+        peek: bool,
+        read: impl FnOnce(&mut ReceiveQueue<'_>) -> Option<usize>,
     ) -> io::Result<Attempt> {
         // The end is announced after the last byte, so it is looked at before the bytes are.
         let status = self.memory.status();
         let mut queue = self.memory.receive();
-        let peek = flags.contains(RecvFlags::PEEK);
         let ended = status
             .is_none_or(|status| status.contains(Status::EOF) || status.contains(Status::CLOSED));
-        if queue.unread() > 0 && !ended && !is_announced(fd, &queue) {
+        // Looked at once: what comes behind this look has not been announced.
+        let waits = queue.unread() > 0;
+        if waits && !ended && !is_announced(fd, &queue) {
             return Ok(Attempt::Empty);
         }
         let marked = queue.urgent().is_some();
-        let len = queue.read(into, peek, self.has_urgent_inline());
+        let len = if waits { read(&mut queue) } else { None };
         if marked && queue.urgent().is_none() {
             descriptor::take_urgent(fd);
         }
-        if len > 0 {
+        if let Some(len) = len {
             let tell = queue.worth_telling() | (!peek && self.settle(fd, &mut queue).1);
             drop(queue);
             if tell {
@@ -185,8 +250,8 @@ impl Socket {
     fn try_datagram(
         &self,
         fd: BorrowedFd<'_>,
-        into: &mut [IoSliceMut<'_>],
         flags: RecvFlags,
+        read: impl FnOnce(&mut ReceiveQueue<'_>) -> Option<Datagram>,
     ) -> io::Result<Attempt> {
         if self.memory.status().is_none() {
             return Err(Errno::CONNRESET.into());
@@ -204,11 +269,12 @@ impl Socket {
             return Err(error);
         }
         let mut queue = self.memory.receive();
-        if queue.unread() > 0 && !is_announced(fd, &queue) {
+        let waits = queue.unread() > 0;
+        if waits && !is_announced(fd, &queue) {
             return Ok(Attempt::Empty);
         }
         let peek = flags.contains(RecvFlags::PEEK);
-        let datagram = queue.read_datagram(into, peek);
+        let datagram = if waits { read(&mut queue) } else { None };
         let (end, tell) = if peek && datagram.is_some() {
             (End::Open, false)
         } else {
@@ -255,6 +321,32 @@ impl Socket {
         queue.arm();
         (end, waits(queue))
     }
+}
+
+/// Shows a piece of a stream and takes what `look` has used up of it.
+fn stream_in_place(
+    queue: &mut ReceiveQueue<'_>,
+    inline: bool,
+    look: impl FnOnce(&[u8]) -> usize,
+) -> Option<usize> {
+    let bytes = queue.first(inline);
+    let len = some(bytes.len())?;
+    let used = look(bytes).min(len);
+    Some(queue.consume(used))
+}
+
+/// Shows a datagram and takes it if `look` has used it up.
+fn datagram_in_place(
+    queue: &mut ReceiveQueue<'_>,
+    look: impl FnOnce(&[u8]) -> usize,
+) -> Option<Datagram> {
+    let (datagram, payload) = queue.first_datagram()?;
+    if look(payload) > 0 { queue.read_datagram(&mut [], false) } else { Some(datagram) }
+}
+
+/// Nothing read is nothing found.
+fn some(len: usize) -> Option<usize> {
+    Some(len).filter(|len| *len > 0)
 }
 
 /// Is the token for what waits there? The worker may have been interrupted after writing it and

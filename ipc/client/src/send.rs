@@ -83,7 +83,8 @@ impl Socket {
         }
         let mut done = 0usize;
         loop {
-            match self.send_some(fd, data, done, flags, &mut patience) {
+            let push = |queue: &mut SendQueue<'_>| queue.push(data, done, stream_flags(flags));
+            match self.send_some(fd, &mut patience, push) {
                 Ok(len) => done = done.saturating_add(len),
                 Err(_) if done > 0 => return Ok(done),
                 Err(error) => return Err(error),
@@ -118,14 +119,89 @@ impl Socket {
         self.send(fd, data, None, flags)
     }
 
+    /// Gives room for up to `wanted` stream bytes that follow each other in memory, to be written where they
+    /// are sent from, without a copy. `write` says how many of them it has written; those are sent.
+    ///
+    /// `write` must not use the socket: other threads that do wait for it.
+    ///
+    /// # Errors
+    /// Those of [`Socket::send`]; `EOPNOTSUPP` for datagrams.
+    pub fn send_in_place(
+        &self,
+        fd: BorrowedFd<'_>,
+        wanted: usize,
+        flags: SendFlags,
+        mut write: impl FnMut(&mut [u8]) -> usize,
+    ) -> io::Result<usize> {
+        self.with_room(fd, wanted, flags, |queue, wanted| {
+            let room = queue.reserve(wanted)?;
+            let len = write(room).min(room.len());
+            let at = room.as_ptr();
+            queue.commit(at, u32::try_from(len).unwrap_or(u32::MAX), stream_flags(flags))?;
+            Ok(len)
+        })
+    }
+
+    /// The first half of [`Socket::send_in_place`]: where the room is, and how much of it. It is the caller's
+    /// until [`Socket::send_commit`] or another call that sends.
+    ///
+    /// # Errors
+    /// Those of [`Socket::send_in_place`].
+    pub fn send_reserve(
+        &self,
+        fd: BorrowedFd<'_>,
+        wanted: usize,
+        flags: SendFlags,
+    ) -> io::Result<(*mut u8, usize)> {
+        let mut place = core::ptr::null_mut();
+        let len = self.with_room(fd, wanted, flags, |queue, wanted| {
+            let room = queue.reserve(wanted)?;
+            place = room.as_mut_ptr();
+            Ok(room.len())
+        })?;
+        Ok((place, len))
+    }
+
+    /// The second half: sends the first `len` bytes of what was reserved last.
+    ///
+    /// # Errors
+    /// Those of [`Socket::send_in_place`]; `EINVAL`: `at` is not what was reserved last, or `len` is more.
+    pub fn send_commit(
+        &self,
+        fd: BorrowedFd<'_>,
+        (at, len): (*const u8, usize),
+        flags: SendFlags,
+    ) -> io::Result<usize> {
+        self.with_room(fd, len, flags, |queue, wanted| {
+            queue.commit(at, wanted, stream_flags(flags)).map(|()| len)
+        })
+    }
+
+    fn with_room(
+        &self,
+        fd: BorrowedFd<'_>,
+        wanted: usize,
+        flags: SendFlags,
+        mut push: impl FnMut(&mut SendQueue<'_>, u32) -> Result<usize, PushError>,
+    ) -> io::Result<usize> {
+        if self.transport() == Transport::Datagram {
+            return Err(Errno::OPNOTSUPP.into());
+        }
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let nonblocking = flags.contains(SendFlags::DONTWAIT);
+        let mut patience = Patience::new(nonblocking, timeout(self.memory.send_timeout_ms()));
+        self.send_some(fd, &mut patience, |queue| push(queue, wanted))
+    }
+
     /// Posts what there is room for; waits until there is some.
     fn send_some(
         &self,
         fd: BorrowedFd<'_>,
-        data: &[IoSlice<'_>],
-        skip: usize,
-        flags: SendFlags,
         patience: &mut Patience,
+        mut push: impl FnMut(&mut SendQueue<'_>) -> Result<usize, PushError>,
     ) -> io::Result<usize> {
         loop {
             if !self.check_stream(fd)? {
@@ -138,8 +214,9 @@ impl Socket {
             if self.memory.marks() & mark::WRITE_SHUT != 0 {
                 return Err(Errno::PIPE.into());
             }
-            let why = match queue.push(data, skip, stream_flags(flags)) {
+            let why = match push(&mut queue) {
                 Ok(len) => return Ok(len),
+                Err(PushError::TooLong) => return Err(Errno::INVAL.into()),
                 Err(why) => why,
             };
             if !self.out_of_room(fd, queue, why, 1)? {

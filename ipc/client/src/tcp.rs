@@ -136,6 +136,27 @@ impl TcpStream {
         self.inner.recv(&mut [IoSliceMut::new(into)], RecvFlags::PEEK)
     }
 
+    /// Looks at what has come where it is, without a copy: see [`Socket::recv_in_place`]. `None`: the end.
+    ///
+    /// # Errors
+    /// Those of [`Socket::recv`].
+    pub fn recv_in_place<T>(&self, look: impl FnMut(&[u8]) -> (usize, T)) -> io::Result<Option<T>> {
+        self.inner.socket.recv_in_place(self.as_fd(), RecvFlags::empty(), look)
+    }
+
+    /// Writes up to `wanted` bytes where they are sent from, without a copy: see
+    /// [`Socket::send_in_place`].
+    ///
+    /// # Errors
+    /// Those of [`Socket::send`].
+    pub fn send_in_place(
+        &self,
+        wanted: usize,
+        write: impl FnMut(&mut [u8]) -> usize,
+    ) -> io::Result<usize> {
+        self.inner.socket.send_in_place(self.as_fd(), wanted, SendFlags::empty(), write)
+    }
+
     /// The socket beneath.
     #[must_use]
     pub fn socket(&self) -> &Socket {

@@ -449,3 +449,113 @@ fn many_threads_share_a_socket() {
     assert_eq!(counts, [0, 50_000, 50_000, 50_000, 50_000]);
     threads.into_iter().for_each(|thread| thread.join().expect("panicked"));
 }
+
+impl Sock {
+    fn look(&self, most: usize) -> io::Result<Option<Vec<u8>>> {
+        let look = |bytes: &[u8]| {
+            let used = bytes.len().min(most);
+            (used, bytes[..used].to_vec())
+        };
+        self.socket.recv_in_place(self.fd.as_fd(), RecvFlags::DONTWAIT, look)
+    }
+
+    fn reserve(&self, wanted: usize) -> io::Result<(*mut u8, usize)> {
+        self.socket.send_reserve(self.fd.as_fd(), wanted, SendFlags::DONTWAIT)
+    }
+
+    fn commit(&self, place: (*const u8, usize)) -> io::Result<usize> {
+        self.socket.send_commit(self.fd.as_fd(), place, SendFlags::DONTWAIT)
+    }
+}
+
+#[test]
+fn bytes_can_be_read_and_written_where_they_are() {
+    const LEN: usize = 1_000_000;
+    let world = World::new(2);
+    let (a, b) = world.pair();
+    let writer = std::thread::spawn(move || {
+        let mut sent = 0;
+        while sent < LEN {
+            let write = |room: &mut [u8]| {
+                for (at, byte) in room.iter_mut().enumerate() {
+                    *byte = ((sent + at) % 251).to_le_bytes()[0];
+                }
+                room.len()
+            };
+            let wanted = (LEN - sent).min(5000);
+            let flags = SendFlags::empty();
+            sent += a.socket.send_in_place(a.fd.as_fd(), wanted, flags, write).expect("no send");
+        }
+        a
+    });
+    let mut received = 0;
+    while received < LEN {
+        let look = |bytes: &[u8]| {
+            // Not all of it each time.
+            let used = bytes.len().div_ceil(2);
+            let right =
+                |(at, byte): (usize, &u8)| *byte == ((received + at) % 251).to_le_bytes()[0];
+            (used, bytes.iter().enumerate().all(right).then_some(used))
+        };
+        let seen = b.socket.recv_in_place(b.fd.as_fd(), RecvFlags::empty(), look);
+        received += seen.expect("no recv").expect("an end").expect("other bytes");
+    }
+    drop(writer.join().expect("panicked"));
+    assert_eq!(
+        b.socket.recv_in_place(b.fd.as_fd(), RecvFlags::empty(), |_| (0, ())).unwrap(),
+        None
+    );
+}
+
+#[test]
+fn what_has_been_shown_stays_and_keeps_the_descriptor_readable_until_it_is_released() {
+    let world = World::new(1);
+    let (a, b) = world.pair();
+    assert_eq!(errno(b.look(0)), EAGAIN);
+    let _ = a.send(b"hello").expect("no send");
+    assert!(b.is_readable(1000));
+    assert_eq!(b.look(0).unwrap().unwrap(), b"");
+    assert_eq!(b.look(2).unwrap().unwrap(), b"he");
+    assert!(b.is_readable(1000), "llo");
+    assert_eq!(b.socket.release(b.fd.as_fd(), 100).expect("no release"), 3);
+    assert!(!b.is_readable(0));
+    assert_eq!(errno(b.socket.release(b.fd.as_fd(), 1)), EAGAIN);
+}
+
+#[test]
+fn a_datagram_is_shown_alone_and_whole() {
+    let world = World::new(1);
+    let (a, b) =
+        (Sock::bound(&world.channel, 5000), Sock::open(&world.channel, Transport::Datagram));
+    for text in [&b"first"[..], b"", b"third"] {
+        let _ = b.send_to(text, address(5000)).expect("no send");
+    }
+    assert!(a.is_readable(1000));
+    assert_eq!(a.look(0).unwrap().unwrap(), b"");
+    for text in [&b"first"[..], b"", b"third"] {
+        let look = |bytes: &[u8]| (0, bytes.to_vec());
+        let seen = a.socket.recv_in_place(a.fd.as_fd(), RecvFlags::empty(), look);
+        assert_eq!(seen.unwrap().unwrap(), text);
+        let _ = a.socket.release(a.fd.as_fd(), text.len()).expect("no release");
+    }
+    assert_eq!(errno(a.look(0)), EAGAIN);
+    assert_eq!(errno(a.reserve(1)), 95);
+}
+
+#[test]
+fn only_what_was_reserved_last_can_be_sent() {
+    let world = World::new(1);
+    let (a, b) = world.pair();
+    let (first, len) = a.reserve(100).expect("no room");
+    assert_eq!(len, 100);
+    assert_eq!(a.commit((first, 0)).expect("nothing is nothing"), 0);
+    let _ = a.send(b"between").expect("no send");
+    assert_eq!(errno(a.commit((first, 1))), 22);
+    let (second, len) = a.reserve(100).expect("no room");
+    assert_eq!(errno(a.commit((second, len + 1_000_000))), 22);
+    assert_eq!(a.commit((second, 1)).expect("not sent"), 1);
+    assert_eq!(errno(a.commit((second, 1))), 22);
+    let mut buffer = [0; 100];
+    let _ = b.receive(&mut buffer[..8], RecvFlags::WAITALL).expect("no recv");
+    assert_eq!(&buffer[..7], b"between");
+}

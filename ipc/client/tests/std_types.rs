@@ -29,12 +29,31 @@ fn a_program_finds_its_stack_and_finds_it_again() {
     datagrams();
     edges();
 
+    two_stacks(&run);
+
     fake.kill();
     let fake = Fake::start_at(&socket, 1);
     let second = Channel::current().expect("no channel");
     assert!(!Arc::ptr_eq(&first, &second));
     streams();
     drop(fake);
+}
+
+/// A thread of its own may use another stack, and both channels stay.
+fn two_stacks(run: &std::path::Path) {
+    std::fs::create_dir_all(run.join("alt/dev")).expect("no directory");
+    let other = Fake::start_at(&run.join("alt/dev/socket"), 1);
+    let first = Channel::current().expect("no channel");
+    io_pkt_client::set_sock_prefix("/alt");
+    let second = Channel::current().expect("no channel");
+    assert!(!Arc::ptr_eq(&first, &second));
+    let elsewhere = std::thread::spawn(Channel::current).join().expect("panicked");
+    assert!(Arc::ptr_eq(&first, &elsewhere.expect("no channel")), "another thread's");
+    assert!(Arc::ptr_eq(&second, &Channel::current().expect("no channel")), "no new client");
+    streams();
+    io_pkt_client::clear_sock_prefix();
+    assert!(Arc::ptr_eq(&first, &Channel::current().expect("no channel")));
+    drop(other);
 }
 
 fn streams() {

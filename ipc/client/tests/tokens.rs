@@ -238,7 +238,7 @@ fn remove(path: &Path) {
 
 fn serve(door: &OwnedFd) -> Peer {
     let connection = accept(door).unwrap();
-    let (slot, files) = Arena::reserve(1).unwrap().attach(1).unwrap();
+    let (slot, files) = Arena::reserve(1).unwrap().attach(1, Default::default()).unwrap();
     let (page, page_fd) = WorkersPage::create(1).unwrap();
     let doorbell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
     let attached = Reply::Attached { slot: 0, client: 0, workers: 1, claim_loopback: false };

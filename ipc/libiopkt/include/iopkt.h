@@ -92,6 +92,24 @@ ssize_t iopkt_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr
                        socklen_t *from_len);
 ssize_t iopkt_recvmsg(int fd, struct msghdr *msg, int flags);
 
+/*
+ * Without a copy. EOPNOTSUPP for descriptors that are not the stack's.
+ *
+ * iopkt_recv_zc says where the next bytes are: those of a stream that follow each other in memory, or a
+ * datagram; 0 is the end of a stream. They may be read, not written, and stay until iopkt_release, which
+ * takes so many of them (the whole datagram) and returns how many there were, or until any call that reads.
+ *
+ * iopkt_send_reserve says where up to len bytes of a stream may be written, and returns how many: at
+ * least one, often fewer than len. iopkt_send_commit sends the first len of them; until then nothing has
+ * happened, and any other call that sends takes the room back (EINVAL).
+ *
+ * Between the two calls no other thread may use that direction of the socket.
+ */
+ssize_t iopkt_recv_zc(int fd, const void **data, int flags);
+ssize_t iopkt_release(int fd, size_t len);
+ssize_t iopkt_send_reserve(int fd, void **data, size_t len, int flags);
+ssize_t iopkt_send_commit(int fd, const void *data, size_t len, int flags);
+
 /* Options the stack does not know: ENOPROTOOPT. */
 int iopkt_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
 int iopkt_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
@@ -125,6 +143,13 @@ int iopkt_ioctl(int fd, unsigned long request, ...);
  * setenv, not while another thread uses the environment.
  */
 int iopkt_setprefix(const char *prefix);
+
+/*
+ * The same for sockets that the calling thread makes from now on, whatever SOCK says; iopkt_clearsockprefix
+ * ends that. From any thread at any time.
+ */
+int iopkt_setsockprefix(const char *prefix);
+int iopkt_clearsockprefix(void);
 
 #ifdef __cplusplus
 }

@@ -2,18 +2,20 @@
 
 mod control;
 mod data;
+mod in_place;
 mod number;
 mod open;
 mod packet;
 
 pub use control::{
-    iopkt_fcntl, iopkt_getpeername, iopkt_getsockname, iopkt_getsockopt, iopkt_ioctl,
-    iopkt_setprefix, iopkt_setsockopt, iopkt_sockatmark,
+    iopkt_clearsockprefix, iopkt_fcntl, iopkt_getpeername, iopkt_getsockname, iopkt_getsockopt,
+    iopkt_ioctl, iopkt_setprefix, iopkt_setsockopt, iopkt_setsockprefix, iopkt_sockatmark,
 };
 pub use data::{
     iopkt_read, iopkt_readv, iopkt_recv, iopkt_recvfrom, iopkt_send, iopkt_sendto, iopkt_write,
     iopkt_writev,
 };
+pub use in_place::{iopkt_recv_zc, iopkt_release, iopkt_send_commit, iopkt_send_reserve};
 pub use number::{
     close_range_with, forget, iopkt_adopt, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2,
     iopkt_dup3,

@@ -40,11 +40,13 @@ fn run(program: &Path) -> Output {
 }
 
 #[test]
-fn the_example_compiles_and_says_what_it_misses() {
-    let output = run(&compile("cc", "examples/echo.c", "echo"));
-    assert_eq!(output.status.code(), Some(1));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(stderr, "echo: socket: Network is down (is io-pkt running?)\n");
+fn the_examples_compile_and_say_what_they_miss() {
+    for name in ["echo", "zerocopy"] {
+        let output = run(&compile("cc", &format!("examples/{name}.c"), name));
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr, format!("{name}: socket: Network is down (is io-pkt running?)\n"));
+    }
 }
 
 #[test]

@@ -61,6 +61,8 @@ int main(void)
     assert(iopkt_setprefix("/none") == 0);
     assert(iopkt_socket(AF_INET, SOCK_STREAM, 0) == -1 && errno == ENETDOWN);
     assert(iopkt_setprefix(NULL) == 0);
+    assert(iopkt_setsockprefix(NULL) == -1 && errno == EFAULT);
+    assert(iopkt_setsockprefix("/none") == 0 && iopkt_clearsockprefix() == 0);
     assert(iopkt_socket(AF_INET6, SOCK_STREAM, 0) == -1 && errno == EAFNOSUPPORT);
     assert(iopkt_socket(AF_INET, SOCK_RAW, 1) == -1 && errno == ESOCKTNOSUPPORT);
     assert(iopkt_socket(AF_INET, SOCK_STREAM, IPPROTO_UDP) == -1 && errno == EPROTONOSUPPORT);
@@ -77,6 +79,12 @@ int main(void)
     int type = 0;
     len = sizeof type;
     assert(iopkt_getsockopt(a, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM);
+    const void *shown;
+    void *room;
+    assert(iopkt_recv_zc(a, &shown, 0) == -1 && errno == EOPNOTSUPP);
+    assert(iopkt_release(a, 1) == -1 && errno == EOPNOTSUPP);
+    assert(iopkt_send_reserve(a, &room, 1, 0) == -1 && errno == EOPNOTSUPP);
+    assert(iopkt_send_commit(a, "x", 1, 0) == -1 && errno == EOPNOTSUPP);
     assert(iopkt_fcntl(a, F_SETFL, O_NONBLOCK) == 0);
     assert(iopkt_fcntl(a, F_GETFL) & O_NONBLOCK);
     int c = iopkt_dup(a), d = iopkt_dup2(a, 50), e = iopkt_dup3(a, 51, O_CLOEXEC);

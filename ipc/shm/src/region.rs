@@ -1,7 +1,8 @@
 //! Mapped memory that another process may write at any time.
 //!
 //! The only way in is by value: atomic words, and copies whose machine code the compiler cannot
-//! merge, repeat or reorder into a second look. No reference to the bytes ever exists.
+//! merge, repeat or reorder into a second look. References to the bytes are the client's alone, to what the
+//! daemon has published and does not touch, or has not been given yet.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64};
@@ -62,6 +63,27 @@ impl Region {
         // SAFETY: as in `copy_in`, the other way round.
         unsafe { copy(from.as_ptr(), out.as_mut_ptr(), out.len()) };
         true
+    }
+
+    /// The bytes from `offset` on; none if they are not all inside.
+    ///
+    /// # Safety
+    /// Nobody may write them while the slice is used.
+    pub(crate) unsafe fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
+        let start = self.range(offset, len)?;
+        // SAFETY: inside the mapping, which outlives `self`; the caller promises that nobody writes.
+        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), len) })
+    }
+
+    /// The bytes from `offset` on, to be written; none if they are not all inside.
+    ///
+    /// # Safety
+    /// The mapping must be writable, and nobody else may use the bytes while the slice is used.
+    #[expect(clippy::mut_from_ref, reason = "the memory is not this value's, as the contract says")]
+    pub(crate) unsafe fn bytes_mut(&self, offset: usize, len: usize) -> Option<&mut [u8]> {
+        let start = self.range(offset, len)?;
+        // SAFETY: inside the mapping, which outlives `self`; the caller promises the rest.
+        Some(unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), len) })
     }
 
     /// Address of `offset`, if `len` bytes from there on are inside.

@@ -227,7 +227,8 @@ impl Daemon {
         if version != proto::VERSION {
             return Err(Errno::PROTONOSUPPORT);
         }
-        let (slot, files) = self.arena.attach(self.workers, Arc::default()).map_err(|_| Errno::NOMEM)?;
+        let (slot, files) =
+            self.arena.attach(self.workers, Arc::default()).map_err(|_| Errno::NOMEM)?;
         fds.extend([files.read, files.write, self.page_fd.try_clone().map_err(|_| Errno::NFILE)?]);
         for worker in 0..self.workers {
             let doorbell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;

@@ -212,6 +212,31 @@ pub unsafe extern "C" fn iopkt_setprefix(prefix: *const c_char) -> c_int {
     0
 }
 
+/// Chooses the stack for sockets that the calling thread makes from now on, whatever `SOCK` says.
+///
+/// # Safety
+/// `prefix` is null or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn iopkt_setsockprefix(prefix: *const c_char) -> c_int {
+    if prefix.is_null() {
+        return status(Err(os(libc::EFAULT)));
+    }
+    // SAFETY: a C string by the caller's promise.
+    let prefix = unsafe { CStr::from_ptr(prefix) };
+    match prefix.to_str() {
+        Ok(prefix) => io_pkt_client::set_sock_prefix(prefix),
+        Err(_) => return status(Err(os(libc::EINVAL))),
+    }
+    0
+}
+
+/// `SOCK` counts again for sockets that the calling thread makes from now on.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_clearsockprefix() -> c_int {
+    io_pkt_client::clear_sock_prefix();
+    0
+}
+
 /// Writes a number of bytes where the program wants it.
 ///
 /// # Safety

@@ -240,6 +240,11 @@ pub(super) fn send(
         Target::Stack(to) => cork::send(fd, held, from, (Some(to), ancillary), flags),
         Target::Peer | Target::Kernel => cork::send(fd, held, from, (None, ancillary), flags),
     };
+    signalled(held, flags, result)
+}
+
+/// A result, with `SIGPIPE` where the kernel would raise it.
+pub(super) fn signalled(held: &Held, flags: c_int, result: io::Result<usize>) -> io::Result<usize> {
     if let Err(error) = &result
         && number_of(error) == libc::EPIPE
         && held.is_stream()

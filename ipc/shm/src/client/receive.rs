@@ -72,18 +72,7 @@ impl<'a> ReceiveQueue<'a> {
     /// Returns how many. An urgent byte that is the next one is passed over unless `inline`.
     pub fn read(&mut self, into: &mut [IoSliceMut<'_>], peek: bool, inline: bool) -> usize {
         let Some(mut position) = self.position() else { return 0 };
-        let mut unread = self.unread();
-        match self.urgent() {
-            Some(urgent) if urgent.ahead > 0 => unread = unread.min(urgent.ahead),
-            Some(_) if !inline && unread > 0 && self.piece(&mut position, 1).is_some() => {
-                position.pass(1);
-                unread = unread.saturating_sub(1);
-                if !peek {
-                    self.store(position);
-                }
-            }
-            _ => {}
-        }
+        let mut unread = self.before_mark(&mut position, peek, inline);
         let mut total = 0usize;
         for slice in into {
             let mut rest: &mut [u8] = slice;
@@ -104,6 +93,62 @@ impl<'a> ReceiveQueue<'a> {
             self.store(position);
         }
         total
+    }
+
+    /// The next stream bytes that follow each other in memory, up to the urgent one, where they are. They
+    /// stay there until [`ReceiveQueue::consume`]. An urgent byte that is the next one is passed over
+    /// unless `inline`.
+    pub fn first(&mut self, inline: bool) -> &[u8] {
+        let Some(mut position) = self.position() else { return &[] };
+        let unread = self.before_mark(&mut position, false, inline);
+        if unread == 0 {
+            return &[];
+        }
+        let most = usize::try_from(unread).unwrap_or(usize::MAX);
+        let Some((at, len)) = self.piece(&mut position, most) else { return &[] };
+        // SAFETY: published bytes that nobody has consumed, which the daemon does not write; consuming
+        // them takes the lock that this queue holds, and the queue itself, which the slice borrows.
+        unsafe { self.socket.map.read.bytes(at, len) }.unwrap_or_default()
+    }
+
+    /// Takes stream bytes that were looked at in place. Returns how many there were.
+    pub fn consume(&mut self, len: usize) -> usize {
+        let Some(mut position) = self.position() else { return 0 };
+        let most = usize::try_from(self.unread()).unwrap_or(usize::MAX).min(len);
+        let mut left = most;
+        while left > 0 {
+            let Some((_, len)) = self.piece(&mut position, left) else { break };
+            position.pass(len);
+            left = left.saturating_sub(len);
+        }
+        self.store(position);
+        most.saturating_sub(left)
+    }
+
+    /// The first datagram, where it is; it stays there until it is read.
+    pub fn first_datagram(&mut self) -> Option<(Datagram, &[u8])> {
+        let datagram = self.read_datagram(&mut [], true)?;
+        let (at, _) = self.piece(&mut self.position()?, usize::MAX)?;
+        let at = at.wrapping_add(DatagramHeader::LEN);
+        // SAFETY: as in `first`.
+        let payload = unsafe { self.socket.map.read.bytes(at, datagram.full_len) }?;
+        Some((Datagram { len: payload.len(), ..datagram }, payload))
+    }
+
+    /// How many bytes can be read before the urgent one, if that is not the next; else it is passed over.
+    fn before_mark(&self, position: &mut Position, peek: bool, inline: bool) -> u64 {
+        let unread = self.unread();
+        match self.urgent() {
+            Some(urgent) if urgent.ahead > 0 => unread.min(urgent.ahead),
+            Some(_) if !inline && unread > 0 && self.piece(position, 1).is_some() => {
+                position.pass(1);
+                if !peek {
+                    self.store(*position);
+                }
+                unread.saturating_sub(1)
+            }
+            _ => unread,
+        }
     }
 
     /// Takes all stream bytes that wait, unseen.

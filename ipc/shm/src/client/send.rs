@@ -138,6 +138,43 @@ impl<'a> SendQueue<'a> {
         self.post(offset, len, TxFlags::DATAGRAM)
     }
 
+    /// Room for up to `wanted` stream bytes that follow each other, to be written in place. They are sent by
+    /// [`SendQueue::commit`]; without it nothing has happened.
+    ///
+    /// # Errors
+    /// [`PushError`]: there is no room.
+    pub fn reserve(&mut self, wanted: u32) -> Result<&mut [u8], PushError> {
+        self.socket.map.release_tx_blocks(self.socket.cell.index, false);
+        let room = self.room().min(wanted);
+        if room == 0 {
+            return Err(PushError::NoRoom);
+        }
+        let (offset, len) = self.chunk(room, false)?;
+        // SAFETY: a block of this socket behind what it has posted, which the worker does not read;
+        // giving it to another takes the lock that this queue holds, and the queue itself.
+        let bytes =
+            unsafe { self.socket.map.write.bytes_mut(layout::tx_area(offset), len as usize) };
+        bytes.ok_or(PushError::NoMemory)
+    }
+
+    /// Posts the first `len` of the bytes that were reserved last, with `flags` of [`TxFlags::MORE`] and
+    /// [`TxFlags::URGENT`]. `at`: where they are.
+    ///
+    /// # Errors
+    /// [`PushError::TooLong`]: they are not there, or fewer were reserved.
+    pub fn commit(&mut self, at: *const u8, len: u32, flags: TxFlags) -> Result<(), PushError> {
+        let last = self.socket.own_word(own_cell::TX_LAST).load(Ordering::Relaxed);
+        if last == 0 {
+            return Err(PushError::TooLong);
+        }
+        let (offset, most) = self.chunk(len.min(self.room()), false)?;
+        let place = self.socket.map.write.range(layout::tx_area(offset), len as usize);
+        if most < len || place.is_none_or(|place| place.as_ptr().cast_const() != at) {
+            return Err(PushError::TooLong);
+        }
+        if len == 0 { Ok(()) } else { self.post(offset, len, flags) }
+    }
+
     /// Has the worker taken the stuffing out since the queue was last armed?
     #[must_use]
     pub fn is_drained(&self) -> bool {

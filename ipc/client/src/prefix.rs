@@ -1,0 +1,27 @@
+//! Which stack a thread's new sockets are of.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use proto::paths;
+
+thread_local! {
+    static PREFIX: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Sockets that this thread makes from now on are of the stack with this prefix (`/alt`, or nothing for the
+/// one without), whatever `$SOCK` says.
+pub fn set_sock_prefix(prefix: &str) {
+    PREFIX.set(Some(prefix.into()));
+}
+
+/// Sockets that this thread makes from now on are again of the stack that `$SOCK` names.
+pub fn clear_sock_prefix() {
+    PREFIX.set(None);
+}
+
+/// The socket of the stack that this thread uses.
+pub(crate) fn socket_path() -> PathBuf {
+    let prefix = PREFIX.with_borrow(Clone::clone);
+    paths::socket_path(&prefix.unwrap_or_else(paths::client_prefix))
+}
