@@ -141,8 +141,8 @@ impl Host {
                 tcp::ConnectionError::TimedOut => libc::ETIMEDOUT,
             };
         }
-        if events.contains(Events::ESTABLISHED) {
-            self.fast_open_ends(index);
+        if events.intersects(Events::ESTABLISHED | Events::CLOSED) {
+            self.fast_open_ends(index, events);
         }
         self.after_event(index, events);
     }

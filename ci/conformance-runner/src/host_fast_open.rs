@@ -27,7 +27,7 @@ impl Host {
         parent.configure(&mut config);
         let Kind::Listening { listener, waiting } = &mut parent.kind else { return false };
         let known = syn.options.fast_open.is_some_and(|cookie| cookie == valid);
-        if !known || !listener.fast_opened(limit) {
+        if !known || !listener.fast_opened(limit, now) {
             return false;
         }
         waiting.push_back(child);
@@ -43,7 +43,7 @@ impl Host {
     }
 
     /// The handshake is complete: the server counts one less, the client has learned something.
-    pub(crate) fn fast_open_ends(&mut self, index: usize) {
+    pub(crate) fn fast_open_ends(&mut self, index: usize, events: Events) {
         let Some(stream) = self.stream_mut(index) else { return };
         let unproven = stream.unproven_at.take();
         match stream.tcb.take_fast_open_lesson() {
@@ -53,7 +53,11 @@ impl Host {
         }
         let Some(socket) = unproven.and_then(|index| self.sockets.get_mut(index)) else { return };
         if let Kind::Listening { listener, .. } = &mut socket.kind {
-            listener.fast_open_ended();
+            if events.contains(Events::RESET) {
+                listener.fast_open_reset(self.now);
+            } else {
+                listener.fast_open_ended();
+            }
         }
     }
 

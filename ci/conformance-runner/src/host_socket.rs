@@ -349,6 +349,8 @@ impl Host {
         let stream = self.stream(index, libc::EPIPE)?;
         match stream.tcb.state() {
             _ if stream.write_shut => return Err(libc::EPIPE),
+            // Fast Open: the answer may precede the handshake's end.
+            State::SynReceived if stream.unproven_at.is_some() => {}
             State::SynSent | State::SynReceived => return Err(libc::EAGAIN),
             State::Established | State::CloseWait => {}
             _ => return Err(libc::EPIPE),

@@ -402,7 +402,7 @@ impl Worker {
 
     /// The socket is gone: cell, queue blocks and port are free.
     pub(crate) fn free_socket(&mut self, id: SocketId) {
-        self.fast_open_proven(id);
+        self.fast_open_proven(id, None);
         let Some(socket) = self.sockets.remove(id) else { return };
         let transport = socket.kind.transport();
         let mut local = None;

@@ -96,7 +96,7 @@ impl Worker {
         limit > 0
             && !self.flows.is_full()
             && cookie.is_valid(&secret, local_addr, remote_addr, time)
-            && entry.engine.fast_opened(limit)
+            && entry.engine.fast_opened(limit, now)
     }
 
     /// The cookie for a client that asks.
@@ -107,15 +107,18 @@ impl Worker {
     }
 
     /// The peer of a connection that began with text on its SYN has been heard again, or the
-    /// connection is gone.
-    pub(crate) fn fast_open_proven(&mut self, id: SocketId) {
+    /// connection is gone. `reset_at`: the peer has reset it now.
+    pub(crate) fn fast_open_proven(&mut self, id: SocketId, reset_at: Option<Instant>) {
         if self.fast_open.unproven.is_empty() {
             return;
         }
         if let Some(listener) = self.fast_open.unproven.remove(&id)
             && let Some(entry) = self.listeners.get_mut(listener)
         {
-            entry.engine.fast_open_ended();
+            match reset_at {
+                Some(now) => entry.engine.fast_open_reset(now),
+                None => entry.engine.fast_open_ended(),
+            }
         }
     }
 

@@ -327,7 +327,7 @@ impl Worker {
         socket.signal = signal;
         self.count_events(events);
         if events.intersects(Events::ESTABLISHED | Events::CLOSED) {
-            self.fast_open_proven(id);
+            self.fast_open_proven(id, events.contains(Events::RESET).then_some(now));
             self.fast_open_lesson(id, now);
         }
         self.after_event(id, events, now);

@@ -20,7 +20,8 @@ impl Tcb {
         if !seg.flags.contains(Flags::ACK) {
             return dropped(DropReason::TcpAckMissing);
         }
-        if self.state == State::SynReceived {
+        let opening = self.state == State::SynReceived;
+        if opening {
             self.ack_of_syn(seg, now, arrival)?;
         }
         self.check_ack(seg, now)?;
@@ -36,7 +37,7 @@ impl Tcb {
         if seg.ack.after(self.snd.una) {
             self.new_ack(seg, now, arrival, false);
         } else if seg.ack == self.snd.una && self.flight.is_some() {
-            let duplicate = self.is_duplicate(seg, window_changed);
+            let duplicate = !opening && self.is_duplicate(seg, window_changed);
             if duplicate || !seg.options.sack.is_empty() {
                 self.recover_by_ack(seg, self.snd.una, duplicate, now);
             }
@@ -50,7 +51,8 @@ impl Tcb {
 
     /// SYN-RECEIVED: the handshake ends here, or the ACK belongs to another life.
     fn ack_of_syn(&mut self, seg: &SegmentIn<'_>, now: Instant, arrival: &mut Arrival) -> Step {
-        if !(seg.ack.after(self.snd.una) && seg.ack.at_or_before(self.snd.max)) {
+        let first = self.snd.una + u32::from(self.snd.opening);
+        if !(seg.ack.at_or_after(first) && seg.ack.at_or_before(self.snd.max)) {
             self.reset_in_reply(seg.ack);
             return dropped(DropReason::TcpAckUnacceptable);
         }
@@ -67,20 +69,12 @@ impl Tcb {
         arrival: &mut Arrival,
     ) {
         self.sample_syn(seg, now);
-        self.snd.una += u32::from(core::mem::take(&mut self.snd.opening));
-        self.snd.nxt = self.snd.una;
         self.snd.wl1 = seg.seq;
         self.set_window(seg);
         self.retransmits = 0;
         self.timers.stop(Timer::Retransmit);
-        // Text that our SYN took along; what is not acknowledged of it is sent again now.
-        let text_len = seg.ack.since(self.snd.una).min(self.snd.queued);
-        if text_len > 0 {
-            self.snd.queued = self.snd.queued.saturating_sub(text_len);
-            self.snd.una = seg.ack;
-            self.snd.nxt = seg.ack;
-            arrival.acked_len = text_len;
-            arrival.events |= Events::WRITABLE;
+        if core::mem::take(&mut self.snd.opening) {
+            self.text_of_our_syn(seg, arrival);
         }
         if self.syn_lost {
             // RFC 5681 §3.1 and RFC 6298 §5.7.
@@ -90,8 +84,24 @@ impl Tcb {
         self.snd.sent_at = Stamp::of(now);
         self.start_keepalive();
         arrival.events |= Events::ESTABLISHED;
+        self.watch_early_text(now);
         if self.snd.fin_queued {
             self.transition(Event::Close);
+        }
+    }
+
+    /// SND.UNA goes beyond our SYN, and beyond what is acknowledged of the text that it took along;
+    /// the rest of that is sent again now.
+    fn text_of_our_syn(&mut self, seg: &SegmentIn<'_>, arrival: &mut Arrival) {
+        let snd = &mut self.snd;
+        snd.una += 1;
+        let text_len = seg.ack.since(snd.una).min(snd.queued);
+        snd.queued = snd.queued.saturating_sub(text_len);
+        snd.una += text_len;
+        snd.nxt = snd.una;
+        arrival.acked_len = text_len;
+        if text_len > 0 {
+            arrival.events |= Events::WRITABLE;
         }
     }
 

@@ -10,6 +10,8 @@
 //!   ...
 //!   SYN, cookie, text                 ──▶     text is delivered at once
 //!                                     ◀──     SYN-ACK of SYN and text  later ones
+//!                                     ◀──     answer
+//!   ACK                               ──▶
 //! ```
 //! Text on a SYN may be delivered twice if the network repeats the SYN after the connection is
 //! gone; who uses Fast Open says that this does no harm (RFC 7413 §2.1).
@@ -168,6 +170,32 @@ impl Tcb {
         u32::from(mss.saturating_sub(options_len)).min(self.snd.queued)
     }
 
+    /// The server's side before the handshake is complete. Text goes out as far as the SYN's window
+    /// and the initial window reach; until the peer is heard again only the SYN-ACK is repeated, and
+    /// a FIN waits.
+    pub(crate) fn is_early(&self) -> bool {
+        self.state == State::SynReceived && !self.snd.opening
+    }
+
+    /// The SYN-ACK of such a connection is to be sent.
+    pub(crate) fn owes_syn_ack(&self) -> bool {
+        self.is_early() && self.rare.as_ref().is_some_and(|rare| rare.syn_ack_due)
+    }
+
+    /// Text may be sent.
+    pub(crate) fn sends_text(&self) -> bool {
+        self.state.is_sending() || self.is_early()
+    }
+
+    /// Our SYN goes out again.
+    pub(crate) fn repeat_syn(&mut self) {
+        if self.is_early() {
+            self.rare_mut().syn_ack_due = true;
+        } else {
+            self.snd.nxt = self.snd.una;
+        }
+    }
+
     /// The SYN-ACK's options.
     pub(crate) fn fast_open_answered(&mut self, options: &Options) {
         let mss = options.mss.unwrap_or(limits::MSS_DEFAULT);
@@ -182,8 +210,8 @@ impl Tcb {
 
 impl HalfOpen {
     /// The connection of a SYN whose cookie is valid: its text is delivered now, and the SYN-ACK,
-    /// which goes out by `poll_transmit`, acknowledges it (RFC 7413 §4.2.2). It is in SYN-RECEIVED
-    /// and sends text once the handshake is complete.
+    /// which goes out by `poll_transmit`, acknowledges it (RFC 7413 §4.2.2). It is in SYN-RECEIVED,
+    /// and text may follow the SYN-ACK at once.
     #[must_use]
     pub fn into_fast_open(
         self,
@@ -193,9 +221,9 @@ impl HalfOpen {
         buffer: &mut impl RecvBuffer,
     ) -> (Tcb, Arrival) {
         let mut tcb = self.into_tcb(config, now);
-        tcb.snd.nxt = tcb.snd.una;
-        tcb.snd.max = tcb.snd.una;
-        tcb.rtt.cancel();
+        tcb.snd.una = tcb.snd.nxt;
+        tcb.snd.opening = false;
+        tcb.rare_mut().syn_ack_due = true;
         tcb.timers.stop(Timer::Retransmit);
         let mut arrival = Arrival::default();
         let text = SegmentIn { seq: syn.seq + 1, ..*syn };

@@ -132,7 +132,7 @@ impl Tcb {
         }
         if !seg.flags.contains(Flags::ACK) {
             // The peer's own SYN again: our SYN-ACK was lost, and only a SYN-ACK helps it.
-            self.snd.nxt = self.snd.una;
+            self.repeat_syn();
             return dropped(DropReason::TcpDuplicate);
         }
         // RFC 9293 figure 8: the other half of a simultaneous open; its SYN is old news.

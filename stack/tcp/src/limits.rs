@@ -195,6 +195,11 @@ pub const FAST_OPEN_COOKIE_MAX: usize = 16;
 /// One is good for one to two of these.
 pub const FAST_OPEN_PERIOD_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
+/// For so long at least a Fast Open connection that its peer has reset counts among those whose peer
+/// has not been heard: who is sent answers he did not ask for resets them, and a flood must not be
+/// paced by its victim (RFC 7413 §5.1). Linux's value.
+pub const FAST_OPEN_RESET_TIME: Duration = Duration::from_secs(60);
+
 /// No router makes our segments smaller than this, IP and TCP headers taken off: a path MTU of 552,
 /// Linux's least. Smaller ones are forged more often than true, and cost a header per few bytes
 /// (RFC 5927 §7.2). Over IPv6 no path is below 1280, and the caller sees to that.

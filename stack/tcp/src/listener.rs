@@ -30,8 +30,13 @@ pub struct Listener {
     waiting: u32,
     /// SYN received, handshake not complete.
     half_open: u32,
-    /// Connections whose SYN brought text and whose handshake is not complete.
+    /// Connections whose SYN brought text and whose handshake is not complete, and those of
+    /// `resets`.
     fast_open: u32,
+    /// Such connections that were reset: in the period at hand, which began at `period`, and in the
+    /// one before.
+    resets: [u32; 2],
+    period: Instant,
     /// Cookies are allowed.
     mode: SynCookies,
     /// SYNs are answered with cookies.
@@ -66,6 +71,8 @@ impl Listener {
             waiting: 0,
             half_open: 0,
             fast_open: 0,
+            resets: [0; 2],
+            period: Instant::ZERO,
             mode: SynCookies::Auto,
             cookies: false,
             cookies_until: Instant::ZERO,
@@ -141,7 +148,8 @@ impl Listener {
     /// fewer than `limit` are there whose peer has not been heard twice (RFC 7413 §5.1: spoofed SYNs
     /// must not fill it). `false`: an ordinary handshake.
     #[must_use]
-    pub fn fast_opened(&mut self, limit: u32) -> bool {
+    pub fn fast_opened(&mut self, limit: u32, now: Instant) -> bool {
+        self.forget_resets(now);
         let free = self.has_room() && self.fast_open < limit;
         if free {
             self.fast_open = self.fast_open.saturating_add(1);
@@ -153,6 +161,32 @@ impl Listener {
     /// The handshake of such a connection is complete, or it is gone.
     pub fn fast_open_ended(&mut self) {
         self.fast_open = self.fast_open.saturating_sub(1);
+    }
+
+    /// The peer has reset such a connection: for a time it still counts, so that whoever is flooded
+    /// with answers that he resets does not make room for more of them (RFC 7413 §5.1).
+    pub fn fast_open_reset(&mut self, now: Instant) {
+        self.forget_resets(now);
+        let [recent, _] = &mut self.resets;
+        *recent = recent.saturating_add(1);
+    }
+
+    /// Those of one period are forgotten together when the next is over.
+    fn forget_resets(&mut self, now: Instant) {
+        let time = limits::FAST_OPEN_RESET_TIME;
+        let since = now.since(self.period);
+        if since < time {
+            return;
+        }
+        let [recent, older] = self.resets;
+        let (gone, kept) = if since < time.saturating_mul(2) {
+            (older, recent)
+        } else {
+            (older.saturating_add(recent), 0)
+        };
+        self.fast_open = self.fast_open.saturating_sub(gone);
+        self.resets = [0, kept];
+        self.period = now;
     }
 
     /// A connection was accepted, or is gone before that.

@@ -88,9 +88,12 @@ impl Tcb {
         }
         match self.state {
             State::Closed | State::Listen => return self.last_word.then_some(Plan::Reset),
-            State::SynSent | State::SynReceived if self.snd.nxt == self.snd.una => {
+            State::SynSent | State::SynReceived
+                if self.snd.opening && self.snd.nxt == self.snd.una =>
+            {
                 return (!self.holds_syn()).then_some(Plan::Syn);
             }
+            State::SynReceived if self.owes_syn_ack() => return Some(Plan::Syn),
             _ => {}
         }
         // Blocks have no room beside a full segment of text, and the peer needs them first.
@@ -155,7 +158,7 @@ impl Tcb {
     /// The next text that the windows, Nagle and silly window avoidance let go. What is lost goes
     /// first.
     fn plan_next(&self, burst_len: u32) -> Option<Text> {
-        if !self.state.is_sending() {
+        if !self.sends_text() {
             return None;
         }
         let (pipe, forward, ready) = self.flight.as_ref().map_or((0, None, true), |flight| {
@@ -199,7 +202,7 @@ impl Tcb {
         let unsent = snd.queued.checked_sub(in_flight)?;
         let window = snd.wnd.saturating_sub(in_flight);
         let len = unsent.min(window).min(room).min(u32::from(snd.mss));
-        let fin = snd.fin_queued && len == unsent;
+        let fin = snd.fin_queued && len == unsent && self.state.is_sending();
         Some(Text { seq: snd.nxt, len, fin, kind: Kind::Next })
     }
 
@@ -257,9 +260,10 @@ impl Tcb {
     fn make_syn(&mut self, now: Instant, space: u32) -> SegmentOut {
         let received = self.state == State::SynReceived;
         let scaled = !received || self.peer_scales;
+        let seq = self.snd.una - u32::from(!self.snd.opening);
         let mut segment = if received {
             let ecn = self.ecn.syn_ack_flags();
-            self.segment(self.snd.una, Flags::SYN | Flags::ACK | ecn, now, space)
+            self.segment(seq, Flags::SYN | Flags::ACK | ecn, now, space)
         } else {
             let ecn = self.ecn.syn_flags(self.snd.max == self.snd.una);
             SegmentOut::control(self.snd.una, SeqNum::new(0), Flags::SYN | ecn)
@@ -277,8 +281,11 @@ impl Tcb {
             // A long cookie leaves no room, and without it the text would be in vain.
             segment.options.user_timeout = self.take_user_timeout_option();
         }
-        let end = self.snd.una + 1 + segment.text_len;
-        self.syn_sent_until(end, now);
+        if self.snd.opening {
+            self.syn_sent_until(seq + 1 + segment.text_len, now);
+        } else {
+            self.syn_ack_sent(now);
+        }
         segment
     }
 
@@ -338,6 +345,17 @@ impl Tcb {
         self.snd.nxt = end;
         self.snd.sent_at = Stamp::of(now);
         if !self.timers.is_on(Timer::Retransmit) {
+            self.timers.start(Timer::Retransmit, now + self.rtt.rto());
+        }
+    }
+
+    /// A Fast Open server's SYN-ACK, which was timed when the SYN came. What is sent twice is not.
+    fn syn_ack_sent(&mut self, now: Instant) {
+        self.rare_mut().syn_ack_due = false;
+        self.snd.sent_at = Stamp::of(now);
+        if self.timers.is_on(Timer::Retransmit) {
+            self.rtt.cancel();
+        } else {
             self.timers.start(Timer::Retransmit, now + self.rtt.rto());
         }
     }

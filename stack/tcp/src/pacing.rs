@@ -129,7 +129,7 @@ impl Tcb {
     /// When the next quantum may go, if text waits for it.
     pub(crate) fn pacing_due(&self) -> Option<Instant> {
         let pacer = &self.rare.as_ref()?.pacer;
-        (pacer.blocked && self.state.is_sending()).then_some(pacer.next)
+        (pacer.blocked && self.sends_text()).then_some(pacer.next)
     }
 
     pub(crate) fn pacing_advance(&mut self, now: Instant) {

@@ -27,6 +27,8 @@ pub(crate) struct Rare {
     pub(crate) user_timeout: UserTimeout,
     /// The search for the largest segment that arrives.
     pub(crate) search: Option<Search>,
+    /// A Fast Open server's SYN-ACK is to be sent, for the first time or again.
+    pub(crate) syn_ack_due: bool,
     /// Fast Open, until the connection is established.
     pub(crate) fast_open: Option<FastOpenClient>,
     /// `TCP_NOTSENT_LOWAT`: the user is asked for more only below so much unsent text.
@@ -66,6 +68,7 @@ impl Default for Rare {
             fin_wait_2: Some(limits::FIN_WAIT_2),
             user_timeout: UserTimeout::default(),
             search: None,
+            syn_ack_due: false,
             fast_open: None,
             troubles: Troubles::default(),
         }

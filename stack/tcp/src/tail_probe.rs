@@ -7,12 +7,15 @@ use types::Instant;
 
 use crate::flight::{Flight, Phase, Probe};
 use crate::timers::Timer;
-use crate::{Events, SeqNum, Tcb, limits};
+use crate::{Events, SeqNum, State, Tcb, limits};
 
 impl Tcb {
-    /// Starts the timer that comes first. With nothing in flight it ends the flight's record.
+    /// Starts the timer that comes first. With nothing in flight it ends the flight's record. Before
+    /// the handshake is complete the slot is the SYN-ACK's.
     pub(crate) fn arm_loss_timer(&mut self, now: Instant) {
-        let Some(flight) = self.flight.as_ref() else { return };
+        let Some(flight) = self.flight.as_ref().filter(|_| self.state != State::SynReceived) else {
+            return;
+        };
         if flight.board.is_empty() {
             if !self.timers.is_on(Timer::Persist) {
                 self.timers.start(Timer::Idle, now + limits::FLIGHT_IDLE);
@@ -28,6 +31,14 @@ impl Tcb {
             _ => (Timer::Retransmit, timeout),
         };
         self.timers.start(timer, due);
+    }
+
+    /// The handshake is complete: text that was sent before is watched over from now on.
+    pub(crate) fn watch_early_text(&mut self, now: Instant) {
+        if let Some(flight) = self.flight.as_mut() {
+            flight.rto_base = now;
+            self.arm_loss_timer(now);
+        }
     }
 
     /// RFC 8985 §7.2: with SACK, while nothing is missing, one probe at a time.

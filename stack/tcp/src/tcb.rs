@@ -117,7 +117,8 @@ pub(crate) struct SendSequence {
     pub(crate) scale: u8,
     /// The user will send no more: FIN follows the queued text.
     pub(crate) fin_queued: bool,
-    /// Our SYN is not acknowledged: SND.UNA is the ISS.
+    /// Our SYN is not acknowledged: SND.UNA is the ISS. Not so at a Fast Open server, whose text may
+    /// overtake the handshake: its SND.UNA is behind the SYN from the start.
     pub(crate) opening: bool,
     /// When text was last sent.
     pub(crate) sent_at: Stamp,
@@ -298,7 +299,7 @@ impl Tcb {
     fn assert_send_invariants(&self) {
         let snd = &self.snd;
         let sent_len = snd.max.since(snd.una);
-        let syn = u32::from(matches!(self.state, State::SynSent | State::SynReceived));
+        let syn = u32::from(snd.opening);
         let queued = snd.queued.saturating_add(syn).saturating_add(u32::from(snd.fin_queued));
         assert!(snd.nxt.since(snd.una) <= sent_len, "SND.NXT is outside of UNA..MAX: {self:?}");
         assert!(sent_len <= queued, "more was sent than queued: {self:?}");

@@ -191,7 +191,7 @@ impl Tcb {
         self.rtt.cancel();
         self.ecn.reduced(self.snd.max);
         if opening {
-            self.snd.nxt = self.snd.una;
+            self.repeat_syn();
         } else {
             self.lose_flight(first, now);
         }

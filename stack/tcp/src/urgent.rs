@@ -8,7 +8,7 @@
 //!      └───── urgent pointer ─────────────┘      points one beyond, as everybody does it (RFC 6093 §3.1)
 //! ```
 
-use crate::{Arrival, Events, Flags, RecvBuffer, SegmentIn, SeqNum, State, Tcb};
+use crate::{Arrival, Events, Flags, RecvBuffer, SegmentIn, SeqNum, Tcb};
 
 impl Tcb {
     /// SEND with the URGENT flag: `len` more bytes, of which the last is urgent. The peer learns of
@@ -19,7 +19,7 @@ impl Tcb {
         if self.snd.queued == before {
             return;
         }
-        let syn = u32::from(matches!(self.state, State::SynSent | State::SynReceived));
+        let syn = u32::from(self.snd.opening);
         self.rare_mut().snd_up = Some(self.snd.una + syn + self.snd.queued);
         if syn == 0 && self.snd.in_flight() >= self.snd.wnd {
             self.ack_now();

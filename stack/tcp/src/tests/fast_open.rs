@@ -134,6 +134,103 @@ fn server_delivers_the_text_of_the_syn_and_acknowledges_it() {
     assert_eq!(host.sends(), [text(1, 300, 51)]);
 }
 
+/// A server that has answered with 300 bytes before the handshake is complete.
+fn answering() -> Host {
+    let (mut host, _) = server(&syn_with_text(50), 30_000);
+    let _ = host.sends();
+    host.tcb.send(300);
+    assert_eq!(host.sends(), [text(1, 300, 51)]);
+    assert_eq!(host.state(), State::SynReceived);
+    host
+}
+
+#[test]
+fn server_answers_before_the_handshake_is_complete() {
+    let mut host = answering();
+    let arrival = host.gets(&seg(51, 301));
+    assert_eq!(arrival.events, Events::ESTABLISHED | Events::WRITABLE);
+    assert_eq!((arrival.acked_len, host.state()), (300, State::Established));
+    assert_eq!(host.sends(), []);
+}
+
+#[test]
+fn text_never_precedes_the_syn_ack() {
+    let (mut host, _) = server(&syn_with_text(50), 30_000);
+    host.tcb.send(300);
+    let syn_ack = Sent { seq: 0, len: 0, ack: 51, flags: SYN_ACK };
+    assert_eq!(host.sends(), [syn_ack, text(1, 300, 51)]);
+}
+
+#[test]
+fn ack_of_the_syn_alone_leaves_the_answer_in_flight() {
+    let mut host = answering();
+    let arrival = host.gets(&seg(51, 1));
+    assert_eq!((arrival.events, arrival.acked_len), (Events::ESTABLISHED, 0));
+    assert_eq!(host.sends(), [], "not sent again");
+    assert_eq!(host.gets(&seg(51, 301)).acked_len, 300);
+}
+
+#[test]
+fn answer_that_is_lost_is_sent_again_once_the_handshake_is_complete() {
+    let mut host = answering();
+    let _ = host.gets(&seg(51, 1));
+    let _ = host.fire();
+    assert_eq!(host.sends(), [text(1, 300, 51)]);
+}
+
+#[test]
+fn until_the_peer_is_heard_only_the_syn_ack_is_repeated() {
+    let mut host = answering();
+    let syn_ack = Sent { seq: 0, len: 0, ack: 51, flags: SYN_ACK };
+    assert_eq!((host.fire(), host.sends()), (1_000, vec![syn_ack]));
+    let _ = host.gets(&syn_with_text(50));
+    assert_eq!(host.sends(), [syn_ack], "for a repeated SYN");
+    assert_eq!((host.fire(), host.sends()), (2_000, vec![syn_ack]));
+    host.tcb.send(20);
+    assert_eq!(host.sends(), [], "a small one waits for the first");
+    let _ = host.gets(&seg(51, 301));
+    assert_eq!(host.sends(), [text(301, 20, 51)]);
+}
+
+#[test]
+fn nobody_answers_and_the_server_gives_up() {
+    let mut host = answering();
+    while host.state() != State::Closed {
+        let _ = host.fire();
+        assert!(host.sends().iter().all(|sent| sent.flags.contains(Flags::SYN)));
+    }
+    assert!(host.events.contains(Events::TIMED_OUT));
+}
+
+#[test]
+fn answer_keeps_to_the_window_of_the_syn() {
+    let mut syn = syn_with_text(50);
+    syn.window = 700;
+    let (mut host, _) = server(&syn, 30_000);
+    let _ = host.sends();
+    host.tcb.send(5_000);
+    assert_eq!(host.sends(), [text(1, 700, 51)]);
+}
+
+#[test]
+fn answer_keeps_to_the_initial_window() {
+    let (mut host, _) = server(&syn_with_text(50), 30_000);
+    let _ = host.sends();
+    host.tcb.send(50_000);
+    assert_eq!(host.sends().iter().map(|sent| sent.len).sum::<u32>(), 10_000);
+}
+
+#[test]
+fn ack_of_what_was_not_sent_does_not_complete_the_handshake() {
+    let mut host = answering();
+    for ack in [0, 302] {
+        let arrival = host.gets(&seg(51, ack));
+        assert_eq!(arrival.drop, Some(DropReason::TcpAckUnacceptable), "{ack}");
+        assert_eq!(host.state(), State::SynReceived);
+        assert!(host.sends().iter().all(|sent| sent.flags.contains(Flags::RST)));
+    }
+}
+
 #[test]
 fn server_keeps_to_its_window() {
     let (mut host, arrival) = server(&syn_with_text(50), 20);
@@ -174,15 +271,15 @@ fn reset_before_the_handshake_ends_resets_the_server() {
 }
 
 #[test]
-fn user_who_closes_before_the_handshake_ends_sends_his_text_and_fin_after_it() {
+fn user_who_closes_before_the_handshake_ends_sends_his_text_at_once_and_fin_after_it() {
     let (mut host, _) = server(&syn_with_text(50), 30_000);
     let _ = host.sends();
     host.tcb.send(10);
     host.now += Duration::from_millis(5);
     host.tcb.close(host.now, false);
-    assert_eq!(host.sends(), []);
+    assert_eq!(host.sends(), [text(1, 10, 51)]);
     let _ = host.gets(&seg(51, 1));
-    assert_eq!((host.state(), host.sends()), (State::FinWait1, vec![fin(1, 10, 51)]));
+    assert_eq!((host.state(), host.sends()), (State::FinWait1, vec![fin(11, 0, 51)]));
 }
 
 #[test]

@@ -99,17 +99,37 @@ fn what_is_no_syn_opens_nothing() {
 #[test]
 fn fast_open_fills_its_own_limit_and_the_accept_queue() {
     let mut listener = Listener::new(10);
-    assert!(!listener.fast_opened(0), "off");
-    assert!(listener.fast_opened(2) && listener.fast_opened(2) && !listener.fast_opened(2));
+    assert!(!listener.fast_opened(0, NOW), "off");
+    let opened = [(); 3].map(|()| listener.fast_opened(2, NOW));
+    assert_eq!(opened, [true, true, false]);
     listener.fast_open_ended();
-    assert!(listener.fast_opened(2));
+    assert!(listener.fast_opened(2, NOW));
     assert_eq!(listener.waiting(), 3);
     let mut full = Listener::new(0);
-    assert!(full.fast_opened(9) && !full.fast_opened(9));
+    assert!(full.fast_opened(9, NOW) && !full.fast_opened(9, NOW));
 }
 
 impl Seg {
     fn arrived_at(&self, listener: &Listener) -> ListenVerdict {
         listener.segment_arrives(&self.arrived(), NOW)
     }
+}
+
+#[test]
+fn one_that_is_reset_counts_for_a_minute_or_two() {
+    let mut listener = Listener::new(5);
+    assert!(listener.fast_opened(1, NOW));
+    listener.fast_open_reset(NOW);
+    let second = Duration::from_secs(1);
+    assert!(!listener.fast_opened(1, NOW + limits::FAST_OPEN_RESET_TIME - second));
+    assert!(listener.fast_opened(1, NOW + limits::FAST_OPEN_RESET_TIME * 2));
+    // One in each of two periods: the older one goes first.
+    let (mut listener, later) = (Listener::new(5), NOW + limits::FAST_OPEN_RESET_TIME);
+    assert!(listener.fast_opened(2, NOW));
+    listener.fast_open_reset(NOW);
+    assert!(listener.fast_opened(2, later));
+    listener.fast_open_reset(later);
+    assert!(!listener.fast_opened(2, later + second));
+    let opened = [(); 2].map(|()| listener.fast_opened(2, later + limits::FAST_OPEN_RESET_TIME));
+    assert_eq!(opened, [true, false]);
 }

@@ -219,5 +219,5 @@ fn a_flood_of_a_million_syns_keeps_256_entries() {
     }
     assert!(entries.len() <= limits::SYN_COOKIES_ON as usize, "{}", entries.len());
     assert_eq!(cookies, size(1_000_000) - limits::SYN_COOKIES_ON);
-    assert_eq!(size_of::<Listener>(), 32);
+    assert_eq!(size_of::<Listener>(), 48);
 }
