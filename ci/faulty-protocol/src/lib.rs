@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lsm_sdk::{
-    Arrival, Attachment, Context, Destination, Direction, Event, Frames, Host, OpenError, Packet,
-    Peer, Point, Protocol, Questions, Received, Variable, export_protocol,
+    Answer, Arrival, Attachment, Context, Destination, Direction, Event, Frames, Host, OpenError,
+    Packet, Peer, Point, Protocol, Questions, Received, Variable, export_protocol,
 };
 
 export_protocol!(Faulty);
@@ -141,13 +141,13 @@ impl Protocol for Faulty {
         Ok(u64::from(peer.pid))
     }
 
-    fn path_read(&self, _: u64, offset: u64, to: &mut [u8]) -> Result<usize, OpenError> {
+    fn path_read(&self, _: u64, offset: u64, to: &mut [u8]) -> Result<Answer, OpenError> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let from = usize::try_from(offset).map_err(|_| OpenError::INVALID)?;
         let rest = written.get(from..).unwrap_or_default();
         let count = rest.len().min(to.len());
         to[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
+        Ok(Answer::Bytes(count))
     }
 
     fn path_write(&self, _: u64, offset: u64, data: &[u8]) -> Result<usize, OpenError> {
@@ -163,11 +163,11 @@ impl Protocol for Faulty {
         request: u32,
         data: &[u8],
         to: &mut [u8],
-    ) -> Result<usize, OpenError> {
+    ) -> Result<Answer, OpenError> {
         let text = format!("{handle} {request} {}\n", data.len());
         let room = to.get_mut(..text.len()).ok_or(OpenError::INVALID)?;
         room.copy_from_slice(text.as_bytes());
-        Ok(text.len())
+        Ok(Answer::Bytes(text.len()))
     }
 }
 

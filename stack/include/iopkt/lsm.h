@@ -116,6 +116,9 @@
 // Most bytes that one read or write of a path moves, and that go in or out with one ioctl.
 #define LSM_PATH_BYTES_MAX 61440
 
+// What `path_read` and `path_ioctl` return if [`Api::path_answer`] will say it later.
+#define LSM_PATH_LATER -4096
+
 // The daemon's side of one loaded module. Opaque.
 struct lsm_host {
     uint8_t opaque[0];
@@ -260,6 +263,14 @@ struct lsm_api {
     // returns its number, or -EINVAL, -ENOSPC, -EADDRINUSE or the kernel's error. Who connects there
     // is served by `path_open` and so on, on a thread of the module's paths.
     int32_t (*path)(const struct lsm_host *host, const char *name, uint32_t mode);
+    // Answers a request that has returned [`PATH_LATER`], from any thread: with `len` bytes, or with a
+    // negative errno in `result` (0 otherwise). The handle names the request: it has to be this client's
+    // alone, and has one request at a time. An answer for a client that is gone is dropped.
+    void (*path_answer)(const struct lsm_host *host,
+                        uint64_t handle,
+                        int32_t result,
+                        const void *data,
+                        size_t len);
 };
 
 // What the packets of a call have in common.
@@ -367,8 +378,8 @@ struct lsm_module {
     // other calls. One thread serves all paths of a module, request by request; whoever blocks in it
     // makes the module's other users wait, and nobody else. May be null: nobody may.
     int32_t (*path_open)(void *instance, const struct lsm_peer *peer, uint64_t *handle);
-    // Reads: how many of at most `len` bytes from `offset` on were written to `to`, 0 at the end, or a
-    // negative errno. May be null.
+    // Reads: how many of at most `len` bytes from `offset` on were written to `to`, 0 at the end, a
+    // negative errno, or [`PATH_LATER`]. May be null.
     ptrdiff_t (*path_read)(void *instance, uint64_t handle, uint64_t offset, void *to, size_t len);
     // Writes: how many bytes were taken, or a negative errno. May be null.
     ptrdiff_t (*path_write)(void *instance,
@@ -377,7 +388,7 @@ struct lsm_module {
                             const void *data,
                             size_t len);
     // Anything else, by number, with `len` bytes from the asker: how many of at most `room` bytes were
-    // written to `to`, or a negative errno. May be null.
+    // written to `to`, a negative errno, or [`PATH_LATER`]. May be null.
     ptrdiff_t (*path_ioctl)(void *instance,
                             uint64_t handle,
                             uint32_t request,

@@ -116,6 +116,9 @@ pub const VARIABLE_WRITABLE: u32 = 1;
 /// Most bytes that one read or write of a path moves, and that go in or out with one ioctl.
 pub const PATH_BYTES_MAX: u32 = 61_440;
 
+/// What `path_read` and `path_ioctl` return if [`Api::path_answer`] will say it later.
+pub const PATH_LATER: isize = -4096;
+
 /// The daemon's side of one loaded module. Opaque.
 #[derive(Debug)]
 #[repr(C)]
@@ -334,6 +337,16 @@ pub struct Api {
     /// returns its number, or -EINVAL, -ENOSPC, -EADDRINUSE or the kernel's error. Who connects there
     /// is served by `path_open` and so on, on a thread of the module's paths.
     pub path: unsafe extern "C" fn(host: *const Host, name: *const c_char, mode: u32) -> i32,
+    /// Answers a request that has returned [`PATH_LATER`], from any thread: with `len` bytes, or with a
+    /// negative errno in `result` (0 otherwise). The handle names the request: it has to be this client's
+    /// alone, and has one request at a time. An answer for a client that is gone is dropped.
+    pub path_answer: unsafe extern "C" fn(
+        host: *const Host,
+        handle: u64,
+        result: i32,
+        data: *const c_void,
+        len: usize,
+    ),
 }
 
 /// The exported table. Functions may be null where it says so. `instance` is what `open` made.
@@ -423,8 +436,8 @@ pub struct Module {
     pub path_open: Option<
         unsafe extern "C" fn(instance: *mut c_void, peer: *const Peer, handle: *mut u64) -> i32,
     >,
-    /// Reads: how many of at most `len` bytes from `offset` on were written to `to`, 0 at the end, or a
-    /// negative errno. May be null.
+    /// Reads: how many of at most `len` bytes from `offset` on were written to `to`, 0 at the end, a
+    /// negative errno, or [`PATH_LATER`]. May be null.
     pub path_read: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
@@ -445,7 +458,7 @@ pub struct Module {
         ) -> isize,
     >,
     /// Anything else, by number, with `len` bytes from the asker: how many of at most `room` bytes were
-    /// written to `to`, or a negative errno. May be null.
+    /// written to `to`, a negative errno, or [`PATH_LATER`]. May be null.
     pub path_ioctl: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
@@ -462,7 +475,7 @@ pub struct Module {
 }
 
 const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 14 * 8);
-const _: () = assert!(size_of::<Api>() == 8 + 20 * 8);
+const _: () = assert!(size_of::<Api>() == 8 + 21 * 8);
 const _: () = assert!(size_of::<Attach>() == 24 && size_of::<Arrival>() == 16);
 const _: () = assert!(size_of::<Variable>() == 48 && size_of::<Peer>() == 24);
 const _: () = assert!(size_of::<Interface>() == 44 && size_of::<Event>() == 60);

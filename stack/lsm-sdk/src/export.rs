@@ -10,7 +10,7 @@ use lsm_abi as abi;
 use crate::context::Context;
 use crate::host::{Call, Host, Work};
 use crate::packets::{Frames, Questions, Received};
-use crate::types::{Arrival, Event, Peer};
+use crate::types::{Answer, Arrival, Event, Peer};
 use crate::{Protocol, Threading};
 
 /// What a module exports.
@@ -257,6 +257,16 @@ unsafe extern "C" fn path_open<P: Protocol>(
     }
 }
 
+/// Bytes, or that they come later, or a negative errno.
+fn answered(result: Option<Result<Answer, OpenError>>) -> isize {
+    match result {
+        Some(Ok(Answer::Later)) => abi::PATH_LATER,
+        Some(Ok(Answer::Bytes(count))) => counted(Some(Ok(count))),
+        Some(Err(wrong)) => counted(Some(Err(wrong))),
+        None => counted(None),
+    }
+}
+
 /// A count, or a negative errno.
 fn counted(result: Option<Result<usize, OpenError>>) -> isize {
     let error = |error: OpenError| isize::try_from(error.code()).unwrap_or(-5);
@@ -276,7 +286,7 @@ unsafe extern "C" fn path_read<P: Protocol>(
 ) -> isize {
     // SAFETY: the daemon has room for `len` initialised bytes there, for this call alone.
     let to = unsafe { core::slice::from_raw_parts_mut(to.cast::<u8>(), len) };
-    counted(attempt::<P, _>(instance, |protocol, _| protocol.path_read(handle, offset, to)))
+    answered(attempt::<P, _>(instance, |protocol, _| protocol.path_read(handle, offset, to)))
 }
 
 unsafe extern "C" fn path_write<P: Protocol>(
@@ -305,7 +315,7 @@ unsafe extern "C" fn path_ioctl<P: Protocol>(
     // SAFETY: the daemon has room for `room` initialised bytes there, for this call alone.
     let to = unsafe { core::slice::from_raw_parts_mut(to.cast::<u8>(), room) };
     let call = |protocol: &P, _: &Host<P>| protocol.path_ioctl(handle, request, data, to);
-    counted(attempt::<P, _>(instance, call))
+    answered(attempt::<P, _>(instance, call))
 }
 
 unsafe extern "C" fn path_close<P: Protocol>(instance: *mut c_void, handle: u64) {

@@ -198,6 +198,18 @@ impl<P: Protocol> Host<P> {
         u32::try_from(code).map(PathId).map_err(|_| OpenError(code.saturating_neg()))
     }
 
+    /// Answers a request that was to be answered [`Later`](crate::Answer::Later): with at most as many
+    /// bytes as it asked for. An answer for a client that is gone is dropped.
+    pub fn path_answer(&self, handle: u64, answer: Result<&[u8], OpenError>) {
+        let (result, data) = match answer {
+            Ok(data) => (0, data),
+            Err(error) => (error.code(), &[][..]),
+        };
+        let (from, len) = (data.as_ptr().cast(), data.len());
+        // SAFETY: the host that this protocol was opened with; as many bytes as are said.
+        unsafe { (self.api.path_answer)(self.raw, handle, result, from, len) };
+    }
+
     /// The module has failed, on a thread of its own: it is called no more, and goes when it is
     /// unloaded. What panics in a call of the daemon's does this by itself.
     pub fn failed(&self) {

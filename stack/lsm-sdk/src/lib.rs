@@ -23,7 +23,8 @@ pub use host::Host;
 pub use lsm_abi as abi;
 pub use packets::{Frames, Question, Questions, Received};
 pub use types::{
-    Arrival, Attachment, Destination, Direction, Event, Interface, PathId, Peer, Point, Variable,
+    Answer, Arrival, Attachment, Destination, Direction, Event, Interface, PathId, Peer, Point,
+    Variable,
 };
 
 /// Packets of a burst, at most.
@@ -99,7 +100,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// It can't be read.
-    fn path_read(&self, handle: u64, offset: u64, to: &mut [u8]) -> Result<usize, OpenError> {
+    fn path_read(&self, handle: u64, offset: u64, to: &mut [u8]) -> Result<Answer, OpenError> {
         let _ = (handle, offset, to);
         Err(OpenError::NOT_SUPPORTED)
     }
@@ -123,7 +124,7 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         request: u32,
         data: &[u8],
         to: &mut [u8],
-    ) -> Result<usize, OpenError> {
+    ) -> Result<Answer, OpenError> {
         let _ = (handle, request, data, to);
         Err(OpenError::NOT_SUPPORTED)
     }

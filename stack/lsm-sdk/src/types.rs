@@ -139,6 +139,16 @@ pub struct Variable(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PathId(pub(crate) u32);
 
+/// What a request of a path has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// So many bytes were written.
+    Bytes(usize),
+    /// [`Host::path_answer`](crate::Host::path_answer) will say it. The handle has to be this client's
+    /// alone; it asks nothing more until then.
+    Later,
+}
+
 /// Who has opened a path, as the kernel knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {

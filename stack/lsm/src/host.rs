@@ -12,6 +12,7 @@ use dpdk::{Burst, Mempool};
 use lsm_abi as abi;
 use types::MacAddr;
 
+use crate::answers::Answers;
 use crate::context;
 use crate::instance::{Attachment, To};
 use crate::limits::{ATTACHMENTS_MAX, CALLS_MAX, PATHS_MAX};
@@ -216,6 +217,7 @@ pub(crate) struct Host {
     /// Where paths are made.
     pub(crate) folder: PathBuf,
     pub(crate) paths: Mutex<Vec<PathEnd>>,
+    pub(crate) answers: Arc<Answers>,
     pub(crate) health: Health,
 }
 
@@ -298,6 +300,7 @@ pub(crate) fn api(packet: &'static DriverApi) -> &'static abi::Api {
             set_value,
             add_value,
             path,
+            path_answer: crate::answers::path_answer,
         })
     };
     &API.get_or_init(table).0
@@ -312,7 +315,7 @@ unsafe impl Sync for Table {}
 
 /// # Safety
 /// `host` came from [`Host::as_abi`], and the module is not closed.
-unsafe fn host<'a>(host: *const abi::Host) -> Option<&'a Host> {
+pub(crate) unsafe fn host<'a>(host: *const abi::Host) -> Option<&'a Host> {
     // SAFETY: by this function's contract it lives; it is never borrowed mutably.
     unsafe { host.cast::<Host>().as_ref() }
 }

@@ -337,13 +337,13 @@ impl Instance {
         handle: u64,
         offset: u64,
         to: &mut [u8],
-    ) -> Result<usize, Errno> {
+    ) -> Result<PathResult, Errno> {
         let (true, Some(read)) = (self.is_running(), self.library.table.path_read) else {
             return Err(Errno::IO);
         };
         // SAFETY: open; room for as many bytes as are said.
         let count = unsafe { read(self.raw, handle, offset, to.as_mut_ptr().cast(), to.len()) };
-        said(count, to.len())
+        said_or_later(count, to.len())
     }
 
     /// Writes to a path.
@@ -363,14 +363,14 @@ impl Instance {
         request: u32,
         data: &[u8],
         to: &mut [u8],
-    ) -> Result<usize, Errno> {
+    ) -> Result<PathResult, Errno> {
         let (true, Some(ioctl)) = (self.is_running(), self.library.table.path_ioctl) else {
             return Err(Errno::NOTTY);
         };
         let (from, room) = (data.as_ptr().cast(), to.as_mut_ptr().cast());
         // SAFETY: open; as many bytes and as much room as are said.
         let count = unsafe { ioctl(self.raw, handle, request, from, data.len(), room, to.len()) };
-        said(count, to.len())
+        said_or_later(count, to.len())
     }
 
     /// Whoever had a path open is gone.
@@ -390,6 +390,22 @@ impl Instance {
             interface: interface.into(),
         }
     }
+}
+
+/// What a request of a path has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathResult {
+    /// So many bytes.
+    Now(usize),
+    /// The module says it later.
+    Later,
+}
+
+fn said_or_later(count: isize, most: usize) -> Result<PathResult, Errno> {
+    if count == abi::PATH_LATER {
+        return Ok(PathResult::Later);
+    }
+    said(count, most).map(PathResult::Now)
 }
 
 /// A count of at most `most`, or a negative errno.

@@ -20,6 +20,7 @@
 //! Nobody stops for a module that comes or goes: each worker takes up the new plan between two
 //! bursts. A module that fails is called no more; that it stands in the plan costs a branch.
 
+mod answers;
 mod context;
 mod desk;
 mod error;

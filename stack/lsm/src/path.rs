@@ -2,7 +2,8 @@
 //!
 //! Who connects may be anybody whom the path's permissions let in, and means no good: messages have a
 //! limit, users have a limit, and a client that does not take its answer is dropped. Requests are
-//! served one at a time, and one of each client in turn.
+//! served one at a time, and one of each client in turn. A module may answer a request later: then its
+//! client has nothing more to ask until it has.
 
 use std::fs::{self, Permissions};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,14 +14,15 @@ use std::thread::{self, JoinHandle};
 
 use lsm_abi as abi;
 use proto::path::{PATH_BYTES_MAX, PathAnswer, PathCall, PathReply};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with,
     bind, connect, listen, recv, send, socket_with, sockopt,
 };
 
-use crate::instance::Instance;
+use crate::answers::{Answers, Late};
+use crate::instance::{Instance, PathResult};
 use crate::limits::{PATH_CLIENTS_MAX, PATH_CLIENTS_OF_USER_MAX};
 
 const _: () = assert!(PATH_BYTES_MAX == abi::PATH_BYTES_MAX);
@@ -78,7 +80,7 @@ fn errno(error: std::io::Error) -> Errno {
 #[derive(Debug)]
 pub(crate) struct PathServer {
     thread: JoinHandle<()>,
-    end: Arc<OwnedFd>,
+    answers: Arc<Answers>,
 }
 
 impl PathServer {
@@ -90,14 +92,13 @@ impl PathServer {
         if paths.is_empty() {
             return None;
         }
-        let end = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).ok()?);
         let server = Server { instance: Arc::clone(instance), paths, clients: Vec::new() };
         let name: String = instance.name().chars().take(9).collect();
-        let stop = Arc::clone(&end);
+        let answers = Arc::clone(&instance.host().answers);
         let thread = thread::Builder::new().name(format!("lsm-{name}-rm"));
-        let thread = thread.spawn(move || server.run(&stop));
+        let thread = thread.spawn(move || server.run());
         match thread {
-            Ok(thread) => Some(Self { thread, end }),
+            Ok(thread) => Some(Self { thread, answers }),
             Err(error) => {
                 tracing::error!("{}: its paths are not served: {error}", instance.name());
                 None
@@ -107,8 +108,7 @@ impl PathServer {
 
     /// Takes the paths away and waits until the thread is out of the module.
     pub(crate) fn stop(self) {
-        // The counter can't be full: this is the only write.
-        let _ = rustix::io::write(&*self.end, &1_u64.to_ne_bytes());
+        self.answers.end();
         if self.thread.join().is_err() {
             tracing::error!("a thread of paths had panicked");
         }
@@ -120,6 +120,8 @@ struct Client {
     socket: OwnedFd,
     handle: u64,
     uid: u32,
+    /// Bytes of the answer that will come later, at most.
+    waits: Option<usize>,
 }
 
 struct Server {
@@ -129,26 +131,29 @@ struct Server {
 }
 
 impl Server {
-    fn run(mut self, stop: &OwnedFd) {
+    fn run(mut self) {
+        let answers = Arc::clone(&self.instance.host().answers);
         let mut buffer = vec![0; proto::MESSAGE_MAX].into_boxed_slice();
         loop {
-            let sockets = self.paths.iter().map(|end| &end.socket);
-            let sockets = sockets.chain(self.clients.iter().map(|client| &client.socket));
-            let mut fds: Vec<PollFd<'_>> = core::iter::once(stop)
-                .chain(sockets)
-                .map(|fd| PollFd::new(fd, PollFlags::IN))
-                .collect();
+            let mut fds = vec![PollFd::from_borrowed_fd(answers.bell(), PollFlags::IN)];
+            fds.extend(self.paths.iter().map(|end| PollFd::new(&end.socket, PollFlags::IN)));
+            // Of one who waits only the end is heard.
+            fds.extend(self.clients.iter().map(|client| {
+                let asks = if client.waits.is_some() { PollFlags::empty() } else { PollFlags::IN };
+                PollFd::new(&client.socket, asks)
+            }));
             if poll(&mut fds, None).is_err_and(|errno| errno != Errno::INTR) {
                 return;
             }
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
             drop(fds);
-            let Some((stopping, ready)) = ready.split_first() else { return };
-            if *stopping {
-                break;
-            }
+            let Some(late) = answers.take() else { break };
+            let ready = ready.get(1..).unwrap_or_default();
             let (paths, clients) = ready.split_at(self.paths.len().min(ready.len()));
             self.serve(clients, &mut buffer);
+            for late in late {
+                self.pass_on(late);
+            }
             for (number, _) in paths.iter().enumerate().filter(|(_, ready)| **ready) {
                 self.accept(number);
             }
@@ -162,13 +167,30 @@ impl Server {
     fn serve(&mut self, ready: &[bool], buffer: &mut [u8]) {
         let instance = &self.instance;
         let mut ready = ready.iter();
-        self.clients.retain(|client| {
-            let keep = ready.next() != Some(&true) || answer(instance, client, buffer);
+        self.clients.retain_mut(|client| {
+            let keep = match ready.next() {
+                Some(true) => client.waits.is_none() && answer(instance, client, buffer),
+                _ => true,
+            };
             if !keep {
                 instance.path_close(client.handle);
             }
             keep
         });
+    }
+
+    /// An answer that was to come later.
+    fn pass_on(&mut self, late: Late) {
+        let its = |client: &Client| client.handle == late.handle && client.waits.is_some();
+        let Some(at) = self.clients.iter().position(its) else { return };
+        let room = self.clients.get_mut(at).and_then(|client| client.waits.take()).unwrap_or(0);
+        let fits = |data: Vec<u8>| if data.len() <= room { Ok(data) } else { Err(Errno::MSGSIZE) };
+        let reply = late.result.and_then(fits).map(PathReply::Data);
+        if self.clients.get(at).is_some_and(|client| tell(&client.socket, reply)) {
+            return;
+        }
+        let client = self.clients.swap_remove(at);
+        self.instance.path_close(client.handle);
     }
 
     fn accept(&mut self, number: usize) {
@@ -191,7 +213,9 @@ impl Server {
         let opened = if full { Err(Errno::BUSY) } else { self.instance.path_open(&peer) };
         let told = tell(&socket, opened.map(|_| PathReply::Opened));
         match opened {
-            Ok(handle) if told => self.clients.push(Client { socket, handle, uid }),
+            Ok(handle) if told => {
+                self.clients.push(Client { socket, handle, uid, waits: None });
+            }
             Ok(handle) => self.instance.path_close(handle),
             Err(_) => {}
         }
@@ -199,7 +223,7 @@ impl Server {
 }
 
 /// Serves one request. `false`: the client is gone, or has to go.
-fn answer(instance: &Instance, client: &Client, buffer: &mut [u8]) -> bool {
+fn answer(instance: &Instance, client: &mut Client, buffer: &mut [u8]) -> bool {
     let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
     let len = match recv(&client.socket, &mut *buffer, flags) {
         Ok((_, len)) => len,
@@ -209,27 +233,43 @@ fn answer(instance: &Instance, client: &Client, buffer: &mut [u8]) -> bool {
     // A message of no bytes is the end, one that was cut is none.
     let message = buffer.get(..len).filter(|message| !message.is_empty());
     let Some(Ok(call)) = message.map(proto::parse::<PathCall>) else { return false };
-    tell(&client.socket, carry_out(instance, client.handle, call))
+    match carry_out(instance, client.handle, call) {
+        Ok(Outcome::Later(room)) => client.waits = Some(room),
+        Ok(Outcome::Now(reply)) => return tell(&client.socket, Ok(reply)),
+        Err(errno) => return tell(&client.socket, Err(errno)),
+    }
+    true
 }
 
-fn carry_out(instance: &Instance, handle: u64, call: PathCall) -> Result<PathReply, Errno> {
+/// What a request has come to.
+enum Outcome {
+    Now(PathReply),
+    /// The module says it later, in so many bytes at most.
+    Later(usize),
+}
+
+fn carry_out(instance: &Instance, handle: u64, call: PathCall) -> Result<Outcome, Errno> {
     let room = |len: u32| vec![0; len.min(PATH_BYTES_MAX) as usize];
+    let said = |result, mut data: Vec<u8>| match result {
+        PathResult::Now(count) => {
+            data.truncate(count);
+            Outcome::Now(PathReply::Data(data))
+        }
+        PathResult::Later => Outcome::Later(data.len()),
+    };
     match call {
         PathCall::Read { offset, len } => {
             let mut data = room(len);
-            let count = instance.path_read(handle, offset, &mut data)?;
-            data.truncate(count);
-            Ok(PathReply::Data(data))
+            Ok(said(instance.path_read(handle, offset, &mut data)?, data))
         }
         PathCall::Write { offset, data } => {
             let count = instance.path_write(handle, offset, &data)?;
-            Ok(PathReply::Written(u32::try_from(count).unwrap_or(u32::MAX)))
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            Ok(Outcome::Now(PathReply::Written(count)))
         }
         PathCall::Ioctl { request, data, room: wanted } => {
             let mut to = room(wanted);
-            let count = instance.path_ioctl(handle, request, &data, &mut to)?;
-            to.truncate(count);
-            Ok(PathReply::Data(to))
+            Ok(said(instance.path_ioctl(handle, request, &data, &mut to)?, to))
         }
     }
 }

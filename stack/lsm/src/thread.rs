@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::answers::Answers;
 use crate::error::ProtocolError;
 use crate::host::{Argument, Event, Health, Host};
 use crate::instance::Instance;
@@ -111,6 +112,10 @@ fn open(loading: Loading) -> Result<Arc<Instance>, ProtocolError> {
             known: library.options.clone(),
         });
     }
+    let answers = Answers::new().map_err(|errno| ProtocolError::Open {
+        module: library.name.clone(),
+        reason: errno.to_string(),
+    })?;
     let host = Host {
         name: library.name.clone(),
         options,
@@ -123,6 +128,7 @@ fn open(loading: Loading) -> Result<Arc<Instance>, ProtocolError> {
         variables: Variables::default(),
         folder: surroundings.folder.clone(),
         paths: Mutex::default(),
+        answers: Arc::new(answers),
         health: Health::new(surroundings.alarm.clone()),
     };
     Instance::open(library, host, &surroundings).map(Arc::new)
