@@ -1,12 +1,14 @@
-"""Nodes that speak qnet: they find each other, and tshark reads what they say."""
+"""Nodes that speak qnet: they find each other and use each other's files; tshark reads what they say."""
 import contextlib
+import os
 import pathlib
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 
-from lab import BIN, IFACE, Lab, check, run, until
+from lab import BIN, QUICK, Lab, check, random_file, run, until
 
 LOCAL = {"alpha": "198.18.77.2", "beta": "198.18.77.3"}
 
@@ -29,17 +31,31 @@ class Node(Lab):
         words = ",".join([f"host={name}", "mount=/net:.lab", *options])
         super().__init__(drivers=drivers, args=["--module-path", self.modules, "-p", "qnet", words, *args], up=False)
 
-    def wire(self, other):
-        """All links to another node."""
+    def add_namespace(self, name):
+        """With both nodes' names for the system's resolver: `ip netns exec` puts the file into its place."""
+        self.names = pathlib.Path("/etc/netns") / name
+        self.names.mkdir(parents=True)
+        (self.names / "hosts").write_text("".join(f"{address} {node}.lab\n" for node, address in LOCAL.items()))
+        super().add_namespace(name)
+
+    def wire(self, other, bad=None):
+        """All links to another node; `bad` says how bad they are, if they are."""
         for at in range(self.links):
             run("ip", "link", "add", f"w{at}", "netns", self.ns, "type", "veth", "peer", "name", f"w{at}", "netns", other.ns)
             for node in (self, other):
                 node.exec("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
-                node.ip("link", "add", f"br{at}", "type", "bridge", "mcast_snooping", "0")
-                for name in (f"iop{at}", f"w{at}"):
-                    node.ip("link", "set", name, "master", f"br{at}")
-                for name in (f"iop{at}", f"w{at}", f"br{at}"):
+                names = [f"iop{at}", f"w{at}"]
+                if node is other or not bad:
+                    node.ip("link", "add", f"br{at}", "type", "bridge", "mcast_snooping", "0")
+                    for name in names:
+                        node.ip("link", "set", name, "master", f"br{at}")
+                    names.append(f"br{at}")
+                for name in names:
                     node.ip("link", "set", name, "txqueuelen", "10000", "up")
+            if bad:
+                log = self.dir / f"link{at}.log"
+                self.spawn([BIN / "link", f"w{at}", f"iop{at}", "--both", bad, "--seed", at + 1], log=log)
+                until("the link", lambda: "ready" in log.read_text())
 
     def report(self):
         return self.iopkt("path", "read", "qnet").stdout.splitlines()
@@ -48,6 +64,20 @@ class Node(Lab):
         """So many paths to the other node are up."""
         rows = [line.split() for line in self.report()]
         return sum(row[:2] == ["path", f"{name}.lab"] and row[-1] == "up" for row in rows) == paths
+
+    def mount(self):
+        """The nodes' files; outside the namespace, in which a mount would be seen by its own process alone."""
+        self.net = self.dir / "net"
+        self.net.mkdir()
+        self.fuse = self.outside([BIN / "iopkt", "qnet", "mount", self.net], self.dir / "fuse.log")
+        until("the mount", lambda: os.path.ismount(self.net) or self.fuse.poll() is not None)
+        check(self.fuse.poll() is None, (self.dir / "fuse.log").read_text())
+
+    def outside(self, argv, log):
+        with open(log, "wb") as out:
+            process = subprocess.Popen(list(map(str, argv)), env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self.processes.append(process)
+        return process
 
     def counter(self, name):
         return int(next(row["value"] for row in self.table("sysctl", "-a") if row["name"] == f"qnet.{name}"))
@@ -64,17 +94,34 @@ class Node(Lab):
         return {"frames": len(frames), **{layer: len(shark(layer)) for layer in ("lr", "nr", "kif")}}
 
     def close(self):
+        if hasattr(self, "net"):
+            run("umount", "-l", self.net, ok=False)
         super().close()
+        shutil.rmtree(self.names, ignore_errors=True)
         shutil.rmtree(self.modules, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def pair(*options, links=1, **kwargs):
-    """Two nodes, alpha and beta, that know each other."""
-    with Node("alpha", links, *options, **kwargs) as alpha, Node("beta", links, *options, **kwargs) as beta:
-        alpha.wire(beta)
+def pair(*options, links=1, bad=None, find=True, **kwargs):
+    """Two nodes, alpha and beta, that know each other and export a directory each."""
+    folders = [pathlib.Path(tempfile.mkdtemp(prefix="iopkt-export-")) for _ in LOCAL]
+    try:
+        with two(folders, options, links, bad, find, kwargs) as nodes:
+            yield nodes
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def two(folders, options, links, bad, find, kwargs):
+    with (Node("alpha", links, f"export={folders[0]}", *options, **kwargs) as alpha,
+          Node("beta", links, f"export={folders[1]}", *options, **kwargs) as beta):
+        alpha.export, beta.export = folders
+        alpha.wire(beta, bad)
         alpha.capture("ether", "proto", "0x8204", "or", "ip", "proto", "106")
-        until("the nodes' finding each other", lambda: alpha.knows("beta", links) and beta.knows("alpha", links), 15)
+        if find:
+            until("the nodes' finding each other", lambda: alpha.knows("beta", links) and beta.knows("alpha", links), 15)
         yield alpha, beta
 
 
@@ -95,6 +142,129 @@ def qnet_discovery():
         beta.stop(beta.daemon)
         until("the other node is forgotten", lambda: not any("beta" in line for line in alpha.report()), 15)
         return f"{frames}, {rows} discarded"
+
+
+def digest(path):
+    return run("sha256sum", path).stdout.split()[0]
+
+
+def qnet_files():
+    """A node uses another one's files as its own by /net/NODE: a large one both ways, sha256 equal; nothing outside the exported directory."""
+    size = (8 << 20) if QUICK else int(os.environ.get("IOPKT_QNET_MIB", "64")) << 20
+    with pair() as (alpha, beta):
+        alpha.mount()
+        far, here = alpha.net / "beta", alpha.dir / "file"
+        check(sorted(os.listdir(alpha.net)) == ["alpha.lab", "beta.lab"], os.listdir(alpha.net))
+        # What every program does with files.
+        (far / "sub").mkdir()
+        (far / "sub/note").write_text("one")
+        with open(far / "sub/note", "a") as note:
+            note.write("two")
+        (far / "sub/note").rename(far / "note")
+        check((beta.export / "note").read_text() == "onetwo" and os.stat(far / "note").st_size == 6, "the note")
+        os.truncate(far / "note", 2)
+        os.utime(far / "note", (1000, 1000))
+        os.chmod(far / "note", 0o600)
+        there = (beta.export / "note").stat()
+        check((there.st_size, there.st_mtime, there.st_mode & 0o777) == (2, 1000, 0o600), there)
+        (far / "note").unlink()
+        (far / "sub").rmdir()
+        check(os.listdir(beta.export) == [], os.listdir(beta.export))
+        for at in range(300):
+            (beta.export / f"{at:0200}").touch()
+        check(len(os.listdir(far)) == 300, "a long directory")
+        frames = alpha.judge()
+        check(frames["kif"] > 20, frames)
+        # Nothing outside is reached.
+        secret = beta.dir / "secret"
+        secret.write_text("secret")
+        for name, to in (("absolute", secret), ("relative", f"../{beta.dir.name}/secret"), ("up", "..")):
+            (beta.export / name).symlink_to(to)
+        for path in ("absolute", "relative", f"up/{beta.dir.name}/secret", f"../{beta.dir.name}/secret", f"/{secret}"):
+            said = alpha.iopkt("qnet", "get", f"beta/{path}", here, ok=False)
+            check(said.returncode == 1 and not here.read_bytes(), f"{path}: {said}")
+            said = alpha.iopkt("qnet", "put", "/etc/hostname", f"beta/{path}", ok=False)
+            check(said.returncode == 1 and secret.read_text() == "secret", f"{path}: {said}")
+        for name in ("absolute", "relative"):
+            try:
+                check(not (far / name).read_text(), f"{name} was read")
+            except OSError:
+                pass
+        # Large, both ways; and by the tools without FUSE.
+        wanted = random_file(beta.export / "large", size)
+        started = time.monotonic()
+        shutil.copyfile(far / "large", here)
+        read = time.monotonic() - started
+        check(digest(here) == wanted, "the file read differs")
+        started = time.monotonic()
+        shutil.copyfile(here, far / "back")
+        write = time.monotonic() - started
+        check(digest(beta.export / "back") == wanted, "the file written differs")
+        small = random_file(here, 3 << 20)
+        alpha.iopkt("qnet", "put", here, "beta/small")
+        alpha.iopkt("qnet", "get", "beta.lab/small", alpha.dir / "again")
+        check(digest(alpha.dir / "again") == small and "small" in alpha.iopkt("qnet", "ls", "beta").stdout.split(), "get, put, ls")
+        # A node that is nowhere; one that goes.
+        said = alpha.iopkt("qnet", "ls", "gamma", ok=False)
+        check(said.returncode == 1 and "No route to host" in said.stderr, said)
+        beta.iopkt("umount", "qnet")
+        said = alpha.iopkt("qnet", "ls", "beta", ok=False)
+        check(said.returncode == 1, said)
+        return f"{frames}; {size >> 20} MiB read at {size / read / 1e6:.0f} MB/s, written at {size / write / 1e6:.0f} MB/s"
+
+
+def qnet_ip():
+    """The same over IPv4: a node that is known by name is found by the resolver; tshark reads LWL4 behind protocol 106."""
+    with pair("bind=ip", "resolve=dns", find=False) as (alpha, beta):
+        wanted = random_file(alpha.dir / "file", 2 << 20)
+        alpha.iopkt("qnet", "put", alpha.dir / "file", "beta/file")
+        check(digest(beta.export / "file") == wanted, "the file written differs")
+        beta.iopkt("qnet", "get", "alpha/none", beta.dir / "none", ok=False)
+        alpha.iopkt("qnet", "get", "beta/file", alpha.dir / "again")
+        check(digest(alpha.dir / "again") == wanted, "the file read differs")
+        said = alpha.iopkt("qnet", "ls", "gamma", ok=False)
+        check(said.returncode == 1, said)
+        return alpha.judge()
+
+
+def qnet_loss():
+    """A large file over a link that loses 5 % both ways, and has others out of order: sha256 equal."""
+    size = (4 << 20) if QUICK else 32 << 20
+    with pair(bad="delay=200us,loss=5%,reorder=2%,duplicate=1%,corrupt=0.5%,queue=4M") as (alpha, beta):
+        alpha.mount()
+        wanted = random_file(beta.export / "large", size)
+        started = time.monotonic()
+        shutil.copyfile(alpha.net / "beta/large", alpha.dir / "file")
+        shutil.copyfile(alpha.dir / "file", alpha.net / "beta/back")
+        took = time.monotonic() - started
+        check(digest(alpha.dir / "file") == wanted and digest(beta.export / "back") == wanted, "a file differs")
+        return f"{size >> 20} MiB each way in {took:.1f} s, {alpha.counter('discarded.checksum')} frames with a wrong checksum"
+
+
+def qnet_cut():
+    """One of two links is cut during a transfer, by each policy: without a sign, and with loss of carrier; sha256 equal, then it is back."""
+    size = (8 << 20) if QUICK else 24 << 20
+    said = []
+    with pair(links=2) as (alpha, beta):
+        alpha.mount()
+        here = alpha.dir / "file"
+        wanted = random_file(here, size)
+        for policy, cut in (("loadbalance", "nomaster"), ("redundant", "nomaster"), ("preferred:tap0", "nomaster"), ("loadbalance", "down")):
+            far = beta.export / "large"
+            far.unlink(missing_ok=True)
+            started = time.monotonic()
+            copy = alpha.outside(["cp", here, alpha.net / f"beta~{policy}/large"], alpha.dir / "cp.log")
+            until("a quarter is there", lambda: far.exists() and far.stat().st_size > size // 4)
+            name = "iop0" if cut == "down" else "w0"
+            alpha.ip("link", "set", name, *cut.split())
+            check(far.stat().st_size < size, "it was there before the cut")
+            check(copy.wait(60) == 0, (alpha.dir / "cp.log").read_text())
+            said.append(f"{policy} {cut} {time.monotonic() - started:.1f} s")
+            check(digest(far) == wanted, f"{policy}: the file differs")
+            until("the path is down", lambda: alpha.knows("beta", 1), 15)
+            alpha.ip("link", "set", name, *(["up"] if cut == "down" else ["master", "br0"]))
+            until("the path is back", lambda: alpha.knows("beta", 2) and beta.knows("alpha", 2), 15)
+        return ", ".join(said)
 
 
 # Frames of random bytes; right ones with a flipped bit, cut, or with a length that is a lie.

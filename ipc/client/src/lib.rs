@@ -4,8 +4,6 @@
 //! * [`Socket`]: what they are made of, in the words of BSD; the C library is made of it too.
 //! * [`Channel`]: a process's connection to the daemon, with the memory they share.
 //!
-//! With the feature `mio` they can be registered at a `mio::Poll`; with `tokio` there are those of `tokio`.
-//!
 //! Which stack: `$SOCK`, or for one thread [`set_sock_prefix`].
 //!
 //! A socket's descriptor is real: select, poll and epoll work on it and mix it with any other. How
@@ -16,16 +14,12 @@ mod accept;
 mod channel;
 mod descriptor;
 mod linger;
-#[cfg(feature = "mio")]
-mod mio;
 mod option;
 mod prefix;
 mod receive;
 mod send;
 mod socket;
 mod tcp;
-#[cfg(feature = "tokio")]
-pub mod tokio;
 mod udp;
 mod urgent;
 mod wait;

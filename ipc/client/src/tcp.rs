@@ -58,20 +58,6 @@ impl TcpStream {
         })
     }
 
-    /// Begins to connect, in nonblocking mode: the descriptor is writable when it is decided, and
-    /// [`TcpStream::take_error`] says how.
-    ///
-    /// # Errors
-    /// Those of [`TcpStream::connect`] that are known at once.
-    pub fn begin(address: SocketAddr) -> io::Result<Self> {
-        let inner = Inner::open(Transport::Stream)?;
-        inner.set_nonblocking(true)?;
-        match inner.socket.connect(inner.fd.as_fd(), address, true) {
-            Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
-            _ => Ok(Self { inner: Arc::new(inner) }),
-        }
-    }
-
     /// Address of the other end.
     ///
     /// # Errors

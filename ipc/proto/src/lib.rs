@@ -9,12 +9,15 @@
 //! * [`table`]: what the tools show: interfaces, routes, neighbours, sockets, clients, counters.
 //! * [`tcp_info`]: the layout of `TCP_INFO`.
 //! * [`path`]: the same for paths of protocol modules.
+//! * [`qnet`]: what travels over the path of `lsm-qnet`, and from node to node.
 //! * [`paths`]: where the socket is, from `$IOPKT_RUN` and `$SOCK`.
 #![forbid(unsafe_code)]
 
+mod bytes;
 pub mod message;
 pub mod path;
 pub mod paths;
+pub mod qnet;
 pub mod table;
 pub mod tcp_info;
 

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes;
+
 /// Most bytes of one read, write or ioctl: with its head it fits a message.
 pub const PATH_BYTES_MAX: u32 = 61_440;
 
@@ -24,6 +26,7 @@ pub enum PathCall {
         /// To there.
         offset: u64,
         /// These.
+        #[serde(with = "bytes")]
         data: Vec<u8>,
     },
     /// Anything else. → [`PathReply::Data`].
@@ -31,6 +34,7 @@ pub enum PathCall {
         /// The module's number for it.
         request: u32,
         /// What belongs to it.
+        #[serde(with = "bytes")]
         data: Vec<u8>,
         /// Bytes of the answer at most.
         room: u32,
@@ -43,7 +47,7 @@ pub enum PathReply {
     /// The path is open.
     Opened,
     /// Bytes.
-    Data(Vec<u8>),
+    Data(#[serde(with = "bytes")] Vec<u8>),
     /// So many bytes were taken.
     Written(u32),
 }
@@ -51,3 +55,18 @@ pub enum PathReply {
 /// A reply, or Linux's errno.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathAnswer(pub Result<PathReply, i32>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_in_one_piece_are_written_as_a_list_is() {
+        let data = vec![7; 300];
+        let call = PathCall::Write { offset: 1, data: data.clone() };
+        let bytes = crate::emit(&call).unwrap();
+        assert_eq!(bytes, [&[1, 1, 0xac, 2][..], &data].concat());
+        assert_eq!(crate::parse::<PathCall>(&bytes), Ok(call));
+        assert!(crate::parse::<PathCall>(&bytes[..200]).is_err());
+    }
+}

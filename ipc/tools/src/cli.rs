@@ -85,6 +85,9 @@ pub(crate) enum Command {
     /// Read and write a path that a protocol module serves
     #[command(before_long_help = help::PATH)]
     Path(PathArgs),
+    /// Show other nodes of qnet, and their files
+    #[command(before_long_help = help::QNET)]
+    Qnet(QnetArgs),
     /// Run an unmodified program on the stack
     #[command(
         before_long_help = help::RUN,
@@ -211,6 +214,61 @@ pub(crate) enum PathAction {
         request: u32,
         /// What belongs to it
         text: Option<String>,
+    },
+}
+
+/// Arguments of `qnet`.
+#[derive(Debug, Args)]
+pub(crate) struct QnetArgs {
+    #[command(subcommand)]
+    pub(crate) action: QnetAction,
+}
+
+/// What to do with other nodes. A path is NODE/PATH, a node NAME, NAME.DOMAIN, or either with ~POLICY.
+#[derive(Debug, Subcommand)]
+pub(crate) enum QnetAction {
+    /// Show this node's links, the other nodes and the ways to them
+    Nodes {
+        /// One line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List a directory of a node
+    Ls {
+        /// NODE or NODE/PATH
+        path: String,
+    },
+    /// Copy a node's file to here
+    Get {
+        /// NODE/PATH
+        path: String,
+        /// The file here
+        to: PathBuf,
+    },
+    /// Copy a file from here to a node
+    Put {
+        /// The file here
+        from: PathBuf,
+        /// NODE/PATH
+        path: String,
+    },
+    /// Remove a node's file
+    Rm {
+        /// NODE/PATH
+        path: String,
+    },
+    /// Make a directory at a node
+    Mkdir {
+        /// NODE/PATH
+        path: String,
+    },
+    /// Show all nodes' files in a directory until it is unmounted (FUSE)
+    Mount {
+        /// The directory; otherwise the one that the module's option mount= names
+        folder: Option<PathBuf>,
+        /// Other users may look, too
+        #[arg(long)]
+        allow_other: bool,
     },
 }
 

@@ -102,6 +102,16 @@ Examples:
   iopkt path write qnet < commands
   iopkt path ioctl qnet 3";
 
+pub(crate) const QNET: &str = "\
+Examples:
+  iopkt qnet nodes                          who is there, and by which ways
+  iopkt qnet ls beta/logs
+  iopkt qnet get beta/logs/today today
+  iopkt qnet put image beta~redundant/image    each frame on every link
+  iopkt qnet mount /net &                   then: cp /net/beta/logs/today . ; umount /net
+The module qnet must be loaded here and there: io-pkt -p qnet host=alpha,export=/srv/share
+Policies: ~loadbalance, ~redundant, ~preferred:IF, ~exclusive:IF.";
+
 pub(crate) const SYSCTL: &str = "\
 Examples:
   iopkt sysctl                                  all tunables and their values

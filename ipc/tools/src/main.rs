@@ -28,6 +28,7 @@ mod nic;
 mod output;
 mod path;
 mod preload;
+mod qnet;
 mod route;
 mod run;
 mod sysctl;
@@ -77,6 +78,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Sysctl(args) => sysctl::main(sock, &args),
         Command::Nicinfo(args) => nic::nicinfo(sock, &args),
         Command::Path(args) => path::main(sock, args),
+        Command::Qnet(args) => qnet::main(sock, args),
         Command::Run(args) => run::main(sock, &args),
         Command::Env(args) => run::env(sock, args.loopback),
         Command::Doctor(args) => doctor::main(sock, args.json),

@@ -11,26 +11,34 @@
 //! |---|---|
 //! | `settings` | the operator's options |
 //! | `wire` | frames between the engine and the interfaces, or IPv4 |
+//! | `relay` | messages between local clients, other nodes, and the file service |
+//! | `requests` | who waits for what |
+//! | `files` | the file service |
 //! | `report` | what `<run>/dev/qnet` says about nodes and links |
 //!
 //! One engine serves all workers behind a lock, which is taken once per burst and held for no longer
 //! than its frames take.
 #![deny(unsafe_code)]
 
+mod files;
+mod relay;
 mod report;
+mod requests;
 mod settings;
 mod wire;
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lsm_sdk::{
-    Arrival, Context, Event, Host, Level, OpenError, Peer, Protocol, Received, Variable,
+    Answer, Arrival, Context, Event, Host, Level, OpenError, Peer, Protocol, Received, Variable,
     export_protocol,
 };
 use qnet::{Discard, ETHERTYPE, Engine, IP_PROTOCOL};
 use types::Instant;
 
+use crate::files::Files;
+use crate::requests::Requests;
 use crate::settings::{Bind, OPTIONS, Settings};
 use crate::wire::Links;
 
@@ -45,6 +53,7 @@ const FRAMES_MAX: usize = 256;
 struct Node {
     engine: Engine,
     links: Links,
+    requests: Requests,
     /// The frame that is being sent.
     frame: Vec<u8>,
 }
@@ -55,6 +64,9 @@ struct Counters {
     frames_in: Variable,
     frames_out: Variable,
     lost_out: Variable,
+    strange: Variable,
+    served: Variable,
+    answers_lost: Variable,
     /// In the order of [`Discard::ALL`].
     discarded: Vec<Variable>,
 }
@@ -65,6 +77,9 @@ struct Qnet {
     settings: Settings,
     node: Mutex<Node>,
     counters: Counters,
+    files: Option<Files>,
+    /// Clients of the path so far, each of which has its own number.
+    clients: AtomicU64,
     /// A worker has been asked to send.
     kicked: AtomicBool,
 }
@@ -90,10 +105,26 @@ impl Protocol for Qnet {
         let key = (getrandom::u64(), getrandom::u64());
         let (Ok(first), Ok(second)) = key else { return Err(OpenError::IO) };
         let engine = Engine::new(settings.config.clone(), (first, second));
-        let node = Node { engine, links: Links::default(), frame: Vec::new() };
+        let node = Node {
+            engine,
+            links: Links::default(),
+            requests: Requests::default(),
+            frame: Vec::new(),
+        };
+        let counters = Counters::new(host)?;
+        let files = settings.export.as_deref().map(|folder| Files::open(folder, settings.mapany));
+        let files = files.transpose().map_err(|error| {
+            host.log(
+                Level::Error,
+                &format!("export: {error}; it is a directory, and mapany a user\'s number"),
+            );
+            OpenError::INVALID
+        })?;
         let this = Self {
             host: host.clone(),
-            counters: Counters::new(host)?,
+            counters,
+            files,
+            clients: AtomicU64::new(0),
             settings,
             node: Mutex::new(node),
             kicked: AtomicBool::new(false),
@@ -125,15 +156,38 @@ impl Protocol for Qnet {
     }
 
     fn path_open(&self, _: &Peer) -> Result<u64, OpenError> {
-        Ok(0)
+        Ok(self.clients.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn path_read(&self, _: u64, offset: u64, to: &mut [u8]) -> Result<usize, OpenError> {
-        let text = report::text(&self.settings, &self.node());
+    fn path_read(&self, _: u64, offset: u64, to: &mut [u8]) -> Result<Answer, OpenError> {
+        let text = report::text(&report::status(&self.settings, &self.node()));
         let from = usize::try_from(offset).map_err(|_| OpenError::INVALID)?;
         let rest = text.as_bytes().get(from..).unwrap_or_default();
-        let pairs = rest.iter().zip(to);
-        Ok(pairs.map(|(from, to)| *to = *from).count())
+        Ok(Answer::Bytes(rest.iter().zip(to).map(|(from, to)| *to = *from).count()))
+    }
+
+    fn path_ioctl(
+        &self,
+        handle: u64,
+        request: u32,
+        data: &[u8],
+        to: &mut [u8],
+    ) -> Result<Answer, OpenError> {
+        match request {
+            proto::qnet::FILES => self.ask(handle, data),
+            proto::qnet::STATUS => {
+                let status = proto::emit(&report::status(&self.settings, &self.node()));
+                let status = status.map_err(|proto::MalformedMessage| OpenError::TOO_LONG)?;
+                let to = to.get_mut(..status.len()).ok_or(OpenError::TOO_LONG)?;
+                to.copy_from_slice(&status);
+                Ok(Answer::Bytes(status.len()))
+            }
+            _ => Err(OpenError::NOT_SUPPORTED),
+        }
+    }
+
+    fn path_close(&self, handle: u64) {
+        self.node().requests.forget(handle);
     }
 }
 
@@ -146,8 +200,13 @@ impl Qnet {
     /// Does what is due, and sends what there is to send.
     fn serve(&self, mut node: MutexGuard<'_, Node>, cx: &mut Context<'_, Self>) {
         let now = Instant::from_nanos(cx.now());
-        let Node { engine, links, frame } = &mut *node;
-        engine.timeout(now);
+        node.engine.timeout(now);
+        let mut deeds = relay::lost(node.requests.overdue(now));
+        while let Some(event) = node.engine.poll_event() {
+            deeds.extend(self.hear(&mut node, event, now));
+        }
+        deeds.extend(node.send_requests(now));
+        let Node { engine, links, frame, .. } = &mut *node;
         let (mut sent, mut lost) = (0, 0);
         let mut more = true;
         for _ in 0..FRAMES_MAX {
@@ -157,10 +216,10 @@ impl Qnet {
             };
             if links.output(cx, to, frame) { sent += 1 } else { lost += 1 }
         }
-        while engine.poll_event().is_some() {}
-        let again = if more { Some(now) } else { engine.next_timeout() };
-        cx.set_timer(again.map(Instant::as_nanos));
+        let later = engine.next_timeout().into_iter().chain(node.requests.next_timeout()).min();
+        cx.set_timer(if more { Some(now) } else { later }.map(Instant::as_nanos));
         drop(node);
+        self.carry_out(deeds);
         self.host.count(self.counters.frames_out, sent);
         self.host.count(self.counters.lost_out, lost);
     }
@@ -201,6 +260,10 @@ impl Counters {
             frames_in: host.add_counter("frames_in", "Frames that came.")?,
             frames_out: host.add_counter("frames_out", "Frames sent.")?,
             lost_out: host.add_counter("lost_out", "Frames that there was no room to send.")?,
+            strange: host.add_counter("strange", "Messages that nobody here understands.")?,
+            served: host
+                .add_counter("served", "Calls of other nodes that the file service did.")?,
+            answers_lost: host.add_counter("answers_lost", "Answers that could not be sent.")?,
             discarded: discarded.collect::<Result<_, _>>()?,
         })
     }

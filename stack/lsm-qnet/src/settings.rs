@@ -1,15 +1,16 @@
 //! The operator's options.
 
 use core::time::Duration;
+use std::path::PathBuf;
 
 use qnet::limits::TICK;
-use qnet::{Config, Fqnn};
+use qnet::{Config, Fqnn, LinkId, Policy};
 
 /// What `iopkt mount` and `-p` take.
 pub(crate) const OPTIONS: &str = "bind=IF[:IF...]|ip resolve=ndp|en_ionet|dns host=NAME \
 mount=DIR[:.DOMAIN] auto_add=TICKS periodic_ticks=TICKS conn_est_retries=NUMBER \
 conn_est_timeout=TICKS conn_up_idle=TICKS do_crc=0|1 \
-policy=loadbalance|redundant|preferred:IF|exclusive:IF";
+policy=loadbalance|redundant|preferred:IF|exclusive:IF export=DIR mapany=UID";
 
 /// What the node sends and receives by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,16 @@ impl NamedPolicy {
             _ => return None,
         })
     }
+
+    /// For the engine, given the number of an interface.
+    pub(crate) fn numbered(&self, link: impl FnOnce(&str) -> Option<LinkId>) -> Option<Policy> {
+        Some(match self {
+            Self::LoadBalance => Policy::LoadBalance,
+            Self::Redundant => Policy::Redundant,
+            Self::Preferred(name) => Policy::Preferred(link(name)?),
+            Self::Exclusive(name) => Policy::Exclusive(link(name)?),
+        })
+    }
 }
 
 impl core::fmt::Display for NamedPolicy {
@@ -63,6 +74,10 @@ pub(crate) struct Settings {
     pub(crate) dns: bool,
     pub(crate) mount: String,
     pub(crate) policy: NamedPolicy,
+    /// The directory that other nodes may use.
+    pub(crate) export: Option<PathBuf>,
+    /// With whose rights; otherwise its owner's.
+    pub(crate) mapany: Option<u32>,
     pub(crate) config: Config,
 }
 
@@ -97,7 +112,14 @@ impl Settings {
             format!("policy={policy}: it is loadbalance, redundant, preferred:IF or exclusive:IF")
         })?;
         let config = config(&option, name)?;
-        Ok(Self { bind, dns, mount: mount.to_owned(), policy, config })
+        let export = option("export").map(PathBuf::from);
+        if let Some(path) = export.as_ref().filter(|path| !path.is_absolute()) {
+            return Err(format!("export={}: a path from / on is wanted", path.display()));
+        }
+        let mapany = option("mapany")
+            .map(|uid| uid.parse().map_err(|_| format!("mapany={uid}: a user's number is wanted")));
+        let mapany = mapany.transpose()?;
+        Ok(Self { bind, dns, mount: mount.to_owned(), policy, export, mapany, config })
     }
 }
 
@@ -192,6 +214,8 @@ mod tests {
             ("policy", "preferred"),
             ("policy", "preferred:"),
             ("policy", "fastest"),
+            ("export", "files"),
+            ("mapany", "nobody"),
         ] {
             assert!(read(&[(key, value)]).unwrap_err().contains(value), "{key}={value}");
         }

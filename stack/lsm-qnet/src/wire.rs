@@ -11,7 +11,7 @@ use crate::Qnet;
 use crate::settings::Bind;
 
 /// The link that stands for all of IPv4: no interface has this number.
-const IP_LINK: LinkId = LinkId(u16::MAX);
+pub(crate) const IP_LINK: LinkId = LinkId(u16::MAX);
 /// Ethernet's header.
 const ETHERNET_LEN: usize = 14;
 /// IPv4's header.
@@ -28,7 +28,12 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// The name of an interface by number.
+    /// The number of an interface by name.
+    pub(crate) fn number(&self, name: &str) -> Option<LinkId> {
+        self.bound.iter().find(|(_, (of, _))| of == name).map(|(id, _)| *id)
+    }
+
+    /// Its name by number.
     pub(crate) fn name(&self, id: LinkId) -> Option<&str> {
         self.bound.get(&id).map(|(name, _)| name.as_str())
     }

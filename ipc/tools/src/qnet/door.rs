@@ -1,0 +1,109 @@
+//! The module's path, from a client's side.
+
+use core::time::Duration;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use proto::path::{PATH_BYTES_MAX, PathAnswer, PathCall, PathReply};
+use proto::qnet::{FILES, FileCall, FileReply, FileRequest, STATUS, Status};
+use proto::{MESSAGE_MAX, paths};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use crate::control::{dial, prefix};
+
+/// A little longer than the module waits for a node.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// An open path, which has one request at a time.
+#[derive(Debug)]
+pub(crate) struct Door {
+    socket: OwnedFd,
+}
+
+impl Door {
+    fn open(path: &Path) -> Result<Self, Errno> {
+        let socket = dial(path)?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        let door = Self { socket };
+        match door.answer()? {
+            PathReply::Opened => Ok(door),
+            _ => Err(Errno::PROTO),
+        }
+    }
+
+    /// Has a node do something with one of its files.
+    pub(crate) fn call(&self, node: &str, call: &FileCall) -> Result<FileReply, Errno> {
+        let call = proto::emit(call).map_err(|proto::MalformedMessage| Errno::MSGSIZE)?;
+        self.ask(FILES, &FileRequest { node: node.into(), call })
+    }
+
+    /// What the module knows.
+    pub(crate) fn status(&self) -> Result<Status, Errno> {
+        self.ask(STATUS, &())
+    }
+
+    fn ask<T: for<'a> serde::Deserialize<'a>>(
+        &self,
+        request: u32,
+        what: &impl serde::Serialize,
+    ) -> Result<T, Errno> {
+        let data = proto::emit(what).map_err(|proto::MalformedMessage| Errno::MSGSIZE)?;
+        let call = PathCall::Ioctl { request, data, room: PATH_BYTES_MAX };
+        let bytes = proto::emit(&call).map_err(|proto::MalformedMessage| Errno::MSGSIZE)?;
+        let _all = send(&self.socket, &bytes, SendFlags::NOSIGNAL)?;
+        match self.answer()? {
+            PathReply::Data(data) => {
+                proto::parse(&data).map_err(|proto::MalformedMessage| Errno::PROTO)
+            }
+            _ => Err(Errno::PROTO),
+        }
+    }
+
+    fn answer(&self) -> Result<PathReply, Errno> {
+        let mut buffer = vec![0; MESSAGE_MAX];
+        let (_, len) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())?;
+        // Nothing is the end: the module is gone.
+        let bytes = buffer.get(..len).filter(|bytes| !bytes.is_empty()).ok_or(Errno::PIPE)?;
+        let PathAnswer(result) =
+            proto::parse(bytes).map_err(|proto::MalformedMessage| Errno::PROTO)?;
+        result.map_err(Errno::from_raw_os_error)
+    }
+}
+
+/// As many open paths as are in use at a time.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    path: PathBuf,
+    idle: Mutex<Vec<Door>>,
+}
+
+impl Doors {
+    pub(crate) fn new(sock: Option<String>) -> Self {
+        let path = paths::socket_path(&prefix(sock)).with_file_name("qnet");
+        Self { path, idle: Mutex::default() }
+    }
+
+    /// One more.
+    pub(crate) fn open(&self) -> Result<Door, Errno> {
+        Door::open(&self.path)
+    }
+
+    /// Has a path to oneself for a moment. One whose module is gone is opened anew the next time.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&Door) -> Result<T, Errno>) -> Result<T, Errno> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let door = idle().pop();
+        let door = match door {
+            Some(door) => door,
+            None => self.open()?,
+        };
+        let result = act(&door);
+        match &result {
+            Err(Errno::PIPE | Errno::CONNRESET | Errno::AGAIN | Errno::PROTO) => idle().clear(),
+            _ => idle().push(door),
+        }
+        result
+    }
+}

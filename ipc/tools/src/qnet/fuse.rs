@@ -1,0 +1,451 @@
+//! `/net/NODE/...`: other nodes' files as a file system, by the kernel's FUSE.
+//!
+//! The mounted directory has the nodes that are known; a node that is not listed is looked for when it is
+//! named. Everything else is the node's: each call of the kernel's becomes a call of it.
+
+use core::time::Duration;
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    BsdFileFlags, Config, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, KernelConfig, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyWrite, Request, SessionACL, TimeOrNow,
+    WriteFlags,
+};
+use proto::qnet::{Attributes, FILE_BYTES_MAX, FileCall, FileKind, FileReply};
+use rustix::io::Errno;
+
+use crate::qnet::door::Doors;
+use crate::qnet::inodes::Inodes;
+
+/// How long the kernel may believe what it was told.
+const TTL: Duration = Duration::from_secs(1);
+/// Calls at a time: as many as one node does for another.
+const THREADS: usize = 8;
+
+/// Shows the nodes' files in a directory until it is unmounted.
+pub(crate) fn run(doors: Doors, folder: &Path, allow_other: bool) -> io::Result<()> {
+    let view = View {
+        doors,
+        inodes: Mutex::new(Inodes::new()),
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+    };
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName("qnet".into()),
+        MountOption::NoSuid,
+        MountOption::NoDev,
+        MountOption::NoAtime,
+    ];
+    config.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
+    config.n_threads = Some(THREADS);
+    config.clone_fd = true;
+    fuser::mount(view, folder, &config)
+}
+
+/// The file system.
+struct View {
+    doors: Doors,
+    inodes: Mutex<Inodes>,
+    uid: u32,
+    gid: u32,
+}
+
+impl View {
+    fn inodes(&self) -> MutexGuard<'_, Inodes> {
+        self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number's path, with the node before the first `/`.
+    fn path(&self, number: INodeNo) -> Result<String, Errno> {
+        self.inodes().path(number.0).ok_or(Errno::STALE)
+    }
+
+    fn child(&self, parent: INodeNo, name: &OsStr) -> Result<String, Errno> {
+        let name = name.to_str().ok_or(Errno::ILSEQ)?;
+        self.inodes().child(parent.0, name).ok_or(Errno::STALE)
+    }
+
+    /// Has the path's node do something with it.
+    fn call(&self, path: &str, call: impl FnOnce(String) -> FileCall) -> Result<FileReply, Errno> {
+        let (node, path) = path.split_once('/').unwrap_or((path, ""));
+        if node.is_empty() {
+            return Err(Errno::PERM);
+        }
+        let call = call(path.to_owned());
+        self.doors.with(|door| door.call(node, &call))
+    }
+
+    fn attributes(&self, path: &str) -> Result<Attributes, Errno> {
+        if path.is_empty() {
+            return Ok(ROOT);
+        }
+        attributes(&self.call(path, |path| FileCall::Attributes { path })?)
+    }
+
+    /// A path that the kernel gets to know.
+    fn entry(&self, path: &str, is: Attributes) -> FileAttr {
+        let number = self.inodes().look_up(path);
+        self.shown(number, is)
+    }
+
+    fn shown(&self, number: u64, is: Attributes) -> FileAttr {
+        let (seconds, nanos) = is.modified;
+        let time = UNIX_EPOCH + Duration::new(u64::try_from(seconds).unwrap_or(0), nanos);
+        FileAttr {
+            ino: INodeNo(number),
+            size: is.len,
+            blocks: is.len.div_ceil(512),
+            atime: time,
+            mtime: time,
+            ctime: time,
+            crtime: time,
+            kind: kind(is.kind),
+            perm: u16::try_from(is.mode & 0o777).unwrap_or(0),
+            nlink: is.links,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: 0,
+            blksize: FILE_BYTES_MAX,
+            flags: 0,
+        }
+    }
+
+    /// Names in a directory from a place on, with the place behind each.
+    fn names(&self, path: &str) -> Result<Vec<(String, FileKind)>, Errno> {
+        if path.is_empty() {
+            let status = self.doors.with(super::door::Door::status)?;
+            let nodes = status.nodes.into_iter().map(|node| node.name);
+            let own = status.exports.then_some(status.name);
+            return Ok(nodes.chain(own).map(|name| (name, FileKind::Directory)).collect());
+        }
+        let mut names: Vec<(String, FileKind)> = Vec::new();
+        loop {
+            let after = names.last().map(|(name, _)| name.clone()).unwrap_or_default();
+            let list = self.call(path, |path| FileCall::List { path, after })?;
+            let FileReply::Entries { entries, more } = list else { return Err(Errno::PROTO) };
+            let none = entries.is_empty();
+            names.extend(entries.into_iter().map(|entry| (entry.name, entry.kind)));
+            if !more || none {
+                return Ok(names);
+            }
+        }
+    }
+
+    fn read(&self, path: &str, offset: u64, len: u32) -> Result<Vec<u8>, Errno> {
+        let mut data = Vec::new();
+        loop {
+            let got = u32::try_from(data.len()).map_err(|_| Errno::IO)?;
+            let rest = len.saturating_sub(got).min(FILE_BYTES_MAX);
+            if rest == 0 {
+                return Ok(data);
+            }
+            let offset = offset.saturating_add(got.into());
+            match self.call(path, |path| FileCall::Read { path, offset, len: rest })? {
+                FileReply::Data(part) if part.is_empty() => return Ok(data),
+                FileReply::Data(part) => data.extend_from_slice(&part),
+                _ => return Err(Errno::PROTO),
+            }
+        }
+    }
+
+    fn write(&self, path: &str, offset: u64, data: &[u8]) -> Result<u32, Errno> {
+        let mut written = 0_u32;
+        for part in data.chunks(FILE_BYTES_MAX as usize) {
+            let (offset, data) = (offset.saturating_add(written.into()), part.to_vec());
+            match self.call(path, |path| FileCall::Write { path, offset, data })? {
+                FileReply::Written(count) if count as usize == part.len() => written += count,
+                FileReply::Written(count) => return Ok(written + count),
+                _ => return Err(Errno::PROTO),
+            }
+        }
+        Ok(written)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
+        let node = |path: &str| {
+            path.split_once('/').map(|(node, rest)| (node.to_owned(), rest.to_owned()))
+        };
+        let (Some((old, _)), Some((new, to_path))) = (node(from), node(to)) else {
+            return Err(Errno::PERM);
+        };
+        if old != new {
+            return Err(Errno::XDEV);
+        }
+        let _done = self.call(from, |path| FileCall::Rename { path, to: to_path })?;
+        self.inodes().rename(from, to);
+        Ok(())
+    }
+
+    fn create(
+        &self,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        flags: i32,
+    ) -> Result<FileAttr, Errno> {
+        let path = self.child(parent, name)?;
+        let exclusive = flags & rustix::fs::OFlags::EXCL.bits().cast_signed() != 0;
+        let is =
+            attributes(&self.call(&path, |path| FileCall::Create { path, mode, exclusive })?)?;
+        Ok(self.entry(&path, is))
+    }
+
+    fn set(&self, path: &str, change: &Change) -> Result<Attributes, Errno> {
+        if let Some(mode) = change.mode {
+            let _ = self.call(path, |path| FileCall::SetMode { path, mode })?;
+        }
+        if let Some(len) = change.len {
+            let _ = self.call(path, |path| FileCall::Resize { path, len })?;
+        }
+        if let Some(time) = change.modified {
+            let modified = since_epoch(time);
+            let _ = self.call(path, |path| FileCall::SetTime { path, modified })?;
+        }
+        self.attributes(path)
+    }
+}
+
+/// What the kernel may want to be another.
+struct Change {
+    mode: Option<u32>,
+    len: Option<u64>,
+    modified: Option<TimeOrNow>,
+}
+
+/// The directory with all nodes.
+const ROOT: Attributes = Attributes {
+    inode: super::inodes::ROOT,
+    kind: FileKind::Directory,
+    mode: 0o755,
+    len: 0,
+    links: 2,
+    modified: (0, 0),
+};
+
+fn attributes(reply: &FileReply) -> Result<Attributes, Errno> {
+    if let FileReply::Attributes(is) = reply { Ok(*is) } else { Err(Errno::PROTO) }
+}
+
+fn kind(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::File => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Other => FileType::Socket,
+    }
+}
+
+fn since_epoch(time: TimeOrNow) -> (i64, u32) {
+    let time = match time {
+        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::Now => SystemTime::now(),
+    };
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
+}
+
+/// A node's errno as the kernel's.
+fn told(errno: Errno) -> fuser::Errno {
+    fuser::Errno::from_i32(errno.raw_os_error())
+}
+
+impl Filesystem for View {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // A kernel that can't has what it had.
+        let _ = config.set_max_write(FILE_BYTES_MAX);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let found = self.child(parent, name).and_then(|path| Ok((self.attributes(&path)?, path)));
+        match found {
+            Ok((is, path)) => reply.entry(&TTL, &self.entry(&path, is), Generation(0)),
+            // A name that is no node's, or of a node that nobody knows.
+            Err(Errno::HOSTUNREACH) if parent == INodeNo::ROOT => reply.error(told(Errno::NOENT)),
+            Err(errno) => reply.error(told(errno)),
+        }
+    }
+
+    fn forget(&self, _: &Request, number: INodeNo, times: u64) {
+        self.inodes().forget(number.0, times);
+    }
+
+    fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.path(number).and_then(|path| self.attributes(&path)) {
+            Ok(is) => reply.attr(&TTL, &self.shown(number.0, is)),
+            Err(errno) => reply.error(told(errno)),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        _: Option<u32>,
+        _: Option<u32>,
+        len: Option<u64>,
+        _: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = Change { mode, len, modified };
+        match self.path(number).and_then(|path| self.set(&path, &change)) {
+            Ok(is) => reply.attr(&TTL, &self.shown(number.0, is)),
+            Err(errno) => reply.error(told(errno)),
+        }
+    }
+
+    fn mkdir(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let mode = mode & !umask;
+        let make = |path: &str| {
+            attributes(&self.call(path, |path| FileCall::MakeDirectory { path, mode })?)
+        };
+        match self.child(parent, name).and_then(|path| Ok((make(&path)?, path))) {
+            Ok((is, path)) => reply.entry(&TTL, &self.entry(&path, is), Generation(0)),
+            Err(errno) => reply.error(told(errno)),
+        }
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let path = self.child(parent, name);
+        done(reply, path.and_then(|path| self.call(&path, |path| FileCall::Remove { path })));
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let remove = |path: String| self.call(&path, |path| FileCall::RemoveDirectory { path });
+        done(reply, self.child(parent, name).and_then(remove));
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if !flags.is_empty() {
+            return reply.error(told(Errno::INVAL));
+        }
+        let from = self.child(parent, name);
+        let renamed = from.and_then(|from| self.rename(&from, &self.child(new_parent, new_name)?));
+        done(reply, renamed);
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        len: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match self.path(number).and_then(|path| self.read(&path, offset, len)) {
+            Ok(data) => reply.data(&data),
+            Err(errno) => reply.error(told(errno)),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.path(number).and_then(|path| self.write(&path, offset, data)) {
+            Ok(count) => reply.written(count),
+            Err(errno) => reply.error(told(errno)),
+        }
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        // Everything is at the node already.
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        let path = self.path(number);
+        done(reply, path.and_then(|path| self.call(&path, |path| FileCall::Sync { path })));
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let names = match self.path(number).and_then(|path| self.names(&path)) {
+            Ok(names) => names,
+            Err(errno) => return reply.error(told(errno)),
+        };
+        let dots = [".", ".."].map(|name| (name.to_owned(), FileKind::Directory));
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = dots.into_iter().chain(names).zip(1_u64..).skip(skipped);
+        for ((name, is), next) in rest {
+            // The kernel looks names up before it believes numbers.
+            if reply.add(INodeNo(u64::MAX), next, kind(is), &name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn create(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        match self.create(parent, name, mode & !umask, flags) {
+            Ok(is) => {
+                let handle = (FileHandle(0), FopenFlags::empty());
+                reply.created(&TTL, &is, Generation(0), handle.0, handle.1);
+            }
+            Err(errno) => reply.error(told(errno)),
+        }
+    }
+}
+
+fn done<T>(reply: ReplyEmpty, result: Result<T, Errno>) {
+    match result.err() {
+        None => reply.ok(),
+        Some(errno) => reply.error(told(errno)),
+    }
+}

@@ -1,0 +1,228 @@
+//! The file service: one directory for other nodes, to read and to write.
+//!
+//! Whoever is on the wire may ask. Every path is resolved by the kernel beneath the directory, which no
+//! `..`, no link and no absolute path leaves (`openat2`, `RESOLVE_BENEATH`), for each call anew: nothing is
+//! kept between two. Only files and directories are opened, so that nobody makes this thread wait for a
+//! pipe. All that is done with the rights of one user: the directory's owner, or the one that `mapany` names.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use proto::qnet::{
+    Attributes, Entry, FILE_BYTES_MAX, FILE_PATH_MAX, FileCall, FileKind, FileReply,
+};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
+};
+use rustix::io::Errno;
+use rustix::{fs, thread};
+
+/// Bytes of a list of names: with its head it fits where a piece of a file does.
+const LIST_LEN_MAX: usize = FILE_BYTES_MAX as usize - 1024;
+
+/// A directory that other nodes may use.
+#[derive(Debug)]
+pub(crate) struct Files {
+    root: OwnedFd,
+}
+
+impl Files {
+    /// Opens the directory. From here on the calling thread has the rights of its owner, or of `user`, with
+    /// files; the kernel lets nobody look into a process that has given up rights.
+    pub(crate) fn open(folder: &Path, user: Option<u32>) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = fs::openat(CWD, folder, flags, Mode::empty())?;
+        let stat = fs::fstat(&root)?;
+        let (uid, gid) = (user.unwrap_or(stat.st_uid), stat.st_gid);
+        if uid != rustix::process::geteuid().as_raw() {
+            // Not the process's user: others of this user could then stop the thread, and with it the daemon.
+            thread::set_thread_groups(&[])?;
+            let _ = nix::unistd::setfsgid(gid.into());
+            let _ = nix::unistd::setfsuid(uid.into());
+            // The call says what was before; asked again, whether it worked.
+            if nix::unistd::setfsuid(uid.into()).as_raw() != uid {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+        }
+        Ok(Self { root })
+    }
+
+    /// Does what another node asks for: the reply as it goes to that node.
+    pub(crate) fn call(&self, call: &[u8]) -> Result<Vec<u8>, Errno> {
+        let call = proto::parse(call).map_err(|proto::MalformedMessage| Errno::PROTO)?;
+        let reply = self.carry_out(call)?;
+        proto::emit(&reply).map_err(|proto::MalformedMessage| Errno::MSGSIZE)
+    }
+
+    fn carry_out(&self, call: FileCall) -> Result<FileReply, Errno> {
+        match call {
+            FileCall::Attributes { path } => self.attributes(&path),
+            FileCall::List { path, after } => self.list(&path, &after),
+            FileCall::Read { path, offset, len } => {
+                let file = self.file(&path, OFlags::RDONLY)?;
+                let mut data = vec![0; len.min(FILE_BYTES_MAX) as usize];
+                let count = rustix::io::pread(&file, &mut data[..], offset)?;
+                data.truncate(count);
+                Ok(FileReply::Data(data))
+            }
+            FileCall::Write { path, offset, data } => {
+                let count = rustix::io::pwrite(self.file(&path, OFlags::WRONLY)?, &data, offset)?;
+                Ok(FileReply::Written(u32::try_from(count).unwrap_or(u32::MAX)))
+            }
+            FileCall::Create { path, mode, exclusive } => {
+                let exclusive = if exclusive { OFlags::EXCL } else { OFlags::empty() };
+                let flags = OFlags::WRONLY | OFlags::CREATE | exclusive | OFlags::NONBLOCK;
+                let file = self.resolve(&path, flags, plain(mode))?;
+                said(fs::fstat(file)?)
+            }
+            FileCall::Resize { path, len } => {
+                let file = self.file(&path, OFlags::WRONLY)?;
+                fs::ftruncate(&file, len)?;
+                said(fs::fstat(file)?)
+            }
+            FileCall::SetMode { path, mode } => {
+                let file = self.file(&path, OFlags::RDONLY)?;
+                fs::fchmod(&file, plain(mode))?;
+                said(fs::fstat(file)?)
+            }
+            FileCall::SetTime { path, modified } => {
+                let file = self.file(&path, OFlags::RDONLY)?;
+                fs::futimens(&file, &times(modified))?;
+                said(fs::fstat(file)?)
+            }
+            FileCall::MakeDirectory { path, mode } => {
+                let (parent, name) = self.parent(&path)?;
+                fs::mkdirat(parent, name, plain(mode))?;
+                self.attributes(&path)
+            }
+            FileCall::Remove { path } => self.remove(&path, AtFlags::empty()),
+            FileCall::RemoveDirectory { path } => self.remove(&path, AtFlags::REMOVEDIR),
+            FileCall::Rename { path, to } => {
+                let (parent, name) = self.parent(&path)?;
+                let (new_parent, new_name) = self.parent(&to)?;
+                fs::renameat(parent, name, new_parent, new_name)?;
+                Ok(FileReply::Done)
+            }
+            FileCall::Sync { path } => {
+                fs::fsync(self.file(&path, OFlags::RDONLY)?)?;
+                Ok(FileReply::Done)
+            }
+        }
+    }
+
+    /// A path beneath the directory.
+    fn resolve(&self, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        if path.len() > FILE_PATH_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
+        let path = if path.is_empty() { "." } else { path };
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let flags = flags | OFlags::CLOEXEC;
+        fs::openat2(&self.root, path, flags, mode, beneath)
+    }
+
+    /// An open file or directory. What it is, is seen before it is opened: opening a device may do something.
+    fn file(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let there = fs::fstat(self.resolve(path, OFlags::PATH, Mode::empty())?)?;
+        if kind(&there) == FileKind::Other {
+            return Err(Errno::OPNOTSUPP);
+        }
+        self.resolve(path, flags | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())
+    }
+
+    /// The directory that a name stands in.
+    fn parent<'a>(&self, path: &'a str) -> Result<(OwnedFd, &'a str), Errno> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if matches!(name, "" | "." | "..") || path.starts_with('/') {
+            return Err(Errno::INVAL);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        Ok((self.resolve(parent, flags, Mode::empty())?, name))
+    }
+
+    fn attributes(&self, path: &str) -> Result<FileReply, Errno> {
+        said(fs::fstat(self.resolve(path, OFlags::PATH, Mode::empty())?)?)
+    }
+
+    fn remove(&self, path: &str, flags: AtFlags) -> Result<FileReply, Errno> {
+        let (parent, name) = self.parent(path)?;
+        fs::unlinkat(parent, name, flags)?;
+        Ok(FileReply::Done)
+    }
+
+    fn list(&self, path: &str, after: &str) -> Result<FileReply, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let folder = self.resolve(path, flags, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&folder)? {
+            let entry = entry?;
+            // Names of other alphabets than Unicode's are not seen.
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name > after && name != "." && name != ".." {
+                names.push((name.to_owned(), entry.file_type()));
+            }
+        }
+        names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let mut room = LIST_LEN_MAX;
+        let mut entries = Vec::new();
+        let count = names.len();
+        for (name, kind) in names {
+            // A length of two bytes and a kind.
+            let Some(rest) = room.checked_sub(name.len() + 3) else { break };
+            room = rest;
+            let kind = self.kind_of(&folder, &name, kind);
+            entries.push(Entry { name, kind });
+        }
+        let more = entries.len() < count;
+        Ok(FileReply::Entries { entries, more })
+    }
+
+    /// What a name in a directory leads to, links that stay beneath it included.
+    fn kind_of(&self, folder: &impl AsFd, name: &str, kind: FileType) -> FileKind {
+        match kind {
+            FileType::RegularFile => FileKind::File,
+            FileType::Directory => FileKind::Directory,
+            FileType::Symlink | FileType::Unknown => {
+                let flags = OFlags::PATH | OFlags::CLOEXEC;
+                let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+                let there = fs::openat2(folder, name, flags, Mode::empty(), beneath);
+                there.and_then(fs::fstat).map_or(FileKind::Other, |stat| self::kind(&stat))
+            }
+            _ => FileKind::Other,
+        }
+    }
+}
+
+/// Permissions without set-user-id and its like.
+fn plain(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode & 0o777)
+}
+
+fn times((seconds, nanos): (i64, u32)) -> Timestamps {
+    let omitted = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let modified = Timespec { tv_sec: seconds, tv_nsec: nanos.min(999_999_999).into() };
+    Timestamps { last_access: omitted, last_modification: modified }
+}
+
+fn kind(stat: &Stat) -> FileKind {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Directory,
+        _ => FileKind::Other,
+    }
+}
+
+fn said(stat: Stat) -> Result<FileReply, Errno> {
+    Ok(FileReply::Attributes(Attributes {
+        inode: stat.st_ino,
+        kind: kind(&stat),
+        mode: stat.st_mode & 0o777,
+        len: u64::try_from(stat.st_size).unwrap_or(0),
+        links: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
+        modified: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+    }))
+}
+
+#[cfg(test)]
+mod tests;
