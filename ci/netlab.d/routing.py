@@ -78,6 +78,10 @@ def ipv4_forward():
         check(re.search(rf"From {FAR_STACK}.*mtu ?= ?1400", said), said)
         check("1 received" in lab.ping(HOST, "-c", 1, "-M", "do", "-s", 1372, ns=lab.far), "what fits does not pass")
         check(lab.drops("ipv4_too_big") >= 2, "not counted")
+        # The sender is to forget what it has learned, else it would cut by itself.
+        lab.ip("route", "flush", "cache", ns=lab.far)
+        check("1 received" in lab.ping(HOST, "-c", 1, "-M", "dont", "-s", 1400, ns=lab.far), "what may be cut is not")
+        check(lab.metric("iopkt_ipv4_fragments_sent_total") == 2, "not cut in two")
         lab.iopkt("ifconfig", "tap0", "mtu", "1500")
         # Nowhere, nobody, and from where nobody can be.
         said = lab.ping("203.0.113.1", "-c", 1)

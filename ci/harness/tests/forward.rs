@@ -117,7 +117,7 @@ fn passes_on(router: &mut Router) {
     padded.resize(60, 0xee);
     let (_, far) = router.exchange(&padded);
     assert_eq!((far[0].2.total_len.get(), far[0].3.as_slice()), (21, &[1_u8][..]));
-    assert_eq!(router.0.worker.counters().ipv4.rows().nth(2).unwrap().2, 2, "counted");
+    assert_eq!(router.0.worker.counters().ipv4.rows().nth(3).unwrap().2, 2, "counted");
 }
 
 fn keeps_martians_back(router: &mut Router) {
@@ -173,6 +173,46 @@ fn says_why_not(router: &mut Router) {
     assert_eq!(router.exchange(&fits).1.len(), 1);
     router.configure(|network| network.interfaces[2].up = false);
     let _ = router.told(&plain(PEER, BEYOND), DropReason::Ipv4NoRoute);
+    router.configure(|_| {});
+}
+
+/// What comes of a packet of 1008 bytes of payload for a link that takes packets of 600.
+fn cut(router: &mut Router, options: &[u8], flags_fragment: u16) -> (Vec<u8>, Vec<Sent>) {
+    let payload: Vec<u8> = (0..=250).cycle().take(1008).collect();
+    let mut frame = packet(PEER, BEYOND, &payload, |mut header| {
+        header.flags_fragment.set(flags_fragment);
+        header.with_id(77)
+    });
+    let end = 14 + 20;
+    let _ = frame.splice(end..end, options.iter().copied());
+    frame[14] += u8::try_from(options.len() / 4).unwrap();
+    let len = u16::try_from(frame.len() - 14).unwrap();
+    frame[16..18].copy_from_slice(&len.to_be_bytes());
+    harness::frame::repair(&mut frame);
+    let (near, far) = router.exchange(&frame);
+    assert!(near.is_empty(), "{near:?}");
+    // As it was sent: its checksum had to be made right.
+    (frame.split_off(end + options.len()), far)
+}
+
+fn cuts_what_may_be_cut(router: &mut Router) {
+    router.configure(|network| network.interfaces[2].mtu = 600);
+    let (payload, pieces) = cut(router, &[], 0);
+    let shape = |pieces: &[Sent]| -> Vec<(usize, usize, bool)> {
+        let of = |(_, _, h, p): &Sent| (h.fragment_offset(), p.len(), h.more_fragments());
+        pieces.iter().map(of).collect()
+    };
+    assert_eq!(shape(&pieces), [(0, 576, true), (576, 432, false)]);
+    assert_eq!(pieces.iter().flat_map(|p| p.3.clone()).collect::<Vec<u8>>(), payload);
+    assert!(pieces.iter().all(|(_, _, header, _)| (header.id.get(), header.ttl) == (77, 63)));
+    // A fragment is cut further: the last piece is not the datagram's last.
+    let (_, pieces) = cut(router, &[], 0x2000 | 100);
+    assert_eq!(shape(&pieces), [(800, 576, true), (1376, 432, true)]);
+    // Router alert (RFC 2113) is for all pieces, a record of the route for the first alone.
+    let (payload, pieces) = cut(router, &[148, 4, 0, 0, 7, 3, 4, 0], 0);
+    assert_eq!(shape(&pieces), [(0, 568, true), (568, 440, false)]);
+    assert_eq!(pieces.iter().map(|p| p.2.header_len()).collect::<Vec<_>>(), [28, 24]);
+    assert_eq!(pieces.iter().flat_map(|p| p.3.clone()).collect::<Vec<u8>>(), payload);
     router.configure(|_| {});
 }
 
@@ -262,6 +302,7 @@ fn a_router() {
     keeps_martians_back(&mut router);
     drops_source_routes(&mut router);
     says_why_not(&mut router);
+    cuts_what_may_be_cut(&mut router);
     says_nothing_about_errors_and_later_fragments(&mut router);
     errors_are_limited(&mut router);
     tells_of_a_nearer_router(&mut router);

@@ -29,6 +29,7 @@ counters! {
     pub struct Ipv4Counters "ipv4" {
         packets_received "IPv4 packets received.",
         packets_sent "IPv4 packets sent.",
+        fragments_sent "Fragments of IPv4 packets sent.",
         packets_forwarded "IPv4 packets passed on for others.",
     }
 }

@@ -1,7 +1,7 @@
 //! Packets for others: what a router does with them (RFC 1812 5.2, 5.3).
 //!
 //! ```text
-//!   ipv4_input ── not for us ──► way(): a hop, or why not ──► TTL - 1 ──► fits the next link? ──► link()
+//!   ipv4_input ── not for us ──► way(): a hop, or why not ──► TTL - 1 ──► fits the next link, or cut ──► link()
 //!                                   └──► drop, and an ICMP error where one is due
 //! ```
 
@@ -79,7 +79,11 @@ impl Worker {
             ipv4::Header::mut_from_prefix(mbuf.data_mut()).map_err(|_| DropReason::Ipv4TooShort)?;
         age(header);
         self.counters.ipv4.packets_forwarded.increment();
-        self.out.link(mbuf, &hop, now, &mut self.timers);
+        if transit.header.total_len.get() > hop.mtu {
+            self.out.ipv4_fragments(&mbuf, &hop, now, &mut self.timers);
+        } else {
+            self.out.link(mbuf, &hop, now, &mut self.timers);
+        }
         Ok(())
     }
 
@@ -112,7 +116,7 @@ impl Worker {
             let say = icmp::Header::destination_unreachable(Code::NET_UNREACHABLE);
             return Err(Refusal::told(DropReason::Ipv4NoRoute, say));
         };
-        if header.total_len.get() > hop.mtu {
+        if header.total_len.get() > hop.mtu && header.dont_fragment() {
             let say = icmp::Header::fragmentation_needed(hop.mtu);
             return Err(Refusal::told(DropReason::Ipv4TooBig, say));
         }

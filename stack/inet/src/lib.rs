@@ -28,6 +28,7 @@ mod flow;
 mod flow_table;
 mod flows;
 mod forward;
+mod fragment;
 mod icmp;
 mod icmp6;
 mod input;

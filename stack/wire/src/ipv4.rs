@@ -185,6 +185,38 @@ impl Header {
         ((self.version_ihl & 0x0f) as usize) << 2
     }
 
+    /// This header for the piece of the packet that begins at `offset` and has `len` bytes, with so many
+    /// bytes of options, all but its checksum. `None` if the offset or the options' length can't be
+    /// said (they are multiples of 8 and 4) or the piece would be too long.
+    #[must_use]
+    pub fn of_fragment(
+        mut self,
+        offset: usize,
+        more: bool,
+        options_len: usize,
+        len: usize,
+    ) -> Option<Self> {
+        let eights = u16::try_from(offset / 8).ok().filter(|eights| *eights <= FRAGMENT_OFFSET)?;
+        let words = u8::try_from(options_len / 4).ok().filter(|words| *words <= 10)?;
+        if !offset.is_multiple_of(8) || !options_len.is_multiple_of(4) {
+            return None;
+        }
+        let total = Self::LEN.checked_add(options_len)?.checked_add(len)?;
+        self.version_ihl = VERSION_IHL.checked_add(words)?;
+        self.total_len = U16::new(u16::try_from(total).ok()?);
+        self.flags_fragment = U16::new(if more { eights | MORE_FRAGMENTS } else { eights });
+        self.checksum = U16::ZERO;
+        Some(self)
+    }
+
+    /// The header with this checksum, summed over header and options.
+    #[inline]
+    #[must_use]
+    pub const fn with_this_checksum(mut self, checksum: u16) -> Self {
+        self.checksum = U16::new(checksum);
+        self
+    }
+
     /// Whether the packet must not be fragmented on its way.
     #[inline]
     #[must_use]
