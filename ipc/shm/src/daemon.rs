@@ -19,5 +19,5 @@ pub use misbehaved::PeerMisbehaved;
 pub use peer_socket::{Message, PeerSocket, refuse_descriptors};
 pub use share::{Rate, Share};
 pub use socket_end::SocketEnd;
-pub use stream::StreamProducer;
+pub use stream::{Resting, StreamProducer};
 pub use workers::WorkersPage;

@@ -47,7 +47,7 @@ pub use client::{
 };
 pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, Message, PeerMisbehaved, PeerSocket,
-    QueueFull, Rate, Share, Slot, SlotFiles, SocketEnd, StreamProducer, TxDescriptor, TxFlags,
+    QueueFull, Rate, Resting, Share, Slot, SlotFiles, SocketEnd, StreamProducer, TxDescriptor, TxFlags,
     WorkersPage, refuse_descriptors,
 };
 pub use datagram_header::{Ancillary, DatagramHeader};

@@ -15,9 +15,7 @@ use crate::flows::Embryo;
 use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
 use crate::network::{Addresses, Network};
 use crate::option::{self, Options};
-use crate::send_queue::SendQueue;
 use crate::socket::{Datagram, Kind, Signal, Socket, SocketId, Stream};
-use crate::timer_wheel::Timer;
 use crate::worker::Worker;
 
 impl Worker {
@@ -228,21 +226,8 @@ impl Worker {
         tcb.set_user_timeout_option(self.out.network.tcp.user_timeout_option);
         preset.apply(&mut tcb, now);
         let holds_syn = tcb.holds_syn();
-        let stream = Stream {
-            tcb,
-            flow,
-            hop: None,
-            send: SendQueue::default(),
-            recv: StreamProducer::new(socket.cell, socket.options.receive_buffer),
-            ready: false,
-            touched: false,
-            delivered: false,
-            acked_len: 0,
-            timer: Timer::default(),
-            waiting_at: None,
-            closed: false,
-            deaf: false,
-        };
+        let recv = StreamProducer::new(socket.cell, socket.options.receive_buffer);
+        let stream = Stream::new(tcb, flow, recv);
         let cell = socket.cell;
         socket.kind = Kind::Stream(stream);
         socket.error = None;
@@ -256,6 +241,7 @@ impl Worker {
             socket.kind = Kind::Unconnected(Box::default());
             return Err(Errno::NOBUFS);
         }
+        self.sockets.watch(id);
         self.counters.tcp.active_opens.increment();
         if holds_syn {
             self.raise(id, Signal { writable: true, ..Signal::default() });
@@ -317,7 +303,7 @@ impl Worker {
         now: Instant,
     ) -> Result<Outcome, Errno> {
         // Bytes posted before the call come before the FIN.
-        let owner = self.sockets.find(id).ok_or(Errno::BADF)?.client;
+        let owner = self.sockets.find_mut(id).ok_or(Errno::BADF)?.client;
         self.drain_client(owner, now);
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         match &mut socket.kind {
@@ -363,8 +349,8 @@ impl Worker {
 
     /// The user has let go of a socket.
     pub(crate) fn close(&mut self, id: SocketId, reset: bool, now: Instant) {
-        let Some(socket) = self.sockets.find(id) else { return };
-        self.drain_client(socket.client, now);
+        let Some(owner) = self.sockets.find_mut(id).map(|socket| socket.client) else { return };
+        self.drain_client(owner, now);
         let Some(socket) = self.sockets.find_mut(id) else { return };
         socket.descriptor = None;
         let reset = reset || socket.options.linger_zero;

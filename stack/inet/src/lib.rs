@@ -48,6 +48,7 @@ mod rate_limit;
 mod segment_output;
 mod send_queue;
 mod slab;
+mod sleeper;
 mod socket;
 pub mod steer;
 mod tcp_input;
@@ -62,5 +63,6 @@ pub use counters::{
     ArpCounters, Icmp6Counters, IcmpCounters, Ipv4Counters, Ipv6Counters, LoopCounters, Row,
     TcpCounters, UdpCounters, WorkerCounters,
 };
+pub use slab::Slab;
 pub use socket::SocketId;
 pub use worker::{Parts, Usage, Worker};

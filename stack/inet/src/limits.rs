@@ -33,6 +33,13 @@ pub const PAIRS_MAX: usize = ENDPOINTS_MAX;
 /// Sockets of one worker: as many as endpoints.
 pub const SOCKETS_MAX: usize = 4 << 20;
 
+/// Connections that stay awake though nothing goes on: with all that they hold they fit into a core's
+/// cache, and those that have much to do are never laid to rest.
+pub const AWAKE_MAX: usize = 256;
+
+/// Connections looked at per breath, beside as many as have woken, to see if they are at rest.
+pub const DOZE_BUDGET: usize = 2;
+
 /// Flows per bucket, of 8 places, at which the flow table grows. Buckets whose turn to be split has
 /// not come hold up to twice as many on average; with 4, three in four would have overflowed once.
 pub const FLOWS_PER_BUCKET: usize = 3;
@@ -47,7 +54,7 @@ pub const FLOW_STASH_MAX: usize = 64;
 pub const TIMER_BUDGET: usize = 256;
 
 /// Most bytes of the control plane's record of a socket, apart from the tables that find it.
-pub const CONTROL_ENTRY_LEN: usize = 64;
+pub const CONTROL_ENTRY_LEN: usize = 72;
 
 /// Connections fetched into the cache ahead of their timers: as many as a core has misses under way
 /// with some lines each.

@@ -7,7 +7,7 @@ use types::Instant;
 
 use crate::command::{CallId, NeighborSummary, Outcome, SocketInfo, SocketSummary, Transport};
 use crate::neighbor::Row;
-use crate::socket::{Kind, SocketId};
+use crate::socket::{Kind, Look, SocketId};
 use crate::worker::Worker;
 
 impl Worker {
@@ -49,7 +49,8 @@ impl Worker {
 
     /// Brings up to date what the clients have read; a listing is no time to judge them.
     fn refresh_queues(&mut self) {
-        let ids: Vec<SocketId> = self.sockets.iter().map(|(id, _)| id).collect();
+        let awake = |(id, look): (SocketId, Look<'_>)| matches!(look, Look::Awake(_)).then_some(id);
+        let ids: Vec<SocketId> = self.sockets.iter().filter_map(awake).collect();
         for id in ids {
             let Some(socket) = self.sockets.find_mut(id) else { continue };
             let Some(client) = self.clients.owner_mut(socket.client) else { continue };
@@ -65,7 +66,14 @@ impl Worker {
     pub(crate) fn list_sockets(&mut self, call: CallId) {
         self.refresh_queues();
         let mut rows = Vec::new();
-        for (_, socket) in self.sockets.iter() {
+        for (_, look) in self.sockets.iter() {
+            let socket = match look {
+                Look::Awake(socket) => socket,
+                Look::Asleep(sleeper) => {
+                    rows.push(sleeper.summary(self.flows.ends(&sleeper.flow)));
+                    continue;
+                }
+            };
             let (local, remote, state, recv_queue, send_queue) = match &socket.kind {
                 Kind::Unconnected(_) | Kind::Listening { .. } => continue,
                 Kind::Stream(s) => {

@@ -19,7 +19,6 @@ use crate::flow::Flow;
 use crate::flows::Embryo;
 use crate::limits::HALF_OPEN_TOTAL_MAX;
 use crate::option::{Inherited, Options};
-use crate::send_queue::SendQueue;
 use crate::socket::{Kind, Signal, Socket, SocketId, Stream};
 use crate::tcp_input::Text;
 use crate::timer_wheel::{Endpoint, Owner, Timer};
@@ -377,21 +376,8 @@ impl Worker {
         let (mut tcb, arrival) = make(&config, &mut text);
         tcb.set_user_timeout_option(self.out.network.tcp.user_timeout_option);
         entry.inherited.preset.apply(&mut tcb, now);
-        let stream = Stream {
-            tcb,
-            flow: *flow,
-            hop: None,
-            send: SendQueue::default(),
-            recv,
-            ready: false,
-            touched: false,
-            delivered: false,
-            acked_len: 0,
-            timer: Timer::default(),
-            waiting_at: Some(listener),
-            closed: false,
-            deaf: false,
-        };
+        let mut stream = Stream::new(tcb, *flow, recv);
+        stream.waiting_at = Some(listener);
         let socket = Socket {
             client: Some(owner),
             cell,
@@ -413,6 +399,7 @@ impl Worker {
             return Err(DropReason::TcpTableFull);
         }
         client.set_socket(cell.index, Some(id));
+        self.sockets.watch(id);
         self.flows.pairs.hold_again(flow);
         let (local, remote) = self.flows.ends(flow);
         self.events.send(Event::Established { listener, socket: id, cell, local, remote });

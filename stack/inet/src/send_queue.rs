@@ -91,6 +91,11 @@ struct Cursor {
 }
 
 impl SendQueue {
+    /// An empty queue of a stream of which so much has been released.
+    pub(crate) fn resumed(released: u64) -> Self {
+        Self { released, ..Self::default() }
+    }
+
     /// Bytes in the queue.
     #[must_use]
     pub(crate) fn len(&self) -> u32 {

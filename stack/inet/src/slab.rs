@@ -16,7 +16,7 @@ enum Place<T> {
 
 /// Numbered records of one kind.
 #[derive(Debug)]
-pub(crate) struct Slab<T> {
+pub struct Slab<T> {
     chunks: Vec<Vec<Place<T>>>,
     free: u32,
     len: usize,
@@ -30,7 +30,7 @@ impl<T> Default for Slab<T> {
 
 impl<T> Slab<T> {
     /// Stores a record and returns its number, the one that was freed last if there is one.
-    pub(crate) fn insert(&mut self, record: T) -> u32 {
+    pub fn insert(&mut self, record: T) -> u32 {
         self.len = self.len.saturating_add(1);
         let number = self.free;
         if let Some(place) = self.place_mut(number)
@@ -53,7 +53,7 @@ impl<T> Slab<T> {
     /// A record by number.
     #[inline]
     #[must_use]
-    pub(crate) fn get(&self, number: u32) -> Option<&T> {
+    pub fn get(&self, number: u32) -> Option<&T> {
         let number = number as usize;
         match self.chunks.get(number / CHUNK)?.get(number % CHUNK)? {
             Place::Used(record) => Some(record),
@@ -63,7 +63,7 @@ impl<T> Slab<T> {
 
     /// A record by number, to change it.
     #[inline]
-    pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         match self.place_mut(number)? {
             Place::Used(record) => Some(record),
             Place::Free { .. } => None,
@@ -81,7 +81,7 @@ impl<T> Slab<T> {
     }
 
     /// Takes a record out; its number is given to one that comes later.
-    pub(crate) fn remove(&mut self, number: u32) -> Option<T> {
+    pub fn remove(&mut self, number: u32) -> Option<T> {
         let free = self.free;
         let place = self.place_mut(number)?;
         if matches!(place, Place::Free { .. }) {
@@ -97,7 +97,7 @@ impl<T> Slab<T> {
     }
 
     /// All records and their numbers.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.chunks.iter().flatten().zip(0_u32..).filter_map(|(place, number)| match place {
             Place::Used(record) => Some((number, record)),
             Place::Free { .. } => None,
@@ -106,7 +106,7 @@ impl<T> Slab<T> {
 
     /// How many records there are.
     #[must_use]
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.len
     }
 

@@ -1,20 +1,23 @@
 //! A worker's sockets: generational slots, and what each kind of socket holds.
 
 use core::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 use shm::{CellId, DatagramProducer, SocketEnd, StreamProducer};
 use tcp::Tcb;
 
+use crate::client::Clients;
 use crate::command::{ListenerId, Transport};
 use crate::flow::Flow;
-use crate::limits::SOCKETS_MAX;
+use crate::limits::{AWAKE_MAX, DOZE_BUDGET, SOCKETS_MAX};
 use crate::option::{Options, Preset};
 use crate::output::Hop;
 use crate::send_queue::SendQueue;
 use crate::slab::Slab;
-use crate::timer_wheel::Timer;
+use crate::sleeper::Sleeper;
+use crate::timer_wheel::{Timer, Timers};
 
 /// A worker's name for a socket; stale names find nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,7 +68,22 @@ pub(crate) struct Socket {
     pub kind: Kind,
 }
 
-/// What a socket is. A million of them are streams, hence no box.
+impl Socket {
+    /// Nobody's, for a connection that wakes.
+    fn blank() -> Self {
+        Self {
+            client: None,
+            cell: CellId { index: u32::MAX, generation: 0 },
+            descriptor: None,
+            signal: Signal::default(),
+            error: None,
+            options: Options::default(),
+            kind: Kind::Listening { waiting: false },
+        }
+    }
+}
+
+/// What a socket is. Nearly all that are awake are streams, hence no box.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all sockets are of the large kind")]
 pub(crate) enum Kind {
@@ -124,6 +142,27 @@ pub(crate) struct Stream {
     pub deaf: bool,
 }
 
+impl Stream {
+    /// A connection that begins.
+    pub(crate) fn new(tcb: Tcb, flow: Flow, recv: StreamProducer) -> Self {
+        Self {
+            tcb,
+            flow,
+            hop: None,
+            send: SendQueue::default(),
+            recv,
+            ready: false,
+            touched: false,
+            delivered: false,
+            acked_len: 0,
+            timer: Timer::default(),
+            waiting_at: None,
+            closed: false,
+            deaf: false,
+        }
+    }
+}
+
 /// A UDP socket.
 #[derive(Debug)]
 pub(crate) struct Datagram {
@@ -172,11 +211,31 @@ fn is_any(address: IpAddr) -> bool {
     address.is_unspecified()
 }
 
-/// A socket and how often sockets had been made before it.
+/// A socket, and how often sockets had been made before it.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Numbered {
     generation: u32,
-    socket: Socket,
+    state: State,
+}
+
+const _: () = assert!(size_of::<Numbered>() <= 256, "every idle connection pays for this");
+
+/// A million sockets are connections that sleep, hence no box.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all sockets sleep")]
+enum State {
+    Awake(Box<Socket>),
+    Asleep(Sleeper),
+}
+
+/// A socket that is only looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Look<'a> {
+    /// Something may go on.
+    Awake(&'a Socket),
+    /// A connection at rest.
+    Asleep(&'a Sleeper),
 }
 
 /// All sockets of a worker.
@@ -184,6 +243,13 @@ struct Numbered {
 pub(crate) struct Sockets {
     slots: Slab<Numbered>,
     made: u32,
+    /// Connections that are awake, the longest first. Names may be stale.
+    awake: VecDeque<SocketId>,
+    /// Those that have joined them since one was last laid to rest.
+    woken: usize,
+    /// Boxes for those that wake.
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
+    spare: Vec<Box<Socket>>,
 }
 
 impl Sockets {
@@ -194,7 +260,14 @@ impl Sockets {
         }
         self.made = self.made.wrapping_add(1);
         let generation = self.made;
-        let index = self.slots.insert(Numbered { generation, socket });
+        let socket = match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = socket;
+                spare
+            }
+            None => Box::new(socket),
+        };
+        let index = self.slots.insert(Numbered { generation, state: State::Awake(socket) });
         Some(SocketId { index, generation })
     }
 
@@ -204,17 +277,71 @@ impl Sockets {
         self.slots.len() >= SOCKETS_MAX
     }
 
-    /// Looks a socket up.
-    #[must_use]
-    pub(crate) fn find(&self, id: SocketId) -> Option<&Socket> {
-        let slot = self.slots.get(id.index)?;
-        (slot.generation == id.generation).then_some(&slot.socket)
+    /// It is a connection from now on, and may be laid to rest.
+    pub(crate) fn watch(&mut self, id: SocketId) {
+        self.awake.push_back(id);
+        self.woken = self.woken.saturating_add(1);
     }
 
-    /// Looks a socket up to change it.
+    /// Looks a socket up that is awake, as all are that are no connections.
+    #[must_use]
+    pub(crate) fn find(&self, id: SocketId) -> Option<&Socket> {
+        match self.look(id.index)? {
+            (found, Look::Awake(socket)) if found == id => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// Looks a socket up to change it; it wakes.
+    #[inline]
     pub(crate) fn find_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
-        let slot = self.slots.get_mut(id.index)?;
-        (slot.generation == id.generation).then_some(&mut slot.socket)
+        let slot = self.slots.get_mut(id.index).filter(|slot| slot.generation == id.generation)?;
+        if matches!(slot.state, State::Asleep(_)) {
+            self.wake(id);
+        }
+        match &mut self.slots.get_mut(id.index)?.state {
+            State::Awake(socket) => Some(socket),
+            State::Asleep(_) => None,
+        }
+    }
+
+    fn wake(&mut self, id: SocketId) {
+        let socket = self.spare.pop().unwrap_or_else(|| Box::new(Socket::blank()));
+        let Some(slot) = self.slots.get_mut(id.index) else { return };
+        let state = core::mem::replace(&mut slot.state, State::Awake(socket));
+        if let (State::Asleep(sleeper), State::Awake(socket)) = (state, &mut slot.state) {
+            sleeper.wake(socket);
+            self.watch(id);
+        }
+    }
+
+    /// Lays connections to rest that have nothing to do, if many are awake: as many as have woken
+    /// since, so that it takes no longer than what they did, and a few more. `true`: there were some.
+    pub(crate) fn doze(&mut self, clients: &mut Clients, timers: &mut Timers) -> bool {
+        let tries = core::mem::take(&mut self.woken).saturating_add(DOZE_BUDGET);
+        let mut slept = false;
+        for _ in 0..tries {
+            if self.awake.len() <= AWAKE_MAX {
+                break;
+            }
+            let Some(id) = self.awake.pop_front() else { break };
+            let slot = self.slots.get_mut(id.index).filter(|s| s.generation == id.generation);
+            let Some(slot) = slot else { continue };
+            let State::Awake(socket) = &mut slot.state else { continue };
+            match Sleeper::of(socket, id, clients, timers) {
+                Some(sleeper) => {
+                    slept = true;
+                    let state = core::mem::replace(&mut slot.state, State::Asleep(sleeper));
+                    if let State::Awake(socket) = state
+                        && self.spare.len() < AWAKE_MAX
+                    {
+                        self.spare.push(socket);
+                    }
+                }
+                None => self.awake.push_back(id),
+            }
+        }
+        slept
     }
 
     /// A connection and the socket around it.
@@ -231,20 +358,23 @@ impl Sockets {
         self.slots.get(index).map(|slot| SocketId { index, generation: slot.generation })
     }
 
-    /// The socket with this number.
+    /// The socket with this number, and its name.
     #[inline]
     #[must_use]
-    pub(crate) fn peek(&self, number: u32) -> Option<&Socket> {
-        self.slots.get(number).map(|slot| &slot.socket)
+    pub(crate) fn look(&self, index: u32) -> Option<(SocketId, Look<'_>)> {
+        self.slots.get(index).map(|slot| slot.look(index))
     }
 
     /// Both ends of the connection with this number.
     #[inline]
     #[must_use]
     pub(crate) fn flow(&self, index: u32) -> Option<Flow> {
-        match &self.slots.get(index)?.socket.kind {
-            Kind::Stream(stream) => Some(stream.flow),
-            Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Datagram(_) => None,
+        match &self.slots.get(index)?.state {
+            State::Asleep(sleeper) => Some(sleeper.flow),
+            State::Awake(socket) => match &socket.kind {
+                Kind::Stream(stream) => Some(stream.flow),
+                Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Datagram(_) => None,
+            },
         }
     }
 
@@ -252,9 +382,13 @@ impl Sockets {
     #[inline]
     #[must_use]
     pub(crate) fn is_flow(&self, index: u32, flow: &Flow) -> bool {
-        match self.slots.get(index).map(|slot| &slot.socket.kind) {
-            Some(Kind::Stream(stream)) => stream.flow == *flow,
-            _ => false,
+        match self.slots.get(index).map(|slot| &slot.state) {
+            Some(State::Asleep(sleeper)) => sleeper.flow == *flow,
+            Some(State::Awake(socket)) => match &socket.kind {
+                Kind::Stream(stream) => stream.flow == *flow,
+                _ => false,
+            },
+            None => false,
         }
     }
 
@@ -266,20 +400,32 @@ impl Sockets {
 
     /// Takes a socket out; its name is stale from now on.
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<Socket> {
-        let _ = self.find(id)?;
-        self.slots.remove(id.index).map(|slot| slot.socket)
+        let _ = self.find_mut(id)?;
+        match self.slots.remove(id.index)?.state {
+            State::Awake(socket) => Some(*socket),
+            State::Asleep(_) => None,
+        }
     }
 
     /// All sockets.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
-        self.slots
-            .iter()
-            .map(|(index, slot)| (SocketId { index, generation: slot.generation }, &slot.socket))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, Look<'_>)> {
+        self.slots.iter().map(|(index, slot)| slot.look(index))
     }
 
     /// How many there are.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+}
+
+impl Numbered {
+    #[inline]
+    fn look(&self, index: u32) -> (SocketId, Look<'_>) {
+        let look = match &self.state {
+            State::Awake(socket) => Look::Awake(socket),
+            State::Asleep(sleeper) => Look::Asleep(sleeper),
+        };
+        (SocketId { index, generation: self.generation }, look)
     }
 }

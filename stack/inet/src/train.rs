@@ -16,7 +16,7 @@ use wire::Plain;
 
 use crate::flow::Flow;
 use crate::network::Destination;
-use crate::socket::{Kind, SocketId};
+use crate::socket::{Kind, Look, SocketId};
 use crate::timer_wheel::Endpoint;
 use crate::worker::Worker;
 
@@ -116,7 +116,11 @@ impl Worker {
     /// The words of the client that text for this connection will change, and what it has in flight.
     #[inline]
     fn fetch_beside(&self, number: u32) {
-        let Some(socket) = self.sockets.peek(number) else { return };
+        let socket = match self.sockets.look(number) {
+            Some((_, Look::Awake(socket))) => socket,
+            Some((_, Look::Asleep(sleeper))) => return sleeper.prefetch_words(&self.clients),
+            None => return,
+        };
         let Some(client) = self.clients.owner(socket.client) else { return };
         client.prefetch(socket.cell);
         if let Kind::Stream(stream) = &socket.kind {

@@ -298,6 +298,7 @@ impl Worker {
         let mut busy = self.transmit_ready(now);
         busy |= self.out.flush();
         busy |= self.signal_clients();
+        busy |= self.sockets.doze(&mut self.clients, &mut self.timers);
         self.events.flush();
         busy
     }

@@ -13,7 +13,7 @@ use crate::{SegmentIn, SeqNum, Tcb};
 
 impl Flight {
     /// Nothing is lost, doubted or waited for but ACKs in their order.
-    fn is_well(&self) -> bool {
+    pub(crate) fn is_well(&self) -> bool {
         self.phase == Phase::Open
             && self.forward == Forward::Off
             && self.undo.is_none()

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use types::Instant;
 
+use crate::cc::initial_window;
 use crate::delivery::Delivery;
 use crate::forward::Forward;
 use crate::optimism::Belief;
@@ -159,6 +160,21 @@ impl Flight {
             belief: Belief::new(min_rtt),
             rto_base: now,
         }
+    }
+
+    /// Nothing is in flight, and what there was tells nothing that a new record would not know: neither
+    /// loss nor doubt, and no more text than one that begins may send.
+    pub(crate) fn is_spent(&self, mss: u16) -> bool {
+        self.board.is_empty()
+            && self.is_well()
+            && self.belief.held.is_none()
+            && self.delivery.delivered() <= initial_window(mss)
+    }
+
+    /// Begins anew, for a connection that may be another.
+    pub(crate) fn renew(&mut self, una: SeqNum, min_rtt: Duration, now: Instant) {
+        let board = core::mem::replace(&mut self.board, Scoreboard::new(una));
+        *self = Self { board: board.renewed(una), ..Self::new(una, min_rtt, now) };
     }
 
     /// Bytes believed to be in the network.

@@ -19,6 +19,13 @@ pub struct Keepalive {
     pub count: u8,
 }
 
+impl Keepalive {
+    /// When the first probe is due if the peer was last heard at `heard_at`.
+    pub(crate) fn due_after(&self, heard_at: Instant) -> Instant {
+        heard_at + seconds(self.idle_s)
+    }
+}
+
 impl Default for Keepalive {
     /// Two hours, as RFC 9293 §3.8.4 (MUST-28) demands of the default.
     fn default() -> Self {
@@ -68,7 +75,7 @@ impl Tcb {
     pub(crate) fn start_keepalive(&mut self) {
         let open = self.state.is_sending() || self.state == State::FinWait2;
         if let Some(settings) = self.keepalive_settings().filter(|_| open) {
-            let due = self.keepalive.heard_at.instant() + seconds(settings.idle_s);
+            let due = settings.due_after(self.keepalive.heard_at.instant());
             self.timers.start(Timer::Keepalive, due);
         }
     }

@@ -26,6 +26,16 @@ impl Nagle {
         Self { nodelay, cork: false, more_len: 0, push: false, small: iss }
     }
 
+    /// The user's settings, if that is all there is to know while nothing is queued.
+    pub(crate) fn settled(&self) -> Option<(bool, bool)> {
+        (self.more_len == 0).then_some((self.nodelay, self.cork))
+    }
+
+    /// Everything before `una` is acknowledged.
+    pub(crate) const fn resumed(nodelay: bool, cork: bool, una: SeqNum) -> Self {
+        Self { cork, ..Self::new(nodelay, una) }
+    }
+
     /// There is a SEND of `len` bytes; `more`: the user will send more soon.
     pub(crate) fn queued(&mut self, len: u32, more: bool) {
         self.more_len = if more { self.more_len.saturating_add(len) } else { 0 };

@@ -25,6 +25,14 @@ pub(crate) struct Rtt {
     timing: bool,
 }
 
+/// SRTT, RTTVAR and RTO in microseconds, while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settled {
+    srtt: u32,
+    rttvar: u32,
+    rto: u32,
+}
+
 /// SRTT_prev and RTTVAR_prev of RFC 4015 §3.2, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BeforeTimeout {
@@ -44,6 +52,17 @@ impl Rtt {
             timed_at_us: 0,
             timing: false,
         }
+    }
+
+    /// All there is to know, if no segment is being timed and the timeout is not backed off.
+    pub(crate) fn settled(&self) -> Option<Settled> {
+        let Self { srtt_us: srtt, rttvar_us: rttvar, rto_us: rto, .. } = *self;
+        (!self.timing && self.backoff == 0).then_some(Settled { srtt, rttvar, rto })
+    }
+
+    pub(crate) fn resumed(settled: Settled) -> Self {
+        let Settled { srtt, rttvar, rto } = settled;
+        Self { srtt_us: srtt, rttvar_us: rttvar, rto_us: rto, ..Self::new() }
     }
 
     /// The timeout to arm the timer with, backed off.

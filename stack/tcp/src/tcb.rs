@@ -44,7 +44,7 @@ pub struct Tcb {
     pub(crate) tuning: ReceiveTuning,
     pub(crate) rare: Option<Box<Rare>>,
     /// A smaller MSS of the peer counts as this one.
-    mss_floor: u16,
+    pub(crate) mss_floor: u16,
     pub(crate) ack: AckIntent,
     /// In-order segments since the last ACK we sent.
     pub(crate) delayed_segments: u8,

@@ -21,6 +21,7 @@ mod listener;
 mod loss;
 mod matrix;
 mod nagle;
+mod nap;
 mod netsim;
 mod off_path;
 mod pacing;

@@ -97,6 +97,15 @@ impl TimerTable {
         }
     }
 
+    /// Nothing runs but keepalive, which starts anew from when the peer was last heard, and the timer
+    /// that ends the record of what was in flight.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let [first, delayed_ack, last] = self.slots;
+        (first == Stamp::NEVER || self.first == Timer::Idle)
+            && delayed_ack == Stamp::NEVER
+            && (last == Stamp::NEVER || self.last == Timer::Keepalive)
+    }
+
     /// Something watches over what is in flight.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn watches_flight(&self) -> bool {

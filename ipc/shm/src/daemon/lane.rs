@@ -127,13 +127,20 @@ pub struct Lane {
 
 /// The daemon's own memory of a cell. Whatever else it has to remember is in the cell's words of the
 /// read part, which nobody else writes.
+///
+/// A life begins and ends with the next generation: an odd one is alive.
 #[derive(Clone, Copy, Debug, Default)]
 struct CellState {
     generation: u16,
-    live: bool,
 }
 
-const _: () = assert!(size_of::<CellState>() <= 4, "every idle connection pays for this");
+impl CellState {
+    const fn is_live(self) -> bool {
+        self.generation % 2 == 1
+    }
+}
+
+const _: () = assert!(size_of::<CellState>() <= 2, "every idle connection pays for this");
 
 impl Lane {
     pub(super) fn new(slot: Arc<Slot>, worker: u16) -> Self {
@@ -196,7 +203,7 @@ impl Lane {
             self.position = self.position.wrapping_add(1);
             let descriptor = check(lower, upper)?;
             let state = self.state(descriptor.cell).ok_or(PeerMisbehaved::ForeignCell)?;
-            if state.live && state.generation == descriptor.generation {
+            if state.is_live() && state.generation == descriptor.generation {
                 return Ok(Some(descriptor));
             }
         }
@@ -244,7 +251,7 @@ impl Lane {
         let out_arm = self.slot.write.u32(write_cell::word(index, write_cell::OUT_ARM));
         let out_arm = out_arm.load(Ordering::Relaxed);
         let state = self.cells.get_mut(local as usize)?;
-        *state = CellState { generation: state.generation.wrapping_add(1), live: true };
+        state.generation = state.generation.wrapping_add(1);
         let cell = CellId { index, generation: state.generation };
         // Armed, so that the first byte brings a token; and writable.
         self.reset_cell(cell, in_arm.wrapping_sub(1), out_arm);
@@ -254,7 +261,6 @@ impl Lane {
     /// Gives a cell back: whatever the client still does with it is ignored from now on.
     pub fn free_cell(&mut self, cell: CellId) {
         let Some(state) = self.live_mut(cell) else { return };
-        state.live = false;
         state.generation = state.generation.wrapping_add(1);
         let generation = u32::from(state.generation);
         self.word(cell, read_cell::GENERATION).store(generation, Ordering::Release);
@@ -443,7 +449,7 @@ impl Lane {
     fn live_index(&self, cell: CellId) -> Option<usize> {
         let local = cell.index.checked_sub(self.first_cell)? as usize;
         let state = self.cells.get(local)?;
-        (state.live && state.generation == cell.generation).then_some(local)
+        (state.is_live() && state.generation == cell.generation).then_some(local)
     }
 
     fn live_mut(&mut self, cell: CellId) -> Option<&mut CellState> {

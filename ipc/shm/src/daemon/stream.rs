@@ -43,6 +43,22 @@ const _: () = assert!(layout::CELLS <= u16::MAX as u32);
 const _: () = assert!(layout::RX_BLOCKS <= u16::MAX as u32);
 const _: () = assert!(size_of::<StreamProducer>() <= 40, "every idle connection pays for this");
 
+/// What there is to know of a stream while none of its bytes wait: see [`StreamProducer::rest`].
+#[derive(Clone, Copy, Debug)]
+pub struct Resting {
+    published: u64,
+    tail: u32,
+    lane_blocks: u16,
+}
+
+impl Resting {
+    /// A word of the descriptor that is shown next: what to fetch before it is.
+    #[must_use]
+    pub fn next_shown<'a>(&self, cell: CellId, lane: &'a Lane) -> &'a AtomicU32 {
+        lane.slot.read.u32(layout::rx_descriptor(cell.index, self.tail))
+    }
+}
+
 /// What a connection holds while bytes wait.
 #[derive(Debug)]
 pub(super) struct Blocks {
@@ -162,6 +178,21 @@ impl StreamProducer {
             unreported: 0,
             blocks: None,
         }
+    }
+
+    /// All there is to know, if the client has read everything and no block is held. For
+    /// [`StreamProducer::resume`] with the same cell and limit.
+    #[must_use]
+    pub fn rest(&self) -> Option<Resting> {
+        let Self { published, tail, lane_blocks, unread, ref blocks, .. } = *self;
+        (unread == 0 && blocks.is_none()).then_some(Resting { published, tail, lane_blocks })
+    }
+
+    /// The stream goes on where it was.
+    #[must_use]
+    pub fn resume(cell: CellId, limit: u32, resting: Resting) -> Self {
+        let Resting { published, tail, lane_blocks } = resting;
+        Self { tail, published, lane_blocks, ..Self::new(cell, limit) }
     }
 
     /// Bytes that may follow what has been published. What was promised can still be refused by

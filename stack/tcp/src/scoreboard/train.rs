@@ -4,11 +4,18 @@
 use types::Instant;
 
 use super::{Place, Scoreboard, Segment};
+use crate::SeqNum;
 use crate::delivery::Stamp;
 use crate::limits;
 use crate::sack::SackBlock;
 
 impl Scoreboard {
+    /// An empty one in the memory of this one.
+    pub(crate) fn renewed(mut self, una: SeqNum) -> Self {
+        self.segments.clear();
+        Self { segments: self.segments, ..Self::new(una) }
+    }
+
     /// `count` segments of `mss` bytes of new text were sent at once. Returns how many it has taken:
     /// none in a long flight, where segments share entries.
     pub(crate) fn push_train(&mut self, count: u32, mss: u32, stamp: Stamp, now: Instant) -> u32 {

@@ -39,6 +39,8 @@ struct World {
     repeat: u32,
     jitter_ms: u32,
     lazy: bool,
+    /// How often a connection was laid to rest and woken.
+    naps: u32,
 }
 
 fn byte(salt: u32, at: u32) -> u8 {
@@ -76,7 +78,8 @@ impl World {
         let (loss, repeat, jitter_ms) = (random.below(25), random.below(10), 1 + random.below(60));
         let lazy = random.chance(30);
         let wire = BTreeMap::new();
-        let mut world = Self { now, ends, wire, serial: 0, random, loss, repeat, jitter_ms, lazy };
+        let mut world =
+            Self { now, ends, wire, serial: 0, random, loss, repeat, jitter_ms, lazy, naps: 0 };
         if !seed.is_multiple_of(4) {
             world.passive(&config);
         }
@@ -106,11 +109,13 @@ impl World {
         let end = &mut self.ends[i];
         let room = 20_000 - (end.queued - end.acked);
         let more = (end.to_send - end.queued).min(room).min(1 + self.random.below(4_000));
-        if more > 0 {
+        // Some users think before they write or end.
+        let ready = !self.lazy || self.random.chance(10);
+        if more > 0 && ready {
             end.tcb.send(more);
             end.queued += more;
         }
-        if end.queued == end.to_send && !end.shut && end.tcb.state() != State::SynSent {
+        if end.queued == end.to_send && ready && !end.shut && end.tcb.state() != State::SynSent {
             end.tcb.shutdown(self.now);
             end.shut = true;
         }
@@ -156,6 +161,22 @@ impl World {
         assert!(!arrival.events.intersects(Events::RESET | Events::REFUSED), "{arrival:?}");
     }
 
+    /// A caller with many connections lays those to rest that have nothing to do.
+    fn nap(&mut self) {
+        for end in &mut self.ends {
+            if let Some(nap) = end.tcb.nap() {
+                let other = Tcb::connect(&Config::default(), ISS, self.now);
+                end.tcb = if self.random.chance(50) {
+                    other
+                } else {
+                    core::mem::replace(&mut end.tcb, other)
+                };
+                end.tcb.wake(nap);
+                self.naps += 1;
+            }
+        }
+    }
+
     fn at_rest(&self) -> bool {
         self.ends.iter().all(|end| matches!(end.tcb.state(), State::Closed | State::TimeWait))
     }
@@ -180,6 +201,7 @@ impl World {
                 let events = end.tcb.timeout(self.now);
                 assert!(!events.contains(Events::TIMED_OUT), "seed {seed} gave up");
             }
+            self.nap();
         }
         panic!("seed {seed}: no end: {:?}", self.ends.each_ref().map(|end| end.tcb.info()));
     }
@@ -204,9 +226,11 @@ fn arrived<'a>(out: &SegmentOut, text: &'a [u8]) -> SegmentIn<'a> {
 fn every_byte_arrives_and_both_ends_come_to_rest() {
     let seeds = if cfg!(debug_assertions) { 150 } else { 10_000 };
     let mut misled = 0;
+    let mut naps = 0;
     for seed in 0..seeds {
         let mut world = World::new(seed);
         world.run(seed);
+        naps += world.naps;
         let [a, b] = &mut world.ends;
         for end in [&mut *a, &mut *b] {
             end.received.extend(end.buffer.read());
@@ -220,6 +244,7 @@ fn every_byte_arrives_and_both_ends_come_to_rest() {
             assert!(right, "seed {seed}: wrong bytes");
         }
     }
+    assert!(naps > 0, "no connection ever had nothing to do");
     // A round trip takes at most 170 ms. An ACK that is lost and replaced much later can stretch a
     // sample, but that must stay rare.
     assert!(misled <= seeds / 100, "{misled} of {seeds} worlds have a round trip beyond belief");
