@@ -5,6 +5,10 @@
 //! exchanges as callgrind needs, and how many they were: nothing else here calls `counted`. Bytes are
 //! counted twice: by the allocator, and by the kernel as private and as shared memory (the clients').
 //! What the control thread has of an accepted connection is not made here, but it is bounded and added.
+//!
+//! Requests come as a busy port delivers them, 32 at once and each for another connection, and once more
+//! one at a time, when nothing can be fetched ahead. Timed is what the worker does and nothing of its peer
+//! or its clients; but their part of an exchange goes through the same cache in between.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,10 +43,10 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Most bytes of an accepted connection in the control thread: its entry, whose length the daemon
-/// asserts; the entry's place in the table by descriptor (17 bytes, at worst doubled a moment ago from
+/// asserts; the entry's number in the table by descriptor (5 bytes, at worst doubled a moment ago from
 /// 7/8 full); its place in the client's list of cells; and the daemon's end of its descriptor with two
 /// counts, which it shares with the worker.
-const CONTROL_LEN: u64 = inet::limits::CONTROL_ENTRY_LEN as u64 + 17 * 2 * 8 / 7 + 8 + 24;
+const CONTROL_LEN: u64 = inet::limits::CONTROL_ENTRY_LEN as u64 + 5 * 2 * 8 / 7 + 8 + 24;
 
 /// Connections of one client.
 const PER_CLIENT: u16 = 8000;
@@ -113,7 +117,7 @@ fn exchange(
     world: &mut World,
     peers: &mut Peers,
     random: &mut Random,
-    bursts: usize,
+    (bursts, at_once): (usize, usize),
 ) -> Result<(u64, u64), String> {
     let mut cycles = Vec::with_capacity(bursts);
     for _ in 0..bursts {
@@ -133,7 +137,9 @@ fn exchange(
                 spent += clock().saturating_sub(started);
             });
         };
-        peers.exchange(world, &which, &mut timed)?;
+        for together in which.chunks(at_once) {
+            peers.exchange(world, together, &mut timed)?;
+        }
         world.events.clear();
         cycles.push(spent / u64::from(BATCH));
     }
@@ -160,7 +166,8 @@ fn run_counted(size: usize) -> Result<(), String> {
     grow(&mut world, &mut peers, size)?;
     settle(&mut world);
     warm(&mut world, &mut peers)?;
-    let _ = exchange(&mut world, &mut peers, &mut Random::new(1), COUNTED_BURSTS)?;
+    let much = (COUNTED_BURSTS, BATCH.into());
+    let _ = exchange(&mut world, &mut peers, &mut Random::new(1), much)?;
     println!("{} requests", COUNTED_BURSTS * usize::from(BATCH));
     Ok(())
 }
@@ -174,7 +181,7 @@ fn run(sizes: &[usize]) -> Result<(), String> {
     peers.list = list;
     let start = memory();
     println!(
-        "connections  bytes each: allocator  + control  private  shared     RR cycles: median     1 %   opened in"
+        "connections  bytes each: allocator  + control  private  shared     RR cycles: median     1 %  singly   opened in"
     );
     for size in sizes {
         let started = Instant::now();
@@ -184,9 +191,11 @@ fn run(sizes: &[usize]) -> Result<(), String> {
         let each = |now: u64, then: u64| now.saturating_sub(then) / *size as u64;
         let now = memory();
         warm(&mut world, &mut peers)?;
-        let (median, low) = exchange(&mut world, &mut peers, &mut random, BURSTS)?;
+        let much = (BURSTS, BATCH.into());
+        let (median, low) = exchange(&mut world, &mut peers, &mut random, much)?;
+        let (single, _) = exchange(&mut world, &mut peers, &mut random, (BURSTS, 1))?;
         println!(
-            "{size:>11}  {:>22}  {:>9}  {:>7}  {:>6}  {median:>19}  {low:>6}  {opened:>8.1} s",
+            "{size:>11}  {:>22}  {:>9}  {:>7}  {:>6}  {median:>19}  {low:>6}  {single:>6}  {opened:>8.1} s",
             each(now[0], start[0]),
             each(now[0], start[0]) + CONTROL_LEN,
             each(now[1], start[1]),

@@ -47,8 +47,8 @@ pub use client::{
 };
 pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, Message, PeerMisbehaved, PeerSocket,
-    QueueFull, Rate, Resting, Share, Slot, SlotFiles, SocketEnd, StreamProducer, TxDescriptor, TxFlags,
-    WorkersPage, refuse_descriptors,
+    QueueFull, Rate, Resting, Share, Slot, SlotFiles, SocketEnd, StreamProducer, TxDescriptor,
+    TxFlags, WorkersPage, refuse_descriptors,
 };
 pub use datagram_header::{Ancillary, DatagramHeader};
 pub use loan::Loan;

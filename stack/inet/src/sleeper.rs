@@ -109,8 +109,9 @@ impl Sleeper {
             linger_zero: self.linger_zero,
             tos: self.tos,
             ttl: self.ttl,
-            // A connection has no use for it.
+            // A connection has no use for these.
             broadcast: false,
+            v6_only: false,
         };
         if !matches!(socket.kind, Kind::Stream(_)) {
             socket.kind = Kind::Stream(Stream::blank(self.flow, cell));

@@ -32,6 +32,7 @@ use crate::pending::Pending;
 use crate::port_table::PortTable;
 use crate::protocols::Protocols;
 use crate::quota::{Account, Accounts, Kind, Taken};
+use crate::socket_table::SocketTable;
 use crate::tables::ScrapeRequest;
 
 /// Control connections at once; a client and a few tools each.
@@ -152,11 +153,6 @@ pub(crate) struct SocketEntry {
     pub(crate) values: Rc<Values>,
 }
 
-const _: () = assert!(
-    size_of::<SocketEntry>() <= inet::limits::CONTROL_ENTRY_LEN,
-    "every idle connection pays for this"
-);
-
 /// What a socket remembers of its peer: sockets are IPv4's.
 pub(crate) fn peer_of(remote: SocketAddr) -> Option<Ipv4Addr> {
     match remote.ip() {
@@ -237,7 +233,7 @@ pub(crate) struct Control {
     pub(crate) arena: Arc<Arena>,
     pub(crate) page_fd: OwnedFd,
     pub(crate) connections: HashMap<ConnectionId, Connection>,
-    pub(crate) sockets: HashMap<SocketKey, Box<SocketEntry>>,
+    pub(crate) sockets: SocketTable,
     /// The values that a socket was given last.
     pub(crate) last_values: Rc<Values>,
     pub(crate) clients: HashMap<u16, Client>,
@@ -292,7 +288,7 @@ impl Control {
             arena,
             page_fd,
             connections: HashMap::new(),
-            sockets: HashMap::new(),
+            sockets: SocketTable::default(),
             last_values: Rc::default(),
             clients: HashMap::new(),
             accounts,

@@ -29,6 +29,7 @@ mod privileges;
 mod protocols;
 mod quota;
 mod requests;
+mod socket_table;
 mod stack_options;
 mod start;
 mod tables;

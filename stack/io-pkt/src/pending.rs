@@ -238,7 +238,7 @@ impl Control {
             client.cells.set(entry.handle.cell, Some(key));
             opening.keep();
         }
-        let _ = self.sockets.insert(key, Box::new(entry));
+        self.sockets.insert(key, entry);
         let sent = match self.connections.get_mut(&connection) {
             Some(peer) if watched.is_ok() => peer.answer(sequence, Ok(reply), &[theirs.as_fd()]),
             _ => {

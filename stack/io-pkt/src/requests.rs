@@ -81,7 +81,7 @@ impl Control {
         handle: SocketHandle,
     ) -> Result<(SocketKey, &mut SocketEntry), Errno> {
         let key = self.socket(id, handle)?;
-        self.sockets.get_mut(&key).map(|entry| (key, &mut **entry)).ok_or(Errno::BADF)
+        self.sockets.get_mut(&key).map(|entry| (key, entry)).ok_or(Errno::BADF)
     }
 
     fn open(&mut self, id: ConnectionId, sequence: u32, family: Family, transport: WireTransport) {
