@@ -106,7 +106,7 @@ impl<T> Slab<T> {
 
     /// How many records there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 

@@ -53,6 +53,7 @@
 //! | `challenge` | challenge ACK limit | 5961 §7 |
 //! | `user_timeout` | user timeout | 5482 |
 //! | `keepalive` | keepalive | 9293 §3.8.4 |
+//! | `nap` | what there is to know of a connection at rest | |
 //! | `listener`, `half_open`, `time_wait` | the other three situations | 6191, 1337 |
 //! | `fast_open` | Fast Open | 7413 |
 //! | `isn` | initial sequence numbers | 6528 |
