@@ -35,8 +35,8 @@ pub const ABI_VERSION: u32 = 1;
 /// [`Module::kind`]: a network driver.
 pub const KIND_DRIVER: u32 = 1;
 
-/// [`Module::threading`]: all calls come from one thread at a time. Such a driver works only with
-/// one worker.
+/// [`Module::threading`]: calls into queues come from one thread. Such a driver has one queue, the first
+/// worker's, which sends for the others and hands them what is theirs.
 pub const THREADING_SINGLE: u32 = 1;
 /// [`Module::threading`]: each queue has one thread; different queues are served at once.
 pub const THREADING_QUEUE: u32 = 2;
@@ -326,7 +326,7 @@ pub struct Config {
     pub size: u32,
     /// 0 for the first interface of these options, then 1, … while [`INFO_MORE`] is set.
     pub port: u32,
-    /// Pairs of queues: one per worker.
+    /// Pairs of queues: one per worker, or one with [`THREADING_SINGLE`].
     pub queues: u16,
     /// `mtu=`; 0: not given.
     pub mtu: u16,

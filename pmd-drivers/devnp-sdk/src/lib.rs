@@ -34,7 +34,7 @@ pub const BURST_MAX: usize = 32;
 /// Who may call a driver at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threading {
-    /// One thread: works only with one worker.
+    /// One thread: one queue, the first worker's, which sends for the others.
     Single,
     /// One thread per queue.
     Queue,

@@ -157,6 +157,7 @@ fn set_up(
         kernel_interface: device.kernel_interface.clone(),
         notes,
         promiscuous: settings.promiscuous,
+        shared: false,
         all_multicast: !settings.nomulticast,
         back: Back::Dpdk(dev, device.bus, device.name.clone()),
     })

@@ -60,7 +60,7 @@ pub fn attach_all(
         let with = OpenWith {
             settings: &settings,
             port: number,
-            queues: env.workers,
+            queues: if library.is_single() { 1 } else { env.workers },
             pool: env.pool,
             alarm: modules.alarm(),
             lower: lower.take(),
@@ -117,7 +117,7 @@ fn attach_lower(
     let mut ports = attach_all(eal, below, env, modules)?.into_iter();
     let Some(first) = ports.next() else { return Ok((None, Vec::new())) };
     let queues = first.rx_queues();
-    match Lower::new(first, env.workers) {
+    match Lower::new(first, if library.is_single() { 1 } else { env.workers }) {
         Some(lower) => Ok((Some(lower), ports.collect())),
         None => {
             discard(ports, env);
@@ -162,9 +162,10 @@ fn open(
         (error.into(), lower.map(|lower| Box::new(lower.into_inner().into_port())))
     })?;
     let module = || library.name.clone();
-    let single = library.table.threading == abi::THREADING_SINGLE;
-    let queues = if single { queues.min(1) } else { queues };
-    if queues < env.workers {
+    // The first worker's queue is for all.
+    let shared = library.is_single();
+    let queues = if shared { queues.min(1) } else { queues };
+    if queues < env.workers && !(shared && queues == 1) {
         let error = ModuleError::TooFewQueues { module: module(), queues, workers: env.workers };
         return Err((error.into(), device.close().map(Box::new)));
     }
@@ -201,6 +202,7 @@ fn open(
         capabilities: capabilities(offloads, pieces_max, settings),
         kernel_interface,
         notes,
+        shared,
         promiscuous: settings.promiscuous,
         all_multicast: !settings.nomulticast,
         back: Back::Module(device),

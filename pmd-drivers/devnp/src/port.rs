@@ -56,6 +56,8 @@ pub struct Port {
     pub(crate) capabilities: Capabilities,
     pub(crate) kernel_interface: Option<String>,
     pub(crate) notes: Vec<String>,
+    /// It has one queue, which the first worker serves for all.
+    pub(crate) shared: bool,
     /// It receives frames for others too.
     pub(crate) promiscuous: bool,
     /// It receives frames for all groups.
@@ -98,6 +100,12 @@ impl Port {
     #[must_use]
     pub fn rx_queues(&self) -> u16 {
         self.queues
+    }
+
+    /// It has one queue for all workers: the first serves it, and the others send through that.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// Transmit queues: the same number.

@@ -22,8 +22,8 @@
 // [`Module::kind`]: a network driver.
 #define DEVNP_KIND_DRIVER 1
 
-// [`Module::threading`]: all calls come from one thread at a time. Such a driver works only with
-// one worker.
+// [`Module::threading`]: calls into queues come from one thread. Such a driver has one queue, the first
+// worker's, which sends for the others and hands them what is theirs.
 #define DEVNP_THREADING_SINGLE 1
 
 // [`Module::threading`]: each queue has one thread; different queues are served at once.
@@ -269,7 +269,7 @@ struct devnp_config {
     uint32_t size;
     // 0 for the first interface of these options, then 1, … while [`INFO_MORE`] is set.
     uint32_t port;
-    // Pairs of queues: one per worker.
+    // Pairs of queues: one per worker, or one with [`THREADING_SINGLE`].
     uint16_t queues;
     // `mtu=`; 0: not given.
     uint16_t mtu;

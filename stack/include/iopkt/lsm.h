@@ -23,8 +23,8 @@
 // [`Module::kind`]: a protocol.
 #define LSM_KIND_PROTOCOL 2
 
-// [`Module::threading`]: all workers' calls come from one thread. Such a module works only with one
-// worker.
+// [`Module::threading`]: all workers' calls come from one thread, the first worker's; the others hand
+// packets over to it. With several workers such a module can't have taps and filters.
 #define LSM_THREADING_SINGLE 1
 
 // [`Module::threading`]: each worker calls for itself, several at once.
@@ -221,7 +221,7 @@ struct lsm_api {
     // Only in `open`: the number of an attachment, or -EINVAL, -ENOSPC. Whether somebody else has
     // it already turns out when `open` has returned: then the module is closed again.
     int32_t (*attach)(const struct lsm_host *host, const struct lsm_attach *what);
-    // How many workers there are, numbered from 0.
+    // How many workers call the module, numbered from 0: 1 with [`THREADING_SINGLE`].
     uint32_t (*workers)(const struct lsm_host *host);
     // Writes up to `max` interfaces and says how many there are.
     uint32_t (*interfaces)(const struct lsm_host *host, struct lsm_interface *to, uint32_t max);

@@ -239,6 +239,14 @@ pub enum Command {
         /// Transmit queue.
         tx: TxQueue,
     },
+    /// A port whose only queues another worker has: it receives from there what it owns, and sends
+    /// there what is to leave.
+    SharePort {
+        /// Interface.
+        interface: u16,
+        /// Who has the queues.
+        owner: u16,
+    },
     /// Give up the queues of a port. → [`Outcome::Done`]: no call into its driver is under way, and
     /// none follows.
     RemovePort {
@@ -406,6 +414,15 @@ impl core::fmt::Display for Misbehaviour {
     }
 }
 
+/// What makes a packet a protocol module's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimedBy {
+    /// Its EtherType.
+    EtherType(u16),
+    /// Its IP protocol.
+    Protocol(u8),
+}
+
 /// From one worker to another.
 #[derive(Debug)]
 pub enum Handoff {
@@ -414,6 +431,22 @@ pub enum Handoff {
         /// Interface it came in on.
         interface: u16,
         /// The packet.
+        mbuf: Mbuf,
+    },
+    /// A finished frame for a port whose only queues the other worker has; filters have seen it.
+    Frame {
+        /// Interface to send it by.
+        interface: u16,
+        /// The frame.
+        mbuf: Mbuf,
+    },
+    /// A packet for a protocol module that the other worker alone may call.
+    Claimed {
+        /// What makes it the module's.
+        by: ClaimedBy,
+        /// Interface it came in on.
+        interface: u16,
+        /// As the module gets it.
         mbuf: Mbuf,
     },
     /// A neighbour was learned.

@@ -16,6 +16,7 @@ use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
 use crate::network::{Addresses, Network};
 use crate::option::{self, Options};
 use crate::socket::{Datagram, Kind, Signal, Socket, SocketId, Stream};
+use crate::tx_port::TxEnd;
 use crate::worker::Worker;
 
 impl Worker {
@@ -70,6 +71,11 @@ impl Worker {
             }
             Command::Announce { interface, address } => self.announce(interface, address),
             Command::AddPort { interface, rx, tx } => self.add_port(interface, rx, tx),
+            Command::SharePort { interface, owner } => {
+                if let Some(line) = self.mesh.line(owner) {
+                    self.out.add_port(interface, TxEnd::Through(line));
+                }
+            }
             Command::RemovePort { call, interface } => self.remove_port(call, interface, now),
             Command::Protocols { call, plan } => self.adopt_protocols(call, plan),
             Command::Stop => self.stop(now),

@@ -14,7 +14,8 @@ use wire::{ethernet, ipv4};
 
 use crate::counters::WorkerCounters;
 use crate::network::LOOPBACK;
-use crate::output::{Output, TxPort, ip_version};
+use crate::output::{Output, ip_version};
+use crate::tx_port::TxPort;
 
 /// Shows a burst to those who look, and asks the filters. What they drop is counted.
 #[cold]

@@ -56,6 +56,7 @@ mod tcp_output;
 mod template;
 mod timer_wheel;
 mod train;
+mod tx_port;
 mod udp;
 mod worker;
 

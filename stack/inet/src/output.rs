@@ -9,7 +9,6 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use devnp::TxQueue;
 use dpdk::{Burst, L4, Mbuf, Mempool, TxChecksum as MbufChecksum};
 use types::{DropReason, Instant, MacAddr};
 use wire::{arp, ethernet, ipv4};
@@ -17,11 +16,11 @@ use zerocopy::IntoBytes;
 
 use crate::address6::OnLink;
 use crate::counters::WorkerCounters;
-use crate::filter;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TTL, TX_BACKLOG_MAX};
 use crate::neighbor::{Due, Neighbors, Resolution};
 use crate::network::{Addresses, Destination, Interface, LOOPBACK, Network, TxChecksum};
 use crate::timer_wheel::{Fired, Owner, Timer, Timers};
+use crate::tx_port::{TxEnd, TxPort};
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,33 +41,6 @@ pub(crate) struct Hop<A = Ipv4Addr> {
     pub tso_buffers_max: u16,
     /// It fills in the IPv4 checksum of what it cuts; else the one of the whole stands for all.
     pub tso_ipv4_checksum: bool,
-}
-
-/// A port's transmit side.
-pub(crate) struct TxPort {
-    queue: TxQueue,
-    pub(crate) burst: Burst,
-    /// Frames at the burst's front that filters have let through.
-    pub(crate) judged: usize,
-    backlog: VecDeque<Mbuf>,
-}
-
-impl TxPort {
-    /// Sends what the port takes now, and says how many are gone: sent, or stopped by a filter.
-    fn send(
-        &mut self,
-        interface: u16,
-        desk: &mut Option<Box<lsm::Desk>>,
-        counters: &WorkerCounters,
-    ) -> usize {
-        let stopped = match desk {
-            None => 0,
-            Some(desk) => filter::output(self, interface, desk, counters),
-        };
-        let sent = self.queue.tx_burst(&mut self.burst);
-        self.judged = self.judged.saturating_sub(sent);
-        sent + stopped
-    }
 }
 
 /// Fields of the IPv4 header that the transport chooses.
@@ -139,15 +111,14 @@ impl Output {
         }
     }
 
-    /// Gives the worker's transmit queue of an interface.
-    pub(crate) fn add_port(&mut self, interface: u16, queue: TxQueue) {
+    /// Gives the worker's way out by an interface.
+    pub(crate) fn add_port(&mut self, interface: u16, end: TxEnd) {
         let index = usize::from(interface);
         if self.ports.len() <= index {
             self.ports.resize_with(index + 1, || None);
         }
         if let Some(port) = self.ports.get_mut(index) {
-            let backlog = VecDeque::with_capacity(TX_BACKLOG_MAX);
-            *port = Some(TxPort { queue, burst: Burst::new(), judged: 0, backlog });
+            *port = Some(TxPort::new(end));
         }
     }
 
@@ -155,7 +126,7 @@ impl Output {
     /// or for the queue is dropped.
     pub(crate) fn remove_port(&mut self, interface: u16, now: Instant) {
         let taken = self.ports.get_mut(usize::from(interface)).and_then(Option::take);
-        let mut lost = taken.map_or(0, |port| port.burst.len() + port.backlog.len());
+        let mut lost = taken.map_or(0, |port| port.waiting());
         let there = self.neighbors.rows(now).filter(|row| row.interface == interface);
         let gone: Vec<Ipv4Addr> = there.map(|row| row.address).collect();
         for address in gone {
@@ -199,7 +170,7 @@ impl Output {
     /// Lets the port look at a frame that it is to cut. `false`: it can't.
     pub(crate) fn prepare(&mut self, mbuf: &mut Mbuf, interface: u16) -> bool {
         let port = self.ports.get_mut(usize::from(interface));
-        port.and_then(Option::as_mut).is_some_and(|port| port.queue.prepare(mbuf))
+        port.and_then(Option::as_mut).is_some_and(|port| port.prepare(mbuf))
     }
 
     /// Appends up to `count` frames to what the port is to send: buffers in bulk, each made a frame
@@ -475,6 +446,17 @@ impl Output {
         }
     }
 
+    /// Sends another worker's frame by a port whose only queue is here.
+    #[cold]
+    pub(crate) fn relay(&mut self, mbuf: Mbuf, interface: u16) {
+        let Some(Some(port)) = self.ports.get_mut(usize::from(interface)) else {
+            return self.count_drop(DropReason::InterfaceDown);
+        };
+        if !port.relay(interface, mbuf) {
+            self.count_drop(DropReason::TransmitQueueFull);
+        }
+    }
+
     /// Hands what is queued to the ports. `true`: something was sent.
     pub(crate) fn flush(&mut self) -> bool {
         for _ in 0..self.neighbors.take_lost() + self.neighbors6.take_lost() {
@@ -483,6 +465,7 @@ impl Output {
         let mut worked = false;
         for (port, interface) in self.ports.iter_mut().zip(0..) {
             let Some(port) = port else { continue };
+            worked |= port.send_relayed(interface);
             loop {
                 while !port.burst.is_full()
                     && let Some(mbuf) = port.backlog.pop_front()
@@ -506,7 +489,7 @@ impl Output {
     /// Frames wait because a port's queue is full.
     #[must_use]
     pub(crate) fn is_backlogged(&self) -> bool {
-        self.ports.iter().flatten().any(|p| !p.burst.is_empty() || !p.backlog.is_empty())
+        self.ports.iter().flatten().any(|port| port.waiting() > 0)
     }
 
     /// Forgets a neighbour on whichever link; returns how many packets waited for it.

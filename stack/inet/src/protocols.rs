@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use dpdk::Mbuf;
-use lsm::{Desk, Plan, Sending};
+use lsm::{Claim, Desk, Plan, Sending};
 use types::{DropReason, Instant};
 use wire::{ethernet, ipv4};
 
-use crate::command::{CallId, Outcome};
+use crate::command::{CallId, ClaimedBy, Handoff, Outcome};
 use crate::input::{Received, drop_front};
 use crate::limits::TTL;
 use crate::output::Ipv4Out;
@@ -43,10 +43,44 @@ impl Worker {
         mbuf: Mbuf,
         interface: u16,
     ) -> Result<(), DropReason> {
-        let desk = self.out.desk.as_mut().ok_or(DropReason::EthernetType)?;
+        let desk = self.out.desk.as_ref().ok_or(DropReason::EthernetType)?;
         let claim = desk.ethertype(kind.0).ok_or(DropReason::EthernetType)?;
-        desk.stage(claim, interface, mbuf);
-        Ok(())
+        self.claim(claim, ClaimedBy::EtherType(kind.0), interface, mbuf)
+    }
+
+    /// Keeps a packet for its module, or hands it to the worker that alone may call that.
+    fn claim(
+        &mut self,
+        claim: Claim,
+        by: ClaimedBy,
+        interface: u16,
+        mbuf: Mbuf,
+    ) -> Result<(), DropReason> {
+        let desk = self.out.desk.as_mut().ok_or(DropReason::EthernetType)?;
+        let owner = desk.owner(claim);
+        if owner == self.mesh.me {
+            desk.stage(claim, interface, mbuf);
+            return Ok(());
+        }
+        let handoff = Handoff::Claimed { by, interface, mbuf };
+        self.mesh.send(owner, handoff).map_err(|_| DropReason::HandoffQueueFull)
+    }
+
+    /// A packet of a module that this worker alone calls, from another. The module may be gone since.
+    #[cold]
+    pub(crate) fn claimed_input(&mut self, by: ClaimedBy, mbuf: Mbuf, interface: u16) {
+        let desk = self.out.desk.as_mut();
+        let claim = desk.as_ref().and_then(|desk| match by {
+            ClaimedBy::EtherType(number) => desk.ethertype(number),
+            ClaimedBy::Protocol(number) => desk.protocol(number),
+        });
+        match (claim, desk) {
+            (Some(claim), Some(desk)) => desk.stage(claim, interface, mbuf),
+            _ => self.out.count_drop(match by {
+                ClaimedBy::EtherType(_) => DropReason::EthernetType,
+                ClaimedBy::Protocol(_) => DropReason::Ipv4Protocol,
+            }),
+        }
     }
 
     /// A packet that is neither ICMP nor TCP nor UDP.
@@ -59,7 +93,7 @@ impl Worker {
         now: Instant,
     ) -> Result<(), DropReason> {
         let claim = self.out.desk.as_ref().and_then(|desk| desk.protocol(protocol.0));
-        let (Some(claim), Some(desk)) = (claim, self.out.desk.as_mut()) else {
+        let Some(claim) = claim else {
             self.protocol_unreachable(&mbuf, received, now);
             return Err(DropReason::Ipv4Protocol);
         };
@@ -69,8 +103,7 @@ impl Worker {
         if !drop_front(&mut mbuf, received.ip_offset) || !mbuf.trim(padding) {
             return Err(DropReason::Ipv4TooShort);
         }
-        desk.stage(claim, received.interface, mbuf);
-        Ok(())
+        self.claim(claim, ClaimedBy::Protocol(protocol.0), received.interface, mbuf)
     }
 
     /// Calls and timers of modules. `true`: there were some.

@@ -82,12 +82,32 @@ impl Doorbell {
     }
 }
 
+/// The way to one worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    to: SyncSender<Handoff>,
+    doorbell: Arc<Doorbell>,
+}
+
+impl Line {
+    /// Hands something over; gives it back when the queue is full.
+    pub(crate) fn send(&self, what: Handoff) -> Result<(), Handoff> {
+        match self.to.try_send(what) {
+            Ok(()) => {
+                self.doorbell.ring();
+                Ok(())
+            }
+            Err(TrySendError::Full(what) | TrySendError::Disconnected(what)) => Err(what),
+        }
+    }
+}
+
 /// One worker's connections to the others.
 #[derive(Debug)]
 pub struct Mesh {
     /// This worker.
     pub me: u16,
-    peers: Vec<(SyncSender<Handoff>, Arc<Doorbell>)>,
+    peers: Vec<Line>,
     inbox: Receiver<Handoff>,
 }
 
@@ -99,6 +119,7 @@ impl Mesh {
         peers: Vec<(SyncSender<Handoff>, Arc<Doorbell>)>,
         inbox: Receiver<Handoff>,
     ) -> Self {
+        let peers = peers.into_iter().map(|(to, doorbell)| Line { to, doorbell }).collect();
         Self { me, peers, inbox }
     }
 
@@ -113,14 +134,15 @@ impl Mesh {
     /// # Errors
     /// What was to be handed over.
     pub fn send(&self, to: u16, what: Handoff) -> Result<(), Handoff> {
-        let Some((peer, doorbell)) = self.peers.get(usize::from(to)) else { return Err(what) };
-        match peer.try_send(what) {
-            Ok(()) => {
-                doorbell.ring();
-                Ok(())
-            }
-            Err(TrySendError::Full(what) | TrySendError::Disconnected(what)) => Err(what),
+        match self.peers.get(usize::from(to)) {
+            Some(line) => line.send(what),
+            None => Err(what),
         }
+    }
+
+    /// The way to one worker, to keep.
+    pub(crate) fn line(&self, to: u16) -> Option<Line> {
+        self.peers.get(usize::from(to)).cloned()
     }
 
     /// Tells all others that a neighbour was learned.

@@ -32,6 +32,7 @@ use crate::socket::{SocketId, Sockets};
 use crate::steer::{Doorbell, Mesh};
 use crate::timer_wheel::Timers;
 use crate::train::Run;
+use crate::tx_port::TxEnd;
 
 /// Events on their way to the control plane. A worker never waits for it: what the channel does
 /// not take now is offered again in the next breath.
@@ -159,7 +160,7 @@ impl Worker {
     /// Gives the worker its queues of a port.
     pub fn add_port(&mut self, interface: u16, queue: RxQueue, tx: TxQueue) {
         self.rx.push(RxPort { interface, queue });
-        self.out.add_port(interface, tx);
+        self.out.add_port(interface, TxEnd::Own(tx));
     }
 
     /// Gives up the queues of a port; what waits to be sent there is dropped.
@@ -249,6 +250,8 @@ impl Worker {
             Handoff::Packet { interface, mbuf } => {
                 self.ip_input(mbuf, interface, now);
             }
+            Handoff::Frame { interface, mbuf } => self.out.relay(mbuf, interface),
+            Handoff::Claimed { by, interface, mbuf } => self.claimed_input(by, mbuf, interface),
             Handoff::Neighbor { address, mac, interface, for_us, at } => {
                 let waiting = match address {
                     IpAddr::V4(v4) => self.out.neighbors.learn(v4, mac, interface, for_us, at),

@@ -141,6 +141,9 @@ impl Control {
         let port = self.network.port_mut(interface).ok_or("the interface is gone")?;
         let mut queues = Vec::new();
         for worker in 0..workers {
+            if worker > 0 && port.is_shared() {
+                break;
+            }
             let Some(pair) = port.take_queues(worker) else {
                 return Err(format!(
                     "{} has {1} queue(s), too few for worker {worker}; start with -t {1}",
@@ -156,6 +159,10 @@ impl Control {
                 watches.push(link.watch(descriptor));
             }
             self.command(worker, Command::AddPort { interface, rx, tx });
+        }
+        for worker in watches.len()..usize::from(workers) {
+            let worker = u16::try_from(worker).unwrap_or(u16::MAX);
+            self.command(worker, Command::SharePort { interface, owner: 0 });
         }
         // There were none: the port is new, or its queues had come back.
         let _ = self.network.set_watches(interface, watches);

@@ -41,8 +41,8 @@ pub const ABI_VERSION: u32 = 1;
 /// [`Module::kind`]: a protocol.
 pub const KIND_PROTOCOL: u32 = 2;
 
-/// [`Module::threading`]: all workers' calls come from one thread. Such a module works only with one
-/// worker.
+/// [`Module::threading`]: all workers' calls come from one thread, the first worker's; the others hand
+/// packets over to it. With several workers such a module can't have taps and filters.
 pub const THREADING_SINGLE: u32 = 1;
 /// [`Module::threading`]: each worker calls for itself, several at once.
 pub const THREADING_WORKERS: u32 = 2;
@@ -290,7 +290,7 @@ pub struct Api {
     /// Only in `open`: the number of an attachment, or -EINVAL, -ENOSPC. Whether somebody else has
     /// it already turns out when `open` has returned: then the module is closed again.
     pub attach: unsafe extern "C" fn(host: *const Host, what: *const Attach) -> i32,
-    /// How many workers there are, numbered from 0.
+    /// How many workers call the module, numbered from 0: 1 with [`THREADING_SINGLE`].
     pub workers: unsafe extern "C" fn(host: *const Host) -> u32,
     /// Writes up to `max` interfaces and says how many there are.
     pub interfaces: unsafe extern "C" fn(host: *const Host, to: *mut Interface, max: u32) -> u32,

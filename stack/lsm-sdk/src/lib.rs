@@ -33,7 +33,7 @@ pub const BURST_MAX: usize = devnp_sdk::BURST_MAX;
 /// Who may call a protocol at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threading {
-    /// One worker: works only where there is one.
+    /// The first worker; the others hand packets over to it. Taps and filters only where there is one.
     Single,
     /// Each worker.
     Workers,

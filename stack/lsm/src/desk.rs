@@ -90,6 +90,14 @@ impl Desk {
         self.plan.protocol(number)
     }
 
+    /// The worker that calls the module whose packets these are: this one, or the first if the module
+    /// has one thread.
+    #[must_use]
+    pub fn owner(&self, claim: Claim) -> u16 {
+        let single = |seat: &Seat| seat.instance.library().is_single();
+        if self.seats.get(claim.seat).is_some_and(single) { 0 } else { self.worker }
+    }
+
     /// Somebody looks at frames of this direction.
     #[must_use]
     pub fn has_taps(&self, direction: Direction) -> bool {

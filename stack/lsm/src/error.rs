@@ -24,11 +24,13 @@ pub enum ProtocolError {
         /// The module.
         module: String,
     },
-    /// It can't serve so many workers.
-    #[error("{module} serves one worker, and there are {workers}")]
+    /// It has one thread, and wants what every worker has.
+    #[error("{module} has one thread and wants {what}, which each of the {workers} workers has")]
     TooManyWorkers {
         /// The module.
         module: String,
+        /// A tap or a filter.
+        what: String,
         /// Those that there are.
         workers: u16,
     },
@@ -96,7 +98,9 @@ impl ProtocolError {
                 "give its whole path: -p /usr/lib/io-pkt/lsm-NAME.so; or --module-path DIR".into()
             }
             Self::Already { module } => format!("iopkt umount {module}"),
-            Self::TooManyWorkers { .. } => "start io-pkt with -t 1".into(),
+            Self::TooManyWorkers { .. } => {
+                "start io-pkt with -t 1, or make it THREADING_WORKERS".into()
+            }
             Self::UnknownOption { .. } => "correct it or leave it out".into(),
             Self::Open { .. } => "the module's own log lines say more".into(),
             Self::Taken { owner, .. } => format!("iopkt umount {owner}"),

@@ -121,12 +121,13 @@ impl Instance {
         let tallies = || attachments.iter().map(|_| Tally::default()).collect();
         let tallies = (0..surroundings.workers).map(|_| tallies()).collect();
         let instance = Self { raw, attachments, tallies, host, library };
-        instance.check()?;
+        instance.check(surroundings.workers)?;
         Ok(instance)
     }
 
-    /// It has a function for each kind of packet that it has asked for.
-    fn check(&self) -> Result<(), ProtocolError> {
+    /// It has a function for each kind of packet that it has asked for, and can be called wherever they
+    /// are.
+    fn check(&self, workers: u16) -> Result<(), ProtocolError> {
         let table = &self.library.table;
         for wanted in &self.attachments {
             let (there, function) = match wanted.to {
@@ -137,6 +138,12 @@ impl Instance {
             if !there {
                 let reason = format!("it wants {}, and has no function {function}", wanted.to);
                 return Err(ProtocolError::Open { module: self.name().into(), reason });
+            }
+            // What is the module's can be handed to its worker; others wait for a tap or a filter.
+            let everywhere = matches!(wanted.to, To::Tap(_) | To::Filter(..));
+            if everywhere && self.library.is_single() && workers > 1 {
+                let (module, what) = (self.name().into(), wanted.to.to_string());
+                return Err(ProtocolError::TooManyWorkers { module, what, workers });
             }
         }
         Ok(())

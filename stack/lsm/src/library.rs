@@ -64,7 +64,7 @@ impl Library {
         words.filter_map(|word| word.split('=').next()).any(|key| key == option)
     }
 
-    /// Whether it serves one worker only.
+    /// Whether one worker alone calls it, the first.
     pub(crate) fn is_single(&self) -> bool {
         self.table.threading == THREADING_SINGLE
     }

@@ -102,9 +102,6 @@ fn open(loading: Loading) -> Result<Arc<Instance>, ProtocolError> {
     let Loading { file, options, surroundings, jobs } = loading;
     let library = Library::load(file)?;
     let workers = surroundings.workers;
-    if library.is_single() && workers > 1 {
-        return Err(ProtocolError::TooManyWorkers { module: library.name.clone(), workers });
-    }
     if let Some((option, _)) = options.iter().find(|(key, _)| !library.knows(key)) {
         return Err(ProtocolError::UnknownOption {
             module: library.name.clone(),
@@ -122,7 +119,10 @@ fn open(loading: Loading) -> Result<Arc<Instance>, ProtocolError> {
         pool: surroundings.pool.clone(),
         network: Arc::clone(&surroundings.network),
         wake: Arc::clone(&surroundings.wake),
-        mailboxes: (0..workers).map(|_| Default::default()).collect(),
+        // A module of one thread is the first worker's.
+        mailboxes: (0..if library.is_single() { 1 } else { workers })
+            .map(|_| Default::default())
+            .collect(),
         jobs,
         attachments: Mutex::new(Some(Vec::new())),
         variables: Variables::default(),

@@ -71,7 +71,12 @@ impl Library {
 
     /// The module's threading, in a word.
     pub(crate) fn threading(&self) -> &'static str {
-        if self.table.threading == THREADING_SINGLE { "single" } else { "queue" }
+        if self.is_single() { "single" } else { "queue" }
+    }
+
+    /// Its queues are to be served by one thread: it has one.
+    pub(crate) fn is_single(&self) -> bool {
+        self.table.threading == THREADING_SINGLE
     }
 }
 
