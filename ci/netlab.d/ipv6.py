@@ -1,7 +1,8 @@
 """IPv6 against the kernel: addresses, neighbours, echo."""
 import re
+import time
 
-from lab import IFACE, STACK, Lab, check, until
+from lab import HOST, IFACE, STACK, Lab, check, random_file, until
 
 STACK6, HOST6 = "2001:db8:77::2", "2001:db8:77::1"
 
@@ -47,3 +48,114 @@ def ipv6():
         taken = lambda: "dadfailed" in lab.exec("ip", "-6", "addr", "show", "dev", IFACE).stdout
         until("the kernel to learn that the address is taken", taken)
         return f"{count} of {count}; {judged}"
+
+
+WEB6 = """
+import hashlib, http.server, os, socket, sys
+class Handler(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_PUT(self):
+        left, digest = int(self.headers["Content-Length"]), hashlib.sha256()
+        while left > 0:
+            data = self.rfile.read(min(left, 1 << 16))
+            if not data: break
+            digest.update(data); left -= len(data)
+        self.say(digest.hexdigest())
+    def do_GET(self):
+        if self.path == "/who": self.say(self.client_address[0] + " " + self.connection.getsockname()[0])
+        else: super().do_GET()
+    def say(self, text):
+        self.send_response(200); self.send_header("Content-Length", str(len(text))); self.end_headers()
+        self.wfile.write(text.encode())
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+os.chdir(sys.argv[1])
+Server(("::", 80), Handler).serve_forever()
+"""
+
+CALLS6 = """
+import errno, socket, struct, sys
+STACK6, HOST6 = sys.argv[1:]
+def refused(number, call, *args):
+    try: call(*args)
+    except OSError as error: assert error.errno == number, (errno.errorcode[error.errno], args)
+    else: raise AssertionError(("no error", args))
+tcp = lambda: socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+udp = lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s = tcp()
+assert s.getsockname() == ("::", 0, 0, 0), s.getsockname()
+assert s.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) == socket.AF_INET6
+refused(errno.EADDRNOTAVAIL, s.bind, ("2001:db8::bad", 0))
+refused(errno.EINVAL, s.bind, ("fe80::1", 0))
+s.bind((STACK6, 4000)); assert s.getsockname() == (STACK6, 4000, 0, 0)
+refused(errno.EINVAL, s.setsockopt, socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+refused(errno.ECONNREFUSED, s.connect, (HOST6, 4))
+only = tcp(); only.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+refused(errno.ENETUNREACH, only.connect, ("::ffff:198.18.77.1", 80))
+only.bind(("::", 4001)); only.listen()
+four = socket.socket(); four.bind(("0.0.0.0", 4001)); four.listen()
+both = tcp(); both.bind(("::", 4002)); both.listen()
+refused(errno.EADDRINUSE, socket.socket().bind, ("0.0.0.0", 4002))
+refused(errno.ENETUNREACH, tcp().connect, ("2001:db9::1", 80))
+mapped = tcp(); refused(errno.ECONNREFUSED, mapped.connect, ("::ffff:198.18.77.1", 4))
+u = udp(); u.bind(("::", 7000))
+u.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+u.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+u.settimeout(10)
+print("ready", flush=True)
+for family in range(2):
+    data, control, flags, peer = u.recvmsg(100, 200)
+    told = {kind: value for level, kind, value in control if level == socket.IPPROTO_IPV6}
+    to = socket.inet_ntop(socket.AF_INET6, told[socket.IPV6_PKTINFO][:16])
+    hops = struct.unpack("i", told[socket.IPV6_HOPLIMIT])[0] if socket.IPV6_HOPLIMIT in told else None
+    print(data.decode(), peer[0], to, hops, flush=True)
+    u.sendmsg([b"back"], [], 0, peer)
+"""
+
+
+def tcp6():
+    """TCP and UDP over IPv6: 64 MiB each way with the kernel, sha256 equal; one listener for both families; calls answer as the kernel's."""
+    size = 64 << 20
+    with Lab(drivers=["-d", "net_tap", f"iface={IFACE},address={STACK}/24,address={STACK6}/64"]) as lab:
+        lab.exec("ip", "-6", "addr", "add", f"{HOST6}/64", "dev", IFACE, "nodad")
+        want = random_file(lab.dir / "big", size)
+        lab.client("python3", "-c", WEB6, lab.dir)
+        url = f"http://[{STACK6}]"
+        until("the server", lambda: lab.curl(f"{url}/who", ok=False).returncode == 0)
+        lab.capture()
+        started = time.monotonic()
+        got = lab.exec("bash", "-o", "pipefail", "-c", f"curl -fsS -6 --max-time 60 {url}/big | sha256sum", timeout=70)
+        check(got.stdout.split()[0] == want, "download: sha256 differs")
+        down = time.monotonic() - started
+        got = lab.exec("curl", "-fsS", "-6", "--max-time", 60, "-T", lab.dir / "big", f"{url}/", timeout=70).stdout
+        check(got.strip() == want, f"upload: sha256 differs: {got[:80]}")
+        judged = lab.judge()
+        # One listener, both families, each seen as it is.
+        who = lambda url: lab.exec("curl", "-fsS", "--noproxy", "*", "--max-time", 10, f"{url}/who").stdout
+        check(who(url) == f"{HOST6} {STACK6}", who(url))
+        four = who(f"http://{STACK}")
+        check(four == f"::ffff:{HOST} ::ffff:{STACK}", four)
+        shown = lab.iopkt("ifconfig", "tap0").stdout
+        link = re.search(r"inet6 (fe80::[0-9a-f:]+)%tap0", shown).group(1)
+        local = who(f"http://[{link}%25{IFACE}]")
+        check(local.startswith("fe80::") and link in local, local)
+        # The stack's own client, and the kernel's server.
+        lab.spawn(["python3", "-m", "http.server", "--bind", HOST6, "--directory", lab.dir, "8080"], log=lab.dir / "peer.log")
+        fetch = f"curl -fsS -6 --max-time 60 http://[{HOST6}]:8080/big | sha256sum"
+        until("the kernel's server", lambda: lab.exec("curl", "-fsS", "-o", "/dev/null", f"http://[{HOST6}]:8080/", ok=False).returncode == 0)
+        got = lab.iopkt("run", "--", "bash", "-o", "pipefail", "-c", fetch, timeout=70)
+        check(got.stdout.split()[0] == want, "client: sha256 differs")
+        check(f"{STACK6} - -" in (lab.dir / "peer.log").read_text(), "the kernel's server has heard from somebody else")
+        # What calls answer, and datagrams of both families at one socket.
+        log = lab.dir / "calls"
+        calls = lab.client("python3", "-c", CALLS6, STACK6, HOST6, log=log)
+        until("the calls", lambda: log.exists() and "ready" in log.read_text() or calls.poll() is not None)
+        for to, kind in ((f"[{STACK6}]", "UDP6"), (STACK, "UDP4")):
+            back = lab.exec("bash", "-c", f"echo -n hello | socat -t 3 - {kind}:{to}:7000").stdout
+            check(back == "back", f"{kind}: {back!r}; {log.read_text()}")
+        said = log.read_text().split("\n")[1:3]
+        check(said == [f"hello {HOST6} {STACK6} 64", f"hello ::ffff:{HOST} ::ffff:{STACK} None"], said)
+        # A port in the middle of nowhere tells the peer at once.
+        gone = lab.curl(f"http://[{STACK6}]:9/", ok=False)
+        check(gone.returncode == 7, f"{gone.returncode}")
+        return f"{size >> 20} MiB down in {down:.1f} s; {judged}"

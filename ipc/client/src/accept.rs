@@ -83,9 +83,10 @@ impl Socket {
                 socket.memory.receive_timeout_ms().store(patience, Ordering::Relaxed);
                 let patience = self.memory.send_timeout_ms().load(Ordering::Relaxed);
                 socket.memory.send_timeout_ms().store(patience, Ordering::Relaxed);
-                let inherited = self.memory.marks() & mark::OOB_INLINE;
+                let inherited = self.memory.marks() & (mark::OOB_INLINE | mark::INET6);
                 socket.memory.add_marks(mark::CONNECTED | inherited);
                 socket.linger_s.store(self.linger_s.load(Ordering::Relaxed), Ordering::Relaxed);
+                let remote = self.outward(remote);
                 Ok((socket, accepted, remote))
             }
             _ => Err(Errno::PROTO.into()),

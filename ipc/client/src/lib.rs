@@ -27,7 +27,7 @@ mod wait;
 pub use channel::{Channel, ForkGuard, Identified};
 pub use option::Wishes;
 pub use prefix::{clear_sock_prefix, set_sock_prefix};
-pub use proto::message::{Shutdown, Transport};
+pub use proto::message::{Family, Shutdown, Transport};
 pub use receive::{Received, RecvFlags};
 pub use send::SendFlags;
 pub use shm::{Ancillary, is_own, own_in};

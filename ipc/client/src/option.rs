@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use proto::message::Transport;
+use proto::message::{Family, Transport};
 use proto::{Reply, Request};
 use rustix::io::Errno;
 
@@ -28,6 +28,10 @@ const ECN_MASK: u8 = 3;
 const IP_PKTINFO: i32 = 8;
 const IP_RECVTTL: i32 = 12;
 const IP_RECVTOS: i32 = 13;
+const IPPROTO_IPV6: i32 = 41;
+const IPV6_RECVPKTINFO: i32 = 49;
+const IPV6_RECVHOPLIMIT: i32 = 51;
+const IPV6_RECVTCLASS: i32 = 66;
 const SOCK_STREAM: i32 = 1;
 const SOCK_DGRAM: i32 = 2;
 
@@ -103,12 +107,13 @@ impl Socket {
             tos: has(mark::RECVTOS),
             timestamp: has(mark::TIMESTAMP),
             nanoseconds: has(mark::NANOSECONDS),
+            inet6: has(mark::INET6),
         }
     }
 
     /// An option that only says which ancillary data is wished for. `None`: it is another one.
     fn set_wish(&self, level: i32, name: i32, value: &[u8]) -> Option<io::Result<()>> {
-        let bits = wish_bits(level, name)?;
+        let bits = self.wish_bits(level, name)?;
         if level == SOL_SOCKET && value.len() < size_of::<i32>() {
             return Some(Err(Errno::INVAL.into()));
         }
@@ -126,9 +131,24 @@ impl Socket {
     }
 
     fn wish(&self, level: i32, name: i32) -> Option<bool> {
-        let bits = wish_bits(level, name)?;
+        let bits = self.wish_bits(level, name)?;
         let among = if level == SOL_SOCKET { mark::TIMESTAMP | mark::NANOSECONDS } else { bits };
         Some(self.memory.marks() & among == bits)
+    }
+
+    fn wish_bits(&self, level: i32, name: i32) -> Option<u32> {
+        let inet6 = self.family() == Family::Inet6;
+        match (level, name) {
+            (IPPROTO_IP, IP_PKTINFO) => Some(mark::PKTINFO),
+            (IPPROTO_IP, IP_RECVTTL) => Some(mark::RECVTTL),
+            (IPPROTO_IP, IP_RECVTOS) => Some(mark::RECVTOS),
+            (IPPROTO_IPV6, IPV6_RECVPKTINFO) if inet6 => Some(mark::PKTINFO),
+            (IPPROTO_IPV6, IPV6_RECVHOPLIMIT) if inet6 => Some(mark::RECVTTL),
+            (IPPROTO_IPV6, IPV6_RECVTCLASS) if inet6 => Some(mark::RECVTOS),
+            (SOL_SOCKET, SO_TIMESTAMP) => Some(mark::TIMESTAMP),
+            (SOL_SOCKET, SO_TIMESTAMPNS) => Some(mark::TIMESTAMP | mark::NANOSECONDS),
+            _ => None,
+        }
     }
 
     /// Takes over what another process has set.
@@ -180,9 +200,9 @@ impl Socket {
 
 /// The ancillary data a program wants to receive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "five options")]
+#[expect(clippy::struct_excessive_bools, reason = "five options and a family")]
 pub struct Wishes {
-    /// `IP_PKTINFO`.
+    /// `IP_PKTINFO`, `IPV6_RECVPKTINFO`.
     pub packet_info: bool,
     /// `IP_RECVTTL`.
     pub ttl: bool,
@@ -192,17 +212,8 @@ pub struct Wishes {
     pub timestamp: bool,
     /// The latter.
     pub nanoseconds: bool,
-}
-
-fn wish_bits(level: i32, name: i32) -> Option<u32> {
-    match (level, name) {
-        (IPPROTO_IP, IP_PKTINFO) => Some(mark::PKTINFO),
-        (IPPROTO_IP, IP_RECVTTL) => Some(mark::RECVTTL),
-        (IPPROTO_IP, IP_RECVTOS) => Some(mark::RECVTOS),
-        (SOL_SOCKET, SO_TIMESTAMP) => Some(mark::TIMESTAMP),
-        (SOL_SOCKET, SO_TIMESTAMPNS) => Some(mark::TIMESTAMP | mark::NANOSECONDS),
-        _ => None,
-    }
+    /// They are told as `IPV6_PKTINFO`, `IPV6_HOPLIMIT`, `IPV6_TCLASS`.
+    pub inet6: bool,
 }
 
 /// A timeout in milliseconds; 0 is none.

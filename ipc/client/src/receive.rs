@@ -299,7 +299,7 @@ impl Socket {
         let len = if full { datagram.full_len } else { datagram.len };
         Ok(Attempt::Done(Received {
             len,
-            from: datagram.from,
+            from: datagram.from.map(|from| self.outward(from)),
             truncated,
             ancillary: Some(datagram.ancillary),
         }))

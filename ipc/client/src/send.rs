@@ -78,6 +78,7 @@ impl Socket {
             if flags.contains(SendFlags::OOB) {
                 return Err(Errno::OPNOTSUPP.into());
             }
+            let to = to.map(|to| self.inward(to)).transpose()?;
             self.check_destination(fd, to)?;
             return self.send_datagram(fd, data, (to, ancillary), &mut patience).map(|()| total);
         }
@@ -259,7 +260,6 @@ impl Socket {
     fn check_destination(&self, fd: BorrowedFd<'_>, to: Option<SocketAddr>) -> io::Result<()> {
         match to {
             None if self.memory.marks() & mark::PEER == 0 => return Err(Errno::DESTADDRREQ.into()),
-            Some(SocketAddr::V6(_)) => return Err(Errno::AFNOSUPPORT.into()),
             Some(to) if to.port() == 0 => return Err(Errno::INVAL.into()),
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! A socket in BSD's words: making, naming, connecting and shutting it down.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -64,20 +64,77 @@ pub(crate) mod mark {
     pub(crate) const TIMESTAMP: u32 = 1 << 11;
     /// Which of them: nanoseconds.
     pub(crate) const NANOSECONDS: u32 = 1 << 12;
+    /// It is of `AF_INET6`.
+    pub(crate) const INET6: u32 = 1 << 13;
 }
 
 impl Socket {
-    /// `socket()`. The descriptor is blocking and close-on-exec.
+    /// `socket()` of a family. The descriptor is blocking and close-on-exec.
     ///
     /// # Errors
     /// `ENOBUFS`: as many sockets as a client can have; `ECONNRESET`: the daemon is gone.
-    pub fn open(channel: &Arc<Channel>, transport: Transport) -> io::Result<(Self, OwnedFd)> {
-        let request = Request::Socket { family: Family::Inet, transport };
+    pub fn open_in(
+        channel: &Arc<Channel>,
+        family: Family,
+        transport: Transport,
+    ) -> io::Result<(Self, OwnedFd)> {
+        let request = Request::Socket { family, transport };
         match channel.call(request)? {
             (Reply::Socket { socket }, Some(fd)) => {
-                Ok((Self::new(channel, socket, transport)?, fd))
+                let socket = Self::new(channel, socket, transport)?;
+                if family == Family::Inet6 {
+                    socket.memory.add_marks(mark::INET6);
+                }
+                Ok((socket, fd))
             }
             _ => Err(Errno::PROTO.into()),
+        }
+    }
+
+    /// [`Socket::open_in`] for IPv4.
+    ///
+    /// # Errors
+    /// Those of [`Socket::open_in`].
+    pub fn open(channel: &Arc<Channel>, transport: Transport) -> io::Result<(Self, OwnedFd)> {
+        Self::open_in(channel, Family::Inet, transport)
+    }
+
+    /// The family of its addresses.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        match self.memory.marks() & mark::INET6 {
+            0 => Family::Inet,
+            _ => Family::Inet6,
+        }
+    }
+
+    /// An address of the program's as the stack knows it: IPv4's own for one that is mapped (RFC 3493
+    /// 3.7). Links have the numbers of `IPV6_PKTINFO` for programs, and the stack counts from `lo0`, 0.
+    pub(crate) fn inward(&self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let SocketAddr::V6(v6) = address else { return Ok(address) };
+        if self.family() == Family::Inet {
+            return Err(Errno::AFNOSUPPORT.into());
+        }
+        Ok(match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(v4.into(), v6.port()),
+            None => {
+                let zone = v6.scope_id().saturating_sub(1);
+                SocketAddrV6::new(*v6.ip(), v6.port(), 0, zone).into()
+            }
+        })
+    }
+
+    /// The reverse of [`Self::inward`].
+    pub(crate) fn outward(&self, address: SocketAddr) -> SocketAddr {
+        match address {
+            SocketAddr::V4(v4) if self.family() == Family::Inet6 => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+                let zone = v6.scope_id().saturating_add(1);
+                SocketAddrV6::new(*v6.ip(), v6.port(), 0, zone).into()
+            }
+            address => address,
         }
     }
 
@@ -141,6 +198,7 @@ impl Socket {
     /// # Errors
     /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`.
     pub fn bind(&self, _fd: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
+        let address = self.inward(address)?;
         self.done(Request::Bind { socket: self.handle, address })?;
         self.memory.add_marks(mark::BOUND);
         Ok(())
@@ -151,7 +209,11 @@ impl Socket {
         if self.memory.marks() & mark::BOUND != 0 {
             return Ok(());
         }
-        match self.bind(fd, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))) {
+        let any = match self.family() {
+            Family::Inet => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            Family::Inet6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        match self.bind(fd, any) {
             // Another thread was faster.
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
             result => result,
@@ -170,7 +232,7 @@ impl Socket {
     }
 
     /// `connect()`. A stream waits until the connection is there, unless `nonblocking`. A datagram
-    /// socket's peer is dissolved by the unspecified address. With `TCP_FASTOPEN_CONNECT` and a server
+    /// socket's peer is dissolved by IPv4's unspecified address. With `TCP_FASTOPEN_CONNECT` and a server
     /// whose cookie is known it returns at once, and the SYN goes with the first text.
     ///
     /// # Errors
@@ -206,6 +268,7 @@ impl Socket {
                 None => self.wait_connected(fd, Errno::ALREADY),
             };
         }
+        let address = self.inward(address)?;
         match self.done(Request::Connect { socket: self.handle, address, fast_open }) {
             Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
             // The SYN waits for text.
@@ -227,8 +290,9 @@ impl Socket {
     }
 
     fn connect_datagram(&self, address: SocketAddr) -> io::Result<()> {
+        let address = self.inward(address)?;
         self.done(Request::Connect { socket: self.handle, address, fast_open: false })?;
-        if address.ip().is_unspecified() {
+        if address.is_ipv4() && address.ip().is_unspecified() {
             self.memory.remove_marks(mark::PEER);
         } else {
             self.memory.add_marks(mark::PEER | mark::BOUND);
@@ -381,7 +445,7 @@ impl Socket {
 
     fn name(&self, request: Request) -> io::Result<SocketAddr> {
         match self.channel.call(request)?.0 {
-            Reply::Name(address) => Ok(address),
+            Reply::Name(address) => Ok(self.outward(address)),
             _ => Err(Errno::PROTO.into()),
         }
     }

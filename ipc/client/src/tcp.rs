@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::message::{Shutdown, Transport};
+use proto::message::{Family, Shutdown, Transport};
 use rustix::io::Errno;
 
 use crate::channel::Channel;
@@ -52,7 +52,7 @@ impl TcpStream {
     /// [`Channel::current`].
     pub fn connect(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         first(addresses, |address| {
-            let inner = Inner::open(Transport::Stream)?;
+            let inner = Inner::open(address, Transport::Stream)?;
             inner.socket.connect(inner.fd.as_fd(), address, false)?;
             Ok(Self { inner: Arc::new(inner) })
         })
@@ -172,7 +172,7 @@ impl TcpListener {
     /// The last address's: `EADDRINUSE`, `EADDRNOTAVAIL`; those of [`Channel::current`].
     pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         first(addresses, |address| {
-            let inner = Inner::open(Transport::Stream)?;
+            let inner = Inner::open(address, Transport::Stream)?;
             inner.socket.set_option(SOL_SOCKET, SO_REUSEADDR, &1_i32.to_ne_bytes())?;
             inner.socket.bind(inner.fd.as_fd(), address)?;
             inner.socket.listen(inner.fd.as_fd(), BACKLOG)?;
@@ -218,8 +218,10 @@ impl TcpListener {
 }
 
 impl Inner {
-    pub(crate) fn open(transport: Transport) -> io::Result<Self> {
-        let (socket, fd) = Socket::open(&Channel::current()?, transport)?;
+    /// A socket of the family of an address.
+    pub(crate) fn open(address: SocketAddr, transport: Transport) -> io::Result<Self> {
+        let family = if address.is_ipv4() { Family::Inet } else { Family::Inet6 };
+        let (socket, fd) = Socket::open_in(&Channel::current()?, family, transport)?;
         Ok(Self { socket, fd })
     }
 

@@ -26,7 +26,7 @@ impl UdpSocket {
     /// The last address's: `EADDRINUSE`, `EADDRNOTAVAIL`; those of [`crate::Channel::current`].
     pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         first(addresses, |address| {
-            let inner = Inner::open(Transport::Datagram)?;
+            let inner = Inner::open(address, Transport::Datagram)?;
             inner.socket.bind(inner.fd.as_fd(), address)?;
             Ok(Self { inner: Arc::new(inner) })
         })

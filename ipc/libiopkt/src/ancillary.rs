@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use io_pkt_client::{Ancillary, Wishes};
-use libc::{c_int, in_pktinfo, msghdr, timespec};
+use libc::{c_int, in_pktinfo, in6_pktinfo, msghdr, timespec};
 
 use crate::errno::os;
 
@@ -39,6 +39,7 @@ pub(crate) unsafe fn read(header: &msghdr, is_stream: bool) -> io::Result<Ancill
             (libc::SOL_SOCKET, libc::SCM_RIGHTS | libc::SCM_CREDENTIALS) => {}
             (libc::SOL_SOCKET, _) => return Err(os(libc::EINVAL)),
             (libc::IPPROTO_IP, kind) if !is_stream => take(&mut ancillary, kind, data)?,
+            (libc::IPPROTO_IPV6, kind) if !is_stream => take6(&mut ancillary, kind, data)?,
             _ => {}
         }
         rest = rest.get(message.len.next_multiple_of(8)..).unwrap_or_default();
@@ -95,6 +96,30 @@ fn take(ancillary: &mut Ancillary, kind: c_int, data: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// The same of IPv6. A mapped address is IPv4's.
+fn take6(ancillary: &mut Ancillary, kind: c_int, data: &[u8]) -> io::Result<()> {
+    let invalid = || os(libc::EINVAL);
+    let byte = || {
+        let number = data.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes));
+        let number = number.filter(|_| data.len() == size_of::<c_int>());
+        number.and_then(|number| u8::try_from(number).ok()).ok_or_else(invalid)
+    };
+    match kind {
+        libc::IPV6_PKTINFO => {
+            if data.len() != size_of::<in6_pktinfo>() {
+                return Err(invalid());
+            }
+            let octets: [u8; 16] = *data.first_chunk().ok_or_else(invalid)?;
+            let source = IpAddr::from(octets).to_canonical();
+            ancillary.local = (!source.is_unspecified()).then_some(source);
+        }
+        libc::IPV6_HOPLIMIT => ancillary.ttl = Some(byte()?.max(1)),
+        libc::IPV6_TCLASS => ancillary.tos = Some(byte()?),
+        _ => return Err(invalid()),
+    }
+    Ok(())
+}
+
 /// Writes what was wished for and has come into the program's buffer, and says in the header how much it is.
 /// True: there was more than room.
 ///
@@ -139,6 +164,10 @@ fn messages(ancillary: &Ancillary, wishes: Wishes) -> Vec<(c_int, c_int, Vec<u8>
         data.extend(i64::from(fraction).to_ne_bytes());
         list.push((libc::SOL_SOCKET, kind, data));
     }
+    if wishes.inet6 {
+        messages6(ancillary, wishes, &mut list);
+        return list;
+    }
     if wishes.packet_info
         && let Some(IpAddr::V4(local)) = ancillary.local
     {
@@ -159,6 +188,28 @@ fn messages(ancillary: &Ancillary, wishes: Wishes) -> Vec<(c_int, c_int, Vec<u8>
         list.push((libc::IPPROTO_IP, libc::IP_TOS, vec![tos]));
     }
     list
+}
+
+/// The same for a socket of IPv6. A packet of IPv4 has a mapped address and no hop limit.
+fn messages6(ancillary: &Ancillary, wishes: Wishes, list: &mut Vec<(c_int, c_int, Vec<u8>)>) {
+    let mapped = |local| match local {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    let is_ipv6 = matches!(ancillary.local, Some(IpAddr::V6(_)));
+    let mut tell = |kind, data| list.push((libc::IPPROTO_IPV6, kind, data));
+    if wishes.packet_info
+        && let Some(local) = ancillary.local.map(mapped)
+    {
+        let index = ancillary.interface.saturating_add(1);
+        tell(libc::IPV6_PKTINFO, [local.octets().as_slice(), &index.to_ne_bytes()].concat());
+    }
+    if let Some(hops) = ancillary.ttl.filter(|_| wishes.ttl && is_ipv6) {
+        tell(libc::IPV6_HOPLIMIT, c_int::from(hops).to_ne_bytes().to_vec());
+    }
+    if let Some(class) = ancillary.tos.filter(|_| wishes.tos && is_ipv6) {
+        tell(libc::IPV6_TCLASS, c_int::from(class).to_ne_bytes().to_vec());
+    }
 }
 
 /// A time of `CLOCK_MONOTONIC` on the wall clock, as that stands now.
@@ -188,8 +239,14 @@ mod tests {
         header
     }
 
-    const ALL: Wishes =
-        Wishes { packet_info: true, ttl: true, tos: true, timestamp: false, nanoseconds: false };
+    const ALL: Wishes = Wishes {
+        packet_info: true,
+        ttl: true,
+        tos: true,
+        timestamp: false,
+        nanoseconds: false,
+        inet6: false,
+    };
 
     fn sample() -> Ancillary {
         let local = Some(IpAddr::V4([198, 18, 77, 2].into()));

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::net::SocketAddr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use io_pkt_client::{Channel, Socket, Transport};
+use io_pkt_client::{Channel, Family, Socket, Transport};
 use libc::c_int;
 
 use crate::cork::Cork;
@@ -63,6 +63,14 @@ impl Description {
 
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.socket.transport(), Transport::Stream)
+    }
+
+    /// The C number of its family.
+    pub(crate) fn domain(&self) -> c_int {
+        match self.socket.family() {
+            Family::Inet => libc::AF_INET,
+            Family::Inet6 => libc::AF_INET6,
+        }
     }
 
     pub(crate) fn is_settled(&self) -> bool {

@@ -43,7 +43,7 @@ pub(crate) fn side_of_local(description: &Description, address: SocketAddr) -> S
 
 /// Who serves a socket that is to reach this address? The unspecified one is this machine, too.
 pub(crate) fn side_of_peer(description: &Description, address: SocketAddr) -> Side {
-    let here = name::is_loopback(address.ip()) || address.ip().is_unspecified();
+    let here = name::is_loopback(address.ip()) || address.ip().to_canonical().is_unspecified();
     decide(History::of(description), here)
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn side_of_peer(description: &Description, address: SocketAddr) -> Si
 pub(crate) fn move_to_kernel(fd: c_int, held: &Held) -> io::Result<()> {
     let kind = if held.is_stream() { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
     // SAFETY: no pointers.
-    let new = check(unsafe { kernel::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, 0) })?;
+    let new = check(unsafe { kernel::socket(held.domain(), kind | libc::SOCK_CLOEXEC, 0) })?;
     let result = prepare(new, fd, held).and_then(|()| replace(new, held, None));
     // SAFETY: the number is ours, and nothing else uses it.
     let _ = unsafe { kernel::close(new) };

@@ -1,8 +1,9 @@
 //! `struct sockaddr` and back.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
+use io_pkt_client::Family;
 use libc::{c_int, sa_family_t, sockaddr, socklen_t};
 use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -36,18 +37,22 @@ const _: () = assert!(size_of::<Inet6Name>() == size_of::<libc::sockaddr_in6>())
 /// What a program passed where a name is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// `AF_INET`.
+    /// `AF_INET`, or `AF_INET6` of a socket of that.
     Inet(SocketAddr),
     /// `AF_UNSPEC`: for `connect`, "dissolve the association".
     Unspecified(SocketAddr),
 }
 
 impl Name {
-    /// Reads a name of an `AF_INET` socket.
-    pub(crate) fn parse(bytes: &[u8]) -> io::Result<Self> {
+    /// Reads a name of a socket of a family. An IPv6 socket takes no names of `AF_INET`; they may be
+    /// shorter than Linux's own by the link's number (RFC 2133).
+    pub(crate) fn parse(bytes: &[u8], domain: Family) -> io::Result<Self> {
         let (family, _) = <[u8; 2]>::ref_from_prefix(bytes).map_err(|_| os(libc::EINVAL))?;
         let family = c_int::from(sa_family_t::from_ne_bytes(*family));
-        if family != libc::AF_INET && family != libc::AF_UNSPEC {
+        if domain == Family::Inet6 && family == libc::AF_INET6 {
+            return inet6_name(bytes).map(Self::Inet);
+        }
+        if family != libc::AF_UNSPEC && (family != libc::AF_INET || domain == Family::Inet6) {
             return Err(os(libc::EAFNOSUPPORT));
         }
         if family == libc::AF_UNSPEC && bytes.len() < size_of::<InetName>() {
@@ -62,7 +67,11 @@ impl Name {
     ///
     /// # Safety
     /// `name` is null or points to `len` readable bytes.
-    pub(crate) unsafe fn read(name: *const sockaddr, len: socklen_t) -> io::Result<Self> {
+    pub(crate) unsafe fn read(
+        name: *const sockaddr,
+        len: socklen_t,
+        domain: Family,
+    ) -> io::Result<Self> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         // Linux looks at the length first: none is too short for any family, not a fault.
         if len == 0 || len > size_of::<libc::sockaddr_storage>() {
@@ -73,7 +82,7 @@ impl Name {
         }
         // SAFETY: not null, and the caller vouches for `len` bytes.
         let bytes = unsafe { core::slice::from_raw_parts(name.cast::<u8>(), len) };
-        Self::parse(bytes)
+        Self::parse(bytes, domain)
     }
 }
 
@@ -144,6 +153,18 @@ pub(crate) unsafe fn write(
     Ok(())
 }
 
+fn inet6_name(bytes: &[u8]) -> io::Result<SocketAddr> {
+    const BARE_LEN: usize = size_of::<Inet6Name>() - size_of::<u32>();
+    if bytes.len() < BARE_LEN {
+        return Err(os(libc::EINVAL));
+    }
+    let mut whole = [0; size_of::<Inet6Name>()];
+    whole.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+    let Inet6Name { port, flow_info, address, scope_id, .. } = zerocopy::transmute!(whole);
+    let scope_id = u32::from_ne_bytes(scope_id);
+    Ok(SocketAddrV6::new(address.into(), port.get(), flow_info.get(), scope_id).into())
+}
+
 fn inet6(name: &SocketAddrV6) -> Inet6Name {
     Inet6Name {
         family: family_bytes(libc::AF_INET6),
@@ -158,12 +179,9 @@ fn family_bytes(family: c_int) -> [u8; 2] {
     sa_family_t::try_from(family).unwrap_or(0).to_ne_bytes()
 }
 
-/// Is this an address of the machine's own loopback network?
+/// Is this an address of the machine's own loopback network, mapped or not?
 pub(crate) fn is_loopback(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_loopback(),
-        IpAddr::V6(ip) => ip == Ipv6Addr::LOCALHOST,
-    }
+    ip.to_canonical().is_loopback()
 }
 
 #[cfg(test)]
@@ -179,26 +197,39 @@ mod tests {
         let bytes = bytes_of("192.0.2.7:8080");
         assert_eq!(bytes.len(), 16);
         assert_eq!(bytes[2..8], [0x1f, 0x90, 192, 0, 2, 7]);
-        assert_eq!(Name::parse(&bytes).unwrap(), Name::Inet("192.0.2.7:8080".parse().unwrap()));
+        let name = Name::parse(&bytes, Family::Inet).unwrap();
+        assert_eq!(name, Name::Inet("192.0.2.7:8080".parse().unwrap()));
     }
 
     #[test]
     fn a_name_of_another_family_is_refused() {
-        let error = Name::parse(&bytes_of("[::1]:80")).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EAFNOSUPPORT));
+        for (name, family) in [("[::1]:80", Family::Inet), ("192.0.2.7:80", Family::Inet6)] {
+            let error = Name::parse(&bytes_of(name), family).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EAFNOSUPPORT));
+        }
+    }
+
+    #[test]
+    fn an_inet6_name_may_lack_its_link() {
+        let whole: SocketAddr = "[fe80::2%3]:80".parse().unwrap();
+        let bytes = bytes_of("[fe80::2%3]:80");
+        let read = |len: usize| Name::parse(&bytes[..len], Family::Inet6);
+        assert_eq!(read(28).unwrap(), Name::Inet(whole));
+        assert_eq!(read(24).unwrap(), Name::Inet("[fe80::2]:80".parse().unwrap()));
+        assert_eq!(read(23).unwrap_err().raw_os_error(), Some(libc::EINVAL));
     }
 
     #[test]
     fn a_short_name_is_invalid() {
         for len in [0, 1, 2, 15] {
-            let error = Name::parse(&bytes_of("192.0.2.7:8080")[..len]).unwrap_err();
+            let error = Name::parse(&bytes_of("192.0.2.7:8080")[..len], Family::Inet).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{len} bytes");
         }
     }
 
     #[test]
     fn unspec_may_be_a_bare_family() {
-        let name = Name::parse(&[0, 0]).unwrap();
+        let name = Name::parse(&[0, 0], Family::Inet).unwrap();
         assert_eq!(name, Name::Unspecified("0.0.0.0:0".parse().unwrap()));
     }
 

@@ -24,7 +24,7 @@ const PORT_PAUSE: Duration = Duration::from_millis(1);
 /// Puts a fresh socket behind every number of this one, whose connection, if there is one, is reset.
 pub(crate) fn renew(fd: c_int, held: &Held) -> io::Result<()> {
     let channel = held.socket.channel();
-    let (socket, new) = Socket::open(channel, Transport::Stream)?;
+    let (socket, new) = Socket::open_in(channel, held.socket.family(), Transport::Stream)?;
     let fresh = table::hold(Description::new(socket, channel));
     for set in held.options() {
         // It was taken before; should the daemon be another one by now, it is not missed.

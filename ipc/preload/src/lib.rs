@@ -4,7 +4,7 @@
 //! $ LD_PRELOAD=/usr/lib/libiopkt_preload.so python3 -m http.server
 //! ```
 //!
-//! It shadows libc's socket calls and those that take any descriptor. `AF_INET` stream and datagram
+//! It shadows libc's socket calls and those that take any descriptor. `AF_INET` and `AF_INET6` stream and datagram
 //! sockets go to the stack; for every other descriptor the next function of the same name is called,
 //! after one look at libiopkt's table. What waits for descriptors (`select`, `poll`, `epoll`) is not
 //! shadowed: a stack's socket is a descriptor of the kernel's that is ready when the socket is.

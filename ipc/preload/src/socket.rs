@@ -43,10 +43,10 @@ pub unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> 
     call_next!(socket(family => c_int, kind => c_int, protocol => c_int) -> c_int)
 }
 
-/// TCP and UDP over IPv4. Other kinds of stream are refused by the stack, so that a program tries
+/// TCP and UDP over IPv4 and IPv6. Other kinds of stream are refused by the stack, so that a program tries
 /// TCP instead of passing it by; datagram sockets of ICMP are the kernel's.
 fn is_for_stack(family: c_int, kind: c_int, protocol: c_int) -> bool {
-    family == libc::AF_INET
+    matches!(family, libc::AF_INET | libc::AF_INET6)
         && match kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
             libc::SOCK_STREAM => true,
             libc::SOCK_DGRAM => protocol == 0 || protocol == libc::IPPROTO_UDP,

@@ -36,6 +36,8 @@ impl Worker {
     ) {
         let mut inherited = Inherited::default();
         options.into_iter().for_each(|option| inherited.set(option));
+        // An address of a link is one host's wherever it listens.
+        let local = SocketAddr::new(local.ip(), local.port());
         let _ = self.listeners.insert(listener, client, local, backlog, inherited);
         if let Some(entry) = self.listeners.get_mut(listener) {
             entry.engine.set_syn_cookies(self.out.network.tcp.syn_cookies);

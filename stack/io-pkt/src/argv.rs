@@ -18,7 +18,7 @@ const PERSONALITIES: [(&str, Option<&str>); 4] = [
     ("io-pkt", None),
     ("io-pkt-v4", None),
     ("io-pkt-v4-hc", Some("this io-pkt has no crypto API yet")),
-    ("io-pkt-v6-hc", Some("this io-pkt has neither IPv6 nor a crypto API yet; it serves IPv4")),
+    ("io-pkt-v6-hc", Some("this io-pkt has no crypto API yet")),
 ];
 
 /// What a command line is.

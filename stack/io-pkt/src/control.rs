@@ -142,7 +142,7 @@ pub(crate) struct SocketEntry {
     pub(crate) transport: Transport,
     pub(crate) descriptor: Arc<SocketEnd>,
     /// Its peer, if it has one; the port is its worker's to know.
-    pub(crate) peer: Option<Ipv4Addr>,
+    pub(crate) peer: Option<Peer>,
     /// The local address whose port this socket holds.
     pub(crate) local: Option<Rc<SocketAddr>>,
     /// Its name if it is another one: the port is its listener's, or a peer has made the wildcard an
@@ -153,11 +153,22 @@ pub(crate) struct SocketEntry {
     pub(crate) values: Rc<Values>,
 }
 
-/// What a socket remembers of its peer: sockets are IPv4's.
-pub(crate) fn peer_of(remote: SocketAddr) -> Option<Ipv4Addr> {
-    match remote.ip() {
-        IpAddr::V4(peer) => Some(peer),
-        IpAddr::V6(_) => None,
+/// What a socket remembers of its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Its address.
+    V4(Ipv4Addr),
+    /// That it is one of IPv6: its address is long, and its worker's to know.
+    V6,
+}
+
+impl Peer {
+    /// Of a peer at this address.
+    pub(crate) fn of(remote: SocketAddr) -> Self {
+        match remote.ip() {
+            IpAddr::V4(peer) => Self::V4(peer),
+            IpAddr::V6(_) => Self::V6,
+        }
     }
 }
 
@@ -453,9 +464,9 @@ impl Control {
     }
 
     /// What a new socket's user has set: nothing, so that the operator's word counts.
-    pub(crate) fn default_values(&self) -> Rc<Values> {
+    pub(crate) fn default_values(&self, inet6: bool) -> Rc<Values> {
         let tuning = &self.network.tuning;
-        let values = Values::of_host(tuning.congestion, tuning.ttl);
+        let values = Values::of_host(tuning.congestion, tuning.ttl, inet6);
         if *self.last_values == values { Rc::clone(&self.last_values) } else { Rc::new(values) }
     }
 

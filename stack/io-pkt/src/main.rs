@@ -8,6 +8,7 @@
 //!   `options` are its parts.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod args;
 mod argv;
 mod client;

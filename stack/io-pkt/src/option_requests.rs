@@ -4,8 +4,8 @@ use inet::command::{Command, ListenerId, Transport};
 use proto::{Reply, SocketHandle};
 use rustix::io::Errno;
 
-use crate::control::{ConnectionId, Control};
-use crate::options::sol;
+use crate::control::{ConnectionId, Control, Peer};
+use crate::options::{ipv6, sol};
 use crate::pending::{Pending, Then};
 
 impl Control {
@@ -22,6 +22,9 @@ impl Control {
         match (level, entry.transport) {
             (sol::TCP, Transport::Datagram) => return Err(Errno::NOPROTOOPT),
             (sol::UDP, Transport::Datagram) if value.len() < size_of::<i32>() => {
+                return Err(Errno::INVAL);
+            }
+            (sol::IPV6, _) if name == ipv6::name::V6ONLY && entry.local.is_some() => {
                 return Err(Errno::INVAL);
             }
             _ => {}
@@ -70,7 +73,7 @@ impl Control {
     /// `IP_MTU`: of the way to the socket's peer.
     fn path_mtu(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
         let (_, entry) = self.entry(id, handle)?;
-        let peer = entry.peer.ok_or(Errno::NOTCONN)?;
+        let Some(Peer::V4(peer)) = entry.peer else { return Err(Errno::NOTCONN) };
         let mtu = self.network.mtu_for(peer).ok_or(Errno::NOTCONN)?;
         Ok(Reply::Value(u32::from(mtu).to_ne_bytes().to_vec()))
     }

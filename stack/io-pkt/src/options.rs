@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use tcp::TcpValues;
 
 mod info;
+pub(crate) mod ipv6;
 mod tcp;
 
 /// `SOL_SOCKET` and its options, from Linux's `asm-generic/socket.h`.
@@ -15,6 +16,7 @@ pub(crate) mod sol {
     pub(crate) const IP: i32 = 0;
     pub(crate) const TCP: i32 = 6;
     pub(crate) const UDP: i32 = 17;
+    pub(crate) const IPV6: i32 = 41;
     pub(crate) const SO_DEBUG: i32 = 1;
     pub(crate) const SO_REUSEADDR: i32 = 2;
     pub(crate) const SO_TYPE: i32 = 3;
@@ -51,6 +53,10 @@ use tcp::name as n;
 /// A socket's options as its user has set them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Values {
+    /// A socket of `AF_INET6`.
+    pub inet6: bool,
+    /// `IPV6_V6ONLY`.
+    pub v6_only: bool,
     /// `SO_REUSEADDR`.
     pub reuse_address: bool,
     /// `SO_REUSEPORT`.
@@ -85,6 +91,8 @@ const PMTUDISC_MAX: u32 = 5;
 impl Default for Values {
     fn default() -> Self {
         Self {
+            inet6: false,
+            v6_only: false,
             reuse_address: false,
             reuse_port: false,
             broadcast: false,
@@ -135,6 +143,7 @@ impl Values {
             o::SOCKET => self.set_socket(name, value),
             o::TCP => self.tcp.set(name, value, closed).map(Some),
             o::IP => self.set_ip(name, value),
+            o::IPV6 if self.inet6 => self.set_ipv6(name, value),
             _ => Err(Errno::NOPROTOOPT),
         }
     }
@@ -234,8 +243,8 @@ impl Values {
 
     /// Those of a new socket where the operator has chosen these.
     #[must_use]
-    pub(crate) fn of_host(congestion: ::tcp::Algorithm, ttl: u8) -> Self {
-        Self { tcp: TcpValues::of_host(congestion), ttl, ..Self::default() }
+    pub(crate) fn of_host(congestion: ::tcp::Algorithm, ttl: u8, inet6: bool) -> Self {
+        Self { tcp: TcpValues::of_host(congestion), ttl, inet6, ..Self::default() }
     }
 
     /// What a worker does not know of a new socket that has these.
@@ -258,6 +267,7 @@ impl Values {
         options.push(SocketOption::LingerZero(self.linger == Some(0)));
         options.push(SocketOption::Tos(self.tos));
         options.push(SocketOption::Ttl(self.ttl));
+        options.push(SocketOption::V6Only(self.v6_only));
         options
     }
 
@@ -309,6 +319,7 @@ impl Values {
                     2
                 }
             }
+            (o::SOCKET, o::SO_DOMAIN) if self.inet6 => 10,
             (o::SOCKET, o::SO_DOMAIN) => 2,
             (o::SOCKET, o::SO_PROTOCOL) => {
                 if stream {
@@ -334,6 +345,7 @@ impl Values {
             (o::IP, o::IP_TTL) => u32::from(self.ttl),
             (o::IP, o::IP_MTU_DISCOVER) => self.mtu_discover,
             (o::IP, o::IP_BIND_ADDRESS_NO_PORT) => u32::from(self.address_no_port),
+            (o::IPV6, _) if self.inet6 => self.ipv6_value(name)?,
             (o::SOCKET | o::IP, _) => return Err(Errno::NOPROTOOPT),
             (o::UDP, _) if !stream => return Err(Errno::NOPROTOOPT),
             // Linux's word for a level that is another protocol's.

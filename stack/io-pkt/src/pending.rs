@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use shm::{CellId, SocketEnd};
 
 use crate::client;
-use crate::control::{ConnectionId, Control, SocketEntry, SocketKey, Source, Waiting, peer_of};
+use crate::control::{ConnectionId, Control, Peer, SocketEntry, SocketKey, Source, Waiting};
 use crate::options;
 use crate::protocols::Adoption;
 use crate::quota::Taken;
@@ -42,6 +42,8 @@ pub(crate) struct NewSocket {
     pub(crate) client: u16,
     pub(crate) worker: u16,
     pub(crate) transport: Transport,
+    /// It is of `AF_INET6`.
+    pub(crate) inet6: bool,
     /// The daemon's end of its descriptor.
     pub(crate) ours: Arc<SocketEnd>,
     /// The end its owner gets.
@@ -190,13 +192,13 @@ impl Control {
             Ok(_) => return self.answer(connection, sequence, Err(Errno::IO)),
             Err(errno) => return self.answer(connection, sequence, Err(errno)),
         };
-        let NewSocket { client, worker, transport, ours, theirs, opening } = new;
+        let NewSocket { client, worker, transport, inet6, ours, theirs, opening } = new;
         if !self.connections.contains_key(&connection) {
             // The asker is gone, but others go on using its client.
             return self.command(worker, Command::Close { socket: id, reset: false });
         }
         let handle = SocketHandle { cell: cell.index, generation: cell.generation, worker };
-        let values = self.default_values();
+        let values = self.default_values(inet6);
         for option in values.unusual(transport) {
             let pending = Pending { connection: None, sequence: 0, then: Then::Answer };
             self.call(worker, pending, |call| Command::SetOption { call, socket: id, option });
@@ -272,7 +274,7 @@ impl Control {
             }
             Ok(outcome) => {
                 let Some(entry) = self.sockets.get_mut(&key) else { return };
-                entry.peer = peer_of(remote).filter(|_| !dissolve);
+                entry.peer = (!dissolve).then(|| Peer::of(remote));
                 let held = entry.local.clone().filter(|held| **held == local);
                 entry.name = (!dissolve).then(|| held.unwrap_or_else(|| Rc::new(local)));
                 let held = matches!(outcome, Outcome::SynHeld);

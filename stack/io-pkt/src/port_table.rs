@@ -16,6 +16,8 @@ pub(crate) struct Sharing {
     pub(crate) address: bool,
     /// `SO_REUSEPORT`, with the user: the sockets of a group belong to one.
     pub(crate) port: Option<u32>,
+    /// `IPV6_V6ONLY`: every address of IPv6 is none of IPv4.
+    pub(crate) v6_only: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +51,7 @@ impl PortTable {
     ) -> Result<(), Errno> {
         let entries = self.bound.entry((transport, local.port())).or_default();
         let clash = entries.iter().any(|other| {
-            let same = other.address == local.ip()
-                || other.address.is_unspecified()
-                || local.ip().is_unspecified();
+            let same = meet((other.address, other.sharing), (local.ip(), sharing));
             let by_address = sharing.address && other.sharing.address && !other.listening;
             let by_port = sharing.port.is_some() && sharing.port == other.sharing.port;
             same && !by_address && !by_port
@@ -72,7 +72,7 @@ impl PortTable {
         remote: SocketAddr,
         owner: Owner,
     ) {
-        let sharing = Sharing { address: true, port: None };
+        let sharing = Sharing { address: true, ..Sharing::default() };
         let (address, remote) = (local.ip(), Some(remote));
         let entry = Bound { owner, address, sharing, listening: false, remote };
         self.bound.entry((transport, local.port())).or_default().push(entry);
@@ -136,12 +136,22 @@ impl PortTable {
     }
 }
 
+/// Is there an address that both sockets would have? Every address of IPv6 is every one of IPv4, too,
+/// unless a socket keeps to IPv6.
+fn meet((one, of_one): (IpAddr, Sharing), (two, of_two): (IpAddr, Sharing)) -> bool {
+    match (one, two) {
+        (IpAddr::V6(v6), IpAddr::V4(_)) => v6.is_unspecified() && !of_one.v6_only,
+        (IpAddr::V4(_), IpAddr::V6(v6)) => v6.is_unspecified() && !of_two.v6_only,
+        _ => one == two || one.is_unspecified() || two.is_unspecified(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const TCP: Transport = Transport::Stream;
-    const REUSE: Sharing = Sharing { address: true, port: None };
+    const REUSE: Sharing = Sharing { address: true, port: None, v6_only: false };
 
     fn at(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -166,9 +176,23 @@ mod tests {
     }
 
     #[test]
+    fn every_address_of_ipv6_is_every_one_of_ipv4_too() {
+        let mut table = PortTable::default();
+        let (alone, only) = (Sharing::default(), Sharing { v6_only: true, ..Sharing::default() });
+        table.bind(TCP, at("[::]:80"), alone, 1).unwrap();
+        assert_eq!(table.bind(TCP, at("10.0.0.1:80"), alone, 2), Err(Errno::ADDRINUSE));
+        table.bind(TCP, at("[::]:81"), only, 3).unwrap();
+        table.bind(TCP, at("0.0.0.0:81"), alone, 4).unwrap();
+        assert_eq!(table.bind(TCP, at("[2001:db8::1]:81"), alone, 5), Err(Errno::ADDRINUSE));
+        table.bind(TCP, at("0.0.0.0:82"), alone, 6).unwrap();
+        assert_eq!(table.bind(TCP, at("[::]:82"), alone, 7), Err(Errno::ADDRINUSE));
+        table.bind(TCP, at("[2001:db8::1]:82"), alone, 8).unwrap();
+    }
+
+    #[test]
     fn a_group_of_one_user_listens_at_one_address() {
         let mut table = PortTable::default();
-        let of = |uid| Sharing { address: false, port: Some(uid) };
+        let of = |uid| Sharing { port: Some(uid), ..Sharing::default() };
         for owner in 1..=3 {
             table.bind(TCP, at("0.0.0.0:80"), of(1000), owner).unwrap();
             table.listen(at("0.0.0.0:80"), owner).unwrap();

@@ -12,10 +12,9 @@ use proto::{Call, Reply, Request, SocketHandle};
 use rustix::io::Errno;
 use shm::SocketEnd;
 
+use crate::addresses::any;
 use crate::connection::Connection;
-use crate::control::{
-    AcceptQueue, CALLS_MAX, ConnectionId, Control, SocketEntry, SocketKey, peer_of,
-};
+use crate::control::{AcceptQueue, CALLS_MAX, ConnectionId, Control, Peer, SocketEntry, SocketKey};
 use crate::pending::{Asked, Attempt, NewSocket, Pending, Target, Then};
 use crate::port_table::Sharing;
 use crate::quota::{Kind, Taken};
@@ -98,9 +97,7 @@ impl Control {
         family: Family,
         transport: WireTransport,
     ) -> Result<(), Errno> {
-        if family != Family::Inet {
-            return Err(Errno::AFNOSUPPORT);
-        }
+        let inet6 = family == Family::Inet6;
         let transport = match transport {
             WireTransport::Stream => Transport::Stream,
             WireTransport::Datagram => Transport::Datagram,
@@ -111,8 +108,15 @@ impl Control {
         self.next_worker = (self.next_worker + 1) % self.worker_count().max(1);
         let worker = self.next_worker;
         let ours_too = Arc::clone(&ours);
-        let then =
-            Then::Open(NewSocket { client, worker, transport, ours: ours_too, theirs, opening });
+        let then = Then::Open(NewSocket {
+            client,
+            worker,
+            transport,
+            inet6,
+            ours: ours_too,
+            theirs,
+            opening,
+        });
         let pending = Pending { connection: Some(id), sequence, then };
         self.call(worker, pending, |call| Command::Open {
             call,
@@ -128,18 +132,6 @@ impl Control {
         port >= PRIVILEGED_PORTS || self.connections.get(&id).is_some_and(privileged)
     }
 
-    /// An address a socket of ours may have.
-    fn check_local(&self, address: SocketAddr) -> Result<SocketAddr, Errno> {
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() || ip.is_loopback() => Ok(address),
-            IpAddr::V4(ip) if self.network.is_broadcast(ip) => Ok(address),
-            IpAddr::V4(ip) if ip.is_multicast() => Ok(address),
-            IpAddr::V4(ip) if self.network.has_address(ip) => Ok(address),
-            IpAddr::V4(_) => Err(Errno::ADDRNOTAVAIL),
-            IpAddr::V6(_) => Err(Errno::AFNOSUPPORT),
-        }
-    }
-
     fn bind(
         &mut self,
         id: ConnectionId,
@@ -147,8 +139,9 @@ impl Control {
         handle: SocketHandle,
         address: SocketAddr,
     ) -> Result<Option<Reply>, Errno> {
-        let address = self.check_local(address)?;
         let key = self.socket(id, handle)?;
+        let values = self.sockets.get(&key).map(|entry| *entry.values).ok_or(Errno::BADF)?;
+        let address = self.check_local(&values, address)?;
         if address.port() != 0 && !self.may_bind(id, address.port()) {
             return Err(Errno::ACCESS);
         }
@@ -156,15 +149,19 @@ impl Control {
         if entry.local.is_some() || entry.peer.is_some() {
             return Err(Errno::INVAL);
         }
-        let (transport, values) = (entry.transport, *entry.values);
+        let transport = entry.transport;
         let port = match address.port() {
             0 => self.free_port(transport, address.ip(), None, |_| true)?,
             port => port,
         };
-        let local = SocketAddr::new(address.ip(), port);
+        let mut local = address;
+        local.set_port(port);
         let uid = self.connections.get(&id).map(|c| c.sender);
-        let sharing =
-            Sharing { address: values.reuse_address, port: uid.filter(|_| values.reuse_port) };
+        let sharing = Sharing {
+            address: values.reuse_address,
+            port: uid.filter(|_| values.reuse_port),
+            v6_only: values.v6_only,
+        };
         self.ports.bind(transport, local, sharing, key.0)?;
         let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
         entry.local = Some(Rc::new(local));
@@ -219,10 +216,11 @@ impl Control {
             return Err(Errno::INVAL);
         }
         if entry.local.is_none() {
-            let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            let (any, v6_only) = (any(&entry.values), entry.values.v6_only);
             let port = self.free_port(Transport::Stream, any, None, |_| true)?;
             let local = SocketAddr::new(any, port);
-            self.ports.bind(Transport::Stream, local, Sharing::default(), key.0)?;
+            let sharing = Sharing { v6_only, ..Sharing::default() };
+            self.ports.bind(Transport::Stream, local, sharing, key.0)?;
             self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(Rc::new(local));
         }
         let listeners = self.sockets.values().filter(|s| s.listening.is_some()).count();
@@ -299,7 +297,7 @@ impl Control {
             id: waiting.socket,
             transport: Transport::Stream,
             descriptor: Arc::clone(&ours),
-            peer: peer_of(waiting.remote),
+            peer: Some(Peer::of(waiting.remote)),
             // The listener holds the port.
             local: None,
             name: Some(name),
@@ -339,37 +337,21 @@ impl Control {
         if stream && entry.listening.is_some() {
             return Err(Errno::ISCONN);
         }
-        let IpAddr::V4(destination) = to.ip() else { return Err(Errno::AFNOSUPPORT) };
-        let dissolve = !stream && destination.is_unspecified();
-        // Linux: the unspecified address is this host.
-        let destination =
-            if destination.is_unspecified() { Ipv4Addr::LOCALHOST } else { destination };
-        let to = SocketAddr::new(destination.into(), to.port());
-        let everybody = self.network.is_broadcast(destination);
-        if stream && (destination.is_multicast() || everybody || to.port() == 0) {
-            return Err(if to.port() == 0 { Errno::CONNREFUSED } else { Errno::NETUNREACH });
-        }
-        if everybody && !entry.values.broadcast {
-            return Err(Errno::ACCESS);
-        }
+        let values = *entry.values;
+        let dissolve = !stream && to.is_ipv4() && to.ip().is_unspecified();
         let bound = entry.local();
-        let source = match bound.map(|l| l.ip()) {
-            Some(IpAddr::V4(ip)) if !ip.is_unspecified() => ip,
-            _ => self.network.source_for(destination).ok_or(Errno::NETUNREACH)?,
-        };
-        if source.is_loopback() && !self.is_here(destination) {
-            return Err(Errno::INVAL);
-        }
+        let to = self.check_peer(transport, &values, to)?;
+        let mut local = self.source(bound, to)?;
+        let any = SocketAddr::new(any(&values), 0);
         let port = match bound {
             Some(local) => local.port(),
-            None => self.port_for(worker, transport, source, to)?,
+            None => self.port_for(worker, transport, local.ip(), to)?,
         };
-        let mut local = SocketAddr::new(source.into(), port);
+        local.set_port(port);
         if bound.is_none() {
             self.ports.connect(transport, local, to, key.0);
             // A datagram socket may change its peer, and with it its address.
-            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-            let held = if stream { local } else { any };
+            let held = if stream { local } else { SocketAddr::new(any.ip(), port) };
             self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(Rc::new(held));
             if !stream {
                 self.publish_udp_owner(port, Some(worker));
@@ -377,8 +359,7 @@ impl Control {
         }
         let remote = (!dissolve).then_some(to);
         if dissolve {
-            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-            local = bound.unwrap_or(any);
+            local = bound.unwrap_or_else(|| SocketAddr::new(any.ip(), port));
         }
         let chosen = bound.is_none();
         let target = Target { remote: to, ..target };
@@ -395,30 +376,25 @@ impl Control {
         Ok(())
     }
 
-    /// Does what goes to this address stay in this host?
-    fn is_here(&self, destination: Ipv4Addr) -> bool {
-        destination.is_loopback() || self.network.has_address(destination)
-    }
-
     /// A free port whose flow leads back to the socket's own worker.
     fn port_for(
         &mut self,
         worker: u16,
         transport: Transport,
-        source: Ipv4Addr,
+        source: IpAddr,
         to: SocketAddr,
     ) -> Result<u16, Errno> {
         let workers = self.worker_count();
         let leads_home = |port| {
             let flow = types::FlowKey {
-                local_addr: source.into(),
+                local_addr: source,
                 remote_addr: to.ip(),
                 local_port: port,
                 remote_port: to.port(),
             };
             transport == Transport::Datagram || inet::steer::owner(&flow, workers) == worker
         };
-        self.free_port(transport, source.into(), Some(to), leads_home)
+        self.free_port(transport, source, Some(to), leads_home)
     }
 
     fn shutdown(
@@ -460,7 +436,7 @@ impl Control {
 
     fn local_name(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
         let (_, entry) = self.entry(id, handle)?;
-        let unbound = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let unbound = SocketAddr::new(any(&entry.values), 0);
         let name = entry.name.as_deref().or(entry.local.as_deref());
         Ok(Reply::Name(name.copied().unwrap_or(unbound)))
     }

@@ -263,7 +263,7 @@ fn one_byte(found: Vec<u8>, room: usize) -> Vec<u8> {
 fn option(held: &Held, level: c_int, name: c_int) -> io::Result<Vec<u8>> {
     let stream = matches!(held.socket.transport(), Transport::Stream);
     let known = match (level, name) {
-        (libc::SOL_SOCKET, libc::SO_DOMAIN) => libc::AF_INET,
+        (libc::SOL_SOCKET, libc::SO_DOMAIN) => held.domain(),
         (libc::SOL_SOCKET, libc::SO_TYPE) if stream => libc::SOCK_STREAM,
         (libc::SOL_SOCKET, libc::SO_TYPE) => libc::SOCK_DGRAM,
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) if stream => libc::IPPROTO_TCP,

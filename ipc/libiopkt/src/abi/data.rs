@@ -212,7 +212,7 @@ pub(super) unsafe fn destination(
         return Ok(Target::Peer);
     }
     // SAFETY: the caller's promise.
-    let address = match unsafe { Name::read(to, to_len) }? {
+    let address = match unsafe { Name::read(to, to_len, held.socket.family()) }? {
         Name::Unspecified(_) if connects => return Err(os(libc::EOPNOTSUPP)),
         Name::Inet(address) | Name::Unspecified(address) => address,
     };

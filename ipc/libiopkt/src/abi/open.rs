@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
-use io_pkt_client::{Channel, Shutdown, Socket, Transport};
+use io_pkt_client::{Channel, Family, Shutdown, Socket, Transport};
 use libc::{c_int, sockaddr, socklen_t};
 
 use super::{borrow, is_nonblocking};
@@ -15,7 +15,7 @@ use crate::renew::renew;
 use crate::table::{self, Held};
 use crate::{kernel, process};
 
-/// `socket(2)`: `AF_INET` with `SOCK_STREAM` or `SOCK_DGRAM`. `ENETDOWN` if no stack is
+/// `socket(2)`: `AF_INET` or `AF_INET6` with `SOCK_STREAM` or `SOCK_DGRAM`. `ENETDOWN` if no stack is
 /// running, `ETIMEDOUT` if it does not answer.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
@@ -30,7 +30,8 @@ pub extern "C" fn iopkt_socket(family: c_int, kind: c_int, protocol: c_int) -> c
 pub unsafe extern "C" fn iopkt_bind(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int {
     if let Some(held) = table::lookup(fd) {
         // SAFETY: the caller's promise.
-        let bound = unsafe { Name::read(name, len) }.and_then(|name| bind(fd, &held, name));
+        let bound = unsafe { Name::read(name, len, held.socket.family()) }
+            .and_then(|name| bind(fd, &held, name));
         match bound {
             Ok(Side::Kernel) => {}
             Ok(_) => return 0,
@@ -68,7 +69,8 @@ pub extern "C" fn iopkt_listen(fd: c_int, backlog: c_int) -> c_int {
 pub unsafe extern "C" fn iopkt_connect(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int {
     if let Some(held) = table::lookup(fd) {
         // SAFETY: the caller's promise.
-        let result = unsafe { Name::read(name, len) }.and_then(|name| connect(fd, &held, name));
+        let result = unsafe { Name::read(name, len, held.socket.family()) }
+            .and_then(|name| connect(fd, &held, name));
         match result {
             Ok(Side::Kernel) => {}
             Ok(_) => return 0,
@@ -140,9 +142,11 @@ const PROTOCOL_MAX: c_int = 263;
 
 fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
     const FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    if family != libc::AF_INET {
-        return Err(os(libc::EAFNOSUPPORT));
-    }
+    let family = match family {
+        libc::AF_INET => Family::Inet,
+        libc::AF_INET6 => Family::Inet6,
+        _ => return Err(os(libc::EAFNOSUPPORT)),
+    };
     let transport = match (kind & !FLAGS, protocol) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Transport::Stream,
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Transport::Datagram,
@@ -155,7 +159,7 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
         return Err(os(libc::EOPNOTSUPP));
     }
     let channel = Channel::current().map_err(|error| no_stack(&error))?;
-    let (socket, fd) = Socket::open(&channel, transport)?;
+    let (socket, fd) = Socket::open_in(&channel, family, transport)?;
     set_modes(&fd, kind)?;
     enter(Description::new(socket, &channel), fd)
 }
@@ -175,7 +179,11 @@ fn bind(fd: c_int, held: &Held, name: Name) -> io::Result<Side> {
     let address = match name {
         Name::Inet(address) => address,
         // Linux takes AF_UNSPEC for AF_INET if the address is the wildcard.
-        Name::Unspecified(address) if address.ip().is_unspecified() => address,
+        Name::Unspecified(address)
+            if address.ip().is_unspecified() && held.socket.family() == Family::Inet =>
+        {
+            address
+        }
         Name::Unspecified(_) => return Err(os(libc::EAFNOSUPPORT)),
     };
     let side = loopback::side_of_local(held, address);

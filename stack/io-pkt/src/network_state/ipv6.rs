@@ -65,6 +65,30 @@ impl NetworkState {
         Ok(())
     }
 
+    /// Is the address ours? One of a link is so on one link.
+    #[must_use]
+    pub(crate) fn has_address6(&self, address: Ipv6Addr, zone: u32) -> bool {
+        let of_a_link = address.is_unicast_link_local();
+        self.interfaces.iter().any(|entry| {
+            let here = !of_a_link || u32::from(entry.config.index) == zone;
+            here && entry.config.addresses6.iter().any(|a| a.address == address)
+        })
+    }
+
+    /// The source address for packets to a destination, which on a link is told by `zone`.
+    pub(crate) fn source_for6(&self, to: Ipv6Addr, zone: u32) -> Result<Ipv6Addr, Errno> {
+        if to.is_loopback() || self.has_address6(to, zone) {
+            return Ok(to);
+        }
+        let network = self.publish();
+        let interface = if to.is_unicast_link_local() || to.is_multicast() && zone != 0 {
+            u16::try_from(zone).map_err(|_| Errno::NODEV)?
+        } else {
+            network.fib6.lookup(to).ok_or(Errno::NETUNREACH)?.interface
+        };
+        network.source_for6(to, interface).ok_or(Errno::ADDRNOTAVAIL)
+    }
+
     /// As [`NetworkState::add_route`]. A router known by its link-local address must be on the only
     /// link that has IPv6.
     pub(super) fn add_route6(
