@@ -127,7 +127,7 @@ def two(folders, options, links, bad, find, kwargs):
 
 def qnet_discovery():
     """Two nodes on two links find each other; what they say is LWL4 to tshark; rubbish is counted by reason."""
-    with pair("auto_add=15", links=2) as (alpha, beta):
+    with pair("auto_add=9", links=2) as (alpha, beta):
         until("both have spoken", lambda: alpha.counter("frames_in") > 4)
         frames = alpha.judge()
         check(frames["lr"] >= 2, frames)
@@ -222,14 +222,12 @@ def qnet_ip():
         beta.iopkt("qnet", "get", "alpha/none", beta.dir / "none", ok=False)
         alpha.iopkt("qnet", "get", "beta/file", alpha.dir / "again")
         check(digest(alpha.dir / "again") == wanted, "the file read differs")
-        said = alpha.iopkt("qnet", "ls", "gamma", ok=False)
-        check(said.returncode == 1, said)
         return alpha.judge()
 
 
 def qnet_loss():
     """A large file over a link that loses 5 % both ways, and has others out of order: sha256 equal."""
-    size = (4 << 20) if QUICK else 32 << 20
+    size = (4 << 20) if QUICK else 16 << 20
     with pair(bad="delay=200us,loss=5%,reorder=2%,duplicate=1%,corrupt=0.5%,queue=4M") as (alpha, beta):
         alpha.mount()
         wanted = random_file(beta.export / "large", size)
@@ -243,7 +241,7 @@ def qnet_loss():
 
 def qnet_cut():
     """One of two links is cut during a transfer, by each policy: without a sign, and with loss of carrier; sha256 equal, then it is back."""
-    size = (8 << 20) if QUICK else 24 << 20
+    size = (8 << 20) if QUICK else 16 << 20
     said = []
     with pair(links=2) as (alpha, beta):
         alpha.mount()

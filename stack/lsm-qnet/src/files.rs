@@ -5,6 +5,7 @@
 //! kept between two. Only files and directories are opened, so that nobody makes this thread wait for a
 //! pipe. All that is done with the rights of one user: the directory's owner, or the one that `mapany` names.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -154,28 +155,28 @@ impl Files {
     fn list(&self, path: &str, after: &str) -> Result<FileReply, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let folder = self.resolve(path, flags, Mode::empty())?;
-        let mut names = Vec::new();
+        // As many as fit, however many there are.
+        let (mut names, mut len, mut more) = (BTreeMap::new(), 0, false);
         for entry in Dir::read_from(&folder)? {
             let entry = entry?;
             // Names of other alphabets than Unicode's are not seen.
             let Ok(name) = entry.file_name().to_str() else { continue };
             if name > after && name != "." && name != ".." {
-                names.push((name.to_owned(), entry.file_type()));
+                len += written_len(name);
+                let _ = names.insert(name.to_owned(), entry.file_type());
+            }
+            while len > LIST_LEN_MAX
+                && let Some((last, _)) = names.pop_last()
+            {
+                len -= written_len(&last);
+                more = true;
             }
         }
-        names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let mut room = LIST_LEN_MAX;
-        let mut entries = Vec::new();
-        let count = names.len();
-        for (name, kind) in names {
-            // A length of two bytes and a kind.
-            let Some(rest) = room.checked_sub(name.len() + 3) else { break };
-            room = rest;
+        let entry = |(name, kind): (String, FileType)| {
             let kind = self.kind_of(&folder, &name, kind);
-            entries.push(Entry { name, kind });
-        }
-        let more = entries.len() < count;
-        Ok(FileReply::Entries { entries, more })
+            Entry { name, kind }
+        };
+        Ok(FileReply::Entries { entries: names.into_iter().map(entry).collect(), more })
     }
 
     /// What a name in a directory leads to, links that stay beneath it included.
@@ -192,6 +193,11 @@ impl Files {
             _ => FileKind::Other,
         }
     }
+}
+
+/// A name in a list: its bytes, their number in two, and a kind.
+fn written_len(name: &str) -> usize {
+    name.len() + 3
 }
 
 /// Permissions without set-user-id and its like.

@@ -4,19 +4,20 @@
 //! named. Everything else is the node's: each call of the kernel's becomes a call of it.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fuser::{
     BsdFileFlags, Config, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, KernelConfig, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyWrite, Request, SessionACL, TimeOrNow,
-    WriteFlags,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, SessionACL,
+    TimeOrNow, WriteFlags,
 };
-use proto::qnet::{Attributes, FILE_BYTES_MAX, FileCall, FileKind, FileReply};
+use proto::qnet::{Attributes, Entry, FILE_BYTES_MAX, FileCall, FileKind, FileReply};
 use rustix::io::Errno;
 
 use crate::qnet::door::Doors;
@@ -32,6 +33,7 @@ pub(crate) fn run(doors: Doors, folder: &Path, allow_other: bool) -> io::Result<
     let view = View {
         doors,
         inodes: Mutex::new(Inodes::new()),
+        open: Mutex::default(),
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),
     };
@@ -52,6 +54,8 @@ pub(crate) fn run(doors: Doors, folder: &Path, allow_other: bool) -> io::Result<
 struct View {
     doors: Doors,
     inodes: Mutex<Inodes>,
+    /// Directories that are being read: what was in them when that began.
+    open: Mutex<BTreeMap<u64, Arc<[Entry]>>>,
     uid: u32,
     gid: u32,
 }
@@ -116,21 +120,35 @@ impl View {
         }
     }
 
-    /// Names in a directory from a place on, with the place behind each.
-    fn names(&self, path: &str) -> Result<Vec<(String, FileKind)>, Errno> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<[Entry]>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to read a directory: by which number its names are known.
+    fn begin(&self, number: INodeNo) -> Result<FileHandle, Errno> {
+        let names = self.names(&self.path(number)?)?.into();
+        let mut open = self.open();
+        let handle = open.last_key_value().map_or(0, |(last, _)| last + 1);
+        let _ = open.insert(handle, names);
+        Ok(FileHandle(handle))
+    }
+
+    /// What is in a directory.
+    fn names(&self, path: &str) -> Result<Vec<Entry>, Errno> {
         if path.is_empty() {
             let status = self.doors.with(super::door::Door::status)?;
             let nodes = status.nodes.into_iter().map(|node| node.name);
             let own = status.exports.then_some(status.name);
-            return Ok(nodes.chain(own).map(|name| (name, FileKind::Directory)).collect());
+            let entry = |name| Entry { name, kind: FileKind::Directory };
+            return Ok(nodes.chain(own).map(entry).collect());
         }
-        let mut names: Vec<(String, FileKind)> = Vec::new();
+        let mut names: Vec<Entry> = Vec::new();
         loop {
-            let after = names.last().map(|(name, _)| name.clone()).unwrap_or_default();
+            let after = names.last().map(|entry| entry.name.clone()).unwrap_or_default();
             let list = self.call(path, |path| FileCall::List { path, after })?;
             let FileReply::Entries { entries, more } = list else { return Err(Errno::PROTO) };
             let none = entries.is_empty();
-            names.extend(entries.into_iter().map(|entry| (entry.name, entry.kind)));
+            names.extend(entries);
             if !more || none {
                 return Ok(names);
             }
@@ -399,24 +417,41 @@ impl Filesystem for View {
         done(reply, path.and_then(|path| self.call(&path, |path| FileCall::Sync { path })));
     }
 
+    fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.begin(number) {
+            Ok(handle) => reply.opened(handle, FopenFlags::empty()),
+            Err(errno) => reply.error(told(errno)),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        let _ = self.open().remove(&handle.0);
+        reply.ok();
+    }
+
     fn readdir(
         &self,
         _: &Request,
-        number: INodeNo,
-        _: FileHandle,
+        _: INodeNo,
+        handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let names = match self.path(number).and_then(|path| self.names(&path)) {
-            Ok(names) => names,
-            Err(errno) => return reply.error(told(errno)),
-        };
-        let dots = [".", ".."].map(|name| (name.to_owned(), FileKind::Directory));
+        let names = self.open().get(&handle.0).cloned().unwrap_or_default();
+        let dots = [".", ".."].map(|name| (name, FileKind::Directory));
+        let names = names.iter().map(|entry| (entry.name.as_str(), entry.kind));
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
         let rest = dots.into_iter().chain(names).zip(1_u64..).skip(skipped);
         for ((name, is), next) in rest {
             // The kernel looks names up before it believes numbers.
-            if reply.add(INodeNo(u64::MAX), next, kind(is), &name) {
+            if reply.add(INodeNo(u64::MAX), next, kind(is), name) {
                 break;
             }
         }
