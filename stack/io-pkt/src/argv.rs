@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn the_programs_name_is_its_variant() {
         assert_eq!(personality("/usr/sbin/io-pkt-v4"), ("io-pkt-v4", None));
-        assert!(personality("io-pkt-v6-hc").1.unwrap().contains("IPv6"));
+        assert!(personality("io-pkt-v6-hc").1.unwrap().contains("crypto"));
         assert_eq!(personality("./target/release/my-stack"), ("io-pkt", None));
     }
 }
