@@ -143,17 +143,23 @@ fn list(door: &Door, remote: &Remote) -> Result<(), Failure> {
 
 fn get(door: &Door, remote: &Remote, to: &Path) -> Result<(), Failure> {
     let wrong = |error: std::io::Error| Failure::failed(format!("{}: {error}", to.display()));
+    let read = |offset: u64| -> Result<Vec<u8>, Failure> {
+        let call = FileCall::Read { path: remote.path.clone(), offset, len: FILE_BYTES_MAX };
+        match remote.call(door, &call)? {
+            FileReply::Data(data) => Ok(data),
+            _ => Err(remote.strange()),
+        }
+    };
+    // What is here stays if the node has nothing to give.
+    let mut data = read(0)?;
     let mut file = File::create(to).map_err(wrong)?;
     let mut offset = 0;
-    loop {
-        let call = FileCall::Read { path: remote.path.clone(), offset, len: FILE_BYTES_MAX };
-        let FileReply::Data(data) = remote.call(door, &call)? else { return Err(remote.strange()) };
-        if data.is_empty() {
-            return Ok(());
-        }
+    while !data.is_empty() {
         file.write_all(&data).map_err(wrong)?;
         offset += data.len() as u64;
+        data = read(offset)?;
     }
+    Ok(())
 }
 
 fn put(door: &Door, from: &Path, remote: &Remote) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use proto::qnet::{
     Attributes, Entry, FILE_BYTES_MAX, FILE_PATH_MAX, FileCall, FileKind, FileReply,
@@ -22,35 +23,52 @@ use rustix::{fs, thread};
 /// Bytes of a list of names: with its head it fits where a piece of a file does.
 const LIST_LEN_MAX: usize = FILE_BYTES_MAX as usize - 1024;
 
+/// The calling thread has these rights with files from here on; the kernel lets nobody look into a process
+/// that has given up rights.
+fn take((uid, gid): (u32, u32)) -> io::Result<()> {
+    if uid == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    // Not the process's user: others of this user could then stop the thread, and with it the daemon.
+    thread::set_thread_groups(&[])?;
+    let _ = nix::unistd::setfsgid(gid.into());
+    let _ = nix::unistd::setfsuid(uid.into());
+    // The call says what was before; asked again, whether it worked.
+    if nix::unistd::setfsuid(uid.into()).as_raw() != uid {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
+}
+
 /// A directory that other nodes may use.
 #[derive(Debug)]
 pub(crate) struct Files {
     root: OwnedFd,
+    /// The user and group with whose rights all is done.
+    rights: (u32, u32),
+    /// Whether the thread that serves has them; it takes them at its first call.
+    taken: OnceLock<bool>,
 }
 
 impl Files {
-    /// Opens the directory. From here on the calling thread has the rights of its owner, or of `user`, with
-    /// files; the kernel lets nobody look into a process that has given up rights.
+    /// Opens the directory. The thread that calls [`Files::call`] has the rights of its owner, or of `user`,
+    /// with files from then on, and not yet here: threads begin with the rights of the one that starts them.
     pub(crate) fn open(folder: &Path, user: Option<u32>) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = fs::openat(CWD, folder, flags, Mode::empty())?;
         let stat = fs::fstat(&root)?;
-        let (uid, gid) = (user.unwrap_or(stat.st_uid), stat.st_gid);
-        if uid != rustix::process::geteuid().as_raw() {
-            // Not the process's user: others of this user could then stop the thread, and with it the daemon.
-            thread::set_thread_groups(&[])?;
-            let _ = nix::unistd::setfsgid(gid.into());
-            let _ = nix::unistd::setfsuid(uid.into());
-            // The call says what was before; asked again, whether it worked.
-            if nix::unistd::setfsuid(uid.into()).as_raw() != uid {
-                return Err(io::ErrorKind::PermissionDenied.into());
-            }
-        }
-        Ok(Self { root })
+        let rights = (user.unwrap_or(stat.st_uid), stat.st_gid);
+        // Whether they can be had is tried where it changes nothing else.
+        let tried = std::thread::spawn(move || take(rights)).join();
+        tried.map_err(|_| io::Error::other("a thread has panicked"))??;
+        Ok(Self { root, rights, taken: OnceLock::new() })
     }
 
     /// Does what another node asks for: the reply as it goes to that node.
     pub(crate) fn call(&self, call: &[u8]) -> Result<Vec<u8>, Errno> {
+        if !*self.taken.get_or_init(|| take(self.rights).is_ok()) {
+            return Err(Errno::PERM);
+        }
         let call = proto::parse(call).map_err(|proto::MalformedMessage| Errno::PROTO)?;
         let reply = self.carry_out(call)?;
         proto::emit(&reply).map_err(|proto::MalformedMessage| Errno::MSGSIZE)
@@ -72,9 +90,12 @@ impl Files {
                 Ok(FileReply::Written(u32::try_from(count).unwrap_or(u32::MAX)))
             }
             FileCall::Create { path, mode, exclusive } => {
-                let exclusive = if exclusive { OFlags::EXCL } else { OFlags::empty() };
-                let flags = OFlags::WRONLY | OFlags::CREATE | exclusive | OFlags::NONBLOCK;
-                let file = self.resolve(&path, flags, plain(mode))?;
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+                let file = match self.resolve(&path, flags, plain(mode)) {
+                    // What is there is looked at before it is opened.
+                    Err(Errno::EXIST) if !exclusive => self.file(&path, OFlags::WRONLY)?,
+                    made => made?,
+                };
                 said(fs::fstat(file)?)
             }
             FileCall::Resize { path, len } => {

@@ -102,13 +102,13 @@ impl Protocol for Qnet {
             Bind::All | Bind::Interfaces(_) => host.attach_ethertype(ETHERTYPE)?,
         };
         let _ = host.make_path("qnet", 0o660)?;
-        let key = (getrandom::u64(), getrandom::u64());
-        let (Ok(first), Ok(second)) = key else { return Err(OpenError::IO) };
+        let random = (getrandom::u64(), getrandom::u64(), getrandom::u32());
+        let (Ok(first), Ok(second), Ok(last)) = random else { return Err(OpenError::IO) };
         let engine = Engine::new(settings.config.clone(), (first, second));
         let node = Node {
             engine,
             links: Links::default(),
-            requests: Requests::default(),
+            requests: Requests::after(last),
             frame: Vec::new(),
         };
         let counters = Counters::new(host)?;

@@ -46,6 +46,12 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
+    /// Numbers behind this one: it differs from life to life, so that an answer to what was asked in a
+    /// former one is none.
+    pub(crate) fn after(last: u32) -> Self {
+        Self { last, ..Self::default() }
+    }
+
     /// A client asks: the message is made with the number by which the answer comes.
     pub(crate) fn ask(
         &mut self,

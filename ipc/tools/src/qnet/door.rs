@@ -64,7 +64,9 @@ impl Door {
 
     fn answer(&self) -> Result<PathReply, Errno> {
         let mut buffer = vec![0; MESSAGE_MAX];
-        let (_, len) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())?;
+        // With a time limit a call ends when the process is stopped and goes on; its answer still comes.
+        let (_, len) =
+            rustix::io::retry_on_intr(|| recv(&self.socket, &mut buffer[..], RecvFlags::empty()))?;
         // Nothing is the end: the module is gone.
         let bytes = buffer.get(..len).filter(|bytes| !bytes.is_empty()).ok_or(Errno::PIPE)?;
         let PathAnswer(result) =

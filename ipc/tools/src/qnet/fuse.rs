@@ -27,6 +27,10 @@ use crate::qnet::inodes::Inodes;
 const TTL: Duration = Duration::from_secs(1);
 /// Calls at a time: as many as one node does for another.
 const THREADS: usize = 8;
+/// Names of a directory, and bytes of a name (Linux's), that a node may say: what it says is kept until
+/// the directory is closed.
+const ENTRIES_MAX: usize = 1 << 20;
+const NAME_MAX: usize = 255;
 
 /// Shows the nodes' files in a directory until it is unmounted.
 pub(crate) fn run(doors: Doors, folder: &Path, allow_other: bool) -> io::Result<()> {
@@ -100,7 +104,9 @@ impl View {
 
     fn shown(&self, number: u64, is: Attributes) -> FileAttr {
         let (seconds, nanos) = is.modified;
-        let time = UNIX_EPOCH + Duration::new(u64::try_from(seconds).unwrap_or(0), nanos);
+        // A node may say any time.
+        let since = Duration::new(u64::try_from(seconds).unwrap_or(0), nanos.min(999_999_999));
+        let time = UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH);
         FileAttr {
             ino: INodeNo(number),
             size: is.len,
@@ -148,7 +154,11 @@ impl View {
             let list = self.call(path, |path| FileCall::List { path, after })?;
             let FileReply::Entries { entries, more } = list else { return Err(Errno::PROTO) };
             let none = entries.is_empty();
+            let fit = entries.iter().all(|entry| entry.name.len() <= NAME_MAX);
             names.extend(entries);
+            if !fit || names.len() > ENTRIES_MAX {
+                return Err(Errno::OVERFLOW);
+            }
             if !more || none {
                 return Ok(names);
             }
@@ -267,9 +277,15 @@ fn since_epoch(time: TimeOrNow) -> (i64, u32) {
     (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
 }
 
-/// A node's errno as the kernel's.
+/// A node's errno as the kernel's. By ENOSYS the kernel would never ask any node for the like again, and
+/// beyond 511 it takes no answer at all.
 fn told(errno: Errno) -> fuser::Errno {
-    fuser::Errno::from_i32(errno.raw_os_error())
+    let known = match errno {
+        Errno::NOSYS => Errno::OPNOTSUPP,
+        errno if (1..512).contains(&errno.raw_os_error()) => errno,
+        _ => Errno::IO,
+    };
+    fuser::Errno::from_i32(known.raw_os_error())
 }
 
 impl Filesystem for View {

@@ -139,6 +139,9 @@ fn pipes_and_devices_are_seen_and_not_opened() {
     let pipe = place.folder.join("export/pipe");
     assert!(process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     assert_eq!(place.read("pipe"), Err(Errno::OPNOTSUPP));
+    let _reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let make = FileCall::Create { path: "pipe".into(), mode: 0o600, exclusive: false };
+    assert_eq!(place.call(&make), Err(Errno::OPNOTSUPP));
     let list = place.call(&FileCall::List { path: String::new(), after: String::new() });
     let entry = |name: &str, kind| Entry { name: name.into(), kind };
     let entries = vec![entry("pipe", FileKind::Other), entry("sub", FileKind::Directory)];
