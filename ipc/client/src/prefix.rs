@@ -12,16 +12,21 @@ thread_local! {
 /// Sockets that this thread makes from now on are of the stack with this prefix (`/alt`, or nothing for the
 /// one without), whatever `$SOCK` says.
 pub fn set_sock_prefix(prefix: &str) {
-    PREFIX.set(Some(prefix.into()));
+    choose(Some(prefix.into()));
 }
 
 /// Sockets that this thread makes from now on are again of the stack that `$SOCK` names.
 pub fn clear_sock_prefix() {
-    PREFIX.set(None);
+    choose(None);
+}
+
+/// A thread that is about to end chooses nothing any more.
+fn choose(prefix: Option<String>) {
+    let _ = PREFIX.try_with(|place| place.replace(prefix));
 }
 
 /// The socket of the stack that this thread uses.
 pub(crate) fn socket_path() -> PathBuf {
-    let prefix = PREFIX.with_borrow(Clone::clone);
+    let prefix = PREFIX.try_with(|place| place.borrow().clone()).ok().flatten();
     paths::socket_path(&prefix.unwrap_or_else(paths::client_prefix))
 }
