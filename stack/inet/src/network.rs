@@ -182,8 +182,8 @@ pub struct Network {
     pub fib6: Fib<Ipv6Addr>,
     /// Static neighbours.
     pub neighbors: Vec<StaticNeighbor>,
-    /// The worker that owns each bound UDP port, where there are several workers.
-    pub udp_owners: HashMap<u16, u16>,
+    /// The worker that owns each bound UDP port of IPv6 (`true`) and of IPv4, where there are several workers.
+    pub udp_owners: HashMap<(u16, bool), u16>,
     /// TCP.
     pub tcp: TcpSettings,
     /// Everything else.

@@ -36,7 +36,8 @@ impl Worker {
         let group = received.to != Destination::Local || self.out.network.host.udp_to_all;
         let found = self.udp_sockets(to, from, group);
         if found.is_empty() {
-            let owner = self.out.network.udp_owners.get(&to.port()).copied();
+            let port = (to.port(), to.is_ipv6());
+            let owner = self.out.network.udp_owners.get(&port).copied();
             if let Some(owner) = owner.filter(|o| *o != self.mesh.me) {
                 return self.hand_over(mbuf, received, owner);
             }

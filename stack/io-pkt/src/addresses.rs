@@ -105,6 +105,11 @@ impl Control {
                 Ok(SocketAddrV6::new(source, 0, 0, zone).into())
             }
             (Some(IpAddr::V6(ip)), SocketAddr::V6(to)) => {
+                let here =
+                    to.ip().is_loopback() || self.network.has_address6(*to.ip(), to.scope_id());
+                if ip.is_loopback() && !here {
+                    return Err(Errno::INVAL);
+                }
                 let zone = if ip.is_unicast_link_local() { to.scope_id() } else { 0 };
                 Ok(SocketAddrV6::new(ip, 0, 0, zone).into())
             }

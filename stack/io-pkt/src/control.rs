@@ -444,7 +444,7 @@ impl Control {
         if let Some(local) = entry.local() {
             self.ports.release(entry.transport, local.port(), key.0);
             if entry.transport == Transport::Datagram {
-                self.publish_udp_owner(local.port(), None);
+                self.publish_udp_owner(local, entry.values.v6_only, None);
             }
         }
         if let Some(queue) = entry.listening {
@@ -522,9 +522,14 @@ impl Control {
     }
 
     /// With several workers each must know who owns a UDP port.
-    pub(crate) fn publish_udp_owner(&mut self, port: u16, worker: Option<u16>) {
+    pub(crate) fn publish_udp_owner(
+        &mut self,
+        local: SocketAddr,
+        v6_only: bool,
+        worker: Option<u16>,
+    ) {
         if self.workers.len() > 1 {
-            self.network.set_udp_owner(port, worker);
+            self.network.set_udp_owner(local, v6_only, worker);
             self.publish();
         }
     }

@@ -1,7 +1,7 @@
 //! The control plane's own copy of the network: interfaces, addresses, routes. Each change makes a
 //! new snapshot for the workers.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use devnp::Port;
 use fib::{AddRouteError, Ipv4Net, NextHop, Rib, Route, RouteFlags};
@@ -45,7 +45,7 @@ pub(crate) struct NetworkState {
     rib: Rib,
     rib6: Rib<Ipv6Addr>,
     neighbors: Vec<StaticNeighbor>,
-    udp_owners: Vec<(u16, u16)>,
+    udp_owners: Vec<((u16, bool), u16)>,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -353,10 +353,16 @@ impl NetworkState {
         self.neighbors.retain(|n| n.address != address);
     }
 
-    /// Says which worker owns a UDP port, or that none does.
-    pub(crate) fn set_udp_owner(&mut self, port: u16, worker: Option<u16>) {
-        self.udp_owners.retain(|(p, _)| *p != port);
-        self.udp_owners.extend(worker.map(|w| (port, w)));
+    /// Says which worker owns a UDP port in the families that a socket has there, or that none does.
+    pub(crate) fn set_udp_owner(&mut self, local: SocketAddr, v6_only: bool, worker: Option<u16>) {
+        let both = local.is_ipv6() && local.ip().is_unspecified() && !v6_only;
+        for six in [false, true] {
+            if both || six == local.is_ipv6() {
+                let port = (local.port(), six);
+                self.udp_owners.retain(|(known, _)| *known != port);
+                self.udp_owners.extend(worker.map(|worker| (port, worker)));
+            }
+        }
     }
 
     /// Name of an interface.
@@ -532,6 +538,24 @@ mod tests {
         assert_eq!(state.add_address("lo0", A, 32), Err(Errno::EXIST));
         assert_eq!(state.delete_address("lo0", A), Ok(()));
         assert_eq!(state.delete_address("lo0", A), Err(Errno::ADDRNOTAVAIL));
+    }
+
+    #[test]
+    fn a_port_has_an_owner_in_each_family() {
+        let mut state = NetworkState::new(Tuning::default());
+        let (four, six) = ("0.0.0.0:53".parse().unwrap(), "[::]:53".parse().unwrap());
+        let owners = |state: &NetworkState| {
+            let owners = state.publish().udp_owners.clone();
+            [false, true].map(|six| owners.get(&(53, six)).copied())
+        };
+        state.set_udp_owner(four, false, Some(0));
+        state.set_udp_owner(six, true, Some(1));
+        assert_eq!(owners(&state), [Some(0), Some(1)]);
+        state.set_udp_owner(six, true, None);
+        assert_eq!(owners(&state), [Some(0), None]);
+        state.set_udp_owner(four, false, None);
+        state.set_udp_owner(six, false, Some(1));
+        assert_eq!(owners(&state), [Some(1), Some(1)], "one socket has both");
     }
 
     #[test]

@@ -55,12 +55,22 @@ impl NetworkState {
 
     /// As [`NetworkState::delete_address`].
     pub(super) fn delete_address6(&mut self, name: &str, address: Ipv6Addr) -> Result<(), Errno> {
+        let index = self.index(name)?;
         let addresses = &mut self.entry(name)?.config.addresses6;
         let at = addresses.iter().position(|a| a.address == address).ok_or(Errno::ADDRNOTAVAIL)?;
         let gone = addresses.remove(at);
         let net = network(gone.address, gone.prefix_len);
-        if !addresses.iter().any(|a| network(a.address, a.prefix_len) == net) {
+        let there = |a: &Address6| network(a.address, a.prefix_len) == net;
+        let last = !addresses.iter().any(there);
+        let ours =
+            |route: &Route<Ipv6Addr>| route.destination == net && route.next_hop.interface == index;
+        if last && self.rib6.iter().any(ours) {
             let _ = self.rib6.delete(net);
+            // Another interface in the same network has had no route of its own.
+            let mut others = self.interfaces.iter().skip(1).map(|entry| &entry.config);
+            if let Some(heir) = others.find(|config| config.addresses6.iter().any(there)) {
+                let _ = self.rib6.add(Route::connected(net, heir.index));
+            }
         }
         Ok(())
     }
