@@ -1,6 +1,6 @@
 //! IPv6 in one worker: who has which address, echo, datagrams, and what is refused.
 
-use core::net::{Ipv6Addr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::io::{IoSlice, IoSliceMut};
 
@@ -189,6 +189,8 @@ fn refusals(world: &mut World) {
     refused(world, &from(Ipv6Addr::LOCALHOST, LOCAL6), DropReason::Ipv6Source);
     refused(world, &from(Ipv6Addr::UNSPECIFIED, LOCAL6), DropReason::Ipv6Source);
     refused(world, &from(PEER6, Ipv6Addr::LOCALHOST), DropReason::Ipv6Source);
+    let mapped = Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped();
+    refused(world, &from(mapped, LOCAL6), DropReason::Ipv6Source);
     refused(world, &from(LOCAL6, LOCAL6), DropReason::Ipv6Land);
     refused(world, &from(PEER6, SILENT), DropReason::Ipv6NotForUs);
     let fragment = ipv6::FragmentHeader::new(Protocol::UDP, 0, true, 1);

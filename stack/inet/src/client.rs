@@ -48,9 +48,15 @@ impl Client {
         }
     }
 
+    /// Was its user seen to have posted more than may be by now?
+    #[must_use]
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.held_until.is_some_and(|until| now < until)
+    }
+
     /// Has its user posted more than may be by now?
     pub(crate) fn is_held(&mut self, now: Instant) -> bool {
-        if self.held_until.is_some_and(|until| now < until) {
+        if self.is_over(now) {
             return true;
         }
         self.held_until = self.lane.may_read(now.as_nanos()).err().map(Instant::from_nanos);

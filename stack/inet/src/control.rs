@@ -308,9 +308,14 @@ impl Worker {
         write: bool,
         now: Instant,
     ) -> Result<Outcome, Errno> {
-        // Bytes posted before the call come before the FIN.
-        let owner = self.sockets.find_mut(id).ok_or(Errno::BADF)?.client;
-        self.drain_client(owner, now);
+        // Bytes posted before the call come before the FIN. There is one, so a ring that has to wait is not
+        // read as often as somebody calls.
+        let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
+        let (owner, ends) = (socket.client, write && socket.is_open_for_writing());
+        let waits = self.clients.owner_mut(owner).is_some_and(|client| client.is_held(now));
+        if ends || !waits {
+            self.drain_client(owner, now);
+        }
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         match &mut socket.kind {
             Kind::Listening { .. } if read => {

@@ -83,6 +83,10 @@ impl Worker {
         let (source, destination) = (header.src(), header.dst());
         let addresses = &self.out.addresses;
         if interface != LOOPBACK {
+            // To a program that is a host of IPv4; on no wire is it an address (RFC 4291 section 2.5.5.2).
+            if source.to_ipv4_mapped().is_some() || destination.to_ipv4_mapped().is_some() {
+                return Err(DropReason::Ipv6Source);
+            }
             if source.is_multicast() || source.is_loopback() || destination.is_loopback() {
                 return Err(DropReason::Ipv6Source);
             }

@@ -73,6 +73,10 @@ pub const SPARE_QUEUES_MAX: usize = 64;
 /// Neighbours of one worker; the incomplete are evicted first.
 pub const NEIGHBORS_MAX: usize = 4096;
 
+/// Entries that make room together: to find one the whole table is walked through, which each packet to
+/// an address that nobody has would ask for.
+pub const NEIGHBORS_EVICTED: usize = 256;
+
 /// Packets that wait for one neighbour's answer (RFC 1122 2.3.2.2 asks for at least one).
 pub const NEIGHBOR_QUEUE_MAX: usize = 16;
 

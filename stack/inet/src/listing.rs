@@ -55,6 +55,8 @@ impl Worker {
             let Some(socket) = self.sockets.find_mut(id) else { continue };
             let Some(client) = self.clients.owner_mut(socket.client) else { continue };
             let _ = match &mut socket.kind {
+                // Its notice is not to be taken back.
+                Kind::Stream(stream) if stream.recv.awaits_notice() => Ok(0),
                 Kind::Stream(stream) => stream.recv.refresh(&mut client.lane),
                 Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
                 Kind::Unconnected(_) | Kind::Listening { .. } => Ok(0),

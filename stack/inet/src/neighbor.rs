@@ -10,7 +10,7 @@ use types::{DropReason, Instant, MacAddr};
 
 use crate::limits::{
     NEIGHBOR_FAILED, NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_PROBES_MAX, NEIGHBOR_QUEUE_MAX,
-    NEIGHBOR_REACHABLE, NEIGHBORS_MAX,
+    NEIGHBOR_REACHABLE, NEIGHBORS_EVICTED, NEIGHBORS_MAX,
 };
 
 /// What is known about a neighbour.
@@ -167,7 +167,7 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
         Resolution::Wait { ask: true }
     }
 
-    /// Makes room: a failed or incomplete entry first, then one that has not been confirmed lately.
+    /// Makes room: failed entries first, then incomplete ones, then those not confirmed lately.
     fn evict(&mut self, now: Instant) -> bool {
         let rank = |n: &Neighbor<P>| match &n.state {
             State::Failed => Some(0),
@@ -177,13 +177,20 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
             }
             State::Known { .. } | State::Permanent { .. } => None,
         };
-        let victim = self
-            .table
-            .iter()
-            .filter_map(|(address, n)| rank(n).map(|r| (r, n.due, *address)))
-            .min();
-        let Some((_, _, address)) = victim else { return false };
-        self.lost_count += self.forget(address).len();
+        let Some(lowest) = self.table.values().filter_map(rank).min() else { return false };
+        self.recent = None;
+        let Self { table, lost_count, .. } = self;
+        let mut left = NEIGHBORS_EVICTED;
+        table.retain(|_, neighbor| {
+            if left == 0 || rank(neighbor) != Some(lowest) {
+                return true;
+            }
+            left -= 1;
+            if let State::Incomplete { waiting, .. } = &neighbor.state {
+                *lost_count += waiting.len();
+            }
+            false
+        });
         true
     }
 
@@ -368,7 +375,8 @@ mod tests {
             let _ = table.resolve(Ipv4Addr::from_bits(0x0a00_0000 + i), 1, 'x', at(1));
         }
         assert!(table.rows(at(1)).count() <= NEIGHBORS_MAX);
-        assert_eq!(table.take_lost(), NEIGHBORS_MAX * 2 + 1, "packets of evicted entries");
+        let waiting = table.rows(at(1)).filter(|row| row.state == "incomplete").count();
+        assert_eq!(table.take_lost() + waiting, NEIGHBORS_MAX * 3, "packets of evicted entries");
         assert_eq!(table.resolve(A, 1, 'y', at(2)), Resolution::Send('y', MAC));
     }
 

@@ -63,6 +63,10 @@ impl Sleeper {
             return None;
         }
         if stream.recv.unread() > 0 {
+            // The client will say when there is room, and the peer is told of it then.
+            if stream.recv.awaits_notice() {
+                return None;
+            }
             // Nobody says when the client has read.
             let lane = &mut clients.owner_mut(Some(client))?.lane;
             let _ = stream.recv.refresh(lane).ok()?;

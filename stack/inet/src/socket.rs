@@ -69,6 +69,13 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// A connection whose FIN has not been asked for.
+    pub(crate) fn is_open_for_writing(&self) -> bool {
+        use tcp::State::{CloseWait, Established, SynReceived, SynSent};
+        let Kind::Stream(stream) = &self.kind else { return false };
+        matches!(stream.tcb.state(), SynSent | SynReceived | Established | CloseWait)
+    }
+
     /// Nobody's, for a connection that wakes.
     fn blank() -> Self {
         Self {

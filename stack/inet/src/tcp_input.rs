@@ -267,6 +267,10 @@ impl Worker {
         let Some(client) = self.clients.owner_mut(owner) else { return };
         for number in client.sweep() {
             let Some(id) = self.sockets.id(number) else { continue };
+            // One that sleeps holds none, and is left to sleep.
+            if self.sockets.find(id).is_none() {
+                continue;
+            }
             let Some(stream) = self.sockets.stream_mut(id) else { continue };
             if stream.recv.unread() > 0 {
                 let _ = stream.recv.refresh(&mut client.lane);

@@ -132,6 +132,10 @@ impl Worker {
         let local = datagram.local.ok_or(Errno::DESTADDRREQ)?;
         let (remote, owner) = (datagram.remote, socket.client);
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
+        // A ring is read before one of its sockets is closed, even if its user has posted too much.
+        if client.is_over(now) {
+            return Err(Errno::NOBUFS);
+        }
         let mut header = [0_u8; DatagramHeader::LEN];
         let header_len = u32::try_from(DatagramHeader::LEN).unwrap_or(u32::MAX);
         let payload_len = posted.length.checked_sub(header_len).ok_or(Errno::INVAL)?;
@@ -233,6 +237,10 @@ impl Worker {
                 source.ok_or(Errno::ADDRNOTAVAIL)?
             }
         };
+        // RFC 4291 section 2.5.3: no such address may be outside of a host.
+        if source.is_loopback() && hop.destination != Destination::Local {
+            return Err(Errno::INVAL);
+        }
         let from = SocketAddr::new(source.into(), local.port());
         let space = usize::from(hop.mtu).saturating_sub(ipv6::Header::LEN);
         let offload = hop.checksum == TxChecksum::Port;

@@ -82,7 +82,7 @@ drop_reasons! {
     Ipv6PayloadLength "ipv6_payload_length" "ipv6" "Payload length beyond the frame."
     Ipv6HeaderChain "ipv6_header_chain" "ipv6" "Extension headers cut off, out of place, repeated or too many (RFC 7112, RFC 8504)."
     Ipv6Option "ipv6_option" "ipv6" "Hop-by-hop or destination option malformed, unknown and mandatory, or one of too many (RFC 8504)."
-    Ipv6Source "ipv6_source" "ipv6" "Source is multicast, loopback, or unspecified where an address is needed."
+    Ipv6Source "ipv6_source" "ipv6" "Source is multicast, loopback, IPv4-mapped, or unspecified where an address is needed."
     Ipv6Land "ipv6_land" "ipv6" "Source address is our own."
     Ipv6NotForUs "ipv6_not_for_us" "ipv6" "Destination is not ours and forwarding is off."
     Ipv6Fragment "ipv6_fragment" "ipv6" "Fragment; reassembly is not available."

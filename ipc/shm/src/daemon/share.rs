@@ -68,7 +68,7 @@ impl Share {
         }
     }
 
-    /// Bytes of receive blocks in use.
+    /// Bytes of receive blocks in use; they are not counted where there is no limit.
     #[must_use]
     pub fn memory_in_use(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)
@@ -82,16 +82,18 @@ impl Share {
 
     /// Takes so many bytes, or none.
     pub(crate) fn take(&self, len: u64) -> bool {
-        let before = self.memory.fetch_add(len, Ordering::Relaxed);
-        let fits = before.saturating_add(len) <= self.memory_max;
-        if !fits {
-            self.give(len);
+        if self.memory_max == u64::MAX {
+            return true;
         }
-        fits
+        // At no moment is more counted than is taken: others would be refused.
+        let taken = |memory: u64| memory.checked_add(len).filter(|sum| *sum <= self.memory_max);
+        self.memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
 
     pub(crate) fn give(&self, len: u64) {
-        let _ = self.memory.fetch_sub(len, Ordering::Relaxed);
+        if self.memory_max < u64::MAX {
+            let _ = self.memory.fetch_sub(len, Ordering::Relaxed);
+        }
     }
 }
 

@@ -180,6 +180,12 @@ impl StreamProducer {
         }
     }
 
+    /// The client has been asked to say when it has read so much; the worker opens the window then.
+    #[must_use]
+    pub fn awaits_notice(&self) -> bool {
+        self.blocks.as_ref().is_some_and(|blocks| blocks.notice != u64::MAX)
+    }
+
     /// All there is to know, if the client has read everything and no block is held. For
     /// [`StreamProducer::resume`] with the same cell and limit.
     #[must_use]
