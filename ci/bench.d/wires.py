@@ -125,7 +125,7 @@ class Wires:
         before, began = machine.busy_seconds(), time.monotonic()
         done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=seconds * 5 + 30)
         if done.returncode != 0:
-            raise SystemExit(f"{' '.join(map(str, argv))}: {done.stderr.strip()[-400:]}\nlogs: {self.dir}")
+            raise SystemExit(f"{' '.join(map(str, argv))}: {done.stderr.strip()[-400:]}")
         took, busy = time.monotonic() - began, machine.busy_seconds() - before
         parts = done.stdout.split()
         found = {k: float(v) for k, v in zip(parts[::2], parts[1::2])}
