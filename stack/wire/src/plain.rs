@@ -51,6 +51,15 @@ struct Words {
 
 const _: () = assert!(size_of::<Words>() == Plain::HEADERS_LEN);
 
+impl Words {
+    /// Both ports as they lie, to be compared.
+    #[inline]
+    const fn ports(&self) -> u32 {
+        let ([a, b], [c, d]) = (self.src_port.to_bytes(), self.dst_port.to_bytes());
+        u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
 /// TSval and TSecr as they stand in the option list that RFC 7323 appendix A recommends.
 #[derive(
     FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, Debug, PartialEq, Eq,
@@ -106,8 +115,9 @@ impl<'a> Plain<'a> {
         let different = ((new.station.get() ^ old.station.get()) & (STATION_MASK | GROUP))
             | ((new.kind.get() ^ old.kind.get()) & (IPV4_MASK | TOS_MASK))
             | u64::from((new.fragment_protocol.get() ^ TCP) & TCP_MASK)
-            | (new.addresses.get() ^ old.addresses.get());
-        if different != 0 || new.src_port != old.src_port || new.dst_port != old.dst_port {
+            | (new.addresses.get() ^ old.addresses.get())
+            | u64::from(new.ports() ^ old.ports());
+        if different != 0 {
             return None;
         }
         Plain::of_words(new, rest)
@@ -134,7 +144,7 @@ impl<'a> Plain<'a> {
     #[must_use]
     pub fn continues(&self, before: &Self) -> bool {
         let (new, old) = (self.words.state.get(), before.words.state.get());
-        let different = ((new ^ old) & !PSH_MASK) | ((new ^ ACK_ALONE) & FLAGS_MASK & !PSH_MASK);
+        let different = ((new ^ old) | ((new ^ ACK_ALONE) & FLAGS_MASK)) & !PSH_MASK;
         let old_len = u32::try_from(before.text.len()).unwrap_or(0);
         different == 0
             && self.seq() == before.seq().wrapping_add(old_len)

@@ -132,8 +132,9 @@ impl Blocks {
             if !lane.slot.read.copy_in(cursor.at, now) {
                 return false;
             }
-            cursor.position = cursor.position.saturating_add(now.len() as u64);
-            cursor.room = cursor.room.saturating_sub(now.len());
+            // No more than there was room for, and before the cursor's end.
+            cursor.position = cursor.position.wrapping_add(now.len() as u64);
+            cursor.room = cursor.room.wrapping_sub(now.len());
             cursor.at = cursor.at.wrapping_add(now.len());
             rest = later;
         }
@@ -269,7 +270,8 @@ impl StreamProducer {
     #[must_use]
     pub fn write_all(&mut self, lane: &mut Lane, offset: u32, texts: &[&[u8]]) -> u32 {
         let start = self.published.saturating_add(u64::from(offset));
-        let len = texts.iter().fold(0_u64, |sum, text| sum.saturating_add(text.len() as u64));
+        // Lengths of slices that are in memory at once: their sum fits.
+        let len = texts.iter().fold(0_u64, |sum, text| sum.wrapping_add(text.len() as u64));
         let wanted = start.saturating_add(len).min(self.capacity_end());
         let published = self.published;
         let blocks = self.blocks.get_or_insert_with(|| lane.spare(|| Blocks::none(published)));
