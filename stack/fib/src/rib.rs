@@ -1,5 +1,6 @@
 //! The route base: the control plane's mutable list of routes.
 
+use core::cell::OnceCell;
 use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
 
@@ -38,6 +39,8 @@ pub enum DeleteRouteError<A: Address = Ipv4Addr> {
 #[derive(Clone, Debug)]
 pub struct Rib<A: Address = Ipv4Addr> {
     routes: BTreeMap<Net<A>, Route<A>>,
+    /// What was published last, until a route changes.
+    published: OnceCell<Fib<A>>,
 }
 
 impl<A: Address> Default for Rib<A> {
@@ -50,7 +53,7 @@ impl<A: Address> Rib<A> {
     /// No routes.
     #[must_use]
     pub const fn new() -> Self {
-        Self { routes: BTreeMap::new() }
+        Self { routes: BTreeMap::new(), published: OnceCell::new() }
     }
 
     /// Adds a route.
@@ -67,7 +70,7 @@ impl<A: Address> Rib<A> {
         {
             return Err(AddRouteError::Unreachable(gateway));
         }
-        let _none = self.routes.insert(route.destination, route);
+        let _none = self.routes_mut().insert(route.destination, route);
         Ok(())
     }
 
@@ -76,13 +79,13 @@ impl<A: Address> Rib<A> {
     /// # Errors
     /// [`DeleteRouteError::NotFound`] if there is none to exactly this prefix.
     pub fn delete(&mut self, destination: Net<A>) -> Result<Route<A>, DeleteRouteError<A>> {
-        self.routes.remove(&destination).ok_or(DeleteRouteError::NotFound(destination))
+        self.routes_mut().remove(&destination).ok_or(DeleteRouteError::NotFound(destination))
     }
 
     /// Deletes all routes of an interface that goes away; returns how many.
     pub fn delete_interface(&mut self, interface: u16) -> usize {
         let before = self.routes.len();
-        self.routes.retain(|_, route| route.next_hop.interface != interface);
+        self.routes_mut().retain(|_, route| route.next_hop.interface != interface);
         before - self.routes.len()
     }
 
@@ -116,10 +119,33 @@ impl<A: Address> Rib<A> {
         self.best(gateway).is_some_and(|best| best.next_hop == link)
     }
 
-    /// A snapshot of the active routes for the workers.
+    /// The route to exactly this destination.
+    #[must_use]
+    pub fn route(&self, destination: Net<A>) -> Option<&Route<A>> {
+        self.routes.get(&destination)
+    }
+
+    /// Where a packet to `destination` goes next; `None`: no route.
+    #[must_use]
+    pub fn lookup(&self, destination: A) -> Option<NextHop<A>> {
+        self.fib().lookup(destination)
+    }
+
+    /// A snapshot of the active routes for the workers. It is made once for each change of a route.
     #[must_use]
     pub fn publish(&self) -> Fib<A> {
-        Fib::new(self.iter().filter(|route| self.is_active(route)))
+        self.fib().clone()
+    }
+
+    fn fib(&self) -> &Fib<A> {
+        let active = || self.iter().filter(|route| self.is_active(route));
+        self.published.get_or_init(|| Fib::new(active()))
+    }
+
+    /// The routes, to change them.
+    fn routes_mut(&mut self) -> &mut BTreeMap<Net<A>, Route<A>> {
+        let _ = self.published.take();
+        &mut self.routes
     }
 
     /// The route to `addr` with the longest prefix, active or not.

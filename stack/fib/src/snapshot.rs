@@ -2,6 +2,7 @@
 
 use core::cmp::Reverse;
 use core::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::address::Address;
 use crate::route::{NextHop, Route};
@@ -17,9 +18,10 @@ use crate::route::{NextHop, Route};
 /// A lookup costs in practice one binary search per prefix length in use: right for a
 /// host with tens of routes, where the whole structure fits in a few cache lines. It is not meant
 /// for full Internet tables; DPDK's `rte_fib` is to take its place behind this same interface then.
+/// Clones share the routes.
 #[derive(Clone, Debug)]
 pub struct Fib<A: Address = Ipv4Addr> {
-    levels: Vec<Level<A>>,
+    levels: Arc<[Level<A>]>,
 }
 
 /// The routes of one prefix length.
@@ -33,7 +35,7 @@ struct Level<A: Address> {
 
 impl<A: Address> Default for Fib<A> {
     fn default() -> Self {
-        Self { levels: Vec::new() }
+        Self { levels: Arc::default() }
     }
 }
 
@@ -79,7 +81,7 @@ impl<A: Address> Fib<A> {
         for level in &mut levels {
             level.entries.sort_unstable_by_key(|&(network, _)| network);
         }
-        Self { levels }
+        Self { levels: levels.into() }
     }
 }
 

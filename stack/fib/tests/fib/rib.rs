@@ -151,3 +151,23 @@ fn flags_are_a_set() {
     assert!(!flags.contains(RouteFlags::STATIC | RouteFlags::DYNAMIC));
     assert!(Route::connected(Ipv4Net::DEFAULT, 1).flags.contains(RouteFlags::CONNECTED));
 }
+
+#[test]
+fn a_snapshot_is_of_the_routes_of_its_time() {
+    let mut rib = Rib::new();
+    let to = Ipv4Addr::new(192, 0, 2, 7);
+    let none = rib.publish();
+    rib.add(Route::connected(net("192.0.2.0/24"), 1)).unwrap();
+    let one = rib.publish();
+    assert!(rib.add(Route::connected(net("192.0.2.0/24"), 2)).is_err());
+    assert_eq!(rib.lookup(to), one.lookup(to), "what was refused changes nothing");
+    let _ = rib.delete(net("192.0.2.0/24")).unwrap();
+    assert_eq!((rib.lookup(to), rib.publish().lookup(to)), (None, None));
+    rib.add(Route::connected(net("192.0.2.0/24"), 2)).unwrap();
+    let interface = |fib: &fib::Fib| fib.lookup(to).map(|hop| hop.interface);
+    assert_eq!((interface(&none), interface(&one)), (None, Some(1)));
+    assert_eq!(interface(&rib.publish()), Some(2));
+    assert_eq!(rib.delete_interface(2), 1);
+    assert_eq!(rib.lookup(to), None);
+    assert_eq!(rib.route(net("192.0.2.0/24")), None);
+}
