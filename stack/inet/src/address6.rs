@@ -65,16 +65,7 @@ impl Network {
         if destination.is_loopback() {
             return Some(destination);
         }
-        let wanted = scope(destination);
-        let preference = |address: &Ipv6Addr| {
-            let scope = scope(*address);
-            // Of those that reach as far the narrowest, else the widest.
-            let reach = if scope >= wanted { (1, Reverse(scope)) } else { (0, Reverse(!scope)) };
-            let common = (address.to_bits() ^ destination.to_bits()).leading_zeros();
-            (*address == destination, reach, common)
-        };
-        let interface = self.interface(interface)?;
-        interface.addresses6.iter().map(|a| a.address).max_by_key(preference)
+        self.interface(interface)?.source_for6(destination)
     }
 
     /// The interface of packets to a link's own addresses where nobody has named one: the only one that
@@ -83,6 +74,22 @@ impl Network {
         let mut links = self.interfaces.iter().skip(1).filter(|i| i.up && !i.addresses6.is_empty());
         let first = links.next()?;
         links.next().is_none().then_some(first)
+    }
+}
+
+impl Interface {
+    /// The source address for packets to `destination` that leave by this interface.
+    #[must_use]
+    pub fn source_for6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
+        let wanted = scope(destination);
+        let preference = |address: &Ipv6Addr| {
+            let scope = scope(*address);
+            // Of those that reach as far the narrowest, else the widest.
+            let reach = if scope >= wanted { (1, Reverse(scope)) } else { (0, Reverse(!scope)) };
+            let common = (address.to_bits() ^ destination.to_bits()).leading_zeros();
+            (*address == destination, reach, common)
+        };
+        self.addresses6.iter().map(|a| a.address).max_by_key(preference)
     }
 }
 

@@ -288,15 +288,16 @@ impl Network {
             return Some(destination);
         }
         let hop = self.fib.lookup(destination)?;
-        let interface = self.interface(hop.interface)?;
-        let next = hop.gateway.unwrap_or(destination);
-        let on_link = |a: &&Address| a.is_near(next);
-        interface
-            .addresses
-            .iter()
-            .find(on_link)
-            .or_else(|| interface.addresses.first())
-            .map(|a| a.address)
+        self.interface(hop.interface)?.source_for(hop.neighbor(destination))
+    }
+}
+
+impl Interface {
+    /// The source address for packets to a neighbour: of the network it is on, else the primary one.
+    #[must_use]
+    pub fn source_for(&self, neighbor: Ipv4Addr) -> Option<Ipv4Addr> {
+        let near = self.addresses.iter().find(|a| a.is_near(neighbor));
+        near.or_else(|| self.addresses.first()).map(|a| a.address)
     }
 }
 

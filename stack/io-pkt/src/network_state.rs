@@ -4,7 +4,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use devnp::Port;
-use fib::{AddRouteError, Ipv4Net, NextHop, Rib, Route, RouteFlags};
+use fib::{Rib, Route, RouteFlags};
 use inet::network::{Address, Address6, Interface, LOOPBACK, Network, StaticNeighbor, TxChecksum};
 use proto::table::{AddressRow, InterfaceRow, RouteRow};
 use rustix::io::Errno;
@@ -14,18 +14,19 @@ use crate::drivers::Watch;
 use crate::tuning::Tuning;
 
 mod ipv6;
+mod routes;
+
+use routes::network;
 
 /// Addresses of one interface.
 const ADDRESSES_MAX: usize = 64;
-/// Routes.
-const ROUTES_MAX: usize = 65_536;
 /// Static neighbours.
 const NEIGHBORS_MAX: usize = 1024;
 /// MTU of `lo0`: as large as a packet buffer takes.
 const LOOPBACK_MTU: u16 = 1500;
 
-/// An interface with its port; `lo0` has none, and the place of one that is gone has none until the
-/// next comes.
+/// An interface with its port; `lo0` has none. The place of one that is gone has no name until the next
+/// comes.
 struct Entry {
     config: Interface,
     port: Option<Port>,
@@ -35,7 +36,7 @@ struct Entry {
 
 impl Entry {
     fn is_gone(&self) -> bool {
-        self.port.is_none() && self.config.index != LOOPBACK
+        self.config.name.is_empty()
     }
 }
 
@@ -111,20 +112,20 @@ impl NetworkState {
     pub(crate) fn remove_interface(&mut self, index: u16) -> Option<Port> {
         let entry = self.interfaces.get_mut(usize::from(index))?;
         let port = entry.port.take()?;
+        self.clear_interface(index);
+        Some(port)
+    }
+
+    fn clear_interface(&mut self, index: u16) {
+        let Some(entry) = self.interfaces.get_mut(usize::from(index)) else { return };
         entry.watches.clear();
         entry.config.up = false;
         entry.config.addresses.clear();
         entry.config.addresses6.clear();
         entry.config.name.clear();
-        let there = self.rib.iter().filter(|route| route.next_hop.interface == index);
-        let routes: Vec<Ipv4Net> = there.map(|route| route.destination).collect();
-        for destination in routes {
-            // It was just listed.
-            let _ = self.rib.delete(destination);
-        }
-        let _ = self.rib6.delete_interface(index);
+        self.disconnect_all::<Ipv4Addr>(index);
+        self.disconnect_all::<Ipv6Addr>(index);
         self.neighbors.retain(|neighbor| neighbor.interface != index);
-        Some(port)
     }
 
     /// Index of an interface.
@@ -233,10 +234,8 @@ impl NetworkState {
         let addresses = &mut entry.config.addresses;
         let at = addresses.iter().position(|a| a.address == address).ok_or(Errno::ADDRNOTAVAIL)?;
         let gone = addresses.remove(at);
-        let net = network(gone.address, gone.prefix_len);
-        if !addresses.iter().any(|a| network(a.address, a.prefix_len) == net) {
-            let _ = self.rib.delete(net);
-        }
+        let index = entry.config.index;
+        self.disconnect(network(gone.address, gone.prefix_len), index);
         Ok(())
     }
 
@@ -295,41 +294,6 @@ impl NetworkState {
         self.entry(name)?.port.as_mut().ok_or(Errno::OPNOTSUPP)
     }
 
-    /// Adds a route through a gateway on one of our links.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EEXIST`, `ENETUNREACH`, `ENOSPC`.
-    pub(crate) fn add_route(&mut self, to: IpAddr, len: u8, gateway: IpAddr) -> Result<(), Errno> {
-        let (to, gateway) = match (to, gateway) {
-            (IpAddr::V4(to), IpAddr::V4(gateway)) => (to, gateway),
-            (IpAddr::V6(to), IpAddr::V6(gateway)) => return self.add_route6(to, len, gateway),
-            _ => return Err(Errno::INVAL),
-        };
-        let destination = Ipv4Net::new(to, len).map_err(|_| Errno::INVAL)?;
-        if self.rib.len() >= ROUTES_MAX {
-            return Err(Errno::NOSPC);
-        }
-        let on_link = |a: &Address| network(a.address, a.prefix_len).contains(gateway);
-        let link = self.interfaces.iter().skip(1).find(|e| e.config.addresses.iter().any(on_link));
-        let interface = link.ok_or(Errno::NETUNREACH)?.config.index;
-        let next_hop = NextHop { interface, gateway: Some(gateway) };
-        let route = Route { destination, next_hop, flags: RouteFlags::STATIC };
-        self.rib.add(route).map_err(route_errno)
-    }
-
-    /// Deletes a route.
-    ///
-    /// # Errors
-    /// `EINVAL`, `ESRCH`.
-    pub(crate) fn delete_route(&mut self, to: IpAddr, len: u8) -> Result<(), Errno> {
-        let to = match to {
-            IpAddr::V4(to) => to,
-            IpAddr::V6(to) => return self.delete_route6(to, len),
-        };
-        let destination = Ipv4Net::new(to, len).map_err(|_| Errno::INVAL)?;
-        self.rib.delete(destination).map(drop).map_err(|_| Errno::SRCH)
-    }
-
     /// Adds a static neighbour on the link its address belongs to.
     ///
     /// # Errors
@@ -338,7 +302,7 @@ impl NetworkState {
         if !mac.is_unicast() {
             return Err(Errno::INVAL);
         }
-        let hop = self.rib.publish().lookup(address).filter(|hop| hop.gateway.is_none());
+        let hop = self.rib.lookup(address).filter(|hop| hop.gateway.is_none());
         let interface = hop.ok_or(Errno::NETUNREACH)?.interface;
         self.neighbors.retain(|n| n.address != address);
         if self.neighbors.len() >= NEIGHBORS_MAX {
@@ -387,7 +351,12 @@ impl NetworkState {
     /// The source address for packets to a destination.
     #[must_use]
     pub(crate) fn source_for(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
-        self.publish().source_for(destination)
+        if destination.is_loopback() || self.has_address(destination) {
+            return Some(destination);
+        }
+        let hop = self.rib.lookup(destination)?;
+        let interface = self.interfaces.get(usize::from(hop.interface))?;
+        interface.config.source_for(hop.neighbor(destination))
     }
 
     /// MTU of the interface that packets to a destination leave by.
@@ -396,7 +365,7 @@ impl NetworkState {
         if self.has_address(destination) {
             return Some(LOOPBACK_MTU);
         }
-        let hop = self.publish().fib.lookup(destination)?;
+        let hop = self.rib.lookup(destination)?;
         self.interfaces.get(usize::from(hop.interface)).map(|e| e.config.mtu)
     }
 
@@ -463,22 +432,6 @@ impl NetworkState {
     }
 }
 
-/// What a client is told about a route that was refused.
-fn route_errno<A: fib::Address>(error: AddRouteError<A>) -> Errno {
-    match error {
-        AddRouteError::Exists(_) => Errno::EXIST,
-        AddRouteError::Unreachable(_) => Errno::NETUNREACH,
-        AddRouteError::BadPrefix(_) => Errno::INVAL,
-    }
-}
-
-/// The network an address belongs to.
-fn network(address: Ipv4Addr, len: u8) -> Ipv4Net {
-    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(u32::from(len))).unwrap_or(0);
-    let base = Ipv4Addr::from_bits(address.to_bits() & mask);
-    Ipv4Net::new(base, len.min(32)).unwrap_or(Ipv4Net::DEFAULT)
-}
-
 fn address_rows(config: &Interface) -> Vec<AddressRow> {
     let row = |address, prefix_len| AddressRow { address, prefix_len };
     let v4 = config.addresses.iter().map(|a| row(a.address.into(), a.prefix_len));
@@ -518,6 +471,19 @@ mod tests {
     use super::*;
 
     const A: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 2);
+
+    /// `lo0` and interfaces `tap1`, `tap2`, … that have no port.
+    pub(super) fn with_links(count: u16) -> NetworkState {
+        let mut state = NetworkState::new(Tuning::default());
+        let lo0 = state.interfaces[0].config.clone();
+        state.interfaces.extend((1..=count).map(|index| {
+            let (addresses, addresses6) = (Vec::new(), Vec::new());
+            let name = format!("tap{index}");
+            let config = Interface { index, name, addresses, addresses6, ..lo0.clone() };
+            Entry { config, port: None, watches: Vec::new() }
+        }));
+        state
+    }
 
     #[test]
     fn loopback_is_there_from_the_start() {

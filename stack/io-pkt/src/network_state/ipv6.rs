@@ -1,13 +1,13 @@
-//! IPv6 addresses and routes of the control plane.
+//! IPv6 addresses of the control plane.
 
 use core::net::Ipv6Addr;
 
-use fib::{Ipv6Net, NextHop, Route, RouteFlags};
+use fib::Route;
 use inet::network::{Address6, LOOPBACK};
 use rustix::io::Errno;
 use types::MacAddr;
 
-use super::{ADDRESSES_MAX, NetworkState, ROUTES_MAX, route_errno};
+use super::{ADDRESSES_MAX, NetworkState, network};
 
 impl NetworkState {
     /// As [`NetworkState::add_address`]. An interface with an IPv6 address has one of its link too
@@ -59,19 +59,7 @@ impl NetworkState {
         let addresses = &mut self.entry(name)?.config.addresses6;
         let at = addresses.iter().position(|a| a.address == address).ok_or(Errno::ADDRNOTAVAIL)?;
         let gone = addresses.remove(at);
-        let net = network(gone.address, gone.prefix_len);
-        let there = |a: &Address6| network(a.address, a.prefix_len) == net;
-        let last = !addresses.iter().any(there);
-        let ours =
-            |route: &Route<Ipv6Addr>| route.destination == net && route.next_hop.interface == index;
-        if last && self.rib6.iter().any(ours) {
-            let _ = self.rib6.delete(net);
-            // Another interface in the same network has had no route of its own.
-            let mut others = self.interfaces.iter().skip(1).map(|entry| &entry.config);
-            if let Some(heir) = others.find(|config| config.addresses6.iter().any(there)) {
-                let _ = self.rib6.add(Route::connected(net, heir.index));
-            }
-        }
+        self.disconnect(network(gone.address, gone.prefix_len), index);
         Ok(())
     }
 
@@ -90,53 +78,14 @@ impl NetworkState {
         if to.is_loopback() || self.has_address6(to, zone) {
             return Ok(to);
         }
-        let network = self.publish();
         let interface = if to.is_unicast_link_local() || to.is_multicast() && zone != 0 {
             u16::try_from(zone).map_err(|_| Errno::NODEV)?
         } else {
-            network.fib6.lookup(to).ok_or(Errno::NETUNREACH)?.interface
+            self.rib6.lookup(to).ok_or(Errno::NETUNREACH)?.interface
         };
-        network.source_for6(to, interface).ok_or(Errno::ADDRNOTAVAIL)
+        let interface = self.interfaces.get(usize::from(interface));
+        interface.and_then(|e| e.config.source_for6(to)).ok_or(Errno::ADDRNOTAVAIL)
     }
-
-    /// As [`NetworkState::add_route`]. A router known by its link-local address must be on the only
-    /// link that has IPv6.
-    pub(super) fn add_route6(
-        &mut self,
-        to: Ipv6Addr,
-        len: u8,
-        gateway: Ipv6Addr,
-    ) -> Result<(), Errno> {
-        let destination = Ipv6Net::new(to, len).map_err(|_| Errno::INVAL)?;
-        if self.rib6.len() >= ROUTES_MAX {
-            return Err(Errno::NOSPC);
-        }
-        let links = || {
-            let all = self.interfaces.iter().skip(1).map(|entry| &entry.config);
-            all.filter(|config| !config.addresses6.is_empty())
-        };
-        let on_link = |a: &Address6| network(a.address, a.prefix_len).contains(gateway);
-        let link = if gateway.is_unicast_link_local() {
-            links().next().filter(|_| links().count() == 1)
-        } else {
-            links().find(|config| config.addresses6.iter().any(on_link))
-        };
-        let interface = link.ok_or(Errno::NETUNREACH)?.index;
-        let next_hop = NextHop { interface, gateway: Some(gateway) };
-        let route = Route { destination, next_hop, flags: RouteFlags::STATIC };
-        self.rib6.add(route).map_err(route_errno)
-    }
-
-    /// As [`NetworkState::delete_route`].
-    pub(super) fn delete_route6(&mut self, to: Ipv6Addr, len: u8) -> Result<(), Errno> {
-        let destination = Ipv6Net::new(to, len).map_err(|_| Errno::INVAL)?;
-        self.rib6.delete(destination).map(drop).map_err(|_| Errno::SRCH)
-    }
-}
-
-/// The network an address belongs to.
-fn network(address: Ipv6Addr, len: u8) -> Ipv6Net {
-    Ipv6Net::containing(address, len.min(128)).unwrap_or(Ipv6Net::DEFAULT)
 }
 
 /// A station's address on its link: fe80::/64 and the modified EUI-64 (RFC 4291 appendix A).
