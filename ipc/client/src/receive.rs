@@ -361,3 +361,6 @@ impl Received {
         Self { len, from: None, truncated: false, ancillary: None }
     }
 }
+
+#[cfg(test)]
+mod tests;

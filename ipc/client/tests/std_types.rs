@@ -53,7 +53,36 @@ fn two_stacks(run: &std::path::Path) {
     streams();
     io_pkt_client::clear_sock_prefix();
     assert!(Arc::ptr_eq(&first, &Channel::current().expect("no channel")));
+    a_destructor_has_no_prefix(&first);
     drop(other);
+}
+
+/// What a thread has chosen may be gone before the last of its destructors, which finds `$SOCK`'s stack.
+fn a_destructor_has_no_prefix(of_environment: &Arc<Channel>) {
+    use std::cell::Cell;
+    use std::sync::mpsc::{Sender, channel};
+
+    struct AtItsEnd(Cell<Option<Sender<Arc<Channel>>>>);
+    impl Drop for AtItsEnd {
+        fn drop(&mut self) {
+            io_pkt_client::set_sock_prefix("/none");
+            let found = Channel::current().expect("no channel");
+            self.0.take().expect("set before").send(found).expect("nobody listens");
+        }
+    }
+    thread_local! {
+        static LAST: AtItsEnd = const { AtItsEnd(Cell::new(None)) };
+    }
+
+    let (tell, told) = channel();
+    // Destructors run in the reverse order of first uses.
+    let thread = std::thread::spawn(|| {
+        LAST.with(|last| last.0.set(Some(tell)));
+        io_pkt_client::set_sock_prefix("/alt");
+    });
+    thread.join().expect("panicked");
+    let found = told.recv().expect("its destructor did not get that far");
+    assert!(Arc::ptr_eq(of_environment, &found));
 }
 
 fn streams() {

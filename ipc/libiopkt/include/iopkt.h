@@ -14,7 +14,7 @@
  * usual. Reading, writing, closing and copying it must go through this library. The other way round,
  * these functions take any descriptor: what is not a stack's socket is passed to the kernel.
  *
- * Loopback. 127.0.0.0/8 is left to the kernel, where the machine's own services are: a socket that is
+ * Loopback. 127.0.0.0/8 and ::1 are left to the kernel, where the machine's own services are: a socket that is
  * bound to it, connected to it, or sends its first datagram there becomes a kernel's socket under
  * the same number (under all its copies' numbers, if it has been duplicated). Register it with epoll
  * after that. It stays on the stack if the daemon claims loopback, or with IOPKT_LOOPBACK=stack.
@@ -40,13 +40,13 @@ extern "C" {
 #endif
 
 /*
- * A new socket: AF_INET with SOCK_STREAM (TCP) or SOCK_DGRAM (UDP), and SOCK_NONBLOCK, SOCK_CLOEXEC.
+ * A new socket: AF_INET or AF_INET6 with SOCK_STREAM (TCP) or SOCK_DGRAM (UDP), and SOCK_NONBLOCK, SOCK_CLOEXEC.
  * ENETDOWN: no stack is running. ETIMEDOUT: it does not answer. EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT: not for a stack.
  * ENOBUFS: the stack has no room. EMFILE: as ever, or the number would be above 2^20.
  */
 int iopkt_socket(int domain, int type, int protocol);
 
-/* Names and connections. A name of another family than AF_INET: EAFNOSUPPORT. */
+/* Names and connections. A name of another family than the socket's: EAFNOSUPPORT. */
 int iopkt_bind(int fd, const struct sockaddr *name, socklen_t len);
 int iopkt_listen(int fd, int backlog);
 int iopkt_accept(int fd, struct sockaddr *name, socklen_t *len);
@@ -69,10 +69,11 @@ int iopkt_sockatmark(int fd);
 #endif
 
 /*
- * Sending. A stream whose peer is gone: EPIPE, and SIGPIPE unless MSG_NOSIGNAL. MSG_OOB on datagrams
- * and MSG_ZEROCOPY: EOPNOTSUPP. Control messages: EINVAL. MSG_FASTOPEN with an address connects, and the SYN
- * takes the text along if the server's cookie is known; else, if the call may not wait: EINPROGRESS, and nothing
- * was sent.
+ * Sending. A stream whose peer is gone: EPIPE, and SIGPIPE unless MSG_NOSIGNAL. MSG_OOB on datagrams:
+ * EOPNOTSUPP. MSG_FASTOPEN with an address connects, and the SYN takes the text along if the server's cookie is
+ * known; else, if the call may not wait: EINPROGRESS, and nothing was sent. MSG_ZEROCOPY has no effect.
+ * Control messages of a datagram: IP_PKTINFO (its source), IP_TTL, IP_TOS, and IPV6_PKTINFO, IPV6_HOPLIMIT,
+ * IPV6_TCLASS; others of these levels: EINVAL.
  */
 ssize_t iopkt_write(int fd, const void *buf, size_t len);
 ssize_t iopkt_writev(int fd, const struct iovec *iov, int count);
@@ -83,7 +84,8 @@ ssize_t iopkt_sendmsg(int fd, const struct msghdr *msg, int flags);
 
 /*
  * Receiving: MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC. The error queue is always empty:
- * MSG_ERRQUEUE: EAGAIN. No control messages are received.
+ * MSG_ERRQUEUE: EAGAIN. Control messages come with datagrams, those that were asked for: IP_PKTINFO,
+ * IP_RECVTTL, IP_RECVTOS, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, SO_TIMESTAMP, SO_TIMESTAMPNS.
  */
 ssize_t iopkt_read(int fd, void *buf, size_t len);
 ssize_t iopkt_readv(int fd, const struct iovec *iov, int count);

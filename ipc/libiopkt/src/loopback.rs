@@ -1,4 +1,4 @@
-//! 127.0.0.0/8 stays the kernel's.
+//! 127.0.0.0/8, mapped or not, and ::1 stay the kernel's.
 //!
 //! Programs talk to services of their own machine over it (resolvers, databases, agents), which are not
 //! on the stack. So a socket that turns to loopback **moves to the kernel**: a kernel's socket with the

@@ -1,5 +1,6 @@
 //! The header, the library and the example as a C programmer meets them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -47,6 +48,25 @@ fn the_examples_compile_and_say_what_they_miss() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(stderr, format!("{name}: socket: Network is down (is io-pkt running?)\n"));
     }
+}
+
+/// The library's functions that are called or declared in C.
+fn functions(source: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(folder().join(source)).unwrap();
+    let called = text.split("iopkt_").skip(1).filter_map(|rest| rest.split_once('('));
+    let is_name = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    called.map(|(name, _)| name).filter(is_name).map(|name| format!("iopkt_{name}")).collect()
+}
+
+#[test]
+fn the_header_the_library_and_the_test_in_c_have_the_same_functions() {
+    let mut nm = Command::new("nm");
+    let nm = nm.args(["-D", "--defined-only"]).arg(built().join("libiopkt.so"));
+    let listing = String::from_utf8(nm.output().unwrap().stdout).unwrap();
+    let names = listing.split_whitespace().filter(|word| word.starts_with("iopkt_"));
+    let header = functions("include/iopkt.h");
+    assert_eq!(header, names.map(str::to_owned).collect());
+    assert_eq!(header, functions("tests/kernel.c"));
 }
 
 #[test]

@@ -85,6 +85,8 @@ int main(void)
     assert(iopkt_release(a, 1) == -1 && errno == EOPNOTSUPP);
     assert(iopkt_send_reserve(a, &room, 1, 0) == -1 && errno == EOPNOTSUPP);
     assert(iopkt_send_commit(a, "x", 1, 0) == -1 && errno == EOPNOTSUPP);
+    assert(iopkt_adopt(a) == -1 && errno == ENOTSOCK);
+    assert(iopkt_sockatmark(a) == 0);
     assert(iopkt_fcntl(a, F_SETFL, O_NONBLOCK) == 0);
     assert(iopkt_fcntl(a, F_GETFL) & O_NONBLOCK);
     int c = iopkt_dup(a), d = iopkt_dup2(a, 50), e = iopkt_dup3(a, 51, O_CLOEXEC);

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use io_pkt_client::{Channel, RecvFlags, Socket, Transport};
 use proto::{Answer, Call, Reply, Request, SocketHandle};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{
@@ -16,6 +15,9 @@ use rustix::net::{
     SocketFlags, SocketType, accept, bind, listen, sendmsg, socket_with,
 };
 use shm::{Arena, CellId, Lane, SocketEnd, Status, StreamProducer, WorkersPage};
+
+use super::{Attempt, some};
+use crate::{Channel, RecvFlags, Socket, Transport};
 
 /// The daemon's side of one connected stream.
 struct Peer {
@@ -61,6 +63,20 @@ fn nothing_is_read_before_its_token() {
     assert!(peer.end.send_token());
     peer.lane.in_token_sent(peer.cell);
     assert_eq!(client.receive(64), Ok(b"early".to_vec()));
+    assert!(!client.is_readable(), "no token is left for bytes that are gone");
+}
+
+/// A look that has found nothing reads nothing: what has come behind it has not been announced.
+#[test]
+fn nothing_is_read_behind_a_look() {
+    let (mut peer, client) = connected("behind");
+    let attempt = client.socket.try_stream(client.fd.as_fd(), false, |queue| {
+        peer.publish(b"late");
+        some(queue.read(&mut [IoSliceMut::new(&mut [0; 64])], false, false))
+    });
+    assert!(matches!(attempt, Ok(Attempt::Empty)));
+    peer.announce(b"later");
+    assert_eq!(client.receive(64), Ok(b"later".to_vec()));
     assert!(!client.is_readable(), "no token is left for bytes that are gone");
 }
 
