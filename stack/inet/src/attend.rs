@@ -7,7 +7,7 @@ use types::Instant;
 use crate::command::{Event, Misbehaviour};
 use crate::limits::{CLIENT_BUDGET, POSTED_PER_PACKET, TIMER_BUDGET, TIMERS_AHEAD};
 use crate::send_queue::Range;
-use crate::socket::{Kind, Signal, SocketId};
+use crate::socket::{Kind, Signal, Socket, SocketId};
 use crate::tcp_input::Text;
 use crate::timer_wheel::{Endpoint, Fired, Owner};
 use crate::worker::Worker;
@@ -271,20 +271,32 @@ impl Worker {
 
     /// Marks a socket so that its descriptor is looked at when this breath ends.
     pub(crate) fn raise(&mut self, id: SocketId, signal: Signal) {
-        let Some(socket) = self.sockets.find_mut(id) else { return };
-        if socket.signal.is_empty() {
-            self.signals.push(id);
+        if let Some(socket) = self.sockets.find_mut(id) {
+            raise(socket, id, signal, &mut self.signals);
         }
-        socket.signal.readable |= signal.readable;
-        socket.signal.writable |= signal.writable;
-        socket.signal.hang_up |= signal.hang_up;
-        socket.signal.urgent |= signal.urgent;
     }
 
     /// A call is finished.
     pub(crate) fn done(&mut self, call: u64, result: Result<crate::command::Outcome, Errno>) {
         self.events.send(Event::Done { call, result });
     }
+}
+
+/// [`Worker::raise`] for a socket that was looked up already.
+#[inline]
+pub(crate) fn raise(
+    socket: &mut Socket,
+    id: SocketId,
+    signal: Signal,
+    signals: &mut Vec<SocketId>,
+) {
+    if socket.signal.is_empty() {
+        signals.push(id);
+    }
+    socket.signal.readable |= signal.readable;
+    socket.signal.writable |= signal.writable;
+    socket.signal.hang_up |= signal.hang_up;
+    socket.signal.urgent |= signal.urgent;
 }
 
 fn has_news(kind: &Kind, failed: bool, lane: &Lane) -> bool {

@@ -358,6 +358,8 @@ mod tests {
         assert_eq!(network.source_for([198, 18, 78, 9].into()), Some(SECOND));
         assert_eq!(network.source_for([8, 8, 8, 8].into()), Some(SECOND), "the gateway's network");
         assert_eq!(network.source_for(OURS), Some(OURS), "to ourselves");
+        let interface = network.interface(0).unwrap();
+        assert_eq!(interface.source_for(Ipv4Addr::BROADCAST), Some(OURS), "on no network of ours");
         assert_eq!(Network::default().source_for(OURS), None);
     }
 

@@ -302,23 +302,16 @@ impl Sockets {
     /// Looks a socket up to change it; it wakes.
     #[inline]
     pub(crate) fn find_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
-        let slot = self.slots.get_mut(id.index).filter(|slot| slot.generation == id.generation)?;
+        let Self { slots, spare, awake, woken, .. } = self;
+        let slot = slots.get_mut(id.index).filter(|slot| slot.generation == id.generation)?;
         if matches!(slot.state, State::Asleep(_)) {
-            self.wake(id);
+            slot.wake(spare.pop());
+            awake.push_back(id);
+            *woken = woken.saturating_add(1);
         }
-        match &mut self.slots.get_mut(id.index)?.state {
+        match &mut slot.state {
             State::Awake(socket) => Some(socket),
             State::Asleep(_) => None,
-        }
-    }
-
-    fn wake(&mut self, id: SocketId) {
-        let socket = self.spare.pop().unwrap_or_else(|| Box::new(Socket::blank()));
-        let Some(slot) = self.slots.get_mut(id.index) else { return };
-        let state = core::mem::replace(&mut slot.state, State::Awake(socket));
-        if let (State::Asleep(sleeper), State::Awake(socket)) = (state, &mut slot.state) {
-            sleeper.wake(socket);
-            self.watch(id);
         }
     }
 
@@ -427,6 +420,16 @@ impl Sockets {
 }
 
 impl Numbered {
+    /// Makes the connection at rest a socket, in a box that another has left if there is one.
+    #[inline(never)]
+    fn wake(&mut self, spare: Option<Box<Socket>>) {
+        let socket = spare.unwrap_or_else(|| Box::new(Socket::blank()));
+        let state = core::mem::replace(&mut self.state, State::Awake(socket));
+        if let (State::Asleep(sleeper), State::Awake(socket)) = (state, &mut self.state) {
+            sleeper.wake(socket);
+        }
+    }
+
     #[inline]
     fn look(&self, index: u32) -> (SocketId, Look<'_>) {
         let look = match &self.state {

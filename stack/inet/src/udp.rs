@@ -9,6 +9,7 @@ use types::{DropReason, FlowKey, Instant};
 use wire::{ipv4, ipv6, udp};
 use zerocopy::IntoBytes;
 
+use crate::attend::raise;
 use crate::command::Misbehaviour;
 use crate::input::Received;
 use crate::network::{Destination, LOOPBACK, TxChecksum};
@@ -100,7 +101,8 @@ impl Worker {
             .recv
             .push(&mut client.lane, from, ancillary, payload)
             .map_err(|_| DropReason::UdpSocketFull)?;
-        self.raise(id, Signal { readable: true, ..Signal::default() });
+        let signal = Signal { readable: true, ..Signal::default() };
+        raise(socket, id, signal, &mut self.signals);
         Ok(())
     }
 
@@ -108,21 +110,19 @@ impl Worker {
     pub(crate) fn udp_output(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) {
         let result = self.udp_send(id, posted, now);
         let Some(socket) = self.sockets.find_mut(id) else { return };
-        let cell = socket.cell;
-        let readable = result.is_err();
-        if let Err(errno) = result {
-            socket.error = Some(errno);
-            if let Some(client) = self.clients.owner_mut(socket.client) {
-                client.set_error(cell, errno);
-            }
-        }
         let Kind::Datagram(datagram) = &mut socket.kind else { return };
         datagram.released = datagram.released.saturating_add(u64::from(posted.length));
-        let released = datagram.released;
         if let Some(client) = self.clients.owner_mut(socket.client) {
-            client.lane.set_tx_released(cell, released);
+            // First the error: who waits for room looks for it then.
+            if let Err(errno) = result {
+                client.set_error(socket.cell, errno);
+            }
+            client.lane.set_tx_released(socket.cell, datagram.released);
         }
-        self.raise(id, Signal { readable, writable: true, ..Signal::default() });
+        socket.error = result.err().or(socket.error);
+        let readable = result.is_err();
+        let signal = Signal { readable, writable: true, ..Signal::default() };
+        raise(socket, id, signal, &mut self.signals);
     }
 
     fn udp_send(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) -> Result<(), Errno> {
@@ -193,8 +193,11 @@ impl Worker {
                 return Err(Errno::NETUNREACH);
             }
             IpAddr::V4(address) if !address.is_unspecified() => address,
+            IpAddr::V4(_) | IpAddr::V6(_) if hop.destination == Destination::Local => destination,
             IpAddr::V4(_) | IpAddr::V6(_) => {
-                self.out.network.source_for(destination).ok_or(Errno::NETUNREACH)?
+                let interface = self.out.network.interface(hop.interface);
+                let source = interface.and_then(|interface| interface.source_for(hop.next));
+                source.ok_or(Errno::NETUNREACH)?
             }
         };
         // RFC 1122 3.2.1.3 (g): no such address may be outside of a host.
