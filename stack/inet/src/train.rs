@@ -16,6 +16,7 @@ use wire::Plain;
 
 use crate::flow::Flow;
 use crate::network::Destination;
+use crate::output::Output;
 use crate::socket::{Kind, Look, SocketId};
 use crate::timer_wheel::Endpoint;
 use crate::worker::Worker;
@@ -23,7 +24,7 @@ use crate::worker::Worker;
 /// What a frame is to the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Not plain, or not sound: for the general way.
+    /// Not plain, not sound or not for us: for the general way.
     Apart,
     /// A plain segment.
     Plain,
@@ -81,13 +82,13 @@ impl Worker {
         while let (Some((mbuf, later)), Some((place, behind))) =
             (frames.split_first(), places.split_first_mut())
         {
-            let head = mac.and_then(|mac| plain_segment(mbuf, mac));
+            let head = mac.and_then(|mac| self.plain_segment(mbuf, mac, interface));
             let (flow, len) = match &head {
                 Some(head) => {
                     *place = Place::Plain;
                     (Flow::of_plain(head), siblings(head, later, behind))
                 }
-                None => (Flow::glance(mbuf.data()).unwrap_or(Flow::NONE), 0),
+                None => (self.glance(mbuf), 0),
             };
             self.stage_run(flow, len.wrapping_add(1), head.is_none(), runs);
             frames = later.get(len..).unwrap_or_default();
@@ -102,6 +103,25 @@ impl Worker {
         for number in runs.iter().filter_map(|run| run.connection) {
             self.fetch_beside(number);
         }
+    }
+
+    /// The plain segment in a frame for `mac` and for one of our addresses, if it is right. One that is
+    /// passed on is not summed up: that is its receiver's to do.
+    #[inline]
+    fn plain_segment<'a>(&self, mbuf: &'a Mbuf, mac: MacAddr, interface: u16) -> Option<Plain<'a>> {
+        let plain = Plain::parse(mbuf.whole()?).filter(|plain| plain.station() == mac)?;
+        let to = self.check_addresses(plain.src(), plain.dst(), interface);
+        (to == Ok(Destination::Local) && is_sound(&plain, mbuf)).then_some(plain)
+    }
+
+    /// Whose any other frame seems to be. What a router passes on is no flow of its own.
+    #[inline]
+    fn glance(&self, mbuf: &Mbuf) -> Flow {
+        let Output { network, addresses, .. } = &self.out;
+        let ours = |flow: &Flow| {
+            !network.host.forward || addresses.classify(flow.local_addr) == Destination::Local
+        };
+        Flow::glance(mbuf.data()).filter(ours).unwrap_or(Flow::NONE)
     }
 
     /// A run begins.
@@ -135,7 +155,7 @@ impl Worker {
     fn run_input(&mut self, burst: &mut Burst, places: &[Place], interface: u16, now: Instant) {
         let start = burst.len().saturating_sub(places.len());
         let frames = burst.as_slice().get(start..).unwrap_or_default();
-        let taken = self.run_segments(frames, places, interface, now);
+        let taken = self.run_segments(frames, places, now);
         self.finish_back(taken, burst);
         for _ in taken..places.len() {
             let Some(mut mbuf) = burst.pop() else { break };
@@ -147,20 +167,10 @@ impl Worker {
 
     /// The segments of a run, if a connection is there for them. Returns how many it has taken; the
     /// others are for the general way.
-    fn run_segments(
-        &mut self,
-        frames: &[Mbuf],
-        places: &[Place],
-        interface: u16,
-        now: Instant,
-    ) -> usize {
+    fn run_segments(&mut self, frames: &[Mbuf], places: &[Place], now: Instant) -> usize {
         let Some(head) = frames.last().and_then(|mbuf| Plain::parse(mbuf.data())) else {
             return 0;
         };
-        let to = self.check_addresses(head.src(), head.dst(), interface);
-        if to != Ok(Destination::Local) {
-            return 0;
-        }
         let flow = Flow::of_plain(&head);
         let (mut frames, mut places) = (frames, places);
         let mut taken = 0_usize;
@@ -240,13 +250,6 @@ fn siblings(head: &Plain<'_>, frames: &[Mbuf], places: &mut [Place]) -> usize {
         count = count.wrapping_add(1);
     }
     count
-}
-
-/// The plain segment in a frame for `mac`, if it is right.
-#[inline]
-fn plain_segment(mbuf: &Mbuf, mac: MacAddr) -> Option<Plain<'_>> {
-    let plain = Plain::parse(mbuf.whole()?).filter(|plain| plain.station() == mac)?;
-    is_sound(&plain, mbuf).then_some(plain)
 }
 
 /// Both checksums are right.
