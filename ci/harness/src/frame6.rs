@@ -80,6 +80,14 @@ pub fn advertisement(target: Ipv6Addr, mac: MacAddr, overriding: bool) -> Vec<u8
     neighbor(target, LOCAL6, &message, size_of_val(&message))
 }
 
+/// The station that was asked says that it still has an address (RFC 4861 4.4: its own is known).
+#[must_use]
+pub fn confirmation(target: Ipv6Addr) -> Vec<u8> {
+    let what = NeighborAdvertisement { target, router: false, solicited: true, overriding: false };
+    let message = NeighborMessage::advertisement(what, PEER_MAC);
+    neighbor(target, LOCAL6, &message, NeighborMessage::BARE_LEN)
+}
+
 /// A TCP segment with its options.
 #[must_use]
 pub fn tcp(dst: Ipv6Addr, head: tcp::Header, options: &[u8], text: &[u8]) -> Vec<u8> {

@@ -179,6 +179,34 @@ fn resolution(world: &mut World) {
     assert!((2..=5).contains(&asked.len()), "{asked:?}");
 }
 
+/// Who was heard of long ago is asked himself, and meanwhile nobody takes his place (RFC 4861 7.3.3).
+fn still_there(world: &mut World) {
+    let station = MacAddr([2, 0, 0, 0, 0, 9]);
+    let (cell, _) = open_udp6(world, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 5401));
+    let to = SocketAddr::new(SILENT.into(), 9);
+    let sent = |world: &mut World| {
+        send(world, cell, to, b"still there?");
+        world.pass(Duration::from_millis(1));
+        sent6(world)
+    };
+    assert_eq!(sent(world).len(), 1, "heard of just now");
+    world.pass(Duration::from_secs(61));
+    let both = sent(world);
+    let [datagram, ask] = both.as_slice() else { panic!("{both:?}") };
+    assert_eq!((datagram.0, datagram.1.dst()), (station, SILENT));
+    assert_eq!((ask.0, ask.1.dst()), (station, SILENT), "asked himself");
+    assert!(matches!(Ndp::parse(&ask.1, &message(ask)), Ok(Ndp::NeighborSolicitation(SILENT, _))));
+    let thief = frame6::advertisement(SILENT, MacAddr([2, 0, 0, 0, 0, 66]), false);
+    refused(world, &thief, DropReason::NdpInvalid);
+    assert!(exchange(world, &frame6::confirmation(SILENT)).is_empty());
+    world.pass(Duration::from_secs(30));
+    let one = sent(world);
+    let [datagram] = one.as_slice() else { panic!("he has confirmed it: {one:?}") };
+    assert_eq!(datagram.0, station);
+    // Of somebody unknown it says nothing.
+    refused(world, &frame6::confirmation(MUTE), DropReason::NdpInvalid);
+}
+
 fn refusals(world: &mut World) {
     let datagram = frame6::udp(LOCAL6, 1, 2, b"x");
     let payload = datagram[54..].to_vec();
@@ -218,5 +246,6 @@ fn ipv6() {
     datagrams(&mut world);
     resolution(&mut world);
     refusals(&mut world);
+    still_there(&mut world);
     assert_eq!(world.wind_up(), 0, "buffers left");
 }

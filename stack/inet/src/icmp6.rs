@@ -13,6 +13,7 @@ use zerocopy::IntoBytes;
 
 use crate::address6::OnLink;
 use crate::input::{Received, drop_front};
+use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK};
 use crate::output6::Ipv6Out;
 use crate::worker::Worker;
@@ -187,17 +188,17 @@ impl Worker {
             self.neighbor6(source, station, interface, true, now);
         }
         let asker = OnLink { address: source, interface };
-        match station.or_else(|| self.out.neighbors6.mac(asker, now)) {
+        match station.or_else(|| self.out.neighbors6.station(asker)) {
             Some(station) => {
                 self.out.neighbor_message(answer, (target, source), interface, station);
             }
-            None => self.out.solicit(asker, None),
+            None => self.out.solicit(asker, Ask::Everyone),
         }
         Ok(())
     }
 
-    /// RFC 4861 7.2.5: what nobody asked for makes no entry, and what may not override leaves a known
-    /// station as it is.
+    /// RFC 4861 7.2.5: what nobody asked for makes no entry, and what may not override leaves a station
+    /// as it is, however long ago that was heard of. Who was asked himself need not say his own (4.4).
     fn advertised(
         &mut self,
         what: NeighborAdvertisement,
@@ -208,9 +209,10 @@ impl Worker {
         if self.out.addresses.classify6(what.target, interface) == Destination::Local {
             return Err(DropReason::NdpConflict);
         }
+        let known = self.out.neighbors6.station(OnLink { address: what.target, interface });
+        let station = station.or_else(|| known.filter(|_| what.solicited));
         let station = station.filter(|station| station.is_unicast());
         let station = station.ok_or(DropReason::NdpInvalid)?;
-        let known = self.out.neighbors6.mac(OnLink { address: what.target, interface }, now);
         if !what.overriding && known.is_some_and(|known| known != station) {
             return Err(DropReason::NdpInvalid);
         }

@@ -50,6 +50,15 @@ pub(crate) enum Resolution<P> {
     Drop(P, DropReason),
 }
 
+/// Who is to be asked about a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// All that may be it.
+    Everyone,
+    /// The station that was it: is it still?
+    Station(MacAddr),
+}
+
 /// What the passing of time asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due<A, P> {
@@ -110,6 +119,15 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
         }
         self.recent = Some((to, mac, until));
         Some(mac)
+    }
+
+    /// The address that a neighbour has had, however long ago that was confirmed.
+    #[must_use]
+    pub(crate) fn station(&self, of: A) -> Option<MacAddr> {
+        match &self.table.get(&of)?.state {
+            State::Permanent { mac } | State::Known { mac, .. } => Some(*mac),
+            State::Incomplete { .. } | State::Failed => None,
+        }
     }
 
     /// Looks up the next hop of a packet.

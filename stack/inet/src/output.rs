@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 use crate::address6::OnLink;
 use crate::counters::WorkerCounters;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TTL, TX_BACKLOG_MAX};
-use crate::neighbor::{Due, Neighbors, Resolution};
+use crate::neighbor::{Ask, Due, Neighbors, Resolution};
 use crate::network::{Addresses, Destination, Interface, LOOPBACK, Network, TxChecksum};
 use crate::timer_wheel::{Fired, Owner, Timer, Timers};
 use crate::tx_port::{TxEnd, TxPort};
@@ -300,7 +300,7 @@ impl Output {
             Destination::Remote => {
                 let resolution = self.neighbors.resolve(hop.next, hop.interface, mbuf, now);
                 let kind = ethernet::EtherType::IPV4;
-                if self.act(resolution, hop.interface, kind, now, timers) {
+                if self.act(resolution, hop.interface, kind, now, timers).is_some() {
                     self.arp_request(hop.next, hop.interface);
                 }
                 return;
@@ -309,7 +309,7 @@ impl Output {
         self.ethernet(mbuf, hop.interface, mac, ethernet::EtherType::IPV4);
     }
 
-    /// Does with a packet what the neighbour table says. `true`: the neighbour is to be asked.
+    /// Does with a packet what the neighbour table says, and says who is to be asked.
     pub(crate) fn act(
         &mut self,
         resolution: Resolution<Mbuf>,
@@ -317,26 +317,26 @@ impl Output {
         kind: ethernet::EtherType,
         now: Instant,
         timers: &mut Timers,
-    ) -> bool {
+    ) -> Option<Ask> {
         match resolution {
             Resolution::Send(mbuf, mac) => {
                 self.ethernet(mbuf, interface, mac, kind);
-                false
+                None
             }
             Resolution::SendAndAsk(mbuf, mac) => {
                 self.ethernet(mbuf, interface, mac, kind);
-                true
+                Some(Ask::Station(mac))
             }
             Resolution::Wait { ask } => {
                 if ask {
                     let at = Some(now + NEIGHBOR_PROBE_INTERVAL);
                     timers.arm(at, Owner::Neighbors, &mut self.neighbors_timer);
                 }
-                ask
+                ask.then_some(Ask::Everyone)
             }
             Resolution::Drop(_, reason) => {
                 self.count_drop(reason);
-                false
+                None
             }
         }
     }
@@ -533,7 +533,7 @@ impl Output {
         self.neighbors6.timeout(now, &mut todo);
         for due in todo {
             match due {
-                Due::Ask(address, _) => self.solicit(address, None),
+                Due::Ask(address, _) => self.solicit(address, Ask::Everyone),
                 Due::Unreachable(_, packets) => lost.extend(packets),
             }
         }

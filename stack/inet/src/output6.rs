@@ -8,6 +8,7 @@ use wire::{ethernet, icmp6, ipv4, ipv6, ndp};
 use zerocopy::IntoBytes;
 
 use crate::address6::{ALL_NODES, OnLink, is_of_a_link};
+use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK, TxChecksum};
 use crate::output::{Hop, Output, prepend};
 use crate::timer_wheel::Timers;
@@ -131,30 +132,29 @@ impl Output {
             }
             Destination::Remote => {
                 let next = OnLink { address: hop.next, interface: hop.interface };
-                let known = self.neighbors6.mac(next, now);
                 let resolution = self.neighbors6.resolve(next, hop.interface, mbuf, now);
-                if self.act(resolution, hop.interface, kind, now, timers) {
-                    self.solicit(next, known);
+                if let Some(whom) = self.act(resolution, hop.interface, kind, now, timers) {
+                    self.solicit(next, whom);
                 }
             }
         }
     }
 
-    /// Who has this address? Asked of the station that had it, or of all that might (RFC 4861 7.2.2).
-    pub(crate) fn solicit(&mut self, target: OnLink, station: Option<MacAddr>) {
+    /// Who has this address (RFC 4861 7.2.2, 7.3.3)?
+    pub(crate) fn solicit(&mut self, target: OnLink, whom: Ask) {
         let OnLink { address, interface } = target;
         let config = self.network.interface(interface);
         let Some(mac) = config.map(|config| config.mac) else { return };
         let Some(source) = self.network.source_for6(address, interface) else { return };
-        let group = ipv6::solicited_node(address);
         let message = ndp::NeighborMessage::solicitation(address, mac);
-        match station {
-            Some(station) => self.neighbor_message(message, (source, address), interface, station),
-            None => {
-                let station = ipv6::multicast_mac(group);
-                self.neighbor_message(message, (source, group), interface, station);
+        let (to, station) = match whom {
+            Ask::Station(station) => (address, station),
+            Ask::Everyone => {
+                let group = ipv6::solicited_node(address);
+                (group, ipv6::multicast_mac(group))
             }
-        }
+        };
+        self.neighbor_message(message, (source, to), interface, station);
     }
 
     /// Tells everybody on the link that an address is ours (RFC 4861 7.2.6).
