@@ -38,7 +38,7 @@
 #define LSM_FLAG_STAY 2
 
 // [`Attach::to`]: frames of the EtherType [`Attach::value`], from 0x0600 on, that are for this station
-// or for a group. IPv4 and ARP are the stack's.
+// or for a group. IPv4, ARP and IPv6 are the stack's.
 #define LSM_TO_ETHERTYPE 1
 
 // [`Attach::to`]: IPv4 packets of the protocol [`Attach::value`] that are for this host, from the IP

@@ -54,7 +54,7 @@ pub const FLAG_SEVERAL: u32 = 1;
 pub const FLAG_STAY: u32 = 2;
 
 /// [`Attach::to`]: frames of the EtherType [`Attach::value`], from 0x0600 on, that are for this station
-/// or for a group. IPv4 and ARP are the stack's.
+/// or for a group. IPv4, ARP and IPv6 are the stack's.
 pub const TO_ETHERTYPE: u32 = 1;
 /// [`Attach::to`]: IPv4 packets of the protocol [`Attach::value`] that are for this host, from the IP
 /// header on, checked and without padding. ICMP, TCP and UDP are the stack's.

@@ -401,7 +401,7 @@ unsafe extern "C" fn attach(of: *const abi::Host, what: *const abi::Attach) -> i
 /// What a module may attach to.
 fn wanted(to: u32, value: u32) -> Option<To> {
     /// The stack's own.
-    const STACK_ETHERTYPES: [u16; 2] = [0x0800, 0x0806];
+    const STACK_ETHERTYPES: [u16; 3] = [0x0800, 0x0806, 0x86dd];
     const STACK_PROTOCOLS: [u8; 3] = [1, 6, 17];
     let directions = (1..=3).contains(&value);
     match to {
@@ -577,6 +577,7 @@ mod tests {
         for (to, value) in [
             (abi::TO_ETHERTYPE, 0x0800),
             (abi::TO_ETHERTYPE, 0x0806),
+            (abi::TO_ETHERTYPE, 0x86dd),
             (abi::TO_ETHERTYPE, 0x05ff),
             (abi::TO_ETHERTYPE, 0x1_8204),
             (abi::TO_PROTOCOL, 6),
