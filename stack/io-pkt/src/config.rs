@@ -1,22 +1,30 @@
-//! What the daemon is to do: the configuration file, with the command line over it.
+//! What the daemon is to do: the configuration file, with the command line over it. Sections that say
+//! much have a file each.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr};
 use core::ops::RangeInclusive;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
-use fib::{Ipv4Net, Ipv6Net};
-use inet::network::TcpSettings;
 use serde::Deserialize;
 
 use crate::args::{Args, pairs};
 use crate::error::StartError;
 use crate::privileges::User;
-use crate::quota::QuotaSection;
 use crate::stack_options;
-use crate::tuning::{ECN, MINMSS, Tuning, by_number};
+use crate::tuning::Tuning;
+
+mod interface;
+mod quota;
+mod route;
+mod tcp;
+
+pub(crate) use interface::{AddressLen, Interface, interface};
+pub(crate) use quota::{Limits, QuotaSection};
+pub(crate) use route::{Destination, Route};
+pub(crate) use tcp::{FastOpenKey, TcpSection};
 
 /// What an idle worker does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -38,128 +46,6 @@ const WORKERS: RangeInclusive<u16> = 1..=shm::layout::LANES_MAX;
 /// How often `-w` may look: a worker that sleeps breathes every half second.
 const WATCH_S: RangeInclusive<u32> = 1..=3600;
 
-/// An address with its prefix length, as text `198.18.77.2/24` or `2001:db8::2/64`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct AddressLen {
-    /// Address.
-    pub address: IpAddr,
-    /// Prefix length, 1 to 32 or 128.
-    pub prefix_len: u8,
-}
-
-impl core::str::FromStr for AddressLen {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("'{text}' is not an address: write 198.18.77.2/24 or 2001:db8::2/64");
-        let (address, len) = text.split_once('/').ok_or_else(wrong)?;
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let prefix_len: u8 = len.parse().map_err(|_| wrong())?;
-        if !(1..=bits_of(address)).contains(&prefix_len)
-            || address.is_unspecified()
-            || address.is_multicast()
-        {
-            return Err(wrong());
-        }
-        Ok(Self { address, prefix_len })
-    }
-}
-
-/// How long an address is.
-const fn bits_of(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
-impl TryFrom<String> for AddressLen {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-/// One `[[interface]]`, or one `-d`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Interface {
-    /// Driver name, as after `-d`.
-    pub driver: String,
-    /// Options, commas between.
-    #[serde(default)]
-    pub options: String,
-    /// Addresses, primary first; a single one needs no list.
-    #[serde(default, deserialize_with = "addresses")]
-    pub address: Vec<AddressLen>,
-}
-
-/// An interface's `address`: a list, or one address alone.
-fn addresses<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<AddressLen>, D::Error> {
-    struct Addresses;
-    impl<'de> serde::de::Visitor<'de> for Addresses {
-        type Value = Vec<AddressLen>;
-        fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-            f.write_str("a list of addresses: [\"198.18.77.2/24\"]")
-        }
-        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            text.parse().map(|address| vec![address]).map_err(E::custom)
-        }
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(
-            self,
-            mut list: A,
-        ) -> Result<Self::Value, A::Error> {
-            let mut all = Vec::new();
-            while let Some(address) = list.next_element()? {
-                all.push(address);
-            }
-            Ok(all)
-        }
-    }
-    from.deserialize_any(Addresses)
-}
-
-/// Where a route leads: `default`, `10.0.0.0/8`, `2001:db8::/32`; `::/0` is the default of IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Destination {
-    /// Network.
-    pub address: IpAddr,
-    /// Prefix length.
-    pub prefix_len: u8,
-}
-
-impl TryFrom<String> for Destination {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is no destination: write default or 10.0.0.0/8");
-        if text == "default" {
-            return Ok(Self { address: Ipv4Addr::UNSPECIFIED.into(), prefix_len: 0 });
-        }
-        let (address, len) = text.split_once('/').ok_or_else(wrong)?;
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let prefix_len = len.parse().map_err(|_| wrong())?;
-        let is_network = match address {
-            IpAddr::V4(address) => Ipv4Net::new(address, prefix_len).is_ok(),
-            IpAddr::V6(address) => Ipv6Net::new(address, prefix_len).is_ok(),
-        };
-        if !is_network {
-            return Err(wrong());
-        }
-        Ok(Self { address, prefix_len })
-    }
-}
-
-impl core::fmt::Display for Destination {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.prefix_len {
-            0 if self.address.is_ipv4() => f.write_str("default"),
-            len => write!(f, "{}/{len}", self.address),
-        }
-    }
-}
-
 /// One `[[protocol]]`, or one `-p` of a module.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -171,35 +57,6 @@ pub(crate) struct Protocol {
     pub options: String,
 }
 
-/// One `[[route]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Route {
-    /// Where it leads.
-    pub destination: Destination,
-    /// Next hop.
-    pub gateway: IpAddr,
-}
-
-impl Route {
-    /// The gateway is on a network that one of these interfaces has an address in.
-    fn is_reachable(&self, interfaces: &[Interface]) -> bool {
-        let mut addresses = interfaces.iter().flat_map(|interface| &interface.address);
-        addresses.any(|own| match (own.address, self.gateway) {
-            (IpAddr::V4(address), IpAddr::V4(gateway)) => {
-                let network = Ipv4Net::containing(address, own.prefix_len);
-                network.is_ok_and(|network| network.contains(gateway))
-            }
-            (IpAddr::V6(_), IpAddr::V6(gateway)) if gateway.is_unicast_link_local() => true,
-            (IpAddr::V6(address), IpAddr::V6(gateway)) => {
-                let network = Ipv6Net::containing(address, own.prefix_len);
-                network.is_ok_and(|network| network.contains(gateway))
-            }
-            _ => false,
-        })
-    }
-}
-
 /// `[eal]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -209,109 +66,6 @@ pub(crate) struct EalSection {
     pub args: Vec<String>,
     /// Use hugepages if there are any [default: true].
     pub hugepages: Option<bool>,
-}
-
-/// `[tcp]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TcpSection {
-    /// A peer's MSS below this one counts as this one [default: 536]. Lower it for peers that really
-    /// take no 576-byte datagrams.
-    #[serde(default)]
-    pub mss_floor: MssFloor,
-    /// ECN in the numbers of Linux's `tcp_ecn` [default: 2].
-    #[serde(default)]
-    pub ecn: Ecn,
-    /// Pace CUBIC and NewReno too, as BBR always is [default: false].
-    #[serde(default)]
-    pub pacing: bool,
-    /// Tell peers of `TCP_USER_TIMEOUT` and believe theirs (RFC 5482) [default: false].
-    #[serde(default)]
-    pub user_timeout_option: bool,
-    /// SYN cookies [default: auto].
-    #[serde(default, with = "SynCookies")]
-    pub syncookies: tcp::SynCookies,
-    /// Key of Fast Open cookies, 32 hexadecimal digits, dashes as you like: servers behind one address
-    /// need the same [default: a secret of the daemon's own, a new one at each start].
-    pub fast_open_key: Option<FastOpenKey>,
-}
-
-/// Least MSS of peers, within the limits of `net.inet.tcp.minmss`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u16")]
-pub(crate) struct MssFloor(u16);
-
-impl Default for MssFloor {
-    fn default() -> Self {
-        Self(tcp::limits::MSS_FLOOR)
-    }
-}
-
-impl TryFrom<u16> for MssFloor {
-    type Error = String;
-    fn try_from(mss: u16) -> Result<Self, Self::Error> {
-        let (least, most) = MINMSS;
-        let wrong = || format!("write a number from {least} to {most}");
-        Some(mss)
-            .filter(|mss| (least..=most).contains(&u32::from(*mss)))
-            .map(Self)
-            .ok_or_else(wrong)
-    }
-}
-
-/// Explicit congestion notification, by the number of `net.inet.tcp.ecn.enable`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u8")]
-pub(crate) struct Ecn(tcp::EcnMode);
-
-impl TryFrom<u8> for Ecn {
-    type Error = &'static str;
-    fn try_from(number: u8) -> Result<Self, Self::Error> {
-        match number {
-            0..=2 => Ok(Self(by_number(ECN, number.into()))),
-            _ => Err("write 0 (never), 1 (ask) or 2 (accept)"),
-        }
-    }
-}
-
-/// When SYNs are answered with cookies, in words: how [`tcp::SynCookies`] is read.
-#[derive(Deserialize)]
-#[serde(remote = "tcp::SynCookies", rename_all = "lowercase")]
-enum SynCookies {
-    Off,
-    Auto,
-    Always,
-}
-
-/// 16 bytes, as text of 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct FastOpenKey(pub [u8; 16]);
-
-impl TryFrom<String> for FastOpenKey {
-    type Error = &'static str;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let digits = text.replace('-', "");
-        let is_key = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let number = u128::from_str_radix(&digits, 16).ok().filter(|_| is_key);
-        number.map(|number| Self(number.to_be_bytes())).ok_or("write 32 hexadecimal digits")
-    }
-}
-
-impl TcpSection {
-    /// In the stack's words.
-    #[must_use]
-    pub(crate) fn settings(&self) -> TcpSettings {
-        TcpSettings {
-            mss_floor: self.mss_floor.0,
-            ecn: self.ecn.0,
-            pacing: self.pacing,
-            user_timeout_option: self.user_timeout_option,
-            syn_cookies: self.syncookies,
-            fast_open_key: self.fast_open_key.map(|key| key.0),
-            ..TcpSettings::default()
-        }
-    }
 }
 
 /// The whole file.
@@ -552,22 +306,6 @@ impl Config {
     }
 }
 
-/// Takes `address=` out of a driver's options: it is the stack's business, not the driver's.
-pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, StartError> {
-    let mut address = Vec::new();
-    let mut others = Vec::new();
-    for option in options.split(',').filter(|o| !o.is_empty()) {
-        match option.strip_prefix("address=") {
-            Some(text) => address.push(
-                text.parse()
-                    .map_err(|what: String| StartError::Usage(format!("-d {driver}: {what}")))?,
-            ),
-            None => others.push(option),
-        }
-    }
-    Ok(Interface { driver, options: others.join(","), address })
-}
-
 /// A tunable's value as it is written.
 fn plain(value: &toml::Value) -> String {
     match value {
@@ -619,31 +357,12 @@ mod tests {
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!(config.idle, Idle::Spin);
         let tcp = config.tcp.settings();
-        assert_eq!((tcp.mss_floor, tcp.ecn), (88, tcp::EcnMode::Ask));
+        assert_eq!((tcp.mss_floor, tcp.ecn), (88, ::tcp::EcnMode::Ask));
         assert_eq!((tcp.pacing, tcp.user_timeout_option), (true, true));
-        assert_eq!(tcp.syn_cookies, tcp::SynCookies::Always);
+        assert_eq!(tcp.syn_cookies, ::tcp::SynCookies::Always);
         assert_eq!(tcp.fast_open_key, Some(core::array::from_fn(|at| u8::try_from(at).unwrap())));
         assert_eq!(config.interfaces[0].address[0].prefix_len, 24);
         assert_eq!(config.metrics_address().unwrap(), None);
-    }
-
-    #[test]
-    fn what_the_tcp_section_says_is_what_its_tunable_tells() {
-        let text = "[tcp]\nmss_floor = 88\necn = 1\npacing = true\nuser_timeout_option = true\n\
-                    syncookies = \"always\"\nfast_open_key = \"00112233445566778899aabbccddeeff\"\n";
-        let config: Config = toml::from_str(text).unwrap();
-        let tuning = Tuning { tcp: config.tcp.settings(), ..Tuning::default() };
-        let rows = tuning.rows();
-        for (name, value) in [
-            ("net.inet.tcp.minmss", "88"),
-            ("net.inet.tcp.ecn.enable", "1"),
-            ("net.inet.tcp.pacing", "1"),
-            ("net.inet.tcp.user_timeout_option", "1"),
-            ("net.inet.tcp.syncookies", "2"),
-            ("net.inet.tcp.fastopen.setkey", "1"),
-        ] {
-            assert_eq!(rows.iter().find(|row| row.name == name).unwrap().value, value, "{name}");
-        }
     }
 
     #[test]
@@ -683,48 +402,6 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_stand_alone_and_anything_else_is_told_how() {
-        let read = |address: &str| {
-            let text = format!("[[interface]]\ndriver = \"x\"\naddress = {address}\n");
-            toml::from_str::<Config>(&text).map_err(|error| error.to_string())
-        };
-        assert_eq!(read("\"10.0.0.1/8\"").unwrap().interfaces[0].address[0].prefix_len, 8);
-        for wrong in ["7", "{ a = 1 }"] {
-            let error = read(wrong).unwrap_err();
-            assert!(error.contains("line 3"), "{error}");
-            assert!(error.contains("a list of addresses: [\"198.18.77.2/24\"]"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_route_is_default_or_a_network() {
-        let read = |to: &str| {
-            let text = format!("[[route]]\ndestination = \"{to}\"\ngateway = \"10.0.0.1\"\n");
-            toml::from_str::<Config>(&text).map_err(|error| error.to_string())
-        };
-        assert_eq!(read("default").unwrap().routes[0].destination.to_string(), "default");
-        assert_eq!(read("10.0.0.0/8").unwrap().routes[0].destination.to_string(), "10.0.0.0/8");
-        for wrong in ["10.0.0.0", "10.0.0.0/33", "10.1.0.0/8", "everywhere"] {
-            let error = read(wrong).unwrap_err();
-            assert!(error.contains("line 2") && error.contains("write default or"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_gateway_off_all_links_is_found_by_check() {
-        let check = |gateway: &str| {
-            let text = format!(
-                "[[interface]]\ndriver = \"x\"\naddress = \"10.1.2.3/24\"\n\
-                 [[route]]\ndestination = \"default\"\ngateway = \"{gateway}\"\n"
-            );
-            toml::from_str::<Config>(&text).unwrap().check().map_err(|error| error.to_string())
-        };
-        assert_eq!(check("10.1.2.254"), Ok(()));
-        let error = check("10.1.3.1").unwrap_err();
-        assert!(error.contains("route default via 10.1.3.1"), "{error}");
-    }
-
-    #[test]
     fn a_pci_device_is_one_with_and_without_its_domain_and_none_without_privilege() {
         let text = "[[interface]]\ndriver = \"03:00.0\"\n[[interface]]\ndriver = \"0000:04:00.1\"\n\
                     [[interface]]\ndriver = \"/a:b:c.so\"\n";
@@ -733,13 +410,5 @@ mod tests {
         assert_eq!(found, ["0000:03:00.0", "0000:04:00.1"]);
         config.no_io = true;
         assert_eq!(config.pci_devices().next(), None);
-    }
-
-    #[test]
-    fn the_address_option_is_not_the_drivers() {
-        let got =
-            interface("net_tap".into(), "iface=x,address=10.0.0.1/8,mac=020000000001").unwrap();
-        assert_eq!(got.options, "iface=x,mac=020000000001");
-        assert_eq!(got.address[0].address, Ipv4Addr::new(10, 0, 0, 1));
     }
 }

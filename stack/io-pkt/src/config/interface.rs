@@ -1,0 +1,134 @@
+//! `[[interface]]`, and what is after `-d`.
+
+use core::net::IpAddr;
+
+use serde::Deserialize;
+
+use crate::error::StartError;
+
+/// One `[[interface]]`, or one `-d`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Interface {
+    /// Driver name, as after `-d`.
+    pub driver: String,
+    /// Options, commas between.
+    #[serde(default)]
+    pub options: String,
+    /// Addresses, primary first; a single one needs no list.
+    #[serde(default, deserialize_with = "addresses")]
+    pub address: Vec<AddressLen>,
+}
+
+/// Takes `address=` out of a driver's options: it is the stack's business, not the driver's.
+pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, StartError> {
+    let mut address = Vec::new();
+    let mut others = Vec::new();
+    for option in options.split(',').filter(|o| !o.is_empty()) {
+        match option.strip_prefix("address=") {
+            Some(text) => address.push(
+                text.parse()
+                    .map_err(|what: String| StartError::Usage(format!("-d {driver}: {what}")))?,
+            ),
+            None => others.push(option),
+        }
+    }
+    Ok(Interface { driver, options: others.join(","), address })
+}
+
+/// An address with its prefix length, as text `198.18.77.2/24` or `2001:db8::2/64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct AddressLen {
+    /// Address.
+    pub address: IpAddr,
+    /// Prefix length, 1 to 32 or 128.
+    pub prefix_len: u8,
+}
+
+impl core::str::FromStr for AddressLen {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("'{text}' is not an address: write 198.18.77.2/24 or 2001:db8::2/64");
+        let (address, len) = text.split_once('/').ok_or_else(wrong)?;
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let prefix_len: u8 = len.parse().map_err(|_| wrong())?;
+        if !(1..=bits_of(address)).contains(&prefix_len)
+            || address.is_unspecified()
+            || address.is_multicast()
+        {
+            return Err(wrong());
+        }
+        Ok(Self { address, prefix_len })
+    }
+}
+
+/// How long an address is.
+const fn bits_of(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+impl TryFrom<String> for AddressLen {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// An interface's `address`: a list, or one address alone.
+fn addresses<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<AddressLen>, D::Error> {
+    struct Addresses;
+    impl<'de> serde::de::Visitor<'de> for Addresses {
+        type Value = Vec<AddressLen>;
+        fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            f.write_str("a list of addresses: [\"198.18.77.2/24\"]")
+        }
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            text.parse().map(|address| vec![address]).map_err(E::custom)
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(
+            self,
+            mut list: A,
+        ) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(address) = list.next_element()? {
+                all.push(address);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_any(Addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use core::net::Ipv4Addr;
+
+    #[test]
+    fn an_address_may_stand_alone_and_anything_else_is_told_how() {
+        let read = |address: &str| {
+            let text = format!("[[interface]]\ndriver = \"x\"\naddress = {address}\n");
+            toml::from_str::<Config>(&text).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("\"10.0.0.1/8\"").unwrap().interfaces[0].address[0].prefix_len, 8);
+        for wrong in ["7", "{ a = 1 }"] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains("line 3"), "{error}");
+            assert!(error.contains("a list of addresses: [\"198.18.77.2/24\"]"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_address_option_is_not_the_drivers() {
+        let got =
+            interface("net_tap".into(), "iface=x,address=10.0.0.1/8,mac=020000000001").unwrap();
+        assert_eq!(got.options, "iface=x,mac=020000000001");
+        assert_eq!(got.address[0].address, Ipv4Addr::new(10, 0, 0, 1));
+    }
+}
