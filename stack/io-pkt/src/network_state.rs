@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use devnp::Port;
 use fib::{Rib, Route, RouteFlags};
+use hashbrown::HashMap;
 use inet::network::{Address, Address6, Interface, LOOPBACK, Network, StaticNeighbor, TxChecksum};
 use proto::table::{AddressRow, InterfaceRow, RouteRow};
 use rustix::io::Errno;
@@ -46,7 +47,7 @@ pub(crate) struct NetworkState {
     rib: Rib,
     rib6: Rib<Ipv6Addr>,
     neighbors: Vec<StaticNeighbor>,
-    udp_owners: Vec<((u16, bool), u16)>,
+    udp_owners: HashMap<(u16, bool), u16>,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -74,7 +75,7 @@ impl NetworkState {
             rib: Rib::new(),
             rib6: Rib::new(),
             neighbors: Vec::new(),
-            udp_owners: Vec::new(),
+            udp_owners: HashMap::new(),
             tuning,
         }
     }
@@ -171,7 +172,7 @@ impl NetworkState {
             fib: self.rib.publish(),
             fib6: self.rib6.publish(),
             neighbors: self.neighbors.clone(),
-            udp_owners: self.udp_owners.iter().copied().collect(),
+            udp_owners: self.udp_owners.clone(),
             tcp: self.tuning.tcp,
             host: self.tuning.host,
         }
@@ -323,8 +324,10 @@ impl NetworkState {
         for six in [false, true] {
             if both || six == local.is_ipv6() {
                 let port = (local.port(), six);
-                self.udp_owners.retain(|(known, _)| *known != port);
-                self.udp_owners.extend(worker.map(|worker| (port, worker)));
+                let _ = match worker {
+                    Some(worker) => self.udp_owners.insert(port, worker),
+                    None => self.udp_owners.remove(&port),
+                };
             }
         }
     }
@@ -511,7 +514,7 @@ mod tests {
         let mut state = NetworkState::new(Tuning::default());
         let (four, six) = ("0.0.0.0:53".parse().unwrap(), "[::]:53".parse().unwrap());
         let owners = |state: &NetworkState| {
-            let owners = state.publish().udp_owners.clone();
+            let owners = state.publish().udp_owners;
             [false, true].map(|six| owners.get(&(53, six)).copied())
         };
         state.set_udp_owner(four, false, Some(0));
