@@ -262,7 +262,7 @@ pub(crate) struct Control {
     pub(crate) next_client: u64,
     pub(crate) next_call: CallId,
     pub(crate) next_worker: u16,
-    /// Breaths and busy breaths of each worker at the last sample.
+    /// When each worker was sampled last, and how long it had been busy then.
     pub(crate) sampled: Vec<(StdInstant, u64)>,
     pub(crate) stopping: bool,
 }

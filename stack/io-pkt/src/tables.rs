@@ -405,15 +405,6 @@ impl Control {
         }
         let listeners = self.sockets.values().filter(|s| s.listening.is_some()).count();
         let _ = states.insert("LISTEN", listeners as u64);
-        let mut neighbor_states: BTreeMap<&str, u64> = BTreeMap::new();
-        for row in neighbors {
-            *neighbor_states.entry(row.state).or_default() += 1;
-        }
-        let neighbor = |(state, count): (&'static str, u64)| NeighborSample {
-            family: "inet".into(),
-            state: state.into(),
-            count,
-        };
         let lower = |(s, n): (&'static str, u64)| (Cow::from(s.to_lowercase()), n);
         Sample {
             build: BuildInfo {
@@ -431,7 +422,7 @@ impl Control {
             }],
             tcp_connections: states.into_iter().map(lower).collect(),
             sockets: protocols.into_iter().map(lower).collect(),
-            neighbors: neighbor_states.into_iter().map(neighbor).collect(),
+            neighbors: neighbor_samples(neighbors),
             clients: self.clients.len() as u64,
             clients_reaped: vec![("left".into(), self.counts.left)],
             client_violations: self.counts.violations,
@@ -483,9 +474,50 @@ impl Control {
     }
 }
 
+/// How many neighbours of a family are in a state.
+fn neighbor_samples(neighbors: &[NeighborSummary]) -> Vec<NeighborSample> {
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for row in neighbors {
+        let family = if row.address.is_ipv6() { "inet6" } else { "inet" };
+        *counts.entry((family, row.state)).or_default() += 1;
+    }
+    let sample = |((family, state), count): ((&'static str, &'static str), u64)| NeighborSample {
+        family: family.into(),
+        state: state.into(),
+        count,
+    };
+    counts.into_iter().map(sample).collect()
+}
+
 fn protocol(transport: Transport) -> &'static str {
     match transport {
         Transport::Stream => "tcp",
         Transport::Datagram => "udp",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbors_are_counted_by_family_and_state() {
+        let row = |address: &str, state| NeighborSummary {
+            address: address.parse().unwrap(),
+            mac: None,
+            interface: 1,
+            state,
+            expires_s: None,
+        };
+        let rows = [
+            row("198.18.77.1", "stale"),
+            row("fe80::1", "stale"),
+            row("198.18.77.9", "stale"),
+            row("2001:db8::1", "reachable"),
+        ];
+        let samples = neighbor_samples(&rows);
+        let seen: Vec<_> = samples.iter().map(|s| (&*s.family, &*s.state, s.count)).collect();
+        let expected = [("inet", "stale", 2), ("inet6", "reachable", 1), ("inet6", "stale", 1)];
+        assert_eq!(seen, expected);
     }
 }
