@@ -112,12 +112,22 @@ fn passes_on(router: &mut Router) {
     assert_eq!((*from, *to), (LOCAL_FAR_MAC, PEER_FAR_MAC), "over the second link to its router");
     assert_eq!((header.src(), header.dst(), header.ttl), (PEER, BEYOND, 63));
     assert_eq!(payload, TEXT);
+    // Segments too, spoiled ones as they are: to look is their receiver's part.
+    let segment = wire::tcp::Header::new(1, 2, 3, 4, wire::tcp::flag::ACK, 5);
+    let mut payload = [wire::IntoBytes::as_bytes(&segment), TEXT].concat();
+    payload[16] ^= 1;
+    let frame = packet(PEER, BEYOND, &payload, |header| Header {
+        protocol: ipv4::Protocol::TCP.0,
+        ..header
+    });
+    let (_, far) = router.exchange(&frame);
+    assert_eq!((far[0].2.ttl, far[0].3.as_slice()), (63, payload.as_slice()));
     // The padding of a short frame is no part of the packet.
     let mut padded = packet(PEER, PEER_FAR, &[1], |header| header);
     padded.resize(60, 0xee);
     let (_, far) = router.exchange(&padded);
     assert_eq!((far[0].2.total_len.get(), far[0].3.as_slice()), (21, &[1_u8][..]));
-    assert_eq!(router.0.worker.counters().ipv4.rows().nth(3).unwrap().2, 2, "counted");
+    assert_eq!(router.0.worker.counters().ipv4.rows().nth(3).unwrap().2, 3, "counted");
 }
 
 fn keeps_martians_back(router: &mut Router) {

@@ -399,6 +399,32 @@ mod tests {
     }
 
     #[test]
+    fn room_is_made_for_many_and_the_failed_go_first() {
+        let mut table = Neighbors::default();
+        let (all, half) = (u32::try_from(NEIGHBORS_MAX).unwrap(), NEIGHBORS_MAX / 2);
+        let ask = |table: &mut Neighbors<Ipv4Addr, char>, numbers: core::ops::Range<u32>, s| {
+            for i in numbers {
+                let address = Ipv4Addr::from_bits(0x0a00_0000 + i);
+                assert_eq!(table.resolve(address, 1, 'x', at(s)), Resolution::Wait { ask: true });
+            }
+        };
+        let count = |table: &Neighbors<Ipv4Addr, char>, state| {
+            table.rows(at(4)).filter(|row| row.state == state).count()
+        };
+        ask(&mut table, 0..all / 2, 0);
+        (1..=4).for_each(|s| table.timeout(at(s), &mut Vec::new()));
+        ask(&mut table, all / 2..all, 4);
+        assert_eq!((count(&table, "failed"), count(&table, "incomplete")), (half, half));
+        ask(&mut table, all..all + 1, 4);
+        let left = (count(&table, "failed"), count(&table, "incomplete"));
+        assert_eq!(left, (half - NEIGHBORS_EVICTED, half + 1));
+        // So many find room now without a look at the whole table.
+        ask(&mut table, all + 1..all + 256, 4);
+        assert_eq!(count(&table, "failed"), half - NEIGHBORS_EVICTED);
+        assert_eq!(table.take_lost(), 0, "what has failed lets nobody wait");
+    }
+
+    #[test]
     fn a_pinned_entry_is_not_overwritten() {
         let mut table: Neighbors<Ipv4Addr, char> = Neighbors::default();
         assert!(table.pin(A, MAC, 1).is_empty());
