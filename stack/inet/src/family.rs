@@ -1,4 +1,4 @@
-//! The two versions of IP, as TCP's output sees them: by the type of an address.
+//! The two versions of IP, as output sees them: by the type of an address.
 
 use core::fmt::Debug;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -14,21 +14,30 @@ use crate::network::Destination;
 use crate::output::{Hop, Output};
 use crate::timer_wheel::Timers;
 
-/// Length of the IPv4 header.
-const HEADER_LEN: u16 = 20;
-const _: () = assert!(HEADER_LEN as usize == ipv4::Header::LEN);
+/// Lengths of the headers.
+const IPV4_LEN: u16 = 20;
+const IPV6_LEN: u16 = 40;
+const _: () = assert!(IPV4_LEN as usize == ipv4::Header::LEN);
+const _: () = assert!(IPV6_LEN as usize == ipv6::Header::LEN);
 
 /// An IP version.
 pub(crate) trait Family: Copy + Debug {
     /// Its header.
     type Header: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned + Copy + Debug;
+    /// That one's length.
+    const HEADER_LEN: u16;
     /// It is IPv4.
     const IS_IPV4: bool;
     /// Why a segment that is too large for the link is dropped.
     const TOO_BIG: DropReason;
 
-    /// A header of a TCP segment, without length; source first.
-    fn header(hosts: (Self, Self), hops: u8, class: u8) -> Option<Self::Header>;
+    /// A header without length; source first.
+    fn header(
+        hosts: (Self, Self),
+        protocol: ipv4::Protocol,
+        ttl: u8,
+        tos: u8,
+    ) -> Option<Self::Header>;
     /// Fills in how long the segment is. `false`: that is too long.
     fn set_segment_len(header: &mut Self::Header, len: u32) -> bool;
     /// The sum of the pseudo header of a TCP segment, without length.
@@ -43,17 +52,23 @@ pub(crate) trait Family: Copy + Debug {
 
 impl Family for Ipv4Addr {
     type Header = ipv4::Header;
+    const HEADER_LEN: u16 = IPV4_LEN;
     const IS_IPV4: bool = true;
     const TOO_BIG: DropReason = DropReason::Ipv4TooBig;
 
-    fn header((from, to): (Self, Self), hops: u8, class: u8) -> Option<ipv4::Header> {
-        let header = ipv4::Header::new(from, to, ipv4::Protocol::TCP, 0)?;
-        Some(header.with_ttl(hops).with_tos(class))
+    #[inline]
+    fn header(
+        (from, to): (Self, Self),
+        protocol: ipv4::Protocol,
+        ttl: u8,
+        tos: u8,
+    ) -> Option<ipv4::Header> {
+        Some(ipv4::Header::new(from, to, protocol, 0)?.with_ttl(ttl).with_tos(tos))
     }
 
     #[inline]
     fn set_segment_len(header: &mut ipv4::Header, len: u32) -> bool {
-        let len = u16::try_from(len).ok().and_then(|len| len.checked_add(HEADER_LEN));
+        let len = u16::try_from(len).ok().and_then(|len| len.checked_add(IPV4_LEN));
         if let Some(len) = len {
             header.total_len = U16::new(len);
             *header = header.with_checksum();
@@ -85,12 +100,19 @@ impl Family for Ipv4Addr {
 
 impl Family for Ipv6Addr {
     type Header = ipv6::Header;
+    const HEADER_LEN: u16 = IPV6_LEN;
     const IS_IPV4: bool = false;
     const TOO_BIG: DropReason = DropReason::Ipv6TooBig;
 
-    fn header((from, to): (Self, Self), hops: u8, class: u8) -> Option<ipv6::Header> {
-        let header = ipv6::Header::new(from, to, ipv4::Protocol::TCP, 0)?;
-        Some(header.with_hop_limit(hops).with_traffic_class(class))
+    #[inline]
+    fn header(
+        (from, to): (Self, Self),
+        protocol: ipv4::Protocol,
+        ttl: u8,
+        tos: u8,
+    ) -> Option<ipv6::Header> {
+        let header = ipv6::Header::new(from, to, protocol, 0)?;
+        Some(header.with_hop_limit(ttl).with_traffic_class(tos))
     }
 
     #[inline]

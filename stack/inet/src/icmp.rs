@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::input::{Received, drop_front};
 use crate::network::{Destination, LOOPBACK};
-use crate::output::{Ipv4Out, ip_version};
+use crate::output::{PacketOut, ip_version};
 use crate::worker::Worker;
 
 impl Worker {
@@ -61,7 +61,7 @@ impl Worker {
         header.checksum.set(checksum);
         self.counters.icmp.echoes_answered.increment();
         let (source, destination) = received.ipv4().ok_or(DropReason::IcmpType)?;
-        let out = Ipv4Out::new(destination, source, ipv4::Protocol::ICMP);
+        let out = PacketOut::new(destination, source, ipv4::Protocol::ICMP);
         self.send_ipv4(mbuf, &out, now);
         Ok(())
     }
@@ -151,14 +151,14 @@ impl Worker {
             return self.out.count_drop(DropReason::MbufExhausted);
         }
         self.counters.icmp.errors_sent.increment();
-        let out = Ipv4Out::new(from, source, ipv4::Protocol::ICMP);
+        let out = PacketOut::new(from, source, ipv4::Protocol::ICMP);
         self.send_ipv4(mbuf, &out, now);
     }
 
     /// Routes and sends a finished transport segment.
-    pub(crate) fn send_ipv4(&mut self, mbuf: Mbuf, out: &Ipv4Out, now: Instant) {
+    pub(crate) fn send_ipv4(&mut self, mbuf: Mbuf, out: &PacketOut, now: Instant) {
         match self.out.route(out.destination) {
-            Some(hop) => self.out.ipv4(mbuf, out, &hop, now, &mut self.timers),
+            Some(hop) => self.out.packet(mbuf, out, &hop, now, &mut self.timers),
             None => self.out.count_drop(DropReason::Ipv4NoRoute),
         }
     }

@@ -15,7 +15,7 @@ use crate::address6::OnLink;
 use crate::input::{Received, drop_front};
 use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK};
-use crate::output6::Ipv6Out;
+use crate::output::PacketOut;
 use crate::worker::Worker;
 
 /// What an error says of a packet of ours.
@@ -87,7 +87,7 @@ impl Worker {
         let room = mbuf.data_mut().get_mut(..icmp6::Header::LEN);
         room.ok_or(DropReason::Icmp6TooShort)?.copy_from_slice(reply.as_bytes());
         self.counters.icmp6.echoes_answered.increment();
-        let out = Ipv6Out::new(from, source, ipv4::Protocol::ICMPV6);
+        let out = PacketOut::new(from, source, ipv4::Protocol::ICMPV6);
         self.send_icmp6(mbuf, &out, received.interface, now);
         Ok(())
     }
@@ -288,15 +288,15 @@ impl Worker {
             return self.out.count_drop(DropReason::MbufExhausted);
         }
         self.counters.icmp6.errors_sent.increment();
-        let out = Ipv6Out::new(from, to, ipv4::Protocol::ICMPV6);
+        let out = PacketOut::new(from, to, ipv4::Protocol::ICMPV6);
         self.send_icmp6(mbuf, &out, received.interface, now);
     }
 
     /// Routes and sends a finished message; to a link's own addresses back where it came from.
-    fn send_icmp6(&mut self, mbuf: Mbuf, out: &Ipv6Out, interface: u16, now: Instant) {
+    fn send_icmp6(&mut self, mbuf: Mbuf, out: &PacketOut<Ipv6Addr>, interface: u16, now: Instant) {
         self.counters.icmp6.messages_sent.increment();
         match self.out.route6(out.destination, Some(interface)) {
-            Some(hop) => self.out.ipv6(mbuf, out, &hop, now, &mut self.timers),
+            Some(hop) => self.out.packet(mbuf, out, &hop, now, &mut self.timers),
             None => self.out.count_drop(DropReason::Ipv6NoRoute),
         }
     }

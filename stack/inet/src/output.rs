@@ -1,8 +1,8 @@
 //! From a transport segment to the wire: routing, IPv4 and Ethernet headers, neighbours, transmit queues.
 //!
 //! ```text
-//!   tcp/udp/icmp ──► route() ──► ipv4() ──► resolve neighbour ──► ethernet() ──► port's burst ──► flush()
-//!                                   └── one of our own addresses ──► loopback queue ──► next inhale
+//!   tcp/udp/icmp ──► route() ──► packet() ──► resolve neighbour ──► ethernet() ──► port's burst ──► flush()
+//!                                     └── one of our own addresses ──► loopback queue ──► next inhale
 //! ```
 
 use core::net::{IpAddr, Ipv4Addr};
@@ -16,6 +16,7 @@ use zerocopy::IntoBytes;
 
 use crate::address6::OnLink;
 use crate::counters::WorkerCounters;
+use crate::family::Family;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TTL, TX_BACKLOG_MAX};
 use crate::neighbor::{Ask, Due, Neighbors, Resolution};
 use crate::network::{Addresses, Destination, Interface, LOOPBACK, Network, TxChecksum};
@@ -43,18 +44,18 @@ pub(crate) struct Hop<A = Ipv4Addr> {
     pub tso_ipv4_checksum: bool,
 }
 
-/// Fields of the IPv4 header that the transport chooses.
+/// Fields of the IP header that the transport chooses.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ipv4Out {
+pub(crate) struct PacketOut<A = Ipv4Addr> {
     /// Source address.
-    pub source: Ipv4Addr,
+    pub source: A,
     /// Destination address.
-    pub destination: Ipv4Addr,
+    pub destination: A,
     /// Protocol number.
     pub protocol: ipv4::Protocol,
-    /// Type of service.
+    /// Type of service, or traffic class.
     pub tos: u8,
-    /// Time to live.
+    /// Time to live, or hop limit.
     pub ttl: u8,
     /// Length of the transport header, for checksum offload.
     pub l4_len: u8,
@@ -62,10 +63,10 @@ pub(crate) struct Ipv4Out {
     pub offload: Option<L4>,
 }
 
-impl Ipv4Out {
+impl<A> PacketOut<A> {
     /// Default TTL and TOS, checksum complete.
     #[must_use]
-    pub(crate) fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: ipv4::Protocol) -> Self {
+    pub(crate) const fn new(source: A, destination: A, protocol: ipv4::Protocol) -> Self {
         Self { source, destination, protocol, tos: 0, ttl: TTL, l4_len: 0, offload: None }
     }
 }
@@ -258,37 +259,40 @@ impl Output {
         self.network.interfaces.iter().skip(1).find(|i| i.up && !i.addresses.is_empty())
     }
 
-    /// Sends a transport segment in `mbuf` as an IPv4 packet along `hop`.
-    pub(crate) fn ipv4(
+    /// Sends a transport segment in `mbuf` as an IP packet along `hop`.
+    pub(crate) fn packet<F: Family>(
         &mut self,
         mut mbuf: Mbuf,
-        out: &Ipv4Out,
-        hop: &Hop,
+        out: &PacketOut<F>,
+        hop: &Hop<F>,
         now: Instant,
         timers: &mut Timers,
     ) {
-        let payload_len = mbuf.packet_len() as usize;
-        let header = ipv4::Header::new(out.source, out.destination, out.protocol, payload_len);
-        let Some(header) = header.filter(|h| h.total_len.get() <= hop.mtu) else {
-            return self.count_drop(DropReason::Ipv4TooBig);
+        let segment_len = mbuf.packet_len();
+        let fits = segment_len as usize + size_of::<F::Header>() <= usize::from(hop.mtu);
+        let header = F::header((out.source, out.destination), out.protocol, out.ttl, out.tos);
+        let Some(mut header) = header.filter(|_| fits) else {
+            return self.count_drop(F::TOO_BIG);
         };
-        let header = header.with_ttl(out.ttl).with_tos(out.tos).with_checksum();
+        if !F::set_segment_len(&mut header, segment_len) {
+            return self.count_drop(F::TOO_BIG);
+        }
         if !prepend(&mut mbuf, header.as_bytes()) {
             return self.count_drop(DropReason::MbufExhausted);
         }
         if let Some(l4) = out.offload {
             mbuf.set_tx_checksum(&MbufChecksum {
                 l2_len: 14,
-                l3_len: 20,
+                l3_len: F::HEADER_LEN,
                 l4_len: out.l4_len,
-                ipv4: true,
+                ipv4: F::IS_IPV4,
                 ipv4_header: false,
                 l4: Some(l4),
                 segment_len: 0,
             });
         }
-        self.counters.ipv4.packets_sent.increment();
-        self.link(mbuf, hop, now, timers);
+        F::count_sent(self, 1);
+        F::link(self, mbuf, hop, now, timers);
     }
 
     /// Hands an IPv4 packet to the link `hop` names.

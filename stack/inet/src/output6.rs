@@ -2,7 +2,7 @@
 
 use core::net::Ipv6Addr;
 
-use dpdk::{L4, Mbuf, TxChecksum as MbufChecksum};
+use dpdk::Mbuf;
 use types::{DropReason, Instant, MacAddr};
 use wire::{ethernet, icmp6, ipv4, ipv6, ndp};
 use zerocopy::IntoBytes;
@@ -10,36 +10,8 @@ use zerocopy::IntoBytes;
 use crate::address6::{ALL_NODES, OnLink, is_of_a_link};
 use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK, TxChecksum};
-use crate::output::{Hop, Output, prepend};
+use crate::output::{Hop, Output};
 use crate::timer_wheel::Timers;
-
-/// Fields of the IPv6 header that the transport chooses.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ipv6Out {
-    /// Source address.
-    pub source: Ipv6Addr,
-    /// Destination address.
-    pub destination: Ipv6Addr,
-    /// Protocol number.
-    pub protocol: ipv4::Protocol,
-    /// Traffic class.
-    pub class: u8,
-    /// Hop limit.
-    pub hop_limit: u8,
-    /// Length of the transport header, for checksum offload.
-    pub l4_len: u8,
-    /// The port computes this transport checksum.
-    pub offload: Option<L4>,
-}
-
-impl Ipv6Out {
-    /// Default hop limit and class, checksum complete.
-    #[must_use]
-    pub(crate) fn new(source: Ipv6Addr, destination: Ipv6Addr, protocol: ipv4::Protocol) -> Self {
-        let hop_limit = ipv6::Header::DEFAULT_HOP_LIMIT;
-        Self { source, destination, protocol, class: 0, hop_limit, l4_len: 0, offload: None }
-    }
-}
 
 impl Output {
     /// The way to a destination; `None` without route or with the interface down. Addresses of a link
@@ -80,40 +52,6 @@ impl Output {
             tso_buffers_max: 0,
             tso_ipv4_checksum: false,
         })
-    }
-
-    /// Sends a transport segment in `mbuf` as an IPv6 packet along `hop`.
-    pub(crate) fn ipv6(
-        &mut self,
-        mut mbuf: Mbuf,
-        out: &Ipv6Out,
-        hop: &Hop<Ipv6Addr>,
-        now: Instant,
-        timers: &mut Timers,
-    ) {
-        let payload_len = mbuf.packet_len() as usize;
-        let header = ipv6::Header::new(out.source, out.destination, out.protocol, payload_len);
-        let fits = payload_len + ipv6::Header::LEN <= usize::from(hop.mtu);
-        let Some(header) = header.filter(|_| fits) else {
-            return self.count_drop(DropReason::Ipv6TooBig);
-        };
-        let header = header.with_hop_limit(out.hop_limit).with_traffic_class(out.class);
-        if !prepend(&mut mbuf, header.as_bytes()) {
-            return self.count_drop(DropReason::MbufExhausted);
-        }
-        if let Some(l4) = out.offload {
-            mbuf.set_tx_checksum(&MbufChecksum {
-                l2_len: 14,
-                l3_len: 40,
-                l4_len: out.l4_len,
-                ipv4: false,
-                ipv4_header: false,
-                l4: Some(l4),
-                segment_len: 0,
-            });
-        }
-        self.counters().ipv6.packets_sent.increment();
-        self.link6(mbuf, hop, now, timers);
     }
 
     /// Hands an IPv6 packet to the link `hop` names.

@@ -11,7 +11,7 @@ use wire::{ethernet, ipv4};
 use crate::command::{CallId, ClaimedBy, Handoff, Outcome};
 use crate::input::{Received, drop_front};
 use crate::limits::TTL;
-use crate::output::Ipv4Out;
+use crate::output::PacketOut;
 use crate::worker::Worker;
 
 impl Worker {
@@ -132,10 +132,10 @@ impl Worker {
         let Some(source) = source else {
             return self.out.count_drop(DropReason::Ipv4NoRoute);
         };
-        let out = Ipv4Out {
+        let out = PacketOut {
             tos: to.tos,
             ttl: to.ttl.unwrap_or(TTL),
-            ..Ipv4Out::new(source, to.to, ipv4::Protocol(to.protocol))
+            ..PacketOut::new(source, to.to, ipv4::Protocol(to.protocol))
         };
         self.send_ipv4(mbuf, &out, now);
     }

@@ -10,6 +10,7 @@ use core::net::Ipv4Addr;
 
 use dpdk::{L4, TxChecksum as PortChecksum};
 use tcp::{Cut, SegmentOut};
+use wire::ipv4::Protocol;
 use wire::{Checksum, ethernet, tcp as header};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -75,7 +76,7 @@ impl<F: Family> Template<F> {
             TxChecksum::Port => pseudo,
             TxChecksum::Stack => pseudo.sum(tcp.as_bytes()).sum(options.get(..options_len)?),
         };
-        let ip = F::header(hosts, user.ttl, tos(user.tos, whole.ect))?;
+        let ip = F::header(hosts, Protocol::TCP, user.ttl, tos(user.tos, whole.ect))?;
         Some(Self {
             ethernet,
             packet: Packet { ip, tcp },
@@ -157,7 +158,7 @@ impl<F: Family> Template<F> {
         let l4_len = u8::try_from(header::Header::LEN + self.options_len).unwrap_or(u8::MAX);
         (self.by == TxChecksum::Port).then_some(PortChecksum {
             l2_len: 14,
-            l3_len: u16::try_from(size_of::<F::Header>()).unwrap_or(u16::MAX),
+            l3_len: F::HEADER_LEN,
             l4_len,
             ipv4: F::IS_IPV4,
             ipv4_header: false,
@@ -219,11 +220,11 @@ mod tests {
         let class = tos(options.tos, segment.ect);
         let ip = match (from.into(), to.into()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
-                let ip = ipv4::Header::new(from, to, ipv4::Protocol::TCP, tcp_len).unwrap();
+                let ip = ipv4::Header::new(from, to, Protocol::TCP, tcp_len).unwrap();
                 ip.with_ttl(options.ttl).with_tos(class).with_checksum().as_bytes().to_vec()
             }
             (IpAddr::V6(from), IpAddr::V6(to)) => {
-                let ip = ipv6::Header::new(from, to, ipv4::Protocol::TCP, tcp_len).unwrap();
+                let ip = ipv6::Header::new(from, to, Protocol::TCP, tcp_len).unwrap();
                 ip.with_hop_limit(options.ttl).with_traffic_class(class).as_bytes().to_vec()
             }
             _ => unreachable!("hosts are of one family"),

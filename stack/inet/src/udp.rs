@@ -1,21 +1,21 @@
 //! UDP (RFC 768): datagrams to sockets and from clients.
 
-use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use dpdk::{L4, Mbuf};
 use rustix::io::Errno;
 use shm::{Ancillary, DatagramHeader, TxDescriptor};
 use types::{DropReason, FlowKey, Instant};
-use wire::{ipv4, ipv6, udp};
+use wire::{ipv4, udp};
 use zerocopy::IntoBytes;
 
 use crate::attend::raise;
 use crate::command::Misbehaviour;
+use crate::family::Family;
 use crate::input::Received;
 use crate::network::{Destination, LOOPBACK, TxChecksum};
 use crate::option::Options;
-use crate::output::{Ipv4Out, prepend};
-use crate::output6::Ipv6Out;
+use crate::output::{Hop, PacketOut, prepend};
 use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
 
@@ -154,41 +154,35 @@ impl Worker {
             Some(ip) => SocketAddr::new(self.check_source(ip)?, local.port()),
             None => local,
         };
-        let payload = (posted.offset.wrapping_add(header_len), payload_len as usize);
-        self.udp_emit(owner, payload, (local, to), &options, now)
-    }
-
-    fn udp_emit(
-        &mut self,
-        owner: Option<u16>,
-        (offset, len): (u32, usize),
-        (local, to): (SocketAddr, SocketAddr),
-        options: &Options,
-        now: Instant,
-    ) -> Result<(), Errno> {
         if to.port() == 0 {
             return Err(Errno::INVAL);
         }
+        let (offset, len) = (posted.offset.wrapping_add(header_len), payload_len as usize);
+        let payload = Payload { owner, offset, len, ports: (local.port(), to.port()) };
         match to {
-            SocketAddr::V4(to) => self.udp_emit4(owner, (offset, len), (local, to), options, now),
-            SocketAddr::V6(to) => self.udp_emit6(owner, (offset, len), (local, to), options, now),
+            SocketAddr::V4(to) => {
+                let (out, hop) = self.udp_way(local.ip(), *to.ip(), &options)?;
+                self.udp_emit(&payload, out, &hop, now)
+            }
+            SocketAddr::V6(to) => {
+                let (out, hop) = self.udp_way6(local.ip(), to, &options)?;
+                self.udp_emit(&payload, out, &hop, now)
+            }
         }
     }
 
-    fn udp_emit4(
-        &mut self,
-        owner: Option<u16>,
-        payload: (u32, usize),
-        (local, to): (SocketAddr, SocketAddrV4),
+    /// How a datagram goes to an IPv4 address.
+    fn udp_way(
+        &self,
+        local: IpAddr,
+        destination: Ipv4Addr,
         options: &Options,
-        now: Instant,
-    ) -> Result<(), Errno> {
-        let destination = *to.ip();
+    ) -> Result<(PacketOut, Hop), Errno> {
         let hop = self.out.route(destination).ok_or(Errno::NETUNREACH)?;
         if hop.destination == Destination::Broadcast && !options.broadcast {
             return Err(Errno::ACCESS);
         }
-        let source = match local.ip() {
+        let source = match local {
             IpAddr::V6(address) if !address.is_unspecified() || options.v6_only => {
                 return Err(Errno::NETUNREACH);
             }
@@ -200,38 +194,21 @@ impl Worker {
                 source.ok_or(Errno::NETUNREACH)?
             }
         };
-        // RFC 1122 3.2.1.3 (g): no such address may be outside of a host.
-        if source.is_loopback() && hop.destination != Destination::Local {
-            return Err(Errno::INVAL);
-        }
-        let from = SocketAddr::new(source.into(), local.port());
-        let space = usize::from(hop.mtu).saturating_sub(ipv4::Header::LEN);
-        let offload = hop.checksum == TxChecksum::Port;
-        let mbuf = self.udp_datagram(owner, payload, (from, to.into()), (space, offload))?;
-        let out = Ipv4Out {
-            tos: options.tos,
-            ttl: options.ttl,
-            l4_len: 8,
-            offload: offload.then_some(L4::Udp),
-            ..Ipv4Out::new(source, destination, ipv4::Protocol::UDP)
-        };
-        self.out.ipv4(mbuf, &out, &hop, now, &mut self.timers);
-        Ok(())
+        Ok((packet(source, destination, options), hop))
     }
 
-    fn udp_emit6(
-        &mut self,
-        owner: Option<u16>,
-        payload: (u32, usize),
-        (local, to): (SocketAddr, SocketAddrV6),
+    /// How a datagram goes to an IPv6 address.
+    fn udp_way6(
+        &self,
+        local: IpAddr,
+        to: SocketAddrV6,
         options: &Options,
-        now: Instant,
-    ) -> Result<(), Errno> {
+    ) -> Result<(PacketOut<Ipv6Addr>, Hop<Ipv6Addr>), Errno> {
         let destination = *to.ip();
         let zone = u16::try_from(to.scope_id()).map_err(|_| Errno::NODEV)?;
         let hop = self.out.route6(destination, Some(zone).filter(|zone| *zone != LOOPBACK));
         let hop = hop.ok_or(Errno::NETUNREACH)?;
-        let source = match local.ip() {
+        let source = match local {
             IpAddr::V4(_) => return Err(Errno::AFNOSUPPORT),
             IpAddr::V6(address) if !address.is_unspecified() => address,
             IpAddr::V6(_) if hop.destination == Destination::Local => destination,
@@ -240,47 +217,42 @@ impl Worker {
                 source.ok_or(Errno::ADDRNOTAVAIL)?
             }
         };
-        // RFC 4291 section 2.5.3: no such address may be outside of a host.
+        Ok((packet(source, destination, options), hop))
+    }
+
+    /// Sends a client's payload, if there is so much room in a packet; the checksum is left to the port
+    /// where that can make it.
+    fn udp_emit<F: Family + Into<IpAddr>>(
+        &mut self,
+        payload: &Payload,
+        mut out: PacketOut<F>,
+        hop: &Hop<F>,
+        now: Instant,
+    ) -> Result<(), Errno> {
+        let (source, destination) = (out.source.into(), out.destination.into());
+        // RFC 1122 3.2.1.3 (g), RFC 4291 2.5.3: no such address may be outside of a host.
         if source.is_loopback() && hop.destination != Destination::Local {
             return Err(Errno::INVAL);
         }
-        let from = SocketAddr::new(source.into(), local.port());
-        let space = usize::from(hop.mtu).saturating_sub(ipv6::Header::LEN);
-        let offload = hop.checksum == TxChecksum::Port;
-        let mbuf = self.udp_datagram(owner, payload, (from, to.into()), (space, offload))?;
-        let out = Ipv6Out {
-            class: options.tos,
-            hop_limit: options.ttl,
-            l4_len: 8,
-            offload: offload.then_some(L4::Udp),
-            ..Ipv6Out::new(source, destination, ipv4::Protocol::UDP)
-        };
-        self.out.ipv6(mbuf, &out, &hop, now, &mut self.timers);
-        Ok(())
-    }
-
-    /// A datagram with a client's payload, if there is so much `space` in a packet; its checksum is
-    /// left to the port where that can make it.
-    fn udp_datagram(
-        &mut self,
-        owner: Option<u16>,
-        (offset, len): (u32, usize),
-        (from, to): (SocketAddr, SocketAddr),
-        (space, offload): (usize, bool),
-    ) -> Result<Mbuf, Errno> {
-        if len + udp::Header::LEN > space {
+        let space = usize::from(hop.mtu.saturating_sub(F::HEADER_LEN));
+        if payload.len + udp::Header::LEN > space {
             return Err(Errno::MSGSIZE);
         }
         let mut mbuf = self.out.alloc().ok_or(Errno::NOBUFS)?;
-        let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
-        let room =
-            u16::try_from(len).ok().and_then(|len| mbuf.append(len)).ok_or(Errno::MSGSIZE)?;
-        if !client.lane.copy_out(offset, room) {
+        let client = self.clients.owner_mut(payload.owner).ok_or(Errno::BADF)?;
+        let len = u16::try_from(payload.len).map_err(|_| Errno::MSGSIZE)?;
+        let room = mbuf.append(len).ok_or(Errno::MSGSIZE)?;
+        if !client.lane.copy_out(payload.offset, room) {
             return Err(Errno::FAULT);
         }
-        prepend_header(&mut mbuf, from, to, offload).ok_or(Errno::NOBUFS)?;
+        let (from, to) = payload.ports;
+        let ends = (SocketAddr::new(source, from), SocketAddr::new(destination, to));
+        let offload = hop.checksum == TxChecksum::Port;
+        prepend_header(&mut mbuf, ends.0, ends.1, offload).ok_or(Errno::NOBUFS)?;
         self.counters.udp.datagrams_sent.increment();
-        Ok(mbuf)
+        (out.l4_len, out.offload) = (8, offload.then_some(L4::Udp));
+        self.out.packet(mbuf, &out, hop, now, &mut self.timers);
+        Ok(())
     }
 
     /// An address that a datagram may come from: one of ours. Linux's errno for another one.
@@ -316,6 +288,19 @@ impl Worker {
         }
         told
     }
+}
+
+/// What a client posts, and the ports of both ends, this host's first.
+struct Payload {
+    owner: Option<u16>,
+    offset: u32,
+    len: usize,
+    ports: (u16, u16),
+}
+
+fn packet<A>(source: A, destination: A, options: &Options) -> PacketOut<A> {
+    let out = PacketOut::new(source, destination, ipv4::Protocol::UDP);
+    PacketOut { tos: options.tos, ttl: options.ttl, ..out }
 }
 
 /// Where a datagram is from. Addresses of a link are told apart by its number.
