@@ -3,11 +3,14 @@
 //! * [`inspect`]: whose file it is, where it lies, whether it is whole. Nothing of it has run then.
 //! * [`SharedObject::link`]: the dynamic linker makes it part of the process.
 //! * [`Linked`]: the table that it exports, checked as far as all tables are alike.
+//! * [`log`], [`option`], [`Alarm`]: what the daemon does for all of them.
 
 mod elf;
 mod error;
 mod linked;
+mod service;
 mod trust;
 
 pub use error::LoadError;
 pub use linked::{Entry, Header, Linked, SharedObject, inspect};
+pub use service::{Alarm, log, option};

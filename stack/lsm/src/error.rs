@@ -102,7 +102,9 @@ impl ProtocolError {
                 "start io-pkt with -t 1, or make it THREADING_WORKERS".into()
             }
             Self::UnknownOption { .. } => "correct it or leave it out".into(),
-            Self::Open { .. } => "the module's own log lines say more".into(),
+            Self::Open { .. } => {
+                "io-pkt's log (its standard error) has the module's own words".into()
+            }
             Self::Taken { owner, .. } => format!("iopkt umount {owner}"),
             Self::TooMany { .. } => "iopkt modules; iopkt umount NAME".into(),
             Self::Thread { .. } => "see: ulimit -u".into(),

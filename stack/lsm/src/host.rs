@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use devnp_abi::Api as DriverApi;
 use dpdk::{Burst, Mempool};
+use loader::Alarm;
 use lsm_abi as abi;
 use types::MacAddr;
 
@@ -16,7 +17,6 @@ use crate::answers::Answers;
 use crate::context;
 use crate::instance::{Attachment, To};
 use crate::limits::{ATTACHMENTS_MAX, CALLS_MAX, PATHS_MAX};
-use crate::modules::Alarm;
 use crate::path::PathEnd;
 use crate::plan::Point;
 use crate::thread::{Job, Jobs};
@@ -25,6 +25,13 @@ use crate::variable::{Variable, Variables};
 const INVALID: i32 = -libc::EINVAL;
 const NO_MEMORY: i32 = -libc::ENOMEM;
 const AGAIN: i32 = -libc::EAGAIN;
+
+const _: () = assert!(
+    abi::LOG_ERROR == devnp_abi::LOG_ERROR
+        && abi::LOG_WARNING == devnp_abi::LOG_WARNING
+        && abi::LOG_INFO == devnp_abi::LOG_INFO,
+    "one log is for modules of all kinds"
+);
 
 /// An interface as modules see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -322,16 +329,9 @@ pub(crate) unsafe fn host<'a>(host: *const abi::Host) -> Option<&'a Host> {
 
 unsafe extern "C" fn log(to: *const abi::Host, level: i32, text: *const c_char) {
     // SAFETY: the module passes the pointer that it was opened with.
-    let (Some(host), false) = (unsafe { host(to) }, text.is_null()) else { return };
-    // SAFETY: the module passes a C string.
-    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    let name = &host.name;
-    match level {
-        abi::LOG_ERROR => tracing::error!("{name}: {text}"),
-        abi::LOG_WARNING => tracing::warn!("{name}: {text}"),
-        abi::LOG_INFO => tracing::info!("{name}: {text}"),
-        _ => tracing::debug!("{name}: {text}"),
-    }
+    let Some(host) = (unsafe { host(to) }) else { return };
+    // SAFETY: the module passes a C string or null.
+    unsafe { loader::log(&host.name, level, text) };
 }
 
 unsafe extern "C" fn option(
@@ -341,23 +341,9 @@ unsafe extern "C" fn option(
     len: usize,
 ) -> isize {
     // SAFETY: the module passes the pointer that it was opened with.
-    let (Some(host), false) = (unsafe { host(of) }, key.is_null() || to.is_null()) else {
-        return -1;
-    };
-    // SAFETY: the module passes a C string.
-    let key = unsafe { CStr::from_ptr(key) }.to_string_lossy();
-    let Some((_, value)) = host.options.iter().find(|(name, _)| *name == key) else { return -1 };
-    let value = value.as_deref().unwrap_or_default();
-    if value.len() >= len {
-        return -2;
-    }
-    // SAFETY: `to` has room for `len` bytes, more than the value and its terminator.
-    unsafe { to.cast::<u8>().copy_from_nonoverlapping(value.as_ptr(), value.len()) };
-    // SAFETY: as above.
-    let end = unsafe { to.add(value.len()) };
-    // SAFETY: as above.
-    unsafe { end.write(0) };
-    isize::try_from(value.len()).unwrap_or(-2)
+    let Some(host) = (unsafe { host(of) }) else { return -1 };
+    // SAFETY: the module passes a C string, and room for as many bytes as it says, or null.
+    unsafe { loader::option(&host.options, key, to, len) }
 }
 
 unsafe extern "C" fn alloc(of: *const abi::Host, to: *mut *mut devnp_abi::Mbuf, count: u16) -> i32 {

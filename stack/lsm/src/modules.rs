@@ -8,7 +8,7 @@ use std::thread;
 
 use devnp_abi::Api as DriverApi;
 use dpdk::Mempool;
-use loader::SharedObject;
+use loader::{Alarm, SharedObject};
 use lsm_abi::FLAG_SEVERAL;
 
 use crate::error::ProtocolError;
@@ -18,22 +18,6 @@ use crate::limits::MODULES_MAX;
 use crate::plan::Plan;
 use crate::thread::{Job, Jobs, Reports, run};
 use crate::variable::{SetVariableError, VariableRow};
-
-/// Wakes the control thread.
-#[derive(Clone)]
-pub(crate) struct Alarm(Arc<dyn Fn() + Send + Sync>);
-
-impl Alarm {
-    pub(crate) fn ring(&self) {
-        (self.0)();
-    }
-}
-
-impl fmt::Debug for Alarm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Alarm")
-    }
-}
 
 /// Names a load, from the moment it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,7 +64,7 @@ impl Surroundings {
             folder,
             network: Arc::default(),
             wake: Arc::new(wake),
-            alarm: Alarm(Arc::new(alarm)),
+            alarm: Alarm::new(alarm),
         }
     }
 }

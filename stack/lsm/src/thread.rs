@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use loader::Alarm;
+
 use crate::answers::Answers;
 use crate::error::ProtocolError;
 use crate::host::{Argument, Event, Health, Host};
 use crate::instance::Instance;
 use crate::library::Library;
 use crate::limits::{EVENTS_MAX, WORK_MAX};
-use crate::modules::{Alarm, Id, Loading, Report};
+use crate::modules::{Id, Loading, Report};
 use crate::path::PathServer;
 use crate::variable::Variables;
 

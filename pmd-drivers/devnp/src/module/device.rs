@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use counters::Counter;
 use devnp_abi as abi;
 use dpdk::{Burst, EthStats, Link, Mbuf, Mempool};
+use loader::Alarm;
 use types::MacAddr;
 
 use crate::limits::COMMAND_MAX;
@@ -26,7 +27,6 @@ use crate::module::error::ModuleError;
 use crate::module::host::{API, Host};
 use crate::module::library::Library;
 use crate::module::lower::Lower;
-use crate::module::registry::Alarm;
 use crate::options::Settings;
 use crate::port::Port;
 

@@ -1,6 +1,6 @@
 //! What the daemon does for a module: packets, options, log.
 
-use core::ffi::{CStr, c_char, c_void};
+use core::ffi::{c_char, c_void};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -8,8 +8,7 @@ use std::sync::Mutex;
 
 use devnp_abi as abi;
 use dpdk::{Burst, ChecksumState, L4, Mbuf, Mempool};
-
-use crate::module::registry::Alarm;
+use loader::Alarm;
 
 /// `-ENOMEM` and `-EINVAL` as C sees them.
 const NO_MEMORY: i32 = -libc::ENOMEM;
@@ -70,16 +69,10 @@ unsafe fn look(packet: *const abi::Mbuf) -> Option<ManuallyDrop<Mbuf>> {
 
 unsafe extern "C" fn log(to: *const abi::Host, level: i32, text: *const c_char) {
     // SAFETY: the module passes the pointer that it was opened with.
-    let (Some(host), false) = (unsafe { host(to) }, text.is_null()) else { return };
-    // SAFETY: the module passes a C string.
-    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    let Some(host) = (unsafe { host(to) }) else { return };
     let name = host.name.lock().map(|name| name.clone()).unwrap_or_default();
-    match level {
-        abi::LOG_ERROR => tracing::error!("{name}: {text}"),
-        abi::LOG_WARNING => tracing::warn!("{name}: {text}"),
-        abi::LOG_INFO => tracing::info!("{name}: {text}"),
-        _ => tracing::debug!("{name}: {text}"),
-    }
+    // SAFETY: the module passes a C string or null.
+    unsafe { loader::log(&name, level, text) };
 }
 
 unsafe extern "C" fn option(
@@ -89,23 +82,9 @@ unsafe extern "C" fn option(
     len: usize,
 ) -> isize {
     // SAFETY: the module passes the pointer that it was opened with.
-    let (Some(host), false) = (unsafe { host(of) }, key.is_null() || to.is_null()) else {
-        return -1;
-    };
-    // SAFETY: the module passes a C string.
-    let key = unsafe { CStr::from_ptr(key) }.to_string_lossy();
-    let Some((_, value)) = host.options.iter().find(|(name, _)| *name == key) else { return -1 };
-    let value = value.as_deref().unwrap_or_default();
-    if value.len() >= len {
-        return -2;
-    }
-    // SAFETY: `to` has room for `len` bytes, more than the value and its terminator.
-    unsafe { to.cast::<u8>().copy_from_nonoverlapping(value.as_ptr(), value.len()) };
-    // SAFETY: as above.
-    let end = unsafe { to.add(value.len()) };
-    // SAFETY: as above.
-    unsafe { end.write(0) };
-    isize::try_from(value.len()).unwrap_or(-2)
+    let Some(host) = (unsafe { host(of) }) else { return -1 };
+    // SAFETY: the module passes a C string, and room for as many bytes as it says, or null.
+    unsafe { loader::option(&host.options, key, to, len) }
 }
 
 unsafe extern "C" fn alloc(of: *const abi::Host, to: *mut *mut abi::Mbuf, count: u16) -> i32 {

@@ -1,36 +1,13 @@
 //! Where modules are looked for, and which are loaded.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use devnp_abi::FLAG_SINGLE_INSTANCE;
+use loader::Alarm;
 
 use crate::module::error::ModuleError;
 use crate::module::library::Library;
-
-/// Wakes the control plane: a module's interface has failed, lost its link or is gone. Called from
-/// workers and from threads of modules: it must not block.
-#[derive(Clone)]
-pub struct Alarm(Arc<dyn Fn() + Send + Sync>);
-
-impl Alarm {
-    /// An alarm that calls `ring`.
-    #[must_use]
-    pub fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(ring))
-    }
-
-    pub(crate) fn ring(&self) {
-        (self.0)();
-    }
-}
-
-impl fmt::Debug for Alarm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Alarm")
-    }
-}
 
 /// The driver modules of this process.
 #[derive(Debug)]
