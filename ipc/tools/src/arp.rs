@@ -10,7 +10,7 @@ use crate::address;
 use crate::cli::ArpArgs;
 use crate::control::{CallError, Control};
 use crate::fail::Failure;
-use crate::output::{Side, escape, show, table};
+use crate::output::{escape, left, right, show, table};
 
 /// What the arguments ask for.
 #[derive(Debug, PartialEq, Eq)]
@@ -145,22 +145,17 @@ fn render(rows: &[NeighborRow]) -> String {
 /// BSD's `ndp -an`. The state is its first letter in capitals.
 fn render6(rows: &[NeighborRow]) -> String {
     let columns = [
-        ("Neighbor", Side::Left),
-        ("Linklayer Address", Side::Left),
-        ("Netif", Side::Left),
-        ("Expire", Side::Right),
-        ("S", Side::Left),
+        left("Neighbor", |row: &NeighborRow| row.address.to_string()),
+        left("Linklayer Address", |row| {
+            row.mac.map_or_else(|| "(incomplete)".into(), |mac| mac.to_string())
+        }),
+        left("Netif", |row| escape(&row.interface)),
+        right("Expire", |row| {
+            row.expires_s.map_or_else(|| "permanent".into(), |s| format!("{s}s"))
+        }),
+        left("S", |row| row.state.chars().take(1).flat_map(char::to_uppercase).collect()),
     ];
-    let cells = |row: &NeighborRow| {
-        vec![
-            row.address.to_string(),
-            row.mac.map_or_else(|| "(incomplete)".into(), |mac| mac.to_string()),
-            escape(&row.interface),
-            row.expires_s.map_or_else(|| "permanent".into(), |s| format!("{s}s")),
-            row.state.chars().take(1).flat_map(char::to_uppercase).collect(),
-        ]
-    };
-    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+    table(&columns, rows)
 }
 
 #[cfg(test)]

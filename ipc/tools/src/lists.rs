@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::control::Control;
 use crate::fail::Failure;
-use crate::output::{Side, escape, show, table};
+use crate::output::{escape, left, right, show, table};
 
 /// Runs `clients`.
 pub(crate) fn clients(sock: Option<String>, json: bool) -> Result<(), Failure> {
@@ -34,52 +34,29 @@ pub(crate) fn status(sock: Option<String>, json: bool) -> Result<(), Failure> {
 
 fn render_clients(rows: &[ClientRow]) -> String {
     let columns = [
-        ("Slot", Side::Right),
-        ("PID", Side::Right),
-        ("UID", Side::Right),
-        ("Sockets", Side::Right),
-        ("Rx memory", Side::Right),
-        ("Packets/s", Side::Right),
-        ("Requests/s", Side::Right),
-        ("Quota hits", Side::Right),
-        ("Violations", Side::Right),
-        ("Program", Side::Left),
+        right("Slot", |row: &ClientRow| row.slot.to_string()),
+        right("PID", |row| row.pid.to_string()),
+        right("UID", |row| row.uid.to_string()),
+        right("Sockets", |row| row.sockets.to_string()),
+        right("Rx memory", |row| bytes(row.rx_memory_bytes)),
+        right("Packets/s", |row| row.packets_per_s.to_string()),
+        right("Requests/s", |row| row.requests_per_s.to_string()),
+        right("Quota hits", |row| row.quota_hits.to_string()),
+        right("Violations", |row| row.violations.to_string()),
+        left("Program", |row| escape(&row.program)),
     ];
-    let cells = |row: &ClientRow| {
-        vec![
-            row.slot.to_string(),
-            row.pid.to_string(),
-            row.uid.to_string(),
-            row.sockets.to_string(),
-            bytes(row.rx_memory_bytes),
-            row.packets_per_s.to_string(),
-            row.requests_per_s.to_string(),
-            row.quota_hits.to_string(),
-            row.violations.to_string(),
-            escape(&row.program),
-        ]
-    };
-    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+    table(&columns, rows)
 }
 
 fn render_workers(rows: &[WorkerRow]) -> String {
     let columns = [
-        ("Worker", Side::Right),
-        ("CPU", Side::Right),
-        ("Breaths", Side::Right),
-        ("Busy", Side::Right),
-        ("Sleeps", Side::Right),
+        right("Worker", |row: &WorkerRow| row.worker.to_string()),
+        right("CPU", |row| row.cpu.map_or_else(|| "-".into(), |cpu| cpu.to_string())),
+        right("Breaths", |row| row.breaths.to_string()),
+        right("Busy", |row| format!("{}%", percent(row.busy_breaths, row.breaths))),
+        right("Sleeps", |row| row.sleeps.to_string()),
     ];
-    let cells = |row: &WorkerRow| {
-        vec![
-            row.worker.to_string(),
-            row.cpu.map_or_else(|| "-".into(), |cpu| cpu.to_string()),
-            row.breaths.to_string(),
-            format!("{}%", percent(row.busy_breaths, row.breaths)),
-            row.sleeps.to_string(),
-        ]
-    };
-    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+    table(&columns, rows)
 }
 
 /// All that `status` shows.

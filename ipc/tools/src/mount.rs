@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use crate::cli::{MountArgs, UmountArgs};
 use crate::control::{CallError, Control};
 use crate::fail::Failure;
-use crate::output::{Side, escape, print, show, table};
+use crate::output::{escape, left, print, right, show, table};
 
 /// Runs `mount`.
 pub(crate) fn mount(sock: Option<String>, args: &MountArgs) -> Result<(), Failure> {
@@ -83,19 +83,6 @@ fn driver_path(file: &str) -> String {
 }
 
 fn render(rows: &[ModuleRow]) -> String {
-    let columns = [
-        ("Module", Side::Left),
-        ("Version", Side::Left),
-        ("Kind", Side::Left),
-        ("ABI", Side::Right),
-        ("Threads", Side::Left),
-        ("State", Side::Left),
-        ("Failures", Side::Right),
-        ("Rx", Side::Right),
-        ("Tx", Side::Right),
-        ("Users", Side::Left),
-        ("File", Side::Left),
-    ];
     // What a protocol is attached to, with the packets that it let pass, dropped and took.
     let users = |row: &ModuleRow| {
         let interfaces = row.interfaces.iter().map(|name| escape(name));
@@ -107,22 +94,20 @@ fn render(rows: &[ModuleRow]) -> String {
         });
         interfaces.chain(attachments).collect::<Vec<_>>().join(",")
     };
-    let cells = |row: &ModuleRow| {
-        vec![
-            escape(&row.name),
-            escape(&row.version),
-            escape(&row.kind),
-            row.abi.to_string(),
-            escape(&row.threading),
-            escape(&row.state),
-            row.failures.to_string(),
-            row.rx_packets.to_string(),
-            row.tx_packets.to_string(),
-            users(row),
-            escape(&row.path),
-        ]
-    };
-    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+    let columns = [
+        left("Module", |row: &ModuleRow| escape(&row.name)),
+        left("Version", |row| escape(&row.version)),
+        left("Kind", |row| escape(&row.kind)),
+        right("ABI", |row| row.abi.to_string()),
+        left("Threads", |row| escape(&row.threading)),
+        left("State", |row| escape(&row.state)),
+        right("Failures", |row| row.failures.to_string()),
+        right("Rx", |row| row.rx_packets.to_string()),
+        right("Tx", |row| row.tx_packets.to_string()),
+        left("Users", users),
+        left("File", |row| escape(&row.path)),
+    ];
+    table(&columns, rows)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use proto::table::{CounterRow, DaemonRow, InterfaceRow, RouteRow, SocketRow};
+use proto::table::{AddressRow, CounterRow, DaemonRow, InterfaceRow, RouteRow, SocketRow};
 use serde::Serialize;
 use types::nearest;
 
@@ -10,7 +10,7 @@ use crate::address;
 use crate::cli::NetstatArgs;
 use crate::control::Control;
 use crate::fail::Failure;
-use crate::output::{Side, escape, print, show, table};
+use crate::output::{escape, left, print, right, show, table};
 
 /// Runs the tool.
 pub(crate) fn main(sock: Option<String>, args: &NetstatArgs) -> Result<(), Failure> {
@@ -55,30 +55,20 @@ fn chosen(mut rows: Vec<SocketRow>, args: &NetstatArgs) -> Result<Vec<SocketRow>
 
 fn render_sockets(rows: &[SocketRow]) -> String {
     let columns = [
-        ("Proto", Side::Left),
-        ("Recv-Q", Side::Right),
-        ("Send-Q", Side::Right),
-        ("Local Address", Side::Left),
-        ("Foreign Address", Side::Left),
-        ("State", Side::Left),
-        ("Worker", Side::Right),
-        ("PID/Program", Side::Left),
+        left("Proto", |row: &SocketRow| escape(&row.protocol)),
+        right("Recv-Q", |row| row.recv_queue.to_string()),
+        right("Send-Q", |row| row.send_queue.to_string()),
+        left("Local Address", |row| endpoint(row.local)),
+        left("Foreign Address", |row| row.remote.map_or_else(|| "*.*".into(), endpoint)),
+        left("State", |row| escape(&row.state)),
+        right("Worker", |row| row.worker.to_string()),
+        left("PID/Program", owner),
     ];
-    let cells = |row: &SocketRow| {
-        let owner =
-            if row.pid == 0 { "-".into() } else { format!("{}/{}", row.pid, escape(&row.program)) };
-        vec![
-            escape(&row.protocol),
-            row.recv_queue.to_string(),
-            row.send_queue.to_string(),
-            endpoint(row.local),
-            row.remote.map_or_else(|| "*.*".into(), endpoint),
-            escape(&row.state),
-            row.worker.to_string(),
-            owner,
-        ]
-    };
-    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+    table(&columns, rows)
+}
+
+fn owner(row: &SocketRow) -> String {
+    if row.pid == 0 { "-".into() } else { format!("{}/{}", row.pid, escape(&row.program)) }
 }
 
 /// BSD's way: a dot before the port, a star for "any".
@@ -91,63 +81,68 @@ fn endpoint(address: SocketAddr) -> String {
 /// The routing table; `iopkt route show` prints the same.
 pub(crate) fn render_routes(rows: &[RouteRow]) -> String {
     let columns = [
-        ("Destination", Side::Left),
-        ("Gateway", Side::Left),
-        ("Flags", Side::Left),
-        ("Interface", Side::Left),
+        left("Destination", |row: &RouteRow| address::destination(row.destination, row.prefix_len)),
+        left("Gateway", |row| {
+            row.gateway.map_or_else(|| "link".into(), |gateway| gateway.to_string())
+        }),
+        left("Flags", |row| escape(&row.flags)),
+        left("Interface", |row| escape(&row.interface)),
     ];
-    let cells = |row: &RouteRow| {
-        vec![
-            address::destination(row.destination, row.prefix_len),
-            row.gateway.map_or_else(|| "link".into(), |gateway| gateway.to_string()),
-            escape(&row.flags),
-            escape(&row.interface),
-        ]
-    };
     let part = |title: &str, six: bool| {
-        let rows = rows.iter().filter(|row| row.destination.is_ipv6() == six);
-        let rows: Vec<_> = rows.map(cells).collect();
-        let is_empty = six && rows.is_empty();
-        if is_empty { String::new() } else { format!("\n{title}:\n{}", table(&columns, &rows)) }
+        let mut rows = rows.iter().filter(|row| row.destination.is_ipv6() == six).peekable();
+        let is_empty = six && rows.peek().is_none();
+        if is_empty { String::new() } else { format!("\n{title}:\n{}", table(&columns, rows)) }
     };
     format!("Routing tables\n{}{}", part("Internet", false), part("Internet6", true))
 }
 
+/// An interface's line, or one of an address of it.
+struct InterfaceLine<'a> {
+    interface: &'a InterfaceRow,
+    address: Option<&'a AddressRow>,
+}
+
+impl InterfaceLine<'_> {
+    /// BSD marks an interface that is down with a star.
+    fn name(&self) -> String {
+        format!("{}{}", escape(&self.interface.name), if self.interface.up { "" } else { "*" })
+    }
+
+    fn network(&self) -> String {
+        self.address.map_or_else(
+            || "<Link>".into(),
+            |a| format!("{}/{}", address::network(a.address, a.prefix_len), a.prefix_len),
+        )
+    }
+
+    fn address(&self) -> String {
+        self.address.map_or_else(|| self.interface.mac.to_string(), |a| a.address.to_string())
+    }
+
+    /// Packets are counted by interface.
+    fn count(&self, count: impl FnOnce(&InterfaceRow) -> u64) -> String {
+        self.address.map_or_else(|| count(self.interface).to_string(), |_| "-".into())
+    }
+}
+
 fn render_interfaces(rows: &[InterfaceRow]) -> String {
     let columns = [
-        ("Name", Side::Left),
-        ("Mtu", Side::Right),
-        ("Network", Side::Left),
-        ("Address", Side::Left),
-        ("Ipkts", Side::Right),
-        ("Ierrs", Side::Right),
-        ("Ibytes", Side::Right),
-        ("Opkts", Side::Right),
-        ("Oerrs", Side::Right),
-        ("Obytes", Side::Right),
+        left("Name", InterfaceLine::name),
+        right("Mtu", |line: &InterfaceLine<'_>| line.interface.mtu.to_string()),
+        left("Network", InterfaceLine::network),
+        left("Address", InterfaceLine::address),
+        right("Ipkts", |line| line.count(|row| row.rx_packets)),
+        right("Ierrs", |line| line.count(|row| row.rx_errors)),
+        right("Ibytes", |line| line.count(|row| row.rx_bytes)),
+        right("Opkts", |line| line.count(|row| row.tx_packets)),
+        right("Oerrs", |line| line.count(|row| row.tx_errors)),
+        right("Obytes", |line| line.count(|row| row.tx_bytes)),
     ];
     let mut lines = Vec::new();
-    for row in rows {
-        // BSD marks an interface that is down with a star.
-        let name = format!("{}{}", escape(&row.name), if row.up { "" } else { "*" });
-        let counts = [
-            row.rx_packets,
-            row.rx_errors,
-            row.rx_bytes,
-            row.tx_packets,
-            row.tx_errors,
-            row.tx_bytes,
-        ];
-        let mut line =
-            vec![name.clone(), row.mtu.to_string(), "<Link>".into(), row.mac.to_string()];
-        line.extend(counts.iter().map(u64::to_string));
-        lines.push(line);
-        for a in &row.addresses {
-            let network = format!("{}/{}", address::network(a.address, a.prefix_len), a.prefix_len);
-            let mut line = vec![name.clone(), row.mtu.to_string(), network, a.address.to_string()];
-            line.extend(counts.iter().map(|_| "-".to_owned()));
-            lines.push(line);
-        }
+    for interface in rows {
+        lines.push(InterfaceLine { interface, address: None });
+        let addresses = interface.addresses.iter();
+        lines.extend(addresses.map(|a| InterfaceLine { interface, address: Some(a) }));
     }
     table(&columns, &lines)
 }

@@ -33,32 +33,43 @@ pub(crate) fn show<T: Serialize + ?Sized>(
     }
 }
 
-/// Which side a column's text is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// Words.
-    Left,
-    /// Numbers.
-    Right,
+/// A column of a table: its title, and what a row has there.
+pub(crate) struct Column<T> {
+    title: &'static str,
+    /// Numbers stand at the right.
+    right: bool,
+    cell: fn(&T) -> String,
+}
+
+/// A column of words.
+pub(crate) const fn left<T>(title: &'static str, cell: fn(&T) -> String) -> Column<T> {
+    Column { title, right: false, cell }
+}
+
+/// A column of numbers.
+pub(crate) const fn right<T>(title: &'static str, cell: fn(&T) -> String) -> Column<T> {
+    Column { title, right: true, cell }
 }
 
 /// A table as BSD's tools print them: columns as wide as they need, two blanks between them,
 /// nothing at the end of a line.
-pub(crate) fn table(columns: &[(&str, Side)], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = columns.iter().map(|(title, _)| title.len()).collect();
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let titles: Vec<String> = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
+pub(crate) fn table<'a, T: 'a>(
+    columns: &[Column<T>],
+    rows: impl IntoIterator<Item = &'a T>,
+) -> String {
+    let titles = columns.iter().map(|column| column.title.to_owned()).collect();
+    let cells = |row: &T| columns.iter().map(|column| (column.cell)(row)).collect();
+    let lines: Vec<Vec<String>> =
+        std::iter::once(titles).chain(rows.into_iter().map(cells)).collect();
+    let width = |at: usize| {
+        lines.iter().filter_map(|line| line.get(at)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns.len()).filter_map(width).collect();
     let mut text = String::new();
-    for row in std::iter::once(&titles).chain(rows) {
-        let cells =
-            row.iter().zip(columns).zip(&widths).map(|((cell, (_, side)), &width)| match side {
-                Side::Left => format!("{cell:<width$}"),
-                Side::Right => format!("{cell:>width$}"),
-            });
+    for line in &lines {
+        let cells = line.iter().zip(columns).zip(&widths).map(|((cell, column), &width)| {
+            if column.right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
@@ -86,8 +97,9 @@ mod tests {
 
     #[test]
     fn columns_fit_their_widest_cell() {
-        let rows = [vec!["a".into(), "1".into()], vec!["bcd".into(), "12345".into()]];
-        let text = table(&[("Name", Side::Left), ("N", Side::Right)], &rows);
+        let columns =
+            [left("Name", |row: &(&str, u32)| row.0.into()), right("N", |row| row.1.to_string())];
+        let text = table(&columns, &[("a", 1), ("bcd", 12345)]);
         assert_eq!(text, "Name      N\na         1\nbcd   12345\n");
     }
 

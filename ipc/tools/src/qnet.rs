@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::cli::{QnetAction, QnetArgs};
 use crate::fail::Failure;
-use crate::output::{Side, escape, print, show, table};
+use crate::output::{escape, left, print, show, table};
 use crate::qnet::door::{Door, Doors};
 
 /// Runs `qnet`.
@@ -114,11 +114,13 @@ fn nodes(door: &Door, json: bool) -> Result<(), Failure> {
         })
         .collect();
     show(&rows, json, |rows| {
-        let cells = |row: &Row<'_>| {
-            [row.node, row.link, row.address, row.state].map(str::to_owned).to_vec()
-        };
-        let columns = ["Node", "Link", "Address", "State"].map(|title| (title, Side::Left));
-        table(&columns, &rows.iter().map(cells).collect::<Vec<_>>())
+        let columns = [
+            left("Node", |row: &Row<'_>| row.node.to_owned()),
+            left("Link", |row| row.link.to_owned()),
+            left("Address", |row| row.address.to_owned()),
+            left("State", |row| row.state.to_owned()),
+        ];
+        table(&columns, rows)
     })
 }
 
@@ -202,3 +204,6 @@ fn mount(doors: Doors, folder: &Path, allow_other: bool) -> Result<(), Failure> 
     fuse::run(doors, folder, allow_other)
         .map_err(|error| Failure::failed(format!("{}: {error}", folder.display())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::cli::TopArgs;
 use crate::control::Control;
 use crate::fail::Failure;
 use crate::lists::{bytes, duration};
-use crate::output::{Side, escape, show, table};
+use crate::output::{escape, left, right, show, table};
 
 /// Clients shown, those with the most sockets first.
 const CLIENTS_MAX: usize = 10;
@@ -142,65 +142,36 @@ impl Turn {
 
     fn render_workers(&self) -> String {
         let columns = [
-            ("Worker", Side::Right),
-            ("CPU", Side::Right),
-            ("Busy", Side::Right),
-            ("Breaths/s", Side::Right),
-            ("Sleeps/s", Side::Right),
+            right("Worker", |load: &WorkerLoad| load.worker.to_string()),
+            right("CPU", |load| load.cpu.map_or_else(|| "-".into(), |cpu| cpu.to_string())),
+            right("Busy", |load| format!("{:.0}%", load.busy * 100.0)),
+            right("Breaths/s", |load| scaled(load.breaths_per_second)),
+            right("Sleeps/s", |load| scaled(load.sleeps_per_second)),
         ];
-        let cells = |load: &WorkerLoad| {
-            vec![
-                load.worker.to_string(),
-                load.cpu.map_or_else(|| "-".into(), |cpu| cpu.to_string()),
-                format!("{:.0}%", load.busy * 100.0),
-                scaled(load.breaths_per_second),
-                scaled(load.sleeps_per_second),
-            ]
-        };
-        table(&columns, &self.workers.iter().map(cells).collect::<Vec<_>>())
+        table(&columns, &self.workers)
     }
 
     fn render_interfaces(&self) -> String {
         let columns = [
-            ("Interface", Side::Left),
-            ("Rx packets/s", Side::Right),
-            ("Rx bit/s", Side::Right),
-            ("Tx packets/s", Side::Right),
-            ("Tx bit/s", Side::Right),
-            ("Errors/s", Side::Right),
+            left("Interface", |load: &InterfaceLoad| escape(&load.interface)),
+            right("Rx packets/s", |load| scaled(load.rx_packets_per_second)),
+            right("Rx bit/s", |load| scaled(load.rx_bits_per_second)),
+            right("Tx packets/s", |load| scaled(load.tx_packets_per_second)),
+            right("Tx bit/s", |load| scaled(load.tx_bits_per_second)),
+            right("Errors/s", |load| scaled(load.errors_per_second)),
         ];
-        let cells = |load: &InterfaceLoad| {
-            vec![
-                escape(&load.interface),
-                scaled(load.rx_packets_per_second),
-                scaled(load.rx_bits_per_second),
-                scaled(load.tx_packets_per_second),
-                scaled(load.tx_bits_per_second),
-                scaled(load.errors_per_second),
-            ]
-        };
-        table(&columns, &self.interfaces.iter().map(cells).collect::<Vec<_>>())
+        table(&columns, &self.interfaces)
     }
 
     fn render_clients(&self) -> String {
         let columns = [
-            ("PID", Side::Right),
-            ("UID", Side::Right),
-            ("Sockets", Side::Right),
-            ("Rx memory", Side::Right),
-            ("Program", Side::Left),
+            right("PID", |row: &ClientRow| row.pid.to_string()),
+            right("UID", |row| row.uid.to_string()),
+            right("Sockets", |row| row.sockets.to_string()),
+            right("Rx memory", |row| bytes(row.rx_memory_bytes)),
+            left("Program", |row| escape(&row.program)),
         ];
-        let cells = |row: &ClientRow| {
-            vec![
-                row.pid.to_string(),
-                row.uid.to_string(),
-                row.sockets.to_string(),
-                bytes(row.rx_memory_bytes),
-                escape(&row.program),
-            ]
-        };
-        let mut text =
-            table(&columns, &self.clients.iter().take(CLIENTS_MAX).map(cells).collect::<Vec<_>>());
+        let mut text = table(&columns, self.clients.iter().take(CLIENTS_MAX));
         if let Some(more) = self.clients.len().checked_sub(CLIENTS_MAX).filter(|more| *more > 0) {
             text.push_str(&format!("and {more} more: iopkt clients\n"));
         }

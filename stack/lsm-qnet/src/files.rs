@@ -139,9 +139,7 @@ impl Files {
             return Err(Errno::NAMETOOLONG);
         }
         let path = if path.is_empty() { "." } else { path };
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let flags = flags | OFlags::CLOEXEC;
-        fs::openat2(&self.root, path, flags, mode, beneath)
+        beneath(&self.root, path, flags, mode)
     }
 
     /// An open file or directory. What it is, is seen before it is opened: opening a device may do something.
@@ -206,14 +204,18 @@ impl Files {
             FileType::RegularFile => FileKind::File,
             FileType::Directory => FileKind::Directory,
             FileType::Symlink | FileType::Unknown => {
-                let flags = OFlags::PATH | OFlags::CLOEXEC;
-                let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-                let there = fs::openat2(folder, name, flags, Mode::empty(), beneath);
+                let there = beneath(folder, name, OFlags::PATH, Mode::empty());
                 there.and_then(fs::fstat).map_or(FileKind::Other, |stat| self::kind(&stat))
             }
             _ => FileKind::Other,
         }
     }
+}
+
+/// Opens what a path leads to, unless it leaves the directory on the way.
+fn beneath(folder: &impl AsFd, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    fs::openat2(folder, path, flags | OFlags::CLOEXEC, mode, beneath)
 }
 
 /// A name in a list: its bytes, their number in two, and a kind.

@@ -39,8 +39,10 @@ pub(crate) fn text(status: &Status) -> String {
     let mut text = String::new();
     let Status { name, mount, policy, .. } = status;
     let resolve = if status.dns { "dns" } else { "ndp" };
-    let here = format!("node {name} here, mount {mount}, resolve {resolve}, policy {policy}");
-    line(&mut text, format_args!("{here}"));
+    line(
+        &mut text,
+        format_args!("node {name} here, mount {mount}, resolve {resolve}, policy {policy}"),
+    );
     for link in &status.links {
         line(&mut text, format_args!("link {} {}", link.name, link.address));
     }

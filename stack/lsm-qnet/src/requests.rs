@@ -180,6 +180,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_a_former_life_is_none() {
+        let mut requests = Requests::after(u32::MAX);
+        assert_eq!(asked_one(&mut requests), 0, "behind the last number comes the first");
+        let mut requests = Requests::after(7000);
+        let number = asked_one(&mut requests);
+        let of_former = 1;
+        assert_eq!(requests.answered(BETA, of_former), None);
+        assert_eq!(requests.answered(BETA, number), Some(1));
+    }
+
+    /// The number that a client's request, which is sent at once, has on the wire.
+    fn asked_one(requests: &mut Requests) -> u32 {
+        let message = |number: u32| number.to_ne_bytes().to_vec();
+        requests.ask(1, (BETA, Policy::LoadBalance), message, NOW);
+        let sent = requests.next_to_send().unwrap();
+        u32::from_ne_bytes(*sent.message.first_chunk().unwrap())
+    }
+
+    #[test]
     fn who_waits_too_long_or_for_a_dead_node_is_told() {
         let mut requests = asked(2);
         requests.forget(0);

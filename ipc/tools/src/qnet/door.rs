@@ -84,7 +84,10 @@ pub(crate) struct Doors {
 
 impl Doors {
     pub(crate) fn new(sock: Option<String>) -> Self {
-        let path = paths::socket_path(&prefix(sock)).with_file_name("qnet");
+        Self::at(paths::socket_path(&prefix(sock)).with_file_name("qnet"))
+    }
+
+    pub(crate) fn at(path: PathBuf) -> Self {
         Self { path, idle: Mutex::default() }
     }
 

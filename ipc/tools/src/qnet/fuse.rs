@@ -34,13 +34,6 @@ const NAME_MAX: usize = 255;
 
 /// Shows the nodes' files in a directory until it is unmounted.
 pub(crate) fn run(doors: Doors, folder: &Path, allow_other: bool) -> io::Result<()> {
-    let view = View {
-        doors,
-        inodes: Mutex::new(Inodes::new()),
-        open: Mutex::default(),
-        uid: rustix::process::getuid().as_raw(),
-        gid: rustix::process::getgid().as_raw(),
-    };
     let mut config = Config::default();
     config.mount_options = vec![
         MountOption::FSName("qnet".into()),
@@ -51,7 +44,7 @@ pub(crate) fn run(doors: Doors, folder: &Path, allow_other: bool) -> io::Result<
     config.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(THREADS);
     config.clone_fd = true;
-    fuser::mount(view, folder, &config)
+    fuser::mount(View::new(doors), folder, &config)
 }
 
 /// The file system.
@@ -65,6 +58,16 @@ struct View {
 }
 
 impl View {
+    fn new(doors: Doors) -> Self {
+        Self {
+            doors,
+            inodes: Mutex::new(Inodes::new()),
+            open: Mutex::default(),
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        }
+    }
+
     fn inodes(&self) -> MutexGuard<'_, Inodes> {
         self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,10 +99,16 @@ impl View {
         attributes(&self.call(path, |path| FileCall::Attributes { path })?)
     }
 
-    /// A path that the kernel gets to know.
-    fn entry(&self, path: &str, is: Attributes) -> FileAttr {
-        let number = self.inodes().look_up(path);
-        self.shown(number, is)
+    /// A name that the kernel gets to know, by a call that says what it is.
+    fn entry(
+        &self,
+        (parent, name): (INodeNo, &OsStr),
+        call: impl FnOnce(String) -> FileCall,
+    ) -> Result<FileAttr, Errno> {
+        let path = self.child(parent, name)?;
+        let is = attributes(&self.call(&path, call)?)?;
+        let number = self.inodes().look_up(&path);
+        Ok(self.shown(number, is))
     }
 
     fn shown(&self, number: u64, is: Attributes) -> FileAttr {
@@ -176,7 +185,7 @@ impl View {
             let offset = offset.saturating_add(got.into());
             match self.call(path, |path| FileCall::Read { path, offset, len: rest })? {
                 FileReply::Data(part) if part.is_empty() => return Ok(data),
-                FileReply::Data(part) => data.extend_from_slice(&part),
+                FileReply::Data(part) if part.len() <= rest as usize => data.extend(part),
                 _ => return Err(Errno::PROTO),
             }
         }
@@ -188,7 +197,9 @@ impl View {
             let (offset, data) = (offset.saturating_add(written.into()), part.to_vec());
             match self.call(path, |path| FileCall::Write { path, offset, data })? {
                 FileReply::Written(count) if count as usize == part.len() => written += count,
-                FileReply::Written(count) => return Ok(written + count),
+                FileReply::Written(count) if (count as usize) < part.len() => {
+                    return Ok(written + count);
+                }
                 _ => return Err(Errno::PROTO),
             }
         }
@@ -208,20 +219,6 @@ impl View {
         let _done = self.call(from, |path| FileCall::Rename { path, to: to_path })?;
         self.inodes().rename(from, to);
         Ok(())
-    }
-
-    fn create(
-        &self,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        flags: i32,
-    ) -> Result<FileAttr, Errno> {
-        let path = self.child(parent, name)?;
-        let exclusive = flags & rustix::fs::OFlags::EXCL.bits().cast_signed() != 0;
-        let is =
-            attributes(&self.call(&path, |path| FileCall::Create { path, mode, exclusive })?)?;
-        Ok(self.entry(&path, is))
     }
 
     fn set(&self, path: &str, change: &Change) -> Result<Attributes, Errno> {
@@ -296,13 +293,15 @@ impl Filesystem for View {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let found = self.child(parent, name).and_then(|path| Ok((self.attributes(&path)?, path)));
-        match found {
-            Ok((is, path)) => reply.entry(&TTL, &self.entry(&path, is), Generation(0)),
-            // A name that is no node's, or of a node that nobody knows.
-            Err(Errno::HOSTUNREACH) if parent == INodeNo::ROOT => reply.error(told(Errno::NOENT)),
-            Err(errno) => reply.error(told(errno)),
-        }
+        let found = self.entry((parent, name), |path| FileCall::Attributes { path });
+        entered(
+            reply,
+            found.map_err(|errno| match errno {
+                // A name that is no node's, or of a node that nobody knows.
+                Errno::HOSTUNREACH if parent == INodeNo::ROOT => Errno::NOENT,
+                errno => errno,
+            }),
+        );
     }
 
     fn forget(&self, _: &Request, number: INodeNo, times: u64) {
@@ -310,10 +309,8 @@ impl Filesystem for View {
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.path(number).and_then(|path| self.attributes(&path)) {
-            Ok(is) => reply.attr(&TTL, &self.shown(number.0, is)),
-            Err(errno) => reply.error(told(errno)),
-        }
+        let is = self.path(number).and_then(|path| self.attributes(&path));
+        seen(reply, is.map(|is| self.shown(number.0, is)));
     }
 
     fn setattr(
@@ -335,10 +332,8 @@ impl Filesystem for View {
         reply: ReplyAttr,
     ) {
         let change = Change { mode, len, modified };
-        match self.path(number).and_then(|path| self.set(&path, &change)) {
-            Ok(is) => reply.attr(&TTL, &self.shown(number.0, is)),
-            Err(errno) => reply.error(told(errno)),
-        }
+        let is = self.path(number).and_then(|path| self.set(&path, &change));
+        seen(reply, is.map(|is| self.shown(number.0, is)));
     }
 
     fn mkdir(
@@ -351,13 +346,7 @@ impl Filesystem for View {
         reply: ReplyEntry,
     ) {
         let mode = mode & !umask;
-        let make = |path: &str| {
-            attributes(&self.call(path, |path| FileCall::MakeDirectory { path, mode })?)
-        };
-        match self.child(parent, name).and_then(|path| Ok((make(&path)?, path))) {
-            Ok((is, path)) => reply.entry(&TTL, &self.entry(&path, is), Generation(0)),
-            Err(errno) => reply.error(told(errno)),
-        }
+        entered(reply, self.entry((parent, name), |path| FileCall::MakeDirectory { path, mode }));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -484,13 +473,28 @@ impl Filesystem for View {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        match self.create(parent, name, mode & !umask, flags) {
+        let mode = mode & !umask;
+        let exclusive = flags & rustix::fs::OFlags::EXCL.bits().cast_signed() != 0;
+        match self.entry((parent, name), |path| FileCall::Create { path, mode, exclusive }) {
             Ok(is) => {
-                let handle = (FileHandle(0), FopenFlags::empty());
-                reply.created(&TTL, &is, Generation(0), handle.0, handle.1);
+                reply.created(&TTL, &is, Generation(0), FileHandle(0), FopenFlags::empty());
             }
             Err(errno) => reply.error(told(errno)),
         }
+    }
+}
+
+fn entered(reply: ReplyEntry, result: Result<FileAttr, Errno>) {
+    match result {
+        Ok(is) => reply.entry(&TTL, &is, Generation(0)),
+        Err(errno) => reply.error(told(errno)),
+    }
+}
+
+fn seen(reply: ReplyAttr, result: Result<FileAttr, Errno>) {
+    match result {
+        Ok(is) => reply.attr(&TTL, &is),
+        Err(errno) => reply.error(told(errno)),
     }
 }
 
@@ -500,3 +504,6 @@ fn done<T>(reply: ReplyEmpty, result: Result<T, Errno>) {
         Some(errno) => reply.error(told(errno)),
     }
 }
+
+#[cfg(test)]
+mod tests;

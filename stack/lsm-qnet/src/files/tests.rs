@@ -1,10 +1,13 @@
 //! What other nodes can do with the exported directory, and what they can't.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::PathBuf;
 use std::{env, process};
 
 use super::*;
+
+/// A user, and a group, that is not ours.
+const NOBODY: u32 = 65534;
 
 /// A directory with a secret beside the exported one.
 struct Place {
@@ -179,4 +182,34 @@ fn what_is_no_call_is_refused() {
     assert_eq!(place.files.call(b""), Err(Errno::PROTO));
     assert_eq!(place.read(&"x/".repeat(3000)), Err(Errno::NAMETOOLONG));
     assert_eq!(place.read("a\0b"), Err(Errno::INVAL));
+}
+
+/// The user that the kernel takes the calling thread for, with files.
+fn file_user() -> u32 {
+    // No user has this number, so that the call says what is and changes nothing.
+    nix::unistd::setfsuid(u32::MAX.into()).as_raw()
+}
+
+#[test]
+fn the_thread_that_serves_has_the_owners_rights_and_no_other_has() {
+    let root = rustix::process::geteuid();
+    if !root.is_root() {
+        eprintln!("not run: only root may have another user's rights");
+        return;
+    }
+    let place = Place::new("rights");
+    chown(place.folder.join("export"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let files = Files::open(&place.folder.join("export"), None).unwrap();
+    assert_eq!(file_user(), root.as_raw());
+    let child = std::thread::spawn(file_user).join().unwrap();
+    assert_eq!(child, root.as_raw(), "a thread begins with the rights of the one that starts it");
+    let make = FileCall::Create { path: "file".into(), mode: 0o600, exclusive: true };
+    let serve = move || {
+        let made = files.call(&proto::emit(&make).unwrap());
+        (made.is_ok(), file_user())
+    };
+    assert_eq!(std::thread::spawn(serve).join().unwrap(), (true, NOBODY));
+    let made = std::fs::metadata(place.folder.join("export/file")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (NOBODY, NOBODY));
+    assert_eq!(file_user(), root.as_raw());
 }
