@@ -105,6 +105,8 @@ impl Default for Share {
 
 #[cfg(test)]
 mod tests {
+    use core::sync::atomic::AtomicBool;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -154,5 +156,29 @@ mod tests {
         assert_eq!((share.memory_in_use(), share.memory_left()), (100, 0));
         share.give(60);
         assert_eq!(share.memory_left(), 60);
+    }
+
+    #[test]
+    fn what_is_refused_one_worker_is_not_taken_from_another() {
+        let share = Share::new(Some(100), None);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _ = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(!share.take(101));
+                }
+            });
+            let refused = (0..200_000).filter(|_| {
+                let taken = share.take(100);
+                if taken {
+                    share.give(100);
+                }
+                !taken
+            });
+            let refused = refused.count();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(refused, 0);
+        });
+        assert_eq!(share.memory_in_use(), 0);
     }
 }
