@@ -47,11 +47,14 @@ pub(crate) struct Host {
     /// What Fast Open has taught about the script's peers.
     pub(crate) fast_open_memory: Option<tcp::FastOpenMemory>,
     events: u32,
+    /// Connections are laid to rest whenever nothing goes on.
+    sleepy: bool,
 }
 
 impl Host {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sleepy: bool) -> Self {
         Self {
+            sleepy,
             now: START,
             flows: BTreeMap::new(),
             sockets: Vec::new(),
@@ -150,8 +153,11 @@ impl Host {
     /// Output, and the end of the endpoint.
     pub(crate) fn after_event(&mut self, index: usize, events: Events) {
         self.stream_transmit(index);
-        let now = self.now;
+        let (now, sleepy) = (self.now, self.sleepy);
         let Some(stream) = self.stream_mut(index) else { return };
+        if sleepy && let Some(nap) = stream.tcb.nap() {
+            stream.tcb.wake(nap);
+        }
         let flow = stream.flow;
         if events.contains(Events::TIME_WAIT) {
             let time_wait = TimeWait::new(&stream.tcb, now);
