@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use harness::World;
 use harness::frame::{self, Random, Segment, repair};
+use inet::SocketId;
 use inet::command::{Command, Event};
 use shm::{SocketEnd, SocketMemory};
 use wire::Plain;
@@ -21,6 +22,7 @@ const SYN_OPTIONS: [u8; 16] = [2, 4, 5, 180, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0
 struct Connection {
     port: u16,
     iss: u32,
+    socket: SocketId,
     memory: SocketMemory,
     _descriptor: OwnedFd,
 }
@@ -48,7 +50,7 @@ impl Connection {
         world.send(Command::Accepted { socket, descriptor: Arc::new(ours) });
         world.breathe();
         let memory = world.memory(cell).unwrap();
-        Self { port, iss, memory, _descriptor: theirs }
+        Self { port, iss, socket, memory, _descriptor: theirs }
     }
 
     fn read(&self, bytes: &mut [u8]) -> Vec<u8> {
@@ -157,10 +159,76 @@ fn readdressed(frames: &[Vec<u8>], from: &Connection, to: &Connection) -> Vec<Ve
     frames.iter().map(one).collect()
 }
 
+/// Relative number, relative acknowledgment, control bits and text of a segment of the peer's.
+type Sent<'a> = (u32, u32, u8, &'a [u8]);
+
+/// Number, acknowledgment and control bits of what the worker answers to a run of segments. One by one
+/// they get the same answers. The peer's FIN is all that is awaited if the client has `closed`.
+fn answers_to_a_run(
+    world: &mut World,
+    port: u16,
+    closed: bool,
+    run: &[Sent<'_>],
+) -> Vec<(u32, u32, u8)> {
+    let options = timestamps(1);
+    let mut answers_of = |port, one_by_one: bool| {
+        let connection = Connection::open(world, port);
+        let iss = connection.iss;
+        let frame = |(seq, ack, flags, text): Sent<'_>| {
+            frame::tcp(&segment(port, seq, iss.wrapping_add(ack), flags, &options, text))
+        };
+        if closed {
+            world.send(Command::Close { socket: connection.socket, reset: false });
+            world.breathe();
+            assert!(world.inject(&frame((1, 2, flag::ACK, &[]))));
+            world.breathe();
+            let _ = world.sent();
+        }
+        for sent in run {
+            assert!(world.inject(&frame(*sent)));
+            if one_by_one {
+                world.breathe();
+            }
+        }
+        world.breathe();
+        let answer = |frame: &Vec<u8>| {
+            let packet = wire::ipv4::Packet::parse(frame.get(14..)?).ok()?;
+            let segment = wire::tcp::Segment::parse(packet.payload).ok()?;
+            let (flags, header) = (segment.flags(), segment.header);
+            // A connection that begins has another first number.
+            let first = if flags & flag::SYN == 0 { iss } else { header.seq.get() };
+            Some((header.seq.get().wrapping_sub(first), header.ack.get(), flags))
+        };
+        world.sent().iter().filter_map(answer).collect::<Vec<_>>()
+    };
+    let answers = answers_of(port, false);
+    assert_eq!(answers, answers_of(port + 1, true));
+    answers
+}
+
+/// A segment in the middle of a run ends the connection; those behind it are for what comes after.
+fn an_end_in_the_middle_of_a_run(world: &mut World) {
+    const ACK: u8 = flag::ACK;
+    const FIN: u8 = flag::ACK | flag::FIN;
+    const RST: u8 = flag::ACK | flag::RST;
+    // Twice the peer's FIN: TIME-WAIT acknowledges the second.
+    let twice: [Sent<'_>; 2] = [(1, 2, FIN, &[]), (1, 2, FIN, &[])];
+    let answers = answers_to_a_run(world, 4_000, true, &twice);
+    assert_eq!(answers, [(2, 2, ACK), (2, 2, ACK)]);
+    // Text behind a reset is for nobody.
+    let answers = answers_to_a_run(world, 4_002, false, &[(1, 1, RST, &[]), (1, 1, ACK, b"text")]);
+    assert_eq!(answers, [(1, 0, flag::RST)]);
+    // A SYN behind one begins anew.
+    let answers =
+        answers_to_a_run(world, 4_004, false, &[(1, 1, RST, &[]), (9, 0, flag::SYN, &[])]);
+    assert_eq!(answers, [(0, 10, flag::SYN | ACK)]);
+}
+
 #[test]
 fn a_train_does_what_its_segments_do_one_by_one() {
     let mut world = World::new().expect("a world without hugepages and without root");
     world.listen(80, 64);
+    an_end_in_the_middle_of_a_run(&mut world);
     let mut bytes = vec![0; 64 * 1024];
     for seed in 0..300 {
         let mut random = Random::new(seed);
