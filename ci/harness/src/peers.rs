@@ -29,11 +29,14 @@ const SYN_OPTIONS: [u8; 16] = [2, 4, 5, 180, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0
 pub struct Connection {
     /// The worker's name for it.
     pub socket: SocketId,
-    memory: SocketMemory,
+    /// The client's memory of it.
+    pub memory: SocketMemory,
     src_port: u16,
     dst_port: u16,
-    seq: u32,
-    ack: u32,
+    /// The peer's next number.
+    pub seq: u32,
+    /// What the peer acknowledges.
+    pub ack: u32,
 }
 
 /// Connections of one peer.

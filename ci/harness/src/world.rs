@@ -16,7 +16,7 @@ use inet::command::{Command, Event, ListenerId, Outcome, Transport};
 use inet::network::{Address, Address6, Interface, Network, TxChecksum};
 use inet::steer::{Doorbell, Mesh};
 use inet::{Parts, SocketId, Worker, WorkerCounters};
-use shm::{Arena, CellId, ClientFiles, ClientMap, SocketEnd, WorkersPage};
+use shm::{Arena, CellId, ClientFiles, ClientMap, Share, SocketEnd, WorkersPage};
 use types::{Instant, MacAddr};
 
 use crate::router::FarLink;
@@ -117,7 +117,7 @@ impl World {
         });
         worker.add_port(WIRE, worker_rx, worker_tx);
         let arena = Arena::reserve(CLIENTS_MAX).map_err(|e| e.to_string())?;
-        let (lane, client) = attach_client(&arena)?;
+        let (lane, client) = attach_client(&arena, Share::default())?;
         let mut world = Self {
             worker,
             now: Instant::from_millis(1_000_000),
@@ -174,7 +174,15 @@ impl World {
     /// # Errors
     /// What the kernel refused, as text.
     pub fn add_client(&mut self) -> Result<u16, String> {
-        let (lane, map) = attach_client(&self.arena)?;
+        self.add_client_of(Share::default())
+    }
+
+    /// One more client, whose user has a share of its own; its number.
+    ///
+    /// # Errors
+    /// What the kernel refused, as text.
+    pub fn add_client_of(&mut self, share: Share) -> Result<u16, String> {
+        let (lane, map) = attach_client(&self.arena, share)?;
         self.others.push(map);
         let client = u16::try_from(self.others.len()).map_err(|e| e.to_string())?;
         self.send(Command::Attach { client, lane });
@@ -411,8 +419,8 @@ fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> 
 }
 
 /// A client's memory, from both sides.
-fn attach_client(arena: &Arc<Arena>) -> Result<(shm::Lane, Arc<ClientMap>), String> {
-    let (slot, files) = arena.attach(1, Arc::default()).map_err(|e| e.to_string())?;
+fn attach_client(arena: &Arc<Arena>, share: Share) -> Result<(shm::Lane, Arc<ClientMap>), String> {
+    let (slot, files) = arena.attach(1, Arc::new(share)).map_err(|e| e.to_string())?;
     let lane = slot.lane(0).ok_or("no lane")?;
     let (_page, workers) = WorkersPage::create(1).map_err(|e| e.to_string())?;
     let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK);

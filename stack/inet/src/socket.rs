@@ -246,10 +246,12 @@ pub(crate) enum Look<'a> {
 }
 
 /// All sockets of a worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sockets {
     slots: Slab<Numbered>,
     made: u32,
+    /// As many connections stay awake though nothing goes on.
+    pub awake_max: usize,
     /// Connections that are awake, the longest first. Names may be stale.
     awake: VecDeque<SocketId>,
     /// Those that have joined them since one was last laid to rest.
@@ -257,6 +259,19 @@ pub(crate) struct Sockets {
     /// Boxes for those that wake.
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spare: Vec<Box<Socket>>,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self {
+            slots: Slab::default(),
+            made: 0,
+            awake_max: AWAKE_MAX,
+            awake: VecDeque::new(),
+            woken: 0,
+            spare: Vec::new(),
+        }
+    }
 }
 
 impl Sockets {
@@ -321,7 +336,7 @@ impl Sockets {
         let tries = core::mem::take(&mut self.woken).saturating_add(DOZE_BUDGET);
         let mut slept = false;
         for _ in 0..tries {
-            if self.awake.len() <= AWAKE_MAX {
+            if self.awake.len() <= self.awake_max {
                 break;
             }
             let Some(id) = self.awake.pop_front() else { break };
@@ -416,6 +431,12 @@ impl Sockets {
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// How many of them sleep.
+    #[must_use]
+    pub(crate) fn asleep(&self) -> usize {
+        self.iter().filter(|(_, look)| matches!(look, Look::Asleep(_))).count()
     }
 }
 

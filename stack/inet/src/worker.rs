@@ -163,6 +163,12 @@ impl Worker {
         self.out.add_port(interface, TxEnd::Own(tx));
     }
 
+    /// So many connections stay awake though nothing goes on, instead of
+    /// [`crate::limits::AWAKE_MAX`]. With 0 each one sleeps whenever it may.
+    pub fn keep_awake(&mut self, max: usize) {
+        self.sockets.awake_max = max;
+    }
+
     /// Gives up the queues of a port; what waits to be sent there is dropped.
     pub(crate) fn remove_port(&mut self, call: CallId, interface: u16, now: Instant) {
         self.rx.retain(|port| port.interface != interface);
@@ -344,6 +350,7 @@ impl Worker {
             flows: self.flows.len(),
             pairs: self.flows.pairs.len(),
             sockets: self.sockets.len(),
+            asleep: self.sockets.asleep(),
             timers: self.timers.len(),
             clients: self.clients.slots().count(),
         }
@@ -359,6 +366,8 @@ pub struct Usage {
     pub pairs: usize,
     /// Sockets.
     pub sockets: usize,
+    /// Sockets that sleep: connections on which nothing goes on.
+    pub asleep: usize,
     /// Armed timers.
     pub timers: usize,
     /// Attached clients.
