@@ -280,6 +280,15 @@ def unbound(lab):
     return "200 answers"
 
 
+@program("dnsmasq", "200 questions by UDP and TCP", ("dnsmasq", "--version"))
+def dnsmasq(lab):
+    # It asks netlink for interfaces, which are the kernel's; so it is told its address.
+    lab.client("dnsmasq", "-k", "-C", "/dev/null", "-R", "-h", "-u", "root", "-x", "", "-z", "-a", STACK, "-A", "/test/10.9.8.7")
+    served(lab, 53)
+    lab.exec("python3", "-c", DNS)
+    return "200 answers"
+
+
 def ssh_server(lab, port, start):
     """A dropbear that knows one key, in a mount namespace where root's home is the lab's."""
     home = lab.dir / "home"

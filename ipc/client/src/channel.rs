@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use proto::message::Transport;
+use proto::table::InterfaceRow;
 use proto::{Answer, Call, Reply, Request, SocketHandle, Ticket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -186,6 +187,17 @@ impl Channel {
     #[must_use]
     pub fn slot(&self) -> u32 {
         self.slot
+    }
+
+    /// The stack's interfaces. Their numbers are those of `IP_PKTINFO` and of link-local addresses.
+    ///
+    /// # Errors
+    /// `ECONNRESET`: the daemon is gone.
+    pub fn interfaces(&self) -> io::Result<Vec<InterfaceRow>> {
+        match self.call(Request::Interfaces)?.0 {
+            Reply::Interfaces(rows) => Ok(rows),
+            _ => Err(Errno::PROTO.into()),
+        }
     }
 
     pub(crate) fn client(&self) -> u64 {

@@ -28,6 +28,7 @@ pub use channel::{Channel, ForkGuard, Identified};
 pub use option::Wishes;
 pub use prefix::{clear_sock_prefix, set_sock_prefix};
 pub use proto::message::{Family, Shutdown, Transport};
+pub use proto::table::{AddressRow, InterfaceRow};
 pub use receive::{Received, RecvFlags};
 pub use send::SendFlags;
 pub use shm::{Ancillary, is_own, own_in};

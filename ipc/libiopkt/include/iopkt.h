@@ -31,6 +31,8 @@
 #ifndef IOPKT_H
 #define IOPKT_H
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -134,10 +136,23 @@ int iopkt_dup3(int fd, int to, int flags);
 int iopkt_fcntl(int fd, int command, ...);
 
 /*
- * FIONREAD, SIOCOUTQ, SIOCATMARK, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX; others: ENOTTY. The third
- * argument is a pointer.
+ * FIONREAD, SIOCOUTQ, SIOCATMARK, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX, and what netdevice(7) asks about
+ * interfaces, which are those of the socket's stack: SIOCGIFCONF, SIOCGIFNAME, SIOCGIFINDEX, SIOCGIFFLAGS,
+ * SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFDSTADDR, SIOCGIFMTU, SIOCGIFMETRIC, SIOCGIFHWADDR.
+ * Others: ENOTTY. The third argument is a pointer.
  */
 int iopkt_ioctl(int fd, unsigned long request, ...);
+
+/*
+ * The stack's interfaces. Their numbers are those of IP_PKTINFO and of sin6_scope_id on its sockets, not the
+ * kernel's. ENETDOWN: no stack is running.
+ */
+int iopkt_getifaddrs(struct ifaddrs **list);
+void iopkt_freeifaddrs(struct ifaddrs *list);
+struct if_nameindex *iopkt_if_nameindex(void);
+void iopkt_if_freenameindex(struct if_nameindex *list);
+unsigned iopkt_if_nametoindex(const char *name);
+char *iopkt_if_indextoname(unsigned index, char *name);
 
 /*
  * Chooses the stack of sockets made from now on, in all threads: the prefix it was started with

@@ -3,6 +3,7 @@
 mod control;
 mod data;
 mod in_place;
+mod interface;
 mod number;
 mod open;
 mod packet;
@@ -16,6 +17,10 @@ pub use data::{
     iopkt_writev,
 };
 pub use in_place::{iopkt_recv_zc, iopkt_release, iopkt_send_commit, iopkt_send_reserve};
+pub use interface::{
+    iopkt_freeifaddrs, iopkt_getifaddrs, iopkt_if_freenameindex, iopkt_if_indextoname,
+    iopkt_if_nameindex, iopkt_if_nametoindex,
+};
 pub use number::{
     close_range_with, forget, iopkt_adopt, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2,
     iopkt_dup3,

@@ -12,6 +12,7 @@
 //! * `name`, `message`, `ancillary`, `errno`: translation of `sockaddr`, scatter lists, flags, control
 //!   messages and errors.
 //! * `loopback`: why and how a socket moves to the kernel.
+//! * `interface`: the stack's interfaces in the words of `netdevice(7)`.
 //! * `cork`: datagrams made of several calls.
 //! * `renew`: a stream that can be connected again.
 //! * `process`: children of `vfork`, who work in their parent's memory.
@@ -23,6 +24,7 @@ mod cork;
 mod description;
 mod errno;
 mod given;
+mod interface;
 mod kernel;
 mod loopback;
 mod message;

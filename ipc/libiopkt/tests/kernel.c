@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -60,6 +61,14 @@ int main(void)
 
     assert(iopkt_setprefix("/none") == 0);
     assert(iopkt_socket(AF_INET, SOCK_STREAM, 0) == -1 && errno == ENETDOWN);
+    struct ifaddrs *addresses = NULL;
+    char link[IF_NAMESIZE];
+    assert(iopkt_getifaddrs(&addresses) == -1 && errno == ENETDOWN && !addresses);
+    assert(!iopkt_if_nameindex() && errno == ENETDOWN);
+    assert(iopkt_if_nametoindex("lo0") == 0 && errno == ENETDOWN);
+    assert(!iopkt_if_indextoname(1, link) && errno == ENETDOWN);
+    iopkt_freeifaddrs(NULL);
+    iopkt_if_freenameindex(calloc(1, sizeof(struct if_nameindex)));
     assert(iopkt_setprefix(NULL) == 0);
     assert(iopkt_setsockprefix(NULL) == -1 && errno == EFAULT);
     assert(iopkt_setsockprefix("/none") == 0 && iopkt_clearsockprefix() == 0);

@@ -13,6 +13,7 @@
 //!
 //! * `next`: the functions behind ours, and the macros that define ours.
 //! * `transfer`: reading and writing. `control`: naming, options, modes. `number`: closing and copying.
+//! * `interface`: lists of interfaces.
 //! * `socket`: which sockets are the stack's; what happens if there is none.
 //! * `stdio`: streams on a socket's descriptor, which reach the kernel past libc's public functions.
 //! * `batch`: `sendmmsg`, `recvmmsg`, `sendfile`, by repeating simpler calls; `splice`: the same.
@@ -25,6 +26,7 @@
 
 pub mod batch;
 pub mod control;
+pub mod interface;
 mod next;
 pub mod number;
 pub mod socket;

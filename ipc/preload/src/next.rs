@@ -4,7 +4,7 @@ use core::ffi::CStr;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use libc::{c_int, c_void};
+use libc::{c_int, c_uint, c_void, ssize_t};
 
 /// A function that this library shadows, looked up once.
 pub(crate) struct Next {
@@ -35,11 +35,32 @@ impl Next {
     }
 }
 
-/// What a function returns that does not exist: −1 and `ENOSYS`.
-#[cold]
-pub(crate) fn missing() -> c_int {
-    iopkt::set_errno(libc::ENOSYS);
-    -1
+/// What a function returns that does not exist, beside `ENOSYS`.
+pub(crate) trait Failure: Sized {
+    const FAILED: Self;
+
+    #[cold]
+    fn failure() -> Self {
+        iopkt::set_errno(libc::ENOSYS);
+        Self::FAILED
+    }
+}
+
+impl Failure for c_int {
+    const FAILED: Self = -1;
+}
+
+impl Failure for ssize_t {
+    const FAILED: Self = -1;
+}
+
+/// An interface's number.
+impl Failure for c_uint {
+    const FAILED: Self = 0;
+}
+
+impl<T> Failure for *mut T {
+    const FAILED: Self = ptr::null_mut();
 }
 
 /// Calls the next function of this name, whose signature is given.
@@ -53,7 +74,7 @@ macro_rules! call_next {
         );
         let address = NEXT.address();
         if address.is_null() {
-            <$ret>::from(i8::try_from($crate::next::missing()).unwrap_or(-1))
+            <$ret as $crate::next::Failure>::failure()
         } else {
             // SAFETY: libc's function of this name has this signature.
             let next = unsafe {

@@ -26,18 +26,8 @@ pub unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> 
         OPENING.set(true);
         let fd = iopkt::abi::iopkt_socket(family, kind, protocol);
         OPENING.set(false);
-        let errno = iopkt::errno();
-        if fd >= 0 || !matches!(errno, libc::ENETDOWN | libc::ETIMEDOUT) {
+        if fd >= 0 || !falls_back_after(iopkt::errno()) {
             return fd;
-        }
-        if !falls_back() {
-            if errno == libc::ETIMEDOUT {
-                say_that_the_stack_is_silent();
-            } else {
-                say_that_no_stack_is_there();
-            }
-            iopkt::set_errno(errno);
-            return -1;
         }
     }
     call_next!(socket(family => c_int, kind => c_int, protocol => c_int) -> c_int)
@@ -52,6 +42,24 @@ fn is_for_stack(family: c_int, kind: c_int, protocol: c_int) -> bool {
             libc::SOCK_DGRAM => protocol == 0 || protocol == libc::IPPROTO_UDP,
             _ => false,
         }
+}
+
+/// After a failure with this errno: is the kernel to be asked instead, as no stack is there? If not, the
+/// program's user is told why.
+pub(crate) fn falls_back_after(errno: c_int) -> bool {
+    if !matches!(errno, libc::ENETDOWN | libc::ETIMEDOUT) {
+        return false;
+    }
+    if falls_back() {
+        return true;
+    }
+    if errno == libc::ETIMEDOUT {
+        say_that_the_stack_is_silent();
+    } else {
+        say_that_no_stack_is_there();
+    }
+    iopkt::set_errno(errno);
+    false
 }
 
 /// `IOPKT_FALLBACK=kernel`, read once.

@@ -13,7 +13,7 @@ use crate::cork::{self, UDP_CORK};
 use crate::description::OptionSet;
 use crate::errno::{os, status};
 use crate::table::{self, Held};
-use crate::{kernel, message, name};
+use crate::{interface, kernel, message, name};
 
 /// Is the reader at the urgent byte? From `asm-generic/sockios.h`.
 const SIOCATMARK: c_ulong = 0x8905;
@@ -165,8 +165,8 @@ pub unsafe extern "C" fn iopkt_fcntl(fd: c_int, command: c_int, argument: usize)
     }
 }
 
-/// `ioctl(2)`: `FIONREAD`, `TIOCOUTQ` (`SIOCOUTQ`), `SIOCATMARK` and the modes of the descriptor. Questions about interfaces are answered
-/// with `ENOTTY`: the kernel's interfaces are not the stack's.
+/// `ioctl(2)`: `FIONREAD`, `TIOCOUTQ` (`SIOCOUTQ`), `SIOCATMARK`, the modes of the descriptor, and
+/// what netdevice(7) asks about interfaces: those of the socket's stack. Nothing is changed this way.
 ///
 /// # Safety
 /// As for the C call: `argument` is what `request` wants.
@@ -186,6 +186,10 @@ pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut
             libc::FIONBIO | libc::FIOASYNC | libc::FIOCLEX | libc::FIONCLEX => {}
             // Whom SIGIO is for the kernel knows.
             FIOSETOWN..=SIOCGPGRP => {}
+            _ if interface::is_question(request) => {
+                // SAFETY: the caller's promise.
+                return status(unsafe { interface::ask(&held, request, argument) });
+            }
             _ => return status(Err(os(libc::ENOTTY))),
         }
     }

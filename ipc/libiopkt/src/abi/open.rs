@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
 
 use io_pkt_client::{Channel, Family, Shutdown, Socket, Transport};
 use libc::{c_int, sockaddr, socklen_t};
@@ -154,14 +155,19 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(os(libc::EPROTONOSUPPORT)),
         _ => return Err(os(libc::ESOCKTNOSUPPORT)),
     };
+    let channel = channel()?;
+    let (socket, fd) = Socket::open_in(&channel, family, transport)?;
+    set_modes(&fd, kind)?;
+    enter(Description::new(socket, &channel), fd)
+}
+
+/// This process's connection to the stack.
+pub(super) fn channel() -> io::Result<Arc<Channel>> {
     if process::is_guest() {
         // A channel made here would be the parent's memory with the child's descriptors.
         return Err(os(libc::EOPNOTSUPP));
     }
-    let channel = Channel::current().map_err(|error| no_stack(&error))?;
-    let (socket, fd) = Socket::open_in(&channel, family, transport)?;
-    set_modes(&fd, kind)?;
-    enter(Description::new(socket, &channel), fd)
+    Channel::current().map_err(|error| no_stack(&error))
 }
 
 /// A stack that is not there is a network that is down. Told apart are want of resources, and a daemon

@@ -98,8 +98,8 @@ try:
 except OSError as e:
     assert e.errno == 22
 try:
-    fcntl.ioctl(b, 0x8912, bytearray(16))  # SIOCGIFCONF: the kernel's interfaces are not the stack's
-    raise SystemExit("interfaces of the kernel")
+    fcntl.ioctl(b, 0x8922, bytearray(40))  # SIOCSIFMTU: interfaces are not changed by programs
+    raise SystemExit("an interface's MTU")
 except OSError as e:
     assert e.errno == 25
 print("refused")
