@@ -1,4 +1,5 @@
 """Clients and daemons that are killed at work."""
+import concurrent.futures
 import os
 import random
 import signal
@@ -131,14 +132,13 @@ while True: held.append(l.accept())
 """
 
 
-def kill_daemon():
-    """100 daemons killed: every blocked call of their clients returns, and a new daemon serves at once."""
-    count = 5 if QUICK else 100
+def killed_daemons(count):
+    """Kills so many daemons, one after the other; the longest that a client took to end."""
     with Lab() as lab:
         worst = 0.0
+        lab.spawn(["python3", "-c", HOLD])
+        until("the holder", lambda: "9002" in lab.exec("ss", "-ltn").stdout)
         for i in range(count):
-            holder = lab.spawn(["python3", "-c", HOLD])
-            until("the holder", lambda: "9002" in lab.exec("ss", "-ltn").stdout)
             log = lab.dir / f"blocked{i}.log"
             client = lab.client("python3", "-c", BLOCKED, HOST, log=log)
             until("the client is blocked", lambda: "ready" in log.read_text())
@@ -155,12 +155,20 @@ def kill_daemon():
             said = log.read_text()
             for call in ("accept", "recvfrom", "recv", "send"):
                 check(f"{call}: " in said and f"{call}: returned" not in said, f"run {i}: {said}")
-            lab.stop(holder)
             log.unlink()
             lab.start_daemon()
-            if i % 20 == 19:
+            if i % 10 == 9:
                 print(f"    {i + 1} of {count} killed", file=sys.stderr, flush=True)
-        return f"{count} daemons killed, clients told within {worst * 1000:.0f} ms including python's exit"
+        return worst
+
+
+def kill_daemon():
+    """100 daemons killed: every blocked call of their clients returns, and a new daemon serves at once."""
+    # Most of it is programs that start: two namespaces use two cores.
+    each, labs = (3, 2) if QUICK else (50, 2)
+    with concurrent.futures.ThreadPoolExecutor(labs) as pool:
+        worst = max(pool.map(killed_daemons, [each] * labs))
+    return f"{each * labs} daemons killed, clients told within {worst * 1000:.0f} ms including python's exit"
 
 
 def dead_listener():

@@ -2,9 +2,8 @@
 import re
 import time
 
-from lab import HOST, IFACE, STACK, Lab, check, random_file, until
-
-STACK6, HOST6 = "2001:db8:77::2", "2001:db8:77::1"
+from lab import HOST, HOST6, IFACE, STACK, STACK6, Lab, check, random_file, until
+from web import RECEIVER
 
 
 def ipv6():
@@ -50,29 +49,6 @@ def ipv6():
         return f"{count} of {count}; {judged}"
 
 
-WEB6 = """
-import hashlib, http.server, os, socket, sys
-class Handler(http.server.SimpleHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_PUT(self):
-        left, digest = int(self.headers["Content-Length"]), hashlib.sha256()
-        while left > 0:
-            data = self.rfile.read(min(left, 1 << 16))
-            if not data: break
-            digest.update(data); left -= len(data)
-        self.say(digest.hexdigest())
-    def do_GET(self):
-        if self.path == "/who": self.say(self.client_address[0] + " " + self.connection.getsockname()[0])
-        else: super().do_GET()
-    def say(self, text):
-        self.send_response(200); self.send_header("Content-Length", str(len(text))); self.end_headers()
-        self.wfile.write(text.encode())
-class Server(http.server.ThreadingHTTPServer):
-    address_family = socket.AF_INET6
-os.chdir(sys.argv[1])
-Server(("::", 80), Handler).serve_forever()
-"""
-
 CALLS6 = """
 import errno, socket, struct, sys
 STACK6, HOST6 = sys.argv[1:]
@@ -98,6 +74,13 @@ both = tcp(); both.bind(("::", 4002)); both.listen()
 refused(errno.EADDRINUSE, socket.socket().bind, ("0.0.0.0", 4002))
 refused(errno.ENETUNREACH, tcp().connect, ("2001:db9::1", 80))
 mapped = tcp(); refused(errno.ECONNREFUSED, mapped.connect, ("::ffff:198.18.77.1", 4))
+# This machine's own services are the kernel's, by either family's name.
+for name in "::1", "::ffff:127.0.0.1":
+    listener = tcp() if name == "::1" else socket.socket()
+    listener.bind((name.removeprefix("::ffff:"), 0)); listener.listen()
+    client = tcp(); client.connect((name, listener.getsockname()[1])); client.sendall(b"six")
+    connection, _ = listener.accept()
+    assert connection.recv(10) == b"six" and client.getpeername()[0] == name, name
 u = udp(); u.bind(("::", 7000))
 u.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
 u.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
@@ -119,7 +102,7 @@ def tcp6():
     with Lab(drivers=["-d", "net_tap", f"iface={IFACE},address={STACK}/24,address={STACK6}/64"]) as lab:
         lab.exec("ip", "-6", "addr", "add", f"{HOST6}/64", "dev", IFACE, "nodad")
         want = random_file(lab.dir / "big", size)
-        lab.client("python3", "-c", WEB6, lab.dir)
+        lab.client("python3", "-c", RECEIVER, "::", lab.dir)
         url = f"http://[{STACK6}]"
         until("the server", lambda: lab.curl(f"{url}/who", ok=False).returncode == 0)
         lab.capture()

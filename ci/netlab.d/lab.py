@@ -1,5 +1,6 @@
 """A namespace with one daemon in it, and the words the cases are written in."""
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 QUICK = "--quick" in sys.argv
 HOST, STACK, IFACE = "198.18.77.1", "198.18.77.2", "iop0"
+HOST6, STACK6 = "2001:db8:77::1", "2001:db8:77::2"
 # All checksums; no joining of streams: a body of a gigabyte is no protocol message.
 TSHARK = [arg for proto in ("ip", "tcp", "udp") for arg in ("-o", f"{proto}.check_checksum:TRUE")]
 # Nothing above TCP and UDP: tshark's guesses find protocols in random bytes, and faults in those.
@@ -57,11 +59,11 @@ def until(what, condition, seconds=10.0):
 class Lab:
     """A namespace with one daemon, and everything that was started in it."""
 
-    count = 0
+    # Also for labs in threads of their own.
+    numbers = itertools.count(1)
 
     def __init__(self, drivers=None, args=(), capture=False, up=True, env=None):
-        Lab.count += 1
-        self.ns = f"iopkt{os.getpid()}n{Lab.count}"
+        self.ns = f"iopkt{os.getpid()}n{next(Lab.numbers)}"
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-lab-"))
         self.dir.chmod(0o755)
         self.run_dir = self.dir / "run"
@@ -122,7 +124,7 @@ class Lab:
         count = int(re.search(r"(\d+) packets captured", said).group(1))
         check(count > 0, "tcpdump saw nothing")
         # The kernel's own frames are not on trial (it writes a TCP checksum of 0 as 0xffff).
-        bad = (f"!(ip.src == {HOST}) && (_ws.malformed || _ws.expert.severity == Error || ip.checksum.status == 0 || "
+        bad = (f"!(ip.src == {HOST} || ipv6.src == {HOST6}) && (_ws.malformed || _ws.expert.severity == Error || ip.checksum.status == 0 || "
                "tcp.checksum.status == 0 || udp.checksum.status == 0)" + (f" && !({but})" if but else ""))
         found = run("tshark", "-n", "-r", self.pcap, *TSHARK, "-Y", bad, timeout=600).stdout.splitlines()
         check(not found, f"tshark objects to {len(found)} of {count} frames, first: {found[:1]}")
@@ -159,6 +161,17 @@ class Lab:
     def curl(self, url, *argv, timeout=120, ok=True, ns=None):
         return self.exec("curl", "-fsS", "--noproxy", "*", "--max-time", timeout, url, "-o", "/dev/null", *argv,
                          timeout=timeout + 10, ok=ok, ns=ns)
+
+    def iperf3(self, address, *options, under=(), ns=None, timeout=90):
+        """The report of one test."""
+        def attempt():
+            said = json.loads(self.exec(*under, "iperf3", "-c", address, "-J", *options, ns=ns, timeout=timeout, ok=False).stdout)
+            # A server that is not done with the last test says so, and then listens anew.
+            busy = any(words in said.get("error", "") for words in ("busy", "Connection refused"))
+            check(busy or "error" not in said, said.get("error"))
+            return None if busy else said
+
+        return until("iperf3's server is free", attempt)
 
     def usage(self):
         """What must be back where it was when everybody has left."""

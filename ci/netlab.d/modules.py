@@ -1,6 +1,5 @@
 """Driver modules: loaded, mounted, destroyed, broken; in Rust and in C."""
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -104,18 +103,6 @@ def meanwhile(what):
     check(not what or count[0] > 0, "nothing was mounted meanwhile")
 
 
-def iperf3(lab, *options):
-    """One test against iperf3 on the stack."""
-    def attempt():
-        said = json.loads(lab.exec("iperf3", "-c", STACK, "-J", *options, timeout=60, ok=False).stdout)
-        # It listens anew after each test.
-        busy = any(words in said.get("error", "") for words in ("busy", "Connection refused"))
-        check(busy or "error" not in said, said.get("error"))
-        return None if busy else said
-
-    return until("iperf3's server is free", attempt)
-
-
 def ping(lab, to, count, interval="0.002"):
     """A ping in the background; `lost` waits for it."""
     log = lab.dir / f"ping.{time.monotonic_ns()}.log"
@@ -186,7 +173,7 @@ def loaded_mounts(lab):
 
     def datagrams(rate, seconds, busy=None):
         with meanwhile(busy):
-            said = iperf3(lab, "-u", "-l", 1200, "-b", f"{rate}M", "-t", seconds)
+            said = lab.iperf3(STACK, "-u", "-l", 1200, "-b", f"{rate}M", "-t", seconds)
         return said["end"]["sum"]["lost_packets"], said["end"]["sum"]["packets"]
 
     # Half of what arrives whole: what the machine does besides is not on trial.
@@ -197,7 +184,7 @@ def loaded_mounts(lab):
     gone, sent = datagrams(rate, seconds, lambda: mounts(lab, 1))
     check(gone == 0 and sent > 0, f"{gone} of {sent} datagrams lost at {rate} Mbit/s")
     with meanwhile(lambda: mounts(lab, 1)) as count:
-        said = iperf3(lab, "-t", seconds)
+        said = lab.iperf3(STACK, "-t", seconds)
     idle = [each["sum"]["bytes"] for each in said["intervals"] if each["sum"]["bytes"] == 0]
     check(not idle, "TCP stood still for a second")
     until("all frames are taken", lambda: counter("rxed_ok") == frames("packets"))

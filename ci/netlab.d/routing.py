@@ -1,8 +1,7 @@
 """io-pkt as a router between two kernel hosts."""
-import json
 import re
 
-from lab import HOST, IFACE, QUICK, STACK, Lab, check, until
+from lab import HOST, IFACE, QUICK, STACK, Lab, check
 
 FAR, FAR_STACK, FAR_IFACE = "198.18.78.1", "198.18.78.2", "iop1"
 
@@ -38,11 +37,7 @@ class RoutedLab(Lab):
 
 def iperf3(lab, *argv):
     """Mbit/s as the receiver counts them."""
-    server = lab.spawn(["iperf3", "-s", "-1"], ns=lab.far)
-    until("iperf3's server", lambda: ":5201" in lab.exec("ss", "-Hltn", ns=lab.far).stdout)
-    seconds = 1 if QUICK else 2
-    said = json.loads(lab.exec("iperf3", "-c", FAR, "-t", seconds, "-J", *argv, timeout=30).stdout)
-    lab.stop(server)
+    said = lab.iperf3(FAR, "-t", 1 if QUICK else 2, *argv)
     return said["end"]["sum_received"]["bits_per_second"] / 1e6
 
 
@@ -65,6 +60,7 @@ def ipv4_forward():
         count = 500 if QUICK else 5000
         said = lab.exec("ping", "-f", "-q", "-c", count, FAR, timeout=60).stdout
         check(f"{count} received" in said, said[-200:])
+        lab.spawn(["iperf3", "-s"], ns=lab.far)
         there, back = iperf3(lab), iperf3(lab, "-R")
         check(min(there, back) > 20, f"{there:.0f} and {back:.0f} Mbit/s")
         # A smaller MTU behind us: whoever must not be cut hears of it, and TCP finds its way.

@@ -1,5 +1,4 @@
 """Modules that are to be called by one thread, in a daemon of two workers."""
-import shutil
 
 from lab import BIN, HOST, IFACE, ROOT, STACK, check, random_file, run, until
 from protocols import TEMPLATE, ProtocolLab

@@ -7,7 +7,6 @@ import time
 from lab import BIN, HOST, IFACE, QUICK, STACK, Lab, check, random_file, until
 
 
-
 def ping():
     """ping -f -c 100000 loses none; ping of every size that fits; tshark is content."""
     count = 5000 if QUICK else 100_000
@@ -37,9 +36,10 @@ def http_download():
         return f"{size >> 20} MiB in {seconds:.1f} s ({size * 8 / seconds / 1e9:.2f} Gbit/s while captured), sha256 equal; {lab.judge()}"
 
 
+# argv: address, folder. What is put is answered with its digest; /who with the addresses of both ends.
 RECEIVER = """
-import hashlib, http.server
-class Handler(http.server.BaseHTTPRequestHandler):
+import hashlib, http.server, os, socket, sys
+class Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_PUT(self):
         left, digest = int(self.headers["Content-Length"]), hashlib.sha256()
@@ -47,12 +47,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             data = self.rfile.read(min(left, 1 << 16))
             if not data: break
             digest.update(data); left -= len(data)
-        body = digest.hexdigest().encode()
-        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
-        self.wfile.write(body)
+        self.say(digest.hexdigest())
     def do_GET(self):
-        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
-http.server.ThreadingHTTPServer(("0.0.0.0", 80), Handler).serve_forever()
+        if self.path == "/who": self.say(self.client_address[0] + " " + self.connection.getsockname()[0])
+        else: super().do_GET()
+    def say(self, text):
+        self.send_response(200); self.send_header("Content-Length", str(len(text))); self.end_headers()
+        self.wfile.write(text.encode())
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+os.chdir(sys.argv[2])
+Server((sys.argv[1], 80), Handler).serve_forever()
 """
 
 
@@ -61,7 +66,7 @@ def http_upload():
     size = 64 << 20 if QUICK else 1 << 30
     with Lab() as lab:
         want = random_file(lab.dir / "big", size)
-        lab.client("python3", "-c", RECEIVER)
+        lab.client("python3", "-c", RECEIVER, "0.0.0.0", lab.dir)
         until("the receiver", lambda: lab.curl(f"http://{STACK}/", ok=False).returncode == 0)
         lab.capture()
         started = time.monotonic()
@@ -105,10 +110,11 @@ def many_curls():
         before = lab.usage()
         lab.capture()
         started = time.monotonic()
-        for i in range(count):
-            lab.curl(f"http://{STACK}/page", timeout=10)
-        seconds = time.monotonic() - started
         url = f"http://{STACK}/page"
+        # In one shell: a thousand of them wait for nothing but each other.
+        one = f"curl -fsS --noproxy '*' --max-time 10 {url} -o /dev/null"
+        lab.exec("bash", "-c", f"for i in $(seq {count}); do {one} || exit 1; done", timeout=120)
+        seconds = time.monotonic() - started
         burst = lab.exec("curl", "-fsS", "-Z", "--parallel-immediate", "--parallel-max", parallel, "--max-time", 30,
                          *[arg for _ in range(parallel) for arg in (url, "-o", "/dev/null")], timeout=60)
         check(burst.returncode == 0, burst.stderr)
