@@ -43,4 +43,11 @@ need_rust() {
 build() {
     say "building (the first time takes a few minutes)"
     (cd "$root" && cargo build --release --locked --workspace) || die "the build failed; the compiler's message is above"
+    export IOPKT_BUILT=1
+}
+
+# build_crate NAME: one crate and what it needs, for whoever has not built the rest; with it, cargo would compile what
+# they share once more, because crates that are not asked for ask for no features.
+build_crate() {
+    [ -n "${IOPKT_BUILT:-}" ] || (cd "$root" && cargo build --release --locked -q -p "$1") || die "the build failed; the compiler's message is above"
 }
