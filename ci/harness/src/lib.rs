@@ -5,6 +5,7 @@
 //! * [`frame`]: frames as a peer would send them, and ways to spoil them.
 //! * [`frame6`]: the same over IPv6.
 //! * [`hoarders`]: peers who take and give nothing back, and floods.
+//! * [`hostile`]: a client that writes what it likes into its memory.
 //! * [`impair`]: what a bad link does to frames, decided by a seed.
 //! * [`path`]: one thing done to a burst of packets.
 //! * [`peers`]: many connections of one peer.
@@ -16,6 +17,7 @@ pub mod acks;
 pub mod frame;
 pub mod frame6;
 pub mod hoarders;
+pub mod hostile;
 pub mod impair;
 pub mod path;
 pub mod peers;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use inet::SocketId;
 use inet::command::{Command, Event};
-use shm::{SocketEnd, SocketMemory, TxFlags};
+use shm::{CellId, SocketEnd, SocketMemory, TxFlags};
 use wire::ipv4;
 use wire::tcp::flag;
 
@@ -59,6 +59,11 @@ impl Peers {
         let (ours, theirs) = SocketEnd::pair().map_err(|e| e.to_string())?;
         let (list, bytes) = (Vec::new(), vec![0; 64 * 1024]);
         Ok(Self { list, descriptor: Arc::new(ours), bytes, _theirs: theirs })
+    }
+
+    /// The cells of all that are open.
+    pub fn cells(&self) -> impl Iterator<Item = CellId> {
+        self.list.iter().map(|connection| connection.memory.id())
     }
 
     /// Opens connections from `ports` to a listener of a client; accepted, nothing sent.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use harness::frame::{self, Random, Segment};
-use harness::{World, acks, hoarders};
+use harness::{World, acks, hoarders, hostile};
 use inet::SocketId;
 use inet::command::{Command, Event};
 use shm::SocketEnd;
@@ -49,6 +49,16 @@ enum Attack {
         /// ACKs from each kind of peer.
         #[arg(long, default_value_t = 2_000_000)]
         count: u64,
+    },
+    /// A client that writes spoiled descriptors into its ring and its memory, also while they are read, punches
+    /// holes and tries to cut it off: it is disconnected, another client is served.
+    Hostile {
+        /// Descriptors that the worker has to read.
+        #[arg(long, default_value_t = 10_000_000)]
+        count: u64,
+        /// The same seed gives the same descriptors.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Two million forged segments a virtual second at an established connection: it goes on.
     Flood {
@@ -334,6 +344,30 @@ fn flood(kind: hoarders::Kind, count: u64) -> Result<(), String> {
     Ok(())
 }
 
+fn hostile(count: u64, seed: u64) -> Result<(), String> {
+    let started = Instant::now();
+    let outcome = hostile::run(count, seed)?;
+    println!(
+        "{} descriptors read in {:.1} s, {} written over meanwhile, {} holes punched, {} of {} attempts to cut the memory off",
+        outcome.read,
+        started.elapsed().as_secs_f64(),
+        outcome.rewritten,
+        outcome.holes,
+        outcome.cut.0,
+        outcome.cut.1,
+    );
+    println!("{} hostile clients, disconnected for:", outcome.enemies);
+    for (what, times) in &outcome.violations {
+        println!("  {times:>10}  {what}");
+    }
+    let (asked, answered) = outcome.honest;
+    println!(
+        "{answered} of {asked} requests of another client answered in the same breath; {} leaks, {} buffers left",
+        outcome.leaks, outcome.buffers_left,
+    );
+    outcome.broken().map_or(Ok(()), |what| Err(what.into()))
+}
+
 fn main() -> ExitCode {
     let outcome = match Args::parse().attack {
         Attack::Frames { count, seed } => {
@@ -341,6 +375,9 @@ fn main() -> ExitCode {
         }
         Attack::Hoarders { count } => hoard(count),
         Attack::Acks { count } => acks(count),
+        Attack::Hostile { count, seed } => {
+            hostile(count, seed).map_err(|why| format!("seed {seed}: {why}"))
+        }
         Attack::Flood { kind, count } => flood(kind, count),
     };
     if let Err(why) = &outcome {

@@ -16,7 +16,7 @@ use inet::command::{Command, Event, ListenerId, Outcome, Transport};
 use inet::network::{Address, Address6, Interface, Network, TxChecksum};
 use inet::steer::{Doorbell, Mesh};
 use inet::{Parts, SocketId, Worker, WorkerCounters};
-use shm::{Arena, CellId, ClientFiles, ClientMap, Share, SocketEnd, WorkersPage};
+use shm::{Arena, CellId, ClientFiles, ClientMap, Share, SlotFiles, SocketEnd, WorkersPage};
 use types::{Instant, MacAddr};
 
 use crate::router::FarLink;
@@ -40,6 +40,8 @@ pub const PEER_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
 const WIRE: u16 = 1;
 /// Slot of the client.
 const CLIENT: u16 = 0;
+/// Number of a client that is hostile.
+const ENEMY: u16 = 1;
 /// Clients that a world may have: a million connections are those of 123.
 const CLIENTS_MAX: u16 = 130;
 
@@ -190,6 +192,22 @@ impl World {
         Ok(client)
     }
 
+    /// A client that has its memory as files, to write into them what the library never would; its number. There
+    /// is one at a time: the next takes its place once it is detached.
+    ///
+    /// # Errors
+    /// What the kernel refused, as text.
+    pub fn add_enemy(&mut self) -> Result<(u16, SlotFiles), String> {
+        let (slot, files) = self.arena.attach(1, Arc::default()).map_err(|e| e.to_string())?;
+        let lane = slot.lane(0).ok_or("no lane")?;
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| e.to_string());
+        let own = SlotFiles { read: copy(&files.read)?, write: copy(&files.write)? };
+        self.others = vec![map_client(files)?];
+        self.send(Command::Attach { client: ENEMY, lane });
+        self.breathe();
+        Ok((ENEMY, own))
+    }
+
     /// Loads a protocol module, a file, which stays for as long as the world.
     ///
     /// # Errors
@@ -298,10 +316,21 @@ impl World {
     /// # Errors
     /// The worker's or the kernel's refusal.
     pub fn open(&mut self, transport: Transport) -> Result<(SocketId, CellId, OwnedFd), String> {
+        self.open_as(CLIENT, transport)
+    }
+
+    /// The same for one of several clients.
+    ///
+    /// # Errors
+    /// The worker's or the kernel's refusal.
+    pub fn open_as(
+        &mut self,
+        client: u16,
+        transport: Transport,
+    ) -> Result<(SocketId, CellId, OwnedFd), String> {
         let (ours, theirs) = SocketEnd::pair().map_err(|e| e.to_string())?;
         let descriptor = Arc::new(ours);
-        let outcome =
-            self.call(|call| Command::Open { call, client: CLIENT, transport, descriptor })?;
+        let outcome = self.call(|call| Command::Open { call, client, transport, descriptor })?;
         match outcome {
             Outcome::Opened { socket, cell } => Ok((socket, cell, theirs)),
             other => Err(format!("{other:?}")),
@@ -422,11 +451,16 @@ fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> 
 fn attach_client(arena: &Arc<Arena>, share: Share) -> Result<(shm::Lane, Arc<ClientMap>), String> {
     let (slot, files) = arena.attach(1, Arc::new(share)).map_err(|e| e.to_string())?;
     let lane = slot.lane(0).ok_or("no lane")?;
+    Ok((lane, map_client(files)?))
+}
+
+/// A client's own mapping of its memory.
+fn map_client(files: SlotFiles) -> Result<Arc<ClientMap>, String> {
     let (_page, workers) = WorkersPage::create(1).map_err(|e| e.to_string())?;
     let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK);
     let doorbells = vec![bell.map_err(|e| e.to_string())?];
     let files = ClientFiles { read: files.read, write: files.write, workers, doorbells };
-    Ok((lane, ClientMap::map(files).map_err(|e| e.to_string())?))
+    ClientMap::map(files).map_err(|e| e.to_string())
 }
 
 pub(crate) fn network() -> Network {

@@ -63,7 +63,9 @@ impl TxFlags {
         Self(self.0 & !other.0)
     }
 
-    pub(crate) const fn bits(self) -> u32 {
+    /// The bits in the descriptor's word.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
         self.0
     }
 }
