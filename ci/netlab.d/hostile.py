@@ -1,8 +1,10 @@
 """Local users who mean harm: what they do to the daemon must not be felt by others."""
 import errno
+import os
 import pathlib
 import re
 import signal
+import sys
 import tempfile
 import time
 
@@ -99,8 +101,10 @@ print(count, *(round(ms * 1000) for ms in longest.values()), flush=True)
 ECHO = f"""
 import socket
 l = socket.socket(); l.setsockopt(1, 2, 1); l.bind(("{HOST}", 9000)); l.listen()
-c = l.accept()[0]; c.setsockopt(6, 1, 1)
-while data := c.recv(100): c.sendall(data)
+while True:
+    c = l.accept()[0]; c.setsockopt(6, 1, 1)
+    while data := c.recv(100): c.sendall(data)
+    c.close()
 """
 
 
@@ -313,3 +317,115 @@ def quotas():
             lab.stop(greedy, signal.SIGKILL)
             return (f"{said}; {rates} a second, {memory} bytes; another user meanwhile: {count} requests and round trips, "
                     f"longest {request} and {round_trip} ms")
+
+
+# Messages that are one in part or not at all, by the burst; the answers are counted, as each is due or the connection is closed.
+THROWER = PROTOCOL + r"""
+import mmap, random
+count, seed = int(sys.argv[2]), int(sys.argv[3])
+os.setuid(65534)
+rng = random.Random(seed)
+zero = os.open("/dev/null", os.O_RDONLY)
+said = dict(messages=0, answers=0, closed=0, surplus=0, refused=0, scribbled=0, detached=0, resized=0, writable=0)
+def soon(c):
+    # A message, or None at the end of the connection; who hears nothing for five seconds has been forgotten.
+    try: return c.recv(65536) or None
+    except ConnectionResetError: return None
+def request(handle):
+    # One that is well-formed, with values of any kind; not always of a socket of its own.
+    some = lambda count: bytes(rng.randrange(128) for _ in range(count))
+    h = handle if rng.random() < 0.7 else some(3)
+    name = b"\0" + rng.choice((b"\0\0\0\0", socket.inet_aton("127.0.0.1"), some(4))) + rng.choice((b"\0", some(1), b"\x80\x7f"))
+    text = some(rng.randrange(40))
+    return rng.choice((
+        lambda: bytes([3, rng.randrange(2), rng.randrange(2)]), lambda: b"\x04" + h + name, lambda: b"\x05" + h + some(1),
+        lambda: b"\x06" + h + name + bytes([rng.randrange(2)]), lambda: b"\x07" + h, lambda: bytes([8]) + h + bytes([rng.randrange(3)]),
+        lambda: b"\x09" + h, lambda: b"\x0a" + h + some(2) + bytes([len(text)]) + text, lambda: b"\x0b" + h + some(2),
+        lambda: bytes([rng.randrange(12, 14)]) + h, lambda: bytes([rng.choice((14, 15, 16, 18, 19, 20, 21))]), lambda: b"\x11" + some(1),
+        lambda: b"\x18\x04iop0" + bytes([rng.randrange(2)]), lambda: ATTACH[1:], lambda: b"\x01" + some(2)))()
+def message(handle):
+    call, spoil = bytearray(bytes([rng.randrange(128)]) + request(handle)), rng.random()
+    if spoil < 0.03: return bytes(call[:rng.randrange(len(call))])
+    if spoil < 0.06: return rng.randbytes(rng.randrange(200))
+    if spoil < 0.09: call[rng.randrange(len(call))] ^= 1 << rng.randrange(8)
+    if spoil < 0.1: call += rng.randbytes(rng.randrange(1 << 17))
+    return bytes(call)
+def scribble(c, fds):
+    # What no library writes, into the ring of a worker.
+    read, write, _, bell = fds[:4]
+    said["scribbled"] += 1
+    for length in (0, 4096, 1 << 30):
+        try: os.ftruncate(write, length); said["resized"] += 1
+        except PermissionError: pass
+    try: mmap.mmap(read, 4096); said["writable"] += 1
+    except PermissionError: pass
+    memory = mmap.mmap(write, 32 << 20)
+    memory.madvise(mmap.MADV_REMOVE, rng.choice((0, 1 << 20, 4 << 20)), 1 << 16)
+    memory[0:16] = struct.pack("4I", 1 << 16, *rng.choice(((0xfffffff0, 99, 1 << 31), (0, 0, 3 << 30), (0, 8, 1 << 31 | 2))))
+    memory.close()
+    os.write(bell, struct.pack("Q", 1))
+    while soon(c) is not None: pass
+    said["detached"] += 1
+while said["messages"] < count:
+    c, handle = connect(), b"\0\0\0"
+    if rng.random() < 0.5:
+        errno, _, fds = ask(c, ATTACH)
+        if not errno:
+            errno, handle, more = ask(c, SOCKET)
+            if rng.random() < 0.05: scribble(c, fds)
+            for fd in fds + more: os.close(fd)
+    for _ in range(rng.randrange(40)):
+        sent = 0
+        try:
+            for _ in range(rng.randrange(1, 9)): c.send(message(handle)); sent += 1
+            if rng.random() < 0.02:
+                said["surplus"] += 1
+                rights = array.array("i", [zero] * rng.randrange(1, 254))
+                try: c.sendmsg([message(handle)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]); sent += 1
+                except PermissionError: said["refused"] += 1
+        except (BrokenPipeError, ConnectionResetError): pass
+        said["messages"] += sent
+        # Some are not waited for.
+        if rng.random() < 0.01: break
+        for _ in range(sent):
+            if soon(c) is None: sent = -1; break
+            said["answers"] += 1
+        if sent < 0: said["closed"] += 1; break
+    c.close()
+print(*said.values(), flush=True)
+"""
+
+
+def hostile_messages():
+    """Requests that are none, surplus descriptors, memory written over: violators are disconnected, others served. IOPKT_MESSAGES=N."""
+    count = int(os.environ.get("IOPKT_MESSAGES", 20_000 if QUICK else 60_000))
+    throwers = 2
+    with tempfile.TemporaryDirectory(prefix="iopkt-lab-") as folder:
+        path = pathlib.Path(folder) / "io-pkt.toml"
+        # As fast as they come: quotas are another case's.
+        path.write_text("metrics = '127.0.0.1:9478'\n[quota.user.65534]\nrequests_per_s = 100000000\n"
+                        f"[[interface]]\ndriver='net_tap'\noptions='iface={IFACE}'\naddress='{STACK}/24'\n")
+        with Lab(drivers=["-c", path]) as lab:
+            before, pid = lab.usage(), lab.pid()
+            lab.spawn(["python3", "-c", ECHO])
+            until("the echo", lambda: ":9000" in lab.exec("ss", "-ltn").stdout)
+            log, logs = lab.dir / "others.log", [lab.dir / f"thrower{n}.log" for n in range(throwers)]
+            hostile = [lab.spawn(["python3", "-c", THROWER, version(), count // throwers, n], log=log) for n, log in enumerate(logs)]
+            served, longest = 0, [0, 0]
+            while any(process.poll() is None for process in hostile):
+                lab.client("python3", "-c", OTHERS, 2, log=log).wait(60)
+                done, *times = map(int, log.read_text().split()[1:])
+                served, longest = served + done, [max(pair) for pair in zip(longest, times)]
+                print(f"    {served} requests of others, longest {longest[0]} ms", file=sys.stderr, flush=True)
+            names = ("messages", "answers", "closed", "surplus", "refused", "scribbled", "detached", "resized", "writable")
+            said = dict(zip(names, map(sum, zip(*(map(int, log.read_text().split()) for log in logs)))))
+            check(said.get("messages", 0) >= count - throwers, f"the throwers came to {said}: {logs[0].read_text()[-300:]}")
+            check(said["detached"] == said["scribbled"] > 0 and said["closed"] > 0, f"not disconnected: {said}")
+            check(said["resized"] == said["writable"] == 0, f"the memory was resized or mapped writable: {said}")
+            violations = lab.metric("iopkt_client_violations_total")
+            check(violations >= said["detached"], f"{violations} violations were counted")
+            # On a busy machine everybody waits for the processor, but for nothing else here.
+            check(served > 0 and max(longest) < 1000, f"{served} of others, longest {longest} ms")
+            until("everything is back", lambda: all(lab.usage()[name] <= before[name] for name in before), 30)
+            check(lab.pid() == pid, "the daemon is another one")
+            return f"{said}; another user meanwhile: {served} requests and round trips, longest {longest[0]} and {longest[1]} ms; {before} again"
