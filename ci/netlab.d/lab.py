@@ -133,7 +133,7 @@ class Lab:
     def spawn(self, argv, log=None, ns=None, **kwargs):
         argv = ["ip", "netns", "exec", ns or self.ns, *(str(a) for a in argv)]
         out = open(log, "wb") if log else subprocess.DEVNULL
-        process = subprocess.Popen(argv, env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **kwargs)
+        process = subprocess.Popen(argv, env=self.env, **{"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out, **kwargs})
         self.processes.append(process)
         return process
 
@@ -180,6 +180,8 @@ class Lab:
             "clients": len(self.table("clients")),
             "sockets": len([s for s in self.table("netstat", "-a") if s["state"] not in ("TIME_WAIT",)]),
             "descriptors": len(os.listdir(f"/proc/{self.pid()}/fd")),
+            # Of clients' memory.
+            "mappings": sum("memfd:io-pkt" in line for line in open(f"/proc/{self.pid()}/maps")),
         }
 
     def pid(self):
