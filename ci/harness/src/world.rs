@@ -15,7 +15,7 @@ use fib::{Ipv4Net, Ipv6Net, Rib, Route};
 use inet::command::{Command, Event, ListenerId, Outcome, Transport};
 use inet::network::{Address, Address6, Interface, Network, TxChecksum};
 use inet::steer::{Doorbell, Mesh};
-use inet::{Parts, SocketId, Worker, WorkerCounters};
+use inet::{Parts, Pools, SocketId, Worker, WorkerCounters};
 use shm::{Arena, CellId, ClientFiles, ClientMap, Share, SlotFiles, SocketEnd, WorkersPage};
 use types::{Instant, MacAddr};
 
@@ -110,7 +110,7 @@ impl World {
         let (mesh_tx, inbox) = sync_channel(16);
         let doorbell = || Doorbell::new().map(Arc::new).map_err(|e| e.to_string());
         let mut worker = Worker::new(Parts {
-            pool: pool.clone(),
+            pools: Pools::new(pool.clone()).map_err(|e| e.to_string())?,
             commands: command_rx,
             events: (event_tx, doorbell()?),
             mesh: Mesh::new(0, vec![(mesh_tx, doorbell()?)], inbox),

@@ -221,10 +221,6 @@ fn refusals(world: &mut World) {
     refused(world, &from(mapped, LOCAL6), DropReason::Ipv6Source);
     refused(world, &from(LOCAL6, LOCAL6), DropReason::Ipv6Land);
     refused(world, &from(PEER6, SILENT), DropReason::Ipv6NotForUs);
-    let fragment = ipv6::FragmentHeader::new(Protocol::UDP, 0, true, 1);
-    let bytes = [wire::IntoBytes::as_bytes(&fragment), &payload].concat();
-    let header = frame6::header(PEER6, LOCAL6, Protocol(44), &bytes);
-    refused(world, &frame6::packet(&header, &bytes), DropReason::Ipv6Fragment);
     // What nobody understands is said to its sender, with where it stands (RFC 4443 3.4).
     let header = frame6::header(PEER6, LOCAL6, Protocol(253), &payload);
     let before = drops(world, DropReason::Ipv6Protocol);

@@ -417,6 +417,13 @@ impl Mbuf {
     }
 }
 
+/// As [`Mbuf::data`].
+impl AsRef<[u8]> for Mbuf {
+    fn as_ref(&self) -> &[u8] {
+        self.data()
+    }
+}
+
 impl Drop for Mbuf {
     fn drop(&mut self) {
         #[cfg(debug_assertions)]

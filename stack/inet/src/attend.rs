@@ -147,6 +147,7 @@ impl Worker {
                 Owner::Endpoint(Endpoint::TimeWait(number)) => {
                     self.time_wait_timer(number, name, now);
                 }
+                Owner::Fragments => self.fragments_timeout(name, now),
                 Owner::Neighbors if !self.out.neighbor_timer_fired(name) => {}
                 Owner::Neighbors => {
                     for packet in self.out.neighbor_timeout(now, &mut self.timers) {

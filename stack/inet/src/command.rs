@@ -79,6 +79,48 @@ pub enum SocketOption {
     Broadcast(bool),
     /// `IPV6_V6ONLY`: a socket bound to every address takes nothing over IPv4.
     V6Only(bool),
+    /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
+    MtuDiscover(MtuDiscover),
+}
+
+/// What a socket does with datagrams that are too long, in the order of Linux's `IP_PMTUDISC_*`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MtuDiscover {
+    /// Cuts them, and lets routers do so.
+    Dont,
+    /// Cuts them; those that fit are not to be cut on their way.
+    #[default]
+    Want,
+    /// Refuses them.
+    Do,
+    /// Refuses them, whatever routers have said of the path: the link alone counts.
+    Probe,
+    /// As `Probe`, but routers may cut.
+    Interface,
+    /// Cuts for the link alone, and lets routers cut.
+    Omit,
+}
+
+impl MtuDiscover {
+    /// By Linux's number.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Dont,
+            1 => Self::Want,
+            2 => Self::Do,
+            3 => Self::Probe,
+            4 => Self::Interface,
+            5 => Self::Omit,
+            _ => return None,
+        })
+    }
+
+    /// Linux's number.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
 }
 
 /// From the control plane to a worker.

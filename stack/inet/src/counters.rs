@@ -30,6 +30,7 @@ counters! {
         packets_received "IPv4 packets received.",
         packets_sent "IPv4 packets sent.",
         fragments_sent "Fragments of IPv4 packets sent.",
+        packets_reassembled "IPv4 packets made whole from their fragments.",
         packets_forwarded "IPv4 packets passed on for others.",
     }
 }
@@ -39,6 +40,8 @@ counters! {
     pub struct Ipv6Counters "ipv6" {
         packets_received "IPv6 packets received.",
         packets_sent "IPv6 packets sent.",
+        fragments_sent "Fragments of IPv6 packets sent.",
+        packets_reassembled "IPv6 packets made whole from their fragments.",
     }
 }
 

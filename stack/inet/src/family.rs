@@ -1,7 +1,7 @@
 //! The two versions of IP, as output sees them: by the type of an address.
 
 use core::fmt::Debug;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dpdk::Mbuf;
 use types::{DropReason, Instant};
@@ -21,7 +21,7 @@ const _: () = assert!(IPV4_LEN as usize == ipv4::Header::LEN);
 const _: () = assert!(IPV6_LEN as usize == ipv6::Header::LEN);
 
 /// An IP version.
-pub(crate) trait Family: Copy + Debug {
+pub(crate) trait Family: Copy + Debug + Into<IpAddr> {
     /// Its header.
     type Header: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned + Copy + Debug;
     /// That one's length.
@@ -40,6 +40,17 @@ pub(crate) trait Family: Copy + Debug {
     ) -> Option<Self::Header>;
     /// Fills in how long the segment is. `false`: that is too long.
     fn set_segment_len(header: &mut Self::Header, len: u32) -> bool;
+    /// Lets routers cut the packet, where they do.
+    fn allow_cut(header: &mut Self::Header, id: u32);
+    /// Sends a packet that is too long for `hop` in pieces that fit.
+    fn fragments(
+        out: &mut Output,
+        packet: &Mbuf,
+        id: u32,
+        hop: &Hop<Self>,
+        now: Instant,
+        timers: &mut Timers,
+    );
     /// The sum of the pseudo header of a TCP segment, without length.
     fn pseudo(hosts: (Self, Self)) -> Checksum;
     /// The Ethernet header of packets along `hop`, if the neighbour there is known for sure.
@@ -74,6 +85,23 @@ impl Family for Ipv4Addr {
             *header = header.with_checksum();
         }
         len.is_some()
+    }
+
+    fn allow_cut(header: &mut ipv4::Header, id: u32) {
+        // The lower half of a number that does not repeat before its 2^16th successor.
+        let [_, _, a, b] = id.to_be_bytes();
+        *header = header.with_id(u16::from_be_bytes([a, b])).with_dont_fragment(false);
+    }
+
+    fn fragments(
+        out: &mut Output,
+        packet: &Mbuf,
+        _id: u32,
+        hop: &Hop,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
+        out.ipv4_fragments(packet, hop, now, timers);
     }
 
     fn pseudo((from, to): (Self, Self)) -> Checksum {
@@ -122,6 +150,19 @@ impl Family for Ipv6Addr {
             header.payload_len = U16::new(len);
         }
         len.is_some()
+    }
+
+    fn allow_cut(_header: &mut ipv6::Header, _id: u32) {}
+
+    fn fragments(
+        out: &mut Output,
+        packet: &Mbuf,
+        id: u32,
+        hop: &Hop<Self>,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
+        out.ipv6_fragments(packet, id, hop, now, timers);
     }
 
     fn pseudo((from, to): (Self, Self)) -> Checksum {

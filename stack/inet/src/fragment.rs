@@ -1,9 +1,11 @@
-//! Packets cut for a link that is too narrow for them (RFC 791 3.2).
+//! Packets cut for a link that is too narrow for them (RFC 791 3.2, RFC 8200 4.5).
+
+use core::net::Ipv6Addr;
 
 use dpdk::Mbuf;
 use types::{DropReason, Instant};
 use wire::checksum::Checksum;
-use wire::ipv4;
+use wire::{ipv4, ipv6};
 use zerocopy::IntoBytes;
 
 use crate::output::{Hop, Output};
@@ -51,6 +53,51 @@ impl Output {
             self.link(mbuf, hop, now, timers);
             (options, rest) = (later, after);
             offset += len;
+        }
+    }
+
+    /// Sends an IPv6 packet of our own, without extension headers, along `hop` in pieces that fit.
+    pub(crate) fn ipv6_fragments(
+        &mut self,
+        packet: &Mbuf,
+        id: u32,
+        hop: &Hop<Ipv6Addr>,
+        now: Instant,
+        timers: &mut Timers,
+    ) {
+        const HEADERS_LEN: usize = ipv6::Header::LEN + ipv6::FragmentHeader::LEN;
+        let whole = match ipv6::Packet::parse(packet.data()) {
+            Ok(whole) => whole,
+            Err(reason) => return self.count_drop(reason),
+        };
+        let room = usize::from(hop.mtu).saturating_sub(HEADERS_LEN) & !7;
+        if room == 0 {
+            return self.count_drop(DropReason::Ipv6TooBig);
+        }
+        let mut offset = 0_u16;
+        let mut pieces = whole.payload.chunks(room).peekable();
+        while let Some(piece) = pieces.next() {
+            let protocol = ipv4::Protocol(whole.header.next_header);
+            let more = pieces.peek().is_some();
+            let head = ipv6::FragmentHeader::new(protocol, offset, more, id);
+            let len = piece.len() + ipv6::FragmentHeader::LEN;
+            let (Ok(payload_len), Ok(step)) = (u16::try_from(len), u16::try_from(piece.len()))
+            else {
+                return self.count_drop(DropReason::Ipv6TooBig);
+            };
+            let header = ipv6::Header {
+                payload_len: payload_len.into(),
+                next_header: ipv6::FragmentHeader::PROTOCOL.0,
+                ..*whole.header
+            };
+            let Some(mut mbuf) = self.alloc() else { return };
+            let parts = [header.as_bytes(), head.as_bytes(), piece];
+            if !parts.iter().all(|part| mbuf.extend_from_slice(part)) {
+                return self.count_drop(DropReason::MbufExhausted);
+            }
+            self.counters().ipv6.fragments_sent.increment();
+            self.link6(mbuf, hop, now, timers);
+            offset = offset.saturating_add(step);
         }
     }
 }

@@ -11,7 +11,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::input::{Received, drop_front};
 use crate::network::{Destination, LOOPBACK};
-use crate::output::{PacketOut, ip_version};
+use crate::output::ip_version;
+use crate::packet_out::PacketOut;
 use crate::worker::Worker;
 
 impl Worker {
@@ -94,6 +95,10 @@ impl Worker {
             }
             ipv4::Protocol::TCP => {
                 self.tcp_unreachable(&flow, sequence, unreachable_errno(code), now)
+            }
+            ipv4::Protocol::UDP if code == Code::FRAGMENTATION_NEEDED => {
+                let mtu = told_mtu(quoted.header.total_len.get(), mtu);
+                self.udp_path_mtu(&key, mtu.ok_or(DropReason::IcmpQuoted)?, now)
             }
             ipv4::Protocol::UDP => self.udp_unreachable(&key, unreachable_errno(code)),
             _ => Err(DropReason::IcmpQuoted),

@@ -15,7 +15,7 @@ use crate::address6::OnLink;
 use crate::input::{Received, drop_front};
 use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK};
-use crate::output::PacketOut;
+use crate::packet_out::PacketOut;
 use crate::worker::Worker;
 
 /// What an error says of a packet of ours.
@@ -120,6 +120,9 @@ impl Worker {
         match (quoted.protocol, said) {
             (ipv4::Protocol::UDP, Said::Unreachable(errno)) => {
                 self.udp_unreachable(&key, errno).map_err(|_| DropReason::Icmp6Quoted)
+            }
+            (ipv4::Protocol::UDP, Said::TooBig(mtu)) => {
+                self.udp_path_mtu(&key, mtu, now).map_err(|_| DropReason::Icmp6Quoted)
             }
             _ => Err(DropReason::Icmp6Quoted),
         }
@@ -260,7 +263,7 @@ impl Worker {
     }
 
     /// Sends an error about a received packet, unless RFC 4443 2.4 (e) forbids it.
-    fn send_error6(
+    pub(crate) fn send_error6(
         &mut self,
         about: &Mbuf,
         received: &Received,

@@ -181,7 +181,8 @@ impl Worker {
             return self.ipv4_forward(mbuf, &transit, now);
         }
         if packet.is_fragment() {
-            return Err(DropReason::Ipv4Fragment);
+            let (header, len) = (*packet.header, packet.payload.len());
+            return self.ipv4_fragment(mbuf, (&header, len), (ip_offset, interface), now);
         }
         let received = Received {
             interface,

@@ -6,6 +6,7 @@ use dpdk::{ChecksumState, Mbuf};
 use types::{DropReason, Instant};
 use wire::{icmp6, ipv4, ipv6};
 
+use crate::fragment_input::Fragment;
 use crate::input::{Received, bad_l4_checksum};
 use crate::network::{Destination, LOOPBACK};
 use crate::worker::Worker;
@@ -48,8 +49,16 @@ impl Worker {
                 return Err(fault.reason);
             }
         };
-        if chain.fragment.is_some() {
-            return Err(DropReason::Ipv6Fragment);
+        // RFC 6980: whoever fragments neighbour discovery means harm.
+        let is_discovery = chain.protocol == ipv4::Protocol::ICMPV6
+            && matches!(chain.payload.first(), Some(133..=137));
+        let is_first = chain.fragment.is_none_or(|fragment| fragment.header.offset() == 0);
+        if chain.has_fragment_header && is_first && is_discovery {
+            return Err(DropReason::NdpInvalid);
+        }
+        if let Some(fragment) = chain.fragment {
+            let fragment = Fragment::of(packet.header, &fragment);
+            return self.ipv6_fragment(mbuf, &fragment, &received, now);
         }
         received.ip_len = chain.payload_at;
         received.segment_len = chain.payload.len();
@@ -61,13 +70,6 @@ impl Worker {
         match chain.protocol {
             ipv4::Protocol::TCP => self.tcp_input(mbuf, &received, now),
             ipv4::Protocol::UDP => self.udp_input(mbuf, &received, now),
-            // RFC 6980: whoever fragments neighbour discovery means harm.
-            ipv4::Protocol::ICMPV6
-                if chain.has_fragment_header
-                    && matches!(chain.payload.first(), Some(133..=137)) =>
-            {
-                Err(DropReason::NdpInvalid)
-            }
             ipv4::Protocol::ICMPV6 => self.icmp6_input(mbuf, &received, now),
             _ => {
                 let at = chain.protocol_at;

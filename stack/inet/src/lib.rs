@@ -29,8 +29,10 @@ mod flow_table;
 mod flows;
 mod forward;
 mod fragment;
+mod fragment_input;
 mod icmp;
 mod icmp6;
+mod ids;
 mod input;
 mod input6;
 pub mod limits;
@@ -41,10 +43,14 @@ pub mod network;
 mod option;
 mod output;
 mod output6;
+mod packet_out;
 mod pairs;
 mod passive;
+mod path_mtu;
+mod pools;
 mod protocols;
 mod rate_limit;
+mod reassembly;
 mod segment_output;
 mod send_queue;
 mod slab;
@@ -64,6 +70,7 @@ pub use counters::{
     ArpCounters, Icmp6Counters, IcmpCounters, Ipv4Counters, Ipv6Counters, LoopCounters, Row,
     TcpCounters, UdpCounters, WorkerCounters,
 };
+pub use pools::Pools;
 pub use slab::Slab;
 pub use socket::SocketId;
 pub use worker::{Parts, Usage, Worker};

@@ -163,3 +163,36 @@ pub const HALF_OPEN_TOTAL_MAX: usize = 16_384;
 
 /// TTL of packets we send.
 pub const TTL: u8 = 64;
+
+/// Fragments of one worker that wait for the rest of their packets, each in a buffer of the pool: some
+/// MiB, and few of the pool's 16383 buffers.
+pub const FRAGMENTS_MAX: usize = 1024;
+
+/// Those of one group of sources: five packets of 64 KiB in frames of 1500 bytes.
+pub const FRAGMENTS_PER_SOURCE_MAX: usize = 256;
+
+/// Groups of sources: an attacker shares his with few.
+pub const FRAGMENT_SOURCE_GROUPS: usize = 256;
+
+/// Pieces of one packet: 64 KiB over links of 576 bytes, which every host takes (RFC 1122 3.3.2), make 119.
+pub const FRAGMENTS_PER_PACKET_MAX: usize = 128;
+
+/// How long a packet may take to become complete. RFC 1122 3.3.2 and RFC 8200 4.5 say a minute; paths are
+/// shorter since, and Linux waits for as long as this.
+pub const FRAGMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Counters of names for packets that may be cut: Linux's number, at 4 B.
+pub const ID_COUNTERS: usize = 2048;
+
+/// Hosts of whose paths something is known beside TCP's connections: 128 KiB.
+pub const PATH_MTUS_MAX: usize = 4096;
+
+/// How long what a router said of a path holds (RFC 1191 6.3, RFC 8201 4: ten minutes).
+pub const PATH_MTU_AGE: Duration = Duration::from_secs(600);
+
+/// The least that a router is believed to need (Linux's `min_pmtu`): forged messages could else make a
+/// fragment of each word.
+pub const PATH_MTU_MIN: u16 = 552;
+
+/// The same for IPv6, where every link takes as much (RFC 8200 5).
+pub const PATH_MTU_MIN6: u16 = 1280;

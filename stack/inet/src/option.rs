@@ -6,11 +6,12 @@ use core::time::Duration;
 use tcp::Tcb;
 use types::Instant;
 
-use crate::command::SocketOption;
+use crate::command::{MtuDiscover, SocketOption};
 use crate::limits::{
     RECEIVE_BUFFER, RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN, SEND_BUFFER, SEND_BUFFER_MAX,
     SEND_BUFFER_MIN, TTL,
 };
+use crate::packet_out::Cut;
 use crate::socket::Stream;
 
 /// Options of a socket.
@@ -34,6 +35,8 @@ pub(crate) struct Options {
     pub broadcast: bool,
     /// `IPV6_V6ONLY`.
     pub v6_only: bool,
+    /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
+    pub mtu_discover: MtuDiscover,
 }
 
 impl Default for Options {
@@ -48,7 +51,25 @@ impl Default for Options {
             ttl: TTL,
             broadcast: false,
             v6_only: false,
+            mtu_discover: MtuDiscover::default(),
         }
+    }
+}
+
+impl MtuDiscover {
+    /// What may become of datagrams that are too long.
+    pub(crate) const fn cut(self) -> Cut {
+        match self {
+            Self::Dont | Self::Omit => Cut { here: true, on_the_way: true },
+            Self::Want => Cut::DEFAULT,
+            Self::Do | Self::Probe => Cut { here: false, on_the_way: false },
+            Self::Interface => Cut { here: false, on_the_way: true },
+        }
+    }
+
+    /// What routers have said of the path counts, not the link alone.
+    pub(crate) const fn minds_the_path(self) -> bool {
+        matches!(self, Self::Dont | Self::Want | Self::Do)
     }
 }
 
@@ -69,6 +90,7 @@ impl Options {
             SocketOption::Ttl(ttl) => self.ttl = ttl.max(1),
             SocketOption::Broadcast(on) => self.broadcast = on,
             SocketOption::V6Only(on) => self.v6_only = on,
+            SocketOption::MtuDiscover(how) => self.mtu_discover = how,
             SocketOption::NoDelay(_)
             | SocketOption::Congestion(_)
             | SocketOption::MaxPacingRate(_)
@@ -208,6 +230,7 @@ pub(crate) fn apply(tcb: &mut Tcb, option: SocketOption, now: Instant) {
         | SocketOption::Tos(_)
         | SocketOption::Ttl(_)
         | SocketOption::Broadcast(_)
-        | SocketOption::V6Only(_) => {}
+        | SocketOption::V6Only(_)
+        | SocketOption::MtuDiscover(_) => {}
     }
 }

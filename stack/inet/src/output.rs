@@ -9,17 +9,20 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dpdk::{Burst, L4, Mbuf, Mempool, TxChecksum as MbufChecksum};
+use dpdk::{Burst, Mbuf, Mempool, TxChecksum as MbufChecksum};
 use types::{DropReason, Instant, MacAddr};
-use wire::{arp, ethernet, ipv4};
+use wire::{arp, ethernet};
 use zerocopy::IntoBytes;
 
 use crate::address6::OnLink;
 use crate::counters::WorkerCounters;
 use crate::family::Family;
-use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TTL, TX_BACKLOG_MAX};
+use crate::ids::Ids;
+use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TX_BACKLOG_MAX};
 use crate::neighbor::{Ask, Due, Neighbors, Resolution};
 use crate::network::{Addresses, Destination, Interface, LOOPBACK, Network, TxChecksum};
+use crate::packet_out::PacketOut;
+use crate::pools::Pools;
 use crate::timer_wheel::{Fired, Owner, Timer, Timers};
 use crate::tx_port::{TxEnd, TxPort};
 
@@ -44,33 +47,6 @@ pub(crate) struct Hop<A = Ipv4Addr> {
     pub tso_ipv4_checksum: bool,
 }
 
-/// Fields of the IP header that the transport chooses.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PacketOut<A = Ipv4Addr> {
-    /// Source address.
-    pub source: A,
-    /// Destination address.
-    pub destination: A,
-    /// Protocol number.
-    pub protocol: ipv4::Protocol,
-    /// Type of service, or traffic class.
-    pub tos: u8,
-    /// Time to live, or hop limit.
-    pub ttl: u8,
-    /// Length of the transport header, for checksum offload.
-    pub l4_len: u8,
-    /// The port computes this transport checksum.
-    pub offload: Option<L4>,
-}
-
-impl<A> PacketOut<A> {
-    /// Default TTL and TOS, checksum complete.
-    #[must_use]
-    pub(crate) const fn new(source: A, destination: A, protocol: ipv4::Protocol) -> Self {
-        Self { source, destination, protocol, tos: 0, ttl: TTL, l4_len: 0, offload: None }
-    }
-}
-
 /// Everything between a finished segment and the wire.
 pub(crate) struct Output {
     /// The configuration in force.
@@ -83,11 +59,13 @@ pub(crate) struct Output {
     pub neighbors: Neighbors<Ipv4Addr, Mbuf>,
     /// The same for IPv6.
     pub neighbors6: Neighbors<OnLink, Mbuf>,
+    /// Names of packets that may be cut.
+    ids: Ids,
     /// Protocol modules, if there are any.
     pub desk: Option<Box<lsm::Desk>>,
     /// The neighbour table's place on the timer wheel.
     neighbors_timer: Timer,
-    pool: Mempool,
+    pub pools: Pools,
     ports: Vec<Option<TxPort>>,
     loopback: VecDeque<Mbuf>,
     counters: Arc<WorkerCounters>,
@@ -96,16 +74,17 @@ pub(crate) struct Output {
 impl Output {
     /// An output without ports.
     #[must_use]
-    pub(crate) fn new(pool: Mempool, counters: Arc<WorkerCounters>) -> Self {
+    pub(crate) fn new(pools: Pools, secret: [u8; 16], counters: Arc<WorkerCounters>) -> Self {
         Self {
             network: Arc::new(Network::default()),
             addresses: Addresses::default(),
             generation: 0,
             neighbors: Neighbors::default(),
             neighbors6: Neighbors::default(),
+            ids: Ids::new(secret),
             desk: None,
             neighbors_timer: Timer::default(),
-            pool,
+            pools,
             ports: Vec::new(),
             loopback: VecDeque::with_capacity(TX_BACKLOG_MAX),
             counters,
@@ -156,7 +135,7 @@ impl Output {
 
     /// An empty mbuf, or the drop is counted.
     pub(crate) fn alloc(&mut self) -> Option<Mbuf> {
-        let mbuf = self.pool.alloc();
+        let mbuf = self.pools.frames.alloc();
         if mbuf.is_none() {
             self.count_drop(DropReason::MbufExhausted);
         }
@@ -165,7 +144,7 @@ impl Output {
 
     /// The pool that buffers come from.
     pub(crate) fn pool(&self) -> &Mempool {
-        &self.pool
+        &self.pools.frames
     }
 
     /// Lets the port look at a frame that it is to cut. `false`: it can't.
@@ -191,11 +170,11 @@ impl Output {
                 let _ = port.send(interface, &mut self.desk, &self.counters);
             }
             let (start, len) = (port.burst.len(), port.burst.room().min(count - done));
-            if len == 0 || !self.pool.alloc_burst(&mut port.burst, len) {
+            if len == 0 || !self.pools.frames.alloc_burst(&mut port.burst, len) {
                 break;
             }
             let empty = port.burst.iter_mut().skip(start);
-            let filled = empty.map_while(|mbuf| fill(mbuf, &self.pool)).count();
+            let filled = empty.map_while(|mbuf| fill(mbuf, &self.pools.frames)).count();
             done += filled;
             if filled < len {
                 port.burst.truncate(start + filled);
@@ -271,9 +250,14 @@ impl Output {
         let segment_len = mbuf.packet_len();
         let fits = segment_len as usize + size_of::<F::Header>() <= usize::from(hop.mtu);
         let header = F::header((out.source, out.destination), out.protocol, out.ttl, out.tos);
-        let Some(mut header) = header.filter(|_| fits) else {
+        let Some(mut header) = header.filter(|_| fits || out.cut.here) else {
             return self.count_drop(F::TOO_BIG);
         };
+        let id =
+            if fits && !out.cut.on_the_way { 0 } else { self.ids.next(out.destination.into()) };
+        if !fits || out.cut.on_the_way {
+            F::allow_cut(&mut header, id);
+        }
         if !F::set_segment_len(&mut header, segment_len) {
             return self.count_drop(F::TOO_BIG);
         }
@@ -292,7 +276,11 @@ impl Output {
             });
         }
         F::count_sent(self, 1);
-        F::link(self, mbuf, hop, now, timers);
+        if fits {
+            F::link(self, mbuf, hop, now, timers);
+        } else {
+            F::fragments(self, &mbuf, id, hop, now, timers);
+        }
     }
 
     /// Hands an IPv4 packet to the link `hop` names.

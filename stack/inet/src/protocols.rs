@@ -11,7 +11,7 @@ use wire::{ethernet, ipv4};
 use crate::command::{CallId, ClaimedBy, Handoff, Outcome};
 use crate::input::{Received, drop_front};
 use crate::limits::TTL;
-use crate::output::PacketOut;
+use crate::packet_out::PacketOut;
 use crate::worker::Worker;
 
 impl Worker {

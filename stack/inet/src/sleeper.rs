@@ -14,7 +14,7 @@ use shm::{CellId, Resting, SocketEnd, StreamProducer};
 use types::Instant;
 
 use crate::client::Clients;
-use crate::command::{SocketSummary, Transport};
+use crate::command::{MtuDiscover, SocketSummary, Transport};
 use crate::flow::Flow;
 use crate::option::Options;
 use crate::send_queue::SendQueue;
@@ -116,6 +116,7 @@ impl Sleeper {
             // A connection has no use for these.
             broadcast: false,
             v6_only: false,
+            mtu_discover: MtuDiscover::default(),
         };
         if !matches!(socket.kind, Kind::Stream(_)) {
             socket.kind = Kind::Stream(Stream::blank(self.flow, cell));

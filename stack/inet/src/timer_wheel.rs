@@ -34,6 +34,8 @@ pub(crate) enum Owner {
     Endpoint(Endpoint),
     /// The neighbour table.
     Neighbors,
+    /// Packets of which fragments are missing.
+    Fragments,
 }
 
 /// An owner's place on the wheel.

@@ -15,7 +15,8 @@ use crate::family::Family;
 use crate::input::Received;
 use crate::network::{Destination, LOOPBACK, TxChecksum};
 use crate::option::Options;
-use crate::output::{Hop, PacketOut, prepend};
+use crate::output::{Hop, prepend};
+use crate::packet_out::PacketOut;
 use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
 
@@ -162,13 +163,45 @@ impl Worker {
         match to {
             SocketAddr::V4(to) => {
                 let (out, hop) = self.udp_way(local.ip(), *to.ip(), &options)?;
+                let hop = Hop {
+                    mtu: self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now),
+                    ..hop
+                };
                 self.udp_emit(&payload, out, &hop, now)
             }
             SocketAddr::V6(to) => {
                 let (out, hop) = self.udp_way6(local.ip(), to, &options)?;
+                let hop = Hop {
+                    mtu: self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now),
+                    ..hop
+                };
                 self.udp_emit(&payload, out, &hop, now)
             }
         }
+    }
+
+    /// The longest packet to a host, as far as its sender wants to know.
+    fn datagram_mtu(&self, link: u16, host: IpAddr, options: &Options, now: Instant) -> u16 {
+        let path = self.path_mtus.of(host, now);
+        path.filter(|_| options.mtu_discover.minds_the_path()).map_or(link, |path| path.min(link))
+    }
+
+    /// A router has said that a datagram did not fit: those to come are cut, or are refused, and who is
+    /// connected hears of it.
+    pub(crate) fn udp_path_mtu(
+        &mut self,
+        flow: &FlowKey,
+        mtu: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        // One that we did not send is none of ours (RFC 5927).
+        if self.udp_sockets(flow.local(), flow.remote(), false).is_empty() {
+            return Err(DropReason::IcmpQuoted);
+        }
+        self.path_mtus.lower(flow.remote_addr, mtu, now);
+        // Nobody is connected: then there is nobody to tell.
+        let _ = self.udp_unreachable(flow, Errno::MSGSIZE);
+        Ok(())
     }
 
     /// How a datagram goes to an IPv4 address.
@@ -234,20 +267,21 @@ impl Worker {
         if source.is_loopback() && hop.destination != Destination::Local {
             return Err(Errno::INVAL);
         }
-        let space = usize::from(hop.mtu.saturating_sub(F::HEADER_LEN));
-        if payload.len + udp::Header::LEN > space {
+        let len = payload.len.checked_add(udp::Header::LEN).ok_or(Errno::MSGSIZE)?;
+        let fits = len <= usize::from(hop.mtu.saturating_sub(F::HEADER_LEN));
+        let head_len = udp::Header::LEN + usize::from(F::HEADER_LEN);
+        if !fits && (!out.cut.here || payload.len + head_len > usize::from(u16::MAX)) {
             return Err(Errno::MSGSIZE);
         }
-        let mut mbuf = self.out.alloc().ok_or(Errno::NOBUFS)?;
+        let mut mbuf = self.out.pools.alloc_for(payload.len).ok_or(Errno::NOBUFS)?;
         let client = self.clients.owner_mut(payload.owner).ok_or(Errno::BADF)?;
-        let len = u16::try_from(payload.len).map_err(|_| Errno::MSGSIZE)?;
-        let room = mbuf.append(len).ok_or(Errno::MSGSIZE)?;
-        if !client.lane.copy_out(payload.offset, room) {
+        if !client.lane.copy_out(payload.offset, mbuf.data_mut()) {
             return Err(Errno::FAULT);
         }
         let (from, to) = payload.ports;
         let ends = (SocketAddr::new(source, from), SocketAddr::new(destination, to));
-        let offload = hop.checksum == TxChecksum::Port;
+        // No port sums up what is in several packets.
+        let offload = fits && hop.checksum == TxChecksum::Port;
         prepend_header(&mut mbuf, ends.0, ends.1, offload).ok_or(Errno::NOBUFS)?;
         self.counters.udp.datagrams_sent.increment();
         (out.l4_len, out.offload) = (8, offload.then_some(L4::Udp));
@@ -300,7 +334,7 @@ struct Payload {
 
 fn packet<A>(source: A, destination: A, options: &Options) -> PacketOut<A> {
     let out = PacketOut::new(source, destination, ipv4::Protocol::UDP);
-    PacketOut { tos: options.tos, ttl: options.ttl, ..out }
+    PacketOut { tos: options.tos, ttl: options.ttl, cut: options.mtu_discover.cut(), ..out }
 }
 
 /// Where a datagram is from. Addresses of a link are told apart by its number.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 use devnp::{RxQueue, TxQueue};
-use dpdk::{Burst, Mbuf, Mempool};
+use dpdk::{Burst, Mbuf};
 use hashbrown::HashMap;
 use types::{Instant, MacAddr};
 
@@ -26,11 +26,14 @@ use crate::flows::Flows;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
 use crate::output::Output;
+use crate::path_mtu::PathMtus;
+use crate::pools::Pools;
 use crate::rate_limit::{RateLimit, StrangerLimits};
+use crate::reassembly::Reassembly;
 use crate::send_queue::Spare;
 use crate::socket::{SocketId, Sockets};
 use crate::steer::{Doorbell, Mesh};
-use crate::timer_wheel::Timers;
+use crate::timer_wheel::{Timer, Timers};
 use crate::train::Run;
 use crate::tx_port::TxEnd;
 
@@ -73,7 +76,7 @@ struct RxPort {
 /// What a worker is made of.
 pub struct Parts {
     /// Packet buffers.
-    pub pool: Mempool,
+    pub pools: Pools,
     /// From the control plane.
     pub commands: Receiver<Command>,
     /// To the control plane, and its doorbell.
@@ -115,6 +118,10 @@ pub struct Worker {
     /// Connections whose users have closed them.
     pub(crate) orphans: usize,
     pub(crate) fast_open: FastOpen,
+    /// Packets of which fragments are missing.
+    pub(crate) fragments: Reassembly<Mbuf>,
+    pub(crate) fragments_timer: Timer,
+    pub(crate) path_mtus: PathMtus,
     pub(crate) stopping: bool,
     commands: Receiver<Command>,
     rx: Vec<RxPort>,
@@ -127,7 +134,7 @@ impl Worker {
     pub fn new(parts: Parts) -> Self {
         let (channel, doorbell) = parts.events;
         Self {
-            out: Output::new(parts.pool, Arc::clone(&parts.counters)),
+            out: Output::new(parts.pools, parts.secret, Arc::clone(&parts.counters)),
             sockets: Sockets::default(),
             clients: Clients::default(),
             flows: Flows::new(parts.secret),
@@ -150,6 +157,9 @@ impl Worker {
             orphan_bytes: 0,
             orphans: 0,
             fast_open: FastOpen::default(),
+            fragments: Reassembly::new(parts.secret),
+            fragments_timer: Timer::default(),
+            path_mtus: PathMtus::default(),
             stopping: false,
             commands: parts.commands,
             rx: Vec::new(),
@@ -353,6 +363,7 @@ impl Worker {
             asleep: self.sockets.asleep(),
             timers: self.timers.len(),
             clients: self.clients.slots().count(),
+            fragments: self.fragments.held(),
         }
     }
 }
@@ -372,4 +383,6 @@ pub struct Usage {
     pub timers: usize,
     /// Attached clients.
     pub clients: usize,
+    /// Fragments that wait for others.
+    pub fragments: usize,
 }

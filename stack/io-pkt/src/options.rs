@@ -1,6 +1,6 @@
 //! `setsockopt` and `getsockopt` by Linux's numbers.
 
-use inet::command::{SocketInfo, SocketOption, Transport};
+use inet::command::{MtuDiscover, SocketInfo, SocketOption, Transport};
 use inet::limits::{RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN, SEND_BUFFER_MAX, SEND_BUFFER_MIN};
 use rustix::io::Errno;
 
@@ -80,13 +80,9 @@ pub(crate) struct Values {
     dont_route: bool,
     debug: bool,
     no_check: bool,
-    mtu_discover: u32,
+    mtu_discover: MtuDiscover,
     address_no_port: bool,
 }
-
-/// `IP_PMTUDISC_WANT`, Linux's default, and `IP_PMTUDISC_OMIT`, the last of its kind.
-const PMTUDISC_WANT: u32 = 1;
-const PMTUDISC_MAX: u32 = 5;
 
 impl Default for Values {
     fn default() -> Self {
@@ -111,7 +107,7 @@ impl Default for Values {
             dont_route: false,
             debug: false,
             no_check: false,
-            mtu_discover: PMTUDISC_WANT,
+            mtu_discover: MtuDiscover::default(),
             address_no_port: false,
         }
     }
@@ -222,12 +218,7 @@ impl Values {
                 };
                 Ok(Some(SocketOption::Ttl(self.ttl)))
             }
-            // Nothing is ever fragmented, whatever is asked for.
-            o::IP_MTU_DISCOVER if number <= PMTUDISC_MAX => {
-                self.mtu_discover = number;
-                Ok(None)
-            }
-            o::IP_MTU_DISCOVER => Err(Errno::INVAL),
+            o::IP_MTU_DISCOVER => self.set_mtu_discover(number),
             // A port is always chosen for its peer.
             o::IP_BIND_ADDRESS_NO_PORT => {
                 self.address_no_port = number != 0;
@@ -235,6 +226,11 @@ impl Values {
             }
             _ => Err(Errno::NOPROTOOPT),
         }
+    }
+
+    fn set_mtu_discover(&mut self, number: u32) -> Result<Option<SocketOption>, Errno> {
+        self.mtu_discover = MtuDiscover::from_number(number).ok_or(Errno::INVAL)?;
+        Ok(Some(SocketOption::MtuDiscover(self.mtu_discover)))
     }
 
     fn pacing_option(&self) -> SocketOption {
@@ -343,7 +339,7 @@ impl Values {
             (o::TCP, _) if stream => return self.tcp.value(name, connected),
             (o::IP, o::IP_TOS) => u32::from(self.tos),
             (o::IP, o::IP_TTL) => u32::from(self.ttl),
-            (o::IP, o::IP_MTU_DISCOVER) => self.mtu_discover,
+            (o::IP, o::IP_MTU_DISCOVER) => self.mtu_discover.number(),
             (o::IP, o::IP_BIND_ADDRESS_NO_PORT) => u32::from(self.address_no_port),
             (o::IPV6, _) if self.inet6 => self.ipv6_value(name)?,
             (o::SOCKET | o::IP, _) => return Err(Errno::NOPROTOOPT),

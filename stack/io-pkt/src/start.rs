@@ -15,7 +15,7 @@ use dpdk::{Eal, EalArgs, ExternalRegion, Memory, Mempool, MempoolOptions};
 use exporter::Sample;
 use inet::command::{Event, Handoff};
 use inet::steer::{Doorbell, Mesh};
-use inet::{Parts, Worker, WorkerCounters};
+use inet::{Parts, Pools, Worker, WorkerCounters};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use shm::{Arena, WorkersPage};
@@ -96,7 +96,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         metrics,
         claim_loopback: config.claim_loopback,
         no_io: config.no_io,
-        pool: memory.pool.clone(),
+        pool: memory.pools.frames.clone(),
         pool_size: MBUFS,
         trusted: Trusted {
             uid: config.user.as_ref().map_or(user, |wanted| wanted.uid),
@@ -108,7 +108,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
     let ends =
         Ends { epoll, path: socket, signal, doorbell: Arc::clone(&doorbell), events, scrapes };
-    let parts = parts(config, &path, &links, &memory.pool, &doorbell);
+    let parts = parts(config, &path, &links, &memory.pools.frames, &doorbell);
     let accounts = Accounts::new(config.quota.clone(), descriptors());
     let shared = (memory.arena, memory.page_fd, accounts);
     let mut control = Control::new(ends, links, parts, facts, shared);
@@ -211,7 +211,7 @@ fn parts(
 
 /// Packet buffers and the memory that clients share with the workers.
 struct Memories {
-    pool: Mempool,
+    pools: Pools,
     arena: Arc<Arena>,
     region: ExternalRegion,
     page: Arc<WorkersPage>,
@@ -223,13 +223,14 @@ impl Memories {
         let options = MempoolOptions { count: MBUFS, cache, ..MempoolOptions::default() };
         let pool = Mempool::create("frames", &options)
             .map_err(|error| StartError::Eal(error.to_string()))?;
+        let pools = Pools::new(pool).map_err(|error| StartError::Eal(error.to_string()))?;
         let arena = Arena::reserve(SLOTS)
             .map_err(|e| StartError::Resources { what: "client memory", why: e.to_string() })?;
         let start = arena.base().addr().get();
         let region = dpdk::register_external(start, arena.len(), arena.page_size())
             .map_err(|error| StartError::Eal(error.to_string()))?;
         let (page, page_fd) = WorkersPage::create(workers).map_err(resources("workers' page"))?;
-        Ok(Self { pool, arena, region, page: Arc::new(page), page_fd })
+        Ok(Self { pools, arena, region, page: Arc::new(page), page_fd })
     }
 }
 
@@ -430,7 +431,7 @@ impl Team<'_> {
             let (commands, command_rx) = sync_channel(COMMANDS);
             let counters = Arc::new(WorkerCounters::default());
             let worker = Worker::new(Parts {
-                pool: self.memory.pool.clone(),
+                pools: self.memory.pools.clone(),
                 commands: command_rx,
                 events: (self.event_tx.clone(), Arc::clone(&self.doorbell)),
                 mesh: Mesh::new(number, peers.clone(), inbox),

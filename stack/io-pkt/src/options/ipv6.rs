@@ -3,7 +3,7 @@
 use inet::command::SocketOption;
 use rustix::io::Errno;
 
-use super::{PMTUDISC_MAX, Values, int};
+use super::{Values, int};
 
 /// Their numbers, from Linux's `linux/in6.h`.
 pub(crate) mod name {
@@ -43,11 +43,7 @@ impl Values {
                 };
                 Ok(Some(SocketOption::Tos(self.tos)))
             }
-            name::MTU_DISCOVER if number <= PMTUDISC_MAX => {
-                self.mtu_discover = number;
-                Ok(None)
-            }
-            name::MTU_DISCOVER => Err(Errno::INVAL),
+            name::MTU_DISCOVER => self.set_mtu_discover(number),
             _ => Err(Errno::NOPROTOOPT),
         }
     }
@@ -58,7 +54,7 @@ impl Values {
             name::V6ONLY => Ok(self.v6_only.into()),
             name::UNICAST_HOPS => Ok(self.ttl.into()),
             name::TCLASS => Ok(self.tos.into()),
-            name::MTU_DISCOVER => Ok(self.mtu_discover),
+            name::MTU_DISCOVER => Ok(self.mtu_discover.number()),
             _ => Err(Errno::NOPROTOOPT),
         }
     }

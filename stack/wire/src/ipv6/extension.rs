@@ -38,6 +38,8 @@ pub struct FragmentHeader {
 const _: () = assert!(size_of::<FragmentHeader>() == 8);
 
 impl FragmentHeader {
+    /// What announces one.
+    pub const PROTOCOL: Protocol = Protocol(FRAGMENT);
     /// Length in bytes.
     pub const LEN: usize = size_of::<Self>();
 
@@ -68,6 +70,8 @@ pub struct Fragment<'a> {
     pub header: &'a FragmentHeader,
     /// Its offset from the start of the packet: the length of the part that every fragment has.
     pub at: usize,
+    /// Offset of the byte that names it.
+    pub named_at: usize,
 }
 
 /// What the walk found.
@@ -221,13 +225,13 @@ impl<'a> Chain<'a> {
         let Ok((header, _)) = FragmentHeader::ref_from_prefix(self.payload) else {
             return Err(self.incomplete());
         };
-        let at = self.payload_at;
+        let (at, named_at) = (self.payload_at, self.protocol_at);
         self.skip(FragmentHeader::LEN)?;
         self.has_fragment_header = true;
         if header.offset() == 0 && !header.more_fragments() {
             return Ok(false);
         }
-        self.fragment = Some(Fragment { header, at });
+        self.fragment = Some(Fragment { header, at, named_at });
         Ok(header.offset() != 0)
     }
 

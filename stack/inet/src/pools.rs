@@ -1,0 +1,48 @@
+//! Where packet buffers come from.
+
+use dpdk::{Mbuf, Mempool, MempoolError, MempoolOptions};
+
+/// Whole packets that are longer than frames, of all workers: what is made of fragments or is to be cut
+/// into some. They are needed for moments; 4 MiB.
+const LARGE_COUNT: u32 = 63;
+/// Bytes of one, headroom included: the most there can be.
+const LARGE_ROOM: u16 = u16::MAX;
+
+/// Buffers of both sizes.
+#[derive(Clone, Debug)]
+pub struct Pools {
+    /// For frames.
+    pub frames: Mempool,
+    /// For packets up to 65535 bytes.
+    large: Mempool,
+}
+
+impl Pools {
+    /// Beside buffers for frames some for the longest packets.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new(frames: Mempool) -> Result<Self, MempoolError> {
+        let options = MempoolOptions {
+            count: LARGE_COUNT,
+            cache: 0,
+            data_room: LARGE_ROOM,
+            ..MempoolOptions::default()
+        };
+        Ok(Self { frames, large: Mempool::create("packets", &options)? })
+    }
+
+    /// A buffer that holds `len` bytes, whatever they are, with as much headroom as that leaves.
+    #[must_use]
+    pub(crate) fn alloc_for(&self, len: usize) -> Option<Mbuf> {
+        let mut mbuf = self.frames.alloc()?;
+        if len > usize::from(mbuf.tailroom()) {
+            mbuf = self.large.alloc()?;
+        }
+        let len = u16::try_from(len).ok()?;
+        let in_front = len.saturating_sub(mbuf.tailroom()).min(mbuf.headroom());
+        let _room = mbuf.prepend(in_front)?;
+        let _room = mbuf.append(len.saturating_sub(in_front))?;
+        Some(mbuf)
+    }
+}
