@@ -37,8 +37,10 @@ pub mod layout;
 mod loan;
 mod memory;
 mod option;
+#[cfg_attr(feature = "loom", path = "region/model.rs")]
 mod region;
 mod status;
+mod sync;
 mod ticket;
 
 pub use client::{
@@ -52,5 +54,7 @@ pub use daemon::{
 };
 pub use datagram_header::{Ancillary, DatagramHeader};
 pub use loan::Loan;
+#[cfg(feature = "loom")]
+pub use region::prepare;
 pub use status::Status;
 pub use ticket::{read_secret, write_secret};

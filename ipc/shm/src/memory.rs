@@ -31,9 +31,12 @@ pub(crate) fn seal(file: &OwnedFd, read_only: bool) -> Result<(), Errno> {
 pub(crate) fn map(file: impl AsFd, len: usize, writable: bool) -> Result<NonNull<u8>, Errno> {
     // SAFETY: no address is asked for, so that no existing mapping is touched.
     let base = unsafe {
-        rustix::mm::mmap(core::ptr::null_mut(), len, prot(writable), MapFlags::SHARED, file, 0)
+        rustix::mm::mmap(core::ptr::null_mut(), len, prot(writable), MapFlags::SHARED, &file, 0)
     }?;
-    NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)
+    let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+    #[cfg(feature = "loom")]
+    crate::region::mapped(file, base);
+    Ok(base)
 }
 
 /// Maps a file over reserved addresses, readable and writable.
@@ -43,7 +46,9 @@ pub(crate) fn map(file: impl AsFd, len: usize, writable: bool) -> Result<NonNull
 pub(crate) unsafe fn map_at(file: impl AsFd, at: NonNull<u8>, len: usize) -> Result<(), Errno> {
     let flags = MapFlags::SHARED | MapFlags::FIXED;
     // SAFETY: the addresses are the caller's by contract, so replacing what is there harms nobody.
-    let _ = unsafe { rustix::mm::mmap(at.as_ptr().cast(), len, prot(true), flags, file, 0) }?;
+    let _ = unsafe { rustix::mm::mmap(at.as_ptr().cast(), len, prot(true), flags, &file, 0) }?;
+    #[cfg(feature = "loom")]
+    crate::region::mapped(file, at);
     Ok(())
 }
 

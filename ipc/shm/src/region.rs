@@ -5,7 +5,8 @@
 //! daemon has published and does not touch, or has not been given yet.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// A mapped range. Whoever holds it keeps the mapping alive.
 #[derive(Clone, Copy, Debug)]

@@ -3,15 +3,15 @@
 //! The word is 0 or the holder's process id, with a bit for waiters. A holder that was killed in the
 //! middle would block its relatives for ever; those that wait look now and then whether it lives.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
-use rustix::thread::futex;
+
+use crate::sync::{self, AtomicU32};
 
 const WAITERS: u32 = 1 << 31;
 const SPINS: u32 = 100;
-const LOOK_AFTER: futex::Timespec = futex::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// A lock that is held until this is dropped.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) fn lock(word: &AtomicU32, process: u32) -> Guard<'_> {
         if let Some(guard) = try_lock(word, process) {
             return guard;
         }
-        core::hint::spin_loop();
+        sync::spin_loop();
     }
     loop {
         let mine = process | WAITERS;
@@ -38,8 +38,7 @@ pub(super) fn lock(word: &AtomicU32, process: u32) -> Guard<'_> {
         if holder != watched && word.compare_exchange(holder, watched, relaxed, relaxed).is_err() {
             continue;
         }
-        let flags = futex::Flags::empty();
-        if futex::wait(word, flags, watched, Some(&LOOK_AFTER)) == Err(Errno::TIMEDOUT)
+        if sync::wait(word, watched)
             && is_gone(watched & !WAITERS)
             && word.compare_exchange(watched, mine, Ordering::Acquire, relaxed).is_ok()
         {
@@ -60,8 +59,7 @@ pub(super) fn try_lock(word: &AtomicU32, process: u32) -> Option<Guard<'_>> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if self.word.swap(0, Ordering::Release) & WAITERS != 0 {
-            // Nobody waits any more: fine too.
-            let _ = futex::wake(self.word, futex::Flags::empty(), 1);
+            sync::wake(self.word);
         }
     }
 }

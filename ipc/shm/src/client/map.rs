@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering, fence};
+use core::sync::atomic::{self, Ordering};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::daemon::{CellId, TxFlags};
 use crate::layout::{self, CELLS, LANES_MAX, LAP, READ_LEN, RING_LEN, WORKERS_LEN, WRITE_LEN, own};
 use crate::memory;
 use crate::region::Region;
+use crate::sync::fence;
 
 /// What came with the daemon's answer to an attach request.
 #[derive(Debug)]
@@ -149,8 +150,9 @@ impl ClientMap {
     }
 
     fn is_posted(&self, worker: u16, index: u32) -> bool {
-        let at = layout::tx_descriptor(worker, index).wrapping_add(12);
-        self.write.u32(at).load(Ordering::Relaxed) & LAP == layout::lap(index)
+        let at = layout::tx_descriptor(worker, index).wrapping_add(8);
+        let [.., a, b, c, d] = self.write.u64(at).load(Ordering::Relaxed).to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d]) & LAP == layout::lap(index)
     }
 
     pub(super) fn lock(&self, at: usize) -> Guard<'_> {
@@ -163,7 +165,7 @@ impl ClientMap {
 
     fn process(&self) -> u32 {
         // SAFETY: the page is mapped writable until drop, page-aligned, and only used atomically.
-        let word = unsafe { AtomicU32::from_ptr(self.process.as_ptr().cast::<u32>()) };
+        let word = unsafe { atomic::AtomicU32::from_ptr(self.process.as_ptr().cast::<u32>()) };
         match word.load(Ordering::Relaxed) {
             0 => {
                 let process = std::process::id();

@@ -1,7 +1,7 @@
 //! Reading a socket's receive queue.
 
 use core::net::SocketAddr;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 use std::io::IoSliceMut;
 
 use super::lock::Guard;
@@ -10,6 +10,7 @@ use crate::daemon::consumed;
 use crate::daemon::datagram::record_len;
 use crate::datagram_header::{Ancillary, DatagramHeader};
 use crate::layout::{self, QUEUE_LEN, own_cell, read_cell, write_cell};
+use crate::sync::fence;
 
 /// After this many bytes the worker is asked to look, so that it can tell the peer of the room.
 const WINDOW_STEP: u64 = 64 * 1024;

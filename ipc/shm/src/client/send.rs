@@ -4,7 +4,7 @@
 //! of the stream its bytes end; the last block is filled up by the writes that follow.
 
 use core::net::SocketAddr;
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 use std::io::IoSlice;
 
 use zerocopy::IntoBytes;
@@ -17,6 +17,7 @@ use crate::datagram_header::{Ancillary, DatagramHeader};
 use crate::layout::{
     self, BLOCK_LEN, DATAGRAM_MAX, TX_BLOCKS, own, own_cell, read_cell, write_cell,
 };
+use crate::sync::fence;
 
 /// Why nothing more could be posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

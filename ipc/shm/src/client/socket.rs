@@ -1,6 +1,6 @@
 //! One socket's memory as its client sees it.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use super::send::SendQueue;
 use crate::daemon::{CellId, TxFlags, consumed};
 use crate::layout::{own_cell, read_cell, write_cell};
 use crate::status::Status;
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// Rounds of waiting for an entry of a transmit ring: a worker that takes longer is gone.
 const RING_ROUNDS_MAX: u32 = 2000;

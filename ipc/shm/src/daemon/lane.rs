@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::layout::{
 };
 use crate::loan::Loan;
 use crate::status::Status;
+use crate::sync::{AtomicU32, AtomicU64, fence};
 
 /// Connections of one client that begin and end to hold blocks within a burst or two.
 const SPARE_MAX: usize = 128;

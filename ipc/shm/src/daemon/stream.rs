@@ -1,11 +1,12 @@
 //! The daemon's end of a stream socket's receive queue.
 
-use core::sync::atomic::{AtomicU32, Ordering, fence};
+use core::sync::atomic::Ordering;
 
 use super::consumed;
 use super::lane::{CellId, Lane};
 use super::misbehaved::PeerMisbehaved;
 use crate::layout::{self, BLOCK_LEN, QUEUE_BLOCKS, QUEUE_LEN, read_cell};
+use crate::sync::{AtomicU32, fence};
 
 const NO_BLOCK: u16 = u16::MAX;
 const BLOCK: u64 = BLOCK_LEN as u64;

@@ -1,6 +1,6 @@
 //! The page that tells clients which worker sleeps.
 
-use core::sync::atomic::{Ordering, fence};
+use core::sync::atomic::Ordering;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use crate::layout::{self, LANES_MAX, WORKERS_LEN};
 use crate::memory;
 use crate::region::Region;
+use crate::sync::fence;
 
 /// One `sleeping` word per worker, the same memory for all clients, which can only read it.
 #[derive(Debug)]
