@@ -10,6 +10,10 @@ import time
 
 from lab import BIN, QUICK, Lab, check, random_file, run, until
 
+# Of the files that cross; ci/test has smaller ones.
+SIZE = 8 << 20 if QUICK else int(os.environ.get("IOPKT_QNET_MIB", "1024")) << 20
+# Seconds for one to cross: 4 MB/s is little even for a bad link and a busy machine.
+PATIENCE = 60 + SIZE / 4e6
 LOCAL = {"alpha": "198.18.77.2", "beta": "198.18.77.3"}
 
 
@@ -150,7 +154,7 @@ def digest(path):
 
 def qnet_files():
     """A node uses another one's files as its own by /net/NODE: a large one both ways, sha256 equal; nothing outside the exported directory."""
-    size = (8 << 20) if QUICK else int(os.environ.get("IOPKT_QNET_MIB", "64")) << 20
+    size = SIZE
     with pair() as (alpha, beta):
         alpha.mount()
         far, here = alpha.net / "beta", alpha.dir / "file"
@@ -227,7 +231,7 @@ def qnet_ip():
 
 def qnet_loss():
     """A large file over a link that loses 5 % both ways, and has others out of order: sha256 equal."""
-    size = (4 << 20) if QUICK else 16 << 20
+    size = SIZE
     with pair(bad="delay=200us,loss=5%,reorder=2%,duplicate=1%,corrupt=0.5%,queue=4M") as (alpha, beta):
         alpha.mount()
         wanted = random_file(beta.export / "large", size)
@@ -241,7 +245,7 @@ def qnet_loss():
 
 def qnet_cut():
     """One of two links is cut during a transfer, by each policy: without a sign, and with loss of carrier; sha256 equal, then it is back."""
-    size = (8 << 20) if QUICK else 16 << 20
+    size = SIZE
     said = []
     with pair(links=2) as (alpha, beta):
         alpha.mount()
@@ -252,11 +256,11 @@ def qnet_cut():
             far.unlink(missing_ok=True)
             started = time.monotonic()
             copy = alpha.outside(["cp", here, alpha.net / f"beta~{policy}/large"], alpha.dir / "cp.log")
-            until("a quarter is there", lambda: far.exists() and far.stat().st_size > size // 4)
+            until("a quarter is there", lambda: far.exists() and far.stat().st_size > size // 4, PATIENCE)
             name = "iop0" if cut == "down" else "w0"
             alpha.ip("link", "set", name, *cut.split())
             check(far.stat().st_size < size, "it was there before the cut")
-            check(copy.wait(60) == 0, (alpha.dir / "cp.log").read_text())
+            check(copy.wait(PATIENCE) == 0, (alpha.dir / "cp.log").read_text())
             said.append(f"{policy} {cut} {time.monotonic() - started:.1f} s")
             check(digest(far) == wanted, f"{policy}: the file differs")
             until("the path is down", lambda: alpha.knows("beta", 1), 15)
