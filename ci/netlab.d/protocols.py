@@ -7,6 +7,7 @@ import struct
 import tempfile
 import time
 
+from ipv6 import HOST6, STACK6
 from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, check, run, until
 from modules import SDK, lost, ping
 
@@ -152,19 +153,26 @@ def answered(lab, count):
 
 def protocol_filter():
     """A module drops echo requests by a filter: ping stops, TCP goes on; unloaded, ping is back."""
-    with ProtocolLab() as lab:
+    with ProtocolLab(drivers=["-d", "net_tap", f"iface={IFACE},address={STACK}/24,address={STACK6}/64"]) as lab:
+        lab.exec("ip", "-6", "addr", "add", f"{HOST6}/64", "dev", IFACE, "nodad")
         (lab.dir / "page").write_bytes(os.urandom(1 << 20))
         lab.serve(lab.dir)
         fetch = ["curl", "-fsS", "-o", "/dev/null", "--noproxy", "*", f"http://{STACK}/page"]
         check(answered(lab, 20) == 20, "ping does not work before")
+        # IPv6 has filters of its own.
+        answered6 = lambda: "20 received" in lab.exec("ping", "-6", "-q", "-c", 20, "-i", "0.005", "-W", 1, STACK6, ok=False).stdout
+        check(answered6(), "ping does not work over IPv6 before")
         check(lab.mount("noping").stdout == "noping\n", "mount says something else")
         check(answered(lab, 20) == 0, "ping is answered with the filter")
         lab.exec(*fetch)
         row, filter_ = lab.protocol("noping")
+        check(not answered6(), "ping is answered over IPv6 with the filter")
+        six_in = next(row for row in lab.protocol("noping")[0]["attachments"] if row["to"] == "inet6 in")
+        check(six_in["dropped"] == 20 and six_in["passed"] > 0, six_in)
         check(row["kind"] == "lsm" and row["state"] == "running" and row["abi"] == 1, row)
         check(filter_["to"] == "inet in" and filter_["dropped"] == 20 and filter_["passed"] > 100, row)
         drops = {row["name"]: row["value"] for row in lab.table("netstat", "-s")}
-        check(any("filter_input" in name and value == 20 for name, value in drops.items()), drops)
+        check(any("filter_input" in name and value == 40 for name, value in drops.items()), drops)
         packets = lambda verdict: lab.metric("iopkt_module_packets_total", f'module="noping",attachment="inet in",interface="",verdict="{verdict}"')
         until("metrics say what was dropped", lambda: packets("dropped") == 20 and packets("passed") > 100)
         loaded = lambda: lab.metric("iopkt_modules", 'kind="protocol",state="running"')
@@ -174,7 +182,7 @@ def protocol_filter():
         lab.iopkt("umount", "noping")
         check(not lab.is_loaded("noping"), "the module is still loaded")
         until("metrics know that it is gone", lambda: loaded() == 0 and packets("dropped") == 0)
-        check(answered(lab, 20) == 20, "ping does not work afterwards")
+        check(answered(lab, 20) == 20 and answered6(), "ping does not work afterwards")
         lab.exec(*fetch)
         return "20 of 20 pings dropped and counted, TCP passed, ping back after umount"
 
@@ -299,6 +307,12 @@ def protocol_faults():
         for where in ("open", *provoke):
             check(lab.log.read_text().count(f"faulty: panic: asked for in {where} at ci/faulty-protocol/src/lib.rs:") == 1, f"the panic in {where} and its place in the log")
         lab.nothing_grew(before)
+        # One that never comes back from open does not keep the daemon from ending.
+        lab.spawn([BIN / "iopkt", "mount", "-o", "hang", "faulty"])
+        until("it opens", lambda: any(row["state"] == "opening" for row in lab.table("modules")))
+        started = time.monotonic()
+        check(lab.stop(lab.daemon) and lab.daemon.returncode == 0, f"the daemon's end: {lab.daemon.returncode}")
+        check(time.monotonic() - started < 5, f"it took {time.monotonic() - started:.1f} s to end")
         return f"{len(wanted) + 3} refusals by name, panics in {len(provoke) + 1} places, 0 of 1500 pings lost"
 
 

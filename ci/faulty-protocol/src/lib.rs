@@ -1,5 +1,6 @@
 //! A protocol module for tests: does a little of everything, and fails in the way that its option
-//! says: `fail=open|filter|receive|timer|work|event|path`, by a panic; `refuse` to open.
+//! says: `fail=open|filter|receive|timer|work|event|path`, by a panic; `refuse` to open, or
+//! `hang` there for ever.
 //!
 //! Otherwise: frames of EtherType 0x88b5 and packets of IP protocol 253 (both for experiments) come
 //! back; `block=MS` blocks the module's own thread for so long again and again; the path `faulty` says
@@ -47,11 +48,14 @@ impl Faulty {
 
 impl Protocol for Faulty {
     const NAME: &'static str = "faulty";
-    const OPTIONS: &'static str = "fail=WHERE refuse block=MS";
+    const OPTIONS: &'static str = "fail=WHERE refuse block=MS hang";
 
     fn open(host: &Host<Self>) -> Result<Self, OpenError> {
         if host.option("refuse").is_some() {
             return Err(OpenError::NO_DEVICE);
+        }
+        while host.option("hang").is_some() {
+            std::thread::park();
         }
         let fail = host.option("fail").unwrap_or_default();
         let both = [Direction::In, Direction::Out];

@@ -260,7 +260,7 @@ impl Socket {
     fn check_destination(&self, fd: BorrowedFd<'_>, to: Option<SocketAddr>) -> io::Result<()> {
         match to {
             None if self.memory.marks() & mark::PEER == 0 => return Err(Errno::DESTADDRREQ.into()),
-            Some(to) if to.port() == 0 => return Err(Errno::INVAL.into()),
+            Some(to) if to.port() == 0 && !self.is_of_module() => return Err(Errno::INVAL.into()),
             _ => {}
         }
         self.bind_if_needed(fd)

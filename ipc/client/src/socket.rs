@@ -66,6 +66,10 @@ pub(crate) mod mark {
     pub(crate) const NANOSECONDS: u32 = 1 << 12;
     /// It is of `AF_INET6`.
     pub(crate) const INET6: u32 = 1 << 13;
+    /// It is a protocol module's.
+    pub(crate) const MODULE: u32 = 1 << 14;
+    /// From here on: the number of its family, if it is neither `AF_INET` nor `AF_INET6`.
+    pub(crate) const FAMILY_SHIFT: u32 = 16;
 }
 
 impl Socket {
@@ -78,17 +82,48 @@ impl Socket {
         family: Family,
         transport: Transport,
     ) -> io::Result<(Self, OwnedFd)> {
-        let request = Request::Socket { family, transport };
+        Self::request(channel, family, transport, 0)
+    }
+
+    /// `socket()` of a family or a protocol that a protocol module has brought: a datagram socket.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`, `EPROTONOSUPPORT`: no module has it; the module's; those of [`Socket::open_in`].
+    pub fn open_of_module(
+        channel: &Arc<Channel>,
+        family: Family,
+        protocol: u16,
+    ) -> io::Result<(Self, OwnedFd)> {
+        let (socket, fd) = Self::request(channel, family, Transport::Datagram, protocol)?;
+        socket.memory.add_marks(mark::MODULE);
+        Ok((socket, fd))
+    }
+
+    fn request(
+        channel: &Arc<Channel>,
+        family: Family,
+        transport: Transport,
+        protocol: u16,
+    ) -> io::Result<(Self, OwnedFd)> {
+        let request = Request::Socket { family, transport, protocol };
         match channel.call(request)? {
             (Reply::Socket { socket }, Some(fd)) => {
                 let socket = Self::new(channel, socket, transport)?;
-                if family == Family::Inet6 {
-                    socket.memory.add_marks(mark::INET6);
-                }
+                socket.memory.add_marks(match family {
+                    Family::Inet => 0,
+                    Family::Inet6 => mark::INET6,
+                    Family::Module(number) => u32::from(number) << mark::FAMILY_SHIFT,
+                });
                 Ok((socket, fd))
             }
             _ => Err(Errno::PROTO.into()),
         }
+    }
+
+    /// A protocol module decides what its addresses mean.
+    #[must_use]
+    pub fn is_of_module(&self) -> bool {
+        self.memory.marks() & mark::MODULE != 0
     }
 
     /// [`Socket::open_in`] for IPv4.
@@ -102,9 +137,11 @@ impl Socket {
     /// The family of its addresses.
     #[must_use]
     pub fn family(&self) -> Family {
-        match self.memory.marks() & mark::INET6 {
-            0 => Family::Inet,
-            _ => Family::Inet6,
+        let marks = self.memory.marks();
+        match u16::try_from(marks >> mark::FAMILY_SHIFT) {
+            Ok(number @ 1..) => Family::Module(number),
+            _ if marks & mark::INET6 != 0 => Family::Inet6,
+            _ => Family::Inet,
         }
     }
 
@@ -112,6 +149,9 @@ impl Socket {
     /// 3.7). Links have the numbers of `IPV6_PKTINFO` for programs, and the stack counts from `lo0`, 0.
     pub(crate) fn inward(&self, address: SocketAddr) -> io::Result<SocketAddr> {
         let SocketAddr::V6(v6) = address else { return Ok(address) };
+        if self.is_of_module() {
+            return Ok(address);
+        }
         if self.family() == Family::Inet {
             return Err(Errno::AFNOSUPPORT.into());
         }
@@ -127,6 +167,7 @@ impl Socket {
     /// The reverse of [`Self::inward`].
     pub(crate) fn outward(&self, address: SocketAddr) -> SocketAddr {
         match address {
+            address if self.is_of_module() => address,
             SocketAddr::V4(v4) if self.family() == Family::Inet6 => {
                 SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
             }
@@ -211,7 +252,7 @@ impl Socket {
         }
         let any = match self.family() {
             Family::Inet => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            Family::Inet6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            Family::Inet6 | Family::Module(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
         match self.bind(fd, any) {
             // Another thread was faster.

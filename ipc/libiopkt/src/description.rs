@@ -70,6 +70,7 @@ impl Description {
         match self.socket.family() {
             Family::Inet => libc::AF_INET,
             Family::Inet6 => libc::AF_INET6,
+            Family::Module(number) => number.into(),
         }
     }
 

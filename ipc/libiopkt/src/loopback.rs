@@ -38,11 +38,17 @@ struct History {
 
 /// Who serves a socket that is to be bound to this address?
 pub(crate) fn side_of_local(description: &Description, address: SocketAddr) -> Side {
+    if description.socket.is_of_module() {
+        return Side::Stack;
+    }
     decide(History::of(description), name::is_loopback(address.ip()))
 }
 
 /// Who serves a socket that is to reach this address? The unspecified one is this machine, too.
 pub(crate) fn side_of_peer(description: &Description, address: SocketAddr) -> Side {
+    if description.socket.is_of_module() {
+        return Side::Stack;
+    }
     let here = name::is_loopback(address.ip()) || address.ip().to_canonical().is_unspecified();
     decide(History::of(description), here)
 }

@@ -37,7 +37,7 @@ const _: () = assert!(size_of::<Inet6Name>() == size_of::<libc::sockaddr_in6>())
 /// What a program passed where a name is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// `AF_INET`, or `AF_INET6` of a socket of that.
+    /// `AF_INET`; `AF_INET6`, or a protocol module's family, of a socket of that.
     Inet(SocketAddr),
     /// `AF_UNSPEC`: for `connect`, "dissolve the association".
     Unspecified(SocketAddr),
@@ -45,15 +45,21 @@ pub(crate) enum Name {
 
 impl Name {
     /// Reads a name of a socket of a family. An IPv6 socket takes no names of `AF_INET`; they may be
-    /// shorter than Linux's own by the link's number (RFC 2133).
+    /// shorter than Linux's own by the link's number (RFC 2133). Names of a module's family have the
+    /// same layout.
     pub(crate) fn parse(bytes: &[u8], domain: Family) -> io::Result<Self> {
         let (family, _) = <[u8; 2]>::ref_from_prefix(bytes).map_err(|_| os(libc::EINVAL))?;
         let family = c_int::from(sa_family_t::from_ne_bytes(*family));
-        if domain == Family::Inet6 && family == libc::AF_INET6 {
-            return inet6_name(bytes).map(Self::Inet);
-        }
-        if family != libc::AF_UNSPEC && (family != libc::AF_INET || domain == Family::Inet6) {
+        let own = match domain {
+            Family::Inet => libc::AF_INET,
+            Family::Inet6 => libc::AF_INET6,
+            Family::Module(number) => number.into(),
+        };
+        if family != libc::AF_UNSPEC && family != own {
             return Err(os(libc::EAFNOSUPPORT));
+        }
+        if family != libc::AF_UNSPEC && domain != Family::Inet {
+            return inet6_name(bytes).map(Self::Inet);
         }
         if family == libc::AF_UNSPEC && bytes.len() < size_of::<InetName>() {
             return Ok(Self::Unspecified(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)));
@@ -91,7 +97,7 @@ impl Name {
 /// # Safety
 /// As for [`write`].
 pub(crate) unsafe fn write_required(
-    from: SocketAddr,
+    (from, family): (SocketAddr, c_int),
     name: *mut sockaddr,
     len: *mut socklen_t,
 ) -> io::Result<()> {
@@ -101,32 +107,42 @@ pub(crate) unsafe fn write_required(
         return Err(os(libc::EFAULT));
     }
     // SAFETY: the caller's promise.
-    unsafe { write(Some(from), name, len) }
+    unsafe { write((Some(from), family), name, len) }
 }
 
 /// Hands `use_bytes` the name as `struct sockaddr_in` or `sockaddr_in6`.
 pub(crate) fn with_bytes<T>(name: SocketAddr, use_bytes: impl FnOnce(&[u8]) -> T) -> T {
+    let family = if name.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    with_bytes_of(name, family, use_bytes)
+}
+
+/// Hands `use_bytes` the name of a socket of this family, laid out as `struct sockaddr_in` or `sockaddr_in6`.
+pub(crate) fn with_bytes_of<T>(
+    name: SocketAddr,
+    family: c_int,
+    use_bytes: impl FnOnce(&[u8]) -> T,
+) -> T {
     match name {
         SocketAddr::V4(name) => use_bytes(
             InetName {
-                family: family_bytes(libc::AF_INET),
+                family: family_bytes(family),
                 port: name.port().into(),
                 address: name.ip().octets(),
                 zero: [0; 8],
             }
             .as_bytes(),
         ),
-        SocketAddr::V6(name) => use_bytes(inet6(&name).as_bytes()),
+        SocketAddr::V6(name) => use_bytes(inet6(&name, family).as_bytes()),
     }
 }
 
-/// Writes a name where the program wants it, cut to the room there is; `len` becomes its full length,
+/// Writes a name of this family where the program wants it, cut to the room there is; `len` becomes its full length,
 /// or 0 if there is no name. A null `name` asks for none.
 ///
 /// # Safety
 /// `name` is null, or `len` is null or valid and `name` has room for `*len` bytes.
 pub(crate) unsafe fn write(
-    from: Option<SocketAddr>,
+    (from, family): (Option<SocketAddr>, c_int),
     name: *mut sockaddr,
     len: *mut socklen_t,
 ) -> io::Result<()> {
@@ -140,7 +156,7 @@ pub(crate) unsafe fn write(
     let room = unsafe { *len }.cast_signed();
     let room = usize::try_from(room).map_err(|_| os(libc::EINVAL))?;
     let full = from.map_or(0, |from| {
-        with_bytes(from, |bytes| {
+        with_bytes_of(from, family, |bytes| {
             // SAFETY: at most `room` bytes, which the caller vouches for; the source is ours.
             unsafe {
                 name.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len().min(room));
@@ -165,9 +181,9 @@ fn inet6_name(bytes: &[u8]) -> io::Result<SocketAddr> {
     Ok(SocketAddrV6::new(address.into(), port.get(), flow_info.get(), scope_id).into())
 }
 
-fn inet6(name: &SocketAddrV6) -> Inet6Name {
+fn inet6(name: &SocketAddrV6, family: c_int) -> Inet6Name {
     Inet6Name {
-        family: family_bytes(libc::AF_INET6),
+        family: family_bytes(family),
         port: name.port().into(),
         flow_info: name.flowinfo().into(),
         address: name.ip().octets(),
@@ -220,6 +236,16 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_a_modules_family_is_laid_out_as_ipv6s() {
+        let name: SocketAddr = "[fe80::2%3]:80".parse().unwrap();
+        let bytes = with_bytes_of(name, 60, <[u8]>::to_vec);
+        assert_eq!((bytes.len(), &bytes[..2]), (28, &60_u16.to_ne_bytes()[..]));
+        assert_eq!(Name::parse(&bytes, Family::Module(60)).unwrap(), Name::Inet(name));
+        let error = Name::parse(&bytes, Family::Inet6).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EAFNOSUPPORT));
+    }
+
+    #[test]
     fn a_short_name_is_invalid() {
         for len in [0, 1, 2, 15] {
             let error = Name::parse(&bytes_of("192.0.2.7:8080")[..len], Family::Inet).unwrap_err();
@@ -239,7 +265,8 @@ mod tests {
         let mut len: socklen_t = 4;
         let from = Some("10.0.0.1:53".parse().unwrap());
         // SAFETY: the buffer has 16 bytes, of which 4 are offered.
-        let result = unsafe { write(from, room.as_mut_ptr().cast(), &raw mut len) };
+        let result =
+            unsafe { write((from, libc::AF_INET), room.as_mut_ptr().cast(), &raw mut len) };
         result.unwrap();
         assert_eq!(len, 16);
         assert_eq!(room[2..6], [0, 53, 0xaa, 0xaa]);

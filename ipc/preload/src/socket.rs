@@ -22,26 +22,83 @@ thread_local! {
 /// As for the C call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
-    if is_for_stack(family, kind, protocol) && !OPENING.get() {
-        OPENING.set(true);
-        let fd = iopkt::abi::iopkt_socket(family, kind, protocol);
-        OPENING.set(false);
+    let whose = whose(family, kind, protocol);
+    if whose == Whose::KernelsOrModules {
+        // SAFETY: no pointers.
+        let fd = unsafe { kernels_socket(family, kind, protocol) };
+        if fd >= 0 || iopkt::errno() != libc::EAFNOSUPPORT || OPENING.get() {
+            return fd;
+        }
+        let fd = stacks_socket(family, kind, protocol);
+        if fd < 0 && no_module_has_it(iopkt::errno()) {
+            iopkt::set_errno(libc::EAFNOSUPPORT);
+        }
+        return fd;
+    }
+    if whose == Whose::ModulesOrKernels && !OPENING.get() {
+        let fd = stacks_socket(family, kind, protocol);
+        if fd >= 0 || !no_module_has_it(iopkt::errno()) {
+            return fd;
+        }
+    }
+    if whose == Whose::Stacks && !OPENING.get() {
+        let fd = stacks_socket(family, kind, protocol);
         if fd >= 0 || !falls_back_after(iopkt::errno()) {
             return fd;
         }
     }
+    // SAFETY: no pointers.
+    unsafe { kernels_socket(family, kind, protocol) }
+}
+
+/// Rather than one that has it and refuses. No stack, no module.
+fn no_module_has_it(errno: c_int) -> bool {
+    matches!(errno, libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENETDOWN | libc::ETIMEDOUT)
+}
+
+fn stacks_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
+    OPENING.set(true);
+    let fd = iopkt::abi::iopkt_socket(family, kind, protocol);
+    OPENING.set(false);
+    fd
+}
+
+/// # Safety
+/// As for the C call.
+unsafe fn kernels_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
     call_next!(socket(family => c_int, kind => c_int, protocol => c_int) -> c_int)
 }
 
-/// TCP and UDP over IPv4 and IPv6. Other kinds of stream are refused by the stack, so that a program tries
-/// TCP instead of passing it by; datagram sockets of ICMP are the kernel's.
-fn is_for_stack(family: c_int, kind: c_int, protocol: c_int) -> bool {
-    matches!(family, libc::AF_INET | libc::AF_INET6)
-        && match kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
-            libc::SOCK_STREAM => true,
-            libc::SOCK_DGRAM => protocol == 0 || protocol == libc::IPPROTO_UDP,
-            _ => false,
+/// Who is asked for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Stacks,
+    Kernels,
+    /// A protocol module of the stack may have it, else the kernel.
+    ModulesOrKernels,
+    /// The kernel; a family that it does not know a module may have.
+    KernelsOrModules,
+}
+
+/// TCP and UDP over IPv4 and IPv6 are the stack's. Other kinds of stream are refused by the stack, so that a
+/// program tries TCP instead of passing it by; datagram sockets of ICMP are the kernel's.
+fn whose(family: c_int, kind: c_int, protocol: c_int) -> Whose {
+    let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+    match (family, kind, protocol) {
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM, _)
+        | (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => {
+            Whose::Stacks
         }
+        (
+            libc::AF_INET | libc::AF_INET6,
+            libc::SOCK_DGRAM,
+            libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6,
+        ) => Whose::Kernels,
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, _) => Whose::ModulesOrKernels,
+        (libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX, _, _) => Whose::Kernels,
+        (_, libc::SOCK_DGRAM, _) => Whose::KernelsOrModules,
+        _ => Whose::Kernels,
+    }
 }
 
 /// After a failure with this errno: is the kernel to be asked instead, as no stack is there? If not, the

@@ -13,6 +13,7 @@
 //! * [`paths`]: where the socket is, from `$IOPKT_RUN` and `$SOCK`.
 #![forbid(unsafe_code)]
 
+mod address;
 mod bytes;
 pub mod message;
 pub mod path;
@@ -24,7 +25,7 @@ pub mod tcp_info;
 pub use message::{Answer, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket};
 
 /// Version of this protocol. Client library and daemon must agree exactly.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;

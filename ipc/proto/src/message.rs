@@ -38,6 +38,8 @@ pub enum Family {
     Inet,
     /// `AF_INET6`.
     Inet6,
+    /// A protocol module's, by its number.
+    Module(u16),
 }
 
 /// Direction of a shutdown.
@@ -102,16 +104,20 @@ pub enum Request {
     },
     /// `socket()`. → [`Reply::Socket`] with the descriptor. `ENOBUFS` when no cell is free.
     Socket {
-        /// Address family; `EAFNOSUPPORT` if the stack does not have it.
+        /// Address family; `EAFNOSUPPORT` if neither the stack nor a protocol module has it.
         family: Family,
         /// Transport.
         transport: Transport,
+        /// A protocol module's protocol; 0: the stack's own of that transport, or a family's only one.
+        /// `EPROTONOSUPPORT`: no module has it.
+        protocol: u16,
     },
     /// `bind()`. → [`Reply::Done`]. `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`.
     Bind {
         /// The socket.
         socket: SocketHandle,
         /// Local address; port 0 asks for a free one.
+        #[serde(with = "crate::address")]
         address: SocketAddr,
     },
     /// `listen()`. → [`Reply::Done`].
@@ -128,6 +134,7 @@ pub enum Request {
         /// The socket.
         socket: SocketHandle,
         /// The peer. For UDP the unspecified address dissolves the association.
+        #[serde(with = "crate::address")]
         address: SocketAddr,
         /// Text follows at once (`MSG_FASTOPEN`): the SYN takes it along, or asks for a cookie.
         fast_open: bool,
@@ -353,12 +360,14 @@ pub enum Reply {
         /// Its handle.
         socket: SocketHandle,
         /// Local end.
+        #[serde(with = "crate::address")]
         local: SocketAddr,
         /// Remote end.
+        #[serde(with = "crate::address")]
         remote: SocketAddr,
     },
     /// A socket's address.
-    Name(SocketAddr),
+    Name(#[serde(with = "crate::address")] SocketAddr),
     /// An option's value.
     Value(Vec<u8>),
     /// Interfaces.

@@ -171,7 +171,7 @@ pub struct NeighborRow {
 /// One socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketRow {
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp`, or `module`: a protocol module's.
     pub protocol: String,
     /// Local end.
     pub local: SocketAddr,

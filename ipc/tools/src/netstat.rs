@@ -39,10 +39,10 @@ pub(crate) fn main(sock: Option<String>, args: &NetstatArgs) -> Result<(), Failu
 /// Connections, and with `-a` what waits for them.
 fn chosen(mut rows: Vec<SocketRow>, args: &NetstatArgs) -> Result<Vec<SocketRow>, Failure> {
     if let Some(protocol) = &args.protocol {
-        if !["tcp", "udp"].contains(&protocol.as_str()) {
-            let near = nearest(protocol, ["tcp", "udp"]).unwrap_or("tcp");
+        if !["tcp", "udp", "module"].contains(&protocol.as_str()) {
+            let near = nearest(protocol, ["tcp", "udp", "module"]).unwrap_or("tcp");
             return Err(Failure::usage(format!(
-                "-p {protocol}: sockets are tcp or udp; try: iopkt netstat -p {near}"
+                "-p {protocol}: sockets are tcp, udp or module; try: iopkt netstat -p {near}"
             )));
         }
         rows.retain(|row| row.protocol == *protocol);

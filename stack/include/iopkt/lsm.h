@@ -56,6 +56,15 @@
 // [`Attach::to`]: a filter of frames at the interfaces, from the Ethernet header on.
 #define LSM_TO_FILTER_INTERFACE 5
 
+// [`Attach::to`]: a filter of IPv6 packets, from the IP header on, as [`TO_FILTER_INET`] is of IPv4's; extension
+// headers are not yet looked at on the way [`IN`].
+#define LSM_TO_FILTER_INET6 7
+
+// [`Attach::to`]: sockets of type `SOCK_DGRAM` of the address family [`Attach::value`] / 65536 with the
+// protocol [`Attach::value`] % 65536. `AF_UNSPEC` and `AF_UNIX` can't be had; of `AF_INET` and `AF_INET6`
+// protocol 0 and ICMP's, TCP's and UDP's are the stack's.
+#define LSM_TO_SOCKETS 6
+
 // [`Attach::value`], [`Arrival::direction`]: packets that come.
 #define LSM_IN 1
 
@@ -202,6 +211,22 @@ struct lsm_variable {
     int64_t value;
 };
 
+// A socket's address. A program has it as `struct sockaddr_in` in `AF_INET`, and in every other family in
+// the layout of `struct sockaddr_in6`, under the family's number: what the bytes mean is the module's
+// business. Names that programs pass are as hostile as the rest of what they say.
+struct lsm_name {
+    // Bytes of this structure.
+    uint32_t size;
+    // The address family.
+    uint16_t family;
+    // Port, in the machine's byte order.
+    uint16_t port;
+    // `sin6_scope_id`: an interface, as a rule.
+    uint32_t scope;
+    // The address, from the front; `AF_INET` has 4 bytes.
+    uint8_t address[16];
+};
+
 // What the daemon does for a module. The table lives as long as the process. What takes a
 // [`Context`] may be called only during the call that was given it, everything else from any thread.
 struct lsm_api {
@@ -271,6 +296,14 @@ struct lsm_api {
                         int32_t result,
                         const void *data,
                         size_t len);
+    // Gives packets to a socket of the module's, a datagram each, all from one sender; says how many were
+    // taken, from the front: the others are still the caller's. Those for a socket that is gone, or whose
+    // reader is too slow, are dropped and counted.
+    uint16_t (*deliver)(struct lsm_context *context,
+                        uint64_t socket,
+                        const struct lsm_name *from,
+                        struct devnp_mbuf **packets,
+                        uint16_t count);
 };
 
 // What the packets of a call have in common.
@@ -315,6 +348,20 @@ struct lsm_peer {
     uint32_t gid;
     // Unused.
     uint32_t reserved;
+};
+
+// A socket that a program opens.
+struct lsm_opening {
+    // Bytes of this structure.
+    uint32_t size;
+    // What [`Api::attach`] returned.
+    uint32_t attachment;
+    // Names it in all calls, and no other socket ever.
+    uint64_t socket;
+    // Process id of the program, as the kernel knows it.
+    uint32_t pid;
+    // Its user id.
+    uint32_t uid;
 };
 
 // The exported table. Functions may be null where it says so. `instance` is what `open` made.
@@ -398,6 +445,33 @@ struct lsm_module {
                             size_t room);
     // Whoever had it open is gone. May be null.
     void (*path_close)(void *instance, uint64_t handle);
+    // A program opens a socket of [`TO_SOCKETS`]: 0, or a negative errno for the program. This and what
+    // follows are calls of the worker that has the socket, always the same one. When the module goes, or
+    // has failed, its sockets answer `ENETDOWN`, and nothing more is said about them.
+    int32_t (*socket_open)(void *instance,
+                           struct lsm_context *context,
+                           const struct lsm_opening *what);
+    // `bind()`: 0, or a negative errno. What the module makes of `name` is the socket's name (a port that
+    // was left open, for example). A program that sends first is bound to a name of zeros. May be null: no
+    // socket has a name, and sending needs none.
+    int32_t (*socket_bind)(void *instance,
+                           struct lsm_context *context,
+                           uint64_t socket,
+                           struct lsm_name *name);
+    // `connect()`: 0, or a negative errno. With null the socket gives up its peer. May be null: none can have one.
+    int32_t (*socket_connect)(void *instance,
+                              struct lsm_context *context,
+                              uint64_t socket,
+                              const struct lsm_name *peer);
+    // A program sends a datagram: the packet is the module's now. 0, or a negative errno, which the program
+    // gets with its next call. `to` is null if the program has named nobody: then the socket has a peer.
+    int32_t (*socket_send)(void *instance,
+                           struct lsm_context *context,
+                           uint64_t socket,
+                           const struct lsm_name *to,
+                           struct devnp_mbuf *packet);
+    // The last copy of the socket's descriptor is closed. May be null.
+    void (*socket_close)(void *instance, struct lsm_context *context, uint64_t socket);
 };
 
 #endif  /* IOPKT_LSM_H */

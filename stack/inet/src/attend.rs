@@ -73,6 +73,7 @@ impl Worker {
         }
         match &mut socket.kind {
             Kind::Datagram(_) => self.udp_output(id, posted, now),
+            Kind::Module(_) => self.module_output(id, posted, now),
             Kind::Stream(stream) => {
                 let range = Range { offset: posted.offset, len: posted.length };
                 if stream.send.push(range, &mut self.spare_queues).is_err() {
@@ -112,6 +113,7 @@ impl Worker {
                 refreshed
             }
             Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
+            Kind::Module(module) => module.datagram.recv.refresh(&mut client.lane),
             Kind::Unconnected(_) | Kind::Listening { .. } => Ok(0),
         };
         match refreshed {
@@ -306,6 +308,7 @@ fn has_news(kind: &Kind, failed: bool, lane: &Lane) -> bool {
             !stream.recv.is_read(lane) || stream.tcb.state() == tcp::State::Closed
         }
         Kind::Datagram(datagram) => !datagram.recv.is_read(lane) || failed,
+        Kind::Module(module) => !module.datagram.recv.is_read(lane) || failed,
         Kind::Listening { waiting } => *waiting,
         Kind::Unconnected(_) => false,
     }
@@ -320,7 +323,7 @@ fn has_room(kind: &Kind, send_buffer: u32, failed: bool) -> bool {
                 && stream.send.len() <= send_buffer - send_buffer / 3
                 && stream.tcb.wants_text()
         }
-        Kind::Datagram(_) => true,
+        Kind::Datagram(_) | Kind::Module(_) => true,
         Kind::Unconnected(_) | Kind::Listening { .. } => false,
     }
 }

@@ -29,6 +29,8 @@ pub enum Transport {
     Stream,
     /// UDP.
     Datagram,
+    /// Datagrams of a protocol module's own.
+    Module,
 }
 
 /// Options the stack itself acts on.
@@ -151,7 +153,20 @@ pub enum Command {
         /// The daemon's end of the socket's descriptor.
         descriptor: Arc<SocketEnd>,
     },
-    /// Local address of a datagram socket (the control plane has reserved the port).
+    /// A new socket of a protocol module's. → [`Outcome::Opened`].
+    OpenModule {
+        /// Answer to this call.
+        call: CallId,
+        /// Owner.
+        client: u16,
+        /// Its family and protocol.
+        kind: lsm::SocketKind,
+        /// Who opens it.
+        by: lsm::Opener,
+        /// The daemon's end of the socket's descriptor.
+        descriptor: Arc<SocketEnd>,
+    },
+    /// Local address of a datagram socket (the control plane has reserved the port), or of a module's.
     Bind {
         /// Answer to this call.
         call: CallId,
@@ -489,6 +504,17 @@ pub enum Handoff {
         /// Interface it came in on.
         interface: u16,
         /// As the module gets it.
+        mbuf: Mbuf,
+    },
+    /// A datagram that a protocol module gives to a socket of the other worker.
+    Datagram {
+        /// The socket, as modules know it.
+        socket: u64,
+        /// The module.
+        owner: lsm::Owner,
+        /// Its sender.
+        from: lsm::Name,
+        /// The datagram.
         mbuf: Mbuf,
     },
     /// A neighbour was learned.

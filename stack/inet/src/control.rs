@@ -29,8 +29,12 @@ impl Worker {
                 let result = self.open(client, transport, descriptor);
                 self.done(call, result);
             }
+            Command::OpenModule { call, client, kind, by, descriptor } => {
+                let result = self.open_of_module(client, kind, by, descriptor, now);
+                self.done(call, result);
+            }
             Command::Bind { call, socket, local } => {
-                let result = self.bind(socket, local);
+                let result = self.bind(socket, local, now);
                 self.done(call, result);
             }
             Command::Listen { call, listener, client, local, backlog, options } => {
@@ -95,7 +99,7 @@ impl Worker {
         }
     }
 
-    fn open(
+    pub(crate) fn open(
         &mut self,
         slot: u16,
         transport: Transport,
@@ -108,12 +112,10 @@ impl Worker {
         client.lane.set_status(cell, Status::empty());
         let kind = match transport {
             Transport::Stream => Kind::Unconnected(Box::default()),
-            Transport::Datagram => Kind::Datagram(Box::new(Datagram {
-                local: None,
-                remote: None,
-                recv: DatagramProducer::new(cell, options.receive_buffer),
-                released: 0,
-            })),
+            Transport::Datagram | Transport::Module => {
+                let recv = DatagramProducer::new(cell, options.receive_buffer);
+                Kind::Datagram(Box::new(Datagram::new(recv)))
+            }
         };
         let socket = Socket {
             client: Some(slot),
@@ -136,11 +138,15 @@ impl Worker {
         }
     }
 
-    fn bind(&mut self, id: SocketId, local: SocketAddr) -> Result<Outcome, Errno> {
+    fn bind(&mut self, id: SocketId, local: SocketAddr, now: Instant) -> Result<Outcome, Errno> {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
-        if let Kind::Datagram(datagram) = &mut socket.kind {
-            datagram.local = Some(local);
-            self.udp_ports.entry(local.port()).or_default().push(id);
+        match &mut socket.kind {
+            Kind::Datagram(datagram) => {
+                datagram.local = Some(local);
+                self.udp_ports.entry(local.port()).or_default().push(id);
+            }
+            Kind::Module(_) => self.module_bind(id, local, now)?,
+            Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Stream(_) => {}
         }
         Ok(Outcome::Done)
     }
@@ -163,6 +169,7 @@ impl Worker {
                 datagram.remote = remote;
                 Ok(Outcome::Done)
             }
+            Kind::Module(_) => self.module_connect(id, remote, now).map(|()| Outcome::Done),
             Kind::Stream(_) | Kind::Listening { .. } => Err(Errno::ISCONN),
             Kind::Unconnected(_) => {
                 let remote = remote.ok_or(Errno::AFNOSUPPORT)?;
@@ -324,7 +331,10 @@ impl Worker {
             }
             Kind::Unconnected(_) | Kind::Listening { .. } => return Err(Errno::NOTCONN),
             Kind::Datagram(datagram) if datagram.remote.is_none() => return Err(Errno::NOTCONN),
-            Kind::Datagram(_) => {}
+            Kind::Module(module) if module.datagram.remote.is_none() => {
+                return Err(Errno::NOTCONN);
+            }
+            Kind::Datagram(_) | Kind::Module(_) => {}
             // "Error: connection closing" (RFC 9293 3.10.4), in Linux's word.
             Kind::Stream(stream)
                 if matches!(stream.tcb.state(), tcp::State::Closed | tcp::State::TimeWait) =>
@@ -366,6 +376,7 @@ impl Worker {
         socket.descriptor = None;
         let reset = reset || socket.options.linger_zero;
         let Kind::Stream(stream) = &mut socket.kind else {
+            self.module_close(id, now);
             return self.free_socket(id);
         };
         if stream.closed {
@@ -429,6 +440,12 @@ impl Worker {
                 }
                 if let Some(client) = lane {
                     datagram.recv.release(&mut client.lane);
+                }
+            }
+            Kind::Module(module) => {
+                self.module_sockets.retain(|other| *other != id);
+                if let Some(client) = lane {
+                    module.datagram.recv.release(&mut client.lane);
                 }
             }
         }
@@ -496,6 +513,7 @@ impl Worker {
                 send_limit = stream.tcb.send_limit(send_limit);
             }
             Kind::Datagram(datagram) => datagram.recv.set_limit(options.receive_buffer),
+            Kind::Module(module) => module.datagram.recv.set_limit(options.receive_buffer),
             Kind::Unconnected(preset) => preset.record(option),
             Kind::Listening { .. } => {}
         }

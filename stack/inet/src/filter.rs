@@ -1,8 +1,8 @@
 //! Packets on their way past protocol modules' taps and filters.
 //!
 //! ```text
-//!  in   port ──> tap ──> filters at the interface ──> filters of IPv4 ──> the stack
-//!  out  port <── tap <── filters at the interface <── filters of IPv4 <── the stack
+//!  in   port ──> tap ──> filters at the interface ──> filters of IPv4, IPv6 ──> the stack
+//!  out  port <── tap <── filters at the interface <── filters of IPv4, IPv6 <── the stack
 //! ```
 //! On the way out this happens when a burst is about to go to its port: packets have their Ethernet
 //! header, and those that wait for a neighbour have not been judged yet.
@@ -10,7 +10,8 @@
 use dpdk::{Burst, ChecksumState, Mbuf};
 use lsm::{Desk, Direction, Point};
 use types::{DropReason, MacAddr};
-use wire::{ethernet, ipv4};
+use wire::ethernet::{self, EtherType};
+use wire::{ipv4, ipv6};
 
 use crate::counters::WorkerCounters;
 use crate::network::LOOPBACK;
@@ -32,9 +33,12 @@ pub(crate) fn input(out: &mut Output, burst: &mut Burst, interface: u16) {
         let all = bits(burst.len());
         dropped += desk.filter(Point::Interface, Direction::In, interface, burst, all).1;
     }
-    if desk.has_filters(Point::Inet, Direction::In) {
-        let asked = strip(burst, 0, |mbuf| mbuf.linearize() && is_sound(mbuf, mac));
-        let (passed, gone) = desk.filter(Point::Inet, Direction::In, interface, burst, asked);
+    for (point, kind, _) in NETWORKS {
+        if !desk.has_filters(point, Direction::In) {
+            continue;
+        }
+        let asked = strip(burst, 0, |mbuf| mbuf.linearize() && is_sound(mbuf, kind, mac));
+        let (passed, gone) = desk.filter(point, Direction::In, interface, burst, asked);
         restore(burst, passed);
         dropped += gone;
     }
@@ -45,11 +49,13 @@ pub(crate) fn input(out: &mut Output, burst: &mut Burst, interface: u16) {
 #[cold]
 pub(crate) fn looped(out: &mut Output, burst: &mut Burst) {
     let Some(desk) = out.desk.as_mut() else { return };
-    let mut judge = |direction| {
-        let asked = ones(burst.as_slice(), |mbuf| ip_version(mbuf) == 4);
-        desk.filter(Point::Inet, direction, LOOPBACK, burst, asked).1
-    };
-    let (sent, received) = (judge(Direction::Out), judge(Direction::In));
+    let (mut sent, mut received) = (0, 0);
+    for (point, _, version) in NETWORKS {
+        for (direction, gone) in [(Direction::Out, &mut sent), (Direction::In, &mut received)] {
+            let asked = ones(burst.as_slice(), |mbuf| ip_version(mbuf) == version);
+            *gone += desk.filter(point, direction, LOOPBACK, burst, asked).1;
+        }
+    }
     let drops = &out.counters().drops;
     drops.add(DropReason::FilterOutput as usize, sent);
     drops.add(DropReason::FilterInput as usize, received);
@@ -70,13 +76,16 @@ pub(crate) fn output(
     }
     let new = bits(before) & !bits(judged);
     let mut dropped = 0;
-    if desk.has_filters(Point::Inet, Direction::Out) {
+    for (point, kind, _) in NETWORKS {
+        if !desk.has_filters(point, Direction::Out) {
+            continue;
+        }
         // What a port cuts is too long to be one piece.
         let asked = strip(burst, judged, |mbuf| {
             let _ = mbuf.linearize();
-            is_ipv4(mbuf)
+            is_of(mbuf, kind)
         });
-        let (passed, gone) = desk.filter(Point::Inet, Direction::Out, interface, burst, asked);
+        let (passed, gone) = desk.filter(point, Direction::Out, interface, burst, asked);
         restore(burst, passed);
         dropped += gone;
     }
@@ -131,18 +140,25 @@ fn restore(burst: &mut Burst, passed: u32) {
 #[expect(clippy::cast_possible_truncation, reason = "14")]
 const HEADER_LEN: u16 = ethernet::Header::LEN as u16;
 
-fn is_ipv4(mbuf: &Mbuf) -> bool {
+/// Filters of IP: where, the frames' type, the packets' version.
+const NETWORKS: [(Point, EtherType, u8); 2] =
+    [(Point::Inet, EtherType::IPV4, 4), (Point::Inet6, EtherType::IPV6, 6)];
+
+fn is_of(mbuf: &Mbuf, kind: EtherType) -> bool {
     let frame = ethernet::Frame::parse(mbuf.data());
-    frame.is_ok_and(|frame| frame.header.ethertype() == ethernet::EtherType::IPV4)
+    frame.is_ok_and(|frame| frame.header.ethertype() == kind)
 }
 
-/// An IPv4 packet for this station whose header is right; the stack drops the others under reasons of
+/// An IP packet for this station whose header is right; the stack drops the others under reasons of
 /// their own.
-fn is_sound(mbuf: &Mbuf, mac: MacAddr) -> bool {
+fn is_sound(mbuf: &Mbuf, kind: EtherType, mac: MacAddr) -> bool {
     let Ok(frame) = ethernet::Frame::parse(mbuf.data()) else { return false };
     let to = frame.header.dst();
-    if frame.header.ethertype() != ethernet::EtherType::IPV4 || (!to.is_group() && to != mac) {
+    if frame.header.ethertype() != kind || (!to.is_group() && to != mac) {
         return false;
+    }
+    if kind == EtherType::IPV6 {
+        return ipv6::Packet::parse(frame.payload).is_ok();
     }
     let Ok(packet) = ipv4::Packet::parse(frame.payload) else { return false };
     match mbuf.rx_ip_checksum() {

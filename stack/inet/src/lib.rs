@@ -38,6 +38,7 @@ mod input6;
 pub mod limits;
 mod listener;
 mod listing;
+mod module_socket;
 mod neighbor;
 pub mod network;
 mod option;

@@ -43,6 +43,11 @@ impl Worker {
                 info.remote = datagram.remote;
                 info.recv_queue = datagram.recv.unread();
             }
+            Kind::Module(module) => {
+                info.local = module.datagram.local;
+                info.remote = module.datagram.remote;
+                info.recv_queue = module.datagram.recv.unread();
+            }
         }
         Ok(Outcome::Info(Box::new(info)))
     }
@@ -59,6 +64,7 @@ impl Worker {
                 Kind::Stream(stream) if stream.recv.awaits_notice() => Ok(0),
                 Kind::Stream(stream) => stream.recv.refresh(&mut client.lane),
                 Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
+                Kind::Module(module) => module.datagram.recv.refresh(&mut client.lane),
                 Kind::Unconnected(_) | Kind::Listening { .. } => Ok(0),
             };
         }
@@ -78,6 +84,10 @@ impl Worker {
             };
             let (local, remote, state, recv_queue, send_queue) = match &socket.kind {
                 Kind::Unconnected(_) | Kind::Listening { .. } => continue,
+                Kind::Module(m) => match m.datagram.local {
+                    Some(local) => (local, m.datagram.remote, "", m.datagram.recv.unread(), 0),
+                    None => continue,
+                },
                 Kind::Stream(s) => {
                     let (local, remote) = self.flows.ends(&s.flow);
                     let state = s.tcb.state().name();

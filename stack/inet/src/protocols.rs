@@ -23,6 +23,7 @@ impl Worker {
             let me = self.mesh.me;
             self.out.desk.get_or_insert_with(|| Box::new(Desk::new(me))).adopt(plan);
         }
+        self.drop_module_sockets();
         self.done(call, Ok(Outcome::Done));
     }
 
@@ -115,13 +116,16 @@ impl Worker {
     }
 
     /// Sends what modules want sent. `true`: there was something.
-    fn send_for_protocols(&mut self, now: Instant) -> bool {
+    pub(crate) fn send_for_protocols(&mut self, now: Instant) -> bool {
         let mut busy = false;
         while let Some(sending) = self.out.desk.as_mut().and_then(|desk| desk.next_sending()) {
             busy = true;
             match sending {
                 Sending::Frame { interface, mbuf } => self.out.module_frame(mbuf, interface),
                 Sending::Packet { to, mbuf } => self.module_packet(&to, mbuf, now),
+                Sending::Datagram { socket, owner, from, mbuf } => {
+                    self.module_input(socket, owner, from, mbuf);
+                }
             }
         }
         busy

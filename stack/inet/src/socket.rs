@@ -105,6 +105,8 @@ pub(crate) enum Kind {
     Stream(Stream),
     /// A datagram socket.
     Datagram(Box<Datagram>),
+    /// A protocol module's.
+    Module(Box<ModuleSocket>),
 }
 
 impl Kind {
@@ -114,6 +116,7 @@ impl Kind {
         match self {
             Self::Unconnected(_) | Self::Listening { .. } | Self::Stream(_) => Transport::Stream,
             Self::Datagram(_) => Transport::Datagram,
+            Self::Module(_) => Transport::Module,
         }
     }
 }
@@ -170,6 +173,15 @@ impl Stream {
     }
 }
 
+/// A datagram socket of a protocol module's.
+#[derive(Debug)]
+pub(crate) struct ModuleSocket {
+    /// Whose.
+    pub of: lsm::SocketOf,
+    /// Its queues, and its names if it has any.
+    pub datagram: Datagram,
+}
+
 /// A UDP socket.
 #[derive(Debug)]
 pub(crate) struct Datagram {
@@ -184,6 +196,12 @@ pub(crate) struct Datagram {
 }
 
 impl Datagram {
+    /// Without names.
+    #[must_use]
+    pub(crate) fn new(recv: DatagramProducer) -> Self {
+        Self { local: None, remote: None, recv, released: 0 }
+    }
+
     /// Does a datagram with these addresses belong to this socket? How well? One bound to every IPv6
     /// address takes IPv4's too (RFC 3493 3.7) unless it is `v6_only`.
     #[must_use]
@@ -363,7 +381,7 @@ impl Sockets {
     pub(crate) fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
         match &mut self.find_mut(id)?.kind {
             Kind::Stream(stream) => Some(stream),
-            Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Datagram(_) => None,
+            _ => None,
         }
     }
 
@@ -388,7 +406,7 @@ impl Sockets {
             State::Asleep(sleeper) => Some(sleeper.flow),
             State::Awake(socket) => match &socket.kind {
                 Kind::Stream(stream) => Some(stream.flow),
-                Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Datagram(_) => None,
+                _ => None,
             },
         }
     }

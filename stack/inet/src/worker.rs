@@ -97,6 +97,8 @@ pub struct Worker {
     pub(crate) flows: Flows,
     pub(crate) listeners: Listeners,
     pub(crate) udp_ports: HashMap<u16, Vec<SocketId>>,
+    /// Sockets of protocol modules.
+    pub(crate) module_sockets: Vec<SocketId>,
     pub(crate) timers: Timers,
     pub(crate) ready: VecDeque<SocketId>,
     /// Connections to settle when the burst ends.
@@ -140,6 +142,7 @@ impl Worker {
             flows: Flows::new(parts.secret),
             listeners: Listeners::default(),
             udp_ports: HashMap::new(),
+            module_sockets: Vec::new(),
             timers: Timers::default(),
             ready: VecDeque::new(),
             touched: Vec::new(),
@@ -268,6 +271,9 @@ impl Worker {
             }
             Handoff::Frame { interface, mbuf } => self.out.relay(mbuf, interface),
             Handoff::Claimed { by, interface, mbuf } => self.claimed_input(by, mbuf, interface),
+            Handoff::Datagram { socket, owner, from, mbuf } => {
+                self.module_input(socket, owner, from, mbuf);
+            }
             Handoff::Neighbor { address, mac, interface, for_us, at } => {
                 let waiting = match address {
                     IpAddr::V4(v4) => self.out.neighbors.learn(v4, mac, interface, for_us, at),

@@ -224,7 +224,7 @@ impl Control {
         let client = self.clients.get(&entry.client).ok_or(Errno::NOTSOCK)?;
         let transport = match entry.transport {
             Transport::Stream => WireTransport::Stream,
-            Transport::Datagram => WireTransport::Datagram,
+            Transport::Datagram | Transport::Module => WireTransport::Datagram,
         };
         Ok(Reply::Identified { client: client.number, socket: entry.handle, transport })
     }

@@ -20,6 +20,7 @@ mod ephemeral;
 mod error;
 #[cfg(test)]
 mod manual;
+mod module_sockets;
 mod network_state;
 mod nic;
 mod option_requests;

@@ -20,7 +20,7 @@ impl Control {
         let (key, entry) = self.entry(id, handle)?;
         let closed = entry.is_closed();
         match (level, entry.transport) {
-            (sol::TCP, Transport::Datagram) => return Err(Errno::NOPROTOOPT),
+            (sol::TCP, Transport::Datagram | Transport::Module) => return Err(Errno::NOPROTOOPT),
             (sol::UDP, Transport::Datagram) if value.len() < size_of::<i32>() => {
                 return Err(Errno::INVAL);
             }

@@ -15,6 +15,7 @@ use shm::{CellId, SocketEnd};
 
 use crate::client;
 use crate::control::{ConnectionId, Control, Peer, SocketEntry, SocketKey, Source, Waiting};
+use crate::module_sockets;
 use crate::options;
 use crate::protocols::Adoption;
 use crate::quota::Taken;
@@ -89,6 +90,8 @@ pub(crate) enum Then {
     Option { level: i32, name: i32, listening: bool },
     /// The state of a socket, for its peer's name.
     PeerName,
+    /// The state of a module's socket, for its name or its peer's.
+    ModuleName { peer: bool },
     /// A worker gives up the queues of an interface.
     Returned(u16),
     /// A worker takes up a plan of protocol modules.
@@ -179,6 +182,9 @@ impl Control {
                 options::live_value((level, name), listening, &info).map(Reply::Value)
             }
             (Then::PeerName, Ok(Outcome::Info(info))) => peer_name(&info),
+            (Then::ModuleName { peer }, Ok(Outcome::Info(info))) => {
+                module_sockets::name(&info, peer)
+            }
             _ => Ok(Reply::Done),
         };
         self.answer(connection, sequence, reply);

@@ -17,8 +17,8 @@ use std::time::Instant;
 use exporter::{AttachmentSample, ModuleSample};
 use inet::command::Command;
 use inet::steer::Doorbell;
-use lsm::limits::OPEN_TIME;
-use lsm::{Id, Instance, Modules, ProtocolError, ProtocolRow, Report, Surroundings};
+use lsm::limits::{ABANDON_TIME, OPEN_TIME};
+use lsm::{Id, Instance, Modules, ProtocolError, ProtocolRow, Report, SocketKind, Surroundings};
 use proto::Reply;
 use proto::table::{AttachmentRow, ModuleRow, TunableRow};
 
@@ -82,6 +82,11 @@ impl Protocols {
         let path = self.modules.find(name);
         name.starts_with("lsm-")
             || path.is_some_and(|path| !name.contains('/') || self.modules.is_protocol(&path))
+    }
+
+    /// Sockets of this kind are a module's: `Some(true)`, one that only the first worker calls.
+    pub(crate) fn serves(&self, kind: SocketKind) -> Option<bool> {
+        self.modules.serves(kind)
     }
 
     /// Their variables, as tunables are shown.
@@ -201,6 +206,10 @@ impl Control {
             // It is in the log, and whoever asked has been told.
             let _ = self.protocol_report(report);
         }
+        // Their sockets come to their end.
+        if self.protocols.modules.have_failed() {
+            self.publish_protocols(After::Nothing);
+        }
     }
 
     /// Says why a module is not there.
@@ -295,20 +304,27 @@ impl Control {
         }
     }
 
-    /// Closes all modules; the workers are gone.
+    /// Closes all modules; the workers are gone. One that still opens has nothing to bring to an end.
     pub(crate) fn end_protocols(&mut self) {
-        let until = Instant::now() + OPEN_TIME;
+        let began = Instant::now();
         for id in self.protocols.modules.ids() {
             self.protocols.modules.close(id);
         }
-        while !self.protocols.modules.ids().is_empty() {
-            let left = until.saturating_duration_since(Instant::now());
+        loop {
+            let ids = self.protocols.modules.ids();
+            let opening = ids.iter().all(|id| self.protocols.opening.contains_key(id));
+            let time = if opening { ABANDON_TIME } else { OPEN_TIME };
+            let left = (began + time).saturating_duration_since(Instant::now());
+            if ids.is_empty() {
+                return;
+            }
             match self.protocols.modules.wait_report(left) {
                 Some(Report::Closed(id) | Report::Opened(id, Err(_))) => {
                     self.protocols.modules.forget(id);
                 }
                 // It was told to close before it had opened.
-                Some(Report::Opened(_, Ok(_))) => {}
+                Some(Report::Opened(id, Ok(_))) => drop(self.protocols.opening.remove(&id)),
+                None if opening => return tracing::warn!("a protocol module does not open"),
                 None => return tracing::error!("a protocol module does not close"),
             }
         }

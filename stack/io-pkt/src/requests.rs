@@ -37,8 +37,9 @@ impl Control {
             Request::Join { ticket, version, name } => {
                 self.join(id, sequence, (version, &name), ticket).map(|()| None)
             }
-            Request::Socket { family, transport } => {
-                return self.open(id, sequence, family, transport);
+            Request::Socket { family, transport, protocol } => {
+                let asked = Asked { connection: id, sequence };
+                return self.open(asked, family, transport, protocol);
             }
             Request::Accept { socket } => return self.accept(id, sequence, socket),
             Request::Connect { socket, address, fast_open } => {
@@ -55,7 +56,7 @@ impl Control {
             Request::Option { socket, level, name } => {
                 self.option(id, sequence, socket, level, name)
             }
-            Request::LocalName { socket } => self.local_name(id, socket).map(Some),
+            Request::LocalName { socket } => self.local_name(id, sequence, socket),
             Request::PeerName { socket } => self.peer_name(id, sequence, socket),
             other => self.table_request(id, sequence, other),
         };
@@ -83,20 +84,23 @@ impl Control {
         self.sockets.get_mut(&key).map(|entry| (key, entry)).ok_or(Errno::BADF)
     }
 
-    fn open(&mut self, id: ConnectionId, sequence: u32, family: Family, transport: WireTransport) {
-        match self.try_open(id, sequence, family, transport) {
-            Ok(()) => {}
-            Err(errno) => self.answer(id, sequence, Err(errno)),
+    fn open(&mut self, asked: Asked, family: Family, transport: WireTransport, protocol: u16) {
+        let opened = match (family, protocol) {
+            (Family::Inet | Family::Inet6, 0) => self.try_open(asked, family, transport),
+            _ => self.try_open_of_module(asked, family, transport, protocol),
+        };
+        if let Err(errno) = opened {
+            self.answer(asked.connection, asked.sequence, Err(errno));
         }
     }
 
     fn try_open(
         &mut self,
-        id: ConnectionId,
-        sequence: u32,
+        asked: Asked,
         family: Family,
         transport: WireTransport,
     ) -> Result<(), Errno> {
+        let Asked { connection: id, sequence } = asked;
         let inet6 = family == Family::Inet6;
         let transport = match transport {
             WireTransport::Stream => Transport::Stream,
@@ -140,6 +144,9 @@ impl Control {
         address: SocketAddr,
     ) -> Result<Option<Reply>, Errno> {
         let key = self.socket(id, handle)?;
+        if self.bind_module(id, sequence, key, address) {
+            return Ok(None);
+        }
         let values = self.sockets.get(&key).map(|entry| *entry.values).ok_or(Errno::BADF)?;
         let address = self.check_local(&values, address)?;
         if address.port() != 0 && !self.may_bind(id, address.port()) {
@@ -316,6 +323,7 @@ impl Control {
 
     fn connect(&mut self, asked: Asked, handle: SocketHandle, remote: SocketAddr, fast_open: bool) {
         match self.socket(asked.connection, handle) {
+            Ok(key) if self.connect_module(asked, key, remote) => {}
             Ok(key) => {
                 self.start_connect(asked, Target { key, remote, tries: CONNECT_TRIES, fast_open });
             }
@@ -434,11 +442,20 @@ impl Control {
         Ok(Reply::Done)
     }
 
-    fn local_name(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
-        let (_, entry) = self.entry(id, handle)?;
+    fn local_name(
+        &mut self,
+        id: ConnectionId,
+        sequence: u32,
+        handle: SocketHandle,
+    ) -> Result<Option<Reply>, Errno> {
+        let key = self.socket(id, handle)?;
+        if self.name_module(id, sequence, key, false) {
+            return Ok(None);
+        }
+        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
         let unbound = SocketAddr::new(any(&entry.values), 0);
         let name = entry.name.as_deref().or(entry.local.as_deref());
-        Ok(Reply::Name(name.copied().unwrap_or(unbound)))
+        Ok(Some(Reply::Name(name.copied().unwrap_or(unbound))))
     }
 
     fn peer_name(
@@ -447,10 +464,14 @@ impl Control {
         sequence: u32,
         handle: SocketHandle,
     ) -> Result<Option<Reply>, Errno> {
-        let (_, entry) = self.entry(id, handle)?;
+        let (key, entry) = self.entry(id, handle)?;
         if entry.listening.is_some() {
             return Err(Errno::NOTCONN);
         }
+        if self.name_module(id, sequence, key, true) {
+            return Ok(None);
+        }
+        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
         let (worker, socket) = (entry.handle.worker, entry.id);
         let pending = Pending { connection: Some(id), sequence, then: Then::PeerName };
         self.call(worker, pending, |call| Command::Info { call, socket, take_error: false });
@@ -459,7 +480,7 @@ impl Control {
 }
 
 /// The two ends of a socket's descriptor: ours, and the one its owner gets.
-fn descriptor_pair() -> Result<(Arc<SocketEnd>, OwnedFd), Errno> {
+pub(crate) fn descriptor_pair() -> Result<(Arc<SocketEnd>, OwnedFd), Errno> {
     let (ours, theirs) = SocketEnd::pair()?;
     Ok((Arc::new(ours), theirs))
 }

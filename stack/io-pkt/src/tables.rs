@@ -396,7 +396,8 @@ impl Control {
         neighbors: &[NeighborSummary],
     ) -> Sample {
         let mut states: BTreeMap<&str, u64> = BTreeMap::new();
-        let mut protocols: BTreeMap<&str, u64> = BTreeMap::from([("tcp", 0), ("udp", 0)]);
+        let mut protocols: BTreeMap<&str, u64> =
+            BTreeMap::from([("tcp", 0), ("udp", 0), ("module", 0)]);
         for (_, row) in sockets {
             *protocols.entry(protocol(row.transport)).or_default() += 1;
             if row.transport == Transport::Stream {
@@ -493,6 +494,7 @@ fn protocol(transport: Transport) -> &'static str {
     match transport {
         Transport::Stream => "tcp",
         Transport::Datagram => "udp",
+        Transport::Module => "module",
     }
 }
 

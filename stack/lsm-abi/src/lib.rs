@@ -67,6 +67,13 @@ pub const TO_TAP: u32 = 3;
 pub const TO_FILTER_INET: u32 = 4;
 /// [`Attach::to`]: a filter of frames at the interfaces, from the Ethernet header on.
 pub const TO_FILTER_INTERFACE: u32 = 5;
+/// [`Attach::to`]: a filter of IPv6 packets, from the IP header on, as [`TO_FILTER_INET`] is of IPv4's; extension
+/// headers are not yet looked at on the way [`IN`].
+pub const TO_FILTER_INET6: u32 = 7;
+/// [`Attach::to`]: sockets of type `SOCK_DGRAM` of the address family [`Attach::value`] / 65536 with the
+/// protocol [`Attach::value`] % 65536. `AF_UNSPEC` and `AF_UNIX` can't be had; of `AF_INET` and `AF_INET6`
+/// protocol 0 and ICMP's, TCP's and UDP's are the stack's.
+pub const TO_SOCKETS: u32 = 6;
 
 /// [`Attach::value`], [`Arrival::direction`]: packets that come.
 pub const IN: u32 = 1;
@@ -264,6 +271,40 @@ pub struct Peer {
     pub reserved: u32,
 }
 
+/// A socket's address. A program has it as `struct sockaddr_in` in `AF_INET`, and in every other family in
+/// the layout of `struct sockaddr_in6`, under the family's number: what the bytes mean is the module's
+/// business. Names that programs pass are as hostile as the rest of what they say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Name {
+    /// Bytes of this structure.
+    pub size: u32,
+    /// The address family.
+    pub family: u16,
+    /// Port, in the machine's byte order.
+    pub port: u16,
+    /// `sin6_scope_id`: an interface, as a rule.
+    pub scope: u32,
+    /// The address, from the front; `AF_INET` has 4 bytes.
+    pub address: [u8; 16],
+}
+
+/// A socket that a program opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Opening {
+    /// Bytes of this structure.
+    pub size: u32,
+    /// What [`Api::attach`] returned.
+    pub attachment: u32,
+    /// Names it in all calls, and no other socket ever.
+    pub socket: u64,
+    /// Process id of the program, as the kernel knows it.
+    pub pid: u32,
+    /// Its user id.
+    pub uid: u32,
+}
+
 /// What the daemon does for a module. The table lives as long as the process. What takes a
 /// [`Context`] may be called only during the call that was given it, everything else from any thread.
 #[derive(Clone, Copy, Debug)]
@@ -347,6 +388,16 @@ pub struct Api {
         data: *const c_void,
         len: usize,
     ),
+    /// Gives packets to a socket of the module's, a datagram each, all from one sender; says how many were
+    /// taken, from the front: the others are still the caller's. Those for a socket that is gone, or whose
+    /// reader is too slow, are dropped and counted.
+    pub deliver: unsafe extern "C" fn(
+        context: *mut Context,
+        socket: u64,
+        from: *const Name,
+        packets: *mut *mut Mbuf,
+        count: u16,
+    ) -> u16,
 }
 
 /// The exported table. Functions may be null where it says so. `instance` is what `open` made.
@@ -472,10 +523,55 @@ pub struct Module {
     >,
     /// Whoever had it open is gone. May be null.
     pub path_close: Option<unsafe extern "C" fn(instance: *mut c_void, handle: u64)>,
+    /// A program opens a socket of [`TO_SOCKETS`]: 0, or a negative errno for the program. This and what
+    /// follows are calls of the worker that has the socket, always the same one. When the module goes, or
+    /// has failed, its sockets answer `ENETDOWN`, and nothing more is said about them.
+    pub socket_open: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            what: *const Opening,
+        ) -> i32,
+    >,
+    /// `bind()`: 0, or a negative errno. What the module makes of `name` is the socket's name (a port that
+    /// was left open, for example). A program that sends first is bound to a name of zeros. May be null: no
+    /// socket has a name, and sending needs none.
+    pub socket_bind: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            socket: u64,
+            name: *mut Name,
+        ) -> i32,
+    >,
+    /// `connect()`: 0, or a negative errno. With null the socket gives up its peer. May be null: none can have one.
+    pub socket_connect: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            socket: u64,
+            peer: *const Name,
+        ) -> i32,
+    >,
+    /// A program sends a datagram: the packet is the module's now. 0, or a negative errno, which the program
+    /// gets with its next call. `to` is null if the program has named nobody: then the socket has a peer.
+    pub socket_send: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            socket: u64,
+            to: *const Name,
+            packet: *mut Mbuf,
+        ) -> i32,
+    >,
+    /// The last copy of the socket's descriptor is closed. May be null.
+    pub socket_close:
+        Option<unsafe extern "C" fn(instance: *mut c_void, context: *mut Context, socket: u64)>,
 }
 
-const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 14 * 8);
-const _: () = assert!(size_of::<Api>() == 8 + 21 * 8);
+const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 19 * 8);
+const _: () = assert!(size_of::<Api>() == 8 + 22 * 8);
 const _: () = assert!(size_of::<Attach>() == 24 && size_of::<Arrival>() == 16);
 const _: () = assert!(size_of::<Variable>() == 48 && size_of::<Peer>() == 24);
+const _: () = assert!(size_of::<Name>() == 28 && size_of::<Opening>() == 24);
 const _: () = assert!(size_of::<Interface>() == 44 && size_of::<Event>() == 60);

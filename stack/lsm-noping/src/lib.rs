@@ -1,4 +1,4 @@
-//! A protocol module: ICMP echo requests get no answer. Everything else passes.
+//! A protocol module: echo requests of ICMP and ICMPv6 get no answer. Everything else passes.
 //!
 //! ```sh
 //! iopkt mount lsm-noping.so        # ping stops
@@ -17,6 +17,11 @@ export_protocol!(NoPing);
 const ICMP: u8 = 1;
 /// ICMP's number of an echo request.
 const ECHO_REQUEST: u8 = 8;
+/// IPv6's number of ICMP, and ICMPv6's of an echo request.
+const ICMP6: u8 = 58;
+const ECHO_REQUEST6: u8 = 128;
+/// IPv6's header. What hides behind extension headers is not looked for.
+const HEADER6_LEN: usize = 40;
 
 /// A filter of what comes.
 struct NoPing;
@@ -27,6 +32,7 @@ impl Protocol for NoPing {
 
     fn open(host: &Host<Self>) -> Result<Self, OpenError> {
         let _ = host.attach_filter(Point::Inet, &[Direction::In], 0, None)?;
+        let _ = host.attach_filter(Point::Inet6, &[Direction::In], 0, None)?;
         Ok(Self)
     }
 
@@ -42,6 +48,9 @@ impl Protocol for NoPing {
 /// From the IP header on.
 fn is_echo_request(packet: &[u8]) -> bool {
     let Some(first) = packet.first() else { return false };
+    if first >> 4 == 6 {
+        return packet.get(6) == Some(&ICMP6) && packet.get(HEADER6_LEN) == Some(&ECHO_REQUEST6);
+    }
     let header_len = usize::from(first & 0xf) * 4;
     packet.get(9) == Some(&ICMP) && packet.get(header_len) == Some(&ECHO_REQUEST)
 }
@@ -62,5 +71,10 @@ mod tests {
         assert!(!is_echo_request(&packet(ICMP, 0)), "a reply");
         assert!(!is_echo_request(&packet(6, ECHO_REQUEST)), "TCP");
         assert!(!is_echo_request(&[]));
+        let mut six = vec![0x60; 48];
+        (six[6], six[40]) = (ICMP6, ECHO_REQUEST6);
+        assert!(is_echo_request(&six));
+        six[40] = 129;
+        assert!(!is_echo_request(&six), "a reply");
     }
 }

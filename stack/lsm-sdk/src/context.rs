@@ -7,7 +7,7 @@ use lsm_abi as abi;
 
 use crate::Protocol;
 use crate::host::Host;
-use crate::types::Destination;
+use crate::types::{Destination, Name, Socket};
 
 /// A worker during one call: what can be sent, and when it is to call again.
 #[derive(Debug)]
@@ -74,6 +74,22 @@ impl<'a, P: Protocol> Context<'a, P> {
         // SAFETY: the call is not over; one packet, which the daemon owns if it says so.
         let taken =
             unsafe { (self.host.api().send_packets)(self.raw, &raw const to, &raw mut raw, 1) };
+        // SAFETY: the daemon did not take it: it is ours as before.
+        if taken == 1 { Ok(()) } else { Err(unsafe { again(raw) }) }
+    }
+
+    /// Gives a datagram to a socket of the module's. One for a socket that is gone, or whose reader is too
+    /// slow, is dropped and counted.
+    ///
+    /// # Errors
+    /// As for [`send_frame`](Self::send_frame).
+    pub fn deliver(&mut self, to: Socket, from: Name, datagram: Packet) -> Result<(), Packet> {
+        // The socket knows its family.
+        let from = from.to_abi(0);
+        let mut raw = datagram.into_raw();
+        // SAFETY: the call is not over; one packet, which the daemon owns if it says so.
+        let taken =
+            unsafe { (self.host.api().deliver)(self.raw, to.0, &raw const from, &raw mut raw, 1) };
         // SAFETY: the daemon did not take it: it is ours as before.
         if taken == 1 { Ok(()) } else { Err(unsafe { again(raw) }) }
     }

@@ -13,6 +13,8 @@ use crate::packets::{Frames, Questions, Received};
 use crate::types::{Answer, Arrival, Event, Peer};
 use crate::{Protocol, Threading};
 
+mod sockets;
+
 /// What a module exports.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -67,6 +69,11 @@ impl Export {
             path_write: Some(path_write::<P>),
             path_ioctl: Some(path_ioctl::<P>),
             path_close: Some(path_close::<P>),
+            socket_open: Some(sockets::open::<P>),
+            socket_bind: Some(sockets::bind::<P>),
+            socket_connect: Some(sockets::connect::<P>),
+            socket_send: Some(sockets::send::<P>),
+            socket_close: Some(sockets::close::<P>),
         })
     }
 }

@@ -107,9 +107,20 @@ impl<P: Protocol> Host<P> {
     ) -> Result<Attachment, OpenError> {
         let to = match point {
             Point::Inet => abi::TO_FILTER_INET,
+            Point::Inet6 => abi::TO_FILTER_INET6,
             Point::Interface => abi::TO_FILTER_INTERFACE,
         };
         self.attach(to, Direction::bits(directions), order, interface)
+    }
+
+    /// Datagram sockets of this address family and protocol, for programs to open. Of `AF_INET` (2) and
+    /// `AF_INET6` (10) protocol 0 and those of ICMP, TCP and UDP are the stack's.
+    ///
+    /// # Errors
+    /// `AF_UNSPEC`, `AF_UNIX`, or the stack's; too many.
+    pub fn attach_sockets(&self, family: u16, protocol: u16) -> Result<Attachment, OpenError> {
+        let kind = u32::from(family) << 16 | u32::from(protocol);
+        self.attach(abi::TO_SOCKETS, kind, 0, None)
     }
 
     fn attach(

@@ -23,8 +23,8 @@ pub use host::Host;
 pub use lsm_abi as abi;
 pub use packets::{Frames, Question, Questions, Received};
 pub use types::{
-    Answer, Arrival, Attachment, Destination, Direction, Event, Interface, PathId, Peer, Point,
-    Variable,
+    Answer, Arrival, Attachment, Destination, Direction, Event, Interface, Name, Opening, PathId,
+    Peer, Point, Socket, Variable,
 };
 
 /// Packets of a burst, at most.
@@ -132,6 +132,64 @@ pub trait Protocol: Sized + Send + Sync + 'static {
     /// Whoever was called so is gone.
     fn path_close(&self, handle: u64) {
         let _ = handle;
+    }
+
+    /// A program opens a socket of [`Host::attach_sockets`]. This and the other functions of sockets are calls
+    /// of the worker that has the socket, always the same one.
+    ///
+    /// # Errors
+    /// It may not, or not now.
+    fn socket_open(&self, cx: &mut Context<'_, Self>, what: &Opening) -> Result<(), OpenError> {
+        let _ = (cx, what);
+        Err(OpenError::NOT_SUPPORTED)
+    }
+
+    /// `bind()`: says what the socket is called then. A program that sends first is bound to a name of zeros.
+    ///
+    /// # Errors
+    /// The name is taken, or none.
+    fn socket_bind(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        name: Name,
+    ) -> Result<Name, OpenError> {
+        let _ = (cx, socket);
+        if name == Name::default() { Ok(name) } else { Err(OpenError::NOT_SUPPORTED) }
+    }
+
+    /// `connect()`; `None`: the socket gives up its peer.
+    ///
+    /// # Errors
+    /// There is no way there.
+    fn socket_connect(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        peer: Option<Name>,
+    ) -> Result<(), OpenError> {
+        let _ = (cx, socket, peer);
+        Err(OpenError::NOT_SUPPORTED)
+    }
+
+    /// A program sends a datagram; `None`: to its peer, which it has then.
+    ///
+    /// # Errors
+    /// It can't go; the program gets this with its next call.
+    fn socket_send(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        to: Option<Name>,
+        datagram: Packet,
+    ) -> Result<(), OpenError> {
+        let _ = (cx, socket, to, datagram);
+        Err(OpenError::NOT_SUPPORTED)
+    }
+
+    /// The last copy of the socket's descriptor is closed.
+    fn socket_close(&self, cx: &mut Context<'_, Self>, socket: Socket) {
+        let _ = (cx, socket);
     }
 }
 

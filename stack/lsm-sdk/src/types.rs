@@ -28,6 +28,8 @@ impl Direction {
 pub enum Point {
     /// IPv4 packets, from the IP header on. Those that come are well formed.
     Inet,
+    /// IPv6 packets, likewise; extension headers have not been looked at.
+    Inet6,
     /// Frames at the interfaces, from the Ethernet header on.
     Interface,
 }
@@ -165,6 +167,70 @@ pub struct Peer {
 impl Peer {
     pub(crate) fn of(raw: &abi::Peer) -> Self {
         Self { path: PathId(raw.path), pid: raw.pid, uid: raw.uid, gid: raw.gid }
+    }
+}
+
+/// Names a socket of this module, and no other ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Socket(pub(crate) u64);
+
+/// A socket's address. A program has it as `struct sockaddr_in` in `AF_INET`, and in every other family in
+/// the layout of `struct sockaddr_in6`; what the bytes mean is the module's business.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Name {
+    /// The address, from the front; `AF_INET` has 4 bytes.
+    pub address: [u8; 16],
+    /// Port.
+    pub port: u16,
+    /// `sin6_scope_id`: an interface, as a rule.
+    pub scope: u32,
+}
+
+impl Name {
+    /// One of `AF_INET`.
+    #[must_use]
+    pub fn ipv4(address: Ipv4Addr, port: u16) -> Self {
+        let [a, b, c, d] = address.octets();
+        Self { address: [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], port, scope: 0 }
+    }
+
+    /// The address of one of `AF_INET`.
+    #[must_use]
+    pub fn to_ipv4(self) -> Ipv4Addr {
+        let [a, b, c, d, ..] = self.address;
+        Ipv4Addr::new(a, b, c, d)
+    }
+
+    pub(crate) fn of(raw: &abi::Name) -> Self {
+        Self { address: raw.address, port: raw.port, scope: raw.scope }
+    }
+
+    pub(crate) fn to_abi(self, family: u16) -> abi::Name {
+        abi::Name { size: 28, family, port: self.port, scope: self.scope, address: self.address }
+    }
+}
+
+/// A socket that a program opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Which of the module's attachments it is of.
+    pub attachment: Attachment,
+    /// Its name in all calls.
+    pub socket: Socket,
+    /// Process id of the program, as the kernel knows it.
+    pub pid: u32,
+    /// Its user id.
+    pub uid: u32,
+}
+
+impl Opening {
+    pub(crate) fn of(raw: &abi::Opening) -> Self {
+        Self {
+            attachment: Attachment(raw.attachment),
+            socket: Socket(raw.socket),
+            pid: raw.pid,
+            uid: raw.uid,
+        }
     }
 }
 

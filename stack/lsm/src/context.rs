@@ -9,6 +9,7 @@ use dpdk::Mbuf;
 use lsm_abi as abi;
 
 use crate::limits::SENDING_MAX;
+use crate::sockets::{Name, Owner};
 
 /// Where a module's packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,17 @@ pub enum Sending {
         /// What follows the IP header.
         mbuf: Mbuf,
     },
+    /// A datagram for a program.
+    Datagram {
+        /// At this socket.
+        socket: u64,
+        /// The module, whose socket it has to be.
+        owner: Owner,
+        /// Its sender.
+        from: Name,
+        /// The datagram.
+        mbuf: Mbuf,
+    },
 }
 
 /// What modules send, until the worker takes it: when the call is over.
@@ -50,6 +62,8 @@ pub(crate) struct Outbox(pub(crate) VecDeque<Sending>);
 
 /// A worker during one call.
 pub(crate) struct Context<'a> {
+    /// Who is called.
+    pub(crate) owner: Owner,
     pub(crate) worker: u16,
     pub(crate) now: u64,
     pub(crate) outbox: &'a mut Outbox,
@@ -116,6 +130,21 @@ pub(crate) unsafe extern "C" fn send_packets(
     };
     // SAFETY: the module passes its context and `count` packets that it owns.
     unsafe { send(of, packets, count, |mbuf| Sending::Packet { to, mbuf }) }
+}
+
+pub(crate) unsafe extern "C" fn deliver(
+    of: *mut abi::Context,
+    socket: u64,
+    from: *const abi::Name,
+    packets: *mut *mut devnp_abi::Mbuf,
+    count: u16,
+) -> u16 {
+    // SAFETY: the module passes a complete structure, or null.
+    let from = Name::of(&unsafe { from.as_ref() }.copied().unwrap_or_default());
+    // SAFETY: the module passes what it was called with.
+    let Some(owner) = (unsafe { context(of) }).map(|context| context.owner) else { return 0 };
+    // SAFETY: the module passes its context and `count` packets that it owns.
+    unsafe { send(of, packets, count, |mbuf| Sending::Datagram { socket, owner, from, mbuf }) }
 }
 
 /// # Safety

@@ -17,8 +17,8 @@ use crate::plan::{Claim, Direction, Plan, Point};
 
 /// One module at one worker.
 #[derive(Debug)]
-struct Seat {
-    instance: Arc<Instance>,
+pub(crate) struct Seat {
+    pub(crate) instance: Arc<Instance>,
     timer: Option<u64>,
 }
 
@@ -36,8 +36,8 @@ struct Staged {
 pub struct Desk {
     worker: u16,
     now: u64,
-    plan: Arc<Plan>,
-    seats: Vec<Seat>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) seats: Vec<Seat>,
     staged: Vec<Staged>,
     is_staged: bool,
     outbox: Outbox,
@@ -71,6 +71,10 @@ impl Desk {
         self.staged = (0..plan.claims).map(|_| none()).collect();
         self.is_staged = false;
         self.plan = plan;
+    }
+
+    pub(crate) fn worker(&self) -> u16 {
+        self.worker
     }
 
     /// The time of this breath.
@@ -138,10 +142,12 @@ impl Desk {
         let Some(staged) = staged.get_mut(place).filter(|staged| !staged.burst.is_empty()) else {
             return;
         };
-        let Some(seat) = seats.get_mut(staged.seat) else { return staged.burst.clear() };
+        let Some(Seat { instance, timer }) = seats.get_mut(staged.seat) else {
+            return staged.burst.clear();
+        };
         let at = Instance::arrival(staged.attachment, Direction::In, staged.interface);
-        let mut context = context(*worker, *now, outbox, &mut seat.timer);
-        seat.instance.receive(&mut context, &at, &mut staged.burst);
+        let mut context = context(instance, (*worker, *now), outbox, timer);
+        instance.receive(&mut context, &at, &mut staged.burst);
     }
 
     /// Shows frames to those who look.
@@ -151,9 +157,9 @@ impl Desk {
             if tap.interface.is_some_and(|wanted| wanted != interface) || frames.is_empty() {
                 continue;
             }
-            let Some(seat) = seats.get_mut(tap.seat) else { continue };
+            let Some(Seat { instance, timer }) = seats.get_mut(tap.seat) else { continue };
             let at = Instance::arrival(tap.attachment, direction, interface);
-            seat.instance.tap(&mut context(*worker, *now, outbox, &mut seat.timer), &at, frames);
+            instance.tap(&mut context(instance, (*worker, *now), outbox, timer), &at, frames);
         }
     }
 
@@ -173,10 +179,10 @@ impl Desk {
             if filter.interface.is_some_and(|wanted| wanted != interface) || asked == 0 {
                 continue;
             }
-            let Some(seat) = seats.get_mut(filter.seat) else { continue };
+            let Some(Seat { instance, timer }) = seats.get_mut(filter.seat) else { continue };
             let at = Instance::arrival(filter.attachment, direction, interface);
-            let mut context = context(*worker, *now, outbox, &mut seat.timer);
-            let (passed, gone) = seat.instance.filter(&mut context, &at, burst, asked);
+            let mut context = context(instance, (*worker, *now), outbox, timer);
+            let (passed, gone) = instance.filter(&mut context, &at, burst, asked);
             asked = passed;
             dropped += gone;
         }
@@ -193,13 +199,14 @@ impl Desk {
                 busy = true;
                 let calls = instance.mailbox(*worker).map(|mailbox| mailbox.take());
                 for argument in calls.into_iter().flatten() {
-                    instance.call(Some(&mut context(*worker, *now, outbox, timer)), &argument);
+                    let mut context = context(instance, (*worker, *now), outbox, timer);
+                    instance.call(Some(&mut context), &argument);
                 }
             }
             if timer.is_some_and(|at| at <= *now) {
                 busy = true;
                 *timer = None;
-                instance.timer(&mut context(*worker, *now, outbox, timer));
+                instance.timer(&mut context(instance, (*worker, *now), outbox, timer));
             }
         }
         busy
@@ -221,6 +228,17 @@ impl Desk {
         !self.outbox.0.is_empty() || self.seats.iter().any(waits)
     }
 
+    /// Calls the module in this seat.
+    pub(crate) fn call<T>(
+        &mut self,
+        seat: usize,
+        call: impl FnOnce(&Instance, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let Self { worker, now, seats, outbox, .. } = self;
+        let Seat { instance, timer } = seats.get_mut(seat)?;
+        Some(call(instance, &mut context(instance, (*worker, *now), outbox, timer)))
+    }
+
     /// The next thing that a module sends.
     pub fn next_sending(&mut self) -> Option<Sending> {
         self.outbox.0.pop_front()
@@ -228,10 +246,10 @@ impl Desk {
 }
 
 fn context<'a>(
-    worker: u16,
-    now: u64,
+    of: &Instance,
+    (worker, now): (u16, u64),
     outbox: &'a mut Outbox,
     timer: &'a mut Option<u64>,
 ) -> Context<'a> {
-    Context { worker, now, outbox, timer }
+    Context { owner: of.owner, worker, now, outbox, timer }
 }

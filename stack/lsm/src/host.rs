@@ -19,6 +19,7 @@ use crate::instance::{Attachment, To};
 use crate::limits::{ATTACHMENTS_MAX, CALLS_MAX, PATHS_MAX};
 use crate::path::PathEnd;
 use crate::plan::Point;
+use crate::sockets;
 use crate::thread::{Job, Jobs};
 use crate::variable::{Variable, Variables};
 
@@ -308,6 +309,7 @@ pub(crate) fn api(packet: &'static DriverApi) -> &'static abi::Api {
             add_value,
             path,
             path_answer: crate::answers::path_answer,
+            deliver: context::deliver,
         })
     };
     &API.get_or_init(table).0
@@ -401,7 +403,9 @@ fn wanted(to: u32, value: u32) -> Option<To> {
         }
         abi::TO_TAP if directions => Some(To::Tap(value)),
         abi::TO_FILTER_INET if directions => Some(To::Filter(Point::Inet, value)),
+        abi::TO_FILTER_INET6 if directions => Some(To::Filter(Point::Inet6, value)),
         abi::TO_FILTER_INTERFACE if directions => Some(To::Filter(Point::Interface, value)),
+        abi::TO_SOCKETS => sockets::wanted(value).map(To::Sockets),
         _ => None,
     }
 }

@@ -15,6 +15,7 @@ use crate::host::{self, Argument, Event, Host, Mailbox};
 use crate::library::Library;
 use crate::modules::Surroundings;
 use crate::plan::{Direction, Point};
+use crate::sockets::{Owner, SocketKind};
 
 /// What an attachment is to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) enum To {
     Tap(u32),
     /// A filter of packets of these directions.
     Filter(Point, u32),
+    /// Datagram sockets.
+    Sockets(SocketKind),
 }
 
 impl fmt::Display for To {
@@ -41,9 +44,11 @@ impl fmt::Display for To {
             Self::Protocol(number) => write!(f, "protocol {number}"),
             Self::Tap(directions) => write!(f, "tap {}", way(directions)),
             Self::Filter(Point::Inet, directions) => write!(f, "inet {}", way(directions)),
+            Self::Filter(Point::Inet6, directions) => write!(f, "inet6 {}", way(directions)),
             Self::Filter(Point::Interface, directions) => {
                 write!(f, "interface {}", way(directions))
             }
+            Self::Sockets(kind) => kind.fmt(f),
         }
     }
 }
@@ -81,7 +86,9 @@ pub struct AttachmentRow {
 
 /// An open module, shared by the control thread, its own thread and the workers.
 pub struct Instance {
-    raw: *mut c_void,
+    /// What its sockets know it by.
+    pub(crate) owner: Owner,
+    pub(crate) raw: *mut c_void,
     attachments: Vec<Attachment>,
     /// By worker, then by attachment.
     tallies: Box<[Box<[Tally]>]>,
@@ -120,7 +127,8 @@ impl Instance {
         let attachments = host.take_attachments();
         let tallies = || attachments.iter().map(|_| Tally::default()).collect();
         let tallies = (0..surroundings.workers).map(|_| tallies()).collect();
-        let instance = Self { raw, attachments, tallies, host, library };
+        let owner = Owner::unique();
+        let instance = Self { owner, raw, attachments, tallies, host, library };
         instance.check(surroundings.workers)?;
         Ok(instance)
     }
@@ -134,6 +142,10 @@ impl Instance {
                 To::EtherType(_) | To::Protocol(_) => (table.receive.is_some(), "receive"),
                 To::Tap(_) => (table.tap.is_some(), "tap"),
                 To::Filter(..) => (table.filter.is_some(), "filter"),
+                To::Sockets(_) => (
+                    table.socket_open.is_some() && table.socket_send.is_some(),
+                    "socket_open or socket_send",
+                ),
             };
             if !there {
                 let reason = format!("it wants {}, and has no function {function}", wanted.to);
@@ -199,11 +211,11 @@ impl Instance {
         self.host.mailboxes.get(usize::from(worker))
     }
 
-    fn tally(&self, worker: u16, attachment: u32) -> Option<&Tally> {
+    pub(crate) fn tally(&self, worker: u16, attachment: u32) -> Option<&Tally> {
         self.tallies.get(usize::from(worker))?.get(usize::try_from(attachment).ok()?)
     }
 
-    fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         !self.host.health.is_halted()
     }
 

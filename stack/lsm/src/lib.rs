@@ -16,6 +16,7 @@
 //! * [`Desk`]: one worker's side of the modules, which calls them burst by burst.
 //! * [`Interface`], [`Event`]: what modules are told of the network.
 //! * [`VariableRow`]: numbers that operator and module share. `path`: a module's own paths.
+//! * [`SocketKind`], [`SocketOf`]: sockets of a module's own families and protocols.
 //!
 //! Nobody stops for a module that comes or goes: each worker takes up the new plan between two
 //! bursts. A module that fails is called no more; that it stands in the plan costs a branch.
@@ -31,6 +32,7 @@ pub mod limits;
 mod modules;
 mod path;
 mod plan;
+mod sockets;
 mod thread;
 mod variable;
 
@@ -41,4 +43,5 @@ pub use host::{Event, Interface, Network};
 pub use instance::{AttachmentRow, Instance};
 pub use modules::{Id, Modules, ProtocolRow, Report, Surroundings};
 pub use plan::{Claim, Direction, Plan, Point};
+pub use sockets::{Name, Opener, Owner, SocketKind, SocketOf};
 pub use variable::{SetVariableError, VariableRow};

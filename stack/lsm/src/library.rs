@@ -104,4 +104,9 @@ const EMPTY: Module = Module {
     path_write: None,
     path_ioctl: None,
     path_close: None,
+    socket_open: None,
+    socket_bind: None,
+    socket_connect: None,
+    socket_send: None,
+    socket_close: None,
 };

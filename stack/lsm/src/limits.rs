@@ -32,5 +32,9 @@ pub const PATH_CLIENTS_MAX: usize = 128;
 /// Clients of one module's paths that one user may be, except root: no user can take all places.
 pub const PATH_CLIENTS_OF_USER_MAX: usize = 16;
 
-/// How long the daemon waits at its start for a module to open.
+/// How long the daemon waits at its start for a module to open, and at its end for one to close.
 pub const OPEN_TIME: Duration = Duration::from_secs(10);
+
+/// How long the daemon waits at its end for a module that still opens: one that is about to return does, and
+/// one that never will does not keep it.
+pub const ABANDON_TIME: Duration = Duration::from_secs(1);

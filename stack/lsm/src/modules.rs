@@ -16,6 +16,7 @@ use crate::host::{Event, Interface, Network, Wake};
 use crate::instance::{AttachmentRow, Instance};
 use crate::limits::MODULES_MAX;
 use crate::plan::Plan;
+use crate::sockets::SocketKind;
 use crate::thread::{Job, Jobs, Reports, run};
 use crate::variable::{SetVariableError, VariableRow};
 
@@ -93,6 +94,8 @@ struct Loaded {
     /// Once it is open, until it is to be closed.
     instance: Option<Arc<Instance>>,
     leaving: bool,
+    /// It was seen to have failed.
+    failed: bool,
 }
 
 /// A row of `iopkt modules`.
@@ -200,7 +203,15 @@ impl Modules {
         let _ = thread.spawn(move || run(id, loading, &reports)).map_err(|error| {
             ProtocolError::Thread { path: path.clone(), reason: error.to_string() }
         })?;
-        self.loaded.push(Loaded { id, path, identity, jobs, instance: None, leaving: false });
+        self.loaded.push(Loaded {
+            id,
+            path,
+            identity,
+            jobs,
+            instance: None,
+            leaving: false,
+            failed: false,
+        });
         Ok(id)
     }
 
@@ -299,6 +310,22 @@ impl Modules {
             }
         }
         !events.is_empty()
+    }
+
+    /// Sockets of this kind are a module's: `Some(true)`, one that only the first worker calls.
+    #[must_use]
+    pub fn serves(&self, kind: SocketKind) -> Option<bool> {
+        self.instances().find_map(|instance| instance.serves(kind))
+    }
+
+    /// Modules have failed since this was asked last.
+    pub fn have_failed(&mut self) -> bool {
+        let mut news = false;
+        for loaded in &mut self.loaded {
+            let failed = loaded.instance.as_ref().is_some_and(|instance| instance.has_failed());
+            news |= failed && !core::mem::replace(&mut loaded.failed, failed);
+        }
+        news
     }
 
     /// The variables of all modules.

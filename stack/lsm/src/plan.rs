@@ -6,12 +6,15 @@ use std::sync::Arc;
 use crate::error::ProtocolError;
 use crate::host::Interface;
 use crate::instance::{Instance, To};
+use crate::sockets::SocketKind;
 
 /// Where a filter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     /// IPv4 packets.
     Inet,
+    /// IPv6 packets.
+    Inet6,
     /// Frames at an interface.
     Interface,
 }
@@ -97,9 +100,11 @@ pub struct Plan {
     pub(crate) instances: Vec<Arc<Instance>>,
     ethertypes: Vec<(u16, Claim)>,
     protocols: Vec<(u8, Claim)>,
+    sockets: Vec<(SocketKind, Claim)>,
     pub(crate) claims: usize,
     pub(crate) taps: Listeners,
     inet: Listeners,
+    inet6: Listeners,
     interface: Listeners,
 }
 
@@ -122,6 +127,7 @@ impl Plan {
                 match wanted.to {
                     To::EtherType(number) => plan.ethertypes.push((number, claim)),
                     To::Protocol(number) => plan.protocols.push((number, claim)),
+                    To::Sockets(kind) => plan.sockets.push((kind, claim)),
                     To::Tap(directions) => plan.taps.add(listener, directions),
                     To::Filter(point, directions) => {
                         plan.filters_mut(point).add(listener, directions);
@@ -132,6 +138,7 @@ impl Plan {
         }
         plan.taps.sort();
         plan.inet.sort();
+        plan.inet6.sort();
         plan.interface.sort();
         plan.instances = instances;
         plan
@@ -155,9 +162,15 @@ impl Plan {
         self.protocols.iter().find(|(known, _)| *known == number).map(|(_, claim)| *claim)
     }
 
+    /// Whose sockets of this kind are.
+    pub(crate) fn sockets(&self, kind: SocketKind) -> Option<Claim> {
+        self.sockets.iter().find(|(known, _)| *known == kind).map(|(_, claim)| *claim)
+    }
+
     pub(crate) fn filters(&self, point: Point) -> &Listeners {
         match point {
             Point::Inet => &self.inet,
+            Point::Inet6 => &self.inet6,
             Point::Interface => &self.interface,
         }
     }
@@ -165,6 +178,7 @@ impl Plan {
     fn filters_mut(&mut self, point: Point) -> &mut Listeners {
         match point {
             Point::Inet => &mut self.inet,
+            Point::Inet6 => &mut self.inet6,
             Point::Interface => &mut self.interface,
         }
     }
@@ -180,6 +194,7 @@ impl Plan {
                     (self.ethertype(number), format!("EtherType 0x{number:04x}"))
                 }
                 To::Protocol(number) => (self.protocol(number), format!("IP protocol {number}")),
+                To::Sockets(kind) => (self.sockets(kind), kind.to_string()),
                 To::Tap(_) | To::Filter(..) => continue,
             };
             if let Some(owner) = claim.and_then(|claim| self.instances.get(claim.seat)) {

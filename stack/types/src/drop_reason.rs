@@ -132,6 +132,8 @@ drop_reasons! {
     FilterInput "filter_input" "filter" "A protocol module's filter dropped it on its way in."
     FilterOutput "filter_output" "filter" "A protocol module's filter dropped it on its way out."
     ModuleFrame "module_frame" "filter" "A protocol module sent a frame shorter than an Ethernet header or longer than the interface takes."
+    ModuleNoSocket "module_no_socket" "module" "A protocol module gave it to a socket that is closed, or not the module's."
+    ModuleSocketFull "module_socket_full" "module" "The receive queue of a protocol module's socket is full."
     MbufExhausted "mbuf_exhausted" "buffer" "No packet buffer was free."
     MbufChain "mbuf_chain" "buffer" "Frame spans several buffers and could not be joined."
     TransmitQueueFull "transmit_queue_full" "interface" "The port's transmit queue was full."

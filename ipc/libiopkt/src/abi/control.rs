@@ -41,7 +41,7 @@ pub unsafe extern "C" fn iopkt_getsockname(
     };
     status(held.socket.local_name().and_then(|local| {
         // SAFETY: the caller's promise.
-        unsafe { name::write_required(local, name, len) }
+        unsafe { name::write_required((local, held.domain()), name, len) }
     }))
 }
 
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn iopkt_getpeername(
     };
     status(held.socket.peer_name().and_then(|peer| {
         // SAFETY: the caller's promise.
-        unsafe { name::write_required(peer, name, len) }
+        unsafe { name::write_required((peer, held.domain()), name, len) }
     }))
 }
 

@@ -172,7 +172,7 @@ pub unsafe extern "C" fn iopkt_recvfrom(
     let received = into.and_then(|into| receive(fd, &held, into, message::recv_flags(flags)?));
     count(received.and_then(|received| {
         // SAFETY: the caller's promise.
-        unsafe { name::write(received.from, from, from_len) }?;
+        unsafe { name::write((received.from, held.domain()), from, from_len) }?;
         Ok(received.len)
     }))
 }

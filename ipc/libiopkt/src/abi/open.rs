@@ -16,7 +16,8 @@ use crate::renew::renew;
 use crate::table::{self, Held};
 use crate::{kernel, process};
 
-/// `socket(2)`: `AF_INET` or `AF_INET6` with `SOCK_STREAM` or `SOCK_DGRAM`. `ENETDOWN` if no stack is
+/// `socket(2)`: `AF_INET` or `AF_INET6` with `SOCK_STREAM` or `SOCK_DGRAM`; `SOCK_DGRAM` of a family or
+/// protocol that a protocol module of the stack has brought. `ENETDOWN` if no stack is
 /// running, `ETIMEDOUT` if it does not answer.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
@@ -113,7 +114,7 @@ pub unsafe extern "C" fn iopkt_accept4(
     };
     let result = accept(fd, &held, flags).and_then(|(accepted, peer)| {
         // SAFETY: the caller's promise. Nothing is lost if it fails: the connection closes.
-        unsafe { name::write(Some(peer), name, len) }?;
+        unsafe { name::write((Some(peer), held.domain()), name, len) }?;
         enter(accepted.0, accepted.1)
     });
     number(result)
@@ -141,22 +142,44 @@ pub extern "C" fn iopkt_shutdown(fd: c_int, how: c_int) -> c_int {
 /// Linux's `IPPROTO_MAX`: no protocol has this number or one above.
 const PROTOCOL_MAX: c_int = 263;
 
+/// Whose the new socket is to be.
+enum Wanted {
+    /// The stack's own.
+    Own(Transport),
+    /// A protocol module's, with this protocol.
+    OfModule(u16),
+}
+
+impl Wanted {
+    fn of_module(protocol: c_int) -> io::Result<Self> {
+        u16::try_from(protocol).map(Self::OfModule).map_err(|_| os(libc::EINVAL))
+    }
+}
+
 fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
     const FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let family = match family {
         libc::AF_INET => Family::Inet,
         libc::AF_INET6 => Family::Inet6,
-        _ => return Err(os(libc::EAFNOSUPPORT)),
+        libc::AF_UNSPEC | libc::AF_UNIX => return Err(os(libc::EAFNOSUPPORT)),
+        number => Family::Module(u16::try_from(number).map_err(|_| os(libc::EAFNOSUPPORT))?),
     };
-    let transport = match (kind & !FLAGS, protocol) {
-        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Transport::Stream,
-        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Transport::Datagram,
-        (_, ..0 | PROTOCOL_MAX..) => return Err(os(libc::EINVAL)),
-        (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(os(libc::EPROTONOSUPPORT)),
+    let wanted = match (family, kind & !FLAGS, protocol) {
+        (Family::Module(_), libc::SOCK_DGRAM, _) => Wanted::of_module(protocol)?,
+        (Family::Module(_), _, _) => return Err(os(libc::EAFNOSUPPORT)),
+        (_, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Wanted::Own(Transport::Stream),
+        (_, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Wanted::Own(Transport::Datagram),
+        (_, _, ..0 | PROTOCOL_MAX..) => return Err(os(libc::EINVAL)),
+        (_, libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 | libc::IPPROTO_TCP)
+        | (_, libc::SOCK_STREAM, _) => return Err(os(libc::EPROTONOSUPPORT)),
+        (_, libc::SOCK_DGRAM, _) => Wanted::of_module(protocol)?,
         _ => return Err(os(libc::ESOCKTNOSUPPORT)),
     };
     let channel = channel()?;
-    let (socket, fd) = Socket::open_in(&channel, family, transport)?;
+    let (socket, fd) = match wanted {
+        Wanted::Own(transport) => Socket::open_in(&channel, family, transport)?,
+        Wanted::OfModule(protocol) => Socket::open_of_module(&channel, family, protocol)?,
+    };
     set_modes(&fd, kind)?;
     enter(Description::new(socket, &channel), fd)
 }

@@ -96,7 +96,7 @@ unsafe fn receive_message(
     let received = held.socket.recv(borrow(&fd), &mut into, known)?;
     let place = header.msg_name.cast();
     // SAFETY: the caller's promise; the length is a field of the header.
-    unsafe { name::write(received.from, place, &raw mut header.msg_namelen) }?;
+    unsafe { name::write((received.from, held.domain()), place, &raw mut header.msg_namelen) }?;
     let is_cut = match &received.ancillary {
         // SAFETY: the caller's promise.
         Some(ancillary) => unsafe { ancillary::write(header, ancillary, held.socket.wishes()) },

@@ -208,7 +208,7 @@ fn refusals_say_what_and_what_next() {
     assert_eq!(stderr(&output).lines().count(), 1);
     assert_fails(&stack.iopkt("ifconfig tap9"), 1, &["no interface \"tap9\"; there are: tap0"]);
     assert_fails(&stack.iopkt("route get 9.9.9.9"), 1, &["iopkt route add default"]);
-    assert_fails(&stack.iopkt("netstat -p sctp"), 64, &["tcp or udp"]);
+    assert_fails(&stack.iopkt("netstat -p sctp"), 64, &["tcp, udp or module"]);
 }
 
 #[test]
