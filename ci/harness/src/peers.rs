@@ -165,6 +165,32 @@ impl Peers {
         Ok(())
     }
 
+    /// A request that acknowledges the last response, if there was one.
+    ///
+    /// # Errors
+    /// No such connection.
+    pub fn request(&mut self, world: &mut World, index: usize, after: bool) -> Result<(), String> {
+        let connection = self.list.get_mut(index).ok_or("no such connection")?;
+        connection.ack = connection.ack.wrapping_add(if after { MESSAGE_LEN } else { 0 });
+        self.inject(world, index, flag::ACK | flag::PSH, &MESSAGE)
+    }
+
+    /// The client reads a request and posts its response.
+    ///
+    /// # Errors
+    /// There is none, or no room.
+    pub fn respond(&self, index: usize) -> Result<(), String> {
+        let connection = self.list.get(index).ok_or("no such connection")?;
+        let mut text = MESSAGE;
+        let read = |into: &mut [u8]| {
+            connection.memory.receive().read(&mut [IoSliceMut::new(into)], false, false)
+        };
+        if read(&mut text) != text.len() {
+            return Err("no request".into());
+        }
+        self.write(index, &text)
+    }
+
     /// The peer closes, then the client; `list` is empty afterwards.
     ///
     /// # Errors

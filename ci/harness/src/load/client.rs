@@ -43,6 +43,17 @@ pub(crate) fn rr(address: SocketAddr, time: Duration) -> io::Result<()> {
     Ok(())
 }
 
+/// Two sockets, one after the other.
+pub(crate) fn open() -> io::Result<()> {
+    for name in ["first", "next"] {
+        let started = Instant::now();
+        let _socket = UdpSocket::bind("0.0.0.0:0")?;
+        print!("{name} {:.1} ", started.elapsed().as_secs_f64() * 1e6);
+    }
+    println!();
+    Ok(())
+}
+
 /// Handshake, one request, its response, close.
 pub(crate) fn crr(address: SocketAddr, time: Duration) -> io::Result<()> {
     let mut took = Vec::with_capacity(1 << 16);

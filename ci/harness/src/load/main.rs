@@ -57,6 +57,8 @@ enum Role {
         #[arg(long, default_value_t = 1)]
         connections: usize,
     },
+    /// Opens a socket, then another; prints how long each took, in microseconds. A first one attaches.
+    Open,
     /// One request on each connection, one connection after the other.
     Crr {
         #[command(flatten)]
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Role::Server { address } => server::run(address),
         Role::Rr { target, connections: 1 } => client::rr(target.address, target.time()),
         Role::Rr { target, connections } => many::rr(target.address, target.time(), connections),
+        Role::Open => client::open(),
         Role::Crr { target } => client::crr(target.address, target.time()),
         Role::Echo { target, window } => client::echo(target.address, target.time(), window),
         Role::Send { target, connections } => {

@@ -1,0 +1,63 @@
+"""What it costs a client to be one: attach, system calls, doorbells, cycles."""
+import re
+import shutil
+import statistics
+
+import wires
+
+TURNS = 21
+# Milliseconds until a process has its first socket, beyond what its next one takes.
+ATTACH_MS = 2
+DOORBELLS = 50
+CYCLES = 1500
+
+
+def opened(lines, wire):
+    """Microseconds of a process's first socket and of its next."""
+    done = wires.sh("ip", "netns", "exec", wire.space, *wire.under, lines.bin / "load", "open").stdout.split()
+    return float(done[1]), float(done[3])
+
+
+def traced(lines, wire, words, seconds, *options):
+    """Requests of a client under strace, and its system calls by name."""
+    out = lines.dir / "strace"
+    argv = ["ip", "netns", "exec", wire.space, "strace", "-f", "-c", "-U", "name,calls", "-o", out, *options, *wire.under,
+            lines.bin / "load", words[0], f"{wire.address}:{wires.PORT}", "--seconds", seconds, *words[1:]]
+    said = wires.sh(*argv).stdout.split()
+    calls = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", out.read_text(), re.M) if name != "total"}
+    return float(said[1]) * seconds, calls
+
+
+def each(lines, wire, words, *options):
+    """System calls of one request, without what starts and ends a program."""
+    (few, before), (many, after) = (traced(lines, wire, words, seconds, *options) for seconds in (0.5, 2.0))
+    return {name: count for name in after if (count := (after[name] - before.get(name, 0)) / (many - few)) >= 0.0005}
+
+
+def line(what, value, unit, aim=None):
+    print(f"{what}: {value:.3g}{unit}" + ("" if aim is None else f", aim {aim}{'' if value <= aim else ': MISSED'}"), flush=True)
+
+
+def measure(bin_dir, root):
+    """Printed, beside what is aimed at."""
+    said = wires.sh("cargo", "bench", "--locked", "-q", "--workspace", "--bench", "request", cwd=root).stdout.split()
+    client, worker = int(said[1]), int(said[3])
+    line(f"64 B request and response, both polling (client {client}, worker {worker})", client + worker, " cycles", CYCLES)
+    lines = wires.Wires(bin_dir)
+    try:
+        wire = next(wire for wire in lines.all if wire.name == "memif")
+        turns = [opened(lines, wire) for _ in range(TURNS)]
+        first, following = (statistics.median(column) / 1000 for column in zip(*turns))
+        line(f"attach (first socket {first:.2f} ms, next {following:.2f} ms)", first - following, " ms", ATTACH_MS)
+        if not shutil.which("strace"):
+            print("system calls and doorbells: strace is missing: apt-get install strace")
+            return
+        for words in (("rr",), ("rr", "--connections", 256)):
+            calls = each(lines, wire, words)
+            by_name = ", ".join(f"{name} {count:.3g}" for name, count in sorted(calls.items(), key=lambda item: -item[1]))
+            line(f"system calls of a request, {' '.join(map(str, words))} ({by_name})", sum(calls.values()), "")
+        # Only writes are stopped at: a client that is not slowed down.
+        rung = each(lines, wire, ("rr", "--connections", 256), "--seccomp-bpf", "-e", "trace=write").get("write", 0)
+        line("doorbells of 1000 requests, 256 connections", 1000 * rung, "", DOORBELLS)
+    finally:
+        lines.close()
