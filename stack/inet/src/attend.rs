@@ -16,18 +16,17 @@ impl Worker {
     /// Takes what the clients have posted. `true`: there was something.
     pub(crate) fn attend_clients(&mut self, now: Instant) -> bool {
         let mut worked = false;
-        self.clients.prefetch_posted();
-        for slot in 0..self.clients.end() {
+        let mut posted = core::mem::take(&mut self.posted);
+        self.clients.find_posted(&mut posted);
+        for slot in posted.drain(..) {
             let Some(client) = self.clients.find_mut(slot) else { continue };
-            if client.misbehaved || !client.lane.pending() {
-                continue;
-            }
             if client.is_held(now) {
                 continue;
             }
             worked = true;
             self.attend_client(slot, now);
         }
+        self.posted = posted;
         worked
     }
 
@@ -60,6 +59,9 @@ impl Worker {
     /// One descriptor. A stale one (its socket was closed meanwhile) is none of the client's fault.
     fn posted(&mut self, slot: u16, posted: &TxDescriptor, now: Instant) {
         let Some(client) = self.clients.find_mut(slot) else { return };
+        if let Some(text) = client.lane.posted_text(posted.offset) {
+            dpdk::prefetch(text);
+        }
         let Some(number) = client.socket(posted.cell) else { return };
         let Some(id) = self.sockets.id(number) else { return };
         let Some(socket) = self.sockets.find_mut(id) else { return };
@@ -231,7 +233,10 @@ impl Worker {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let Some(descriptor) = &socket.descriptor else { return };
         let signal = core::mem::take(&mut socket.signal);
-        let Some(client) = self.clients.owner_mut(socket.client) else { return };
+        let Some(slot) = socket.client else { return };
+        // Whoever is told something answers soon.
+        self.clients.enliven(slot);
+        let Some(client) = self.clients.find_mut(slot) else { return };
         if signal.readable
             && client.lane.in_armed(socket.cell)
             && has_news(&socket.kind, socket.error.is_some(), &client.lane)

@@ -3,7 +3,7 @@
 use shm::{CellId, Lane, Status};
 use types::Instant;
 
-use crate::limits::{BLOCKS_LOW, SWEEP_BUDGET};
+use crate::limits::{BLOCKS_LOW, LIVELY_BREATHS, QUIET_BUDGET, SWEEP_BUDGET};
 use crate::socket::SocketId;
 
 /// The number of no socket.
@@ -22,13 +22,22 @@ pub(crate) struct Client {
     pub misbehaved: bool,
     /// Its user has posted as much as may be until this time; its ring waits.
     held_until: Option<Instant>,
+    /// Breaths since something last went on with it, as far as they are counted.
+    quiet: u8,
 }
 
 impl Client {
     /// A client without sockets.
     #[must_use]
     pub(crate) fn new(lane: Lane) -> Self {
-        Self { lane, cells: Vec::new(), swept: 0, misbehaved: false, held_until: None }
+        Self {
+            lane,
+            cells: Vec::new(),
+            swept: 0,
+            misbehaved: false,
+            held_until: None,
+            quiet: LIVELY_BREATHS,
+        }
     }
 
     /// Number of the socket behind a cell.
@@ -46,6 +55,12 @@ impl Client {
         if let Some(entry) = self.cells.get_mut(index) {
             *entry = socket.map_or(NONE, |id| id.index);
         }
+    }
+
+    /// Is there something in its ring that may be taken?
+    #[inline]
+    fn has_posted(&self) -> bool {
+        !self.misbehaved && self.lane.pending()
     }
 
     /// Was its user seen to have posted more than may be by now?
@@ -94,9 +109,8 @@ impl Client {
     /// What belongs to a cell will be needed soon.
     #[inline]
     pub(crate) fn prefetch(&self, cell: CellId) {
-        if let Some((words, state)) = self.lane.lines(cell) {
+        if let Some(words) = self.lane.lines(cell) {
             words.into_iter().for_each(dpdk::prefetch);
-            dpdk::prefetch(state);
         }
         if let Some(number) = self.cells.get(cell.index as usize) {
             dpdk::prefetch(number);
@@ -110,9 +124,17 @@ impl Client {
 }
 
 /// All clients of a worker, by slot.
+///
+/// Each has a ring in memory of its own, which nobody else may write, so that finding out who has
+/// posted something is a look at each of them. In each breath those are looked at that something went
+/// on with lately, and a few of the others in turn: a thousand quiet clients cost what ten do.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     slots: Vec<Option<Client>>,
+    /// Slots of those that something went on with lately.
+    lively: Vec<u16>,
+    /// Whose turn it is among the others.
+    turn: usize,
 }
 
 impl Clients {
@@ -124,6 +146,48 @@ impl Clients {
         }
         if let Some(entry) = self.slots.get_mut(index) {
             *entry = Some(client);
+        }
+        self.enliven(slot);
+    }
+
+    /// Something goes on with a client: it may post something soon.
+    #[inline]
+    pub(crate) fn enliven(&mut self, slot: u16) {
+        let Some(Some(client)) = self.slots.get_mut(usize::from(slot)) else { return };
+        if core::mem::take(&mut client.quiet) >= LIVELY_BREATHS {
+            self.lively.push(slot);
+        }
+    }
+
+    /// Adds those to `found` that have posted something, of the clients that are looked at in this
+    /// breath.
+    pub(crate) fn find_posted(&mut self, found: &mut Vec<u16>) {
+        let Self { slots, lively, turn } = self;
+        for slot in lively.iter() {
+            prefetch_posted(slots, (*slot).into());
+        }
+        for _ in 0..QUIET_BUDGET.min(slots.len()) {
+            let slot = *turn;
+            *turn = if slot.saturating_add(1) < slots.len() { slot.saturating_add(1) } else { 0 };
+            let Some(Some(client)) = slots.get_mut(slot) else { continue };
+            if client.quiet >= LIVELY_BREATHS && client.has_posted() {
+                client.quiet = 0;
+                lively.extend(u16::try_from(slot));
+            }
+        }
+        lively.retain(|slot| {
+            let Some(Some(client)) = slots.get_mut(usize::from(*slot)) else { return false };
+            if client.has_posted() {
+                client.quiet = 0;
+                found.push(*slot);
+            } else {
+                client.quiet = client.quiet.saturating_add(1);
+            }
+            client.quiet < LIVELY_BREATHS
+        });
+        for ahead in 0..QUIET_BUDGET.min(slots.len()) {
+            // Whose turn it is in the next breath.
+            prefetch_posted(slots, turn.saturating_add(ahead));
         }
     }
 
@@ -137,14 +201,6 @@ impl Clients {
         self.slots.get(usize::from(slot?))?.as_ref()
     }
 
-    /// Each client's next descriptor is about to be looked at.
-    #[inline]
-    pub(crate) fn prefetch_posted(&self) {
-        for client in self.slots.iter().flatten() {
-            dpdk::prefetch(client.lane.next_posted());
-        }
-    }
-
     /// The client of a socket, whose slot may be gone, to change it.
     pub(crate) fn owner_mut(&mut self, slot: Option<u16>) -> Option<&mut Client> {
         self.find_mut(slot?)
@@ -152,6 +208,7 @@ impl Clients {
 
     /// Takes a client out.
     pub(crate) fn remove(&mut self, slot: u16) -> Option<Client> {
+        self.lively.retain(|lively| *lively != slot);
         self.slots.get_mut(usize::from(slot))?.take()
     }
 
@@ -164,23 +221,25 @@ impl Clients {
             .filter_map(|(i, _)| u16::try_from(i).ok())
     }
 
-    /// One past the highest slot ever used.
-    #[must_use]
-    pub(crate) fn end(&self) -> u16 {
-        u16::try_from(self.slots.len()).unwrap_or(u16::MAX)
-    }
-
     /// Has any client posted something that may be taken?
     #[must_use]
     pub(crate) fn any_pending(&self) -> bool {
-        let takes = |c: &Client| !c.misbehaved && c.held_until.is_none() && c.lane.pending();
+        let takes = |c: &Client| c.held_until.is_none() && c.has_posted();
         self.slots.iter().flatten().any(takes)
     }
 
     /// When the first of those whose rings wait is let on.
     #[must_use]
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let waits = |client: &&Client| !client.misbehaved && client.lane.pending();
+        let waits = |client: &&Client| client.has_posted();
         self.slots.iter().flatten().filter(waits).filter_map(|client| client.held_until).min()
+    }
+}
+
+/// The next descriptor of the client in a slot is about to be looked at.
+#[inline]
+fn prefetch_posted(slots: &[Option<Client>], slot: usize) {
+    if let Some(Some(client)) = slots.get(slot) {
+        dpdk::prefetch(client.lane.next_posted());
     }
 }

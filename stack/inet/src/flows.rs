@@ -159,15 +159,12 @@ impl Flows {
         self.hasher.hash(flow)
     }
 
-    /// First stage of a burst: the flow's hash, and its bucket is on the way to the cache.
+    /// First stage of a burst: the bucket of this hash is needed soon.
     #[inline]
-    #[must_use]
-    pub(crate) fn stage(&self, flow: &Flow) -> u64 {
-        let hash = self.hasher.hash(flow);
+    pub(crate) fn prefetch(&self, hash: u64) {
         if let Some(bucket) = self.table.first_bucket(hash) {
             dpdk::prefetch(bucket);
         }
-        hash
     }
 
     /// Second stage: the connection that this hash most likely belongs to.

@@ -5,6 +5,13 @@ use core::time::Duration;
 /// Descriptors taken from one client per breath, so that one client can't starve the wire.
 pub const CLIENT_BUDGET: usize = 128;
 
+/// Breaths for which a client's ring is looked at in each of them, since something went on with it:
+/// some tens of microseconds, in which most programs answer what has come for them.
+pub const LIVELY_BREATHS: u8 = 64;
+
+/// Other clients whose rings are looked at per breath, in turn: a thousand in about a hundred breaths.
+pub const QUIET_BUDGET: usize = 8;
+
 /// Bytes of a stream that count as one packet of their client's user: a segment's.
 pub const POSTED_PER_PACKET: u32 = 1448;
 

@@ -3,7 +3,7 @@
 //! A vector that doubles would copy a million records at once and hold twice what it uses.
 
 /// Records of one chunk.
-const CHUNK: usize = 256;
+const CHUNK: usize = 1024;
 
 /// The end of the list of free places; also a number that no record has.
 const NONE: u32 = u32::MAX;

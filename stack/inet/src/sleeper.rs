@@ -159,6 +159,10 @@ impl Sleeper {
         let cell = self.cell();
         client.prefetch(cell);
         dpdk::prefetch(self.recv.next_shown(cell, &client.lane));
+        if let Some((text, blocks)) = self.recv.next_written(&client.lane) {
+            dpdk::prefetch(text);
+            dpdk::prefetch(blocks);
+        }
     }
 }
 

@@ -348,6 +348,28 @@ impl Sockets {
         }
     }
 
+    /// Connections that are about to wake will send as many of those awake to sleep when the breath
+    /// ends: their records will be needed.
+    pub(crate) fn prefetch_oldest(&self, count: usize) {
+        let many = self.awake.len().saturating_add(count) > self.awake_max;
+        for id in self.awake.iter().take(if many { count } else { 0 }) {
+            self.slots.prefetch(id.index);
+        }
+    }
+
+    /// The same for all that [`Sockets::doze`] reads in them; the records are there by now.
+    pub(crate) fn prefetch_dozing(&self) {
+        if self.woken == 0 {
+            return;
+        }
+        let excess = self.awake.len().saturating_sub(self.awake_max);
+        for id in self.awake.iter().take(excess.min(self.woken)) {
+            if let Some((_, Look::Awake(socket))) = self.look(id.index) {
+                dpdk::prefetch(socket);
+            }
+        }
+    }
+
     /// Lays connections to rest that have nothing to do, if many are awake: as many as have woken
     /// since, so that it takes no longer than what they did, and a few more. `true`: there were some.
     pub(crate) fn doze(&mut self, clients: &mut Clients, timers: &mut Timers) -> bool {

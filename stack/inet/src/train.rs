@@ -94,14 +94,21 @@ impl Worker {
             frames = later.get(len..).unwrap_or_default();
             places = behind.get_mut(len..).unwrap_or_default();
         }
+        for run in &*runs {
+            self.flows.prefetch(run.hash);
+        }
         for run in runs.iter_mut().filter(|run| run.flow != Flow::NONE) {
             run.connection = self.flows.guess(run.hash);
             if let Some(number) = run.connection {
                 self.sockets.prefetch(number);
             }
         }
+        let mut asleep = 0_usize;
         for number in runs.iter().filter_map(|run| run.connection) {
-            self.fetch_beside(number);
+            asleep = asleep.saturating_add(usize::from(self.fetch_beside(number)));
+        }
+        if asleep > 0 {
+            self.sockets.prefetch_oldest(asleep);
         }
     }
 
@@ -128,20 +135,24 @@ impl Worker {
     fn stage_run(&self, flow: Flow, len: usize, apart: bool, runs: &mut Vec<Run>) {
         let hash = match runs.last() {
             Some(last) if last.flow == flow => last.hash,
-            _ => self.flows.stage(&flow),
+            _ => self.flows.hash(&flow),
         };
         runs.push(Run { len, flow, hash, connection: None, apart });
     }
 
     /// The words of the client that text for this connection will change, and what it has in flight.
+    /// `true`: it sleeps.
     #[inline]
-    fn fetch_beside(&self, number: u32) {
+    fn fetch_beside(&self, number: u32) -> bool {
         let socket = match self.sockets.look(number) {
             Some((_, Look::Awake(socket))) => socket,
-            Some((_, Look::Asleep(sleeper))) => return sleeper.prefetch_words(&self.clients),
-            None => return,
+            Some((_, Look::Asleep(sleeper))) => {
+                sleeper.prefetch_words(&self.clients);
+                return true;
+            }
+            None => return false,
         };
-        let Some(client) = self.clients.owner(socket.client) else { return };
+        let Some(client) = self.clients.owner(socket.client) else { return false };
         client.prefetch(socket.cell);
         if let Kind::Stream(stream) = &socket.kind {
             dpdk::prefetch(stream.recv.next_shown(&client.lane));
@@ -149,6 +160,7 @@ impl Worker {
                 dpdk::prefetch(record);
             }
         }
+        false
     }
 
     /// The frames of a run, the first of them the last of `burst`, and what becomes of them.

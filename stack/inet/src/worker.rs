@@ -109,6 +109,8 @@ pub struct Worker {
     /// Packets that nobody needs any more, freed together.
     pub(crate) finished: Burst,
     pub(crate) signals: Vec<SocketId>,
+    /// Clients whose rings are taken from in this breath.
+    pub(crate) posted: Vec<u16>,
     pub(crate) events: Events,
     pub(crate) mesh: Mesh,
     pub(crate) secret: tcp::isn::Secret,
@@ -150,6 +152,7 @@ impl Worker {
             runs: Vec::new(),
             finished: Burst::new(),
             signals: Vec::new(),
+            posted: Vec::new(),
             events: Events { channel, doorbell, waiting: VecDeque::new(), sent: false },
             mesh: parts.mesh,
             secret: tcp::isn::Secret(parts.secret),
@@ -320,6 +323,7 @@ impl Worker {
     }
 
     fn exhale(&mut self, now: Instant) -> bool {
+        self.sockets.prefetch_dozing();
         let mut busy = self.transmit_ready(now);
         busy |= self.out.flush();
         busy |= self.signal_clients();

@@ -28,6 +28,13 @@ impl BlockPool {
         self.count
     }
 
+    /// The block that [`BlockPool::take`] gives next.
+    pub(super) fn first(&self) -> Option<u32> {
+        let mut words = self.free.iter().enumerate().skip(self.hint);
+        let (index, word) = words.find(|(_, word)| **word != 0)?;
+        u32::try_from(index).ok()?.checked_mul(64)?.checked_add(word.trailing_zeros())
+    }
+
     /// One block.
     pub(super) fn take(&mut self) -> Option<u32> {
         let words = self.free.iter_mut().enumerate().skip(self.hint);

@@ -112,7 +112,8 @@ pub struct Lane {
     worker: u16,
     position: u32,
     first_cell: u32,
-    cells: Box<[CellState]>,
+    /// How many cells there are.
+    cells: u32,
     /// Cells below this one have been used before.
     fresh: u32,
     /// Cells used before and free; longest free first.
@@ -128,23 +129,6 @@ pub struct Lane {
     one_thread: PhantomData<Cell<()>>,
 }
 
-/// The daemon's own memory of a cell. Whatever else it has to remember is in the cell's words of the
-/// read part, which nobody else writes.
-///
-/// A life begins and ends with the next generation: an odd one is alive.
-#[derive(Clone, Copy, Debug, Default)]
-struct CellState {
-    generation: u16,
-}
-
-impl CellState {
-    const fn is_live(self) -> bool {
-        self.generation % 2 == 1
-    }
-}
-
-const _: () = assert!(size_of::<CellState>() <= 2, "every idle connection pays for this");
-
 impl Lane {
     pub(super) fn new(slot: Arc<Slot>, worker: u16) -> Self {
         let lanes = slot.lanes();
@@ -155,9 +139,9 @@ impl Lane {
             worker,
             position: 0,
             first_cell: cells.saturating_mul(u32::from(worker)),
-            cells: vec![CellState::default(); cells as usize].into_boxed_slice(),
+            cells,
             fresh: 0,
-            free: VecDeque::with_capacity(cells as usize),
+            free: VecDeque::new(),
             pool: Box::new(BlockPool::new(blocks.saturating_mul(u32::from(worker)), blocks)),
             spare: Vec::new(),
             in_seen: (CellId::NONE, 0),
@@ -205,8 +189,8 @@ impl Lane {
             let lower = self.slot.write.u64(at).load(Ordering::Relaxed);
             self.position = self.position.wrapping_add(1);
             let descriptor = check(lower, upper)?;
-            let state = self.state(descriptor.cell).ok_or(PeerMisbehaved::ForeignCell)?;
-            if state.is_live() && state.generation == descriptor.generation {
+            let generation = self.generation(descriptor.cell).ok_or(PeerMisbehaved::ForeignCell)?;
+            if is_alive(generation) && generation == descriptor.generation {
                 return Ok(Some(descriptor));
             }
         }
@@ -232,6 +216,12 @@ impl Lane {
         Some(unsafe { Loan::new(owner, start, len) })
     }
 
+    /// A word of the bytes at `offset` of the transmit area: what to fetch before they are needed.
+    #[must_use]
+    pub fn posted_text(&self, offset: u32) -> Option<&AtomicU32> {
+        (offset < TX_AREA_LEN).then(|| self.slot.write.u32(layout::tx_area(offset & !3)))
+    }
+
     /// Copies bytes of the transmit area; false if they are not all inside.
     #[must_use]
     pub fn copy_out(&self, offset: u32, out: &mut [u8]) -> bool {
@@ -241,7 +231,7 @@ impl Lane {
     /// A cell for a new socket; none if all are in use. Its words are reset before the client
     /// hears of it.
     pub fn allocate_cell(&mut self) -> Option<CellId> {
-        let local = if (self.fresh as usize) < self.cells.len() {
+        let local = if self.fresh < self.cells {
             let local = self.fresh;
             self.fresh = self.fresh.saturating_add(1);
             local
@@ -253,9 +243,8 @@ impl Lane {
         let in_arm = in_arm.load(Ordering::Relaxed);
         let out_arm = self.slot.write.u32(write_cell::word(index, write_cell::OUT_ARM));
         let out_arm = out_arm.load(Ordering::Relaxed);
-        let state = self.cells.get_mut(local as usize)?;
-        state.generation = state.generation.wrapping_add(1);
-        let cell = CellId { index, generation: state.generation };
+        let generation = self.generation(index)?.wrapping_add(1);
+        let cell = CellId { index, generation };
         // Armed, so that the first byte brings a token; and writable.
         self.reset_cell(cell, in_arm.wrapping_sub(1), out_arm);
         Some(cell)
@@ -263,9 +252,10 @@ impl Lane {
 
     /// Gives a cell back: whatever the client still does with it is ignored from now on.
     pub fn free_cell(&mut self, cell: CellId) {
-        let Some(state) = self.live_mut(cell) else { return };
-        state.generation = state.generation.wrapping_add(1);
-        let generation = u32::from(state.generation);
+        if !self.is_live(cell) {
+            return;
+        }
+        let generation = u32::from(cell.generation.wrapping_add(1));
         self.word(cell, read_cell::GENERATION).store(generation, Ordering::Release);
         if let Ok(local) = u16::try_from(cell.index.saturating_sub(self.first_cell)) {
             self.free.push_back(local);
@@ -360,14 +350,14 @@ impl Lane {
         }
     }
 
-    /// One word of each cache line that is read or written for a cell, and the daemon's own memory of
-    /// it: what to fetch before the cell is needed.
+    /// One word of each cache line that is read or written for a cell: what to fetch before the cell
+    /// is needed.
     #[must_use]
-    pub fn lines(&self, cell: CellId) -> Option<([&AtomicU32; 2], &impl Sized)> {
-        let state = self.state(cell.index)?;
+    pub fn lines(&self, cell: CellId) -> Option<[&AtomicU32; 2]> {
+        let _ = self.local(cell.index)?;
         let read = self.slot.read.u32(read_cell::word(cell.index, read_cell::GENERATION));
         let write = self.slot.write.u32(write_cell::word(cell.index, write_cell::IN_ARM));
-        Some(([read, write], state))
+        Some([read, write])
     }
 
     /// Receive blocks left to this lane, and to the client's user.
@@ -405,6 +395,11 @@ impl Lane {
             }
             None => Box::new(new()),
         }
+    }
+
+    /// The block that is taken next, and the room for what is known of it.
+    pub(super) fn next_block(&self) -> Option<(u32, &Blocks)> {
+        self.pool.first().zip(self.spare.last().map(Box::as_ref))
     }
 
     /// A connection holds no blocks any more.
@@ -445,23 +440,24 @@ impl Lane {
         self.slot.write.u64(at).load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(super) fn is_live(&self, cell: CellId) -> bool {
-        self.live_index(cell).is_some()
+        is_alive(cell.generation) && self.generation(cell.index) == Some(cell.generation)
     }
 
-    fn live_index(&self, cell: CellId) -> Option<usize> {
-        let local = cell.index.checked_sub(self.first_cell)? as usize;
-        let state = self.cells.get(local)?;
-        (state.is_live() && state.generation == cell.generation).then_some(local)
+    /// A cell's number among those of this lane.
+    #[inline]
+    fn local(&self, cell: u32) -> Option<u32> {
+        cell.checked_sub(self.first_cell).filter(|local| *local < self.cells)
     }
 
-    fn live_mut(&mut self, cell: CellId) -> Option<&mut CellState> {
-        let local = self.live_index(cell)?;
-        self.cells.get_mut(local)
-    }
-
-    fn state(&self, cell: u32) -> Option<&CellState> {
-        self.cells.get(cell.checked_sub(self.first_cell)? as usize)
+    /// The generation of a cell of this lane. All that is to be remembered of cells is in their words
+    /// of the read part, which nobody else writes.
+    #[inline]
+    fn generation(&self, cell: u32) -> Option<u16> {
+        let _ = self.local(cell)?;
+        let word = self.slot.read.u32(read_cell::word(cell, read_cell::GENERATION));
+        u16::try_from(word.load(Ordering::Relaxed)).ok()
     }
 
     /// The generation goes first: a client that reads a value of the new life and then compares
@@ -480,6 +476,11 @@ impl Lane {
         self.long(cell, read_cell::RX_NOTICE).store(u64::MAX, Ordering::Release);
         self.long(cell, read_cell::RX_URGENT).store(0, Ordering::Release);
     }
+}
+
+/// A life begins and ends with the next generation: an odd one is alive.
+const fn is_alive(generation: u16) -> bool {
+    generation % 2 == 1
 }
 
 fn is_fresh(upper: u64, position: u32) -> bool {

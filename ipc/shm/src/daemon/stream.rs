@@ -58,6 +58,15 @@ impl Resting {
     pub fn next_shown<'a>(&self, cell: CellId, lane: &'a Lane) -> &'a AtomicU32 {
         lane.slot.read.u32(layout::rx_descriptor(cell.index, self.tail))
     }
+
+    /// A word of where the next byte goes, and the record of the block it is in, unless others need
+    /// them before: what to fetch before it comes.
+    #[must_use]
+    pub fn next_written<'a>(&self, lane: &'a Lane) -> Option<(&'a AtomicU32, &'a impl Sized)> {
+        let (block, blocks) = lane.next_block()?;
+        let word = layout::rx_block(block).wrapping_add(in_block(self.published) as usize & !3);
+        Some((lane.slot.read.u32(word), blocks))
+    }
 }
 
 /// What a connection holds while bytes wait.
