@@ -42,6 +42,7 @@ counters! {
         packets_sent "IPv6 packets sent.",
         fragments_sent "Fragments of IPv6 packets sent.",
         packets_reassembled "IPv6 packets made whole from their fragments.",
+        packets_forwarded "IPv6 packets passed on for others.",
     }
 }
 

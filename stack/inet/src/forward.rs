@@ -21,9 +21,9 @@ use crate::worker::Worker;
 
 /// A packet that is not for us.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Transit {
+pub(crate) struct Transit<H = ipv4::Header> {
     /// Its header without options.
-    pub header: ipv4::Header,
+    pub header: H,
     /// Where it begins in the buffer.
     pub ip_offset: usize,
     /// Interface it came in on.
@@ -172,7 +172,7 @@ fn is_martian(address: Ipv4Addr) -> bool {
 
 /// The frame went to more than one station (RFC 1812 5.3.4).
 #[inline]
-fn is_to_group(mbuf: &Mbuf, ip_offset: usize) -> bool {
+pub(crate) fn is_to_group(mbuf: &Mbuf, ip_offset: usize) -> bool {
     let to = mbuf.data().first_chunk().filter(|_| ip_offset == ethernet::Header::LEN);
     to.is_some_and(|to| MacAddr(*to).is_group())
 }

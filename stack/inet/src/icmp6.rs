@@ -131,6 +131,9 @@ impl Worker {
     /// A packet that could not be sent since no neighbour answered.
     pub(crate) fn address_unreachable6(&mut self, packet: &Mbuf, now: Instant) {
         let Ok(quoted) = icmp6::Quoted::parse(packet.data()) else { return };
+        if !self.out.addresses.has6(quoted.header.src()) {
+            return self.address_unreachable_for_others(packet, now);
+        }
         // A reason not to tell a socket is no reason to count the packet twice.
         let said = Said::Unreachable(Errno::HOSTUNREACH);
         let link = self.out.network.only_link6().map_or(LOOPBACK, |interface| interface.index);
@@ -296,7 +299,13 @@ impl Worker {
     }
 
     /// Routes and sends a finished message; to a link's own addresses back where it came from.
-    fn send_icmp6(&mut self, mbuf: Mbuf, out: &PacketOut<Ipv6Addr>, interface: u16, now: Instant) {
+    pub(crate) fn send_icmp6(
+        &mut self,
+        mbuf: Mbuf,
+        out: &PacketOut<Ipv6Addr>,
+        interface: u16,
+        now: Instant,
+    ) {
         self.counters.icmp6.messages_sent.increment();
         match self.out.route6(out.destination, Some(interface)) {
             Some(hop) => self.out.packet(mbuf, out, &hop, now, &mut self.timers),

@@ -6,6 +6,7 @@ use dpdk::{ChecksumState, Mbuf};
 use types::{DropReason, Instant};
 use wire::{icmp6, ipv4, ipv6};
 
+use crate::forward::Transit;
 use crate::fragment_input::Fragment;
 use crate::input::{Received, bad_l4_checksum};
 use crate::network::{Destination, LOOPBACK};
@@ -30,6 +31,10 @@ impl Worker {
         let bytes = mbuf.data().get(ip_offset..).ok_or(DropReason::Ipv6TooShort)?;
         let packet = ipv6::Packet::parse(bytes)?;
         let ends = self.check_ends(packet.header, interface)?;
+        if ends.to == Destination::Remote {
+            let transit = Transit { header: *packet.header, ip_offset, interface };
+            return self.ipv6_forward(mbuf, &transit, now);
+        }
         let mut received = Received {
             interface,
             source: ends.source.into(),
@@ -100,8 +105,10 @@ impl Worker {
                 return Err(DropReason::Ipv6Land);
             }
         }
+        let is_passed_on =
+            self.out.network.host.forward6 && interface != LOOPBACK && !destination.is_multicast();
         match addresses.classify6(destination, interface) {
-            Destination::Remote => Err(DropReason::Ipv6NotForUs),
+            Destination::Remote if !is_passed_on => Err(DropReason::Ipv6NotForUs),
             to => Ok(Ends { source, destination, to }),
         }
     }

@@ -28,6 +28,7 @@ mod flow;
 mod flow_table;
 mod flows;
 mod forward;
+mod forward6;
 mod fragment;
 mod fragment_input;
 mod icmp;

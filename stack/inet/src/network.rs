@@ -140,6 +140,8 @@ pub struct HostSettings {
     pub udp_to_all: bool,
     /// IPv4 packets for others are passed on.
     pub forward: bool,
+    /// IPv6 packets for others are passed on.
+    pub forward6: bool,
     /// Senders on a link are told of a router there that is nearer (RFC 1812 5.2.7.2).
     pub redirects: bool,
     /// Where packets for others may come from.
@@ -165,6 +167,7 @@ impl Default for HostSettings {
             resets_per_second: RESETS_PER_SECOND,
             udp_to_all: false,
             forward: false,
+            forward6: false,
             redirects: true,
             reverse_path: ReversePath::Unchecked,
         }

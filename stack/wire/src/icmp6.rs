@@ -65,6 +65,8 @@ impl Code {
     pub const NO_ROUTE: Self = Self(0);
     /// Destination unreachable: an administrator does not want it.
     pub const ADMINISTRATIVELY_PROHIBITED: Self = Self(1);
+    /// Destination unreachable: the source is an address of a link, and the destination is beyond it.
+    pub const BEYOND_SCOPE: Self = Self(2);
     /// Destination unreachable: the destination does not answer on its link.
     pub const ADDRESS_UNREACHABLE: Self = Self(3);
     /// Destination unreachable: nobody uses the port.

@@ -71,6 +71,40 @@ pub struct Redirect {
     pub destination: Ipv6Addr,
 }
 
+impl Redirect {
+    /// The most there can be behind the header of a message.
+    pub const BODY_MAX: usize = ipv6::Header::MTU_MIN - ipv6::Header::LEN - icmp6::Header::LEN;
+
+    /// Writes what follows the header of a message: both addresses, the target's station if it is known,
+    /// and as much of the packet in question as fits (RFC 4861, 4.5, 4.6.3). Says how long it is.
+    #[must_use]
+    pub fn emit_body(
+        &self,
+        station: Option<MacAddr>,
+        packet: &[u8],
+        into: &mut [u8; Self::BODY_MAX],
+    ) -> usize {
+        const UNIT: usize = 8;
+        const QUOTE_MAX: usize = Redirect::BODY_MAX - 32 - 2 * UNIT;
+        let quote = packet.get(..packet.len().min(QUOTE_MAX) & !(UNIT - 1)).unwrap_or_default();
+        let units = u8::try_from(quote.len() / UNIT).unwrap_or(0).saturating_add(1);
+        let MacAddr([a, b, c, d, e, f]) = station.unwrap_or(MacAddr::ZERO);
+        let station_option = [TARGET_LINK_LAYER, 1, a, b, c, d, e, f];
+        let station_option = if station.is_some() { &station_option[..] } else { &[] };
+        let (target, destination) = (self.target.octets(), self.destination.octets());
+        let quoted_option = [REDIRECTED_HEADER, units, 0, 0, 0, 0, 0, 0];
+        let mut len = 0_usize;
+        for part in [&target[..], &destination, station_option, &quoted_option, quote] {
+            let end = len.saturating_add(part.len());
+            if let Some(room) = into.get_mut(len..end) {
+                room.copy_from_slice(part);
+                len = end;
+            }
+        }
+        len
+    }
+}
+
 impl<'a> Ndp<'a> {
     /// Reads the message of a packet whose checksum is right.
     ///
@@ -419,6 +453,7 @@ struct PrefixBody {
 
 const SOURCE_LINK_LAYER: u8 = 1;
 const TARGET_LINK_LAYER: u8 = 2;
+const REDIRECTED_HEADER: u8 = 4;
 const PREFIX: u8 = 3;
 const MTU: u8 = 5;
 const NONCE: u8 = 14;

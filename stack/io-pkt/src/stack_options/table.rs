@@ -64,7 +64,12 @@ pub(crate) static STACK_OPTIONS: &[StackOption] = &[
         "as forward; there is one path, and =0 takes nothing from it",
     )
     .sets(|config, on| config.tuning.host.forward |= on != 0),
-    option(&["forward6"], Kind::Switch, "IPv6 packets for others are not passed on yet"),
+    option(
+        &["forward6"],
+        Kind::Switch,
+        "IPv6 packets for others are passed on (sysctl net.inet6.ip6.forwarding)",
+    )
+    .is("net.inet6.ip6.forwarding"),
     option(&["ipsec"], Kind::Switch, NO_IPSEC),
     option(&["nocryptodev"], Kind::Switch, "there is no /dev/crypto to leave out"),
     option(&["pfil_ipsec"], Kind::Switch, NO_IPSEC),

@@ -229,6 +229,7 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         "1: a datagram to one address goes to all sockets that share its port",
         host.udp_to_all
     ),
+    flag!("net.inet6.ip6.forwarding", "1: pass IPv6 packets for others on", host.forward6),
 ];
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr];
