@@ -4,6 +4,8 @@ use core::fmt::{Debug, Display};
 use core::hash::Hash;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::net::Net;
+
 /// An address of either family as a number. Implemented by [`Ipv4Addr`] and [`Ipv6Addr`] only.
 pub trait Address: Copy + Ord + Hash + Debug + Display + sealed::Sealed + 'static {
     /// Its bits, the first of which is the highest.
@@ -15,10 +17,12 @@ pub trait Address: Copy + Ord + Hash + Debug + Display + sealed::Sealed + 'stati
 
     /// The address as a number.
     fn bits(self) -> Self::Bits;
-    /// The bits of `bits` that `mask` has.
-    fn and(bits: Self::Bits, mask: Self::Bits) -> Self::Bits;
-    /// `prefix_len` ones, then zeros. Lengths over [`LEN`](Self::LEN) count as it.
-    fn mask(prefix_len: u8) -> Self::Bits;
+    /// The first `count` bits, at most 16, as a number.
+    fn top(bits: Self::Bits, count: u8) -> usize;
+    /// The six bits behind the first `skip`, fewer than all, as a number; beyond the last zeros follow.
+    fn six(bits: Self::Bits, skip: u8) -> u32;
+    /// The prefix whose first `count` bits, at most 16, are this number.
+    fn piece(number: usize, count: u8) -> Option<Net<Self>>;
     /// The address with the bits beyond `prefix_len` cleared.
     #[must_use]
     fn first(self, prefix_len: u8) -> Self;
@@ -28,6 +32,13 @@ pub trait Address: Copy + Ord + Hash + Debug + Display + sealed::Sealed + 'stati
     /// Whether it is on every link by itself, so that a router can have it without a route
     /// (RFC 4861, 6.3.4: routers are known by their link-local addresses).
     fn is_on_every_link(self) -> bool;
+}
+
+/// `prefix_len` ones, then zeros; lengths over the number's count as it.
+macro_rules! mask {
+    ($number:ty, $prefix_len:expr) => {
+        !<$number>::MAX.checked_shr($prefix_len.into()).unwrap_or(0)
+    };
 }
 
 impl Address for Ipv4Addr {
@@ -40,17 +51,22 @@ impl Address for Ipv4Addr {
         self.to_bits()
     }
     #[inline]
-    fn and(bits: u32, mask: u32) -> u32 {
-        bits & mask
+    fn top(bits: u32, count: u8) -> usize {
+        (bits >> 32_u32.wrapping_sub(count.into())) as usize
     }
-    fn mask(prefix_len: u8) -> u32 {
-        !u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0)
+    #[inline]
+    fn six(bits: u32, skip: u8) -> u32 {
+        ((u64::from(bits) << 32 << skip) >> 58) as u32
+    }
+    fn piece(number: usize, count: u8) -> Option<Net<Self>> {
+        let bits = u32::try_from(number).ok()? << 32_u32.checked_sub(count.into())?;
+        Net::new(Self::from_bits(bits), count).ok()
     }
     fn first(self, prefix_len: u8) -> Self {
-        Self::from_bits(self.to_bits() & Self::mask(prefix_len))
+        Self::from_bits(self.to_bits() & mask!(u32, prefix_len))
     }
     fn last(self, prefix_len: u8) -> Self {
-        Self::from_bits(self.to_bits() | !Self::mask(prefix_len))
+        Self::from_bits(self.to_bits() | !mask!(u32, prefix_len))
     }
     fn is_on_every_link(self) -> bool {
         false
@@ -67,17 +83,22 @@ impl Address for Ipv6Addr {
         self.to_bits()
     }
     #[inline]
-    fn and(bits: u128, mask: u128) -> u128 {
-        bits & mask
+    fn top(bits: u128, count: u8) -> usize {
+        (bits >> 128_u32.wrapping_sub(count.into())) as usize
     }
-    fn mask(prefix_len: u8) -> u128 {
-        !u128::MAX.checked_shr(prefix_len.into()).unwrap_or(0)
+    #[inline]
+    fn six(bits: u128, skip: u8) -> u32 {
+        ((bits << skip) >> 122) as u32
+    }
+    fn piece(number: usize, count: u8) -> Option<Net<Self>> {
+        let bits = u128::try_from(number).ok()? << 128_u32.checked_sub(count.into())?;
+        Net::new(Self::from_bits(bits), count).ok()
     }
     fn first(self, prefix_len: u8) -> Self {
-        Self::from_bits(self.to_bits() & Self::mask(prefix_len))
+        Self::from_bits(self.to_bits() & mask!(u128, prefix_len))
     }
     fn last(self, prefix_len: u8) -> Self {
-        Self::from_bits(self.to_bits() | !Self::mask(prefix_len))
+        Self::from_bits(self.to_bits() | !mask!(u128, prefix_len))
     }
     fn is_on_every_link(self) -> bool {
         self.is_unicast_link_local()

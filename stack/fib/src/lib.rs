@@ -23,9 +23,11 @@
 
 mod address;
 mod net;
+mod pieces;
 mod rib;
 mod route;
 mod snapshot;
+mod trie;
 
 pub use address::Address;
 pub use net::{BadPrefix, Ipv4Net, Ipv6Net, Net};

@@ -96,7 +96,7 @@ impl Ipv4Net {
     /// The bits that the addresses share, as a netmask.
     #[must_use]
     pub fn netmask(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(Ipv4Addr::mask(self.prefix_len))
+        Ipv4Addr::from_bits(!u32::MAX.checked_shr(self.prefix_len.into()).unwrap_or(0))
     }
 }
 

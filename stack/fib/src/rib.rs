@@ -1,13 +1,14 @@
 //! The route base: the control plane's mutable list of routes.
 
-use core::cell::OnceCell;
+use core::cell::RefCell;
 use core::net::Ipv4Addr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::address::Address;
 use crate::net::{BadPrefix, Net};
+use crate::pieces::Pieces;
 use crate::route::{NextHop, Route};
-use crate::snapshot::Fib;
+use crate::snapshot::{Fib, PIECE_BITS};
 
 /// Why a route was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +40,16 @@ pub enum DeleteRouteError<A: Address = Ipv4Addr> {
 #[derive(Clone, Debug)]
 pub struct Rib<A: Address = Ipv4Addr> {
     routes: BTreeMap<Net<A>, Route<A>>,
-    /// What was published last, until a route changes.
-    published: OnceCell<Fib<A>>,
+    snapshots: RefCell<Snapshots<A>>,
+}
+
+/// What was published last, what it is made of, and what was found out for it.
+#[derive(Clone, Debug)]
+struct Snapshots<A: Address> {
+    published: Option<Fib<A>>,
+    pieces: Pieces<A>,
+    /// Gateways by interface, and whether they are on its link.
+    gateways: HashMap<NextHop<A>, bool>,
 }
 
 impl<A: Address> Default for Rib<A> {
@@ -52,8 +61,10 @@ impl<A: Address> Default for Rib<A> {
 impl<A: Address> Rib<A> {
     /// No routes.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { routes: BTreeMap::new(), published: OnceCell::new() }
+    pub fn new() -> Self {
+        let snapshots =
+            Snapshots { published: None, pieces: Pieces::new(), gateways: HashMap::new() };
+        Self { routes: BTreeMap::new(), snapshots: RefCell::new(snapshots) }
     }
 
     /// Adds a route.
@@ -70,7 +81,8 @@ impl<A: Address> Rib<A> {
         {
             return Err(AddRouteError::Unreachable(gateway));
         }
-        let _none = self.routes_mut().insert(route.destination, route);
+        let _none = self.routes.insert(route.destination, route);
+        self.changed(&route);
         Ok(())
     }
 
@@ -79,13 +91,20 @@ impl<A: Address> Rib<A> {
     /// # Errors
     /// [`DeleteRouteError::NotFound`] if there is none to exactly this prefix.
     pub fn delete(&mut self, destination: Net<A>) -> Result<Route<A>, DeleteRouteError<A>> {
-        self.routes_mut().remove(&destination).ok_or(DeleteRouteError::NotFound(destination))
+        let route = self.routes.remove(&destination);
+        let route = route.ok_or(DeleteRouteError::NotFound(destination))?;
+        self.changed(&route);
+        Ok(route)
     }
 
     /// Deletes all routes of an interface that goes away; returns how many.
     pub fn delete_interface(&mut self, interface: u16) -> usize {
         let before = self.routes.len();
-        self.routes_mut().retain(|_, route| route.next_hop.interface != interface);
+        self.routes.retain(|_, route| route.next_hop.interface != interface);
+        let snapshots = self.snapshots.get_mut();
+        snapshots.published = None;
+        snapshots.gateways.clear();
+        snapshots.pieces.touch_all();
         before - self.routes.len()
     }
 
@@ -115,8 +134,14 @@ impl<A: Address> Rib<A> {
         if gateway.is_on_every_link() {
             return true;
         }
-        let link = NextHop { interface: route.next_hop.interface, gateway: None };
-        self.best(gateway).is_some_and(|best| best.next_hop == link)
+        let hop = route.next_hop;
+        if let Some(known) = self.snapshots.borrow().gateways.get(&hop) {
+            return *known;
+        }
+        let link = NextHop { interface: hop.interface, gateway: None };
+        let on_link = self.best(gateway).is_some_and(|best| best.next_hop == link);
+        let _before = self.snapshots.borrow_mut().gateways.insert(hop, on_link);
+        on_link
     }
 
     /// The route to exactly this destination.
@@ -128,24 +153,59 @@ impl<A: Address> Rib<A> {
     /// Where a packet to `destination` goes next; `None`: no route.
     #[must_use]
     pub fn lookup(&self, destination: A) -> Option<NextHop<A>> {
-        self.fib().lookup(destination)
+        self.publish().lookup(destination)
     }
 
-    /// A snapshot of the active routes for the workers. It is made once for each change of a route.
+    /// A snapshot of the active routes for the workers. What has not changed since the last one is
+    /// shared with it.
     #[must_use]
     pub fn publish(&self) -> Fib<A> {
-        self.fib().clone()
+        if let Some(fib) = &self.snapshots.borrow().published {
+            return fib.clone();
+        }
+        let mut pieces =
+            core::mem::replace(&mut self.snapshots.borrow_mut().pieces, Pieces::none());
+        pieces.update(|address| self.best_short(address), |piece, into| self.within(piece, into));
+        let fib = pieces.publish();
+        let mut snapshots = self.snapshots.borrow_mut();
+        snapshots.pieces = pieces;
+        snapshots.published = Some(fib.clone());
+        fib
     }
 
-    fn fib(&self) -> &Fib<A> {
-        let active = || self.iter().filter(|route| self.is_active(route));
-        self.published.get_or_init(|| Fib::new(active()))
+    /// A route came or went: what was found out for destinations in its prefix holds no longer, nor
+    /// anything behind gateways there.
+    fn changed(&mut self, route: &Route<A>) {
+        let net = route.destination;
+        let snapshots = self.snapshots.get_mut();
+        snapshots.published = None;
+        let before = snapshots.gateways.len();
+        snapshots
+            .gateways
+            .retain(|hop, _| hop.gateway.is_none_or(|gateway| !net.contains(gateway)));
+        if snapshots.gateways.len() == before {
+            snapshots.pieces.touch(net);
+        } else {
+            snapshots.pieces.touch_all();
+        }
     }
 
-    /// The routes, to change them.
-    fn routes_mut(&mut self) -> &mut BTreeMap<Net<A>, Route<A>> {
-        let _ = self.published.take();
-        &mut self.routes
+    /// The best active route to an address among those that are no longer than a piece of the snapshot.
+    fn best_short(&self, addr: A) -> Option<NextHop<A>> {
+        let mut routes = (0..=PIECE_BITS).rev().filter_map(|len| {
+            let net = Net::containing(addr, len).ok()?;
+            self.routes.get(&net)
+        });
+        routes.find(|route| self.is_active(route)).map(|route| route.next_hop)
+    }
+
+    /// The active routes within a piece of the snapshot, in order.
+    fn within(&self, piece: Net<A>, into: &mut Vec<(Net<A>, NextHop<A>)>) {
+        let range = piece..=Net::host(piece.last());
+        let all = self.routes.range(range).map(|(_, route)| route);
+        let longer = all.filter(|route| route.destination.prefix_len() > piece.prefix_len());
+        let active = longer.filter(|route| self.is_active(route));
+        into.extend(active.map(|route| (route.destination, route.next_hop)));
     }
 
     /// The route to `addr` with the longest prefix, active or not.

@@ -1,41 +1,47 @@
 //! The forwarding base: an immutable snapshot that workers look up.
 
-use core::cmp::Reverse;
 use core::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::address::Address;
-use crate::route::{NextHop, Route};
+use crate::route::NextHop;
+use crate::trie::{Hop, Trie};
+
+/// Bits of an address that choose a piece of the address space.
+pub(crate) const PIECE_BITS: u8 = 12;
+
+/// Pieces that they tell apart.
+pub(crate) const PIECES: usize = 1 << PIECE_BITS;
+
+/// Where packets to one piece of the address space go.
+#[derive(Clone, Debug)]
+pub(crate) enum Piece {
+    /// All to the same.
+    Uniform(Hop),
+    /// As the routes say that are longer than [`PIECE_BITS`].
+    Divided(Arc<Trie>),
+}
 
 /// Longest-prefix match over an immutable set of routes (RFC 1812, 5.2.4.3).
 ///
 /// ```text
-/// levels   /32 [10.0.0.9]          one sorted array per prefix length in use, longest first;
-///          /24 [10.0.0.0 10.0.1.0] a lookup masks the address and searches each array,
-///          /0  [0.0.0.0]           so the first hit has the longest prefix
+/// pieces  [0] [1] … [4095]      the first 12 bits of the address choose one
+///          │   └─► trie         six more bits a step; shared by all snapshots since it changed
+///          └─────► next hop     no longer route leads there
 /// ```
 ///
-/// A lookup costs in practice one binary search per prefix length in use: right for a
-/// host with tens of routes, where the whole structure fits in a few cache lines. It is not meant
-/// for full Internet tables; DPDK's `rte_fib` is to take its place behind this same interface then.
-/// Clones share the routes.
+/// A lookup takes a step for each six bits that the longest prefix near the address has beyond the first
+/// 12, however many routes there are. A route that changes has one trie made anew, or as many as its
+/// prefix covers. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Fib<A: Address = Ipv4Addr> {
-    levels: Arc<[Level<A>]>,
-}
-
-/// The routes of one prefix length.
-#[derive(Clone, Debug)]
-struct Level<A: Address> {
-    prefix_len: u8,
-    mask: A::Bits,
-    /// Sorted by network.
-    entries: Vec<(A::Bits, NextHop<A>)>,
+    pieces: Arc<[Piece]>,
+    hops: Arc<[NextHop<A>]>,
 }
 
 impl<A: Address> Default for Fib<A> {
     fn default() -> Self {
-        Self { levels: Arc::default() }
+        Self { pieces: Arc::default(), hops: Arc::default() }
     }
 }
 
@@ -45,50 +51,26 @@ impl<A: Address> Fib<A> {
     #[must_use]
     pub fn lookup(&self, destination: A) -> Option<NextHop<A>> {
         let bits = destination.bits();
-        self.levels.iter().find_map(|level| level.find(A::and(bits, level.mask)))
+        let hop = match self.pieces.get(A::top(bits, PIECE_BITS))? {
+            Piece::Uniform(hop) => *hop,
+            Piece::Divided(trie) => trie.lookup::<A>(bits, PIECE_BITS),
+        };
+        self.hops.get((hop as usize).checked_sub(1)?).copied()
     }
 
-    /// How many routes the snapshot has.
+    /// Bytes of memory, those that other snapshots share included.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.levels.iter().map(|level| level.entries.len()).sum()
+    pub fn memory(&self) -> usize {
+        let tries = self.pieces.iter().map(|piece| match piece {
+            Piece::Uniform(_) => 0,
+            Piece::Divided(trie) => trie.len(),
+        });
+        let tables = size_of_val(&*self.pieces).saturating_add(size_of_val(&*self.hops));
+        tries.sum::<usize>().saturating_add(tables)
     }
 
-    /// Whether the snapshot has no route.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.levels.is_empty()
-    }
-
-    /// A snapshot of `routes`, which have distinct destinations.
-    pub(crate) fn new<'a>(routes: impl IntoIterator<Item = &'a Route<A>>) -> Self {
-        let mut levels: Vec<Level<A>> = Vec::new();
-        for route in routes {
-            let prefix_len = route.destination.prefix_len();
-            let entry = (route.destination.addr().bits(), route.next_hop);
-            match levels.iter_mut().find(|level| level.prefix_len == prefix_len) {
-                Some(level) => level.entries.push(entry),
-                None => {
-                    levels.push(Level {
-                        prefix_len,
-                        mask: A::mask(prefix_len),
-                        entries: vec![entry],
-                    });
-                }
-            }
-        }
-        levels.sort_unstable_by_key(|level| Reverse(level.prefix_len));
-        for level in &mut levels {
-            level.entries.sort_unstable_by_key(|&(network, _)| network);
-        }
-        Self { levels: levels.into() }
-    }
-}
-
-impl<A: Address> Level<A> {
-    #[inline]
-    fn find(&self, network: A::Bits) -> Option<NextHop<A>> {
-        let at = self.entries.binary_search_by_key(&network, |&(network, _)| network).ok()?;
-        self.entries.get(at).map(|&(_, next_hop)| next_hop)
+    /// A snapshot in which hop `n` is the `n`th, counted from 1.
+    pub(crate) fn new(pieces: &[Piece], hops: &[NextHop<A>]) -> Self {
+        Self { pieces: pieces.into(), hops: hops.into() }
     }
 }

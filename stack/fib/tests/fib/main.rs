@@ -1,5 +1,6 @@
 //! Tests of the public interface of `fib`.
 
+mod growth;
 mod ipv6;
 mod lookup;
 mod net;
