@@ -167,3 +167,32 @@ def quiet_readers():
         check(process.wait(10) == 0, reader.read_text())
         dropped = lab.metric("iopkt_dropped_packets_total", "client_memory")
         return f"{2 * count} pieces to {count} connections, {dropped or 0:.0f} segments found no memory"
+
+
+FAR = "203.0.113.5"
+AUTOCONNECT = f"""
+import socket, sys
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+try: print(u.sendto(b"x", ("{FAR}", 9)))
+except OSError as error: print(error.errno)
+t = socket.create_connection(("{FAR}", 7), timeout=5)
+t.sendall(b"over there"); print(t.recv(100))
+"""
+
+
+def autoconnect():
+    """A program without a way to its peer has a script add one, once, and goes on."""
+    with Lab() as lab:
+        lab.ip("addr", "add", f"{FAR}/32", "dev", "lo")
+        lab.spawn(["socat", f"TCP-LISTEN:7,bind={FAR},fork", "PIPE"])
+        until("the kernel's echo", lambda: FAR + ":7" in lab.exec("ss", "-ltn").stdout)
+        script, log = lab.dir / "autoconnect", lab.dir / "autoconnect.log"
+        script.write_text(f"#!/bin/sh\necho run >> {log}\nexec {BIN}/iopkt route add 203.0.113.0/24 {HOST}\n")
+        script.chmod(0o755)
+        program = ("run", "--", "env", f"IOPKT_AUTOCONNECT={script}", "python3", "-c", AUTOCONNECT)
+        refused = lab.iopkt(*program, ok=False)
+        check(refused.returncode != 0 and refused.stdout == "101\n" and not log.exists(), f"unasked: {refused}")
+        said = lab.iopkt("run", "--", "env", "AUTOCONNECT=1", *program[2:]).stdout
+        check(said == "1\nb'over there'\n", said)
+        check(log.read_text() == "run\n", f"the script ran not once: {log.read_text()}")
+        return "a datagram and a connection, one run"

@@ -132,6 +132,84 @@ static void send_with(int flags)
     say("signals %d", (int)signals);
 }
 CASE(eintr, send) { send_with(0); }
+
+/* The peer reads after a while, without a signal to the thread that does this. */
+static int reader;
+static void *read_later(void *unused)
+{
+    (void)unused;
+    pause_ms(120);
+    peer_drain(reader, 8 << 20);
+    return NULL;
+}
+static void *accept_later(void *unused)
+{
+    (void)unused;
+    pause_ms(120);
+    peer_accept(reader);
+    return NULL;
+}
+static void send_restarted(int flags, int (*make)(int *id), ssize_t (*call)(int fd))
+{
+    sigset_t alarm;
+    pthread_t thread;
+    int fd = make(&reader);
+    set(fd, SOL_SOCKET, SO_SNDBUF, 20000);
+    fill(fd);
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+    pthread_create(&thread, NULL, read_later, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+    alarm_soon(flags);
+    said("call", (errno = 0, call(fd)));
+    say("signals %d", (int)signals);
+    pthread_join(thread, NULL);
+    say_events("events", fd);
+}
+static const char some[1000];
+static ssize_t by_send(int fd) { return send(fd, some, sizeof some, 0); }
+static ssize_t by_write(int fd) { return write(fd, some, sizeof some); }
+static ssize_t by_sendmsg(int fd)
+{
+    struct iovec v = {(void *)some, sizeof some};
+    return sendmsg(fd, &(struct msghdr){.msg_iov = &v, .msg_iovlen = 1}, 0);
+}
+CASE(restart, send) { send_restarted(SA_RESTART, connected, by_send); }
+CASE(restart, write) { send_restarted(SA_RESTART, connected, by_write); }
+CASE(restart, sendmsg) { send_restarted(SA_RESTART, connected, by_sendmsg); }
+CASE(eintr, write) { send_restarted(0, connected, by_write); }
+CASE(restart, connect)
+{
+    /* The listener's queue is full until somebody accepts, so the first SYN is lost. */
+    in_name name = at(theirs, port(0));
+    sigset_t alarm;
+    pthread_t thread;
+    int first = stream(), fd = stream();
+    reader = NEED(peer_listen(port(0), 0));
+    NEED(connect(first, SA(&name), LEN));
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+    pthread_create(&thread, NULL, accept_later, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+    alarm_soon(SA_RESTART);
+    TRY(connect(fd, SA(&name), LEN));
+    say("signals %d", (int)signals);
+    pthread_join(thread, NULL);
+    TRY(send(fd, "abc", 3, 0));
+    say_events("events", fd);
+}
+CASE(eintr, connect_without_timeout)
+{
+    in_name name = at(nobody, port(0));
+    int fd = stream();
+    alarm_soon(0);
+    TRY(connect(fd, SA(&name), LEN));
+    nonblocking(fd);
+    TRY(connect(fd, SA(&name), LEN));
+    say("signals %d", (int)signals);
+}
 CASE(eintr, send_has_sent_some)
 {
     static char room[8 << 20];

@@ -23,6 +23,7 @@ mod tcp;
 mod udp;
 mod urgent;
 mod wait;
+mod way;
 
 pub use channel::{Channel, ForkGuard, Identified};
 pub use option::Wishes;

@@ -14,6 +14,7 @@ use crate::socket::{Socket, mark};
 const SOL_SOCKET: i32 = 1;
 const SO_TYPE: i32 = 3;
 const SO_ERROR: i32 = 4;
+const SO_BROADCAST: i32 = 6;
 const SO_OOBINLINE: i32 = 10;
 const SO_LINGER: i32 = 13;
 const SO_RCVTIMEO_OLD: i32 = 20;
@@ -68,6 +69,11 @@ impl Socket {
         self.done(request)?;
         if (level, name) == (SOL_SOCKET, SO_OOBINLINE) {
             self.set_urgent_inline(value.iter().any(|byte| *byte != 0));
+        }
+        if (level, name) == (SOL_SOCKET, SO_BROADCAST) {
+            let is_on = value.iter().any(|byte| *byte != 0);
+            self.memory.remove_marks(mark::BROADCAST);
+            self.memory.add_marks(if is_on { mark::BROADCAST } else { 0 });
         }
         if (level, name) == (SOL_SOCKET, SO_LINGER) {
             self.linger_s.store(parse_linger(&value), Ordering::Relaxed);

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::message::Transport;
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use shm::{Ancillary, PushError, SendQueue, Status, TxFlags};
@@ -80,11 +79,14 @@ impl Socket {
             }
             let to = to.map(|to| self.inward(to)).transpose()?;
             self.check_destination(fd, to)?;
+            self.check_way(to, ancillary.local)?;
             return self.send_datagram(fd, data, (to, ancillary), &mut patience).map(|()| total);
         }
         let mut done = 0usize;
         loop {
             let push = |queue: &mut SendQueue<'_>| queue.push(data, done, stream_flags(flags));
+            // A signal ends a call that has sent some: it says how much.
+            patience.may_restart = done == 0;
             match self.send_some(fd, &mut patience, push) {
                 Ok(len) => done = done.saturating_add(len),
                 Err(_) if done > 0 => return Ok(done),
@@ -208,7 +210,7 @@ impl Socket {
             if !self.check_stream(fd)? {
                 // Still connecting: the descriptor is stuffed until that is decided.
                 patience.check(fd)?;
-                patience.sleep(fd, PollFlags::OUT)?;
+                self.sleep_for_output(fd, patience)?;
                 continue;
             }
             let mut queue = self.memory.send();
@@ -313,7 +315,14 @@ impl Socket {
             std::thread::sleep(MEMORY_PAUSE);
             return Ok(());
         }
-        Ok(patience.sleep(fd, PollFlags::OUT)?)
+        self.sleep_for_output(fd, patience)
+    }
+
+    fn sleep_for_output(&self, fd: BorrowedFd<'_>, patience: &Patience) -> io::Result<()> {
+        if patience.sleep_for_output(fd, patience.may_restart)? {
+            self.take_stuffing_out();
+        }
+        Ok(())
     }
 
     /// Looks at the descriptor, but not with every packet.

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use proto::message::{Family, Shutdown, Transport};
 use proto::{Reply, Request, SocketHandle};
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 use shm::{CellId, SocketMemory, Status};
 
@@ -68,6 +67,8 @@ pub(crate) mod mark {
     pub(crate) const INET6: u32 = 1 << 13;
     /// It is a protocol module's.
     pub(crate) const MODULE: u32 = 1 << 14;
+    /// `SO_BROADCAST`.
+    pub(crate) const BROADCAST: u32 = 1 << 15;
     /// From here on: the number of its family, if it is neither `AF_INET` nor `AF_INET6`.
     pub(crate) const FAMILY_SHIFT: u32 = 16;
 }
@@ -358,11 +359,19 @@ impl Socket {
             }
             // A blocking call waits even if somebody has made the descriptor non-blocking meanwhile.
             patience.start();
-            match patience.sleep(fd, PollFlags::OUT) {
+            match patience.sleep_for_output(fd, true) {
                 Err(Errno::AGAIN) => return Err(undecided.into()),
-                result => result?,
+                Ok(true) => self.take_stuffing_out(),
+                result => drop(result?),
             }
         }
+    }
+
+    /// What a call that has slept has left in the descriptor would make it look full.
+    pub(crate) fn take_stuffing_out(&self) {
+        self.memory.send().arm();
+        // If the daemon is gone, so is the descriptor's other end.
+        let _ = self.memory.post_arm();
     }
 
     /// It listens.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::descriptor;
 
@@ -50,6 +50,8 @@ impl Spin {
 #[derive(Debug)]
 pub(crate) struct Patience {
     nonblocking: bool,
+    /// The call has done nothing yet, so a signal may begin it anew.
+    pub(crate) may_restart: bool,
     timeout: Option<Duration>,
     started: bool,
     until: Option<Instant>,
@@ -57,7 +59,7 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new(nonblocking: bool, timeout: Option<Duration>) -> Self {
-        Self { nonblocking, timeout, started: false, until: None }
+        Self { nonblocking, may_restart: true, timeout, started: false, until: None }
     }
 
     /// May the call wait at all? To be asked before [`Patience::sleep`].
@@ -102,6 +104,30 @@ impl Patience {
             // What it is the call finds out by itself.
             _ => Ok(()),
         }
+    }
+
+    /// Sleeps until there is room, or a connection attempt is decided; restarted after a signal as
+    /// [`Patience::sleep_for_input`] is. The descriptor is full of stuffing, so a byte more waits, in a `send` of the
+    /// kernel's, until the daemon takes all of it out. True: that byte is in now, and has to be taken out, too.
+    ///
+    /// # Errors
+    /// As [`Patience::sleep`].
+    pub(crate) fn sleep_for_output(
+        &self,
+        fd: BorrowedFd<'_>,
+        may_restart: bool,
+    ) -> Result<bool, Errno> {
+        if may_restart && self.until.is_none() {
+            match send(fd, &[0], SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(true),
+                Err(Errno::INTR) => return Err(Errno::INTR),
+                // Somebody has made it nonblocking meanwhile, and this call waits all the same.
+                Err(Errno::AGAIN) => {}
+                // What it is the call finds out by itself.
+                Err(_) => return Ok(false),
+            }
+        }
+        self.sleep(fd, PollFlags::OUT).map(|()| false)
     }
 
     /// Sleeps until the kernel says that the descriptor is ready.

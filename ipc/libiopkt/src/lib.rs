@@ -11,6 +11,7 @@
 //! * `given`: descriptors that come from elsewhere.
 //! * `name`, `message`, `ancillary`, `errno`: translation of `sockaddr`, scatter lists, flags, control
 //!   messages and errors.
+//! * `autoconnect`: what is done when there is no way to a peer.
 //! * `loopback`: why and how a socket moves to the kernel.
 //! * `interface`: the stack's interfaces in the words of `netdevice(7)`.
 //! * `cork`: datagrams made of several calls.
@@ -20,6 +21,7 @@
 
 pub mod abi;
 mod ancillary;
+mod autoconnect;
 mod cork;
 mod description;
 mod errno;

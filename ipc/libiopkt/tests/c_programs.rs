@@ -70,6 +70,25 @@ fn the_header_the_library_and_the_test_in_c_have_the_same_functions() {
 }
 
 #[test]
+fn the_manual_page_has_every_function_as_the_header_declares_it() {
+    // Words and stars alone: a page breaks its lines elsewhere, and sets names in italics.
+    let plain = |text: &str| text.replace(['"', '\n', ' '], "");
+    let read = |name| std::fs::read_to_string(folder().join(name)).unwrap();
+    let page = read("man/iopkt.3");
+    let synopsis = page.split(".SH DESCRIPTION").next().unwrap();
+    let synopsis = plain(&synopsis.replace(".BI ", ""));
+    let header = read("include/iopkt.h");
+    let declarations = header
+        .split(";\n")
+        .filter_map(|text| text.rsplit_once("*/\n").map_or(Some(text), |(_, after)| Some(after)));
+    let missing: Vec<&str> = declarations
+        .filter(|text| text.contains(" iopkt_") && !text.trim_start().starts_with(['/', '*']))
+        .filter(|text| !synopsis.contains(&plain(&format!("{};", text.trim()))))
+        .collect();
+    assert!(missing.is_empty(), "man/iopkt.3 lacks {missing:#?}");
+}
+
+#[test]
 fn every_function_of_the_header_works_on_the_kernels_descriptors() {
     let output = run(&compile("cc", "tests/kernel.c", "kernel"));
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use libc::{c_int, c_uint, c_void, mmsghdr, off_t, size_t, ssize_t, timespec};
 
+use crate::cancel::cancellable;
 use crate::next::call_next;
 
 /// Most messages of one call (`UIO_MAXIOV` of Linux).
@@ -20,7 +21,7 @@ const CHUNK: usize = 64 * 1024;
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendmmsg(
+pub unsafe extern "C-unwind" fn sendmmsg(
     fd: c_int,
     messages: *mut mmsghdr,
     n: c_uint,
@@ -30,6 +31,13 @@ pub unsafe extern "C" fn sendmmsg(
         return call_next!(sendmmsg(fd => c_int, messages => *mut mmsghdr, n => c_uint,
             flags => c_int) -> c_int);
     }
+    // SAFETY: the caller's promise.
+    cancellable!(unsafe { send_each(fd, messages, n, flags) })
+}
+
+/// # Safety
+/// As for [`sendmmsg`].
+unsafe fn send_each(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int {
     let send = |message: &mut mmsghdr, _| {
         // SAFETY: valid by the caller's promise.
         unsafe { iopkt::abi::iopkt_sendmsg(fd, &raw const message.msg_hdr, flags) }
@@ -43,7 +51,7 @@ pub unsafe extern "C" fn sendmmsg(
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn recvmmsg(
+pub unsafe extern "C-unwind" fn recvmmsg(
     fd: c_int,
     messages: *mut mmsghdr,
     n: c_uint,
@@ -63,6 +71,19 @@ pub unsafe extern "C" fn recvmmsg(
         }
         return received;
     }
+    // SAFETY: the caller's promise.
+    cancellable!(unsafe { receive_each(fd, messages, n, flags, timeout) })
+}
+
+/// # Safety
+/// As for [`recvmmsg`].
+unsafe fn receive_each(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    n: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> c_int {
     // SAFETY: null or valid by the caller's promise.
     let timeout = unsafe { timeout.as_ref() };
     let is_wrong = |time: &timespec| time.tv_sec < 0 || !(0..NANOSECONDS).contains(&time.tv_nsec);
@@ -90,7 +111,7 @@ pub unsafe extern "C" fn recvmmsg(
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendfile(
+pub unsafe extern "C-unwind" fn sendfile(
     out: c_int,
     file: c_int,
     offset: *mut off_t,
@@ -108,7 +129,7 @@ pub unsafe extern "C" fn sendfile(
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendfile64(
+pub unsafe extern "C-unwind" fn sendfile64(
     out: c_int,
     file: c_int,
     offset: *mut off_t,
@@ -194,8 +215,9 @@ fn copy_from(out: c_int, file: c_int, start: off_t, len: size_t) -> ssize_t {
         let want = chunk.len().min(len - done);
         let from = start.saturating_add(off_t::try_from(done).unwrap_or(off_t::MAX));
         let into: *mut c_void = chunk.as_mut_ptr().cast();
+        // libc's own would be a cancellation point, with this buffer to be dropped.
         // SAFETY: the buffer has room for `want` bytes.
-        let read = unsafe { libc::pread(file, into, want, from) };
+        let read = unsafe { libc::syscall(libc::SYS_pread64, file, into, want, from) };
         let read = usize::try_from(read);
         let written = match read {
             Ok(0) => break,

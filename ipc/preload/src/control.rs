@@ -2,15 +2,18 @@
 
 use libc::{c_int, c_ulong, c_void, sockaddr, socklen_t};
 
-use crate::next::{call_next, interpose};
+use crate::next::{call_next, interpose, interpose_cancellable};
 
-interpose! {
-    bind(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int => iopkt_bind;
-    listen(fd: c_int, backlog: c_int) -> c_int => iopkt_listen;
+interpose_cancellable! {
     accept(fd: c_int, name: *mut sockaddr, len: *mut socklen_t) -> c_int => iopkt_accept;
     accept4(fd: c_int, name: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int
         => iopkt_accept4;
     connect(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int => iopkt_connect;
+}
+
+interpose! {
+    bind(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int => iopkt_bind;
+    listen(fd: c_int, backlog: c_int) -> c_int => iopkt_listen;
     shutdown(fd: c_int, how: c_int) -> c_int => iopkt_shutdown;
     getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, len: *mut socklen_t)
         -> c_int => iopkt_getsockopt;
@@ -33,7 +36,7 @@ interpose! {
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+pub unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
     if iopkt::is_ours(fd) {
         // SAFETY: the caller's promise.
         return unsafe { iopkt::abi::iopkt_fcntl(fd, command, argument) };
@@ -46,7 +49,7 @@ pub unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
+pub unsafe extern "C-unwind" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
     if iopkt::is_ours(fd) {
         // SAFETY: the caller's promise.
         return unsafe { iopkt::abi::iopkt_fcntl(fd, command, argument) };
@@ -59,7 +62,7 @@ pub unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> 
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
+pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     if iopkt::is_ours(fd) {
         // SAFETY: the caller's promise.
         return unsafe { iopkt::abi::iopkt_ioctl(fd, request, argument) };

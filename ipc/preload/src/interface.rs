@@ -11,7 +11,7 @@ use crate::socket;
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getifaddrs(list: *mut *mut ifaddrs) -> c_int {
+pub unsafe extern "C-unwind" fn getifaddrs(list: *mut *mut ifaddrs) -> c_int {
     // SAFETY: the caller's promise.
     let result = unsafe { iopkt::abi::iopkt_getifaddrs(list) };
     if result < 0 && socket::falls_back_after(iopkt::errno()) {
@@ -22,7 +22,7 @@ pub unsafe extern "C" fn getifaddrs(list: *mut *mut ifaddrs) -> c_int {
 
 /// `if_nameindex(3)`.
 #[unsafe(no_mangle)]
-pub extern "C" fn if_nameindex() -> *mut libc::if_nameindex {
+pub extern "C-unwind" fn if_nameindex() -> *mut libc::if_nameindex {
     let list = iopkt::abi::iopkt_if_nameindex();
     if list.is_null() && socket::falls_back_after(iopkt::errno()) {
         return call_next!(if_nameindex() -> *mut libc::if_nameindex);
@@ -35,7 +35,7 @@ pub extern "C" fn if_nameindex() -> *mut libc::if_nameindex {
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn if_nametoindex(name: *const c_char) -> c_uint {
+pub unsafe extern "C-unwind" fn if_nametoindex(name: *const c_char) -> c_uint {
     // SAFETY: the caller's promise.
     let index = unsafe { iopkt::abi::iopkt_if_nametoindex(name) };
     if index == 0 && socket::falls_back_after(iopkt::errno()) {
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn if_nametoindex(name: *const c_char) -> c_uint {
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn if_indextoname(index: c_uint, name: *mut c_char) -> *mut c_char {
+pub unsafe extern "C-unwind" fn if_indextoname(index: c_uint, name: *mut c_char) -> *mut c_char {
     // SAFETY: the caller's promise.
     let found = unsafe { iopkt::abi::iopkt_if_indextoname(index, name) };
     if found.is_null() && socket::falls_back_after(iopkt::errno()) {

@@ -16,6 +16,7 @@
 //! * `interface`: lists of interfaces.
 //! * `socket`: which sockets are the stack's; what happens if there is none.
 //! * `stdio`: streams on a socket's descriptor, which reach the kernel past libc's public functions.
+//! * `cancel`: calls that block are cancellation points.
 //! * `batch`: `sendmmsg`, `recvmmsg`, `sendfile`, by repeating simpler calls; `splice`: the same.
 //!
 //! Variables: `SOCK` and `IOPKT_RUN` name the stack; `IOPKT_FALLBACK=kernel` lets programs run over
@@ -25,6 +26,7 @@
 //! These are static programs', Go's, libc's own (its resolver, `dprintf`), and `io_uring`.
 
 pub mod batch;
+pub mod cancel;
 pub mod control;
 pub mod interface;
 mod next;

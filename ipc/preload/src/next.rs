@@ -63,7 +63,8 @@ impl<T> Failure for *mut T {
     const FAILED: Self = ptr::null_mut();
 }
 
-/// Calls the next function of this name, whose signature is given.
+/// Calls the next function of this name, whose signature is given. It may be a cancellation point of libc's,
+/// which unwinds: nothing that has to be dropped may be on the stack.
 macro_rules! call_next {
     ($name:ident($($arg:expr => $ty:ty),* $(; $variadic:tt)?) -> $ret:ty) => {{
         static NEXT: $crate::next::Next = $crate::next::Next::new(
@@ -80,13 +81,31 @@ macro_rules! call_next {
             let next = unsafe {
                 core::mem::transmute::<
                     *mut libc::c_void,
-                    unsafe extern "C" fn($($ty),* $(, $variadic)?) -> $ret,
+                    unsafe extern "C-unwind" fn($($ty),* $(, $variadic)?) -> $ret,
                 >(address)
             };
             // SAFETY: the arguments are the program's own; the promise was made to libc.
             unsafe { next($($arg),*) }
         }
     }};
+}
+
+/// Defines functions as `interpose` does that are cancellation points.
+macro_rules! interpose_cancellable {
+    ($($name:ident($fd:ident: c_int $(, $arg:ident: $ty:ty)*) -> $ret:ty => $ours:ident;)*) => {$(
+        /// The C call of this name: libiopkt's for a socket of a stack, else libc's.
+        ///
+        /// # Safety
+        /// As for the C call.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $ty)*) -> $ret {
+            if iopkt::is_ours($fd) {
+                // SAFETY: the caller's promise.
+                return $crate::cancel::cancellable!(unsafe { iopkt::abi::$ours($fd $(, $arg)*) });
+            }
+            $crate::next::call_next!($name($fd => c_int $(, $arg => $ty)*) -> $ret)
+        }
+    )*};
 }
 
 /// Defines functions that ask the table, then call libiopkt's function or the next one.
@@ -97,7 +116,7 @@ macro_rules! interpose {
         /// # Safety
         /// As for the C call.
         #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $name($fd: c_int $(, $arg: $ty)*) -> $ret {
+        pub unsafe extern "C-unwind" fn $name($fd: c_int $(, $arg: $ty)*) -> $ret {
             if iopkt::is_ours($fd) {
                 #[allow(unused_unsafe, reason = "some of them take no pointers")]
                 // SAFETY: the caller's promise.
@@ -108,4 +127,4 @@ macro_rules! interpose {
     )*};
 }
 
-pub(crate) use {call_next, interpose};
+pub(crate) use {call_next, interpose, interpose_cancellable};

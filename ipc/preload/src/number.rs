@@ -9,7 +9,7 @@ use crate::next::{call_next, interpose};
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn close(fd: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     if iopkt::is_ours(fd) || iopkt::is_own(fd) {
         return iopkt::abi::iopkt_close(fd);
     }
@@ -25,7 +25,7 @@ interpose! {
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
+pub unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
     // SAFETY: an open stream by the caller's promise.
     iopkt::forget(unsafe { libc::fileno(stream) });
     call_next!(fclose(stream => *mut FILE) -> c_int)
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn dup2(old: c_int, new: c_int) -> c_int {
     if iopkt::is_ours(old) || iopkt::is_ours(new) || iopkt::is_own(new) {
         return iopkt::abi::iopkt_dup2(old, new);
     }
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
     if iopkt::is_ours(old) || iopkt::is_ours(new) || iopkt::is_own(new) {
         return iopkt::abi::iopkt_dup3(old, new, flags);
     }
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     let bits = c_uint::try_from(flags).unwrap_or(0);
     iopkt::close_range_with(
         first,
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) 
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn closefrom(first: c_int) {
+pub unsafe extern "C-unwind" fn closefrom(first: c_int) {
     let first = c_uint::try_from(first).unwrap_or(0);
     // SAFETY: as for this call. A kernel without `close_range` is older than glibc's `closefrom`.
     let _ = unsafe { close_range(first, c_uint::MAX, 0) };

@@ -21,7 +21,7 @@ thread_local! {
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
     let whose = whose(family, kind, protocol);
     if whose == Whose::KernelsOrModules {
         // SAFETY: no pointers.

@@ -1,6 +1,8 @@
 //! `splice` to and from a stack's socket, by copying. What the other side cannot take stays where it is.
 
-use libc::{c_int, c_short, c_uint, c_void, off64_t, pollfd, size_t, ssize_t};
+use core::ptr;
+
+use libc::{c_int, c_short, c_uint, c_void, off64_t, pollfd, size_t, ssize_t, timespec};
 
 use crate::next::call_next;
 
@@ -12,7 +14,7 @@ const CHUNK: usize = 4096;
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn splice(
+pub unsafe extern "C-unwind" fn splice(
     from: c_int,
     from_at: *mut off64_t,
     to: c_int,
@@ -77,7 +79,7 @@ fn socket_to_pipe(socket: c_int, pipe: c_int, len: usize, flags: c_uint, first: 
         return refuse(errno);
     }
     // SAFETY: so many bytes have been read into the buffer.
-    let written = unsafe { libc::write(pipe, into, seen) };
+    let written = unsafe { iopkt::abi::iopkt_write(pipe, into, seen) };
     let Ok(moved @ 1..) = usize::try_from(written) else { return written };
     let take = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
     // SAFETY: the buffer has room for what was seen, which is no less than what was moved.
@@ -94,7 +96,7 @@ fn pipe_to_socket(pipe: c_int, socket: c_int, len: usize, flags: c_uint, first: 
     let mut chunk = [0_u8; CHUNK];
     let into: *mut c_void = chunk.as_mut_ptr().cast();
     // SAFETY: the buffer has room for so many bytes.
-    let read = unsafe { libc::read(pipe, into, len.min(CHUNK)) };
+    let read = unsafe { iopkt::abi::iopkt_read(pipe, into, len.min(CHUNK)) };
     let Ok(read @ 1..) = usize::try_from(read) else { return read };
     let more = if flags & libc::SPLICE_F_MORE == 0 { 0 } else { libc::MSG_MORE };
     let mut sent = 0;
@@ -117,8 +119,12 @@ fn pipe_to_socket(pipe: c_int, socket: c_int, len: usize, flags: c_uint, first: 
 /// Is the descriptor ready, now or after a while? `EAGAIN` if not, `EINTR` if a signal came first.
 fn ready(fd: c_int, events: c_short, wait: bool) -> Result<(), c_int> {
     let mut poll = pollfd { fd, events, revents: 0 };
-    // SAFETY: one element, which is ours.
-    match unsafe { libc::poll(&raw mut poll, 1, if wait { -1 } else { 0 }) } {
+    let at_once = timespec { tv_sec: 0, tv_nsec: 0 };
+    let (until, mask): (*const timespec, *const c_void) =
+        (if wait { ptr::null() } else { &raw const at_once }, ptr::null());
+    // Not libc's, which is a cancellation point.
+    // SAFETY: one element, which is ours; a time or none; no mask.
+    match unsafe { libc::syscall(libc::SYS_ppoll, &raw mut poll, 1, until, mask, 0) } {
         0 => Err(libc::EAGAIN),
         1.. => Ok(()),
         _ => Err(iopkt::errno()),

@@ -2,9 +2,10 @@
 
 use libc::{c_int, c_void, iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
-use crate::next::{call_next, interpose};
+use crate::cancel::cancellable;
+use crate::next::{call_next, interpose_cancellable};
 
-interpose! {
+interpose_cancellable! {
     read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t => iopkt_read;
     write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t => iopkt_write;
     readv(fd: c_int, list: *const iovec, n: c_int) -> ssize_t => iopkt_readv;
@@ -23,10 +24,10 @@ interpose! {
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     if iopkt::is_ours(fd) {
         // SAFETY: the caller's promise.
-        return unsafe { iopkt::abi::iopkt_recvmsg(fd, message, flags) };
+        return cancellable!(unsafe { iopkt::abi::iopkt_recvmsg(fd, message, flags) });
     }
     let len = call_next!(recvmsg(fd => c_int, message => *mut msghdr, flags => c_int) -> ssize_t);
     // SAFETY: null or valid by the caller's promise.
@@ -42,7 +43,7 @@ pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) 
 /// # Safety
 /// As for `read`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __read_chk(
+pub unsafe extern "C-unwind" fn __read_chk(
     fd: c_int,
     buf: *mut c_void,
     len: size_t,
@@ -50,7 +51,7 @@ pub unsafe extern "C" fn __read_chk(
 ) -> ssize_t {
     if iopkt::is_ours(fd) && len <= room {
         // SAFETY: the caller's promise.
-        return unsafe { iopkt::abi::iopkt_read(fd, buf, len) };
+        return cancellable!(unsafe { iopkt::abi::iopkt_read(fd, buf, len) });
     }
     // Ends the program if the buffer is too small, as it should.
     call_next!(__read_chk(fd => c_int, buf => *mut c_void, len => size_t, room => size_t) -> ssize_t)
@@ -61,7 +62,7 @@ pub unsafe extern "C" fn __read_chk(
 /// # Safety
 /// As for `recv`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __recv_chk(
+pub unsafe extern "C-unwind" fn __recv_chk(
     fd: c_int,
     buf: *mut c_void,
     len: size_t,
@@ -70,7 +71,7 @@ pub unsafe extern "C" fn __recv_chk(
 ) -> ssize_t {
     if iopkt::is_ours(fd) && len <= room {
         // SAFETY: the caller's promise.
-        return unsafe { iopkt::abi::iopkt_recv(fd, buf, len, flags) };
+        return cancellable!(unsafe { iopkt::abi::iopkt_recv(fd, buf, len, flags) });
     }
     call_next!(__recv_chk(fd => c_int, buf => *mut c_void, len => size_t, room => size_t,
         flags => c_int) -> ssize_t)
@@ -81,7 +82,7 @@ pub unsafe extern "C" fn __recv_chk(
 /// # Safety
 /// As for `recvfrom`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __recvfrom_chk(
+pub unsafe extern "C-unwind" fn __recvfrom_chk(
     fd: c_int,
     buf: *mut c_void,
     len: size_t,
@@ -92,7 +93,9 @@ pub unsafe extern "C" fn __recvfrom_chk(
 ) -> ssize_t {
     if iopkt::is_ours(fd) && len <= room {
         // SAFETY: the caller's promise.
-        return unsafe { iopkt::abi::iopkt_recvfrom(fd, buf, len, flags, from, from_len) };
+        return cancellable!(unsafe {
+            iopkt::abi::iopkt_recvfrom(fd, buf, len, flags, from, from_len)
+        });
     }
     call_next!(__recvfrom_chk(fd => c_int, buf => *mut c_void, len => size_t, room => size_t,
         flags => c_int, from => *mut sockaddr, from_len => *mut socklen_t) -> ssize_t)

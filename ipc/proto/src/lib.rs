@@ -25,7 +25,7 @@ pub mod tcp_info;
 pub use message::{Answer, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket};
 
 /// Version of this protocol. Client library and daemon must agree exactly.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;

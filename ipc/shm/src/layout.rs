@@ -222,5 +222,8 @@ pub(crate) const fn sleeping(worker: u16) -> usize {
     worker as usize * LINE
 }
 
+/// The network's generation in the workers' page, behind the workers' words.
+pub(crate) const NETWORK_GENERATION: usize = LANES_MAX as usize * LINE;
+
 /// Length of the workers' page.
-pub(crate) const WORKERS_LEN: usize = LANES_MAX as usize * LINE;
+pub(crate) const WORKERS_LEN: usize = NETWORK_GENERATION + LINE;

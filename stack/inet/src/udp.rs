@@ -294,7 +294,7 @@ impl Worker {
         match ip {
             IpAddr::V4(v4) if v4.is_unspecified() => Ok(ip),
             IpAddr::V4(v4) if self.out.addresses.classify(v4) == Destination::Local => Ok(ip),
-            IpAddr::V4(_) => Err(Errno::INVAL),
+            IpAddr::V4(_) => Err(Errno::NETUNREACH),
             IpAddr::V6(v6) if v6.is_unspecified() => Ok(ip),
             IpAddr::V6(v6) if self.out.addresses.has6(v6) => Ok(ip),
             IpAddr::V6(_) => Err(Errno::INVAL),

@@ -269,7 +269,7 @@ impl Control {
             workers: client.slot.lanes(),
             claim_loopback: self.facts.claim_loopback,
         };
-        let files = [client.files.read.as_fd(), client.files.write.as_fd(), self.page_fd.as_fd()];
+        let files = [client.files.read.as_fd(), client.files.write.as_fd(), self.page.file.as_fd()];
         let doorbells = client.doorbells.iter().map(|doorbell| doorbell.as_fd());
         let descriptors: Vec<BorrowedFd<'_>> = files.into_iter().chain(doorbells).collect();
         if !connection.answer(sequence, Ok(reply), &descriptors) {

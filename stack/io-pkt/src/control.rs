@@ -31,6 +31,7 @@ use crate::options::Values;
 use crate::pending::Pending;
 use crate::port_table::PortTable;
 use crate::protocols::Protocols;
+use crate::publish::SharedPage;
 use crate::quota::{Account, Accounts, Kind, Taken};
 use crate::socket_table::SocketTable;
 use crate::tables::ScrapeRequest;
@@ -242,7 +243,7 @@ pub(crate) struct Control {
     pub(crate) events: Receiver<Event>,
     pub(crate) scrapes: Receiver<ScrapeRequest>,
     pub(crate) arena: Arc<Arena>,
-    pub(crate) page_fd: OwnedFd,
+    pub(crate) page: SharedPage,
     pub(crate) connections: HashMap<ConnectionId, Connection>,
     pub(crate) sockets: SocketTable,
     /// The values that a socket was given last.
@@ -284,7 +285,7 @@ impl Control {
         workers: Vec<WorkerLink>,
         (network, drivers, protocols): (NetworkState, Drivers, Protocols),
         facts: Facts,
-        (arena, page_fd, accounts): (Arc<Arena>, OwnedFd, Accounts),
+        (arena, page, accounts): (Arc<Arena>, SharedPage, Accounts),
     ) -> Self {
         let Ends { epoll, path, signal, doorbell, events, scrapes } = ends;
         Self {
@@ -297,7 +298,7 @@ impl Control {
             events,
             scrapes,
             arena,
-            page_fd,
+            page,
             connections: HashMap::new(),
             sockets: SocketTable::default(),
             last_values: Rc::default(),
@@ -510,28 +511,6 @@ impl Control {
 
     fn has_backlog(&self) -> bool {
         self.workers.iter().any(|link| !link.backlog.is_empty())
-    }
-
-    /// Publishes the present configuration to all workers.
-    pub(crate) fn publish(&mut self) {
-        let network = Arc::new(self.network.publish());
-        for worker in 0..self.worker_count() {
-            self.command(worker, Command::Network(Arc::clone(&network)));
-        }
-        self.network_changed();
-    }
-
-    /// With several workers each must know who owns a UDP port.
-    pub(crate) fn publish_udp_owner(
-        &mut self,
-        local: SocketAddr,
-        v6_only: bool,
-        worker: Option<u16>,
-    ) {
-        if self.workers.len() > 1 {
-            self.network.set_udp_owner(local, v6_only, worker);
-            self.publish();
-        }
     }
 
     /// Starts a call to a worker.

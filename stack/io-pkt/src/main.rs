@@ -29,6 +29,7 @@ mod pending;
 mod port_table;
 mod privileges;
 mod protocols;
+mod publish;
 mod quota;
 mod requests;
 mod socket_table;

@@ -16,6 +16,7 @@ use crate::tuning::Tuning;
 
 mod ipv6;
 mod routes;
+mod way;
 
 use routes::network;
 

@@ -18,7 +18,7 @@ use inet::steer::{Doorbell, Mesh};
 use inet::{Parts, Pools, Worker, WorkerCounters};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
-use shm::{Arena, WorkersPage};
+use shm::Arena;
 
 use crate::config::{Config, Destination, Route};
 use crate::connection::Trusted;
@@ -28,6 +28,7 @@ use crate::error::StartError;
 use crate::network_state::NetworkState;
 use crate::privileges;
 use crate::protocols::Protocols;
+use crate::publish::SharedPage;
 use crate::quota::Accounts;
 use crate::tables::ScrapeRequest;
 use crate::watchdog;
@@ -110,7 +111,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         Ends { epoll, path: socket, signal, doorbell: Arc::clone(&doorbell), events, scrapes };
     let parts = parts(config, &path, &links, &memory.pools.frames, &doorbell);
     let accounts = Accounts::new(config.quota.clone(), descriptors());
-    let shared = (memory.arena, memory.page_fd, accounts);
+    let shared = (memory.arena, memory.page, accounts);
     let mut control = Control::new(ends, links, parts, facts, shared);
     watch(&control).map_err(resources("epoll"))?;
     control.publish();
@@ -214,8 +215,7 @@ struct Memories {
     pools: Pools,
     arena: Arc<Arena>,
     region: ExternalRegion,
-    page: Arc<WorkersPage>,
-    page_fd: OwnedFd,
+    page: SharedPage,
 }
 
 impl Memories {
@@ -229,8 +229,8 @@ impl Memories {
         let start = arena.base().addr().get();
         let region = dpdk::register_external(start, arena.len(), arena.page_size())
             .map_err(|error| StartError::Eal(error.to_string()))?;
-        let (page, page_fd) = WorkersPage::create(workers).map_err(resources("workers' page"))?;
-        Ok(Self { pools, arena, region, page: Arc::new(page), page_fd })
+        let page = SharedPage::create(workers).map_err(resources("workers' page"))?;
+        Ok(Self { pools, arena, region, page })
     }
 }
 
@@ -417,7 +417,7 @@ impl Team<'_> {
         let mut inboxes = Vec::new();
         let mut peers = Vec::new();
         for number in 0..workers {
-            let bed = Bed::new(number, Arc::clone(&self.memory.page), self.config.idle)
+            let bed = Bed::new(number, self.memory.page.page(), self.config.idle)
                 .map_err(resources("worker"))?;
             let (tx, rx) = sync_channel::<Handoff>(HANDOFFS);
             peers.push((tx, Arc::clone(&bed.doorbell)));

@@ -54,6 +54,7 @@ impl Control {
         request: Request,
     ) -> Result<Option<Reply>, Errno> {
         let reply = match request {
+            Request::Way { to } => Reply::Way(self.network.way(to)),
             Request::Interfaces => Reply::Interfaces(self.network.interface_rows()),
             Request::Routes => Reply::Routes(self.network.route_rows()),
             Request::Clients => Reply::Clients(self.client_rows()),

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use proto::message::{Shutdown, Transport};
+use proto::message::{Leads, Shutdown, Transport, Way};
 use proto::{Reply, Request, SocketHandle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -167,6 +167,7 @@ impl Daemon {
                 let remote = self.socks[id].as_ref().and_then(|s| s.remote);
                 return remote.map(Reply::Name).ok_or(Errno::NOTCONN);
             }
+            Request::Way { .. } => return Ok(Reply::Way(everywhere())),
             _ => return Err(Errno::OPNOTSUPP),
         }
         Ok(Reply::Done)
@@ -469,4 +470,10 @@ impl Daemon {
             }
         }
     }
+}
+
+/// All addresses of IPv4 are somebody's.
+fn everywhere() -> Way {
+    let (first, last) = (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::BROADCAST.into());
+    Way { first, last, leads: Leads::Away }
 }

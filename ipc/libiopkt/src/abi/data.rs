@@ -11,7 +11,7 @@ use crate::errno::{count, number_of, os};
 use crate::loopback::{self, Side};
 use crate::name::{self, Name};
 use crate::table::{self, Held};
-use crate::{cork, kernel, message};
+use crate::{autoconnect, cork, kernel, message};
 
 /// `read(2)`.
 ///
@@ -237,7 +237,9 @@ pub(super) fn send(
     let result = match to {
         Target::Connecting(to) => held.socket.send_connecting(borrow(&fd), from, to, known),
         _ if held.is_stream() => held.socket.send(borrow(&fd), from, None, known),
-        Target::Stack(to) => cork::send(fd, held, from, (Some(to), ancillary), flags),
+        Target::Stack(to) => {
+            autoconnect::with_a_way(|| cork::send(fd, held, from, (Some(to), ancillary), flags))
+        }
         Target::Peer | Target::Kernel => cork::send(fd, held, from, (None, ancillary), flags),
     };
     signalled(held, flags, result)

@@ -14,7 +14,7 @@ use crate::loopback::{self, Side};
 use crate::name::{self, Name};
 use crate::renew::renew;
 use crate::table::{self, Held};
-use crate::{kernel, process};
+use crate::{autoconnect, kernel, process};
 
 /// `socket(2)`: `AF_INET` or `AF_INET6` with `SOCK_STREAM` or `SOCK_DGRAM`; `SOCK_DGRAM` of a family or
 /// protocol that a protocol module of the stack has brought. `ENETDOWN` if no stack is
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn iopkt_connect(fd: c_int, name: *const sockaddr, len: so
     if let Some(held) = table::lookup(fd) {
         // SAFETY: the caller's promise.
         let result = unsafe { Name::read(name, len, held.socket.family()) }
-            .and_then(|name| connect(fd, &held, name));
+            .and_then(|name| autoconnect::with_a_way(|| connect(fd, &held, name)));
         match result {
             Ok(Side::Kernel) => {}
             Ok(_) => return 0,

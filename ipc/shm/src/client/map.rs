@@ -102,6 +102,12 @@ impl ClientMap {
         self.write.u32(own::CALL_SEQUENCE).fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Which interfaces and routes there are, by a number that is never used again.
+    #[must_use]
+    pub fn network_generation(&self) -> u64 {
+        self.workers.u64(layout::NETWORK_GENERATION).load(Ordering::Acquire)
+    }
+
     /// Rings the worker's doorbell if it sleeps. Call it after posting.
     pub(super) fn wake(&self, worker: u16) {
         // The descriptor is written before the word is read; the worker does the reverse.

@@ -1,4 +1,4 @@
-//! The page that tells clients which worker sleeps.
+//! The page that tells clients which worker sleeps, and when the network has changed.
 
 use core::sync::atomic::Ordering;
 use std::os::fd::OwnedFd;
@@ -10,7 +10,8 @@ use crate::memory;
 use crate::region::Region;
 use crate::sync::fence;
 
-/// One `sleeping` word per worker, the same memory for all clients, which can only read it.
+/// One `sleeping` word per worker and the network's generation, the same memory for all clients, which can
+/// only read it.
 #[derive(Debug)]
 pub struct WorkersPage {
     region: Region,
@@ -48,6 +49,12 @@ impl WorkersPage {
             word.store(u32::from(sleeping), Ordering::Release);
             fence(Ordering::SeqCst);
         }
+    }
+
+    /// Tells all clients that interfaces or routes are others now. A generation is never used again, not
+    /// even by the next daemon.
+    pub fn set_network_generation(&self, generation: u64) {
+        self.region.u64(layout::NETWORK_GENERATION).store(generation, Ordering::Release);
     }
 }
 

@@ -1,0 +1,223 @@
+//! `pthread_cancel`: calls on a stack's sockets are cancellation points (POSIX 2.9.5).
+//!
+//! libc acts upon a cancellation within its own system calls, and unwinds whatever is on the stack there.
+//! Ours must not be unwound: it holds locks that other processes wait for. So a thread says that it is in a call,
+//! and `pthread_cancel` interrupts it, again and again, until it has left. When nothing of ours is on its stack
+//! any more it asks libc, which ends it if it is to be ended, before and after a call.
+//!
+//! A call that has done something returns that, and the cancellation acts at the next one.
+
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use libc::{c_int, c_ulong, c_void, pthread_t};
+
+use crate::next::call_next;
+
+/// The signal that libc keeps for this: no program can block it, and libc's handler does nothing in a
+/// thread that is cancelled at certain points only.
+const SIGCANCEL: c_int = 32;
+
+/// A thread in a call is interrupted so often: it may be on its way into the kernel.
+const TRIES: u32 = 10_000;
+const PAUSE: Duration = Duration::from_micros(100);
+
+unsafe extern "C-unwind" {
+    /// Ends the calling thread by unwinding, if it is to be ended.
+    safe fn pthread_testcancel();
+}
+
+/// A thread that makes calls. These are never freed, so that they can be looked through at any time; one
+/// whose thread has ended is another thread's later.
+pub(crate) struct Caller {
+    /// Its `pthread_t`; 0: it is free.
+    thread: AtomicUsize,
+    /// Its number in the kernel.
+    number: AtomicI32,
+    /// Odd within a call.
+    calls: AtomicU32,
+    /// It was cancelled within the call.
+    cancelled: AtomicBool,
+    next: AtomicPtr<Self>,
+}
+
+static CALLERS: AtomicPtr<Caller> = AtomicPtr::new(ptr::null_mut());
+
+/// The thread's own, given back when it ends.
+struct Mine(Cell<Option<&'static Caller>>);
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        if let Some(caller) = self.0.take() {
+            caller.thread.store(0, Ordering::Release);
+        }
+    }
+}
+
+thread_local! {
+    static MINE: Mine = const { Mine(Cell::new(None)) };
+}
+
+fn callers() -> impl Iterator<Item = &'static Caller> {
+    let at = |pointer: *mut Caller| {
+        // SAFETY: the list's pointers are null or lead to leaked boxes.
+        unsafe { pointer.as_ref() }
+    };
+    let first = at(CALLERS.load(Ordering::Acquire));
+    core::iter::successors(first, move |caller| at(caller.next.load(Ordering::Acquire)))
+}
+
+/// This thread's. `None`: it is ending, and nobody cancels it any more.
+fn mine() -> Option<&'static Caller> {
+    MINE.try_with(|mine| match mine.0.get() {
+        Some(caller) => caller,
+        None => {
+            let caller = claim();
+            mine.0.set(Some(caller));
+            caller
+        }
+    })
+    .ok()
+}
+
+fn claim() -> &'static Caller {
+    // SAFETY: no pointers.
+    let me = unsafe { libc::pthread_self() };
+    // A pthread_t is an address.
+    let me = usize::try_from(me).unwrap_or(usize::MAX);
+    // SAFETY: no pointers.
+    let number = unsafe { libc::gettid() };
+    let take = |caller: &&Caller| {
+        caller.thread.compare_exchange(0, me, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    };
+    if let Some(caller) = callers().find(take) {
+        caller.number.store(number, Ordering::Release);
+        return caller;
+    }
+    let caller: &'static Caller = Box::leak(Box::new(Caller {
+        thread: AtomicUsize::new(me),
+        number: AtomicI32::new(number),
+        calls: AtomicU32::new(0),
+        cancelled: AtomicBool::new(false),
+        next: AtomicPtr::default(),
+    }));
+    let mut first = CALLERS.load(Ordering::Acquire);
+    loop {
+        caller.next.store(first, Ordering::Relaxed);
+        let new = ptr::from_ref(caller).cast_mut();
+        match CALLERS.compare_exchange(first, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return caller,
+            Err(other) => first = other,
+        }
+    }
+}
+
+/// A call begins; a thread that is to be ended is ended here.
+pub(crate) fn begin() -> Option<&'static Caller> {
+    let caller = mine()?;
+    caller.cancelled.store(false, Ordering::Relaxed);
+    // Whoever cancels does the reverse: first libc's mark, then a look at the number.
+    let _ = caller.calls.fetch_add(1, Ordering::SeqCst);
+    Some(caller)
+}
+
+/// A call is over. True: it was interrupted because its thread is to be ended.
+pub(crate) fn end(caller: Option<&'static Caller>) -> bool {
+    let Some(caller) = caller else { return false };
+    let _ = caller.calls.fetch_add(1, Ordering::SeqCst);
+    caller.cancelled.load(Ordering::Acquire)
+}
+
+/// Ends this thread, if it is to be ended. Nothing that has to be dropped may be on the stack.
+pub(crate) extern "C-unwind" fn act() {
+    pthread_testcancel();
+}
+
+/// Makes a call of ours as a cancellation point. A thread that can't be cancelled now goes on as if it had
+/// not been interrupted.
+macro_rules! cancellable {
+    ($call:expr) => {
+        loop {
+            let caller = $crate::cancel::begin();
+            $crate::cancel::act();
+            let result = $call;
+            let interrupted = $crate::cancel::end(caller);
+            if !interrupted || result >= 0 || iopkt::errno() != libc::EINTR {
+                break result;
+            }
+            $crate::cancel::act();
+        }
+    };
+}
+pub(crate) use cancellable;
+
+/// `pthread_cancel(3)`.
+///
+/// # Safety
+/// As for the C call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn pthread_cancel(thread: pthread_t) -> c_int {
+    let result = call_next!(pthread_cancel(thread => pthread_t) -> c_int);
+    if result == 0 {
+        interrupt(thread);
+    }
+    result
+}
+
+/// Interrupts a thread that is in a call of ours, until it has left it.
+fn interrupt(thread: pthread_t) {
+    let wanted = usize::try_from(thread).unwrap_or(usize::MAX);
+    let Some(caller) = callers().find(|c| c.thread.load(Ordering::Acquire) == wanted) else {
+        return;
+    };
+    let calls = caller.calls.load(Ordering::SeqCst);
+    let number = caller.number.load(Ordering::Acquire);
+    // SAFETY: no pointers.
+    let is_me = unsafe { libc::gettid() } == number;
+    if is_me || calls.is_multiple_of(2) || !interrupts() {
+        return;
+    }
+    caller.cancelled.store(true, Ordering::Release);
+    for _ in 0..TRIES {
+        if caller.calls.load(Ordering::SeqCst) != calls {
+            return;
+        }
+        // SAFETY: no pointers. A thread in a call has not ended.
+        let _ = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), number, SIGCANCEL) };
+        thread::sleep(PAUSE);
+    }
+}
+
+/// `struct sigaction` as the kernel has it.
+#[repr(C)]
+#[derive(Default)]
+struct KernelAction {
+    handler: usize,
+    flags: c_ulong,
+    restorer: usize,
+    mask: u64,
+}
+
+/// Sees to it that the signal interrupts calls rather than restarts them. False: libc has no handler for it,
+/// and it would end the process.
+fn interrupts() -> bool {
+    let restart = c_ulong::try_from(libc::SA_RESTART).unwrap_or(0);
+    let mut action = KernelAction::default();
+    let (place, none): (*mut c_void, *mut c_void) = ((&raw mut action).cast(), ptr::null_mut());
+    let size = size_of::<u64>();
+    // SAFETY: the kernel writes its `struct sigaction`, whose mask has this size.
+    let known = unsafe { libc::syscall(libc::SYS_rt_sigaction, SIGCANCEL, none, place, size) } == 0;
+    if !known || action.handler <= libc::SIG_IGN {
+        return false;
+    }
+    if action.flags & restart != 0 {
+        let action = KernelAction { flags: action.flags & !restart, ..action };
+        let place: *const KernelAction = &raw const action;
+        // SAFETY: what the kernel has just written, but for a flag.
+        let _ = unsafe { libc::syscall(libc::SYS_rt_sigaction, SIGCANCEL, place, none, size) };
+    }
+    true
+}

@@ -1,0 +1,73 @@
+//! What the control plane tells everybody: a new configuration to the workers, and to clients that there is one.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use inet::command::Command;
+use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
+use shm::WorkersPage;
+
+use crate::control::Control;
+
+/// The page that all clients see.
+pub(crate) struct SharedPage {
+    page: Arc<WorkersPage>,
+    /// What clients get of it.
+    pub(crate) file: OwnedFd,
+    generation: u64,
+}
+
+impl SharedPage {
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn create(workers: u16) -> Result<Self, Errno> {
+        let (page, file) = WorkersPage::create(workers)?;
+        // From the time since the machine was started on, no two daemons have the same.
+        let now = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let generation = seconds.saturating_mul(1_000_000_000);
+        Ok(Self { page: Arc::new(page), file, generation })
+    }
+
+    /// The page, for a worker to say there that it sleeps.
+    pub(crate) fn page(&self) -> Arc<WorkersPage> {
+        Arc::clone(&self.page)
+    }
+
+    /// Interfaces or routes are others now.
+    fn network_has_changed(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.page.set_network_generation(self.generation);
+    }
+}
+
+impl Control {
+    /// Publishes the present configuration.
+    pub(crate) fn publish(&mut self) {
+        self.publish_to_workers();
+        self.page.network_has_changed();
+        self.network_changed();
+    }
+
+    /// With several workers each must know who owns a UDP port.
+    pub(crate) fn publish_udp_owner(
+        &mut self,
+        local: SocketAddr,
+        v6_only: bool,
+        worker: Option<u16>,
+    ) {
+        if self.workers.len() > 1 {
+            self.network.set_udp_owner(local, v6_only, worker);
+            self.publish_to_workers();
+        }
+    }
+
+    fn publish_to_workers(&mut self) {
+        let network = Arc::new(self.network.publish());
+        for worker in 0..self.worker_count() {
+            self.command(worker, Command::Network(Arc::clone(&network)));
+        }
+    }
+}
