@@ -16,7 +16,7 @@ import array, os, re, socket, struct, sys, time
 VERSION = int(sys.argv[1])
 PATH = os.environ["IOPKT_RUN"] + "/dev/socket"
 ATTACH = bytes([1, 0, VERSION, 1]) + b"x"
-SOCKET = bytes([2, 3, 0, 0])
+SOCKET = bytes([2, 3, 0, 0, 0])
 def connect():
     c = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); c.settimeout(5); c.connect(PATH); return c
 def varint(data, at):
@@ -171,7 +171,7 @@ def slow_descriptors():
 # Root attaches; a child that has given root up uses the connection it has inherited.
 INHERITED = PROTOCOL + r"""
 def bind(port):
-    call = bytes([3, 4]) + handle + bytes([0, 0, 0, 0, 0]) + bytes([port & 127 | 128, port >> 7] if port > 127 else [port])
+    call = bytes([3, 4]) + handle + bytes([0, 0, 0, 0, 0]) + bytes([port & 127 | 128, port >> 7, 0] if port > 127 else [port, 0])
     return ask(c, call)[0]
 c = connect(); assert ask(c, ATTACH)[0] == 0
 errno, handle, _ = ask(c, SOCKET); assert errno == 0
@@ -197,10 +197,10 @@ def inherited_rights():
 
 # Bound to 127.0.0.1: a stream and a datagram socket, and what they are told when they connect there and elsewhere.
 LOOPBACK = PROTOCOL + rf"""
-def name(text, port): return bytes([0]) + socket.inet_aton(text) + bytes([port & 127 | 128, port >> 7])
+def name(text, port): return bytes([0]) + socket.inet_aton(text) + bytes([port & 127 | 128, port >> 7, 0])
 c = connect(); assert ask(c, ATTACH)[0] == 0
 for transport in (0, 1):
-    errno, handle, _ = ask(c, bytes([2, 3, 0, transport])); assert errno == 0
+    errno, handle, _ = ask(c, bytes([2, 3, 0, transport, 0])); assert errno == 0
     assert ask(c, bytes([3, 4]) + handle + name("127.0.0.1", 700 + transport))[0] == 0
     for to in ("{HOST}", "127.0.0.1"): print(ask(c, bytes([4, 6]) + handle + name(to, 700) + b"\0")[0], flush=True)
 """
@@ -335,10 +335,10 @@ def request(handle):
     # One that is well-formed, with values of any kind; not always of a socket of its own.
     some = lambda count: bytes(rng.randrange(128) for _ in range(count))
     h = handle if rng.random() < 0.7 else some(3)
-    name = b"\0" + rng.choice((b"\0\0\0\0", socket.inet_aton("127.0.0.1"), some(4))) + rng.choice((b"\0", some(1), b"\x80\x7f"))
+    name = b"\0" + rng.choice((b"\0\0\0\0", socket.inet_aton("127.0.0.1"), some(4))) + rng.choice((b"\0", some(1), b"\x80\x7f")) + b"\0"
     text = some(rng.randrange(40))
     return rng.choice((
-        lambda: bytes([3, rng.randrange(2), rng.randrange(2)]), lambda: b"\x04" + h + name, lambda: b"\x05" + h + some(1),
+        lambda: bytes([3, rng.randrange(2), rng.randrange(2), rng.choice((0, 0, 0, 99))]), lambda: bytes([3, 2, 60, 1, 0]), lambda: b"\x04" + h + name, lambda: b"\x05" + h + some(1),
         lambda: b"\x06" + h + name + bytes([rng.randrange(2)]), lambda: b"\x07" + h, lambda: bytes([8]) + h + bytes([rng.randrange(3)]),
         lambda: b"\x09" + h, lambda: b"\x0a" + h + some(2) + bytes([len(text)]) + text, lambda: b"\x0b" + h + some(2),
         lambda: bytes([rng.randrange(12, 14)]) + h, lambda: bytes([rng.choice((14, 15, 16, 18, 19, 20, 21))]), lambda: b"\x11" + some(1),

@@ -222,6 +222,11 @@ def protocol_answers():
             check(said.returncode == 1 and f"EtherType 0x88b6, which {name} has" in said.stderr, said)
             lab.iopkt("umount", name)
         check(lab.frames_back(0x88B6, 1) == 0, "frames come back from nobody")
+        # DPDK's drivers do not say when a link goes and comes; modules are told.
+        for way in ("down", "up"):
+            before = lab.tunable("faulty.events")
+            lab.ip("link", "set", IFACE, way)
+            until(f"the module knows that the link is {way}", lambda: lab.tunable("faulty.events") != before, 4)
         lab.iopkt("umount", "faulty")
         check(not (lab.run_dir / "dev/faulty").exists(), "its path is still there")
         return "50 frames and 50 packets each way; C and Rust from outside the tree; sysctl and path"

@@ -269,6 +269,40 @@ def qnet_cut():
         return ", ".join(said)
 
 
+def qnet_options():
+    """Two workers; do_crc=0, policy=exclusive and mapany do what they say: no checksums, one link and no other, one user's rights."""
+    user, options = 65534, ("do_crc=0", "policy=exclusive:tap0", "mapany=65534", "auto_add=15")
+    with pair(*options, links=2, args=["-t", "2"]) as (alpha, beta):
+        os.chown(beta.export, user, user)
+        here = alpha.dir / "file"
+        wanted = random_file(here, 2 << 20)
+        received = lambda name: next(row["rx_packets"] for row in beta.table("ifconfig", "-a") if row["name"] == name)
+
+        def put(name):
+            before = [received(f"tap{at}") for at in range(2)]
+            alpha.iopkt("qnet", "put", here, f"beta/{name}")
+            check(digest(beta.export / name) == wanted, f"{name} differs")
+            return [received(f"tap{at}") - count for at, count in enumerate(before)]
+
+        by = put("file")
+        check(by[0] > 1000 and by[1] < 100, f"frames by link: {by}")
+        check((beta.export / "file").stat().st_uid == user, "the file is somebody else's")
+        secret = beta.export / "secret"
+        secret.write_text("secret")
+        secret.chmod(0o600)
+        said = alpha.iopkt("qnet", "get", "beta/secret", alpha.dir / "secret", ok=False)
+        check(said.returncode == 1 and "Permission denied" in said.stderr, said)
+        # The other link may go.
+        alpha.ip("link", "set", "w1", "nomaster")
+        put("again")
+        frames = alpha.judge()
+        # Who wants checksums does not take frames without.
+        beta.iopkt("umount", "qnet")
+        beta.iopkt("mount", "-o", "host=beta,mount=/net:.lab", "lsm-qnet")
+        until("frames without a checksum are discarded", lambda: beta.counter("discarded.unchecked") > 2)
+        return f"{frames}; {by} frames by the two links"
+
+
 # Frames of random bytes; right ones with a flipped bit, cut, or with a length that is a lie.
 RUBBISH = """
 import random, socket, struct, sys

@@ -37,6 +37,8 @@ struct Faulty {
     take: Variable,
     ttl: Variable,
     seen: Variable,
+    events: Variable,
+    host: Host<Self>,
     written: Mutex<Vec<u8>>,
 }
 
@@ -73,6 +75,8 @@ impl Protocol for Faulty {
             take: host.add_setting("take", "Take this IP protocol.", 0..=255, 0)?,
             ttl: host.add_setting("ttl", "Time to live of what goes.", 0..=255, 0)?,
             seen: host.add_counter("seen", "Frames that the tap has seen.")?,
+            events: host.add_counter("events", "Changes of the network.")?,
+            host: host.clone(),
             written: Mutex::default(),
             fail,
         };
@@ -138,6 +142,7 @@ impl Protocol for Faulty {
 
     fn event(&self, _: &Event) {
         self.fail_in("event");
+        self.host.count(self.events, 1);
     }
 
     fn path_open(&self, peer: &Peer) -> Result<u64, OpenError> {

@@ -68,7 +68,7 @@ pub struct World {
     pub(crate) wire: (TxQueue, RxQueue),
     /// Frames come as from a port that has found their checksums right.
     pub verified: bool,
-    _protocols: Vec<lsm::Modules>,
+    protocols: Vec<lsm::Modules>,
     pub(crate) far: Option<FarLink>,
     units: Units,
     _ports: Vec<Port>,
@@ -134,7 +134,7 @@ impl World {
             from_worker: (peer_rx, Burst::new()),
             wire: (alone_tx, alone_rx),
             verified: false,
-            _protocols: Vec::new(),
+            protocols: Vec::new(),
             far: None,
             units,
             _ports: ports,
@@ -225,9 +225,16 @@ impl World {
         };
         modules.admit(id, instance).map_err(|e| e.to_string())?;
         let plan = Arc::new(modules.plan());
-        self._protocols.push(modules);
+        self.protocols.push(modules);
         let _ = self.call(|call| Command::Protocols { call, plan })?;
         Ok(())
+    }
+
+    /// What the protocol modules are attached to, and what came of the packets there.
+    #[must_use]
+    pub fn attachments(&self) -> Vec<lsm::AttachmentRow> {
+        let rows = self.protocols.iter().flat_map(lsm::Modules::rows);
+        rows.flat_map(|row| row.attachments).collect()
     }
 
     /// Sends a command; the next breath carries it out.

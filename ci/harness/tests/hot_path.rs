@@ -1,10 +1,13 @@
-//! The packet path allocates nothing: counted, over thousands of packets both ways.
+//! The packet path allocates nothing: counted, over thousands of packets both ways, without and
+//! with a protocol module that filters and looks at all of them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use harness::World;
-use harness::path::{BURST, Kind, Path, tick};
+use harness::path::{self, BURST, Kind, tick};
 
 /// The system's allocator, and how often it was asked while `COUNTING`.
 struct Counting;
@@ -38,21 +41,53 @@ fn watched(world: &mut World) {
     COUNTING.store(false, Ordering::Relaxed);
 }
 
-// EAL starts once per process, so both paths share one test.
+/// A protocol module with filters and a tap, as a stranger would compile it.
+fn module() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lsm-pass.so");
+    let output = Command::new("cc")
+        .args(["-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I"])
+        .arg(root.join("pmd-drivers/include"))
+        .arg("-I")
+        .arg(root.join("stack/include"))
+        .arg("-o")
+        .arg(&to)
+        .arg(root.join("ci/harness/tests/pass.c"))
+        .output()
+        .expect("a C compiler");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    to.to_str().expect("a path of letters").into()
+}
+
+// EAL starts once per process, so all paths share one test.
 #[test]
 fn the_packet_path_allocates_nothing() {
     let mut world = World::new().expect("a world without hugepages and without root");
-    for kind in [Kind::UdpEcho, Kind::TcpReceive, Kind::TcpSend, Kind::RequestResponse] {
-        let mut path = Path::new(&mut world, kind).unwrap();
-        for _ in 0..100 {
-            assert_eq!(path.burst(&mut world, tick), Ok(BURST), "{kind:?} warming up");
-        }
-        ALLOCATIONS.store(0, Ordering::Relaxed);
-        for _ in 0..1000 {
-            assert_eq!(path.burst(&mut world, watched), Ok(BURST), "{kind:?}");
-        }
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed);
-        assert_eq!(allocations, 0, "{kind:?}: allocations in 32000 packets");
+    let kinds = [Kind::UdpEcho, Kind::TcpReceive, Kind::TcpSend, Kind::RequestResponse];
+    let mut paths = Vec::new();
+    for kind in kinds {
+        let mut path = path::Path::new(&mut world, kind).unwrap();
+        nothing_is_allocated(&mut world, kind, &mut path);
+        paths.push((kind, path));
+    }
+    world.load_protocol(&module()).expect("the module");
+    for (kind, path) in &mut paths {
+        nothing_is_allocated(&mut world, *kind, path);
+    }
+    for attachment in world.attachments() {
+        assert!(attachment.passed > 100_000, "the module was not asked: {attachment:?}");
     }
     assert_eq!(world.wind_up(), 0, "buffers left behind");
+}
+
+fn nothing_is_allocated(world: &mut World, kind: Kind, path: &mut path::Path) {
+    for _ in 0..100 {
+        assert_eq!(path.burst(world, tick), Ok(BURST), "{kind:?} warming up");
+    }
+    ALLOCATIONS.store(0, Ordering::Relaxed);
+    for _ in 0..1000 {
+        assert_eq!(path.burst(world, watched), Ok(BURST), "{kind:?}");
+    }
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
+    assert_eq!(allocations, 0, "{kind:?}: allocations in 32000 packets");
 }

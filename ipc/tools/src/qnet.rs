@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::cli::{QnetAction, QnetArgs};
-use crate::fail::Failure;
+use crate::fail::{Failure, describe};
 use crate::output::{escape, left, print, show, table};
 use crate::qnet::door::{Door, Doors};
 
@@ -70,9 +70,15 @@ impl Remote {
     }
 
     fn call(&self, door: &Door, call: &FileCall) -> Result<FileReply, Failure> {
-        let hint = "see: iopkt qnet nodes";
-        door.call(&self.node, call)
-            .map_err(|errno| Failure::refused(&self.text, errno.raw_os_error(), hint))
+        // Not this stack refuses it, but the other node.
+        let hint = |errno| match errno {
+            Errno::ACCESS | Errno::PERM => "the node acts as one user: see its mapany=",
+            _ => "see: iopkt qnet nodes",
+        };
+        door.call(&self.node, call).map_err(|errno| {
+            let why = describe(errno.raw_os_error());
+            Failure::failed(format!("{}: {why}; {}", self.text, hint(errno)))
+        })
     }
 
     fn strange(&self) -> Failure {

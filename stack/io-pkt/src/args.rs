@@ -12,6 +12,8 @@ Examples:
       two interfaces; what follows the driver's name are its options, one word, commas between
   io-pkt -d /usr/lib/io-pkt/devnp-pair.so -d sim lower=net_tap,loss=1,delay=20,iface=iop0
       driver modules: a wire in memory (pair0, pair1), and a bad wire before another driver
+  io-pkt -d net_tap iface=iop0 -p qnet host=alpha,export=/srv/share -p udplite
+      protocol modules: native networking, and sockets of a protocol that the stack has not
   io-pkt -d 0000:03:00.0 -t 2 --idle spin
       a NIC bound to vfio-pci, two workers that never sleep
   io-pkt -c /etc/io-pkt/io-pkt.toml

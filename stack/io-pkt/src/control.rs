@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
-use std::time::Instant as StdInstant;
+use std::time::{Duration, Instant as StdInstant};
 
 use dpdk::Eal;
 use inet::SocketId;
@@ -329,8 +329,10 @@ impl Control {
         while !self.stopping {
             self.doorbell.prepare_to_sleep();
             self.take_events();
-            let timeout = (self.has_backlog() || self.accounts.anybody_waits())
-                .then_some(rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 });
+            let hurry = self.has_backlog() || self.accounts.anybody_waits();
+            let patience = hurry.then_some(Duration::from_millis(1));
+            let patience = patience.or_else(|| self.protocols.patience());
+            let timeout = patience.and_then(|time| rustix::event::Timespec::try_from(time).ok());
             let ready = match epoll::wait(&self.epoll, &mut space[..], timeout.as_ref()) {
                 Ok((ready, _)) => ready,
                 Err(Errno::INTR) => continue,
@@ -348,6 +350,7 @@ impl Control {
                 self.serve(source, &mut buffer);
             }
             self.let_on();
+            self.watch_links();
             self.run_jobs(eal);
             self.flush_commands();
         }

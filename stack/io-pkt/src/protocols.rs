@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use exporter::{AttachmentSample, ModuleSample};
 use inet::command::Command;
@@ -34,7 +34,12 @@ pub(crate) struct Protocols {
     closing: HashMap<Id, Option<Asked>>,
     /// How often modules have failed that are unloaded.
     past_failures: BTreeMap<String, u64>,
+    /// When the interfaces' links were looked at last.
+    looked: Instant,
 }
+
+/// Between two looks at the links of drivers that do not say when one comes or goes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A plan on its way to the workers.
 pub(crate) struct Adoption {
@@ -74,7 +79,13 @@ impl Protocols {
             opening: HashMap::new(),
             closing: HashMap::new(),
             past_failures: BTreeMap::new(),
+            looked: Instant::now(),
         }
+    }
+
+    /// How long the control thread may sleep: modules are to hear of links.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        (!self.modules.ids().is_empty()).then_some(LOOK_EVERY)
     }
 
     /// Whether what is to be mounted is a protocol: by the file's name, or by what it exports.
@@ -294,6 +305,14 @@ impl Control {
         // Taps and filters are at interfaces, which they name.
         if changed && !self.protocols.modules.ids().is_empty() {
             self.publish_protocols(After::Nothing);
+        }
+    }
+
+    /// Has another look at the links, if it is time and there are modules.
+    pub(crate) fn watch_links(&mut self) {
+        if self.protocols.looked.elapsed() >= LOOK_EVERY {
+            self.protocols.looked = Instant::now();
+            self.network_changed();
         }
     }
 

@@ -26,7 +26,9 @@ pub(crate) struct Host {
 }
 
 /// The table that all modules get.
-pub(crate) static API: abi::Api = abi::Api {
+pub(crate) static API: abi::Api = DRIVERS;
+
+const DRIVERS: abi::Api = abi::Api {
     abi: abi::ABI_VERSION,
     #[expect(clippy::cast_possible_truncation, reason = "120 bytes")]
     size: size_of::<abi::Api>() as u32,
@@ -46,10 +48,45 @@ pub(crate) static API: abi::Api = abi::Api {
     removed,
 };
 
-/// What modules of other kinds can do with a packet too: the functions that take no host.
+/// What modules of other kinds can do with a packet too. Their host is not one of these: the functions
+/// that take one do nothing.
 #[must_use]
 pub fn packet_api() -> &'static abi::Api {
-    &API
+    static PACKETS: abi::Api = abi::Api {
+        log: strange::log,
+        option: strange::option,
+        alloc: strange::alloc,
+        link_changed: strange::told,
+        removed: strange::told,
+        ..DRIVERS
+    };
+    &PACKETS
+}
+
+/// Functions that were called with another kind of host, and don't look at it.
+mod strange {
+    use super::{INVALID, abi, c_char};
+
+    pub(super) unsafe extern "C" fn log(_: *const abi::Host, _: i32, _: *const c_char) {}
+
+    pub(super) unsafe extern "C" fn option(
+        _: *const abi::Host,
+        _: *const c_char,
+        _: *mut c_char,
+        _: usize,
+    ) -> isize {
+        -1
+    }
+
+    pub(super) unsafe extern "C" fn alloc(
+        _: *const abi::Host,
+        _: *mut *mut abi::Mbuf,
+        _: u16,
+    ) -> i32 {
+        INVALID
+    }
+
+    pub(super) unsafe extern "C" fn told(_: *const abi::Host) {}
 }
 
 /// # Safety
@@ -227,5 +264,28 @@ unsafe extern "C" fn removed(of: *const abi::Host) {
     if let Some(host) = unsafe { host(of) } {
         host.removed.store(true, Ordering::Release);
         host.alarm.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_that_takes_its_host_for_a_drivers_is_refused() {
+        let table = packet_api();
+        // What a protocol's host is, nobody here knows.
+        let other = [0xa5_u8; 4096];
+        let host = other.as_ptr().cast();
+        let mut packet = core::ptr::null_mut();
+        // SAFETY: a place for one packet; the host is not looked at.
+        assert_eq!(unsafe { (table.alloc)(host, &raw mut packet, 1) }, INVALID);
+        assert!(packet.is_null());
+        // SAFETY: as above.
+        unsafe { (table.removed)(host) };
+        let mut value = [0; 8];
+        // SAFETY: a C string, and room for as many bytes as are said; the host is not looked at.
+        let len = unsafe { (table.option)(host, c"key".as_ptr(), value.as_mut_ptr(), 8) };
+        assert_eq!(len, -1);
     }
 }
