@@ -19,8 +19,8 @@ pub trait Address: Copy + Ord + Hash + Debug + Display + sealed::Sealed + 'stati
     fn bits(self) -> Self::Bits;
     /// The first `count` bits, at most 16, as a number.
     fn top(bits: Self::Bits, count: u8) -> usize;
-    /// The six bits behind the first `skip`, fewer than all, as a number; beyond the last zeros follow.
-    fn six(bits: Self::Bits, skip: u8) -> u32;
+    /// The eight bits behind the first `skip`, fewer than all, as a number.
+    fn eight(bits: Self::Bits, skip: u8) -> u32;
     /// The prefix whose first `count` bits, at most 16, are this number.
     fn piece(number: usize, count: u8) -> Option<Net<Self>>;
     /// The address with the bits beyond `prefix_len` cleared.
@@ -55,8 +55,8 @@ impl Address for Ipv4Addr {
         (bits >> 32_u32.wrapping_sub(count.into())) as usize
     }
     #[inline]
-    fn six(bits: u32, skip: u8) -> u32 {
-        ((u64::from(bits) << 32 << skip) >> 58) as u32
+    fn eight(bits: u32, skip: u8) -> u32 {
+        bits.wrapping_shl(skip.into()) >> 24
     }
     fn piece(number: usize, count: u8) -> Option<Net<Self>> {
         let bits = u32::try_from(number).ok()? << 32_u32.checked_sub(count.into())?;
@@ -87,8 +87,8 @@ impl Address for Ipv6Addr {
         (bits >> 128_u32.wrapping_sub(count.into())) as usize
     }
     #[inline]
-    fn six(bits: u128, skip: u8) -> u32 {
-        ((bits << skip) >> 122) as u32
+    fn eight(bits: u128, skip: u8) -> u32 {
+        (bits.wrapping_shl(skip.into()) >> 120) as u32
     }
     fn piece(number: usize, count: u8) -> Option<Net<Self>> {
         let bits = u128::try_from(number).ok()? << 128_u32.checked_sub(count.into())?;

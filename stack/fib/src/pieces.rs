@@ -1,39 +1,54 @@
 //! What the snapshots are made of, kept from one to the next: only what a change touches is made anew.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use crate::address::Address;
 use crate::net::Net;
 use crate::route::NextHop;
-use crate::snapshot::{Fib, PIECE_BITS, PIECES, Piece};
-use crate::trie::{Entry, Hop, Trie};
+use crate::snapshot::{Fib, GROUP_BITS, Group, PIECE_BITS, Piece, STEP};
+use crate::trie::{self, Entry, Hop};
 
-/// Next hops that were ever used, at which those that still are get numbers anew.
-const HOPS_MAX: usize = 65_536;
+/// Next hops that may have gone out of use before those that are in use get numbers anew, beside as many
+/// as are: what is made anew then pays for itself.
+const HOPS_SPARE: usize = 1024;
 
-/// Pieces of the address space, and which of them are out of date.
+/// A route as snapshots need it.
+pub(crate) type Way<A> = (Net<A>, NextHop<A>);
+
+/// What the routes say. Only those that are in use count.
+pub(crate) trait Routes<A: Address> {
+    /// The best route to an address whose prefix is no longer than this.
+    fn best_up_to(&self, len: u8, address: A) -> Option<NextHop<A>>;
+    /// The routes within a prefix that are longer than it, by address and then by length.
+    fn within(&self, net: Net<A>, into: &mut Vec<Way<A>>);
+}
+
+/// Groups of pieces of the address space, and which of them are out of date.
 #[derive(Clone, Debug)]
 pub(crate) struct Pieces<A: Address> {
-    pieces: Vec<Piece>,
+    groups: Vec<Group>,
     stale: Vec<bool>,
     numbers: HashMap<NextHop<A>, Hop>,
     hops: Vec<NextHop<A>>,
+    /// With so many hops they are counted anew.
+    hops_max: usize,
 }
 
 impl<A: Address> Pieces<A> {
     pub(crate) fn new() -> Self {
         Self {
-            pieces: vec![Piece::Uniform(0); PIECES],
-            stale: vec![true; PIECES],
+            groups: vec![Group::Uniform(0); STEP],
+            stale: vec![true; STEP * STEP],
             numbers: HashMap::new(),
             hops: Vec::new(),
+            hops_max: HOPS_SPARE,
         }
     }
 
     /// Nothing, until the real ones come back.
     pub(crate) fn none() -> Self {
-        Self { pieces: Vec::new(), stale: Vec::new(), numbers: HashMap::new(), hops: Vec::new() }
+        let numbers = HashMap::new();
+        Self { groups: Vec::new(), stale: Vec::new(), numbers, hops: Vec::new(), hops_max: 0 }
     }
 
     /// What is known of these destinations holds no longer.
@@ -48,45 +63,79 @@ impl<A: Address> Pieces<A> {
         self.stale.fill(true);
     }
 
-    /// Makes anew what does not hold. `short` gives the best of the routes to an address that are no
-    /// longer than a piece, `long` all those within it that are, sorted.
-    pub(crate) fn update(
-        &mut self,
-        short: impl Fn(A) -> Option<NextHop<A>>,
-        long: impl Fn(Net<A>, &mut Vec<(Net<A>, NextHop<A>)>),
-    ) {
-        if self.hops.len() >= HOPS_MAX {
+    /// Makes anew what does not hold.
+    pub(crate) fn update(&mut self, routes: &impl Routes<A>) {
+        let recount = self.hops.len() >= self.hops_max;
+        if recount {
             self.numbers.clear();
             self.hops.clear();
             self.touch_all();
         }
-        let mut routes = Vec::new();
-        for number in 0..PIECES {
-            if !self.stale.get(number).copied().unwrap_or(false) {
+        for number in 0..STEP {
+            let first = number.saturating_mul(STEP);
+            let stale = self.stale.get_mut(first..first.saturating_add(STEP)).unwrap_or_default();
+            if !stale.iter().any(|stale| *stale) {
                 continue;
             }
-            let Some(piece) = A::piece(number, PIECE_BITS) else { continue };
-            let inherited = short(piece.addr()).map_or(0, |hop| self.number(hop));
-            routes.clear();
-            long(piece, &mut routes);
-            let entries: Vec<Entry<A>> =
-                routes.iter().map(|(net, hop)| (*net, self.number(*hop))).collect();
-            let made = if entries.is_empty() {
-                Piece::Uniform(inherited)
-            } else {
-                Piece::Divided(Arc::new(Trie::new(&entries, PIECE_BITS, inherited)))
-            };
-            if let (Some(place), Some(stale)) =
-                (self.pieces.get_mut(number), self.stale.get_mut(number))
-            {
-                (*place, *stale) = (made, false);
+            let mut which = [false; STEP];
+            which.copy_from_slice(stale);
+            stale.fill(false);
+            let group = self.group(number, &which, routes);
+            if let Some(place) = self.groups.get_mut(number) {
+                *place = group;
             }
         }
+        if recount {
+            self.hops_max = self.hops.len().saturating_mul(2).saturating_add(HOPS_SPARE);
+        }
+    }
+
+    /// A group, of which these pieces do not hold.
+    fn group(&mut self, number: usize, stale: &[bool; STEP], routes: &impl Routes<A>) -> Group {
+        let before = self.groups.get(number).cloned().unwrap_or(Group::Uniform(0));
+        let mut ways = Vec::new();
+        if let Some(net) = A::piece(number, GROUP_BITS)
+            && stale.iter().all(|stale| *stale)
+        {
+            routes.within(net, &mut ways);
+            if ways.is_empty() {
+                return Group::Uniform(self.inherited(GROUP_BITS, net.addr(), routes));
+            }
+        }
+        let mut pieces = match before {
+            Group::Uniform(hop) => vec![Piece::Uniform(hop); STEP],
+            Group::Divided(pieces) => pieces.to_vec(),
+        };
+        for (offset, (piece, _)) in
+            pieces.iter_mut().zip(stale).enumerate().filter(|(_, (_, stale))| **stale)
+        {
+            let number = number.saturating_mul(STEP).saturating_add(offset);
+            if let Some(net) = A::piece(number, PIECE_BITS) {
+                *piece = self.piece(net, routes, &mut ways);
+            }
+        }
+        Group::Divided(pieces.into())
+    }
+
+    fn piece(&mut self, net: Net<A>, routes: &impl Routes<A>, ways: &mut Vec<Way<A>>) -> Piece {
+        let inherited = self.inherited(PIECE_BITS, net.addr(), routes);
+        ways.clear();
+        routes.within(net, ways);
+        if ways.is_empty() {
+            return Piece::Uniform(inherited);
+        }
+        let entries: Vec<Entry<A>> =
+            ways.iter().map(|(net, hop)| (*net, self.number(*hop))).collect();
+        Piece::Divided(trie::build(&entries, PIECE_BITS, inherited))
+    }
+
+    fn inherited(&mut self, len: u8, address: A, routes: &impl Routes<A>) -> Hop {
+        routes.best_up_to(len, address).map_or(0, |hop| self.number(hop))
     }
 
     /// A snapshot.
     pub(crate) fn publish(&self) -> Fib<A> {
-        Fib::new(&self.pieces, &self.hops)
+        Fib::new(&self.groups, &self.hops)
     }
 
     fn number(&mut self, hop: NextHop<A>) -> Hop {

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::address::Address;
 use crate::net::{BadPrefix, Net};
-use crate::pieces::Pieces;
+use crate::pieces::{Pieces, Routes, Way};
 use crate::route::{NextHop, Route};
-use crate::snapshot::{Fib, PIECE_BITS};
+use crate::snapshot::Fib;
 
 /// Why a route was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -165,7 +165,7 @@ impl<A: Address> Rib<A> {
         }
         let mut pieces =
             core::mem::replace(&mut self.snapshots.borrow_mut().pieces, Pieces::none());
-        pieces.update(|address| self.best_short(address), |piece, into| self.within(piece, into));
+        pieces.update(self);
         let fib = pieces.publish();
         let mut snapshots = self.snapshots.borrow_mut();
         snapshots.pieces = pieces;
@@ -190,26 +190,25 @@ impl<A: Address> Rib<A> {
         }
     }
 
-    /// The best active route to an address among those that are no longer than a piece of the snapshot.
-    fn best_short(&self, addr: A) -> Option<NextHop<A>> {
-        let mut routes = (0..=PIECE_BITS).rev().filter_map(|len| {
-            let net = Net::containing(addr, len).ok()?;
+    /// The route to `addr` with the longest prefix, active or not.
+    fn best(&self, addr: A) -> Option<&Route<A>> {
+        (0..=A::LEN).rev().find_map(|len| self.routes.get(&Net::containing(addr, len).ok()?))
+    }
+}
+
+impl<A: Address> Routes<A> for Rib<A> {
+    fn best_up_to(&self, len: u8, address: A) -> Option<NextHop<A>> {
+        let mut routes = (0..=len).rev().filter_map(|len| {
+            let net = Net::containing(address, len).ok()?;
             self.routes.get(&net)
         });
         routes.find(|route| self.is_active(route)).map(|route| route.next_hop)
     }
 
-    /// The active routes within a piece of the snapshot, in order.
-    fn within(&self, piece: Net<A>, into: &mut Vec<(Net<A>, NextHop<A>)>) {
-        let range = piece..=Net::host(piece.last());
-        let all = self.routes.range(range).map(|(_, route)| route);
-        let longer = all.filter(|route| route.destination.prefix_len() > piece.prefix_len());
+    fn within(&self, net: Net<A>, into: &mut Vec<Way<A>>) {
+        let all = self.routes.range(net..=Net::host(net.last())).map(|(_, route)| route);
+        let longer = all.filter(|route| route.destination.prefix_len() > net.prefix_len());
         let active = longer.filter(|route| self.is_active(route));
         into.extend(active.map(|route| (route.destination, route.next_hop)));
-    }
-
-    /// The route to `addr` with the longest prefix, active or not.
-    fn best(&self, addr: A) -> Option<&Route<A>> {
-        (0..=A::LEN).rev().find_map(|len| self.routes.get(&Net::containing(addr, len).ok()?))
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::address::Address;
 use crate::route::NextHop;
-use crate::trie::{Hop, Trie};
+use crate::trie::{self, Hop, Words};
 
+/// Bits of an address that choose a group of pieces.
+pub(crate) const GROUP_BITS: u8 = 8;
 /// Bits of an address that choose a piece of the address space.
-pub(crate) const PIECE_BITS: u8 = 12;
-
-/// Pieces that they tell apart.
-pub(crate) const PIECES: usize = 1 << PIECE_BITS;
+pub(crate) const PIECE_BITS: u8 = 2 * GROUP_BITS;
+/// Groups, and pieces of a group.
+pub(crate) const STEP: usize = 1 << GROUP_BITS;
 
 /// Where packets to one piece of the address space go.
 #[derive(Clone, Debug)]
@@ -19,29 +20,39 @@ pub(crate) enum Piece {
     /// All to the same.
     Uniform(Hop),
     /// As the routes say that are longer than [`PIECE_BITS`].
-    Divided(Arc<Trie>),
+    Divided(Words),
+}
+
+/// The same for the pieces whose first bits are the same.
+#[derive(Clone, Debug)]
+pub(crate) enum Group {
+    /// All to the same.
+    Uniform(Hop),
+    /// By piece.
+    Divided(Arc<[Piece]>),
 }
 
 /// Longest-prefix match over an immutable set of routes (RFC 1812, 5.2.4.3).
 ///
 /// ```text
-/// pieces  [0] [1] … [4095]      the first 12 bits of the address choose one
-///          │   └─► trie         six more bits a step; shared by all snapshots since it changed
-///          └─────► next hop     no longer route leads there
+/// groups [0] … [255]            by the first 8 bits of the address
+///         │     └─► pieces [0] … [255]     by the next 8
+///         │                 │     └─► nodes, 8 bits a step (trie.rs)
+///         └─► next hop      └─► next hop   no longer route leads there
 /// ```
 ///
-/// A lookup takes a step for each six bits that the longest prefix near the address has beyond the first
-/// 12, however many routes there are. A route that changes has one trie made anew, or as many as its
-/// prefix covers. Clones share everything.
+/// A lookup takes a step for each eight bits of the longest prefix near the address, however many routes
+/// there are. A route that changes has one piece made anew, or as many as its prefix covers; all others are
+/// shared with the snapshots before. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Fib<A: Address = Ipv4Addr> {
-    pieces: Arc<[Piece]>,
+    groups: Arc<[Group]>,
     hops: Arc<[NextHop<A>]>,
 }
 
 impl<A: Address> Default for Fib<A> {
     fn default() -> Self {
-        Self { pieces: Arc::default(), hops: Arc::default() }
+        Self { groups: Arc::default(), hops: Arc::default() }
     }
 }
 
@@ -51,9 +62,12 @@ impl<A: Address> Fib<A> {
     #[must_use]
     pub fn lookup(&self, destination: A) -> Option<NextHop<A>> {
         let bits = destination.bits();
-        let hop = match self.pieces.get(A::top(bits, PIECE_BITS))? {
-            Piece::Uniform(hop) => *hop,
-            Piece::Divided(trie) => trie.lookup::<A>(bits, PIECE_BITS),
+        let hop = match self.groups.get(A::eight(bits, 0) as usize)? {
+            Group::Uniform(hop) => *hop,
+            Group::Divided(pieces) => match pieces.get(A::eight(bits, GROUP_BITS) as usize)? {
+                Piece::Uniform(hop) => *hop,
+                Piece::Divided(words) => trie::lookup::<A>(words, bits, PIECE_BITS),
+            },
         };
         self.hops.get((hop as usize).checked_sub(1)?).copied()
     }
@@ -61,16 +75,20 @@ impl<A: Address> Fib<A> {
     /// Bytes of memory, those that other snapshots share included.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let tries = self.pieces.iter().map(|piece| match piece {
-            Piece::Uniform(_) => 0,
-            Piece::Divided(trie) => trie.len(),
+        let pieces = self.groups.iter().flat_map(|group| match group {
+            Group::Uniform(_) => &[][..],
+            Group::Divided(pieces) => pieces,
         });
-        let tables = size_of_val(&*self.pieces).saturating_add(size_of_val(&*self.hops));
-        tries.sum::<usize>().saturating_add(tables)
+        let each = pieces.map(|piece| match piece {
+            Piece::Uniform(_) => size_of::<Piece>(),
+            Piece::Divided(words) => size_of_val(&**words).saturating_add(size_of::<Piece>()),
+        });
+        let tables = size_of_val(&*self.groups).saturating_add(size_of_val(&*self.hops));
+        each.sum::<usize>().saturating_add(tables)
     }
 
     /// A snapshot in which hop `n` is the `n`th, counted from 1.
-    pub(crate) fn new(pieces: &[Piece], hops: &[NextHop<A>]) -> Self {
-        Self { pieces: pieces.into(), hops: hops.into() }
+    pub(crate) fn new(groups: &[Group], hops: &[NextHop<A>]) -> Self {
+        Self { groups: groups.into(), hops: hops.into() }
     }
 }
