@@ -60,6 +60,10 @@ impl Socket {
         to: Option<SocketAddr>,
         source: Option<IpAddr>,
     ) -> io::Result<()> {
+        if self.is_of_module() {
+            // Where its names lead the module knows.
+            return Ok(());
+        }
         let leads = to.and_then(|to| self.leads(to.ip()));
         let source = source.filter(|source| !source.is_unspecified());
         if let Some(source) = source {
