@@ -1,5 +1,6 @@
 /* Descriptors as numbers and modes; ioctl; files and pipes at the other end of a copy. */
 #include "socketdiff.h"
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 
 CASE(number, dup)
@@ -226,4 +227,22 @@ CASE(file, splice_wrong)
     TRY(splice(fd, NULL, fd, NULL, 1, 0));
     TRY(splice(fd, NULL, ends[0], NULL, 1, 0));
     TRY(splice(fd, NULL, ends[1], NULL, 0, 0));
+}
+CASE(file, tee_wrong)
+{
+    int id, fd = connected(&id), ends[2];
+    NEED(pipe(ends));
+    NEED(write(ends[1], "abc", 3));
+    TRY(tee(ends[0], fd, 1, 0));
+    TRY(tee(fd, ends[1], 1, 0));
+}
+CASE(file, from_the_socket)
+{
+    int id, fd = connected(&id), file = NEED(memfd_create("file", 0));
+    NEED(peer_send(id, "abc", 3, 0));
+    await_bytes(fd, 3);
+    TRY(sendfile(file, fd, NULL, 3));
+    TRY(copy_file_range(fd, NULL, file, NULL, 3, 0));
+    TRY(lseek(fd, 0, SEEK_SET));
+    TRY(ftruncate(fd, 0));
 }

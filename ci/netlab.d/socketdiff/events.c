@@ -315,3 +315,48 @@ CASE(epoll, beside_others)
     struct epoll_event got[8];
     TRY(epoll_wait(set, got, 8, 1000));
 }
+
+static volatile sig_atomic_t usr_came;
+static void on_usr(int number)
+{
+    (void)number;
+    usr_came++;
+}
+/* A signal that is pending and let in only while the call waits. */
+static void pend(sigset_t *none)
+{
+    struct sigaction action = {.sa_handler = on_usr};
+    sigset_t usr;
+    sigemptyset(none);
+    sigemptyset(&usr), sigaddset(&usr, SIGUSR1);
+    sigaction(SIGUSR1, &action, NULL);
+    sigprocmask(SIG_BLOCK, &usr, NULL);
+    kill(getpid(), SIGUSR1);
+}
+CASE(pselect, lets_a_signal_in)
+{
+    struct timespec second = {.tv_sec = 1};
+    sigset_t none;
+    fd_set in;
+    int id, fd = connected(&id);
+    FD_ZERO(&in);
+    FD_SET(fd, &in);
+    pend(&none);
+    TRY(pselect(fd + 1, &in, NULL, NULL, &second, &none));
+    say("signals %d", (int)usr_came);
+    NEED(peer_send(id, "a", 1, 0));
+    FD_ZERO(&in);
+    FD_SET(fd, &in);
+    TRY(pselect(fd + 1, &in, NULL, NULL, &second, &none));
+}
+CASE(epoll, pwait_lets_a_signal_in)
+{
+    struct epoll_event got[2];
+    sigset_t none;
+    int id, fd = connected(&id), set = epoll_with(fd, EPOLLIN);
+    pend(&none);
+    TRY(epoll_pwait(set, got, 2, 1000, &none));
+    say("signals %d", (int)usr_came);
+    NEED(peer_send(id, "a", 1, 0));
+    TRY(epoll_pwait(set, got, 2, 1000, &none));
+}

@@ -1,6 +1,7 @@
 //! Sockets of io-pkt for Rust programs.
 //!
 //! * [`TcpStream`], [`TcpListener`], [`UdpSocket`]: like those of `std::net`.
+//! * [`SocketOptions`]: those with options. [`Poll`]: waiting for many.
 //! * [`Socket`]: what they are made of, in the words of BSD; the C library is made of it too.
 //! * [`Channel`]: a process's connection to the daemon, with the memory they share.
 //!
@@ -11,10 +12,12 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod builder;
 mod channel;
 mod descriptor;
 mod linger;
 mod option;
+mod poll;
 mod prefix;
 mod receive;
 mod send;
@@ -25,8 +28,10 @@ mod urgent;
 mod wait;
 mod way;
 
+pub use builder::SocketOptions;
 pub use channel::{Channel, ForkGuard, Identified};
 pub use option::Wishes;
+pub use poll::{Interest, Poll, Readiness};
 pub use prefix::{clear_sock_prefix, set_sock_prefix};
 pub use proto::message::{Family, Shutdown, Transport};
 pub use proto::table::{AddressRow, InterfaceRow};

@@ -45,6 +45,10 @@ pub(crate) struct Inner {
 }
 
 impl TcpStream {
+    pub(crate) fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
     /// Connects to the first of the addresses that answers.
     ///
     /// # Errors
@@ -54,7 +58,7 @@ impl TcpStream {
         first(addresses, |address| {
             let inner = Inner::open(address, Transport::Stream)?;
             inner.socket.connect(inner.fd.as_fd(), address, false)?;
-            Ok(Self { inner: Arc::new(inner) })
+            Ok(Self::of(inner))
         })
     }
 
@@ -165,6 +169,10 @@ impl TcpStream {
 }
 
 impl TcpListener {
+    pub(crate) fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
     /// Listens at the first of the addresses that is possible. As in `std`, an address that has
     /// just been used can be used again.
     ///
@@ -176,7 +184,7 @@ impl TcpListener {
             inner.socket.set_option(SOL_SOCKET, SO_REUSEADDR, &1_i32.to_ne_bytes())?;
             inner.socket.bind(inner.fd.as_fd(), address)?;
             inner.socket.listen(inner.fd.as_fd(), BACKLOG)?;
-            Ok(Self { inner: Arc::new(inner) })
+            Ok(Self::of(inner))
         })
     }
 
@@ -186,7 +194,7 @@ impl TcpListener {
     /// Those of [`Socket::accept`].
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (socket, fd, from) = self.inner.socket.accept(self.as_fd(), false)?;
-        Ok((TcpStream { inner: Arc::new(Inner { socket, fd }) }, from))
+        Ok((TcpStream::of(Inner { socket, fd }), from))
     }
 
     /// One connection after the other, without end.

@@ -20,6 +20,10 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
+    pub(crate) fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
     /// A socket at the first of the addresses that is possible.
     ///
     /// # Errors
@@ -28,7 +32,7 @@ impl UdpSocket {
         first(addresses, |address| {
             let inner = Inner::open(address, Transport::Datagram)?;
             inner.socket.bind(inner.fd.as_fd(), address)?;
-            Ok(Self { inner: Arc::new(inner) })
+            Ok(Self::of(inner))
         })
     }
 

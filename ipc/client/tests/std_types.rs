@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fake::{Fake, address};
-use io_pkt_client::{Channel, TcpListener, TcpStream, UdpSocket};
+use io_pkt_client::{
+    Channel, Interest, Poll, Readiness, SocketOptions, TcpListener, TcpStream, UdpSocket,
+};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
 /// One test: the environment is the process's.
@@ -28,6 +30,7 @@ fn a_program_finds_its_stack_and_finds_it_again() {
     streams();
     datagrams();
     edges();
+    options_and_poll();
 
     two_stacks(&run);
 
@@ -37,6 +40,32 @@ fn a_program_finds_its_stack_and_finds_it_again() {
     assert!(!Arc::ptr_eq(&first, &second));
     streams();
     drop(fake);
+}
+
+/// Sockets with options, and one loop for all of them.
+fn options_and_poll() {
+    let options = SocketOptions::new().reuse_address(true).receive_buffer(1 << 16).nodelay(true);
+    let listener = options.listen(address(90), 5).expect("no listener");
+    let poll = Poll::new().expect("no set");
+    poll.add(&listener, 1, Interest::READABLE).expect("not added");
+    let soon = Some(Duration::from_secs(5));
+    let now = Some(Duration::ZERO);
+    assert_eq!(poll.wait(8, now).expect("wait"), []);
+    let mut client = options.connect(address(90)).expect("no connection");
+    let one = |token, writable| Readiness { token, readable: true, writable, ended: false };
+    assert_eq!(poll.wait(8, soon).expect("wait"), [one(1, false)]);
+    let (mut server, _) = listener.accept().expect("nobody");
+    poll.remove(&listener).expect("not removed");
+    poll.add(&server, 2, Interest::READABLE | Interest::ONCE).expect("not added");
+    client.write_all(b"hello").expect("write");
+    assert_eq!(poll.wait(8, soon).expect("wait"), [one(2, false)]);
+    assert_eq!(poll.wait(8, now).expect("wait"), [], "it was told once");
+    let mut into = [0; 5];
+    server.read_exact(&mut into).expect("read");
+    poll.modify(&server, 3, Interest::READABLE).expect("not modified");
+    drop(client);
+    let end = poll.wait(8, soon).expect("wait");
+    assert!(end.iter().all(|event| event.token == 3 && event.ended) && end.len() == 1, "{end:?}");
 }
 
 /// A thread of its own may use another stack, and both channels stay.
