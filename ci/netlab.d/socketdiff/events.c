@@ -69,6 +69,12 @@ CASE(mask, refused_datagram)
     await(fd, POLLERR | POLLIN);
     say_all_events("events", fd);
 }
+CASE(mask, band)
+{
+    int id, fd = connected(&id);
+    struct pollfd p = {.fd = fd, .events = POLLWRBAND};
+    TRY(poll(&p, 1, 0));
+}
 CASE(mask, closed_descriptor) { say_all_events("events", 77); }
 
 CASE(refused, datagram_recv)

@@ -92,6 +92,7 @@ long fill(int fd);
 int now_ms(void);
 /* "what: POLLIN POLLOUT", without POLLERR and POLLHUP: the cases of area "mask" are about those. */
 void say_events(const char *what, int fd);
+/* With those, but without POLLWRBAND: case mask/band is about that. */
 void say_all_events(const char *what, int fd);
 void say_mask(const char *what, int mask);
 void nonblocking(int fd);

@@ -161,7 +161,7 @@ void say_events(const char *what, int fd)
 
 void say_all_events(const char *what, int fd)
 {
-    struct pollfd p = {.fd = fd, .events = POLLIN | POLLPRI | POLLOUT | POLLRDHUP | POLLRDNORM | POLLWRNORM | POLLRDBAND | POLLWRBAND};
+    struct pollfd p = {.fd = fd, .events = POLLIN | POLLPRI | POLLOUT | POLLRDHUP | POLLRDNORM | POLLWRNORM | POLLRDBAND};
     if (poll(&p, 1, 0) < 0)
         said(what, -1);
     else
