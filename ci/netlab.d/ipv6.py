@@ -129,6 +129,14 @@ def tcp6():
         got = lab.iopkt("run", "--", "bash", "-o", "pipefail", "-c", fetch, timeout=70)
         check(got.stdout.split()[0] == want, "client: sha256 differs")
         check(f"{STACK6} - -" in (lab.dir / "peer.log").read_text(), "the kernel's server has heard from somebody else")
+        # An address of the link, which needs the link's number: the stack's 1, and so 2 for programs.
+        lab.spawn(["python3", "-m", "http.server", "--bind", "::", "--directory", lab.dir, "8081"])
+        near = re.search(r"inet6 (fe80::[0-9a-f:]+)", lab.ip("-6", "addr", "show", "dev", IFACE).stdout).group(1)
+        until("the kernel's other server", lambda: lab.exec("curl", "-fsS", "-o", "/dev/null", f"http://[{HOST6}]:8081/", ok=False).returncode == 0)
+        asks = (f"import socket; s = socket.socket(socket.AF_INET6); s.connect(('{near}', 8081, 0, 2)); assert s.getpeername()[3] == 2, s.getpeername(); "
+                "s.send(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(12))")
+        got = lab.iopkt("run", "--", "python3", "-c", asks).stdout
+        check("HTTP/1.0 200" in got, got)
         # What calls answer, and datagrams of both families at one socket.
         log = lab.dir / "calls"
         calls = lab.client("python3", "-c", CALLS6, STACK6, HOST6, log=log)
