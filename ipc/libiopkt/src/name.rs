@@ -34,6 +34,9 @@ struct Inet6Name {
 const _: () = assert!(size_of::<InetName>() == size_of::<libc::sockaddr_in>());
 const _: () = assert!(size_of::<Inet6Name>() == size_of::<libc::sockaddr_in6>());
 
+/// IPv6's name without the link's number, as in RFC 2133.
+const BARE_INET6_LEN: usize = size_of::<Inet6Name>() - size_of::<u32>();
+
 /// What a program passed where a name is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
@@ -56,7 +59,9 @@ impl Name {
             Family::Module(number) => number.into(),
         };
         if family != libc::AF_UNSPEC && family != own {
-            return Err(os(libc::EAFNOSUPPORT));
+            // Of IPv6's names Linux looks at the length first.
+            let is_short = domain == Family::Inet6 && bytes.len() < BARE_INET6_LEN;
+            return Err(os(if is_short { libc::EINVAL } else { libc::EAFNOSUPPORT }));
         }
         if family != libc::AF_UNSPEC && domain != Family::Inet {
             return inet6_name(bytes).map(Self::Inet);
@@ -67,6 +72,24 @@ impl Name {
         let (name, _) = InetName::ref_from_prefix(bytes).map_err(|_| os(libc::EINVAL))?;
         let address = SocketAddr::new(Ipv4Addr::from(name.address).into(), name.port.get());
         Ok(if family == libc::AF_UNSPEC { Self::Unspecified(address) } else { Self::Inet(address) })
+    }
+
+    /// Reads where a datagram goes: a socket of IPv6 takes IPv4's names, too.
+    ///
+    /// # Safety
+    /// As for [`Name::read`].
+    pub(crate) unsafe fn read_destination(
+        name: *const sockaddr,
+        len: socklen_t,
+        domain: Family,
+    ) -> io::Result<Self> {
+        // SAFETY: the caller's promise.
+        let own = unsafe { Self::read(name, len, domain) };
+        if domain != Family::Inet6 || own.is_ok() {
+            return own;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { Self::read(name, len, Family::Inet) }.or(own)
     }
 
     /// Reads a name out of the program's memory.
@@ -170,8 +193,7 @@ pub(crate) unsafe fn write(
 }
 
 fn inet6_name(bytes: &[u8]) -> io::Result<SocketAddr> {
-    const BARE_LEN: usize = size_of::<Inet6Name>() - size_of::<u32>();
-    if bytes.len() < BARE_LEN {
+    if bytes.len() < BARE_INET6_LEN {
         return Err(os(libc::EINVAL));
     }
     let mut whole = [0; size_of::<Inet6Name>()];
@@ -219,10 +241,12 @@ mod tests {
 
     #[test]
     fn a_name_of_another_family_is_refused() {
-        for (name, family) in [("[::1]:80", Family::Inet), ("192.0.2.7:80", Family::Inet6)] {
-            let error = Name::parse(&bytes_of(name), family).unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(libc::EAFNOSUPPORT));
-        }
+        let refused = |bytes: &[u8], family| Name::parse(bytes, family).unwrap_err().raw_os_error();
+        assert_eq!(refused(&bytes_of("[::1]:80"), Family::Inet), Some(libc::EAFNOSUPPORT));
+        let mut short = bytes_of("192.0.2.7:80");
+        assert_eq!(refused(&short, Family::Inet6), Some(libc::EINVAL));
+        short.resize(28, 0);
+        assert_eq!(refused(&short, Family::Inet6), Some(libc::EAFNOSUPPORT));
     }
 
     #[test]

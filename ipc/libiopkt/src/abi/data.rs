@@ -211,8 +211,9 @@ pub(super) unsafe fn destination(
     if held.is_stream() && !connects {
         return Ok(Target::Peer);
     }
+    let read = if connects { Name::read } else { Name::read_destination };
     // SAFETY: the caller's promise.
-    let address = match unsafe { Name::read(to, to_len, held.socket.family()) }? {
+    let address = match unsafe { read(to, to_len, held.socket.family()) }? {
         Name::Unspecified(_) if connects => return Err(os(libc::EOPNOTSUPP)),
         Name::Inet(address) | Name::Unspecified(address) => address,
     };
