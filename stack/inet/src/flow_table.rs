@@ -38,11 +38,12 @@ impl Bucket {
     /// A bit for each place with this tag; compiles to one vector comparison.
     #[inline]
     fn places(&self, tag: u16) -> u32 {
+        const BITS: [u16; WAYS] = [1, 2, 4, 8, 16, 32, 64, 128];
         let mut places = 0;
-        for (place, have) in self.tags.iter().enumerate() {
-            places |= u32::from(*have == tag) << place;
+        for (have, bit) in self.tags.iter().zip(BITS) {
+            places |= if *have == tag { bit } else { 0 };
         }
-        places
+        places.into()
     }
 
     #[inline]
