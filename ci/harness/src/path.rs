@@ -1,5 +1,6 @@
 //! One thing done to a burst of packets: what the benchmarks count and the tests watch.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -17,6 +18,7 @@ use wire::tcp::flag;
 use crate::World;
 use crate::frame::{self, Segment};
 use crate::peers::Peers;
+use crate::world::PEER;
 
 /// Packets of a burst.
 pub const BURST: u32 = 32;
@@ -30,6 +32,10 @@ const DATAGRAM_LEN: usize = 22;
 pub enum Kind {
     /// A 64-byte frame comes in, the client sends it back.
     UdpEcho,
+    /// A 64-byte frame comes in, the client reads it.
+    UdpReceive,
+    /// The client sends a 64-byte frame; it goes out.
+    UdpSend,
     /// A full segment comes in, the client reads it, the ACK goes out.
     TcpReceive,
     /// A segment of one byte comes in, the client reads it, the ACK goes out.
@@ -103,7 +109,9 @@ impl Path {
     /// What was refused, as text.
     pub fn new(world: &mut World, kind: Kind) -> Result<Self, String> {
         match kind {
-            Kind::UdpEcho => Ok(Self::Socket(Box::new(OneSocket::udp_echo(world)?))),
+            Kind::UdpEcho | Kind::UdpReceive | Kind::UdpSend => {
+                Ok(Self::Socket(Box::new(OneSocket::udp(world, kind)?)))
+            }
             Kind::TcpReceive | Kind::TcpByte | Kind::TcpPiece => {
                 Ok(Self::Socket(Box::new(OneSocket::tcp_receive(world, kind)?)))
             }
@@ -226,10 +234,10 @@ fn syns(world: &mut World, breathe: &mut impl FnMut(&mut World)) -> Result<u32, 
 }
 
 impl OneSocket {
-    fn udp_echo(world: &mut World) -> Result<Self, String> {
+    fn udp(world: &mut World, kind: Kind) -> Result<Self, String> {
         let (_, cell, descriptor) = world.bind_udp(7)?;
         Ok(Self {
-            kind: Kind::UdpEcho,
+            kind,
             memory: world.memory(cell).ok_or("no memory")?,
             request: frame::udp(5000, 7, &[7; DATAGRAM_LEN]),
             bytes: vec![0; 2048],
@@ -278,15 +286,23 @@ impl OneSocket {
     ) -> Result<u32, String> {
         match self.kind {
             Kind::UdpEcho => {
+                self.inject(world);
+                breathe(world);
+                let _ = self.receive_datagrams(true)?;
+                breathe(world);
+                Ok(frames_sent(world))
+            }
+            Kind::UdpReceive => {
+                self.inject(world);
+                breathe(world);
+                self.receive_datagrams(false)
+            }
+            Kind::UdpSend => {
                 for _ in 0..self.burst_len {
-                    let _ = world.inject(&self.request);
+                    self.send_datagram(Some((PEER, 5000).into()), &[7; DATAGRAM_LEN])?;
                 }
                 breathe(world);
-                self.echo()?;
-                breathe(world);
-                let mut echoed = 0;
-                world.each_sent(|_| echoed += 1);
-                Ok(echoed)
+                Ok(frames_sent(world))
             }
             Kind::TcpPiece => {
                 for _ in 0..self.burst_len {
@@ -295,9 +311,7 @@ impl OneSocket {
                     self.pieces = self.pieces.wrapping_add(1);
                 }
                 breathe(world);
-                let mut acks = 0;
-                world.each_sent(|_| acks += 1);
-                Ok(if acks > 0 { self.burst_len } else { 0 })
+                Ok(if frames_sent(world) > 0 { self.burst_len } else { 0 })
             }
             _ => {
                 let text = &[7; SEGMENT_LEN];
@@ -314,20 +328,32 @@ impl OneSocket {
         }
     }
 
-    fn echo(&mut self) -> Result<(), String> {
-        loop {
-            let into = &mut [IoSliceMut::new(&mut self.bytes)];
-            let Some(datagram) = self.memory.receive().read_datagram(into, false) else {
-                return Ok(());
-            };
-            let reply = self.bytes.get(..datagram.len).unwrap_or_default();
-            let posted = self.memory.send().push_datagram(
-                datagram.from,
-                &Ancillary::default(),
-                &[IoSlice::new(reply)],
-            );
-            posted.map_err(|e| format!("{e:?}"))?;
+    fn inject(&self, world: &mut World) {
+        for _ in 0..self.burst_len {
+            let _ = world.inject(&self.request);
         }
+    }
+
+    /// The client reads all that has come, and sends it back if it is an echo; how many.
+    fn receive_datagrams(&mut self, echo: bool) -> Result<u32, String> {
+        let mut count = 0;
+        loop {
+            let mut bytes = [0; DATAGRAM_LEN];
+            let into = &mut [IoSliceMut::new(&mut bytes)];
+            let Some(datagram) = self.memory.receive().read_datagram(into, false) else {
+                return Ok(count);
+            };
+            count += 1;
+            if echo {
+                self.send_datagram(datagram.from, &bytes)?;
+            }
+        }
+    }
+
+    fn send_datagram(&self, to: Option<SocketAddr>, bytes: &[u8]) -> Result<(), String> {
+        let bytes = &[IoSlice::new(bytes)];
+        let posted = self.memory.send().push_datagram(to, &Ancillary::default(), bytes);
+        posted.map(|_| ()).map_err(|e| format!("{e:?}"))
     }
 
     fn read(&mut self) -> usize {
@@ -389,6 +415,13 @@ pub fn quiet(world: &mut World) {
 #[inline(never)]
 pub fn counted(worker: &mut Worker, now: Instant) {
     let _ = worker.breathe(now);
+}
+
+/// Takes the frames that have gone out and counts them.
+fn frames_sent(world: &mut World) -> u32 {
+    let mut count = 0;
+    world.each_sent(|_| count += 1);
+    count
 }
 
 fn segment(seq: u32, ack: u32, text: &[u8]) -> Segment<'_> {

@@ -1,18 +1,19 @@
 //! Loads of one connection or one socket, in blocking calls, and what they found out.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::sockets::{Datagrams, Kind, Stream};
 use crate::{CHUNK, DATAGRAM, MESSAGE};
 
 /// How long a datagram may stay away before it counts as lost.
 const LOST: Duration = Duration::from_millis(100);
 
 /// A connection whose first byte says what it is for.
-pub(crate) fn connect(address: SocketAddr, what: u8) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
+pub(crate) fn connect(kind: Kind, address: SocketAddr, what: u8) -> io::Result<Stream> {
+    let mut stream = Stream::connect(kind, address)?;
+    stream.set_nodelay()?;
     stream.write_all(&[what])?;
     Ok(stream)
 }
@@ -28,8 +29,8 @@ pub(crate) fn report(mut took: Vec<Duration>, in_all: Duration) {
     println!("rate {rate:.0} p50 {:.1} p99 {:.1} p999 {:.1}", at(500), at(990), at(999));
 }
 
-pub(crate) fn rr(address: SocketAddr, time: Duration) -> io::Result<()> {
-    let mut stream = connect(address, b'r')?;
+pub(crate) fn rr(kind: Kind, address: SocketAddr, time: Duration) -> io::Result<()> {
+    let mut stream = connect(kind, address, b'r')?;
     let mut message = [7; MESSAGE];
     let mut took = Vec::with_capacity(1 << 20);
     let started = Instant::now();
@@ -44,10 +45,10 @@ pub(crate) fn rr(address: SocketAddr, time: Duration) -> io::Result<()> {
 }
 
 /// Two sockets, one after the other.
-pub(crate) fn open() -> io::Result<()> {
+pub(crate) fn open(kind: Kind) -> io::Result<()> {
     for name in ["first", "next"] {
         let started = Instant::now();
-        let _socket = UdpSocket::bind("0.0.0.0:0")?;
+        let _socket = Datagrams::bind(kind, SocketAddr::from(([0; 4], 0)))?;
         print!("{name} {:.1} ", started.elapsed().as_secs_f64() * 1e6);
     }
     println!();
@@ -55,12 +56,12 @@ pub(crate) fn open() -> io::Result<()> {
 }
 
 /// Handshake, one request, its response, close.
-pub(crate) fn crr(address: SocketAddr, time: Duration) -> io::Result<()> {
+pub(crate) fn crr(kind: Kind, address: SocketAddr, time: Duration) -> io::Result<()> {
     let mut took = Vec::with_capacity(1 << 16);
     let started = Instant::now();
     while started.elapsed() < time {
         let began = Instant::now();
-        let mut stream = TcpStream::connect(address)?;
+        let mut stream = Stream::connect(kind, address)?;
         let mut message = [b'r'; MESSAGE + 1];
         stream.write_all(&message)?;
         stream.read_exact(&mut message[..MESSAGE])?;
@@ -72,11 +73,19 @@ pub(crate) fn crr(address: SocketAddr, time: Duration) -> io::Result<()> {
 }
 
 /// Keeps `window` datagrams on their way; each carries the time it left.
-pub(crate) fn echo(address: SocketAddr, time: Duration, window: usize) -> io::Result<()> {
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any)?;
+pub(crate) fn echo(
+    kind: Kind,
+    address: SocketAddr,
+    time: Duration,
+    window: usize,
+) -> io::Result<()> {
+    let any = match address {
+        SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+        SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
+    };
+    let socket = Datagrams::bind(kind, any)?;
     socket.connect(address)?;
-    socket.set_read_timeout(Some(LOST))?;
+    socket.set_read_timeout(LOST)?;
     let started = Instant::now();
     let send = || {
         let mut datagram = [7; DATAGRAM];
@@ -114,26 +123,26 @@ pub(crate) fn echo(address: SocketAddr, time: Duration, window: usize) -> io::Re
 }
 
 /// Bytes that the server says it got.
-pub(crate) fn send(address: SocketAddr, time: Duration) -> io::Result<u64> {
-    let mut stream = connect(address, b's')?;
+pub(crate) fn send(kind: Kind, address: SocketAddr, time: Duration) -> io::Result<u64> {
+    let mut stream = connect(kind, address, b's')?;
     let chunk = vec![7; CHUNK];
     let started = Instant::now();
     while started.elapsed() < time {
-        stream.write_all(&chunk)?;
+        stream.put(&chunk)?;
     }
-    stream.shutdown(Shutdown::Write)?;
+    stream.shutdown_write()?;
     let mut total = [0; 8];
     stream.read_exact(&mut total)?;
     Ok(u64::from_le_bytes(total))
 }
 
 /// Bytes that came.
-pub(crate) fn receive(address: SocketAddr, time: Duration) -> io::Result<u64> {
-    let mut stream = connect(address, b'b')?;
+pub(crate) fn receive(kind: Kind, address: SocketAddr, time: Duration) -> io::Result<u64> {
+    let mut stream = connect(kind, address, b'b')?;
     let (mut chunk, mut total) = (vec![0; CHUNK], 0_u64);
     let started = Instant::now();
     while started.elapsed() < time {
-        total += stream.read(&mut chunk)? as u64;
+        total += stream.get(&mut chunk)? as u64;
     }
     Ok(total)
 }

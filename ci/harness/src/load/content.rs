@@ -1,7 +1,7 @@
 //! Bytes that a seed determines, so that whoever receives them can check each.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -9,6 +9,7 @@ use harness::frame::Random;
 
 use crate::CHUNK;
 use crate::client::connect;
+use crate::sockets::{Kind, Stream};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Way {
@@ -37,7 +38,7 @@ impl Content {
         len
     }
 
-    fn write(mut self, stream: &mut TcpStream) -> io::Result<()> {
+    fn write(mut self, stream: &mut Stream) -> io::Result<()> {
         let mut chunk = [0; CHUNK];
         loop {
             match self.next(&mut chunk) {
@@ -48,7 +49,7 @@ impl Content {
     }
 
     /// Reads to the end and compares.
-    fn check(mut self, stream: &mut TcpStream) -> io::Result<()> {
+    fn check(mut self, stream: &mut Stream) -> io::Result<()> {
         let (mut want, mut got) = ([0; CHUNK], [0; CHUNK]);
         loop {
             let len = self.next(&mut want);
@@ -64,7 +65,7 @@ impl Content {
 }
 
 /// The server's side of `verify`: seed and length, then the bytes, then an OK from the receiver.
-pub(crate) fn serve_verify(stream: &mut TcpStream, way: Way) -> io::Result<()> {
+pub(crate) fn serve_verify(stream: &mut Stream, way: Way) -> io::Result<()> {
     let mut words = [[0; 8]; 2];
     for word in &mut words {
         stream.read_exact(word)?;
@@ -77,19 +78,19 @@ pub(crate) fn serve_verify(stream: &mut TcpStream, way: Way) -> io::Result<()> {
     stream.write_all(b"!")
 }
 
-fn verify_stream(address: SocketAddr, way: Way, seed: u64, len: u64) -> io::Result<()> {
+fn verify_stream(kind: Kind, address: SocketAddr, way: Way, seed: u64, len: u64) -> io::Result<()> {
     let what = match way {
         Way::Send => b'v',
         Way::Receive => b'w',
     };
-    let mut stream = connect(address, what)?;
+    let mut stream = connect(kind, address, what)?;
     stream.write_all(&seed.to_le_bytes())?;
     stream.write_all(&len.to_le_bytes())?;
     match way {
         Way::Send => Content::new(seed, len).write(&mut stream)?,
         Way::Receive => Content::new(seed, len).check(&mut stream)?,
     }
-    stream.shutdown(std::net::Shutdown::Write)?;
+    stream.shutdown_write()?;
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest)?;
     if rest != *b"!" {
@@ -98,11 +99,17 @@ fn verify_stream(address: SocketAddr, way: Way, seed: u64, len: u64) -> io::Resu
     Ok(())
 }
 
-pub(crate) fn verify(address: SocketAddr, way: Way, streams: u64, mib: u64) -> io::Result<()> {
+pub(crate) fn verify(
+    kind: Kind,
+    address: SocketAddr,
+    way: Way,
+    streams: u64,
+    mib: u64,
+) -> io::Result<()> {
     let len = (mib << 20) / streams.max(1);
     let started = Instant::now();
     let threads: Vec<_> = (0..streams)
-        .map(|n| std::thread::spawn(move || verify_stream(address, way, n, len)))
+        .map(|n| std::thread::spawn(move || verify_stream(kind, address, way, n, len)))
         .collect();
     for thread in threads {
         thread.join().map_err(|_| io::Error::other("a thread panicked"))??;

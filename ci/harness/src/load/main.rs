@@ -1,11 +1,12 @@
-//! A server and its load, in plain std::net: the same program runs on the kernel and, under
-//! `iopkt run`, on io-pkt.
+//! A server and its load. In plain std::net the same program runs on the kernel and, under
+//! `iopkt run`, on io-pkt; the same loads run on the sockets of io-pkt's own crate.
 #![forbid(unsafe_code)]
 
 mod client;
 mod content;
 mod many;
 mod server;
+mod sockets;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand};
 use content::Way;
+use sockets::Kind;
 
 /// Bytes of a request and of its response.
 const MESSAGE: usize = 64;
@@ -28,6 +30,9 @@ const CHUNK: usize = 64 * 1024;
     after_help = "Example:\n  load server 0.0.0.0:9100 &  load rr 127.0.0.1:9100 --seconds 2"
 )]
 struct Args {
+    /// Whose sockets: `native` needs no `iopkt run`.
+    #[arg(long, global = true, value_enum, default_value = "std")]
+    sockets: Kind,
     #[command(subcommand)]
     role: Role,
 }
@@ -100,20 +105,25 @@ enum Role {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Args::parse().role {
-        Role::Server { address } => server::run(address),
-        Role::Rr { target, connections: 1 } => client::rr(target.address, target.time()),
-        Role::Rr { target, connections } => many::rr(target.address, target.time(), connections),
-        Role::Open => client::open(),
-        Role::Crr { target } => client::crr(target.address, target.time()),
-        Role::Echo { target, window } => client::echo(target.address, target.time(), window),
+    let Args { sockets: kind, role } = Args::parse();
+    let outcome = match role {
+        Role::Server { address } => server::run(kind, address),
+        Role::Rr { target, connections: 1 } => client::rr(kind, target.address, target.time()),
+        Role::Rr { target, connections } => {
+            many::rr(kind, target.address, target.time(), connections)
+        }
+        Role::Open => client::open(kind),
+        Role::Crr { target } => client::crr(kind, target.address, target.time()),
+        Role::Echo { target, window } => client::echo(kind, target.address, target.time(), window),
         Role::Send { target, connections } => {
-            client::together(connections, move || client::send(target.address, target.time()))
+            client::together(connections, move || client::send(kind, target.address, target.time()))
         }
-        Role::Receive { target, connections } => {
-            client::together(connections, move || client::receive(target.address, target.time()))
+        Role::Receive { target, connections } => client::together(connections, move || {
+            client::receive(kind, target.address, target.time())
+        }),
+        Role::Verify { address, way, streams, mib } => {
+            content::verify(kind, address, way, streams, mib)
         }
-        Role::Verify { address, way, streams, mib } => content::verify(address, way, streams, mib),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! Many connections in one thread, as servers and clients in the field have them: an epoll loop.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::MESSAGE;
 use crate::client::{connect, report};
+use crate::sockets::{Kind, Stream};
 
 /// Events of one wait.
 const EVENTS: usize = 256;
@@ -60,7 +61,7 @@ impl Incoming {
     }
 
     /// The message, once it is whole.
-    pub(crate) fn read(&mut self, stream: &mut TcpStream) -> io::Result<Option<[u8; MESSAGE]>> {
+    pub(crate) fn read(&mut self, stream: &mut Stream) -> io::Result<Option<[u8; MESSAGE]>> {
         match stream.read(&mut self.bytes[self.len..]) {
             Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
             Ok(len) => {
@@ -78,11 +79,11 @@ impl Incoming {
 }
 
 /// One request at a time on each of `count` connections.
-pub(crate) fn rr(address: SocketAddr, time: Duration, count: usize) -> io::Result<()> {
+pub(crate) fn rr(kind: Kind, address: SocketAddr, time: Duration, count: usize) -> io::Result<()> {
     let mut waiting = Waiting::new()?;
     let mut all = Vec::with_capacity(count);
     for number in 0..count {
-        let stream = connect(address, b'r')?;
+        let stream = connect(kind, address, b'r')?;
         stream.set_nonblocking(true)?;
         waiting.add(&stream, number as u64)?;
         all.push((stream, Incoming::new(), Instant::now()));

@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::SocketAddr;
 use std::thread;
 
 use crate::CHUNK;
 use crate::content::{Way, serve_verify};
 use crate::many::{Incoming, Waiting};
+use crate::sockets::{Datagrams, Kind, Listener, Stream};
 
 /// The listener's number among what is waited for.
 const LISTENER: u64 = 0;
 
 /// A connection whose first byte has not come, or one with requests.
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     requests: Option<Incoming>,
 }
 
@@ -41,12 +42,12 @@ impl Connection {
 }
 
 /// Serves one bulk connection to its end.
-fn serve_bulk(mut stream: TcpStream, kind: u8) -> io::Result<()> {
+fn serve_bulk(mut stream: Stream, kind: u8) -> io::Result<()> {
     match kind {
         b's' => {
             let (mut chunk, mut total) = (vec![0; CHUNK], 0_u64);
             loop {
-                match stream.read(&mut chunk)? {
+                match stream.get(&mut chunk)? {
                     0 => return stream.write_all(&total.to_le_bytes()),
                     len => total += len as u64,
                 }
@@ -57,7 +58,7 @@ fn serve_bulk(mut stream: TcpStream, kind: u8) -> io::Result<()> {
         _ => {
             let chunk = vec![7; CHUNK];
             loop {
-                stream.write_all(&chunk)?;
+                stream.put(&chunk)?;
             }
         }
     }
@@ -74,7 +75,7 @@ fn complain(outcome: io::Result<()>) {
 }
 
 /// Sends each datagram back.
-fn serve_datagrams(socket: &UdpSocket) -> io::Result<()> {
+fn serve_datagrams(socket: &Datagrams) -> io::Result<()> {
     let mut datagram = [0; 2048];
     loop {
         let (len, from) = socket.recv_from(&mut datagram)?;
@@ -82,11 +83,10 @@ fn serve_datagrams(socket: &UdpSocket) -> io::Result<()> {
     }
 }
 
-pub(crate) fn run(address: SocketAddr) -> io::Result<()> {
-    let datagrams = UdpSocket::bind(address)?;
+pub(crate) fn run(kind: Kind, address: SocketAddr) -> io::Result<()> {
+    let datagrams = Datagrams::bind(kind, address)?;
     let _ = thread::spawn(move || complain(serve_datagrams(&datagrams)));
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
+    let listener = Listener::bind(kind, address)?;
     let mut waiting = Waiting::new()?;
     waiting.add(&listener, LISTENER)?;
     let (mut connections, mut next, mut ready) = (HashMap::new(), LISTENER, Vec::new());
@@ -116,10 +116,10 @@ pub(crate) fn run(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
+fn accept(listener: &Listener) -> io::Result<Option<Stream>> {
     match listener.accept() {
-        Ok((stream, _)) => {
-            stream.set_nodelay(true)?;
+        Ok(stream) => {
+            stream.set_nodelay()?;
             stream.set_nonblocking(true)?;
             Ok(Some(stream))
         }
@@ -129,7 +129,7 @@ fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
 }
 
 /// To a thread of its own, in blocking calls.
-fn hand_over(waiting: &Waiting, stream: TcpStream, kind: u8) -> io::Result<()> {
+fn hand_over(waiting: &Waiting, stream: Stream, kind: u8) -> io::Result<()> {
     waiting.remove(&stream)?;
     stream.set_nonblocking(false)?;
     let _ = thread::spawn(move || complain(serve_bulk(stream, kind)));
