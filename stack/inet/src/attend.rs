@@ -88,7 +88,10 @@ impl Worker {
                 } else {
                     stream.tcb.send(posted.length);
                 }
-                self.after_event(id, tcp::Events::default(), now);
+                // Its turn finds out what the windows let go, and sets the timers.
+                if !core::mem::replace(&mut stream.ready, true) {
+                    self.ready.push_back(id);
+                }
             }
             Kind::Unconnected(_) | Kind::Listening { .. } => {}
         }

@@ -245,10 +245,7 @@ impl Worker {
         let mut misbehaved = None;
         let mut short = false;
         if let Some(client) = self.clients.owner_mut(owner) {
-            stream.recv.show(&mut client.lane);
-            if stream.recv.unread() > 0 {
-                misbehaved = stream.recv.refresh(&mut client.lane).err();
-            }
+            misbehaved = stream.recv.show(&mut client.lane).err();
             short = client.is_short_of_blocks();
         }
         if let Some(what) = misbehaved {

@@ -3,6 +3,7 @@
 use types::Instant;
 
 use crate::stamp::Stamp;
+use crate::flight::Flight;
 use crate::tcb::AckIntent;
 use crate::timers::Timer;
 use crate::{Flags, Options, RecvBuffer, SackBlocks, SegmentOut, SeqNum, State, Tcb};
@@ -48,7 +49,9 @@ impl Tcb {
     /// [`Tcb::poll_transmit`] has something to do. Cheap.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
-        self.plan(0).is_some() || (self.window_blocks() && !self.timers.is_on(Timer::Persist))
+        !self.is_quiet()
+            && (self.plan(0).is_some()
+                || (self.window_blocks() && !self.timers.is_on(Timer::Persist)))
     }
 
     /// The next segment to send, if one is due. Call it after a burst of events, until it returns
@@ -82,7 +85,27 @@ impl Tcb {
         segment
     }
 
+    /// Nothing is due, as can be told at a glance between a request and its response: all text is sent,
+    /// none of it is lost, and no ACK, FIN or probe waits.
+    fn is_quiet(&self) -> bool {
+        let watched = |flight: &Box<Flight>| flight.board.lost_len() == 0 && !flight.probe_due;
+        self.state.is_sending()
+            && self.ack != AckIntent::Now
+            && self.snd.in_flight() >= self.snd.queued
+            && !(self.snd.fin_queued || self.probe || self.keepalive.probe)
+            && self.rare.is_none()
+            && self.flight.as_ref().is_none_or(watched)
+    }
+
     fn plan(&self, burst_len: u32) -> Option<Plan> {
+        if self.is_quiet() {
+            debug_assert_eq!(self.plan_all(burst_len), None, "{self:?}");
+            return None;
+        }
+        self.plan_all(burst_len)
+    }
+
+    fn plan_all(&self, burst_len: u32) -> Option<Plan> {
         if let Some(seq) = self.rare.as_ref().and_then(|rare| rare.reply_reset) {
             return Some(Plan::ReplyReset(seq));
         }

@@ -3,7 +3,8 @@
 use types::Instant;
 
 /// Microseconds on the clock of [`Instant`]: 48 bits last for nine years of uptime.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The earlier is the smaller.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp([u16; 3]);
 
 impl Stamp {

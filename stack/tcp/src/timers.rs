@@ -117,8 +117,9 @@ impl TimerTable {
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        let due = self.slots.iter().map(|slot| slot.instant()).min();
-        due.filter(|due| *due != Instant::FAR_FUTURE)
+        let [first, delayed_ack, last] = self.slots;
+        let due = first.min(delayed_ack).min(last);
+        (due != Stamp::NEVER).then(|| due.instant())
     }
 
     /// Stops the timer if it is due.
@@ -135,7 +136,11 @@ impl Tcb {
     /// When [`Tcb::timeout`] wants to be called next. It may find nothing to do.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.pacing_due()].into_iter().flatten().min()
+        let timer = self.timers.next();
+        match self.pacing_due() {
+            Some(pacing) => Some(timer.map_or(pacing, |timer| timer.min(pacing))),
+            None => timer,
+        }
     }
 
     /// TIMEOUTS: runs every timer that is due.

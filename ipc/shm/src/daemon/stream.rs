@@ -323,10 +323,20 @@ impl StreamProducer {
         self.unread = self.unread.saturating_add(newly);
     }
 
-    /// Shows the client what has been published since the last call: once for many segments. Ask
-    /// [`Lane::in_armed`] afterwards, and [`StreamProducer::refresh`] before the next
-    /// [`StreamProducer::window`].
-    pub fn show(&mut self, lane: &mut Lane) {
+    /// Shows the client what has been published since the last call, once for many segments, and looks
+    /// how far it has read. Ask [`Lane::in_armed`] afterwards.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`] if it says that it has read more than there was.
+    pub fn show(&mut self, lane: &mut Lane) -> Result<(), PeerMisbehaved> {
+        self.describe_published(lane);
+        if self.unread == 0 {
+            return Ok(());
+        }
+        self.consume(lane)
+    }
+
+    fn describe_published(&mut self, lane: &Lane) {
         let cell = self.cell();
         let Some(blocks) = &mut self.blocks else { return };
         if blocks.shown >= self.published || !lane.is_live(cell) {
@@ -344,14 +354,13 @@ impl StreamProducer {
         }
         lane.word(cell, read_cell::RX_TAIL).store(self.tail, Ordering::Release);
         lane.long(cell, read_cell::RX_LEN).store(blocks.shown, Ordering::Release);
-        // A bad word stays bad: the next `refresh` reports it.
-        let _ = self.consume(lane);
     }
 
     /// Publishes and shows.
     pub fn advance(&mut self, lane: &mut Lane, len: u32) {
         self.publish(len);
-        self.show(lane);
+        // A bad word stays bad: the next `refresh` reports it.
+        let _ = self.show(lane);
     }
 
     /// Looks how far the client has read and gives back what it is done with. Returns the bytes
