@@ -22,7 +22,7 @@ def traced(lines, wire, words, seconds, *options):
     """Requests of a client under strace, and its system calls by name."""
     out = lines.dir / "strace"
     argv = ["ip", "netns", "exec", wire.space, "strace", "-f", "-c", "-U", "name,calls", "-o", out, *options, *wire.under,
-            lines.bin / "load", words[0], f"{wire.address}:{wires.PORT}", "--seconds", seconds, *words[1:]]
+            lines.bin / "load", words[0], wire.server, "--seconds", seconds, *words[1:]]
     said = wires.sh(*argv).stdout.split()
     calls = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", out.read_text(), re.M) if name != "total"}
     return float(said[1]) * seconds, calls

@@ -38,6 +38,12 @@ def describe():
     return {"processor": model, "mhz": mhz, "cores": os.cpu_count(), "kernel": platform.release()}
 
 
+def process_seconds(pid):
+    """Processor time of a process so far."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def busy_seconds():
     """Processor time of everybody on this machine so far, without idling."""
     fields = pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]

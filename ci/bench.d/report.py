@@ -88,6 +88,7 @@ def compared(found, rows):
     """The timed rows as a table and, for each wire, its advantage over the kernel as bars."""
     wires = list(next(iter(found.values())))
     others = [wire for wire in wires if wire != "kernel"]
+    titles = {wire: wire if wire == "loopback" else f"io-pkt, {wire}" for wire in others}
     lines, gains = [], {wire: [] for wire in others}
     for name, unit, better, words, key in rows:
         got = {wire: found[words][wire].get(key) for wire in wires}
@@ -100,8 +101,8 @@ def compared(found, rows):
             line.append(f'{cell(got[wire])}<br><span class="{"good" if gain >= 1 else "bad"}">{times:.2f} ×</span>')
             gains[wire].append((name.strip() if key in ("rate", "gbit") else f"{' '.join(map(str, words))}: {key}", gain))
         lines.append(line)
-    plots = "".join(bars(f"io-pkt over {wire}: how many times better than the kernel", gains[wire]) for wire in others)
-    return table(["", "kernel", *(f"io-pkt, {wire}" for wire in others)], lines) + plots
+    plots = "".join(bars(f"{titles[wire]}: how many times better than the kernel", gains[wire]) for wire in others)
+    return table(["", "kernel", *titles.values()], lines) + plots
 
 
 def page(result):
@@ -120,13 +121,23 @@ def page(result):
         say("<h2>Beside the kernel, in the same minutes</h2><p>One client and one server program in plain Rust sockets. "
             "<b>kernel</b>: both on Linux, a veth pair with its offloads between them. <b>veth</b>: the server on io-pkt, which has the end of a veth "
             "pair by net_af_packet. <b>tap</b>: the server on io-pkt over net_tap. <b>memif</b>: client and server on an io-pkt each, shared memory "
-            "between them. On io-pkt the program is unmodified (LD_PRELOAD). Medians of interleaved turns; below them smallest and largest. "
+            "between them. On io-pkt the program is unmodified (LD_PRELOAD); <b>native</b>: it uses io-pkt's own crate; <b>in place</b>: and makes and reads bulk "
+            "where it lies. <b>loopback</b>: both on Linux, in one namespace. <b>2 workers</b>: on two cores they have none left for the programs. "
+            "Medians of interleaved turns; below them smallest and largest. "
             "With veth and tap each packet passes the kernel's stack on the client's side and its device code on the server's, so the kernel is part of io-pkt's figures.</p>")
         say(compared(result["compared"], result["rows"]))
+        say("<h3>Daemons while nothing happens</h3>")
+        say(table(list(result["idle"]), [[f"{share:.1f} % of a core" for share in result["idle"].values()]]))
     else:
         say("<h2>Beside the kernel</h2><p>Not measured: needs root for network namespaces.</p>")
     rows = result["connections"]
     cycles = {"32 at once": "cycles", "1 % are below": "cycles_low", "one at a time": "cycles_singly"}
+    say("<h2>What was aimed at</h2>")
+    say(table(["", "aim", "found", ""], [[html.escape(row), html.escape(target), html.escape(found), f'<span class="{"good" if holds else "bad"}">{"met" if holds else "not met"}</span>']
+                                         for row, target, found, holds in result["targets"]]))
+    say("<p>A request and its response are three packets in the worker. Where their instructions go, and the functions that cost most of themselves:</p>")
+    say(table(["part", "share"], [[html.escape(name), f"{share:.0%}"] for name, share in result["profile"]["layers"]]))
+    say(table(["function", "share"], [[html.escape(name), f"{share:.1%}"] for name, share in result["profile"]["functions"]]))
     say("<h2>A million connections</h2>")
     say(table(["connections", "bytes each, in all", *(f"cycles of a request, {name}" for name in cycles)],
               [[f"{r['connections']:,}", number(r["bytes"]), *(number(r[key]) for key in cycles.values())] for r in rows]))
@@ -136,6 +147,9 @@ def page(result):
         "These gate: a change of more than 2 % has to be explained.</p>")
     say(table(["", "instructions", "checked in"], [[html.escape(name), number(count), number(result["known"].get(name))]
                                                     for name, count in result["counts"].items()]))
+    say("<h2>Beside a library</h2><p>smoltcp is linked into its one program: no clients that don't trust one another, no memory shared with them, no descriptors. "
+        "Its figures include the program's own calls; ours are the worker's. Instructions of one packet or request of a burst of 32.</p>")
+    say(table(["", "io-pkt", "smoltcp"], [[html.escape(name), number(ours), number(theirs)] for name, ours, theirs in result["library"]]))
     say("<h2>What each technique is worth</h2><p>The same row with and without it.</p>")
     say(table(["technique", "row", "with", "without", "worth"],
               [[html.escape(a["technique"]), html.escape(a["row"]), number(a["with"]), number(a["without"]), f"{1 - a['with'] / a['without']:+.0%}"]

@@ -42,27 +42,36 @@ def sh(*argv, **kwargs):
     return subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=True, **kwargs)
 
 
-class Wire:
-    """Somewhere a client can run, and the address at which a server answers it."""
+# Kinds of sockets of `load`, and where its server of that kind listens.
+PORTS = {"std": PORT, "native": PORT + 1, "in-place": PORT + 2}
 
-    def __init__(self, name, space, address, under=()):
-        self.name, self.space, self.address, self.under = name, space, address, list(under)
+
+class Wire:
+    """Somewhere a client can run, and the address at which a server of the same kind of sockets answers it."""
+
+    def __init__(self, name, space, address, under=(), sockets="std"):
+        self.name, self.space, self.under, self.sockets = name, space, list(under), sockets
+        self.server = f"{address}:{PORTS[sockets]}"
 
 
 class Wires:
     """The client and the server of each wire; what they and their daemons left is taken away at the end.
 
-    kernel    client and server in namespaces of their own, a veth pair between them, offloads on
-    veth      the client on the kernel, the server on io-pkt, which has a veth's end by net_af_packet
-    tap       the client on the kernel, the server on io-pkt, which has a net_tap
-    memif     client and server on an io-pkt each, shared memory between the two
+    kernel           client and server in namespaces of their own, a veth pair between them, offloads on
+    loopback         both on the kernel in one namespace
+    veth             the client on the kernel, the server on io-pkt, which has a veth's end by net_af_packet
+    veth, 2 workers  the same with -t 2: on two cores there is none left for the programs
+    tap              the client on the kernel, the server on io-pkt, which has a net_tap
+    memif            client and server on an io-pkt each, shared memory between the two
+    memif, native    the same with the Rust crate instead of an unmodified program
+    memif, in place  the same, bulk written and read where it lies
     """
 
     def __init__(self, bin_dir):
         self.bin = bin_dir
         self.here, self.there = f"iobc{os.getpid()}", f"iobk{os.getpid()}"
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-bench-"))
-        self.processes = []
+        self.processes, self.daemons = [], {}
         try:
             self.lay()
         except BaseException:
@@ -73,40 +82,55 @@ class Wires:
         for space in (self.here, self.there):
             sh("ip", "netns", "add", space)
             sh("ip", "-n", space, "link", "set", "lo", "up")
-        for pair in "ab":
+        for pair in "abc":
             sh("ip", "-n", self.here, "link", "add", f"{pair}0", "type", "veth", "peer", "name", f"{pair}1")
         sh("ip", "-n", self.here, "link", "set", "b1", "netns", self.there)
         # af_packet hands frames on as they are: without these the kernel would leave its checksums
         # unfinished and its segments unsplit. The kernel's own wire keeps its offloads.
-        sh("ip", "netns", "exec", self.here, "ethtool", "-K", "a0", "tx", "off", "tso", "off", "gso", "off")
-        for space, device, address in ((self.here, "a0", "198.18.77.1"), (self.here, "a1", None), (self.here, "b0", "198.18.78.1"), (self.there, "b1", "198.18.78.2")):
+        for device in ("a0", "c0"):
+            sh("ip", "netns", "exec", self.here, "ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off")
+        for space, device, address in ((self.here, "a0", "198.18.77.1"), (self.here, "a1", None), (self.here, "c0", "198.18.81.1"), (self.here, "c1", None),
+                                       (self.here, "b0", "198.18.78.1"), (self.there, "b1", "198.18.78.2")):
             if address:
                 sh("ip", "-n", space, "addr", "add", f"{address}/24", "dev", device)
             sh("ip", "-n", space, "link", "set", device, "up")
         socket = self.dir / "memif"
         self.daemon("veth", "net_af_packet", "iface=a1,address=198.18.77.2/24")
+        self.daemon("veth2", "net_af_packet", "iface=c1,qpairs=2,address=198.18.81.2/24", "-t", "2")
         self.daemon("tap", "net_tap", "iface=t0,address=198.18.79.2/24")
         self.daemon("memif-server", "net_memif", f"role=server,socket={socket},socket-abstract=no,address=198.18.80.2/24")
         self.daemon("memif-client", "net_memif", f"role=client,socket={socket},socket-abstract=no,address=198.18.80.1/24")
         sh("ip", "-n", self.here, "addr", "add", "198.18.79.1/24", "dev", "t0")
         sh("ip", "-n", self.here, "link", "set", "t0", "up")
+        memif = "198.18.80.2"
         self.all = [
             Wire("kernel", self.here, "198.18.78.2"),
+            Wire("loopback", self.there, "198.18.78.2"),
             Wire("veth", self.here, "198.18.77.2"),
+            Wire("veth, 2 workers", self.here, "198.18.81.2"),
             Wire("tap", self.here, "198.18.79.2"),
-            Wire("memif", self.here, "198.18.80.2", self.client_of("memif-client")),
+            Wire("memif", self.here, memif, self.client_of("memif-client")),
+            Wire("memif, native", self.here, memif, self.client_of("memif-client", "native"), "native"),
+            Wire("memif, in place", self.here, memif, self.client_of("memif-client", "in-place"), "in-place"),
         ]
-        self.spawn(self.there, "kernel-load", self.bin / "load", "server", f"198.18.78.2:{PORT}")
-        for name, address in (("veth", "198.18.77.2"), ("tap", "198.18.79.2"), ("memif-server", "198.18.80.2")):
-            self.spawn(self.here, f"{name}-load", *self.client_of(name), self.bin / "load", "server", f"{address}:{PORT}")
+        self.server(self.there, "kernel", "198.18.78.2")
+        for name, address in (("veth", "198.18.77.2"), ("veth2", "198.18.81.2"), ("tap", "198.18.79.2"), ("memif-server", memif)):
+            self.server(self.here, name, address, self.client_of(name))
+        for sockets in ("native", "in-place"):
+            self.server(self.here, f"memif-server-{sockets}", memif, self.client_of("memif-server", sockets), sockets)
         time.sleep(1)
 
-    def client_of(self, name):
-        return ["env", f"IOPKT_RUN={self.dir / name}", self.bin / "iopkt", "run", "--"]
+    def server(self, space, name, address, under=(), sockets="std"):
+        self.spawn(space, f"{name}-load", *under, self.bin / "load", "--sockets", sockets, "server", f"{address}:{PORTS[sockets]}")
 
-    def daemon(self, name, driver, options):
+    def client_of(self, name, sockets="std"):
+        run = [self.bin / "iopkt", "run", "--"] if sockets == "std" else []
+        return ["env", f"IOPKT_RUN={self.dir / name}", *run]
+
+    def daemon(self, name, driver, options, *more):
         env = ["env", f"IOPKT_RUN={self.dir / name}"]
-        started = self.spawn(self.here, name, *env, self.bin / "io-pkt", "-d", driver, options, "--metrics", "off")
+        started = self.spawn(self.here, name, *env, self.bin / "io-pkt", "-d", driver, options, "--metrics", "off", *more)
+        self.daemons[name] = started.pid
         end = time.monotonic() + 15
         while subprocess.run([*env, self.bin / "iopkt", "status"], capture_output=True).returncode:
             if time.monotonic() > end or started.poll() is not None:
@@ -121,7 +145,8 @@ class Wires:
 
     def load(self, wire, words, seconds):
         """What `load` found, and the processor time the whole machine spent on a million."""
-        argv = ["ip", "netns", "exec", wire.space, *wire.under, self.bin / "load", words[0], f"{wire.address}:{PORT}", "--seconds", seconds, *words[1:]]
+        argv = ["ip", "netns", "exec", wire.space, *wire.under, self.bin / "load", "--sockets", wire.sockets, words[0], wire.server,
+                "--seconds", seconds, *words[1:]]
         before, began = machine.busy_seconds(), time.monotonic()
         done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=seconds * 5 + 30)
         if done.returncode != 0:
@@ -132,6 +157,12 @@ class Wires:
         if found.get("rate"):
             found["cpu"] = busy / took / found["rate"] * 1e6
         return found
+
+    def idle(self, seconds=2):
+        """Share of a core, in percent, that each daemon uses while nothing happens."""
+        spent = {name: machine.process_seconds(pid) for name, pid in self.daemons.items()}
+        time.sleep(seconds)
+        return {name: (machine.process_seconds(self.daemons[name]) - before) / seconds * 100 for name, before in spent.items()}
 
     def close(self):
         for process in reversed(self.processes):
@@ -147,10 +178,10 @@ class Wires:
 
 
 def compare(bin_dir, seconds):
-    """{load: {wire: {key: [a value per turn]}}}, the wires taking turns."""
+    """{load: {wire: {key: [a value per turn]}}}, the wires taking turns; and what the daemons use while idle."""
     wires = Wires(bin_dir)
     try:
-        found = {}
+        found, idle = {}, wires.idle()
         for turn in range(TURNS):
             for words in LOADS:
                 for wire in wires.all:
@@ -158,6 +189,6 @@ def compare(bin_dir, seconds):
                     for key, value in wires.load(wire, words, seconds).items():
                         found.setdefault(words, {}).setdefault(wire.name, {}).setdefault(key, []).append(value)
         print(" " * 70, end="\r")
-        return found
+        return found, idle
     finally:
         wires.close()
