@@ -35,11 +35,17 @@ impl Pools {
     /// A buffer that holds `len` bytes, whatever they are, with as much headroom as that leaves.
     #[must_use]
     pub(crate) fn alloc_for(&self, len: usize) -> Option<Mbuf> {
-        let mut mbuf = self.frames.alloc()?;
-        if len > usize::from(mbuf.tailroom()) {
-            mbuf = self.large.alloc()?;
-        }
         let len = u16::try_from(len).ok()?;
+        let mut mbuf = self.frames.alloc()?;
+        if mbuf.append(len).is_some() {
+            return Some(mbuf);
+        }
+        self.alloc_large(len)
+    }
+
+    #[cold]
+    fn alloc_large(&self, len: u16) -> Option<Mbuf> {
+        let mut mbuf = self.large.alloc()?;
         let in_front = len.saturating_sub(mbuf.tailroom()).min(mbuf.headroom());
         let _room = mbuf.prepend(in_front)?;
         let _room = mbuf.append(len.saturating_sub(in_front))?;

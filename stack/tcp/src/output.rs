@@ -2,8 +2,8 @@
 
 use types::Instant;
 
-use crate::stamp::Stamp;
 use crate::flight::Flight;
+use crate::stamp::Stamp;
 use crate::tcb::AckIntent;
 use crate::timers::Timer;
 use crate::{Flags, Options, RecvBuffer, SackBlocks, SegmentOut, SeqNum, State, Tcb};
@@ -88,13 +88,13 @@ impl Tcb {
     /// Nothing is due, as can be told at a glance between a request and its response: all text is sent,
     /// none of it is lost, and no ACK, FIN or probe waits.
     fn is_quiet(&self) -> bool {
-        let watched = |flight: &Box<Flight>| flight.board.lost_len() == 0 && !flight.probe_due;
+        let nothing_lost = |flight: &Flight| flight.board.lost_len() == 0 && !flight.probe_due;
         self.state.is_sending()
             && self.ack != AckIntent::Now
             && self.snd.in_flight() >= self.snd.queued
             && !(self.snd.fin_queued || self.probe || self.keepalive.probe)
             && self.rare.is_none()
-            && self.flight.as_ref().is_none_or(watched)
+            && self.flight.as_deref().is_none_or(nothing_lost)
     }
 
     fn plan(&self, burst_len: u32) -> Option<Plan> {
