@@ -14,6 +14,7 @@ def ipv6():
         check(f"inet6 {STACK6} prefixlen 64" in shown, shown)
         link = re.search(r"inet6 (fe80::[0-9a-f:]+)%tap0 prefixlen 64", shown)
         check(link, f"no address of the link: {shown}")
+        lab.settled()
         lab.capture()
         for size in (0, 1, 56, 1000, 1452):
             for to in (STACK6, f"{link.group(1)}%{IFACE}"):
@@ -35,6 +36,7 @@ def ipv6():
         lab.iopkt("ifconfig", "tap0", "inet6", f"{other}/64")
         check(any(row["destination"] == "2001:db8:78::" for row in lab.table("route", "show")), "no route")
         lab.exec("ip", "-6", "route", "add", "2001:db8:78::/64", "dev", IFACE)
+        lab.settled()
         said = lab.exec("ping", "-6", "-c", 2, "-i", "0.01", "-W", 2, other).stdout
         check("2 received" in said, said[-200:])
         lab.iopkt("ifconfig", "tap0", "inet6", other, "-alias")
@@ -102,6 +104,7 @@ def tcp6():
     with Lab(drivers=["-d", "net_tap", f"iface={IFACE},address={STACK}/24,address={STACK6}/64"]) as lab:
         lab.exec("ip", "-6", "addr", "add", f"{HOST6}/64", "dev", IFACE, "nodad")
         want = random_file(lab.dir / "big", size)
+        lab.settled()
         lab.client("python3", "-c", RECEIVER, "::", lab.dir)
         url = f"http://[{STACK6}]"
         until("the server", lambda: lab.curl(f"{url}/who", ok=False).returncode == 0)

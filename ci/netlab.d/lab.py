@@ -130,6 +130,19 @@ class Lab:
         check(not found, f"tshark objects to {len(found)} of {count} frames, first: {found[:1]}")
         return f"{count} frames, {dropped.group(1) if dropped else 0} missed by tcpdump"
 
+    def settled(self):
+        """Waits until no IPv6 address is tentative."""
+        flags = lambda: [flag for row in self.table("ifconfig") for a in row["addresses"] for flag in a["flags"]]
+        until("the end of duplicate address detection", lambda: "tentative" not in flags())
+
+    def frames(self, wanted):
+        """How many of the frames that were judged are such."""
+        return len(run("tshark", "-n", "-r", self.pcap, *TSHARK, "-Y", wanted, timeout=600).stdout.splitlines())
+
+    def host_mac(self):
+        """The station at the kernel's end of the wire."""
+        return json.loads(self.exec("ip", "-j", "link", "show", IFACE).stdout)[0]["address"]
+
     def spawn(self, argv, log=None, ns=None, **kwargs):
         argv = ["ip", "netns", "exec", ns or self.ns, *(str(a) for a in argv)]
         out = open(log, "wb") if log else subprocess.DEVNULL

@@ -13,7 +13,7 @@ use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, RxQueue, TxQueue, Units
 use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions};
 use fib::{Ipv4Net, Ipv6Net, Rib, Route};
 use inet::command::{Command, Event, ListenerId, Outcome, Transport};
-use inet::network::{Address, Address6, Interface, Network, TxChecksum};
+use inet::network::{Address, Address6, Interface, Link6, Network, TxChecksum};
 use inet::steer::{Doorbell, Mesh};
 use inet::{Parts, Pools, SocketId, Worker, WorkerCounters};
 use shm::{Arena, CellId, ClientFiles, ClientMap, Share, SlotFiles, SocketEnd, WorkersPage};
@@ -479,6 +479,7 @@ pub(crate) fn network() -> Network {
         up: true,
         addresses: vec![Address { address, prefix_len }],
         addresses6: Vec::new(),
+        link6: Link6::default(),
         tx_checksum: TxChecksum::Stack,
         loans: false,
         tso_buffers_max: 0,
@@ -493,7 +494,7 @@ pub(crate) fn network() -> Network {
     if let Ok(net) = Ipv6Net::containing(LOCAL6, 64) {
         let _ = rib6.add(Route::connected(net, WIRE));
     }
-    let address6 = |address| Address6 { address, prefix_len: 64 };
+    let address6 = |address| Address6::preferred(address, 64);
     let mut wire = interface(WIRE, "ring0", LOCAL_MAC, LOCAL, 24);
     wire.addresses6 = vec![address6(LOCAL_LINK6), address6(LOCAL6)];
     Network {

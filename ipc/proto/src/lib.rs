@@ -22,7 +22,9 @@ pub mod qnet;
 pub mod table;
 pub mod tcp_info;
 
-pub use message::{Answer, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket};
+pub use message::{
+    Answer, Automatic, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket,
+};
 
 /// Version of this protocol. Client library and daemon must agree exactly.
 pub const VERSION: u32 = 8;

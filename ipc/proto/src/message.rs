@@ -72,6 +72,13 @@ pub enum ReceiveMode {
     AllMulticast,
 }
 
+/// How an interface configures itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Automatic {
+    /// By what IPv6 routers advertise.
+    Routers,
+}
+
 /// What a client or tool asks for. Requests below the line in the source change the stack and need uid 0
 /// or the daemon's uid, of whoever has connected (`SO_PEERCRED`) and of whoever sends the request
 /// (`SCM_CREDENTIALS`), else `EPERM`.
@@ -303,6 +310,15 @@ pub enum Request {
         interface: String,
         /// Which frames.
         mode: ReceiveMode,
+        /// On or off.
+        on: bool,
+    },
+    /// Lets an interface configure itself. → [`Reply::Done`]. `ENXIO`, `EOPNOTSUPP` for `lo0`.
+    SetAutomatic {
+        /// Interface name.
+        interface: String,
+        /// How.
+        what: Automatic,
         /// On or off.
         on: bool,
     },

@@ -12,6 +12,9 @@ pub struct AddressRow {
     pub address: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
+    /// BSD's words: `tentative`, `duplicated`, `deprecated`; `autoconf` if a router's prefix has made it.
+    #[serde(default)]
+    pub flags: Vec<String>,
 }
 
 /// One interface.

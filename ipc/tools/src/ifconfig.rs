@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use proto::table::InterfaceRow;
-use proto::{ReceiveMode, Request};
+use proto::{Automatic, ReceiveMode, Request};
 use rustix::io::Errno;
 use types::{MacAddr, nearest};
 
@@ -33,10 +33,12 @@ pub(crate) enum Step {
     Mac(MacAddr),
     /// Frames for others, or for all groups.
     Receive(ReceiveMode, bool),
+    /// It configures itself.
+    Automatic(Automatic, bool),
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 22] = [
+const WORDS: [&str; 24] = [
     "inet",
     "inet6",
     "netmask",
@@ -57,6 +59,8 @@ const WORDS: [&str; 22] = [
     "-promisc",
     "allmulti",
     "-allmulti",
+    "accept_rtadv",
+    "-accept_rtadv",
     "drvspec",
     "destroy",
 ];
@@ -130,7 +134,14 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             "allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, true)),
             "-allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, false)),
             "inet" => address.set_address_of(argument()?, false)?,
-            "inet6" => address.set_address_of(argument()?, true)?,
+            "accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, true)),
+            "-accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, false)),
+            "inet6" => match argument()? {
+                // BSD's: inet6 accept_rtadv.
+                "accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, true)),
+                "-accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, false)),
+                word => address.set_address_of(word, true)?,
+            },
             "netmask" => address.set_len(address::parse_mask(argument()?)?)?,
             "prefixlen" => {
                 let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -291,6 +302,9 @@ fn plan(row: &InterfaceRow, step: Step) -> Vec<Request> {
         Step::Mtu(mtu) => vec![Request::SetMtu { interface: interface(), mtu }],
         Step::Mac(mac) => vec![Request::SetMac { interface: interface(), mac }],
         Step::Receive(mode, on) => vec![Request::SetReceive { interface: interface(), mode, on }],
+        Step::Automatic(what, on) => {
+            vec![Request::SetAutomatic { interface: interface(), what, on }]
+        }
     }
 }
 
@@ -323,6 +337,9 @@ fn explain(error: CallError, row: &InterfaceRow, step: Step) -> Failure {
             format!("{name}: cannot set address {mac}"),
             "it must be of one station (an even first octet); lo0 has none".into(),
         ),
+        Step::Automatic(..) => {
+            (format!("{name}: cannot let it configure itself"), "lo0 has no link".into())
+        }
         Step::Receive(..) => {
             (format!("{name}: cannot change what it receives"), "its driver can't".into())
         }
@@ -400,6 +417,9 @@ fn render_one(text: &mut String, row: &InterfaceRow) -> std::fmt::Result {
                 write!(text, "\tinet6 {v6}%{name} prefixlen {}", a.prefix_len)?;
             }
             IpAddr::V6(v6) => write!(text, "\tinet6 {v6} prefixlen {}", a.prefix_len)?,
+        }
+        for flag in &a.flags {
+            write!(text, " {}", escape(flag))?;
         }
         text.push('\n');
     }

@@ -3,6 +3,7 @@
 use core::cmp::Reverse;
 use core::net::Ipv6Addr;
 
+use autoconf::State;
 use wire::ipv6;
 
 use crate::network::{Addresses, Destination, Interface, Network};
@@ -14,6 +15,25 @@ pub struct Address6 {
     pub address: Ipv6Addr,
     /// Prefix length.
     pub prefix_len: u8,
+    /// What it may be used for.
+    pub state: State,
+}
+
+impl Address6 {
+    /// An address that may be used for everything.
+    #[must_use]
+    pub const fn preferred(address: Ipv6Addr, prefix_len: u8) -> Self {
+        Self { address, prefix_len, state: State::Preferred }
+    }
+}
+
+/// What a router has told of a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link6 {
+    /// Bytes of an IPv6 packet, if fewer than of others.
+    pub mtu: Option<u16>,
+    /// Routers are believed.
+    pub accepts_routers: bool,
 }
 
 /// An address where it is: a link-local one may be there on each link.
@@ -36,7 +56,8 @@ impl Addresses {
         if address.is_multicast() {
             let here = |ours: &&OnLink| ours.interface == interface;
             let asked = |ours: &OnLink| ipv6::solicited_node(ours.address) == address;
-            let is_member = address == ALL_NODES || self.ours6.iter().filter(here).any(asked);
+            let all = || self.ours6.iter().chain(&self.tentative6);
+            let is_member = address == ALL_NODES || all().filter(here).any(asked);
             return if is_member { Destination::Multicast } else { Destination::Remote };
         }
         let is_ours = |ours: &OnLink| {
@@ -50,6 +71,12 @@ impl Addresses {
         }
     }
 
+    /// We would like it to be ours on this interface, and do not know yet whether it can be.
+    #[must_use]
+    pub(crate) fn is_tentative6(&self, address: Ipv6Addr, interface: u16) -> bool {
+        self.tentative6.contains(&OnLink { address, interface })
+    }
+
     /// It is ours, on whichever interface.
     #[must_use]
     pub(crate) fn has6(&self, address: Ipv6Addr) -> bool {
@@ -59,7 +86,7 @@ impl Addresses {
 
 impl Network {
     /// The source address for packets to `destination` that leave by an interface (RFC 6724 5, rules 1,
-    /// 2 and 8).
+    /// 2, 3 and 8).
     #[must_use]
     pub fn source_for6(&self, destination: Ipv6Addr, interface: u16) -> Option<Ipv6Addr> {
         if destination.is_loopback() {
@@ -82,14 +109,16 @@ impl Interface {
     #[must_use]
     pub fn source_for6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
         let wanted = scope(destination);
-        let preference = |address: &Ipv6Addr| {
-            let scope = scope(*address);
+        let preference = |own: &&Address6| {
+            let address = own.address;
+            let scope = scope(address);
             // Of those that reach as far the narrowest, else the widest.
             let reach = if scope >= wanted { (1, Reverse(scope)) } else { (0, Reverse(!scope)) };
             let common = (address.to_bits() ^ destination.to_bits()).leading_zeros();
-            (*address == destination, reach, common)
+            (address == destination, reach, own.state, common)
         };
-        self.addresses6.iter().map(|a| a.address).max_by_key(preference)
+        let usable = self.addresses6.iter().filter(|a| a.state.is_usable());
+        usable.max_by_key(preference).map(|a| a.address)
     }
 }
 
@@ -121,7 +150,7 @@ mod tests {
     const FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2);
 
     fn network() -> Network {
-        let address = |address| Address6 { address, prefix_len: 64 };
+        let address = |address| Address6::preferred(address, 64);
         let interface = |index, name: &str, addresses6| Interface {
             index,
             name: name.into(),
@@ -130,6 +159,7 @@ mod tests {
             up: true,
             addresses: Vec::new(),
             addresses6,
+            link6: Link6::default(),
             tx_checksum: crate::network::TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,
@@ -170,5 +200,33 @@ mod tests {
         assert_eq!(source("2001:db8:2::9".parse().unwrap()), Some(FAR));
         assert_eq!(source(FAR), Some(FAR));
         assert_eq!(network.source_for6(FAR, 0), None);
+    }
+
+    #[test]
+    fn the_source_is_in_use_and_rather_not_a_deprecated_one() {
+        let mut network = network();
+        let to: Ipv6Addr = "2001:db8:1::9".parse().unwrap();
+        for (near, far, expected) in [
+            (State::Preferred, State::Preferred, NEAR),
+            (State::Deprecated, State::Preferred, FAR),
+            (State::Deprecated, State::Deprecated, NEAR),
+            (State::Tentative, State::Deprecated, FAR),
+            (State::Duplicate, State::Tentative, LINK_LOCAL),
+        ] {
+            let addresses = &mut network.interfaces[1].addresses6;
+            (addresses[1].state, addresses[2].state) = (near, far);
+            assert_eq!(network.source_for6(to, 1), Some(expected), "{near:?} {far:?}");
+        }
+    }
+
+    #[test]
+    fn a_tentative_address_is_nobodys_but_its_group_is_heard() {
+        let mut network = network();
+        network.interfaces[1].addresses6[1].state = State::Tentative;
+        let addresses = Addresses::of(&network);
+        assert_eq!(addresses.classify6(NEAR, 1), Destination::Remote);
+        let group = ipv6::solicited_node(NEAR);
+        assert_eq!(addresses.classify6(group, 1), Destination::Multicast);
+        assert!(addresses.is_tentative6(NEAR, 1) && !addresses.is_tentative6(FAR, 1));
     }
 }

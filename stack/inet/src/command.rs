@@ -287,6 +287,15 @@ pub enum Command {
         /// Address.
         address: IpAddr,
     },
+    /// Sends a packet, from its IP header on.
+    Packet {
+        /// Interface.
+        interface: u16,
+        /// To this station.
+        station: MacAddr,
+        /// The packet.
+        packet: Box<[u8]>,
+    },
     /// The worker's queues of a port; its interface is in a snapshot already or comes with the next.
     AddPort {
         /// Interface.
@@ -443,6 +452,13 @@ pub enum Event {
     Detached {
         /// Its slot.
         client: u16,
+    },
+    /// A packet for the control plane, from its IP header on; its checksums are right.
+    Heard {
+        /// Interface it came in on.
+        interface: u16,
+        /// The packet.
+        packet: Box<[u8]>,
     },
     /// A client broke the rules of its rings.
     Misbehaved {

@@ -74,6 +74,9 @@ impl Worker {
                 }
             }
             Command::Announce { interface, address } => self.announce(interface, address),
+            Command::Packet { interface, station, packet } => {
+                self.out.finished(&packet, interface, station);
+            }
             Command::AddPort { interface, rx, tx } => self.add_port(interface, rx, tx),
             Command::SharePort { interface, owner } => {
                 if let Some(line) = self.mesh.line(owner) {

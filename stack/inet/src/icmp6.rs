@@ -154,15 +154,32 @@ impl Worker {
         match Ndp::parse(packet.header, &message)? {
             Ndp::NeighborSolicitation(target, options) => {
                 let station = options.source_link_layer();
-                self.solicited(target, (packet.header.src(), station), interface, now)
+                let source = packet.header.src();
+                if source.is_unspecified() && self.out.addresses.is_tentative6(target, interface) {
+                    return self.let_hear(mbuf, received, now);
+                }
+                self.solicited(target, (source, station), interface, now)
+            }
+            Ndp::NeighborAdvertisement(what, _)
+                if self.out.addresses.is_tentative6(what.target, interface) =>
+            {
+                self.let_hear(mbuf, received, now)
             }
             Ndp::NeighborAdvertisement(what, options) => {
                 self.advertised(what, options.target_link_layer(), interface, now)
+            }
+            Ndp::RouterAdvertisement(..) if self.accepts_routers(interface) => {
+                self.let_hear(mbuf, received, now)
             }
             Ndp::RouterSolicitation(_) | Ndp::RouterAdvertisement(..) | Ndp::Redirect(..) => {
                 Err(DropReason::Icmp6Type)
             }
         }
+    }
+
+    fn accepts_routers(&self, interface: u16) -> bool {
+        let config = self.out.network.interface(interface);
+        config.is_some_and(|config| config.link6.accepts_routers)
     }
 
     /// RFC 4861 7.2.3, 7.2.4. Who asks without an address wants to take ours (RFC 4862 5.4.3): all

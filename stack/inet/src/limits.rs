@@ -2,6 +2,10 @@
 
 use core::time::Duration;
 
+/// Packets a second that a worker lets the control plane have: advertisements of routers and answers to
+/// our own questions are few, and each wakes a thread.
+pub const HEARD_PER_SECOND: u32 = 64;
+
 /// Descriptors taken from one client per breath, so that one client can't starve the wire.
 pub const CLIENT_BUDGET: usize = 128;
 

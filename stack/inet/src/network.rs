@@ -4,12 +4,13 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+use autoconf::State;
 use fib::Fib;
 use hashbrown::HashMap;
 use types::MacAddr;
 
-pub use crate::address6::Address6;
 use crate::address6::OnLink;
+pub use crate::address6::{Address6, Link6};
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 
 /// Index of the loopback interface `lo0` in every snapshot.
@@ -71,6 +72,8 @@ pub struct Interface {
     pub addresses: Vec<Address>,
     /// IPv6 addresses.
     pub addresses6: Vec<Address6>,
+    /// What a router has told of the link.
+    pub link6: Link6,
     /// Who computes checksums.
     pub tx_checksum: TxChecksum,
     /// The port sends clients' bytes from where they lie.
@@ -212,6 +215,7 @@ pub(crate) struct Addresses {
     ours: Box<[Ipv4Addr]>,
     broadcast: Box<[Ipv4Addr]>,
     pub(crate) ours6: Box<[OnLink]>,
+    pub(crate) tentative6: Box<[OnLink]>,
 }
 
 impl Addresses {
@@ -222,7 +226,8 @@ impl Addresses {
         Self {
             ours: all().map(|a| a.address).collect(),
             broadcast: all().filter_map(Address::broadcast).collect(),
-            ours6: network.interfaces.iter().flat_map(on_link).collect(),
+            ours6: on_links(network, State::is_usable),
+            tentative6: on_links(network, |state| state == State::Tentative),
         }
     }
 
@@ -244,9 +249,10 @@ impl Addresses {
     }
 }
 
-fn on_link(interface: &Interface) -> impl Iterator<Item = OnLink> + '_ {
-    let index = interface.index;
-    interface.addresses6.iter().map(move |a| OnLink { address: a.address, interface: index })
+fn on_links(network: &Network, wanted: impl Fn(State) -> bool) -> Box<[OnLink]> {
+    let all = network.interfaces.iter().flat_map(|i| i.addresses6.iter().map(move |a| (i, a)));
+    let wanted = all.filter(|(_, a)| wanted(a.state));
+    wanted.map(|(i, a)| OnLink { address: a.address, interface: i.index }).collect()
 }
 
 /// Addresses that mean the same to every host.
@@ -329,6 +335,7 @@ mod tests {
             up: true,
             addresses: vec![address(OURS), address(SECOND)],
             addresses6: Vec::new(),
+            link6: Link6::default(),
             tx_checksum: TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,

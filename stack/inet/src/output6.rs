@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 use crate::address6::{ALL_NODES, OnLink, is_of_a_link};
 use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK, TxChecksum};
-use crate::output::{Hop, Output};
+use crate::output::{Hop, Output, ip_version};
 use crate::timer_wheel::Timers;
 
 impl Output {
@@ -46,7 +46,7 @@ impl Output {
             interface: interface.index,
             next: gateway.unwrap_or(to),
             destination: if multicast { Destination::Multicast } else { Destination::Remote },
-            mtu: interface.mtu,
+            mtu: interface.link6.mtu.map_or(interface.mtu, |told| told.min(interface.mtu)),
             checksum: interface.tx_checksum,
             loans: interface.loans,
             tso_buffers_max: 0,
@@ -131,5 +131,21 @@ impl Output {
         self.counters().icmp6.messages_sent.increment();
         self.counters().ipv6.packets_sent.increment();
         self.ethernet(mbuf, interface, station, ethernet::EtherType::IPV6);
+    }
+
+    /// Sends a finished packet of the control plane to a station.
+    pub(crate) fn finished(&mut self, packet: &[u8], interface: u16, station: MacAddr) {
+        let Some(mut mbuf) = self.alloc() else { return };
+        if !mbuf.extend_from_slice(packet) {
+            return self.count_drop(DropReason::MbufExhausted);
+        }
+        let kind = if ip_version(&mbuf) == 6 {
+            self.counters().ipv6.packets_sent.increment();
+            ethernet::EtherType::IPV6
+        } else {
+            self.counters().ipv4.packets_sent.increment();
+            ethernet::EtherType::IPV4
+        };
+        self.ethernet(mbuf, interface, station, kind);
     }
 }

@@ -21,7 +21,7 @@ mod quota;
 mod route;
 mod tcp;
 
-pub(crate) use interface::{AddressLen, Interface, interface};
+pub(crate) use interface::{Interface, interface};
 pub(crate) use quota::{Limits, QuotaSection};
 pub(crate) use route::{Destination, Route};
 pub(crate) use tcp::{FastOpenKey, TcpSection};

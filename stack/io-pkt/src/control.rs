@@ -18,6 +18,7 @@ use inet::WorkerCounters;
 use inet::command::{CallId, Command, Event, Transport};
 use inet::steer::Doorbell;
 use proto::{MESSAGE_MAX, SocketHandle};
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use shm::{Arena, CellId, SocketEnd};
@@ -329,10 +330,7 @@ impl Control {
         while !self.stopping {
             self.doorbell.prepare_to_sleep();
             self.take_events();
-            let hurry = self.has_backlog() || self.accounts.anybody_waits();
-            let patience = hurry.then_some(Duration::from_millis(1));
-            let patience = patience.or_else(|| self.protocols.patience());
-            let timeout = patience.and_then(|time| rustix::event::Timespec::try_from(time).ok());
+            let timeout = self.sleep_time().and_then(|time| Timespec::try_from(time).ok());
             let ready = match epoll::wait(&self.epoll, &mut space[..], timeout.as_ref()) {
                 Ok((ready, _)) => ready,
                 Err(Errno::INTR) => continue,
@@ -352,8 +350,17 @@ impl Control {
             self.let_on();
             self.watch_links();
             self.run_jobs(eal);
+            self.attend_links();
             self.flush_commands();
         }
+    }
+
+    /// How long this thread may sleep.
+    fn sleep_time(&self) -> Option<Duration> {
+        let soon = Duration::from_millis(1);
+        let waits = self.has_backlog() || self.accounts.anybody_waits();
+        let protocols = self.protocols.patience();
+        waits.then_some(soon).into_iter().chain(protocols).chain(self.until_links()).min()
     }
 
     fn serve(&mut self, source: Source, buffer: &mut [u8; MESSAGE_MAX]) {
@@ -470,7 +477,8 @@ impl Control {
     /// What a new socket's user has set: nothing, so that the operator's word counts.
     pub(crate) fn default_values(&self, inet6: bool) -> Rc<Values> {
         let tuning = &self.network.tuning;
-        let values = Values::of_host(tuning.congestion, tuning.ttl, inet6);
+        let told = if inet6 { self.network.told_hops() } else { None };
+        let values = Values::of_host(tuning.congestion, told.unwrap_or(tuning.ttl), inet6);
         if *self.last_values == values { Rc::clone(&self.last_values) } else { Rc::new(values) }
     }
 

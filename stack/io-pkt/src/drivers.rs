@@ -24,12 +24,12 @@ use exporter::ModuleSample;
 use inet::command::Command;
 use inet::network::LOOPBACK;
 use inet::steer::Doorbell;
-use proto::Reply;
 use proto::table::ModuleRow;
+use proto::{Automatic, Reply};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 
-use crate::config::{self, AddressLen};
+use crate::config;
 use crate::control::{Control, WorkerLink};
 use crate::pending::{Asked, Pending, Then};
 
@@ -297,7 +297,7 @@ impl Control {
             let reply = match result {
                 Ok(names) => {
                     let first = names.first();
-                    let refused = first.and_then(|n| self.set_addresses(n, &interface.address));
+                    let refused = first.and_then(|n| self.set_up_interface(n, &interface));
                     tracing::info!("mounted {}: {}", interface.driver, names.join(" "));
                     match refused {
                         Some(why) => Reply::Refused {
@@ -319,9 +319,17 @@ impl Control {
     }
 
     /// Addresses of the configuration; one that is refused is reported and left out. Says which was.
-    pub(crate) fn set_addresses(&mut self, name: &str, addresses: &[AddressLen]) -> Option<String> {
+    pub(crate) fn set_up_interface(
+        &mut self,
+        name: &str,
+        asked: &config::Interface,
+    ) -> Option<String> {
         let mut refused = None;
-        for a in addresses {
+        if asked.accept_rtadv {
+            // It was just attached, and is not lo0.
+            let _ = self.set_automatic(name, Automatic::Routers, true);
+        }
+        for a in &asked.address {
             if let Err(errno) = self.add_address(name, a.address, a.prefix_len) {
                 let why = format!("{name}: address {}/{}: {errno}", a.address, a.prefix_len);
                 tracing::error!("{why}");

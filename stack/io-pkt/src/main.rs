@@ -18,6 +18,7 @@ mod control;
 mod drivers;
 mod ephemeral;
 mod error;
+mod links;
 #[cfg(test)]
 mod manual;
 mod module_sockets;

@@ -3,10 +3,11 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use autoconf::{Identity, Link, Origin, State};
 use devnp::Port;
 use fib::{Rib, Route, RouteFlags};
 use hashbrown::HashMap;
-use inet::network::{Address, Address6, Interface, LOOPBACK, Network, StaticNeighbor, TxChecksum};
+use inet::network::{Address, Interface, LOOPBACK, Link6, Network, StaticNeighbor, TxChecksum};
 use proto::table::{AddressRow, InterfaceRow, RouteRow};
 use rustix::io::Errno;
 use types::MacAddr;
@@ -14,7 +15,7 @@ use types::MacAddr;
 use crate::drivers::Watch;
 use crate::tuning::Tuning;
 
-mod ipv6;
+pub(crate) mod ipv6;
 mod routes;
 mod way;
 
@@ -34,9 +35,21 @@ struct Entry {
     port: Option<Port>,
     /// What each worker sleeps on.
     watches: Vec<Watch>,
+    /// What IPv6 knows of its link.
+    link: Link,
+    /// Routers on the link are believed.
+    accept_routers: bool,
+    /// Routes in force that routers have told of.
+    told_routes: Vec<Route<Ipv6Addr>>,
 }
 
 impl Entry {
+    fn new(config: Interface, port: Option<Port>, identity: Identity) -> Self {
+        let link = Link::new(&config.name, config.mac, identity);
+        let (watches, told_routes) = (Vec::new(), Vec::new());
+        Self { config, port, watches, link, accept_routers: false, told_routes }
+    }
+
     fn is_gone(&self) -> bool {
         self.config.name.is_empty()
     }
@@ -49,6 +62,7 @@ pub(crate) struct NetworkState {
     rib6: Rib<Ipv6Addr>,
     neighbors: Vec<StaticNeighbor>,
     udp_owners: HashMap<(u16, bool), u16>,
+    identity: Identity,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -64,19 +78,24 @@ impl NetworkState {
             mtu: LOOPBACK_MTU,
             up: true,
             addresses: vec![Address { address: Ipv4Addr::LOCALHOST, prefix_len: 8 }],
-            addresses6: vec![Address6 { address: Ipv6Addr::LOCALHOST, prefix_len: 128 }],
+            addresses6: Vec::new(),
+            link6: Link6::default(),
             tx_checksum: TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,
             tso_ipv4_checksum: false,
         };
-        let interfaces = vec![Entry { config: lo0, port: None, watches: Vec::new() }];
+        let identity = ipv6::identity(tuning.stable_secret);
+        let mut lo0 = Entry::new(lo0, None, identity);
+        lo0.link.add(Ipv6Addr::LOCALHOST, 128);
+        lo0.adopt_link();
         Self {
-            interfaces,
+            interfaces: vec![lo0],
             rib: Rib::new(),
             rib6: Rib::new(),
             neighbors: Vec::new(),
             udp_owners: HashMap::new(),
+            identity,
             tuning,
         }
     }
@@ -96,12 +115,13 @@ impl NetworkState {
             up: true,
             addresses: Vec::new(),
             addresses6: Vec::new(),
+            link6: Link6::default(),
             tx_checksum: if offload { TxChecksum::Port } else { TxChecksum::Stack },
             loans: capabilities.loans,
             tso_buffers_max: if offload { capabilities.tso_buffers_max } else { 0 },
             tso_ipv4_checksum: capabilities.ipv4_checksum,
         };
-        let entry = Entry { config, port: Some(port), watches: Vec::new() };
+        let entry = Entry::new(config, Some(port), self.identity);
         match self.interfaces.get_mut(place) {
             Some(gone) => *gone = entry,
             None => self.interfaces.push(entry),
@@ -124,6 +144,7 @@ impl NetworkState {
         entry.config.up = false;
         entry.config.addresses.clear();
         entry.config.addresses6.clear();
+        entry.told_routes.clear();
         entry.config.name.clear();
         self.disconnect_all::<Ipv4Addr>(index);
         self.disconnect_all::<Ipv6Addr>(index);
@@ -246,7 +267,10 @@ impl NetworkState {
     /// # Errors
     /// `ENXIO`.
     pub(crate) fn set_up(&mut self, name: &str, up: bool) -> Result<(), Errno> {
-        self.entry(name)?.config.up = up;
+        let entry = self.entry(name)?;
+        entry.config.up = up;
+        entry.link.set_up(up);
+        entry.adopt_link();
         Ok(())
     }
 
@@ -277,6 +301,7 @@ impl NetworkState {
         let port = entry.port.as_mut().filter(|_| mac.is_unicast()).ok_or(Errno::INVAL)?;
         port.set_mac(mac).map_err(|error| Errno::from_raw_os_error(error.errno()))?;
         entry.config.mac = mac;
+        entry.link.set_mac(mac);
         Ok(entry.config.index)
     }
 
@@ -284,7 +309,7 @@ impl NetworkState {
     #[must_use]
     pub(crate) fn addresses(&self, index: u16) -> Vec<IpAddr> {
         let entry = self.interfaces.get(usize::from(index));
-        let rows = entry.map(|entry| address_rows(&entry.config)).unwrap_or_default();
+        let rows = entry.map(address_rows).unwrap_or_default();
         rows.into_iter().map(|row| row.address).collect()
     }
 
@@ -337,6 +362,12 @@ impl NetworkState {
     #[must_use]
     pub(crate) fn name(&self, index: u16) -> &str {
         self.interfaces.get(usize::from(index)).map_or("?", |e| &e.config.name)
+    }
+
+    /// MAC address of an interface.
+    #[must_use]
+    pub(crate) fn mac(&self, index: u16) -> MacAddr {
+        self.interfaces.get(usize::from(index)).map_or(MacAddr::ZERO, |e| e.config.mac)
     }
 
     /// Is this one of our addresses?
@@ -425,6 +456,7 @@ impl NetworkState {
             ('H', route.destination.prefix_len() == A::LEN),
             ('C', route.flags.contains(RouteFlags::CONNECTED)),
             ('S', route.flags.contains(RouteFlags::STATIC)),
+            ('D', route.flags.contains(RouteFlags::DYNAMIC)),
         ];
         RouteRow {
             destination: route.destination.addr().into(),
@@ -436,11 +468,23 @@ impl NetworkState {
     }
 }
 
-fn address_rows(config: &Interface) -> Vec<AddressRow> {
-    let row = |address, prefix_len| AddressRow { address, prefix_len };
-    let v4 = config.addresses.iter().map(|a| row(a.address.into(), a.prefix_len));
-    let v6 = config.addresses6.iter().map(|a| row(a.address.into(), a.prefix_len));
+fn address_rows(Entry { config, link, .. }: &Entry) -> Vec<AddressRow> {
+    let row = |address, prefix_len, flags| AddressRow { address, prefix_len, flags };
+    let v4 = config.addresses.iter().map(|a| row(a.address.into(), a.prefix_len, Vec::new()));
+    let v6 = link.addresses().map(|a| row(a.address.into(), a.prefix_len, address_flags(a)));
     v4.chain(v6).collect()
+}
+
+/// BSD's words for what an address may not be used for, and for where it is from.
+fn address_flags(own: &autoconf::Own) -> Vec<String> {
+    let state = match own.state {
+        State::Duplicate => Some("duplicated"),
+        State::Tentative => Some("tentative"),
+        State::Deprecated => Some("deprecated"),
+        State::Preferred => None,
+    };
+    let autoconf = (own.origin == Origin::Advertised).then_some("autoconf");
+    state.into_iter().chain(autoconf).map(Into::into).collect()
 }
 
 fn interface_row(entry: &Entry) -> InterfaceRow {
@@ -458,7 +502,7 @@ fn interface_row(entry: &Entry) -> InterfaceRow {
         up: config.up,
         running: port.is_none() || link.is_some_and(|l| l.up),
         speed_mbps: link.and_then(|l| l.speed_mbps).unwrap_or(0),
-        addresses: address_rows(config),
+        addresses: address_rows(entry),
         rx_packets: stats.rx_packets,
         rx_bytes: stats.rx_bytes,
         rx_errors: stats.rx_errors + stats.rx_missed + stats.rx_no_mbuf,
@@ -480,11 +524,12 @@ mod tests {
     pub(super) fn with_links(count: u16) -> NetworkState {
         let mut state = NetworkState::new(Tuning::default());
         let lo0 = state.interfaces[0].config.clone();
+        let identity = state.identity;
         state.interfaces.extend((1..=count).map(|index| {
             let (addresses, addresses6) = (Vec::new(), Vec::new());
             let name = format!("tap{index}");
             let config = Interface { index, name, addresses, addresses6, ..lo0.clone() };
-            Entry { config, port: None, watches: Vec::new() }
+            Entry::new(config, None, identity)
         }));
         state
     }

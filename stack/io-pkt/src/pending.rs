@@ -120,6 +120,7 @@ impl Control {
                 self.established(listener, socket, cell, local, remote);
             }
             Event::Freed { .. } => {}
+            Event::Heard { interface, packet } => self.heard(interface, &packet),
             Event::Detached { client } => {
                 let Some(leaving) = self.leaving.get_mut(&client) else { return };
                 leaving.workers_left = leaving.workers_left.saturating_sub(1);

@@ -366,8 +366,7 @@ fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) -> usize {
             Ok(names) => {
                 any = true;
                 let first = names.first();
-                let refused =
-                    first.and_then(|name| control.set_addresses(name, &interface.address));
+                let refused = first.and_then(|name| control.set_up_interface(name, interface));
                 failed += usize::from(refused.is_some());
             }
             Err(why) => {

@@ -120,6 +120,9 @@ impl Control {
             }
             Request::SetUp { interface, up } => self.set_up(&interface, up),
             Request::SetMtu { interface, mtu } => self.network.set_mtu(&interface, mtu),
+            Request::SetAutomatic { interface, what, on } => {
+                self.set_automatic(&interface, what, on)
+            }
             Request::SetMac { interface, mac } => self.set_mac(&interface, mac),
             Request::SetReceive { interface, mode, on } => self.set_receive(&interface, mode, on),
             Request::AddRoute { destination, prefix_len, gateway } => {
@@ -155,7 +158,8 @@ impl Control {
     ) -> Result<(), Errno> {
         let interface = self.network.add_address(name, address, prefix_len)?;
         self.publish();
-        if interface != inet::network::LOOPBACK {
+        // One of IPv6 is announced when it is known that nobody else has it.
+        if interface != inet::network::LOOPBACK && address.is_ipv4() {
             self.command(0, Command::Announce { interface, address });
         }
         Ok(())
@@ -367,7 +371,15 @@ impl Control {
             let name = format!("dropped_{}", reason.label());
             (value > 0).then(|| row(reason.layer(), &name, reason.text(), value))
         });
-        counted.chain(dropped).collect()
+        let links = self.network.link_counts();
+        let links = [
+            ("duplicate_addresses", "Addresses that another station had.", links.duplicates),
+            ("router_advertisements", "Router advertisements believed.", links.advertisements),
+            ("refused", "Routers, prefixes and addresses beyond the limits.", links.refused),
+        ];
+        let links = links.into_iter().filter(|(_, _, value)| *value > 0);
+        let links = links.map(|(name, text, value)| row("autoconf", name, text, value));
+        counted.chain(dropped).chain(links).collect()
     }
 
     fn daemon_row(&self) -> DaemonRow {

@@ -55,6 +55,12 @@ pub(crate) struct Tuning {
     pub(crate) congestion: Algorithm,
     /// Time to live of new sockets' packets.
     pub(crate) ttl: u8,
+    /// Routers are believed on every link (RFC 4861 6.2.1).
+    pub(crate) accept_routers: bool,
+    /// Probes for an IPv6 address before it is used (RFC 4862 5.1).
+    pub(crate) dad_count: u8,
+    /// What stable identifiers are made from (RFC 7217); `None`: what the machine is known by.
+    pub(crate) stable_secret: Option<[u8; 16]>,
     /// What only the command line decides.
     pub(crate) fixed: Fixed,
 }
@@ -67,6 +73,9 @@ impl Default for Tuning {
             somaxconn: BACKLOG_MAX,
             congestion: Algorithm::default(),
             ttl: inet::limits::TTL,
+            accept_routers: false,
+            dad_count: 1,
+            stable_secret: None,
             fixed: Fixed::default(),
         }
     }

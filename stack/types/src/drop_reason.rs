@@ -141,6 +141,7 @@ drop_reasons! {
     MbufExhausted "mbuf_exhausted" "buffer" "No packet buffer was free."
     MbufChain "mbuf_chain" "buffer" "Frame spans several buffers and could not be joined."
     TransmitQueueFull "transmit_queue_full" "interface" "The port's transmit queue was full."
+    ControlQueueFull "control_queue_full" "buffer" "More packets for the control plane than it takes a second."
     HandoffQueueFull "handoff_queue_full" "buffer" "The worker that owns the flow is too far behind."
     ClientMemory "client_memory" "buffer" "The client's receive memory is exhausted."
 }

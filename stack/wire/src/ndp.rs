@@ -41,12 +41,37 @@ pub struct RouterAdvertisement {
     pub managed: bool,
     /// Other configuration comes from DHCPv6 (O).
     pub other: bool,
+    /// How it compares with other routers.
+    pub preference: Preference,
     /// Seconds for which it is a default router; 0: it is none.
     pub lifetime: u16,
     /// Milliseconds a neighbour counts as reachable after a sign of life; 0: not said.
     pub reachable_time: u32,
     /// Milliseconds between solicitations; 0: not said.
     pub retrans_timer: u32,
+}
+
+/// How a router compares with others (RFC 4191, 2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Preference {
+    /// Others rather.
+    Low,
+    /// As any.
+    #[default]
+    Medium,
+    /// This one rather.
+    High,
+}
+
+impl Preference {
+    /// From the flags of an advertisement; the value that is reserved says nothing.
+    const fn of(flags: u8) -> Self {
+        match flags >> 3 & 3 {
+            1 => Self::High,
+            3 => Self::Low,
+            _ => Self::Medium,
+        }
+    }
 }
 
 /// Who has an address (RFC 4861, 4.4).
@@ -153,6 +178,7 @@ fn router_advertisement<'a>(
         hop_limit,
         managed: flags & MANAGED != 0,
         other: flags & OTHER != 0,
+        preference: Preference::of(flags),
         lifetime: u16::from_be_bytes(lifetime),
         reachable_time: body.reachable_time.get(),
         retrans_timer: body.retrans_timer.get(),
@@ -376,6 +402,15 @@ impl NeighborMessage {
         Self { header, target: target.octets(), option }
     }
 
+    /// Asks for duplicate address detection who has `target` (RFC 4862, 5.4.2). Nobody is told a station,
+    /// since there is no address to answer to; the nonce is what the message is known by (RFC 7527, 4.1).
+    #[must_use]
+    pub const fn probe(target: Ipv6Addr, nonce: [u8; 6]) -> Self {
+        let header = icmp6::Header::new(Type::NEIGHBOR_SOLICITATION, Code::ZERO, 0);
+        let option = LinkLayerOption::new(NONCE, MacAddr(nonce));
+        Self { header, target: target.octets(), option }
+    }
+
     /// Says that `mac` has an address.
     #[must_use]
     pub const fn advertisement(what: NeighborAdvertisement, mac: MacAddr) -> Self {
@@ -399,6 +434,9 @@ pub struct RouterSolicitation {
 }
 
 impl RouterSolicitation {
+    /// Length without the option.
+    pub const BARE_LEN: usize = 8;
+
     /// The message, without a checksum.
     #[must_use]
     pub const fn new(mac: MacAddr) -> Self {

@@ -87,9 +87,13 @@ pub(crate) fn tap0() -> InterfaceRow {
         running: true,
         speed_mbps: 10_000,
         addresses: vec![
-            AddressRow { address: Ipv4Addr::new(198, 18, 77, 2).into(), prefix_len: 24 },
-            AddressRow { address: A, prefix_len: 32 },
-            AddressRow { address: "fe80::2".parse().unwrap(), prefix_len: 64 },
+            AddressRow {
+                address: Ipv4Addr::new(198, 18, 77, 2).into(),
+                prefix_len: 24,
+                flags: vec![],
+            },
+            AddressRow { address: A, prefix_len: 32, flags: vec![] },
+            AddressRow { address: "fe80::2".parse().unwrap(), prefix_len: 64, flags: vec![] },
         ],
         rx_packets: 12,
         rx_bytes: 3456,

@@ -163,6 +163,7 @@ fn interface() -> InterfaceRow {
         addresses: vec![AddressRow {
             address: Ipv4Addr::new(198, 18, 77, 2).into(),
             prefix_len: 24,
+            flags: vec![],
         }],
         rx_packets: 1,
         rx_bytes: 60,

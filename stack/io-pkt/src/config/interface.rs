@@ -18,13 +18,22 @@ pub(crate) struct Interface {
     /// Addresses, primary first; a single one needs no list.
     #[serde(default, deserialize_with = "addresses")]
     pub address: Vec<AddressLen>,
+    /// IPv6 routers on the link are believed.
+    #[serde(default)]
+    pub accept_rtadv: bool,
 }
 
-/// Takes `address=` out of a driver's options: it is the stack's business, not the driver's.
+/// Takes `address=` and `accept_rtadv` out of a driver's options: they are the stack's business, not the
+/// driver's.
 pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, StartError> {
     let mut address = Vec::new();
     let mut others = Vec::new();
+    let mut accept_rtadv = false;
     for option in options.split(',').filter(|o| !o.is_empty()) {
+        if option == "accept_rtadv" {
+            accept_rtadv = true;
+            continue;
+        }
         match option.strip_prefix("address=") {
             Some(text) => address.push(
                 text.parse()
@@ -33,7 +42,7 @@ pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, Star
             None => others.push(option),
         }
     }
-    Ok(Interface { driver, options: others.join(","), address })
+    Ok(Interface { driver, options: others.join(","), address, accept_rtadv })
 }
 
 /// An address with its prefix length, as text `198.18.77.2/24` or `2001:db8::2/64`.
@@ -127,7 +136,9 @@ mod tests {
     #[test]
     fn the_address_option_is_not_the_drivers() {
         let got =
-            interface("net_tap".into(), "iface=x,address=10.0.0.1/8,mac=020000000001").unwrap();
+            interface("net_tap".into(), "iface=x,address=10.0.0.1/8,accept_rtadv,mac=020000000001")
+                .unwrap();
+        assert!(got.accept_rtadv);
         assert_eq!(got.options, "iface=x,mac=020000000001");
         assert_eq!(got.address[0].address, Ipv4Addr::new(10, 0, 0, 1));
     }

@@ -1,18 +1,29 @@
-//! IPv6 addresses of the control plane.
+//! IPv6 addresses of the control plane, and what links find out about themselves.
 
 use core::net::Ipv6Addr;
 
-use fib::Route;
-use inet::network::{Address6, LOOPBACK};
+use autoconf::{Identity, Link, Message, News, Own, Settings};
+use fib::{Net, NextHop, Route, RouteFlags};
+use inet::network::{Address6, LOOPBACK, Link6};
 use rustix::io::Errno;
-use types::MacAddr;
+use types::Instant;
 
-use super::{ADDRESSES_MAX, NetworkState, network};
+use super::{ADDRESSES_MAX, Entry, NetworkState, network};
+
+/// What links want to have done.
+#[derive(Debug, Default)]
+pub(crate) struct LinkWork {
+    /// Messages to send, with their interfaces.
+    pub(crate) messages: Vec<(u16, Message)>,
+    /// What has happened there.
+    pub(crate) news: Vec<(u16, News)>,
+    /// The workers must hear of something.
+    pub(crate) changed: bool,
+}
 
 impl NetworkState {
     /// As [`NetworkState::add_address`]. An interface with an IPv6 address has one of its link too
-    /// (RFC 4291 2.1), made of its station's if the operator has given none; and it hears groups,
-    /// without which no neighbour would find it.
+    /// (RFC 4291 2.1), made of its station's if the operator has given none.
     pub(super) fn add_address6(
         &mut self,
         name: &str,
@@ -27,25 +38,22 @@ impl NetworkState {
         let of_the_link = address.is_unicast_link_local();
         let clashes = self.interfaces.iter().any(|entry| {
             let same_link = !of_the_link || entry.config.index == index;
-            same_link && entry.config.addresses6.iter().any(|a| a.address == address)
+            same_link && entry.link.addresses().any(|own| own.address == address)
         });
         if clashes {
             return Err(Errno::EXIST);
         }
+        let settings = self.link_settings(index);
         let entry = self.entry(name)?;
-        let (mac, addresses) = (entry.config.mac, &mut entry.config.addresses6);
-        if addresses.len() >= ADDRESSES_MAX {
+        if entry.link.addresses().count() >= ADDRESSES_MAX {
             return Err(Errno::NOSPC);
         }
-        if index != LOOPBACK && !of_the_link && addresses.is_empty() {
-            addresses.push(Address6 { address: link_local(mac), prefix_len: 64 });
+        entry.link.set(settings);
+        if index != LOOPBACK && !of_the_link {
+            entry.link.add_link_local();
         }
-        addresses.push(Address6 { address, prefix_len: len });
-        if let Some(port) = &mut entry.port
-            && let Err(error) = port.set_allmulticast(true)
-        {
-            tracing::warn!("{name}: may not hear who looks for its IPv6 addresses: {error}");
-        }
+        entry.link.add(address, len);
+        entry.adopt_link();
         if index != LOOPBACK && !of_the_link {
             // A second address of the same network finds its route there already.
             let _ = self.rib6.add(Route::connected(network(address, len), index));
@@ -56,20 +64,122 @@ impl NetworkState {
     /// As [`NetworkState::delete_address`].
     pub(super) fn delete_address6(&mut self, name: &str, address: Ipv6Addr) -> Result<(), Errno> {
         let index = self.index(name)?;
-        let addresses = &mut self.entry(name)?.config.addresses6;
-        let at = addresses.iter().position(|a| a.address == address).ok_or(Errno::ADDRNOTAVAIL)?;
-        let gone = addresses.remove(at);
+        let entry = self.entry(name)?;
+        let gone = entry.link.remove(address).ok_or(Errno::ADDRNOTAVAIL)?;
+        entry.adopt_link();
         self.disconnect(network(gone.address, gone.prefix_len), index);
         Ok(())
     }
 
-    /// Is the address ours? One of a link is so on one link.
+    /// Routers on this link are believed, or no longer, whatever holds for all links.
+    ///
+    /// # Errors
+    /// `ENXIO`; `EOPNOTSUPP` for `lo0`.
+    pub(crate) fn set_accept_routers(&mut self, name: &str, on: bool) -> Result<(), Errno> {
+        let entry = self.entry(name)?;
+        if entry.config.index == LOOPBACK {
+            return Err(Errno::OPNOTSUPP);
+        }
+        entry.accept_routers = on;
+        Ok(())
+    }
+
+    /// What holds for a link. Who passes packets on is a router itself, and believes no other.
+    fn link_settings(&self, index: u16) -> Settings {
+        let own = self.interfaces.get(usize::from(index)).is_some_and(|entry| entry.accept_routers);
+        let asked = own || self.tuning.accept_routers;
+        let accept = index != LOOPBACK && asked && !self.tuning.host.forward6;
+        let dad_count = if index == LOOPBACK { 0 } else { self.tuning.dad_count };
+        Settings { accept, dad_count }
+    }
+
+    /// A link has heard a message.
+    pub(crate) fn link_mut(&mut self, index: u16) -> Option<&mut Link> {
+        let entry = self.interfaces.get_mut(usize::from(index)).filter(|entry| !entry.is_gone());
+        entry.map(|entry| &mut entry.link)
+    }
+
+    /// Does what is due on the links.
+    pub(crate) fn attend_links(
+        &mut self,
+        now: Instant,
+        random: &mut dyn FnMut() -> u64,
+    ) -> LinkWork {
+        let mut work = LinkWork::default();
+        for index in 0..u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX) {
+            let settings = self.link_settings(index);
+            let Some(entry) = self.interfaces.get_mut(usize::from(index)) else { continue };
+            if entry.is_gone() {
+                continue;
+            }
+            entry.link.set(settings);
+            entry.link.timeout(now, random);
+            let sent = core::iter::from_fn(|| entry.link.poll_transmit());
+            work.messages.extend(sent.map(|message| (index, message)));
+            work.news.extend(entry.link.take_news().into_iter().map(|news| (index, news)));
+            if entry.link.take_changed() {
+                work.changed = true;
+                entry.adopt_link();
+                self.adopt_routes(index);
+            }
+        }
+        work
+    }
+
+    /// When a link has something to do next.
+    #[must_use]
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let there = self.interfaces.iter().filter(|entry| !entry.is_gone());
+        there.filter_map(|entry| entry.link.next_timeout()).min()
+    }
+
+    /// Makes the routes that routers have told of be those in force. What the operator has said about
+    /// the same destinations stays.
+    fn adopt_routes(&mut self, index: u16) {
+        let Some(entry) = self.interfaces.get_mut(usize::from(index)) else { return };
+        let wanted = told_routes(&entry.link, index);
+        let before = core::mem::take(&mut entry.told_routes);
+        let (stay, go): (Vec<_>, Vec<_>) = before.into_iter().partition(|r| wanted.contains(r));
+        for route in go {
+            if self.rib6.route(route.destination) == Some(&route) {
+                // It was just found.
+                let _ = self.rib6.delete(route.destination);
+            }
+        }
+        let rib = &mut self.rib6;
+        let added = |route: &Route<Ipv6Addr>| stay.contains(route) || rib.add(*route).is_ok();
+        let in_force = wanted.into_iter().filter(added).collect();
+        if let Some(entry) = self.interfaces.get_mut(usize::from(index)) {
+            entry.told_routes = in_force;
+        }
+    }
+
+    /// Hops of new sockets' packets, if a router has told.
+    #[must_use]
+    pub(crate) fn told_hops(&self) -> Option<u8> {
+        self.interfaces.iter().filter_map(|entry| entry.link.hop_limit()).max()
+    }
+
+    /// What links have counted together.
+    #[must_use]
+    pub(crate) fn link_counts(&self) -> autoconf::Counts {
+        let mut all = autoconf::Counts::default();
+        for counts in self.interfaces.iter().map(|entry| entry.link.counts()) {
+            all.duplicates += counts.duplicates;
+            all.advertisements += counts.advertisements;
+            all.refused += counts.refused;
+        }
+        all
+    }
+
+    /// Is the address ours, and in use? One of a link is so on one link.
     #[must_use]
     pub(crate) fn has_address6(&self, address: Ipv6Addr, zone: u32) -> bool {
         let of_a_link = address.is_unicast_link_local();
         self.interfaces.iter().any(|entry| {
             let here = !of_a_link || u32::from(entry.config.index) == zone;
-            here && entry.config.addresses6.iter().any(|a| a.address == address)
+            let is_it = |a: &Address6| a.address == address && a.state.is_usable();
+            here && entry.config.addresses6.iter().any(is_it)
         })
     }
 
@@ -88,22 +198,73 @@ impl NetworkState {
     }
 }
 
-/// A station's address on its link: fe80::/64 and the modified EUI-64 (RFC 4291 appendix A).
-fn link_local(MacAddr([a, b, c, d, e, f]): MacAddr) -> Ipv6Addr {
-    let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
-    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
+impl Entry {
+    /// Makes what the link knows the interface's. Who has an address hears groups, without which no
+    /// neighbour would find it.
+    pub(super) fn adopt_link(&mut self) {
+        let address = |own: &Own| Address6 {
+            address: own.address,
+            prefix_len: own.prefix_len,
+            state: own.state,
+        };
+        self.config.addresses6 = self.link.addresses().map(address).collect();
+        self.config.link6 = Link6 { mtu: self.link.mtu(), accepts_routers: self.link.accepts() };
+        let Some(port) = &mut self.port else { return };
+        if !self.config.addresses6.is_empty()
+            && !port.receives().1
+            && let Err(error) = port.set_allmulticast(true)
+        {
+            let name = &self.config.name;
+            tracing::warn!("{name}: may not hear who looks for its IPv6 addresses: {error}");
+        }
+    }
+}
+
+/// The way to everywhere, and the prefixes on the link.
+fn told_routes(link: &Link, interface: u16) -> Vec<Route<Ipv6Addr>> {
+    let flags = RouteFlags::DYNAMIC;
+    let on_link = link.prefixes().map(|(prefix, len)| Route {
+        destination: network(prefix, len),
+        next_hop: NextHop { interface, gateway: None },
+        flags,
+    });
+    let default = link.default_router().map(|router| Route {
+        destination: Net::DEFAULT,
+        next_hop: NextHop { interface, gateway: Some(router) },
+        flags,
+    });
+    on_link.chain(default).collect()
+}
+
+/// What the stable identifiers of this host are made from, unless the operator has said it: what the
+/// machine is known by, or else something new.
+pub(super) fn identity(told: Option<[u8; 16]>) -> Identity {
+    use core::hash::Hasher as _;
+    use siphasher::sip128::{Hasher128 as _, SipHasher24};
+    let secret = told.unwrap_or_else(|| {
+        let Ok(machine) = std::fs::read("/etc/machine-id") else {
+            let mut secret = [0; 16];
+            // Without randomness the daemon does not start.
+            let _ = getrandom::fill(&mut secret);
+            return secret;
+        };
+        let mut hasher = SipHasher24::new_with_key(b"io-pkt RFC 7217\0");
+        hasher.write(&machine);
+        hasher.finish128().as_u128().to_be_bytes()
+    });
+    Identity { secret }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::with_links;
     use super::*;
     use crate::tuning::Tuning;
+    use core::time::Duration;
+    use wire::ndp::Ndp;
+    use wire::{icmp6, ipv4, ipv6};
 
-    #[test]
-    fn a_stations_address_on_its_link() {
-        let mac = MacAddr([0x02, 0x1b, 0x63, 0x84, 0x45, 0xe6]);
-        assert_eq!(link_local(mac), "fe80::1b:63ff:fe84:45e6".parse::<Ipv6Addr>().unwrap());
-    }
+    const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
     #[test]
     fn bad_addresses_and_routes_without_a_link_are_refused() {
@@ -122,5 +283,81 @@ mod tests {
         let address: Ipv6Addr = "2001:db8::2".parse().unwrap();
         assert_eq!(state.delete_address("lo0", address), Ok(()));
         assert_eq!(state.delete_address("lo0", address), Err(Errno::ADDRNOTAVAIL));
+    }
+
+    fn attend(state: &mut NetworkState, seconds: u64) -> LinkWork {
+        let mut work = LinkWork::default();
+        let until = Instant::ZERO + Duration::from_secs(seconds);
+        while let Some(due) = state.next_timeout().filter(|due| *due <= until) {
+            let step = state.attend_links(due.max(Instant::from_nanos(1)), &mut || 1);
+            work.messages.extend(step.messages);
+            work.news.extend(step.news);
+        }
+        work
+    }
+
+    fn addresses(state: &NetworkState) -> Vec<(Ipv6Addr, bool)> {
+        let all = &state.interfaces[1].config.addresses6;
+        all.iter().map(|a| (a.address, a.state.is_usable())).collect()
+    }
+
+    #[test]
+    fn an_address_is_ours_when_nobody_else_has_it() {
+        let mut state = with_links(1);
+        let address: Ipv6Addr = "2001:db8::2".parse().unwrap();
+        let _ = state.add_address("tap1", address, 64).unwrap();
+        assert!(!state.has_address6(address, 0));
+        let work = attend(&mut state, 5);
+        assert_eq!(work.messages.len(), 2, "its own and its link's: {:?}", work.messages);
+        assert!(state.has_address6(address, 0));
+        assert!(work.news.contains(&(1, News::Usable(address))));
+    }
+
+    /// A router for 100 s with a prefix for 50 s.
+    fn advertise(state: &mut NetworkState) {
+        let mut body = vec![0; 8];
+        body.extend([3, 4, 64, 0xc0, 0, 0, 0, 50, 0, 0, 0, 50, 0, 0, 0, 0]);
+        body.extend("2001:db8:5::".parse::<Ipv6Addr>().unwrap().octets());
+        let header = icmp6::Header::new(icmp6::Type(134), icmp6::Code::ZERO, 100);
+        let packet = ipv6::Header::new(ROUTER, ROUTER, ipv4::Protocol::ICMPV6, 8 + body.len());
+        let packet = packet.unwrap().with_hop_limit(255);
+        let message = icmp6::Message { header: &header, body: &body };
+        let ndp = Ndp::parse(&packet, &message).unwrap();
+        state.link_mut(1).unwrap().hear(ROUTER, &ndp, Instant::ZERO);
+    }
+
+    #[test]
+    fn a_router_gives_address_and_routes_and_they_end_with_their_time() {
+        let mut state = with_links(1);
+        assert_eq!(state.set_accept_routers("lo0", true), Err(Errno::OPNOTSUPP));
+        state.set_accept_routers("tap1", true).unwrap();
+        let _ = attend(&mut state, 0);
+        advertise(&mut state);
+        let _ = attend(&mut state, 4);
+        assert_eq!(addresses(&state).len(), 2);
+        assert!(addresses(&state).iter().all(|(_, usable)| *usable), "{:?}", addresses(&state));
+        let far: Ipv6Addr = "2001:db9::1".parse().unwrap();
+        assert_eq!(state.rib6.lookup(far).and_then(|hop| hop.gateway), Some(ROUTER));
+        let near: Ipv6Addr = "2001:db8:5::9".parse().unwrap();
+        assert_eq!(state.rib6.lookup(near).map(|hop| hop.gateway), Some(None));
+        let _ = attend(&mut state, 60);
+        assert_eq!(addresses(&state).len(), 1, "the link's own stays");
+        assert_eq!(state.rib6.lookup(near).and_then(|hop| hop.gateway), Some(ROUTER));
+        let _ = attend(&mut state, 100);
+        assert_eq!((state.rib6.lookup(far), state.rib6.len()), (None, 0));
+    }
+
+    #[test]
+    fn the_operators_default_route_is_not_a_routers() {
+        let mut state = with_links(1);
+        let _ = state.add_address("tap1", "2001:db8::2".parse::<Ipv6Addr>().unwrap(), 64).unwrap();
+        let gateway: Ipv6Addr = "2001:db8::1".parse().unwrap();
+        state.add_route(Ipv6Addr::UNSPECIFIED.into(), 0, gateway.into()).unwrap();
+        state.set_accept_routers("tap1", true).unwrap();
+        let _ = attend(&mut state, 0);
+        advertise(&mut state);
+        let _ = attend(&mut state, 200);
+        let far: Ipv6Addr = "2001:db9::1".parse().unwrap();
+        assert_eq!(state.rib6.lookup(far).and_then(|hop| hop.gateway), Some(gateway));
     }
 }

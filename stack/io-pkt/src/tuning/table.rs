@@ -1,5 +1,6 @@
 //! The tunables: name, meaning, how each is read and written.
 
+use autoconf::limits::PROBES_MAX;
 use inet::limits as host_limits;
 use inet::network::ReversePath;
 use tcp::{Algorithm, EcnMode, SynCookies, limits};
@@ -229,6 +230,27 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         "1: a datagram to one address goes to all sockets that share its port",
         host.udp_to_all
     ),
+    flag!(
+        "net.inet6.ip6.accept_rtadv",
+        "1: believe the routers of every link, and make addresses from what they advertise",
+        accept_routers
+    ),
+    number!(
+        "net.inet6.ip6.dad_count",
+        "probes for an address before it is used, one a second; 0: it is used at once",
+        (0, PROBES_MAX as u32),
+        dad_count
+    ),
+    Tunable {
+        name: "net.inet6.ip6.stable_secret",
+        text: "what addresses from advertised prefixes are made with, 32 hexadecimal digits; only whether there \
+               is one is told, and /etc/machine-id stands for it (for interfaces from now on)",
+        read: |t| told(t.stable_secret.is_some()),
+        write: Write::Text(|t, text| {
+            t.stable_secret = Some(FastOpenKey::try_from(text.to_owned())?.0);
+            Ok(())
+        }),
+    },
     flag!("net.inet6.ip6.forwarding", "1: pass IPv6 packets for others on", host.forward6),
 ];
 

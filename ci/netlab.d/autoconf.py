@@ -1,0 +1,123 @@
+"""Interfaces that configure themselves: duplicate addresses, radvd."""
+import shutil
+
+from lab import IFACE, STACK, Lab, Skipped, check, random_file, until
+
+STACK6, HOST6 = "2001:db8:77::2", "2001:db8:77::1"
+PREFIX, GATEWAY = "2001:db8:5:", "2001:db8:5::1"
+FAR = "2001:db8:ff::1"
+
+RADVD = """interface %s {
+  AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; AdvDefaultLifetime %d; AdvLinkMTU 1400; AdvDefaultPreference high;
+  prefix 2001:db8:5::/64 { AdvOnLink on; AdvAutonomous on; AdvValidLifetime %d; AdvPreferredLifetime %d; };
+};
+"""
+
+
+# An advertisement that a router has passed on: its hop limit is not 255.
+FORGED = '''
+import socket, struct, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 254)
+prefix = struct.pack("!BBBBIII16s", 3, 4, 64, 0xc0, 600, 600, 0, socket.inet_pton(socket.AF_INET6, "2001:db8:bad::"))
+s.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 600, 0, 0) + prefix, ("ff02::1", 0, 0, socket.if_nametoindex(sys.argv[1])))
+'''
+
+
+def rows(lab):
+    """The IPv6 addresses of tap0 with what is said of them."""
+    found = [row for row in lab.table("ifconfig", "tap0")[0]["addresses"] if ":" in row["address"]]
+    return {row["address"]: set(row["flags"]) for row in found}
+
+
+def default_route(lab):
+    return [row for row in lab.table("route", "show") if (row["destination"], row["prefix_len"]) == ("::", 0)]
+
+
+def radvd(lab, name, router, valid, preferred):
+    conf = lab.dir / f"{name}.conf"
+    conf.write_text(RADVD % (IFACE, router, valid, preferred))
+    return lab.spawn(["radvd", "-n", "-C", conf, "-p", lab.dir / f"{name}.pid", "-m", "stderr", "-u", "root"],
+                     log=lab.dir / f"{name}.log")
+
+
+def dad():
+    """An address that the kernel has is not used: log, ifconfig and a counter say so. One that nobody has is, after a probe as RFC 4862 wants it."""
+    with Lab(drivers=["-d", "net_tap", f"iface={IFACE},address={STACK}/24"]) as lab:
+        lab.exec("ip", "-6", "addr", "add", f"{STACK6}/64", "dev", IFACE, "nodad")
+        lab.capture("icmp6")
+        lab.iopkt("ifconfig", "tap0", "inet6", f"{STACK6}/64")
+        until("the duplicate to be found", lambda: "duplicated" in rows(lab)[STACK6])
+        counted = {row["name"]: row["value"] for row in lab.table("netstat", "-s") if row["subsystem"] == "autoconf"}
+        check(counted.get("duplicate_addresses") == 1, counted)
+        check(f"{STACK6} is not used" in lab.log.read_text(), "the log is silent")
+        refused = lab.iopkt("run", "--", "python3", "-c",
+                            f"import socket; socket.socket(socket.AF_INET6).bind(('{STACK6}', 80))", ok=False)
+        check("Cannot assign" in refused.stderr, refused.stderr)
+        free = "2001:db8:77::9"
+        lab.iopkt("ifconfig", "tap0", "inet6", f"{free}/64")
+        check("tentative" in rows(lab)[free], rows(lab))
+        until("the address", lambda: not rows(lab)[free])
+        said = lab.exec("ping", "-6", "-c", 1, "-W", 2, free).stdout
+        check("1 received" in said, said)
+        # A station that comes later and wants it hears that it is taken.
+        lab.exec("ip", "-6", "addr", "del", f"{STACK6}/64", "dev", IFACE)
+        lab.exec("ip", "-6", "addr", "add", f"{free}/64", "dev", IFACE)
+        until("the kernel to learn that the address is taken",
+              lambda: "dadfailed" in lab.exec("ip", "-6", "addr", "show", "dev", IFACE).stdout)
+        # Up again it asks again, and has the first one now.
+        for way in ("down", "up"):
+            lab.iopkt("ifconfig", "tap0", way)
+        until("the address that is free now", lambda: rows(lab)[STACK6] == set())
+        judged = lab.judge()
+        probes = lab.frames(f"icmpv6.type == 135 && ipv6.src == :: && icmpv6.nd.ns.target_address == {free} && "
+                            "eth.src != " + lab.host_mac() + " && ipv6.hlim == 255 && ipv6.dst == ff02::1:ff00:9 && icmpv6.opt.nonce")
+        check(probes >= 1, f"{probes} probes")
+        return f"{probes} probes for {free}; {judged}"
+
+
+def radvd_host():
+    """radvd gives an address, a default route and an MTU; TCP runs over them to a host behind; both end with their time. An advertisement from beyond the link changes nothing."""
+    if not shutil.which("radvd"):
+        raise Skipped("radvd is missing: apt-get install radvd")
+    with Lab(drivers=["-d", "net_tap", f"iface={IFACE},address={STACK}/24,accept_rtadv"]) as lab:
+        lab.exec("ip", "-6", "addr", "add", f"{GATEWAY}/64", "dev", IFACE, "nodad")
+        lab.exec("ip", "-6", "addr", "add", f"{FAR}/128", "dev", "lo", "nodad")
+        lab.exec("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        lab.capture("ip6")
+        router = radvd(lab, "radvd", 30, 60, 40)
+        own = until("an address", lambda: [a for a, flags in rows(lab).items() if a.startswith(PREFIX) and flags == {"autoconf"}])
+        check(len(own) == 1 and "ff:fe" not in own[0], f"not stable and private: {own}")
+        until("the default route", lambda: default_route(lab))
+        check("D" in default_route(lab)[0]["flags"], default_route(lab))
+        invalid = lambda: sum(row["value"] for row in lab.table("netstat", "-s") if row["name"] == "dropped_ndp_invalid")
+        before = invalid()
+        lab.exec("python3", "-c", FORGED, IFACE)
+        until("the forged advertisement to be dropped", lambda: invalid() == before + 1)
+        check(not [a for a in rows(lab) if a.startswith("2001:db8:bad")], rows(lab))
+        want = random_file(lab.dir / "big", 4 << 20)
+        lab.spawn(["python3", "-m", "http.server", "--bind", FAR, "--directory", lab.dir, "8080"], log=lab.dir / "peer.log")
+        fetch = f"curl -fsS -6 --max-time 60 http://[{FAR}]:8080/big | sha256sum"
+        until("the kernel's server", lambda: lab.exec("curl", "-fsS", "-o", "/dev/null", f"http://[{FAR}]:8080/", ok=False).returncode == 0)
+        got = lab.iopkt("run", "--", "bash", "-o", "pipefail", "-c", fetch, timeout=70)
+        check(got.stdout.split()[0] == want, "sha256 differs")
+        check(f"{own[0]} - -" in (lab.dir / "peer.log").read_text(), "the server has heard from somebody else")
+        judged = lab.judge()
+        asked = lab.frames("icmpv6.type == 133 && ipv6.dst == ff02::2 && ipv6.hlim == 255 && eth.src != " + lab.host_mac())
+        check(asked >= 1, "no router solicitation")
+        larger = lab.frames(f"ipv6.src == {own[0]} && ipv6.plen > 1360")
+        check(larger == 0, f"{larger} packets larger than the MTU that the router told")
+        # What radvd says when it ends: it is no router any more. Its prefix lives on.
+        lab.stop(router)
+        until("the end of the default route", lambda: not default_route(lab))
+        check(own[0] in rows(lab), "the address went with the router")
+        # The last word of another: an address for a moment, after which it is gone with its route.
+        lab.iopkt("ifconfig", "tap0", "inet6", "-accept_rtadv")
+        until("the end of the address", lambda: own[0] not in rows(lab))
+        lab.iopkt("ifconfig", "tap0", "inet6", "accept_rtadv")
+        short = radvd(lab, "short", 5, 5, 4)
+        until("the same address", lambda: own[0] in rows(lab) and not rows(lab)[own[0]] - {"autoconf"})
+        lab.exec("bash", "-c", f"kill -KILL {short.pid}; pkill -KILL -F {lab.dir}/short.pid || true")
+        until("it to be deprecated", lambda: "deprecated" in rows(lab).get(own[0], {"deprecated"}), 15)
+        until("it to expire", lambda: own[0] not in rows(lab) and not default_route(lab), 15)
+        return f"{own[0]}; {judged}"

@@ -1,0 +1,36 @@
+//! How a host configures IPv6 by itself, on one link: pure, with time and randomness as arguments.
+//!
+//! ```text
+//!   addresses of the operator ──┐                    ┌── poll_transmit: probes, solicitations
+//!   what the link says ─────────┼──►  [`Link`]  ─────┼── addresses(), routes(), mtu(), hop_limit()
+//!   time ───────────────────────┘                    └── news: what to log and to announce
+//! ```
+//!
+//! | File | What | RFC |
+//! |---|---|---|
+//! | `link.rs` | the link's addresses, timers, messages | |
+//! | `dad.rs` | is anybody there who has the address? | 4862 5.4, 7527 |
+//! | `advertisement.rs` | what routers say: themselves, prefixes, MTU, hop limit | 4861 6.3, 4191, 4862 5.5 |
+//! | `stable.rs` | interface identifiers that stay and tell nothing | 7217 |
+//! | `limits.rs` | each limit and its reason | |
+#![forbid(unsafe_code)]
+#![warn(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+mod address;
+mod advertisement;
+mod dad;
+pub mod limits;
+mod link;
+mod stable;
+#[cfg(test)]
+mod tests;
+
+pub use address::{Origin, Own, State};
+pub use link::{Counts, Link, Message, News, Settings};
+pub use stable::{Identity, link_local};

@@ -1,0 +1,43 @@
+//! Every limit of a link's configuration, with the reason for the number.
+
+use core::time::Duration;
+
+/// Default routers of one link (RFC 4861 6.3.4 asks for two at least): more are a flood.
+pub const ROUTERS_MAX: usize = 16;
+
+/// Prefixes on one link: more are a flood.
+pub const PREFIXES_MAX: usize = 16;
+
+/// Addresses that advertisements have made on one link: Linux's `max_addresses`.
+pub const ADVERTISED_MAX: usize = 16;
+
+/// Other interface identifiers tried when one is taken (RFC 7217 6, `IDGEN_RETRIES`).
+pub const IDENTIFIERS_MAX: u8 = 3;
+
+/// Router solicitations sent for one advertisement (RFC 4861 10, `MAX_RTR_SOLICITATIONS`).
+pub const SOLICITATIONS_MAX: u8 = 3;
+
+/// Time between two of them (RFC 4861 10, `RTR_SOLICITATION_INTERVAL`).
+pub const SOLICITATION_INTERVAL: Duration = Duration::from_secs(4);
+
+/// What comes first on a link is delayed by up to so long, since all hosts of a link may start at once
+/// (RFC 4861 10, `MAX_RTR_SOLICITATION_DELAY`).
+pub const FIRST_DELAY_MAX: Duration = Duration::from_secs(1);
+
+/// Time for an answer to a probe (RFC 4861 10, `RETRANS_TIMER`), unless a router says another.
+pub const RETRANS_TIMER: Duration = Duration::from_secs(1);
+
+/// Shorter than this no answer comes, whatever a router says.
+pub const RETRANS_TIMER_MIN: Duration = Duration::from_millis(100);
+
+/// Longer than this nobody may keep addresses from being used.
+pub const RETRANS_TIMER_MAX: Duration = Duration::from_secs(10);
+
+/// An advertisement that nobody vouches for shortens no address's life to less (RFC 4862 5.5.3).
+pub const VALID_MIN: Duration = Duration::from_secs(2 * 3600);
+
+/// The least MTU of a link (RFC 8200 5).
+pub const MTU_MIN: u32 = 1280;
+
+/// Probes for one address at most: each takes a second.
+pub const PROBES_MAX: u8 = 16;
