@@ -1,7 +1,7 @@
-"""Interfaces that configure themselves: duplicate addresses, radvd."""
+"""Interfaces that configure themselves: duplicate addresses, radvd, dnsmasq."""
 import shutil
 
-from lab import IFACE, STACK, Lab, Skipped, check, random_file, until
+from lab import HOST, IFACE, STACK, Lab, Skipped, check, random_file, until
 
 STACK6, HOST6 = "2001:db8:77::2", "2001:db8:77::1"
 PREFIX, GATEWAY = "2001:db8:5:", "2001:db8:5::1"
@@ -121,3 +121,54 @@ def radvd_host():
         until("it to be deprecated", lambda: "deprecated" in rows(lab).get(own[0], {"deprecated"}), 15)
         until("it to expire", lambda: own[0] not in rows(lab) and not default_route(lab), 15)
         return f"{own[0]}; {judged}"
+
+
+DNSMASQ = ["--no-daemon", "--conf-file=/dev/null", "--port=0", "--bind-interfaces", f"--interface={IFACE}", "--log-dhcp",
+           "--dhcp-option=option:router,198.18.77.1", "--dhcp-option=option:mtu,1400", "--dhcp-option-force=option:T1,3",
+           "--dhcp-authoritative"]
+
+
+def dnsmasq(lab, name, addresses):
+    log = lab.dir / f"{name}.log"
+    process = lab.spawn(["dnsmasq", *DNSMASQ, f"--dhcp-range={addresses},255.255.255.0,2m", f"--dhcp-leasefile={lab.dir}/{name}.leases",
+                         f"--pid-file={lab.dir}/{name}.pid", "--user=root"], log=log)
+    until("dnsmasq", lambda: "DHCP, IP range" in log.read_text() or process.poll() is not None)
+    check(process.poll() is None, log.read_text()[-300:])
+    return process, log
+
+
+def dhcp():
+    """dnsmasq gives address, netmask, router and MTU, and makes the lease longer; a refusal ends it, and the daemon gives it back."""
+    if not shutil.which("dnsmasq"):
+        raise Skipped("dnsmasq is missing: apt-get install dnsmasq-base")
+    with Lab(drivers=["-d", "net_tap", f"iface={IFACE},dhcp"]) as lab:
+        lab.capture("udp port 67 or udp port 68 or tcp or icmp")
+        server, log = dnsmasq(lab, "first", "198.18.77.50,198.18.77.60")
+        has = lambda: [(a["address"], a["prefix_len"]) for a in lab.table("ifconfig", "tap0")[0]["addresses"] if "." in a["address"]]
+        given = until("an address", lambda: [a for a in has() if a[0].startswith("198.18.77.5") and a[1] == 24], 20)[0][0]
+        check(lab.table("ifconfig", "tap0")[0]["mtu"] == 1400, "the MTU is another")
+        routes = [row for row in lab.table("route", "show") if (row["destination"], row["gateway"]) == ("0.0.0.0", HOST)]
+        check(routes and "D" in routes[0]["flags"], routes)
+        said = lab.exec("ping", "-c", 2, "-i", "0.1", "-W", 2, given).stdout
+        check("2 received" in said, said)
+        # A host behind the router.
+        lab.exec("ip", "addr", "add", "203.0.113.1/32", "dev", "lo")
+        lab.spawn(["python3", "-m", "http.server", "--bind", "203.0.113.1", "--directory", lab.dir, "8080"], log=lab.dir / "peer.log")
+        fetch = ["run", "--", "curl", "-fsS", "--max-time", 10, "-o", "/dev/null", "http://203.0.113.1:8080/"]
+        until("the way through the router", lambda: lab.iopkt(*fetch, ok=False).returncode == 0)
+        until("the lease to be made longer", lambda: log.read_text().count("DHCPACK") >= 2)
+        check(has()[0][0] == given, has())
+        # Another server has other addresses: it refuses ours and gives one of its own.
+        lab.stop(server)
+        second, log2 = dnsmasq(lab, "second", "198.18.77.150,198.18.77.160")
+        until("a refusal", lambda: "DHCPNAK" in log2.read_text(), 20)
+        other = until("another address", lambda: [a for a in has() if a[0].startswith("198.18.77.15")], 20)
+        check(len(has()) == 1, has())
+        lab.iopkt("ifconfig", "tap0", "-dhcp")
+        until("the lease to be given back", lambda: "DHCPRELEASE" in log2.read_text())
+        check(not has() and lab.table("ifconfig", "tap0")[0]["mtu"] == 1500, has())
+        lab.iopkt("ifconfig", "tap0", "dhcp")
+        until("an address again", has, 20)
+        lab.stop(lab.daemon)
+        until("the daemon to give it back at its end", lambda: log2.read_text().count("DHCPRELEASE") >= 2)
+        return f"{given}, then {other[0][0]}"

@@ -69,7 +69,7 @@ impl Router {
             }
             network.fib6 = rib.publish();
             let far = network.interfaces.get_mut(usize::from(FAR)).unwrap();
-            far.addresses6 = vec![Address6 { address: LOCAL_FAR6, prefix_len: 64 }];
+            far.addresses6 = vec![Address6::preferred(LOCAL_FAR6, 64)];
             network.host.forward6 = true;
             change(network);
         });

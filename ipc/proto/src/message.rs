@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
 use crate::table::{
-    ClientRow, CounterRow, InterfaceRow, ModuleRow, NeighborRow, NicRow, RouteRow, SocketRow,
-    TunableRow, WorkerRow,
+    ClientRow, CounterRow, GroupRow, InterfaceRow, ModuleRow, NeighborRow, NicRow, RouteRow,
+    SocketRow, TunableRow, WorkerRow,
 };
 
 /// A socket of the asking client: an index into its own cells, and a generation that makes a stale
@@ -77,6 +77,8 @@ pub enum ReceiveMode {
 pub enum Automatic {
     /// By what IPv6 routers advertise.
     Routers,
+    /// By a DHCP server, in IPv4.
+    Dhcp,
 }
 
 /// What a client or tool asks for. Requests below the line in the source change the stack and need uid 0
@@ -205,6 +207,8 @@ pub enum Request {
         /// Skip this many.
         skip: u32,
     },
+    /// → [`Reply::Groups`].
+    Groups,
     /// → [`Reply::Clients`].
     Clients,
     /// → [`Reply::Workers`].
@@ -432,6 +436,8 @@ pub enum Reply {
     Neighbors(Vec<NeighborRow>),
     /// One page of sockets; an empty one ends the list.
     Sockets(Vec<SocketRow>),
+    /// Groups.
+    Groups(Vec<GroupRow>),
     /// Clients.
     Clients(Vec<ClientRow>),
     /// Workers.

@@ -171,6 +171,21 @@ pub struct NeighborRow {
     pub expires_s: Option<u32>,
 }
 
+/// A group that is listened to on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Interface name.
+    pub interface: String,
+    /// The group.
+    pub group: IpAddr,
+    /// `include`: only from the sources; `exclude`: from all but them.
+    pub mode: String,
+    /// Sources.
+    pub sources: Vec<IpAddr>,
+    /// Sockets that have joined it; 0: the stack itself has.
+    pub sockets: u32,
+}
+
 /// One socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketRow {

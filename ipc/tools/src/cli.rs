@@ -50,6 +50,9 @@ pub(crate) enum Command {
         before_long_help = help::NDP
     )]
     Ndp(ArpArgs),
+    /// Show which groups are listened to on which interface
+    #[command(before_long_help = help::IFMCSTAT)]
+    Ifmcstat(ReadArgs),
     /// Show and change routes
     #[command(
         before_long_help = help::ROUTE
@@ -164,8 +167,8 @@ pub(crate) struct IfconfigArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
-    /// [mtu BYTES] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] [accept_rtadv | -accept_rtadv] |
-    /// drvspec NUMBER [TEXT] | destroy
+    /// [mtu BYTES] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] [accept_rtadv | -accept_rtadv]
+    /// [dhcp | -dhcp] |    /// drvspec NUMBER [TEXT] | destroy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
     pub(crate) words: Vec<String>,
 }
@@ -327,9 +330,12 @@ pub(crate) struct NetstatArgs {
     /// Packet buffers
     #[arg(short = 'm', group = "view")]
     pub(crate) mbufs: bool,
+    /// Groups that are listened to
+    #[arg(short = 'g', group = "view")]
+    pub(crate) groups: bool,
     /// Only this protocol, or with -s this subsystem
     #[arg(short = 'p', value_name = "PROTOCOL")]
-    #[arg(conflicts_with_all = ["routes", "interfaces", "mbufs"])]
+    #[arg(conflicts_with_all = ["routes", "interfaces", "mbufs", "groups"])]
     pub(crate) protocol: Option<String>,
     /// Listening sockets too
     #[arg(short = 'a')]

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::table::{
-    ClientRow, CounterRow, DaemonRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow, SocketRow,
-    TunableRow, WorkerRow,
+    ClientRow, CounterRow, DaemonRow, GroupRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow,
+    SocketRow, TunableRow, WorkerRow,
 };
 use proto::{Answer, Call, MESSAGE_MAX, Reply, Request, paths};
 use rustix::io::Errno;
@@ -129,6 +129,10 @@ impl Control {
 
     pub(crate) fn neighbors(&mut self) -> Result<Vec<NeighborRow>, Failure> {
         self.ask(Request::Neighbors, |r| if let Reply::Neighbors(x) = r { Some(x) } else { None })
+    }
+
+    pub(crate) fn groups(&mut self) -> Result<Vec<GroupRow>, Failure> {
+        self.ask(Request::Groups, |r| if let Reply::Groups(x) = r { Some(x) } else { None })
     }
 
     pub(crate) fn clients(&mut self) -> Result<Vec<ClientRow>, Failure> {

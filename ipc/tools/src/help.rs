@@ -32,6 +32,7 @@ pub(crate) const NETSTAT: &str = "\
 Examples:
   iopkt netstat -an            all sockets, listening ones too
   iopkt netstat -s -p tcp      what TCP has counted
+  iopkt netstat -g             groups that are listened to
   iopkt netstat -rn            routes
   iopkt netstat -i --json      interfaces, for a program";
 
@@ -45,6 +46,11 @@ pub(crate) const NDP: &str = "\
 Examples:
   iopkt ndp -an                 all neighbours
   iopkt ndp -d 2001:db8::9      forget it";
+
+pub(crate) const IFMCSTAT: &str = "\
+Examples:
+  iopkt ifmcstat
+  iopkt ifmcstat --json";
 
 pub(crate) const ROUTE: &str = "\
 Examples:

@@ -38,7 +38,7 @@ pub(crate) enum Step {
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 26] = [
     "inet",
     "inet6",
     "netmask",
@@ -61,6 +61,8 @@ const WORDS: [&str; 24] = [
     "-allmulti",
     "accept_rtadv",
     "-accept_rtadv",
+    "dhcp",
+    "-dhcp",
     "drvspec",
     "destroy",
 ];
@@ -136,6 +138,8 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             "inet" => address.set_address_of(argument()?, false)?,
             "accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, true)),
             "-accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, false)),
+            "dhcp" => steps.push(Step::Automatic(Automatic::Dhcp, true)),
+            "-dhcp" => steps.push(Step::Automatic(Automatic::Dhcp, false)),
             "inet6" => match argument()? {
                 // BSD's: inet6 accept_rtadv.
                 "accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, true)),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use proto::table::{ClientRow, DaemonRow, InterfaceRow, WorkerRow};
+use proto::table::{ClientRow, DaemonRow, GroupRow, InterfaceRow, WorkerRow};
 use serde::Serialize;
 
 use crate::control::Control;
@@ -143,6 +143,27 @@ pub(crate) fn duration(seconds: u64) -> String {
         3600..=86399 => format!("{hours} h {} min", minutes % 60),
         _ => format!("{days} d {} h", hours % 24),
     }
+}
+
+/// Runs `iopkt ifmcstat`.
+pub(crate) fn groups(sock: Option<String>, json: bool) -> Result<(), Failure> {
+    show(&*Control::open(sock)?.groups()?, json, render_groups)
+}
+
+/// Groups; `iopkt netstat -g` prints the same.
+pub(crate) fn render_groups(rows: &[GroupRow]) -> String {
+    let sources = |row: &GroupRow| {
+        let all: Vec<_> = row.sources.iter().map(ToString::to_string).collect();
+        if all.is_empty() { "-".into() } else { all.join(" ") }
+    };
+    let columns = [
+        left("Interface", |row: &GroupRow| escape(&row.interface)),
+        left("Group", |row| row.group.to_string()),
+        left("Mode", |row| escape(&row.mode)),
+        right("Sockets", |row| row.sockets.to_string()),
+        left("Sources", sources),
+    ];
+    table(&columns, rows)
 }
 
 #[cfg(test)]

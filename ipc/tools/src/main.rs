@@ -67,6 +67,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Netstat(args) => netstat::main(sock, &args),
         Command::Arp(args) => arp::main(sock, &args, arp::Family::Inet),
         Command::Ndp(args) => arp::main(sock, &args, arp::Family::Inet6),
+        Command::Ifmcstat(args) => lists::groups(sock, args.json),
         Command::Route(args) => route::main(sock, args),
         Command::Clients(args) => lists::clients(sock, args.json),
         Command::Workers(args) => lists::workers(sock, args.json),
@@ -91,11 +92,13 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Named `ifconfig`, `netstat`, `arp`, `ndp`, `route` or `sysctl` (by a link), the binary is that tool.
+/// Named `ifconfig`, `netstat`, `arp`, `ndp`, `ifmcstat`, `route` or `sysctl` (by a link), the binary is that tool.
 fn arguments(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let name = arguments.first().and_then(|a| Path::new(a).file_name()).map(OsString::from);
     if let Some(name) = name
-        && ["ifconfig", "netstat", "arp", "ndp", "route", "sysctl"].iter().any(|tool| name == *tool)
+        && ["ifconfig", "netstat", "arp", "ndp", "ifmcstat", "route", "sysctl"]
+            .iter()
+            .any(|tool| name == *tool)
     {
         arguments.insert(1, name);
     }

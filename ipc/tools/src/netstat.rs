@@ -10,6 +10,7 @@ use crate::address;
 use crate::cli::NetstatArgs;
 use crate::control::Control;
 use crate::fail::Failure;
+use crate::lists;
 use crate::output::{escape, left, print, right, show, table};
 
 /// Runs the tool.
@@ -20,6 +21,9 @@ pub(crate) fn main(sock: Option<String>, args: &NetstatArgs) -> Result<(), Failu
     }
     if args.interfaces {
         return show(&*control.interfaces()?, args.json, render_interfaces);
+    }
+    if args.groups {
+        return show(&*control.groups()?, args.json, lists::render_groups);
     }
     if args.mbufs {
         return show(&Mbufs::of(&control.daemon()?), args.json, render_mbufs);

@@ -1,4 +1,4 @@
-//! How a host configures IPv6 by itself, on one link: pure, with time and randomness as arguments.
+//! How a host configures itself, on one link, IPv6 by what it hears and IPv4 by DHCP: pure, with time and randomness as arguments.
 //!
 //! ```text
 //!   addresses of the operator ──┐                    ┌── poll_transmit: probes, solicitations
@@ -12,6 +12,7 @@
 //! | `dad.rs` | is anybody there who has the address? | 4862 5.4, 7527 |
 //! | `advertisement.rs` | what routers say: themselves, prefixes, MTU, hop limit | 4861 6.3, 4191, 4862 5.5 |
 //! | `stable.rs` | interface identifiers that stay and tell nothing | 7217 |
+//! | `dhcp.rs` | an IPv4 address from a server | 2131, 2132 |
 //! | `limits.rs` | each limit and its reason | |
 #![forbid(unsafe_code)]
 #![warn(
@@ -25,6 +26,7 @@
 mod address;
 mod advertisement;
 mod dad;
+pub mod dhcp;
 pub mod limits;
 mod link;
 mod stable;

@@ -41,3 +41,12 @@ pub const MTU_MIN: u32 = 1280;
 
 /// Probes for one address at most: each takes a second.
 pub const PROBES_MAX: u8 = 16;
+
+/// Time before a DHCP message is sent again, at first (RFC 2131 4.1).
+pub const DHCP_RETRY_FIRST: Duration = Duration::from_secs(4);
+
+/// Time before it is sent again, at most (RFC 2131 4.1).
+pub const DHCP_RETRY_MAX: Duration = Duration::from_secs(64);
+
+/// Time between two requests to make a lease longer, at least (RFC 2131 4.4.5).
+pub const DHCP_RENEW_MIN: Duration = Duration::from_secs(60);

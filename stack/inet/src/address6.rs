@@ -57,7 +57,9 @@ impl Addresses {
             let here = |ours: &&OnLink| ours.interface == interface;
             let asked = |ours: &OnLink| ipv6::solicited_node(ours.address) == address;
             let all = || self.ours6.iter().chain(&self.tentative6);
-            let is_member = address == ALL_NODES || all().filter(here).any(asked);
+            let is_member = address == ALL_NODES
+                || all().filter(here).any(asked)
+                || self.is_member(address.into(), interface);
             return if is_member { Destination::Multicast } else { Destination::Remote };
         }
         let is_ours = |ours: &OnLink| {

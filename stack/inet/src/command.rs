@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use shm::{CellId, Lane, PeerMisbehaved, SocketEnd};
 use types::{Instant, MacAddr};
 
+use crate::groups::Multicast;
 use crate::network::Network;
 use crate::socket::SocketId;
 
@@ -249,6 +250,15 @@ pub enum Command {
         /// The option.
         option: SocketOption,
     },
+    /// What a socket's user has decided about groups.
+    Multicast {
+        /// Answer to this call.
+        call: CallId,
+        /// The socket.
+        socket: SocketId,
+        /// All of it.
+        settings: Box<Multicast>,
+    },
     /// `setsockopt()` of a listening socket, for the connections it will accept; goes to every worker.
     ListenerOption {
         /// The listener.
@@ -291,8 +301,8 @@ pub enum Command {
     Packet {
         /// Interface.
         interface: u16,
-        /// To this station.
-        station: MacAddr,
+        /// To this station; `None`: as the routes say.
+        station: Option<MacAddr>,
         /// The packet.
         packet: Box<[u8]>,
     },
@@ -531,6 +541,13 @@ pub enum Handoff {
         /// Its sender.
         from: lsm::Name,
         /// The datagram.
+        mbuf: Mbuf,
+    },
+    /// A datagram for everybody or for a group, from its IP header on; the sender has checked it.
+    Group {
+        /// Interface it came in on, or leaves by.
+        interface: u16,
+        /// The packet.
         mbuf: Mbuf,
     },
     /// A neighbour was learned.

@@ -62,6 +62,10 @@ impl Worker {
                 let result = self.set_option(socket, option, now);
                 self.done(call, result);
             }
+            Command::Multicast { call, socket, settings } => {
+                let result = self.set_multicast(socket, settings);
+                self.done(call, result);
+            }
             Command::Info { call, socket, take_error } => {
                 let result = self.info(socket, take_error, now);
                 self.done(call, result);
@@ -75,7 +79,7 @@ impl Worker {
             }
             Command::Announce { interface, address } => self.announce(interface, address),
             Command::Packet { interface, station, packet } => {
-                self.out.finished(&packet, interface, station);
+                self.out.finished(&packet, (interface, station), now, &mut self.timers);
             }
             Command::AddPort { interface, rx, tx } => self.add_port(interface, rx, tx),
             Command::SharePort { interface, owner } => {

@@ -55,6 +55,7 @@ impl Worker {
                 let said = Said::TooBig(mtu.ok_or(DropReason::Icmp6Quoted)?);
                 self.error6(&quoted, said, received.interface, now)
             }
+            Type::MLD_QUERY => self.mld_input(&mbuf, received, now),
             Type(133..=137) => self.ndp_input(&mbuf, received, now),
             _ => Err(DropReason::Icmp6Type),
         }

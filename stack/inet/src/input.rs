@@ -172,7 +172,14 @@ impl Worker {
             ChecksumState::Unknown => packet.verify()?,
         }
         let (source, destination) = (packet.header.src(), packet.header.dst());
-        let to = self.check_addresses(source, destination, interface)?;
+        let protocol = packet.header.protocol();
+        // A bridge that asks in the place of a router has no address (RFC 4541 2.1.1).
+        let is_bridges = protocol == ipv4::Protocol::IGMP && source.is_unspecified();
+        let to = if is_bridges && destination.is_multicast() {
+            Destination::Multicast
+        } else {
+            self.check_addresses(source, destination, interface)?
+        };
         if packet.has_source_route()? {
             return Err(DropReason::Ipv4SourceRoute);
         }
@@ -204,6 +211,7 @@ impl Worker {
             ipv4::Protocol::TCP => self.tcp_input(mbuf, &received, now),
             ipv4::Protocol::UDP => self.udp_input(mbuf, &received, now),
             ipv4::Protocol::ICMP => self.icmp_input(mbuf, &received, now),
+            ipv4::Protocol::IGMP => self.igmp_input(&mbuf, &received, now),
             protocol => self.protocol_input(protocol, mbuf, &received, now),
         }
     }
@@ -231,6 +239,9 @@ impl Worker {
         match addresses.classify(destination) {
             Destination::Remote if !self.out.network.host.forward || interface == LOOPBACK => {
                 Err(DropReason::Ipv4NotForUs)
+            }
+            Destination::Multicast if !addresses.is_member(destination.into(), interface) => {
+                Err(DropReason::Ipv4NotMember)
             }
             to => Ok(to),
         }

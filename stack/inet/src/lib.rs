@@ -31,6 +31,7 @@ mod forward;
 mod forward6;
 mod fragment;
 mod fragment_input;
+mod groups;
 mod icmp;
 mod icmp6;
 mod ids;
@@ -72,6 +73,7 @@ pub use counters::{
     ArpCounters, Icmp6Counters, IcmpCounters, Ipv4Counters, Ipv6Counters, LoopCounters, Row,
     TcpCounters, UdpCounters, WorkerCounters,
 };
+pub use groups::{Casting, Membership, Multicast};
 pub use pools::Pools;
 pub use slab::Slab;
 pub use socket::SocketId;

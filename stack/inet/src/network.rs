@@ -2,11 +2,12 @@
 //!
 //! A snapshot never changes. Workers adopt the newest between two breaths.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use autoconf::State;
 use fib::Fib;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use types::MacAddr;
 
 use crate::address6::OnLink;
@@ -141,6 +142,8 @@ pub struct HostSettings {
     pub resets_per_second: u32,
     /// A datagram to one of our addresses goes to all sockets that share its port, not to the best.
     pub udp_to_all: bool,
+    /// The control plane hears what DHCP servers say.
+    pub dhcp: bool,
     /// IPv4 packets for others are passed on.
     pub forward: bool,
     /// IPv6 packets for others are passed on.
@@ -169,6 +172,7 @@ impl Default for HostSettings {
             icmp_errors_per_second: ICMP_ERRORS_PER_SECOND,
             resets_per_second: RESETS_PER_SECOND,
             udp_to_all: false,
+            dhcp: false,
             forward: false,
             forward6: false,
             redirects: true,
@@ -190,6 +194,8 @@ pub struct Network {
     pub neighbors: Vec<StaticNeighbor>,
     /// The worker that owns each bound UDP port of IPv6 (`true`) and of IPv4, where there are several workers.
     pub udp_owners: HashMap<(u16, bool), u16>,
+    /// Groups that sockets of this host listen to, with their interfaces.
+    pub groups: Arc<HashSet<(u16, IpAddr)>>,
     /// TCP.
     pub tcp: TcpSettings,
     /// Everything else.
@@ -216,6 +222,7 @@ pub(crate) struct Addresses {
     broadcast: Box<[Ipv4Addr]>,
     pub(crate) ours6: Box<[OnLink]>,
     pub(crate) tentative6: Box<[OnLink]>,
+    pub(crate) groups: Arc<HashSet<(u16, IpAddr)>>,
 }
 
 impl Addresses {
@@ -228,6 +235,7 @@ impl Addresses {
             broadcast: all().filter_map(Address::broadcast).collect(),
             ours6: on_links(network, State::is_usable),
             tentative6: on_links(network, |state| state == State::Tentative),
+            groups: Arc::clone(&network.groups),
         }
     }
 

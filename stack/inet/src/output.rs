@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use dpdk::{Burst, Mbuf, Mempool, TxChecksum as MbufChecksum};
 use types::{DropReason, Instant, MacAddr};
-use wire::{arp, ethernet};
+use wire::{arp, ethernet, ipv4};
 use zerocopy::IntoBytes;
 
 use crate::address6::OnLink;
@@ -288,7 +288,7 @@ impl Output {
         let mac = match hop.destination {
             Destination::Local => return self.loop_back(mbuf),
             Destination::Broadcast => MacAddr::BROADCAST,
-            Destination::Multicast => multicast_mac(hop.next),
+            Destination::Multicast => ipv4::multicast_mac(hop.next),
             Destination::Remote => {
                 let resolution = self.neighbors.resolve(hop.next, hop.interface, mbuf, now);
                 let kind = ethernet::EtherType::IPV4;
@@ -552,10 +552,4 @@ pub(crate) fn prepend(mbuf: &mut Mbuf, header: &[u8]) -> bool {
 /// The version of the IP packet that the buffer begins with.
 pub(crate) fn ip_version(packet: &Mbuf) -> u8 {
     packet.data().first().map_or(0, |byte| byte >> 4)
-}
-
-/// RFC 1112 6.4: the low 23 bits of the group address.
-fn multicast_mac(group: Ipv4Addr) -> MacAddr {
-    let [_, b, c, d] = group.octets();
-    MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])
 }

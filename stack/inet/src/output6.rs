@@ -133,8 +133,14 @@ impl Output {
         self.ethernet(mbuf, interface, station, ethernet::EtherType::IPV6);
     }
 
-    /// Sends a finished packet of the control plane to a station.
-    pub(crate) fn finished(&mut self, packet: &[u8], interface: u16, station: MacAddr) {
+    /// Sends a finished packet of the control plane to a station, or one of IPv4 where it belongs.
+    pub(crate) fn finished(
+        &mut self,
+        packet: &[u8],
+        (interface, station): (u16, Option<MacAddr>),
+        now: Instant,
+        timers: &mut Timers,
+    ) {
         let Some(mut mbuf) = self.alloc() else { return };
         if !mbuf.extend_from_slice(packet) {
             return self.count_drop(DropReason::MbufExhausted);
@@ -146,6 +152,13 @@ impl Output {
             self.counters().ipv4.packets_sent.increment();
             ethernet::EtherType::IPV4
         };
-        self.ethernet(mbuf, interface, station, kind);
+        if let Some(station) = station {
+            return self.ethernet(mbuf, interface, station, kind);
+        }
+        let to = ipv4::Packet::parse(packet).map(|packet| packet.header.dst());
+        match to.ok().and_then(|to| self.route(to)) {
+            Some(hop) => self.link(mbuf, &hop, now, timers),
+            None => self.count_drop(DropReason::Ipv4NoRoute),
+        }
     }
 }

@@ -11,6 +11,7 @@ use tcp::Tcb;
 use crate::client::Clients;
 use crate::command::{ListenerId, Transport};
 use crate::flow::Flow;
+use crate::groups::Multicast;
 use crate::limits::{AWAKE_MAX, DOZE_BUDGET, SOCKETS_MAX};
 use crate::option::{Options, Preset};
 use crate::output::Hop;
@@ -193,13 +194,15 @@ pub(crate) struct Datagram {
     pub recv: DatagramProducer,
     /// Bytes of the client's transmit area given back so far.
     pub released: u64,
+    /// Its groups, if its user has said anything about any.
+    pub multicast: Option<Box<Multicast>>,
 }
 
 impl Datagram {
     /// Without names.
     #[must_use]
     pub(crate) fn new(recv: DatagramProducer) -> Self {
-        Self { local: None, remote: None, recv, released: 0 }
+        Self { local: None, remote: None, recv, released: 0, multicast: None }
     }
 
     /// Does a datagram with these addresses belong to this socket? How well? One bound to every IPv6

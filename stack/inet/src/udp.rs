@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 use crate::attend::raise;
 use crate::command::Misbehaviour;
 use crate::family::Family;
+use crate::groups::Casting;
 use crate::input::Received;
 use crate::network::{Destination, LOOPBACK, TxChecksum};
 use crate::option::Options;
@@ -19,6 +20,9 @@ use crate::output::{Hop, prepend};
 use crate::packet_out::PacketOut;
 use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
+
+/// RFC 2131 4.1.
+const DHCP_CLIENT: u16 = 68;
 
 impl Worker {
     pub(crate) fn udp_input(
@@ -33,10 +37,16 @@ impl Worker {
             datagram.verify(received.source, received.destination)?;
         }
         self.counters.udp.datagrams_received.increment();
+        if self.out.network.host.dhcp && datagram.header.dst_port.get() == DHCP_CLIENT {
+            return self.let_hear(&mbuf, received, now);
+        }
+        if received.to != Destination::Local {
+            return self.group_input(&mbuf, received, &datagram, now);
+        }
         let to = SocketAddr::new(received.destination, datagram.header.dst_port.get());
         let from = remote(received, datagram.header.src_port.get());
-        let group = received.to != Destination::Local || self.out.network.host.udp_to_all;
-        let found = self.udp_sockets(to, from, group);
+        let all = self.out.network.host.udp_to_all;
+        let found = self.udp_sockets(to, from, all);
         if found.is_empty() {
             let port = (to.port(), to.is_ipv6());
             let owner = self.out.network.udp_owners.get(&port).copied();
@@ -60,16 +70,15 @@ impl Worker {
         last
     }
 
-    /// The best match for unicast, all matches for broadcast and multicast (`group`), and for unicast
-    /// too if the operator wants it so.
-    fn udp_sockets(&self, to: SocketAddr, from: SocketAddr, group: bool) -> Matches {
+    /// The best match, or all if the operator wants it so.
+    fn udp_sockets(&self, to: SocketAddr, from: SocketAddr, all: bool) -> Matches {
         let mut matches = Matches::default();
         let mut best = None;
         for id in self.udp_ports.get(&to.port()).into_iter().flatten() {
             let Some(socket) = self.sockets.find(*id) else { continue };
             let Kind::Datagram(datagram) = &socket.kind else { continue };
             match datagram.score(to, from, socket.options.v6_only) {
-                Some(_) if group => matches.push(*id),
+                Some(_) if all => matches.push(*id),
                 Some(score) if best < Some(score) => {
                     best = Some(score);
                     matches = Matches::default();
@@ -81,7 +90,7 @@ impl Worker {
         matches
     }
 
-    fn udp_deliver(
+    pub(crate) fn udp_deliver(
         &mut self,
         id: SocketId,
         from: SocketAddr,
@@ -132,6 +141,9 @@ impl Worker {
         let Kind::Datagram(datagram) = &socket.kind else { return Err(Errno::BADF) };
         let local = datagram.local.ok_or(Errno::DESTADDRREQ)?;
         let (remote, owner) = (datagram.remote, socket.client);
+        let multicast = datagram.multicast.as_deref();
+        let [v4, v6] = [false, true]
+            .map(|v6| multicast.map_or_else(Casting::default, |groups| *groups.casting(v6)));
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
         // A ring is read before one of its sockets is closed, even if its user has posted too much.
         if client.is_over(now) {
@@ -146,8 +158,10 @@ impl Worker {
         let header = DatagramHeader::parse(&header);
         let to = header.address().or(remote).ok_or(Errno::DESTADDRREQ)?;
         let ancillary = header.ancillary();
+        let casting = if to.is_ipv6() { v6 } else { v4 };
+        let hops = if to.ip().is_multicast() { casting.hops } else { options.ttl.max(1) };
         let options = Options {
-            ttl: ancillary.ttl.unwrap_or(options.ttl).max(1),
+            ttl: ancillary.ttl.unwrap_or(hops).max(u8::from(!to.ip().is_multicast())),
             tos: ancillary.tos.unwrap_or(options.tos),
             ..options
         };
@@ -159,10 +173,11 @@ impl Worker {
             return Err(Errno::INVAL);
         }
         let (offset, len) = (posted.offset.wrapping_add(header_len), payload_len as usize);
-        let payload = Payload { owner, offset, len, ports: (local.port(), to.port()) };
+        let looped = casting.looped;
+        let payload = Payload { owner, offset, len, looped, ports: (local.port(), to.port()) };
         match to {
             SocketAddr::V4(to) => {
-                let (out, hop) = self.udp_way(local.ip(), *to.ip(), &options)?;
+                let (out, hop) = self.udp_way(local.ip(), *to.ip(), &options, &casting)?;
                 let hop = Hop {
                     mtu: self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now),
                     ..hop
@@ -170,7 +185,7 @@ impl Worker {
                 self.udp_emit(&payload, out, &hop, now)
             }
             SocketAddr::V6(to) => {
-                let (out, hop) = self.udp_way6(local.ip(), to, &options)?;
+                let (out, hop) = self.udp_way6(local.ip(), to, &options, casting.interface)?;
                 let hop = Hop {
                     mtu: self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now),
                     ..hop
@@ -210,8 +225,14 @@ impl Worker {
         local: IpAddr,
         destination: Ipv4Addr,
         options: &Options,
+        casting: &Casting,
     ) -> Result<(PacketOut, Hop), Errno> {
-        let hop = self.out.route(destination).ok_or(Errno::NETUNREACH)?;
+        let hop = match casting.interface.filter(|_| destination.is_multicast()) {
+            Some(interface) => self.out.group_hop(destination, interface),
+            None => self.out.route(destination),
+        };
+        let hop = hop.ok_or(Errno::NETUNREACH)?;
+        let named = casting.source.filter(|_| destination.is_multicast());
         if hop.destination == Destination::Broadcast && !options.broadcast {
             return Err(Errno::ACCESS);
         }
@@ -224,7 +245,7 @@ impl Worker {
             IpAddr::V4(_) | IpAddr::V6(_) => {
                 let interface = self.out.network.interface(hop.interface);
                 let source = interface.and_then(|interface| interface.source_for(hop.next));
-                source.ok_or(Errno::NETUNREACH)?
+                named.or(source).ok_or(Errno::NETUNREACH)?
             }
         };
         Ok((packet(source, destination, options), hop))
@@ -236,10 +257,17 @@ impl Worker {
         local: IpAddr,
         to: SocketAddrV6,
         options: &Options,
+        interface: Option<u16>,
     ) -> Result<(PacketOut<Ipv6Addr>, Hop<Ipv6Addr>), Errno> {
         let destination = *to.ip();
         let zone = u16::try_from(to.scope_id()).map_err(|_| Errno::NODEV)?;
-        let hop = self.out.route6(destination, Some(zone).filter(|zone| *zone != LOOPBACK));
+        let zone = Some(zone).filter(|zone| *zone != LOOPBACK);
+        let hop = if destination.is_multicast() {
+            let link = zone.or(interface).or_else(|| self.out.first_link6());
+            link.and_then(|link| self.out.group_hop(destination, link))
+        } else {
+            self.out.route6(destination, zone)
+        };
         let hop = hop.ok_or(Errno::NETUNREACH)?;
         let source = match local {
             IpAddr::V4(_) => return Err(Errno::AFNOSUPPORT),
@@ -284,6 +312,14 @@ impl Worker {
         let offload = fits && hop.checksum == TxChecksum::Port;
         prepend_header(&mut mbuf, ends.0, ends.1, offload).ok_or(Errno::NOBUFS)?;
         self.counters.udp.datagrams_sent.increment();
+        let everybody = hop.destination == Destination::Broadcast;
+        if everybody || hop.destination == Destination::Multicast && payload.looped {
+            let hosts = (out.source, out.destination);
+            self.group_loop(hosts, (&mbuf, out.ttl, out.tos), hop, now);
+        }
+        if out.ttl == 0 {
+            return Ok(());
+        }
         (out.l4_len, out.offload) = (8, offload.then_some(L4::Udp));
         self.out.packet(mbuf, &out, hop, now, &mut self.timers);
         Ok(())
@@ -329,6 +365,8 @@ struct Payload {
     owner: Option<u16>,
     offset: u32,
     len: usize,
+    /// Members on this host hear what goes to a group.
+    looped: bool,
     ports: (u16, u16),
 }
 
@@ -338,7 +376,7 @@ fn packet<A>(source: A, destination: A, options: &Options) -> PacketOut<A> {
 }
 
 /// Where a datagram is from. Addresses of a link are told apart by its number.
-fn remote(received: &Received, port: u16) -> SocketAddr {
+pub(crate) fn remote(received: &Received, port: u16) -> SocketAddr {
     match received.source {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
             SocketAddrV6::new(v6, port, 0, received.interface.into()).into()

@@ -100,6 +100,8 @@ pub struct Worker {
     pub(crate) udp_ports: HashMap<u16, Vec<SocketId>>,
     /// Sockets of protocol modules.
     pub(crate) module_sockets: Vec<SocketId>,
+    /// Sockets that the datagram at hand goes to.
+    pub(crate) group_sockets: Vec<SocketId>,
     pub(crate) timers: Timers,
     pub(crate) ready: VecDeque<SocketId>,
     /// Connections to settle when the burst ends.
@@ -147,6 +149,7 @@ impl Worker {
             listeners: Listeners::default(),
             udp_ports: HashMap::new(),
             module_sockets: Vec::new(),
+            group_sockets: Vec::new(),
             timers: Timers::default(),
             ready: VecDeque::new(),
             touched: Vec::new(),
@@ -293,6 +296,7 @@ impl Worker {
             Handoff::Packet { interface, mbuf } => {
                 self.ip_input(mbuf, interface, now);
             }
+            Handoff::Group { interface, mbuf } => self.group_handoff(&mbuf, interface, now),
             Handoff::Frame { interface, mbuf } => self.out.relay(mbuf, interface),
             Handoff::Claimed { by, interface, mbuf } => self.claimed_input(by, mbuf, interface),
             Handoff::Datagram { socket, owner, from, mbuf } => {

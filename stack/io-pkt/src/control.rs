@@ -27,6 +27,7 @@ use crate::client::Client;
 use crate::connection::{Connection, Received, Trusted};
 use crate::drivers::{Drivers, Polled};
 use crate::ephemeral::Ephemeral;
+use crate::members::Members;
 use crate::network_state::NetworkState;
 use crate::options::Values;
 use crate::pending::Pending;
@@ -254,6 +255,7 @@ pub(crate) struct Control {
     pub(crate) leaving: HashMap<u16, Leaving>,
     pub(crate) pending: HashMap<CallId, Pending>,
     pub(crate) network: NetworkState,
+    pub(crate) members: Members,
     pub(crate) drivers: Drivers,
     pub(crate) protocols: Protocols,
     pub(crate) ports: PortTable,
@@ -308,6 +310,7 @@ impl Control {
             leaving: HashMap::new(),
             pending: HashMap::new(),
             network,
+            members: Members::default(),
             drivers,
             protocols,
             ports: PortTable::default(),
@@ -351,6 +354,8 @@ impl Control {
             self.watch_links();
             self.run_jobs(eal);
             self.attend_links();
+            self.attend_dhcp();
+            self.attend_members();
             self.flush_commands();
         }
     }
@@ -359,8 +364,9 @@ impl Control {
     fn sleep_time(&self) -> Option<Duration> {
         let soon = Duration::from_millis(1);
         let waits = self.has_backlog() || self.accounts.anybody_waits();
-        let protocols = self.protocols.patience();
-        waits.then_some(soon).into_iter().chain(protocols).chain(self.until_links()).min()
+        let patience = self.protocols.patience();
+        let engines = [self.until_links(), self.until_members(), self.until_dhcp(), patience];
+        waits.then_some(soon).into_iter().chain(engines.into_iter().flatten()).min()
     }
 
     fn serve(&mut self, source: Source, buffer: &mut [u8; MESSAGE_MAX]) {
@@ -452,6 +458,7 @@ impl Control {
     pub(crate) fn forget_socket(&mut self, key: SocketKey) {
         let Some(entry) = self.sockets.remove(&key) else { return };
         let _ = epoll::delete(&self.epoll, &*entry.descriptor);
+        self.members.forget(key);
         if let Some(local) = entry.local() {
             self.ports.release(entry.transport, local.port(), key.0);
             if entry.transport == Transport::Datagram {

@@ -329,6 +329,10 @@ impl Control {
             // It was just attached, and is not lo0.
             let _ = self.set_automatic(name, Automatic::Routers, true);
         }
+        if asked.dhcp {
+            // As above.
+            let _ = self.set_automatic(name, Automatic::Dhcp, true);
+        }
         for a in &asked.address {
             if let Err(errno) = self.add_address(name, a.address, a.prefix_len) {
                 let why = format!("{name}: address {}/{}: {errno}", a.address, a.prefix_len);

@@ -1,7 +1,7 @@
 //! What links find out about themselves: time and randomness for [`autoconf`], its messages to the
 //! workers, what they have heard to it.
 
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 use autoconf::{Message, News};
@@ -11,13 +11,13 @@ use proto::Automatic;
 use rustix::io::Errno;
 use types::Instant;
 use wire::ndp::{self, Ndp, NeighborMessage, RouterSolicitation};
-use wire::{icmp6, ipv4, ipv6};
+use wire::{icmp6, igmp, ipv4, ipv6, mld};
 use zerocopy::IntoBytes as _;
 
 use crate::control::Control;
 
 /// All routers of a link (RFC 4291 2.7.1).
-const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
 impl Control {
     /// The time of this thread's engines.
@@ -81,21 +81,50 @@ impl Control {
             }
         };
         if let Some(packet) = icmp6_packet(source, to, &bytes) {
-            let station = ipv6::multicast_mac(to);
+            let station = Some(ipv6::multicast_mac(to));
             self.command(0, Command::Packet { interface, station, packet });
         }
     }
 
     /// A worker has heard something that is not its own business.
     pub(crate) fn heard(&mut self, interface: u16, packet: &[u8]) {
-        let now = self.now();
+        if packet.first().is_some_and(|byte| byte >> 4 == 4) {
+            return self.heard_v4(interface, packet);
+        }
         let Ok(packet) = ipv6::Packet::parse(packet) else { return };
         let Ok(chain) = packet.chain() else { return };
         let Ok(message) = icmp6::Message::parse(chain.payload) else { return };
+        if let Ok(query) = mld::Query::parse(packet.header, chain.router_alert, &message) {
+            let sources = query.sources.as_chunks::<16>().0.iter();
+            let query = mcast::Query {
+                group: Some(query.group.into()).filter(|group: &IpAddr| !group.is_unspecified()),
+                sources: sources.map(|source| Ipv6Addr::from(*source).into()).collect(),
+                max_response: Duration::from_millis(query.max_response_delay.into()),
+                is_older: query.is_version_1,
+            };
+            return self.asked(interface, true, &query);
+        }
         let Ok(ndp) = Ndp::parse(packet.header, &message) else { return };
+        let now = self.now();
         if let Some(link) = self.network.link_mut(interface) {
             link.hear(packet.header.src(), &ndp, now);
         }
+    }
+
+    fn heard_v4(&mut self, interface: u16, packet: &[u8]) {
+        let Ok(packet) = ipv4::Packet::parse(packet) else { return };
+        if packet.header.protocol() == ipv4::Protocol::UDP {
+            return self.heard_dhcp(interface, &packet);
+        }
+        let Ok(query) = igmp::Query::parse(packet.payload) else { return };
+        let sources = query.sources.as_chunks::<4>().0.iter();
+        let query = mcast::Query {
+            group: Some(query.group.into()).filter(|group: &IpAddr| !group.is_unspecified()),
+            sources: sources.map(|source| Ipv4Addr::from(*source).into()).collect(),
+            max_response: query.max_response,
+            is_older: query.is_older,
+        };
+        self.asked(interface, false, &query);
     }
 
     /// An interface configures itself in this way, or no longer.
@@ -110,6 +139,13 @@ impl Control {
     ) -> Result<(), Errno> {
         match what {
             Automatic::Routers => self.network.set_accept_routers(name, on),
+            Automatic::Dhcp => {
+                let begin = (self.now(), getrandom::u64().unwrap_or(0));
+                if let Some((interface, message)) = self.network.set_dhcp(name, on, begin)? {
+                    self.send_dhcp(interface, &message);
+                }
+                Ok(())
+            }
         }
     }
 }

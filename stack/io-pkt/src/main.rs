@@ -15,12 +15,14 @@ mod client;
 mod config;
 mod connection;
 mod control;
+mod dhcp;
 mod drivers;
 mod ephemeral;
 mod error;
 mod links;
 #[cfg(test)]
 mod manual;
+mod members;
 mod module_sockets;
 mod network_state;
 mod nic;

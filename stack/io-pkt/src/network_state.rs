@@ -2,12 +2,15 @@
 //! new snapshot for the workers.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use autoconf::{Identity, Link, Origin, State};
 use devnp::Port;
 use fib::{Rib, Route, RouteFlags};
-use hashbrown::HashMap;
-use inet::network::{Address, Interface, LOOPBACK, Link6, Network, StaticNeighbor, TxChecksum};
+use hashbrown::{HashMap, HashSet};
+use inet::network::{
+    Address, HostSettings, Interface, LOOPBACK, Link6, Network, StaticNeighbor, TxChecksum,
+};
 use proto::table::{AddressRow, InterfaceRow, RouteRow};
 use rustix::io::Errno;
 use types::MacAddr;
@@ -15,10 +18,13 @@ use types::MacAddr;
 use crate::drivers::Watch;
 use crate::tuning::Tuning;
 
+mod dhcp;
+mod groups;
 pub(crate) mod ipv6;
 mod routes;
 mod way;
 
+use dhcp::Dhcp;
 use routes::network;
 
 /// Addresses of one interface.
@@ -39,6 +45,8 @@ struct Entry {
     link: Link,
     /// Routers on the link are believed.
     accept_routers: bool,
+    /// A server is asked for its address.
+    dhcp: Option<Box<Dhcp>>,
     /// Routes in force that routers have told of.
     told_routes: Vec<Route<Ipv6Addr>>,
 }
@@ -47,7 +55,7 @@ impl Entry {
     fn new(config: Interface, port: Option<Port>, identity: Identity) -> Self {
         let link = Link::new(&config.name, config.mac, identity);
         let (watches, told_routes) = (Vec::new(), Vec::new());
-        Self { config, port, watches, link, accept_routers: false, told_routes }
+        Self { config, port, watches, link, accept_routers: false, dhcp: None, told_routes }
     }
 
     fn is_gone(&self) -> bool {
@@ -63,6 +71,8 @@ pub(crate) struct NetworkState {
     neighbors: Vec<StaticNeighbor>,
     udp_owners: HashMap<(u16, bool), u16>,
     identity: Identity,
+    /// Groups that sockets listen to, with their interfaces.
+    pub(crate) groups: Arc<HashSet<(u16, IpAddr)>>,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -96,6 +106,7 @@ impl NetworkState {
             neighbors: Vec::new(),
             udp_owners: HashMap::new(),
             identity,
+            groups: Arc::default(),
             tuning,
         }
     }
@@ -145,6 +156,7 @@ impl NetworkState {
         entry.config.addresses.clear();
         entry.config.addresses6.clear();
         entry.told_routes.clear();
+        entry.dhcp = None;
         entry.config.name.clear();
         self.disconnect_all::<Ipv4Addr>(index);
         self.disconnect_all::<Ipv6Addr>(index);
@@ -195,8 +207,9 @@ impl NetworkState {
             fib6: self.rib6.publish(),
             neighbors: self.neighbors.clone(),
             udp_owners: self.udp_owners.clone(),
+            groups: Arc::clone(&self.groups),
             tcp: self.tuning.tcp,
-            host: self.tuning.host,
+            host: HostSettings { dhcp: self.has_dhcp(), ..self.tuning.host },
         }
     }
 

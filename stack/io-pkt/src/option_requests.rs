@@ -5,7 +5,7 @@ use proto::{Reply, SocketHandle};
 use rustix::io::Errno;
 
 use crate::control::{ConnectionId, Control, Peer};
-use crate::options::{ipv6, sol};
+use crate::options::{ipv6, multicast, sol};
 use crate::pending::{Pending, Then};
 
 impl Control {
@@ -28,6 +28,12 @@ impl Control {
                 return Err(Errno::INVAL);
             }
             _ => {}
+        }
+        let inet6 = entry.values.inet6;
+        let is_modules = entry.transport == Transport::Module;
+        if let Some(change) = multicast::parse(level, name, value).filter(|_| !is_modules) {
+            let change = if level == sol::IPV6 && !inet6 { Err(Errno::NOPROTOOPT) } else { change };
+            return self.set_multicast((id, sequence), key, change?);
         }
         let (worker, socket) = (entry.handle.worker, entry.id);
         let (mut values, listening) = (*entry.values, entry.listening.is_some());
@@ -55,6 +61,13 @@ impl Control {
     ) -> Result<Option<Reply>, Errno> {
         if (level, name) == (sol::IP, sol::IP_MTU) {
             return self.path_mtu(id, handle).map(Some);
+        }
+        let (key, entry) = self.entry(id, handle)?;
+        let inet6 = entry.values.inet6;
+        if (level != sol::IPV6 || inet6)
+            && let Some(value) = self.multicast_value(key, level, name)
+        {
+            return Ok(Some(Reply::Value(value)));
         }
         let (_, entry) = self.entry(id, handle)?;
         let listening = entry.listening.is_some();

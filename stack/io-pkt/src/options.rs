@@ -8,6 +8,7 @@ use tcp::TcpValues;
 
 mod info;
 pub(crate) mod ipv6;
+pub(crate) mod multicast;
 mod tcp;
 
 /// `SOL_SOCKET` and its options, from Linux's `asm-generic/socket.h`.

@@ -48,6 +48,7 @@ impl Control {
     pub(crate) fn publish(&mut self) {
         self.publish_to_workers();
         self.page.network_has_changed();
+        self.members.network_changed();
         self.network_changed();
     }
 

@@ -504,6 +504,9 @@ fn stop(
     path: &Path,
 ) {
     let _ = fs::remove_file(path);
+    for (interface, message) in control.network.releases() {
+        control.send_dhcp(interface, &message);
+    }
     for worker in 0..control.worker_count() {
         control.command(worker, inet::command::Command::Stop);
     }

@@ -66,6 +66,7 @@ impl Control {
                 Reply::Tunables(rows.chain(self.protocols.tunable_rows()).collect())
             }
             Request::Nic { interface } => Reply::Nic(Box::new(self.nic_row(&interface)?)),
+            Request::Groups => Reply::Groups(self.group_rows()),
             Request::Daemon => Reply::Daemon(self.daemon_row()),
             Request::Sockets { skip } => {
                 let skip = skip as usize;

@@ -17,6 +17,8 @@ pub use option::{IpOption, Options};
 pub struct Protocol(pub u8);
 
 impl Protocol {
+    /// Hop-by-hop options, in IPv6 (RFC 8200).
+    pub const HOP_BY_HOP: Self = Self(0);
     /// ICMP (RFC 792).
     pub const ICMP: Self = Self(1);
     /// IGMP (RFC 3376).
@@ -328,3 +330,11 @@ const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 /// `flags_fragment`: fragment offset in units of 8 bytes.
 const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// The station address of a multicast group on Ethernet: 01:00:5e and the group's last 23 bits
+/// (RFC 1112, 6.4).
+#[must_use]
+pub const fn multicast_mac(group: Ipv4Addr) -> types::MacAddr {
+    let [_, b, c, d] = group.octets();
+    types::MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+}

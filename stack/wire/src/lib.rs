@@ -19,7 +19,8 @@
 //! | [`ipv6`] | packets and extension headers | 8200, 7112, 8504 |
 //! | [`icmp6`] | messages and quoted packets | 4443 |
 //! | [`ndp`] | neighbour and router discovery | 4861, 8106 |
-//! | [`mld`] | who listens to which group | 3810 |
+//! | [`igmp`] | who listens to which group of IPv4 | 2236, 3376 |
+//! | [`mld`] | who listens to which group of IPv6 | 3810 |
 //! | [`udp`] | datagrams | 768 |
 //! | [`tcp`] | segments; options are the engine's | 9293 |
 //! | [`plain`] | all of a usual TCP frame at once | 894, 791, 9293, 7323 |
@@ -40,6 +41,7 @@ pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
 pub mod icmp6;
+pub mod igmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod mld;

@@ -21,17 +21,24 @@ pub(crate) struct Interface {
     /// IPv6 routers on the link are believed.
     #[serde(default)]
     pub accept_rtadv: bool,
+    /// A DHCP server is asked for an IPv4 address.
+    #[serde(default)]
+    pub dhcp: bool,
 }
 
-/// Takes `address=` and `accept_rtadv` out of a driver's options: they are the stack's business, not the
+/// Takes `address=`, `accept_rtadv` and `dhcp` out of a driver's options: they are the stack's business, not the
 /// driver's.
 pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, StartError> {
     let mut address = Vec::new();
     let mut others = Vec::new();
-    let mut accept_rtadv = false;
+    let (mut accept_rtadv, mut dhcp) = (false, false);
     for option in options.split(',').filter(|o| !o.is_empty()) {
-        if option == "accept_rtadv" {
-            accept_rtadv = true;
+        match option {
+            "accept_rtadv" => accept_rtadv = true,
+            "dhcp" => dhcp = true,
+            _ => {}
+        }
+        if ["accept_rtadv", "dhcp"].contains(&option) {
             continue;
         }
         match option.strip_prefix("address=") {
@@ -42,7 +49,7 @@ pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, Star
             None => others.push(option),
         }
     }
-    Ok(Interface { driver, options: others.join(","), address, accept_rtadv })
+    Ok(Interface { driver, options: others.join(","), address, accept_rtadv, dhcp })
 }
 
 /// An address with its prefix length, as text `198.18.77.2/24` or `2001:db8::2/64`.
@@ -135,10 +142,12 @@ mod tests {
 
     #[test]
     fn the_address_option_is_not_the_drivers() {
-        let got =
-            interface("net_tap".into(), "iface=x,address=10.0.0.1/8,accept_rtadv,mac=020000000001")
-                .unwrap();
-        assert!(got.accept_rtadv);
+        let got = interface(
+            "net_tap".into(),
+            "iface=x,address=10.0.0.1/8,accept_rtadv,dhcp,mac=020000000001",
+        )
+        .unwrap();
+        assert!(got.accept_rtadv && got.dhcp);
         assert_eq!(got.options, "iface=x,mac=020000000001");
         assert_eq!(got.address[0].address, Ipv4Addr::new(10, 0, 0, 1));
     }

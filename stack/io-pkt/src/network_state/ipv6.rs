@@ -199,8 +199,7 @@ impl NetworkState {
 }
 
 impl Entry {
-    /// Makes what the link knows the interface's. Who has an address hears groups, without which no
-    /// neighbour would find it.
+    /// Makes what the link knows the interface's.
     pub(super) fn adopt_link(&mut self) {
         let address = |own: &Own| Address6 {
             address: own.address,
@@ -209,14 +208,6 @@ impl Entry {
         };
         self.config.addresses6 = self.link.addresses().map(address).collect();
         self.config.link6 = Link6 { mtu: self.link.mtu(), accepts_routers: self.link.accepts() };
-        let Some(port) = &mut self.port else { return };
-        if !self.config.addresses6.is_empty()
-            && !port.receives().1
-            && let Err(error) = port.set_allmulticast(true)
-        {
-            let name = &self.config.name;
-            tracing::warn!("{name}: may not hear who looks for its IPv6 addresses: {error}");
-        }
     }
 }
 
@@ -331,7 +322,7 @@ mod tests {
         let mut state = with_links(1);
         assert_eq!(state.set_accept_routers("lo0", true), Err(Errno::OPNOTSUPP));
         state.set_accept_routers("tap1", true).unwrap();
-        let _ = attend(&mut state, 0);
+        let _ = state.attend_links(Instant::from_nanos(1), &mut || 1);
         advertise(&mut state);
         let _ = attend(&mut state, 4);
         assert_eq!(addresses(&state).len(), 2);
@@ -354,7 +345,7 @@ mod tests {
         let gateway: Ipv6Addr = "2001:db8::1".parse().unwrap();
         state.add_route(Ipv6Addr::UNSPECIFIED.into(), 0, gateway.into()).unwrap();
         state.set_accept_routers("tap1", true).unwrap();
-        let _ = attend(&mut state, 0);
+        let _ = state.attend_links(Instant::from_nanos(1), &mut || 1);
         advertise(&mut state);
         let _ = attend(&mut state, 200);
         let far: Ipv6Addr = "2001:db9::1".parse().unwrap();

@@ -1,0 +1,155 @@
+//! Filters as algebra, and what a link hears of them, in virtual time.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use types::Instant;
+
+use crate::limits::{OLDER_ROUTER, RECORDS_MAX};
+use crate::{Filter, Host, Mode, Query, Record, RecordKind, Report};
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn group() -> IpAddr {
+    ip("239.1.2.3")
+}
+
+fn filter(mode: Mode, sources: &[&str]) -> Filter {
+    Filter { mode, sources: sources.iter().map(|source| ip(source)).collect() }
+}
+
+fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+/// Lets time pass, and returns what was sent.
+fn run(host: &mut Host, until: Instant) -> Vec<Report> {
+    let mut sent = Vec::new();
+    while let Some(due) = host.next_timeout().filter(|due| *due <= until) {
+        host.timeout(due, &mut || 300_000_000);
+        sent.extend(core::iter::from_fn(|| host.poll_transmit()));
+    }
+    sent
+}
+
+fn record(kind: RecordKind, sources: &[&str]) -> Report {
+    let sources = sources.iter().map(|source| ip(source)).collect();
+    Report::Records(vec![Record { kind, group: group(), sources }])
+}
+
+fn query(group: Option<IpAddr>, sources: &[&str], is_older: bool) -> Query {
+    let sources = sources.iter().map(|source| ip(source)).collect();
+    Query { group, sources, max_response: Duration::from_secs(10), is_older }
+}
+
+#[test]
+fn filters_of_sockets_make_the_hosts() {
+    use Mode::{Exclude, Include};
+    // RFC 3376 3.2's own example.
+    let all = [
+        filter(Exclude, &["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]),
+        filter(Exclude, &["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]),
+        filter(Include, &["10.0.0.4", "10.0.0.5", "10.0.0.6"]),
+    ];
+    assert_eq!(Filter::merge(&all.iter()), filter(Exclude, &["10.0.0.2", "10.0.0.3"]));
+    let include = [filter(Include, &["10.0.0.2"]), filter(Include, &["10.0.0.1", "10.0.0.2"])];
+    assert_eq!(Filter::merge(&include.iter()), filter(Include, &["10.0.0.1", "10.0.0.2"]));
+    assert!(Filter::merge(&[].iter()).is_nothing());
+}
+
+#[test]
+fn a_filter_takes_what_it_says() {
+    let mut some = filter(Mode::Include, &["10.0.0.1"]);
+    assert!(some.takes(ip("10.0.0.1")) && !some.takes(ip("10.0.0.2")));
+    assert!(some.insert(ip("10.0.0.2")) && !some.insert(ip("10.0.0.2")));
+    assert!(some.remove(ip("10.0.0.1")) && !some.remove(ip("10.0.0.1")));
+    assert!(!some.takes(ip("10.0.0.1")) && Filter::any().takes(ip("10.0.0.1")));
+}
+
+#[test]
+fn joining_and_leaving_are_told_twice() {
+    let mut host = Host::default();
+    host.set(group(), Filter::any());
+    let join = record(RecordKind::ToExclude, &[]);
+    assert_eq!(run(&mut host, at(0)), core::slice::from_ref(&join));
+    assert_eq!(run(&mut host, at(5000)), [join]);
+    host.set(group(), Filter::nothing());
+    let leave = record(RecordKind::ToInclude, &[]);
+    assert_eq!(run(&mut host, at(9000)), [leave.clone(), leave]);
+    assert_eq!(host.groups().count(), 0);
+}
+
+#[test]
+fn changes_of_sources_are_told_as_such() {
+    let mut host = Host::default();
+    host.set(group(), Filter::only(ip("10.0.0.1")));
+    assert_eq!(run(&mut host, at(0)), [record(RecordKind::Allow, &["10.0.0.1"])]);
+    host.set(group(), Filter::only(ip("10.0.0.2")));
+    let Some(Report::Records(both)) = run(&mut host, at(0)).pop() else { panic!("nothing") };
+    let kinds: Vec<_> = both.iter().map(|record| record.kind).collect();
+    assert_eq!(kinds, [RecordKind::Allow, RecordKind::Block]);
+    host.set(group(), Filter::any());
+    host.set(group(), filter(Mode::Exclude, &["10.0.0.9"]));
+    assert_eq!(run(&mut host, at(0)), [record(RecordKind::Block, &["10.0.0.9"])]);
+}
+
+#[test]
+fn a_query_is_answered_at_a_random_time_with_all_groups() {
+    let mut host = Host::default();
+    for n in 0..8 {
+        host.set(ip(&format!("239.0.0.{n}")), Filter::any());
+    }
+    let _ = run(&mut host, at(5000));
+    host.query(&query(None, &[], false), at(5000), 2_000_000_000);
+    assert_eq!(run(&mut host, at(6999)), []);
+    let sent = run(&mut host, at(7000));
+    let count = |report: &Report| match report {
+        Report::Records(records) => records.len(),
+        _ => 0,
+    };
+    let counts: Vec<_> = sent.iter().map(count).collect();
+    assert_eq!(counts, [RECORDS_MAX, 2], "in as many reports as needed");
+}
+
+#[test]
+fn a_query_about_a_group_is_answered_with_it_and_about_sources_with_those_wanted() {
+    let mut host = Host::default();
+    host.set(group(), filter(Mode::Include, &["10.0.0.1", "10.0.0.2"]));
+    host.set(ip("239.9.9.9"), Filter::any());
+    let _ = run(&mut host, at(5000));
+    host.query(&query(Some(group()), &[], false), at(5000), 0);
+    let both = ["10.0.0.1", "10.0.0.2"];
+    assert_eq!(run(&mut host, at(6000)), [record(RecordKind::IsInclude, &both)]);
+    host.query(&query(Some(group()), &["10.0.0.2", "10.0.0.7"], false), at(6000), 0);
+    assert_eq!(run(&mut host, at(7000)), [record(RecordKind::IsInclude, &["10.0.0.2"])]);
+    host.query(&query(Some(group()), &["10.0.0.7"], false), at(7000), 0);
+    assert_eq!(run(&mut host, at(8000)), []);
+    host.query(&query(Some(ip("239.8.8.8")), &[], false), at(8000), 0);
+    assert_eq!(run(&mut host, at(9000)), [], "nobody listens to it");
+}
+
+#[test]
+fn beside_an_older_router_its_language_is_spoken_for_a_while() {
+    let mut host = Host::default();
+    host.set(group(), Filter::any());
+    let _ = run(&mut host, at(5000));
+    host.query(&query(None, &[], true), at(5000), 0);
+    assert_eq!(run(&mut host, at(5000)), [Report::Listening(group())]);
+    host.set(group(), Filter::nothing());
+    assert_eq!(run(&mut host, at(9000)), [Report::Left(group())]);
+    let later = at(5000) + OLDER_ROUTER;
+    assert!(host.is_older(at(9000)) && !host.is_older(later));
+}
+
+#[test]
+fn groups_of_everybody_are_not_told() {
+    let mut host = Host::default();
+    for all in ["224.0.0.1", "ff02::1", "ff01::5"] {
+        host.set(ip(all), Filter::any());
+    }
+    assert_eq!((host.groups().count(), run(&mut host, at(5000))), (3, vec![]));
+    host.query(&query(None, &[], false), at(5000), 0);
+    assert_eq!(run(&mut host, at(6000)), []);
+}
