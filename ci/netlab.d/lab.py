@@ -131,9 +131,11 @@ class Lab:
         return f"{count} frames, {dropped.group(1) if dropped else 0} missed by tcpdump"
 
     def settled(self):
-        """Waits until no IPv6 address is tentative."""
+        """Waits until no IPv6 address is tentative, at neither end of the wire."""
         flags = lambda: [flag for row in self.table("ifconfig") for a in row["addresses"] for flag in a["flags"]]
         until("the end of duplicate address detection", lambda: "tentative" not in flags())
+        theirs = lambda: self.exec("ip", "-6", "addr", "show", "dev", IFACE).stdout
+        until("the end of the kernel's", lambda: "tentative" not in theirs())
 
     def frames(self, wanted):
         """How many of the frames that were judged are such."""
