@@ -241,6 +241,7 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         (0, PROBES_MAX as u32),
         dad_count
     ),
+    flag!("net.inet6.ip6.forwarding", "1: pass IPv6 packets for others on", host.forward6),
     Tunable {
         name: "net.inet6.ip6.stable_secret",
         text: "what addresses from advertised prefixes are made with, 32 hexadecimal digits; only whether there \
@@ -251,7 +252,6 @@ pub(crate) static TUNABLES: &[Tunable] = &[
             Ok(())
         }),
     },
-    flag!("net.inet6.ip6.forwarding", "1: pass IPv6 packets for others on", host.forward6),
 ];
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr];
