@@ -61,7 +61,7 @@ pub(crate) enum Source {
     Path,
     /// Workers have events, or the metrics thread wants a sample.
     Doorbell,
-    /// SIGTERM or SIGINT.
+    /// SIGTERM, SIGINT or SIGHUP.
     Signal,
     /// A connection has a request or is gone.
     Connection(ConnectionId),

@@ -1,7 +1,7 @@
 //! The daemon: one process owns the interfaces and serves many clients.
 //!
 //! * `argv`, `args`, `config`, `stack_options` (`-p tcpip`), `tuning` (the tunables): what it is to do.
-//! * `start`: from there to a running daemon, and back; `privileges` (`-U`, `-I`), `watchdog` (`-w`).
+//! * `start`: from there to a running daemon, and back; `control_path` (socket and lock), `privileges` (`-U`, `-I`), `watchdog` (`-w`).
 //! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
 //! * `control`: the control thread; `drivers` (ports that come and go), `nic` (what tools ask of them), `protocols` (modules), `connection`, `client` (memory and sockets that processes share),
 //!   `requests`, `pending` (calls that wait for a worker), `tables` (what tools are shown), `network_state`, `port_table`,
@@ -15,6 +15,7 @@ mod client;
 mod config;
 mod connection;
 mod control;
+mod control_path;
 mod dhcp;
 mod drivers;
 mod ephemeral;

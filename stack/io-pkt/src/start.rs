@@ -1,11 +1,9 @@
 //! From a configuration to a running daemon, and back to nothing.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -20,9 +18,10 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use shm::Arena;
 
-use crate::config::{Config, Destination, Route};
+use crate::config::{Config, Destination, Idle, Route};
 use crate::connection::Trusted;
 use crate::control::{Control, Ends, Facts, Source, WorkerLink};
+use crate::control_path::{self, ControlPath};
 use crate::drivers::Drivers;
 use crate::error::StartError;
 use crate::network_state::NetworkState;
@@ -55,13 +54,6 @@ fn resources(what: &'static str) -> impl Fn(Errno) -> StartError {
     move |error| StartError::Resources { what, why: error.to_string() }
 }
 
-/// The control socket, its lock, and where they are.
-struct ControlPath {
-    socket: OwnedFd,
-    path: PathBuf,
-    _lock: File,
-}
-
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
@@ -70,7 +62,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let started = Instant::now();
     prepare_thread(config)?;
     let signal = signals()?;
-    let ControlPath { socket, path, _lock } = open_path(config)?;
+    let ControlPath { socket, path, _lock } = control_path::open(config)?;
     let metrics = config.metrics_address()?;
     let workers = config.workers.unwrap_or(1).clamp(1, shm::layout::LANES_MAX);
     let plan = topology::plan(workers);
@@ -134,14 +126,31 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         Ok((server, settle(&control, config, &path)?))
     });
     let result = settled.map(|_until_the_end| {
-        say_ready(&control.facts, &path, &plan);
+        say_ready(&control.facts, &path, &plan, config.idle);
         control.run(&eal);
     });
     stop(control, eal, &lcores, memory.region, &path);
     result
 }
 
-fn say_ready(facts: &Facts, path: &Path, plan: &Plan) {
+/// What to know about workers that never sleep and share a CPU.
+fn crowded(idle: Idle, plan: &Plan) -> Option<String> {
+    let mut cpus = plan.worker_cpus.clone();
+    cpus.sort_unstable();
+    cpus.dedup();
+    let (workers, few) = (plan.worker_cpus.len(), cpus.len());
+    (idle == Idle::Spin && few < workers).then(|| {
+        format!(
+            "{workers} workers spin on {few} CPU(s) and take each other's time; take fewer (-t {few}), or \
+             let them sleep (--idle adaptive)"
+        )
+    })
+}
+
+fn say_ready(facts: &Facts, path: &Path, plan: &Plan, idle: Idle) {
+    if let Some(warning) = crowded(idle, plan) {
+        tracing::warn!("{warning}");
+    }
     tracing::info!(
         "ready in {:.2} s: {}, {} worker(s) on CPU {:?}, DPDK {} on {}",
         facts.started.elapsed().as_secs_f64(),
@@ -243,11 +252,12 @@ fn watch(control: &Control) -> rustix::io::Result<()> {
     add(control.signal.as_fd(), Source::Signal, EventFlags::IN)
 }
 
-/// SIGTERM and SIGINT as something to poll.
+/// The signals that end the daemon as something to poll.
 fn signals() -> Result<UnixStream, StartError> {
     let wrong = |e: std::io::Error| StartError::Resources { what: "signals", why: e.to_string() };
     let (receiver, sender) = UnixStream::pair().map_err(wrong)?;
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
         let sender = sender.try_clone().map_err(wrong)?;
         let _ = signal_hook::low_level::pipe::register(signal, sender).map_err(wrong)?;
     }
@@ -266,59 +276,6 @@ fn raise_descriptor_limit() -> rustix::io::Result<()> {
 fn descriptors() -> u32 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX)
-}
-
-/// Makes `<run><prefix>/dev/socket`, unless another daemon serves it.
-fn open_path(config: &Config) -> Result<ControlPath, StartError> {
-    let path = match (&config.run, std::env::var_os("IOPKT_RUN")) {
-        (Some(run), None) => proto::paths::socket_path_in(Path::new(run), &config.prefix),
-        _ => proto::paths::socket_path(&config.prefix),
-    };
-    let wrong = |why: &dyn core::fmt::Display, denied| StartError::RunDir {
-        path: path.clone(),
-        why: why.to_string(),
-        denied,
-    };
-    let io = |e: std::io::Error| wrong(&e, e.kind() == std::io::ErrorKind::PermissionDenied);
-    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-    fs::create_dir_all(folder).map_err(io)?;
-    let mut lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(folder.join(".lock"))
-        .map_err(io)?;
-    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    if rustix::fs::flock(&lock, exclusive).is_err() {
-        let mut pid = String::new();
-        let _ = lock.read_to_string(&mut pid);
-        return Err(StartError::Running { path, pid: pid.trim().into() });
-    }
-    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(io)?;
-    let _ = fs::remove_file(&path);
-    let kernel = |e: Errno| wrong(&e, e == Errno::ACCESS || e == Errno::PERM);
-    let socket = listen_at(&path).map_err(kernel)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(config.path_mode())).map_err(io)?;
-    Ok(ControlPath { socket, path, _lock: lock })
-}
-
-fn listen_at(path: &Path) -> rustix::io::Result<OwnedFd> {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    // Each request says who sends it; connections have it from here.
-    rustix::net::sockopt::set_socket_passcred(&socket, true)?;
-    if shm::refuse_descriptors(&socket).is_err() {
-        tracing::warn!(
-            "this kernel lets clients send descriptors to the daemon (Linux 6.16 and later need not): a \
-             hostile local user can use up the daemon's descriptors; let only trusted users near {}",
-            path.display()
-        );
-    }
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    rustix::net::listen(&socket, 128)?;
-    Ok(socket)
 }
 
 /// Brings DPDK up: on hugepages if enough are free, else on ordinary pages.
@@ -503,6 +460,7 @@ fn stop(
     region: ExternalRegion,
     path: &Path,
 ) {
+    tracing::info!("stopping: {} goes, connections are reset", path.display());
     let _ = fs::remove_file(path);
     for (interface, message) in control.network.releases() {
         control.send_dhcp(interface, &message);
@@ -527,5 +485,20 @@ fn stop(
     // Drivers that keep buffers make this fail; the process ends now anyway.
     if let Err(error) = eal.cleanup() {
         tracing::debug!("DPDK clean-up: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spinning_workers_that_share_a_cpu_are_told_of() {
+        let plan = Plan { control_cpus: vec![0], worker_cpus: vec![0, 1, 0] };
+        let warning = crowded(Idle::Spin, &plan).unwrap();
+        assert!(warning.contains("3 workers spin on 2 CPU(s)") && warning.contains("-t 2"));
+        assert_eq!(crowded(Idle::Adaptive, &plan), None);
+        let apart = Plan { worker_cpus: vec![0, 1], ..plan };
+        assert_eq!(crowded(Idle::Spin, &apart), None);
     }
 }
