@@ -171,7 +171,7 @@ impl Config {
             config.interfaces.push(interface(name, &options)?);
         }
         for (name, options) in pairs(matches, "protocols") {
-            config.protocol(&name, &options);
+            config.protocol(&name, &options)?;
         }
         check_workers("-t ", args.workers).map_err(StartError::Usage)?;
         config.workers = args.workers.or(config.workers);
@@ -214,7 +214,7 @@ impl Config {
             let line = before.matches('\n').count() + 1;
             config.metrics_origin = format!("{}, line {line}", path.display());
         }
-        for (name, value) in core::mem::take(&mut config.sysctl) {
+        for (name, value) in named_in_full(core::mem::take(&mut config.sysctl)) {
             let set = config.tuning.set(&name, &plain(&value));
             set.map_err(|error| wrong(format!("[sysctl] {name}: {error}")))?;
         }
@@ -224,7 +224,8 @@ impl Config {
         }
     }
 
-    /// Letters with a number or a name. A number out of range is noted and ignored, as QNX does it.
+    /// Letters with a number or a name. A number out of range is noted and ignored, as QNX does it; a
+    /// mask that is none would leave the path open to everybody.
     fn letters(&mut self, args: &Args) -> Result<(), StartError> {
         let mut number = |letter: &str, value: &Option<String>, range: RangeInclusive<u32>| {
             let text = value.as_deref()?;
@@ -243,10 +244,9 @@ impl Config {
         self.rx_priority = receive.or(self.rx_priority);
         self.no_io = args.no_privilege;
         if let Some(text) = &args.umask {
-            match u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777) {
-                Some(mask) => self.umask = mask,
-                None => self.notes.push(format!("-u {text}: ignored; write octal digits: -u 007")),
-            }
+            let mask = u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
+            let wrong = || StartError::Usage(format!("-u {text}: write octal digits: -u 007"));
+            self.umask = mask.ok_or_else(wrong)?;
         }
         if let Some(text) = &args.user {
             let wrong = |what: String| StartError::Usage(format!("-U {text}: {what}"));
@@ -267,27 +267,41 @@ impl Config {
     }
 
     /// `-p`: a module, or the built-in stack with its options that mean something here.
-    fn protocol(&mut self, name: &str, options: &str) {
-        if !name.contains("tcpip") {
-            self.protocols.push(Protocol { name: name.into(), options: options.into() });
-            return;
+    ///
+    /// # Errors
+    /// [`StartError::Usage`] for options that stick to the name.
+    fn protocol(&mut self, name: &str, options: &str) -> Result<(), StartError> {
+        if let Some((before, after)) = name.split_once(',') {
+            return Err(StartError::Usage(format!(
+                "-p {name}: the options are a word of their own: -p {before} {after}"
+            )));
         }
-        stack_options::apply(self, options);
+        if name.contains("tcpip") {
+            stack_options::apply(self, options);
+        } else {
+            self.protocols.push(Protocol { name: name.into(), options: options.into() });
+        }
+        Ok(())
     }
 
     /// Address of the metrics endpoint, `None` if it is off.
     ///
     /// # Errors
-    /// [`StartError::Usage`] if the text is no address.
+    /// [`StartError::Usage`], in a file [`StartError::Config`], if the text is no address.
     pub(crate) fn metrics_address(&self) -> Result<Option<SocketAddr>, StartError> {
         match self.metrics.as_ref().map(|text| text.get_ref().as_str()) {
             Some("off") => Ok(None),
             None => Ok(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9478)))),
             Some(text) => text.parse().map(Some).map_err(|_| {
-                StartError::Usage(format!(
-                    "{}: '{text}' is no address; write an address and port, 127.0.0.1:9478, or off",
-                    self.metrics_origin
-                ))
+                let what = format!(
+                    "'{text}' is no address; write an address and port, 127.0.0.1:9478, or off"
+                );
+                let origin = &self.metrics_origin;
+                if origin.starts_with("--") {
+                    StartError::Usage(format!("{origin}: {what}"))
+                } else {
+                    StartError::Config { path: origin.into(), what }
+                }
             }),
         }
     }
@@ -304,6 +318,20 @@ impl Config {
             None => Ok(()),
         }
     }
+}
+
+/// Tunables by their full names: without quotes, `kern.somaxconn = 1` is a table of tables to TOML.
+fn named_in_full(
+    values: impl IntoIterator<Item = (String, toml::Value)>,
+) -> Vec<(String, toml::Value)> {
+    let in_full = |(name, value)| match value {
+        toml::Value::Table(table) => {
+            let inner = named_in_full(table).into_iter();
+            inner.map(|(rest, value)| (format!("{name}.{rest}"), value)).collect()
+        }
+        value => vec![(name, value)],
+    };
+    values.into_iter().flat_map(in_full).collect()
 }
 
 /// A tunable's value as it is written.
@@ -329,6 +357,7 @@ fn check_workers(words: &str, workers: Option<u16>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser as _;
 
     #[test]
     fn a_full_file_is_read() {
@@ -377,9 +406,37 @@ mod tests {
         let config =
             read("[sysctl]\n\"kern.somaxconn\" = 200\n\"net.inet.tcp.pacing\" = true\n").unwrap();
         assert_eq!((config.tuning.somaxconn, config.tuning.tcp.pacing), (200, true));
+        let bare = read("[sysctl]\nkern.somaxconn = 300\nnet.inet.tcp.pacing = true\n").unwrap();
+        assert_eq!((bare.tuning.somaxconn, bare.tuning.tcp.pacing), (300, true));
         let error = read("[sysctl]\n\"kern.somaxcon\" = 200\n").unwrap_err();
         assert_eq!(error.exit_code(), 78);
         assert!(error.to_string().contains("did you mean kern.somaxconn?"), "{error}");
+    }
+
+    #[test]
+    fn words_that_would_be_misunderstood_are_refused() {
+        let mut config = Config::default();
+        let stuck = config.protocol("tcpip,forward", "").unwrap_err();
+        assert!(stuck.to_string().contains("-p tcpip forward"), "{stuck}");
+        for (mask, code) in [("999", Some(64)), ("1000", Some(64)), ("077", None)] {
+            let args = Args::parse_from(["io-pkt", "-u", mask]);
+            let refused = config.letters(&args).err().map(|error| error.exit_code());
+            assert_eq!(refused, code, "{mask}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_metrics_address_is_the_files_fault_or_the_command_lines() {
+        for (origin, code) in [("--metrics foo", 64), ("/etc/io-pkt.toml, line 1", 78)] {
+            let config = Config {
+                metrics: Some(toml::Spanned::new(0..0, "foo".into())),
+                metrics_origin: origin.into(),
+                ..Config::default()
+            };
+            let error = config.metrics_address().unwrap_err();
+            assert_eq!(error.exit_code(), code);
+            assert!(error.to_string().starts_with(origin), "{error}");
+        }
     }
 
     #[test]

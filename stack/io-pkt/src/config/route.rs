@@ -1,20 +1,47 @@
 //! `[[route]]`.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fib::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
 use super::interface::Interface;
 
-/// One `[[route]]`.
+/// One `[[route]]`, both ends of one family.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Lines")]
 pub(crate) struct Route {
     /// Where it leads.
     pub destination: Destination,
     /// Next hop.
     pub gateway: IpAddr,
+}
+
+/// As it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lines {
+    destination: Destination,
+    gateway: IpAddr,
+}
+
+impl TryFrom<Lines> for Route {
+    type Error = String;
+    fn try_from(Lines { destination, gateway }: Lines) -> Result<Self, String> {
+        let all = destination.prefix_len == 0;
+        match (destination.address, gateway) {
+            // `default` says no family: it is the gateway's.
+            (IpAddr::V4(_), IpAddr::V6(_)) if all => {
+                let address = Ipv6Addr::UNSPECIFIED.into();
+                Ok(Self { destination: Destination { address, prefix_len: 0 }, gateway })
+            }
+            (to, by) if to.is_ipv4() == by.is_ipv4() => Ok(Self { destination, gateway }),
+            _ => Err(format!(
+                "{destination} and {gateway} are of two versions of IP; write a gateway of the \
+                 destination's"
+            )),
+        }
+    }
 }
 
 impl Route {
@@ -106,5 +133,18 @@ mod tests {
         assert_eq!(check("10.1.2.254"), Ok(()));
         let error = check("10.1.3.1").unwrap_err();
         assert!(error.contains("route default via 10.1.3.1"), "{error}");
+    }
+
+    #[test]
+    fn default_is_of_the_gateways_family_and_others_must_be() {
+        let read = |to: &str, by: &str| {
+            let text = format!("[[route]]\ndestination = \"{to}\"\ngateway = \"{by}\"\n");
+            toml::from_str::<Config>(&text).map_err(|error| error.to_string())
+        };
+        let six = read("default", "2001:db8::1").unwrap().routes[0].clone();
+        assert_eq!((six.destination.address.is_ipv6(), six.destination.prefix_len), (true, 0));
+        let error = read("10.0.0.0/8", "2001:db8::1").unwrap_err();
+        assert!(error.contains("two versions of IP"), "{error}");
+        let _also = read("::/0", "10.0.0.1").unwrap_err();
     }
 }
