@@ -11,7 +11,7 @@ use crate::device::{self, Device};
 use crate::error::AttachError;
 use crate::limits::{DESCRIPTORS, MTU_ONE_BUFFER, TAP_QUEUES_MAX, TAP_TSO_MTU_LESS};
 use crate::mac;
-use crate::options::Settings;
+use crate::options::{Settings, no_such_option};
 use crate::port::{Back, Capabilities, Port};
 use crate::spec::DriverSpec;
 use crate::units::Units;
@@ -36,7 +36,7 @@ pub fn attach(eal: &Eal, spec: &DriverSpec, env: &mut AttachEnv<'_>) -> Result<P
     let random = mac::random().ok_or(AttachError::NoAddress)?;
     let device = plan_device(spec, &settings, settings.mac.unwrap_or(random))?;
     if let Some((option, known)) = device.unknown_option(&settings) {
-        let reason = format!("there is no option {option}=, but {known}");
+        let reason = no_such_option(&option, &known);
         return Err(AttachError::OptionRefused { driver: device.driver, reason });
     }
     check_kernel(&device)?;

@@ -1,5 +1,7 @@
 //! Why a port was not attached, and what to do about it.
 
+use std::path::Path;
+
 use dpdk::EthDevError;
 use dpdk::hotplug::{ProbeError, RemoveError};
 
@@ -23,6 +25,12 @@ pub enum AttachError {
         driver: String,
         /// Drivers that exist and have similar names.
         similar: Vec<String>,
+    },
+    /// There is no such driver, but the kernel has an interface of that name.
+    #[error("there is no driver {interface}, but the kernel has an interface of that name")]
+    KernelInterface {
+        /// Its name.
+        interface: String,
     },
     /// The driver does not take its options.
     #[error("{driver} refuses its options: {reason}")]
@@ -111,6 +119,9 @@ impl AttachError {
                     .into()
             }
             Self::UnknownDriver { similar, .. } => format!("did you mean {}?", similar.join(", ")),
+            Self::KernelInterface { interface } => format!(
+                "to be a station at its wire: -d net_af_packet iface={interface},address=198.18.77.2/24"
+            ),
             Self::OptionRefused { driver, .. } => {
                 let page = driver.strip_prefix("net_").unwrap_or(driver);
                 format!("the driver's options: https://doc.dpdk.org/guides-22.11/nics/{page}.html")
@@ -122,7 +133,11 @@ impl AttachError {
                 "modprobe tun; in a container: --device /dev/net/tun".into()
             }
             Self::InterfaceTaken { interface } => {
-                format!("choose another with iface=NAME, or: ip link delete {interface}")
+                // What it is nobody knows here: it may be the host's own way to the world.
+                format!(
+                    "choose another with iface=NAME; to share that one's frames: -d net_af_packet \
+                     iface={interface}"
+                )
             }
             Self::UnitTaken { .. } => "leave unit= out, or choose another".into(),
             Self::NoSuchInterface { interface } if interface.is_empty() => {
@@ -153,10 +168,7 @@ impl AttachError {
         }
         // The bus takes only names that begin with a driver's.
         if reason.contains("failed to parse device") || reason.contains("no driver found for") {
-            return Self::UnknownDriver {
-                driver: driver.clone(),
-                similar: device::similar(driver),
-            };
+            return Self::no_driver(driver, Path::new("/sys/class/net"));
         }
         // The log says it; the number may not: many drivers return a bare -1, which is -EPERM too.
         if names_permission(reason) {
@@ -164,6 +176,15 @@ impl AttachError {
             return Self::NoPermission { what: what.into(), reason: reason.clone() };
         }
         Self::OptionRefused { driver: driver.clone(), reason: reason.clone() }
+    }
+
+    /// Nothing is called so, unless it is one of the `interfaces` of the kernel.
+    fn no_driver(driver: &str, interfaces: &Path) -> Self {
+        let interface = driver.strip_prefix("net_").unwrap_or(driver);
+        if !interface.contains('/') && interfaces.join(interface).exists() {
+            return Self::KernelInterface { interface: interface.into() };
+        }
+        Self::UnknownDriver { driver: driver.into(), similar: device::similar(driver) }
     }
 }
 
@@ -212,5 +233,27 @@ impl PortError {
             Self::Start(_) => libc::EIO,
             Self::QueuesOut => libc::EBUSY,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_interface_is_no_driver_but_may_be_what_was_meant() {
+        let folder = std::env::temp_dir().join(format!("devnp-net-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("v0")).unwrap();
+        let meant = AttachError::no_driver("net_v0", &folder);
+        assert!(meant.help().contains("net_af_packet iface=v0,address="), "{}", meant.help());
+        let unknown = AttachError::no_driver("net_v1", &folder);
+        assert!(matches!(unknown, AttachError::UnknownDriver { .. }), "{unknown:?}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn nobody_is_told_to_delete_an_interface() {
+        let help = AttachError::InterfaceTaken { interface: "eth0".into() }.help();
+        assert!(help.contains("iface=NAME") && !help.contains("delete"), "{help}");
     }
 }

@@ -32,6 +32,33 @@ const IGNORED: [&str; 23] = [
     "busvendor",
 ];
 
+/// Options of every driver: the stack's, then those taken here.
+const COMMON: [&str; 10] = [
+    "address=",
+    "accept_rtadv",
+    "dhcp",
+    "mac=",
+    "mtu=",
+    "name=",
+    "unit=",
+    "tso=",
+    "promiscuous",
+    "nomulticast",
+];
+
+/// Why an option is none, for a driver whose own text about its options is `known`.
+pub(crate) fn no_such_option(option: &str, known: &str) -> String {
+    // Between the options of a driver stands anything but what a name is made of.
+    let own = known.split('=').filter_map(|text| {
+        text.rsplit(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-')).next()
+    });
+    let common = COMMON.iter().map(|text| text.trim_end_matches('='));
+    let near = types::nearest(option, common.chain(own.filter(|name| !name.is_empty())));
+    let near = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+    let common = COMMON.join(" ");
+    format!("there is no option {option}={near}, but {known}, and for every driver {common}")
+}
+
 /// A driver's options by their meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -159,4 +186,20 @@ fn name(key: &str, value: Option<&str>) -> Result<String, SpecError> {
         return Ok(text.into());
     }
     Err(wrong(key, value, "up to 11 letters, digits, - and _, not ending in a digit", "en"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_that_nobody_has_is_answered_with_those_there_are() {
+        let known = "iface=<string>mac=<fixed>remote=<string>";
+        for (wrong, meant) in [("addres", "address"), ("ifase", "iface"), ("remot", "remote")] {
+            let why = no_such_option(wrong, known);
+            assert!(why.contains(&format!("did you mean {meant}?")), "{why}");
+            assert!(why.contains(known) && why.contains("address= ") && why.contains("mtu="));
+        }
+        assert!(!no_such_option("frobnicate", known).contains("did you mean"));
+    }
 }
