@@ -105,8 +105,13 @@ impl Host {
 
     /// Effective user id.
     pub(crate) fn uid(&self) -> u32 {
-        let ids = self.field("proc/self/status", "Uid").unwrap_or_default();
-        ids.split_whitespace().nth(1).and_then(|id| id.parse().ok()).unwrap_or(u32::MAX)
+        self.user_of("self").unwrap_or(u32::MAX)
+    }
+
+    /// Effective user id of a process.
+    pub(crate) fn user_of(&self, process: &str) -> Option<u32> {
+        let ids = self.field(&format!("proc/{process}/status"), "Uid")?;
+        ids.split_whitespace().nth(1)?.parse().ok()
     }
 
     /// Whether a capability is effective.

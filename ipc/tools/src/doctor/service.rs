@@ -50,7 +50,31 @@ pub(super) fn run_directory(host: &Host) -> Finding {
             format!("sudo chown {uid} {at}, or set IOPKT_RUN to a folder of yours"),
         );
     }
+    if let Some((folder, owner)) = strangers_folder(host) {
+        let found = format!(
+            "{folder} belongs to uid {owner}, left by a daemon with -U: that user could put a socket \
+             there"
+        );
+        return Finding::warn(
+            found,
+            format!("sudo chown -R root: {folder} && sudo chmod 755 {folder}"),
+        );
+    }
     Finding::ok(format!("{at} belongs to uid {}, mode {:o}", meta.uid(), mode & 0o7777))
+}
+
+/// The socket's directory with its owner, if that is neither root, nor whoever asks, nor the daemon that
+/// serves there.
+fn strangers_folder(host: &Host) -> Option<(String, u32)> {
+    let socket = proto::paths::socket_path_in(&host.run_dir, &host.prefix);
+    let folder = socket.parent()?;
+    let owner = fs::metadata(folder).ok()?.uid();
+    let daemons = match &host.answer {
+        Answer::Here(row) => host.user_of(&row.pid.to_string()),
+        _ => None,
+    };
+    let known = owner == 0 || owner == host.uid() || Some(owner) == daemons;
+    (!known).then(|| (folder.display().to_string(), owner))
 }
 
 /// Is it there, and may this user talk to it?

@@ -394,3 +394,18 @@ FAIL  daemon            gone\\u{1b}[2J
 ";
     assert_eq!(render(&findings), expected);
 }
+
+#[test]
+fn a_socket_directory_that_a_daemon_has_left_to_its_user_is_told_of() {
+    let machine = Machine::healthy();
+    let folder = machine.host.run_dir.join("dev");
+    fs::create_dir(&folder).expect("made");
+    let owned = std::os::unix::fs::chown(&folder, Some(33), Some(33));
+    if owned.is_err() {
+        // Only root gives away.
+        return;
+    }
+    let finding = service::run_directory(&machine.host);
+    assert_eq!(finding.verdict, Verdict::Warn, "{finding:?}");
+    assert!(finding.fix.is_some_and(|fix| fix.contains("chown -R root:")));
+}
