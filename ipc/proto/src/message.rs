@@ -1,6 +1,6 @@
 //! Requests and replies.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use types::MacAddr;
@@ -346,6 +346,16 @@ pub enum Request {
     Way {
         /// The address; IPv4's own for one that is mapped.
         to: IpAddr,
+    },
+    /// Puts an IPv4 address in the place of the interface's first one; one that the interface has keeps its
+    /// place and gets the prefix length. The others stay. → [`Reply::Done`]. `ENXIO`, `EINVAL`, `EEXIST`.
+    SetAddress {
+        /// Interface name.
+        interface: String,
+        /// Address.
+        address: Ipv4Addr,
+        /// Prefix length, 1…32.
+        prefix_len: u8,
     },
 }
 

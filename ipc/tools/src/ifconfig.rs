@@ -288,17 +288,15 @@ fn plan(row: &InterfaceRow, step: Step) -> Vec<Request> {
     let interface = || row.name.clone();
     let delete = |address| Request::DeleteAddress { interface: interface(), address };
     match step {
+        Step::Set(IpAddr::V4(address), prefix_len) => {
+            vec![Request::SetAddress { interface: interface(), address, prefix_len }]
+        }
         Step::Set(address, prefix_len) | Step::Alias(address, prefix_len) => {
             let add = Request::AddAddress { interface: interface(), address, prefix_len };
-            let same = row.addresses.iter().find(|a| a.address == address);
-            match (same, row.addresses.first()) {
-                (Some(same), _) if same.prefix_len == prefix_len => Vec::new(),
-                (Some(_), _) => vec![delete(address), add],
-                // Only after the new address works is the one it replaces given up.
-                (None, Some(old)) if matches!(step, Step::Set(..)) && old.address.is_ipv4() => {
-                    vec![add, delete(old.address)]
-                }
-                (None, _) => vec![add],
+            match row.addresses.iter().find(|a| a.address == address) {
+                Some(same) if same.prefix_len == prefix_len => Vec::new(),
+                Some(_) => vec![delete(address), add],
+                None => vec![add],
             }
         }
         Step::Remove(address) => vec![delete(address)],
@@ -323,6 +321,12 @@ fn explain(error: CallError, row: &InterfaceRow, step: Step) -> Failure {
         Step::Set(a, len) | Step::Alias(a, len) if errno == Errno::EXIST.raw_os_error() => (
             format!("{name}: cannot add {a}/{len}"),
             "the stack has it; see: iopkt ifconfig".into(),
+        ),
+        Step::Set(a, len) | Step::Alias(a, len) if errno == Errno::INVAL.raw_os_error() => (
+            format!("{name}: cannot add {a}/{len}"),
+            "it must be of one station: not the network's own address, nor its broadcast address, nor \
+             of 127.0.0.0/8 but on lo0"
+                .into(),
         ),
         Step::Set(a, len) | Step::Alias(a, len) => {
             (format!("{name}: cannot add {a}/{len}"), String::new())

@@ -185,6 +185,12 @@ fn explain(error: CallError, verb: Verb) -> Failure {
                 let hint = format!("there is one; delete it first: iopkt route delete {to}");
                 return Failure::refused(&what, errno, &hint);
             }
+            if is(Errno::INVAL) {
+                let hint = "the gateway must be another station, not an address of this stack's own; \
+                            a lost route to an interface's own network comes back with: iopkt \
+                            ifconfig IF up";
+                return Failure::refused(&what, errno, hint);
+            }
             let near = "the gateway must be on a network of an interface: iopkt ifconfig";
             Failure::refused(&what, errno, if is(Errno::NETUNREACH) { near } else { "" })
         }

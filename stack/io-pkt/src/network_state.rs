@@ -20,6 +20,7 @@ use crate::tuning::Tuning;
 
 mod dhcp;
 mod groups;
+mod ipv4;
 pub(crate) mod ipv6;
 mod routes;
 mod way;
@@ -218,64 +219,7 @@ impl NetworkState {
         self.interfaces.iter_mut().find(known).ok_or(Errno::NXIO)
     }
 
-    /// Adds an address and the route to its network; returns the interface's index.
-    ///
-    /// # Errors
-    /// `ENXIO`, `EINVAL`, `EEXIST`, `ENOSPC`.
-    pub(crate) fn add_address(
-        &mut self,
-        name: &str,
-        address: impl Into<IpAddr>,
-        len: u8,
-    ) -> Result<u16, Errno> {
-        let address = match address.into() {
-            IpAddr::V4(address) => address,
-            IpAddr::V6(address) => return self.add_address6(name, address, len),
-        };
-        let refused = address.is_unspecified() || address.is_multicast() || address.is_broadcast();
-        if refused || !(1..=32).contains(&len) {
-            return Err(Errno::INVAL);
-        }
-        let taken = self.interfaces.iter().flat_map(|e| &e.config.addresses);
-        if taken.into_iter().any(|a| a.address == address) {
-            return Err(Errno::EXIST);
-        }
-        let entry = self.entry(name)?;
-        if entry.config.addresses.len() >= ADDRESSES_MAX {
-            return Err(Errno::NOSPC);
-        }
-        entry.config.addresses.push(Address { address, prefix_len: len });
-        let index = entry.config.index;
-        if index != LOOPBACK {
-            // A second address of the same network finds its route there already.
-            let _ = self.rib.add(Route::connected(network(address, len), index));
-        }
-        Ok(index)
-    }
-
-    /// Removes an address, and its network's route if it was the last one there.
-    ///
-    /// # Errors
-    /// `ENXIO`, `EADDRNOTAVAIL`.
-    pub(crate) fn delete_address(
-        &mut self,
-        name: &str,
-        address: impl Into<IpAddr>,
-    ) -> Result<(), Errno> {
-        let address = match address.into() {
-            IpAddr::V4(address) => address,
-            IpAddr::V6(address) => return self.delete_address6(name, address),
-        };
-        let entry = self.entry(name)?;
-        let addresses = &mut entry.config.addresses;
-        let at = addresses.iter().position(|a| a.address == address).ok_or(Errno::ADDRNOTAVAIL)?;
-        let gone = addresses.remove(at);
-        let index = entry.config.index;
-        self.disconnect(network(gone.address, gone.prefix_len), index);
-        Ok(())
-    }
-
-    /// Sets an interface up or down.
+    /// Sets an interface up or down; up again brings back the routes to its own networks.
     ///
     /// # Errors
     /// `ENXIO`.
@@ -284,6 +228,10 @@ impl NetworkState {
         entry.config.up = up;
         entry.link.set_up(up);
         entry.adopt_link();
+        let index = entry.config.index;
+        if up {
+            self.reconnect(index);
+        }
         Ok(())
     }
 
@@ -554,18 +502,6 @@ mod tests {
         assert_eq!(rows[0].name, "lo0");
         assert_eq!(rows[0].addresses[0].address, Ipv4Addr::LOCALHOST);
         assert!(rows[0].up && rows[0].running);
-    }
-
-    #[test]
-    fn bad_addresses_and_unknown_interfaces_are_refused() {
-        let mut state = NetworkState::new(Tuning::default());
-        assert_eq!(state.add_address("tap0", A, 24), Err(Errno::NXIO));
-        assert_eq!(state.add_address("lo0", A, 33), Err(Errno::INVAL));
-        assert_eq!(state.add_address("lo0", Ipv4Addr::BROADCAST, 8), Err(Errno::INVAL));
-        assert_eq!(state.add_address("lo0", A, 32), Ok(LOOPBACK));
-        assert_eq!(state.add_address("lo0", A, 32), Err(Errno::EXIST));
-        assert_eq!(state.delete_address("lo0", A), Ok(()));
-        assert_eq!(state.delete_address("lo0", A), Err(Errno::ADDRNOTAVAIL));
     }
 
     #[test]

@@ -116,6 +116,11 @@ impl Control {
             Request::AddAddress { interface, address, prefix_len } => {
                 self.add_address(&interface, address, prefix_len)
             }
+            Request::SetAddress { interface, address, prefix_len } => {
+                let index = self.network.set_address(&interface, address, prefix_len)?;
+                self.announce(index, address.into());
+                Ok(())
+            }
             Request::DeleteAddress { interface, address } => {
                 self.network.delete_address(&interface, address)
             }
@@ -158,12 +163,17 @@ impl Control {
         prefix_len: u8,
     ) -> Result<(), Errno> {
         let interface = self.network.add_address(name, address, prefix_len)?;
+        self.announce(interface, address);
+        Ok(())
+    }
+
+    /// Tells the workers, and the neighbours, of an address that has come.
+    fn announce(&mut self, interface: u16, address: IpAddr) {
         self.publish();
         // One of IPv6 is announced when it is known that nobody else has it.
         if interface != inet::network::LOOPBACK && address.is_ipv4() {
             self.command(0, Command::Announce { interface, address });
         }
-        Ok(())
     }
 
     /// Asks all workers.

@@ -128,18 +128,22 @@ tap0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> mtu 1500
 }
 
 #[test]
-fn addresses_are_added_before_others_go_and_kept_if_they_are_there() {
+fn an_address_is_set_in_one_piece_and_an_alias_kept_if_it_is_there() {
     let row = tap0();
     let first = row.addresses[0].address;
     let add =
         |address, prefix_len| Request::AddAddress { interface: "tap0".into(), address, prefix_len };
     let delete = |address| Request::DeleteAddress { interface: "tap0".into(), address };
     let new = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
-    assert_eq!(plan(&row, Step::Set(new, 8)), [add(new, 8), delete(first)]);
+    let set = |address, prefix_len| {
+        let IpAddr::V4(address) = address else { panic!("{address}") };
+        Request::SetAddress { interface: "tap0".into(), address, prefix_len }
+    };
+    assert_eq!(plan(&row, Step::Set(new, 8)), [set(new, 8)]);
     assert_eq!(plan(&row, Step::Alias(new, 8)), [add(new, 8)]);
-    assert_eq!(plan(&row, Step::Set(first, 24)), []);
+    assert_eq!(plan(&row, Step::Set(first, 24)), [set(first, 24)]);
     assert_eq!(plan(&row, Step::Alias(first, 24)), []);
-    assert_eq!(plan(&row, Step::Set(first, 16)), [delete(first), add(first, 16)]);
+    assert_eq!(plan(&row, Step::Alias(first, 16)), [delete(first), add(first, 16)]);
     let bare = InterfaceRow { addresses: vec![], ..tap0() };
-    assert_eq!(plan(&bare, Step::Set(new, 8)), [add(new, 8)]);
+    assert_eq!(plan(&bare, Step::Set(new, 8)), [set(new, 8)]);
 }

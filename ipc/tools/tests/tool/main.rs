@@ -118,8 +118,15 @@ fn changes_become_requests() {
     let delete = |address| Request::DeleteAddress { interface: interface(), address };
     for (line, requests) in [
         ("ifconfig tap0 10.0.0.1/8 alias", vec![add()]),
-        // Without alias the first address is replaced, the new one being there before the old goes.
-        ("ifconfig tap0 inet 10.0.0.1 netmask 255.0.0.0", vec![add(), delete(old)]),
+        // Without alias the first address is replaced.
+        (
+            "ifconfig tap0 inet 10.0.0.1 netmask 255.0.0.0",
+            vec![Request::SetAddress {
+                interface: interface(),
+                address: Ipv4Addr::new(10, 0, 0, 1),
+                prefix_len: 8,
+            }],
+        ),
         ("ifconfig tap0 198.18.77.2 -alias", vec![delete(old)]),
         // An address of IPv6 replaces none, and has the prefix of a link if nothing is said.
         (

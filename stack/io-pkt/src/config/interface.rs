@@ -76,8 +76,22 @@ impl core::str::FromStr for AddressLen {
         {
             return Err(wrong());
         }
+        if is_no_stations(address, prefix_len) {
+            return Err(format!(
+                "'{text}' is no address of a station: not the network's own, nor its broadcast address, \
+                 nor one of 127.0.0.0/8"
+            ));
+        }
         Ok(Self { address, prefix_len })
     }
+}
+
+/// An IPv4 address that means a network, everybody on it, or this host alone.
+fn is_no_stations(address: IpAddr, len: u8) -> bool {
+    let IpAddr::V4(address) = address else { return false };
+    let network = fib::Ipv4Net::containing(address, len).is_ok_and(|net| net.addr() == address);
+    let broadcast = inet::network::Address { address, prefix_len: len }.broadcast();
+    address.is_loopback() || (network && len < 31) || broadcast == Some(address)
 }
 
 /// How long an address is.
@@ -150,5 +164,16 @@ mod tests {
         assert!(got.accept_rtadv && got.dhcp);
         assert_eq!(got.options, "iface=x,mac=020000000001");
         assert_eq!(got.address[0].address, Ipv4Addr::new(10, 0, 0, 1));
+    }
+
+    #[test]
+    fn an_address_is_of_one_station() {
+        for wrong in ["10.0.0.0/24", "10.0.0.255/24", "127.0.0.2/8"] {
+            let error = wrong.parse::<AddressLen>().unwrap_err();
+            assert!(error.contains("no address of a station"), "{error}");
+        }
+        for right in ["10.0.0.0/31", "10.0.0.255/32", "10.0.0.255/16", "2001:db8::/64"] {
+            let _address = right.parse::<AddressLen>().unwrap();
+        }
     }
 }

@@ -20,6 +20,8 @@ pub(super) trait Family: fib::Address {
     fn rib(state: &mut NetworkState) -> &mut Rib<Self>;
     /// The networks of an interface's addresses, in their order.
     fn networks(of: &Interface) -> impl Iterator<Item = Net<Self>>;
+    /// The interface has this address.
+    fn has(of: &Interface, address: Self) -> bool;
 }
 
 impl Family for Ipv4Addr {
@@ -28,6 +30,9 @@ impl Family for Ipv4Addr {
     }
     fn networks(of: &Interface) -> impl Iterator<Item = Net<Self>> {
         of.addresses.iter().map(|a| network(a.address, a.prefix_len))
+    }
+    fn has(of: &Interface, address: Self) -> bool {
+        of.addresses.iter().any(|a| a.address == address)
     }
 }
 
@@ -38,6 +43,9 @@ impl Family for Ipv6Addr {
     fn networks(of: &Interface) -> impl Iterator<Item = Net<Self>> {
         of.addresses6.iter().map(|a| network(a.address, a.prefix_len))
     }
+    fn has(of: &Interface, address: Self) -> bool {
+        of.addresses6.iter().any(|a| a.address == address)
+    }
 }
 
 /// The network an address belongs to.
@@ -47,7 +55,7 @@ pub(super) fn network<A: fib::Address>(address: A, len: u8) -> Net<A> {
 
 impl NetworkState {
     /// Adds a route through a gateway on one of our links. A router known by its link-local address must
-    /// be on the only link that has IPv6.
+    /// be on the only link that has IPv6. Through an address of ours leads only the way to its own network.
     ///
     /// # Errors
     /// `EINVAL`, `EEXIST`, `ENETUNREACH`, `ENOSPC`.
@@ -82,7 +90,17 @@ impl NetworkState {
         } else {
             links.find(|config| A::networks(config).any(|network| network.contains(gateway)))
         };
-        let interface = link.ok_or(Errno::NETUNREACH)?.index;
+        let link = link.ok_or(Errno::NETUNREACH)?;
+        let interface = link.index;
+        if A::has(link, gateway) {
+            // BSD's way to say an interface: right for its own network, which may have lost its route.
+            let own = A::networks(link).any(|network| network == destination);
+            let route = Route::connected(destination, interface);
+            return match own {
+                true => A::rib(self).add(route).map_err(route_errno),
+                false => Err(Errno::INVAL),
+            };
+        }
         A::rib(self).add(Route::gateway(destination, interface, gateway)).map_err(route_errno)
     }
 
