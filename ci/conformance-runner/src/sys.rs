@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -130,14 +130,14 @@ pub(crate) fn option(
     done.map(|_| usize::try_from(len).unwrap_or(0))
 }
 
-/// A packet socket: all frames of one interface.
-pub(crate) fn packet_socket(interface: i32) -> io::Result<OwnedFd> {
+/// A packet socket: all frames of one of the kernel's interfaces.
+pub(crate) fn packet_socket(interface: &str) -> io::Result<OwnedFd> {
     let every = u16::try_from(libc::ETH_P_ALL).unwrap_or(0).to_be();
     let fd = socket(libc::AF_PACKET, libc::SOCK_RAW, i32::from(every))?;
     let name = libc::sockaddr_ll {
         sll_family: libc::sa_family_t::try_from(libc::AF_PACKET).unwrap_or(0),
         sll_protocol: every,
-        sll_ifindex: interface,
+        sll_ifindex: interface_index(fd.as_fd(), interface)?,
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 0,
@@ -149,13 +149,18 @@ pub(crate) fn packet_socket(interface: i32) -> io::Result<OwnedFd> {
     bound.map(|_| fd)
 }
 
-/// `if_nametoindex()`.
-pub(crate) fn interface_index(name: &str) -> io::Result<i32> {
-    let name = std::ffi::CString::new(name)?;
-    // SAFETY: the pointer is to a string that ends with 0 and lives on.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    match i32::try_from(index) {
-        Ok(index) if index > 0 => Ok(index),
-        _ => Err(io::Error::last_os_error()),
+/// The number of an interface, asked of the kernel by a socket of its own: `if_nametoindex()` is about
+/// the stack's interfaces in a program that runs on it.
+fn interface_index(fd: BorrowedFd<'_>, interface: &str) -> io::Result<i32> {
+    let mut name = [0; libc::IFNAMSIZ];
+    for (place, byte) in name.iter_mut().zip(interface.bytes()).take(libc::IFNAMSIZ - 1) {
+        *place = byte.cast_signed();
     }
+    let union = libc::__c_anonymous_ifr_ifru { ifru_ifindex: 0 };
+    let mut request = libc::ifreq { ifr_name: name, ifr_ifru: union };
+    let place = &raw mut request;
+    // SAFETY: SIOCGIFINDEX reads the name of a whole ifreq and writes its number.
+    let _ = check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFINDEX, place) })?;
+    // SAFETY: the kernel has just written this member.
+    Ok(unsafe { request.ifr_ifru.ifru_ifindex })
 }

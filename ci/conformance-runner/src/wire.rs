@@ -39,7 +39,7 @@ impl Wire {
     /// Opens the interface and reads it in a thread of its own.
     pub(crate) fn open(interface: &str) -> io::Result<Arc<Self>> {
         let wire = Arc::new(Self {
-            socket: sys::packet_socket(sys::interface_index(interface)?)?,
+            socket: sys::packet_socket(interface)?,
             peers: Mutex::default(),
             stack_mac: Mutex::default(),
         });

@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     fn address(address: &str, prefix_len: u8) -> AddressRow {
-        AddressRow { address: address.parse().unwrap(), prefix_len }
+        AddressRow { address: address.parse().unwrap(), prefix_len, flags: Vec::new() }
     }
 
     #[test]
