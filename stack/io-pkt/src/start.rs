@@ -257,11 +257,21 @@ fn signals() -> Result<UnixStream, StartError> {
     let wrong = |e: std::io::Error| StartError::Resources { what: "signals", why: e.to_string() };
     let (receiver, sender) = UnixStream::pair().map_err(wrong)?;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let hangup = (!ignores(&status, SIGHUP)).then_some(SIGHUP);
+    for signal in [SIGTERM, SIGINT].into_iter().chain(hangup) {
         let sender = sender.try_clone().map_err(wrong)?;
         let _ = signal_hook::low_level::pipe::register(signal, sender).map_err(wrong)?;
     }
     Ok(receiver)
+}
+
+/// Whoever started this process has told it to ignore a signal, as nohup does with SIGHUP.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0);
+    let bit = u32::try_from(signal).ok().and_then(|signal| signal.checked_sub(1));
+    bit.and_then(|bit| mask.checked_shr(bit)).is_some_and(|rest| rest & 1 == 1)
 }
 
 /// Each socket costs a descriptor: take all the hard limit allows.
@@ -491,6 +501,16 @@ fn stop(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_that_nohup_ignores_stays_so() {
+        let status = "Name:\tio-pkt\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001001\n";
+        assert_eq!(
+            [1, 2, 13, 15].map(|signal| ignores(status, signal)),
+            [true, false, true, false]
+        );
+        assert!(!ignores("", 1));
+    }
 
     #[test]
     fn spinning_workers_that_share_a_cpu_are_told_of() {
