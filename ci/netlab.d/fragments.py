@@ -71,6 +71,7 @@ def fragments():
     with Lab(args=["-t", "2"]) as lab:
         lab.iopkt("ifconfig", "tap0", "inet6", f"{STACK6}/64")
         lab.ip("addr", "add", f"{HOST6}/64", "dev", "iop0", "nodad")
+        lab.settled()
         for to in (STACK, STACK6):
             for size in (1472, 1473, 8000, 60000, 65507 if to == STACK else 65000):
                 said = lab.exec("ping", "-n", "-c", 3, "-i", "0.01", "-s", size, "-W", 2, to, ok=False).stdout

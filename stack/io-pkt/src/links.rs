@@ -51,7 +51,7 @@ impl Control {
         let name = self.network.name(interface).to_owned();
         match news {
             News::Usable(address) => {
-                tracing::info!("{name}: {address} is in use");
+                tracing::info!("{name}: {address} is usable");
                 self.command(0, Command::Announce { interface, address: address.into() });
             }
             News::Duplicate(address, station) => {
