@@ -3,6 +3,7 @@ import concurrent.futures
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -190,6 +191,12 @@ while True: held.append(l.accept()); del held[:-20]
 """
 
 
+def said_by(client):
+    """The next line of a client, who may be in a call that never returns: then that is the failure."""
+    check(select.select([client.stdout], [], [], 60)[0], "the client has said nothing for 60 s")
+    return client.stdout.readline()
+
+
 def killed_daemons(count):
     """Kills so many daemons, one after the other; how long each blocked call took to return, and each client to attach anew."""
     returned, attached = [], []
@@ -199,7 +206,7 @@ def killed_daemons(count):
         client = lab.client("python3", "-c", RESTARTED, HOST, stdout=subprocess.PIPE, text=True)
         killed, start = None, 0.0
         for i in range(count + 1):
-            word, since = client.stdout.readline().split()
+            word, since = said_by(client).split()
             check(word == "ready", f"run {i}: {word} {since}")
             if killed:
                 attached.append((float(since) - killed, start))
@@ -209,7 +216,7 @@ def killed_daemons(count):
             pid = lab.daemon.pid
             killed = time.monotonic()
             os.kill(pid, signal.SIGKILL)
-            word, *said = client.stdout.readline().split()
+            word, *said = said_by(client).split()
             calls = {name: (float(at) - killed, how) for name, at, how in zip(said[::3], said[1::3], said[2::3])}
             check(sorted(calls) == ["accept", "poll", "recv", "recvfrom", "send"] and not any(how == "returned" for _, how in calls.values()),
                   f"run {i}: {calls}")

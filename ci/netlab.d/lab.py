@@ -1,4 +1,5 @@
 """A namespace with one daemon in it, and the words the cases are written in."""
+import contextlib
 import hashlib
 import itertools
 import json
@@ -223,6 +224,10 @@ class Lab:
         for process in reversed(self.processes):
             self.stop(process)
         for name in self.spaces:
+            # What processes of ours have started would keep the namespace and its interfaces.
+            for pid in run("ip", "netns", "pids", name, ok=False).stdout.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             run("ip", "netns", "del", name, ok=False)
         shutil.rmtree(self.dir, ignore_errors=True)
 

@@ -257,4 +257,6 @@ CASE(cancel, before_the_call)
     cancelled((struct victim){.fd = fd, .call = cancel_and_receive});
     TRY(recv(fd, in, 4, MSG_DONTWAIT));
     say("%s", in);
+    // The next thread, which may be given what was kept of this one.
+    cancelled((struct victim){.fd = fd, .call = in_recv});
 }

@@ -68,7 +68,7 @@ impl Socket {
         let before = self.orphaned.fetch_add(1, Ordering::Relaxed);
         if before > 0 {
             let pause = PAUSE_MIN.saturating_mul(1 << before.min(10));
-            std::thread::sleep(pause.min(PAUSE_MAX));
+            shm::pause(pause.min(PAUSE_MAX));
         }
         Errno::CONNRESET.into()
     }

@@ -216,6 +216,17 @@ impl Channel {
 
     /// One request, one reply. A reply's descriptor comes with it.
     pub(crate) fn call(&self, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {
+        let _one_at_a_time = self.map.call_lock();
+        self.call_locked(request)
+    }
+
+    /// The same, if nobody else is at it; `None` if somebody is, this very thread perhaps.
+    pub(crate) fn call_if_free(&self, request: Request) -> Option<io::Result<Reply>> {
+        let _one_at_a_time = self.map.try_call_lock()?;
+        Some(self.call_locked(request).map(|(reply, _)| reply))
+    }
+
+    fn call_locked(&self, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {
         let result = self.exchange(request);
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::ConnectionReset
@@ -228,7 +239,6 @@ impl Channel {
     }
 
     fn exchange(&self, request: Request) -> io::Result<(Answer, Vec<OwnedFd>)> {
-        let _one_at_a_time = self.map.call_lock();
         let sequence = self.map.next_sequence();
         // What is accepted is lost if there is no number left for its descriptor: one is kept free.
         let spare = matches!(request, Request::Accept { .. })

@@ -37,7 +37,7 @@ pub use proto::message::{Family, Shutdown, Transport};
 pub use proto::table::{AddressRow, InterfaceRow};
 pub use receive::{Received, RecvFlags};
 pub use send::SendFlags;
-pub use shm::{Ancillary, is_own, own_in};
+pub use shm::{Ancillary, is_own, own_in, pause};
 pub use socket::Socket;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;

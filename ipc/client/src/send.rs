@@ -312,7 +312,7 @@ impl Socket {
     ) -> io::Result<()> {
         patience.check(fd)?;
         if why != PushError::NoRoom {
-            std::thread::sleep(MEMORY_PAUSE);
+            shm::pause(MEMORY_PAUSE);
             return Ok(());
         }
         self.sleep_for_output(fd, patience)

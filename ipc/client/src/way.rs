@@ -97,7 +97,7 @@ impl Socket {
             if let Some(leads) = known.find(to) {
                 return Some(leads);
             }
-            let Ok((Reply::Way(way), _)) = self.channel.call(Request::Way { to }) else {
+            let Some(Ok(Reply::Way(way))) = self.channel.call_if_free(Request::Way { to }) else {
                 return None;
             };
             known.remember(way);

@@ -30,6 +30,11 @@ fn is_about_the_way(error: &io::Error) -> bool {
 fn script() -> Option<&'static OsString> {
     static WANTED: OnceLock<Option<OsString>> = OnceLock::new();
     let wanted = WANTED.get_or_init(|| {
+        // SAFETY: no pointers.
+        if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+            // Whoever runs a program with another's rights does not choose what it runs.
+            return None;
+        }
         let is_on =
             env::var_os("AUTOCONNECT").is_some_and(|value| !value.is_empty() && value != "0");
         let path = || env::var_os("IOPKT_AUTOCONNECT").unwrap_or_else(|| SCRIPT.into());

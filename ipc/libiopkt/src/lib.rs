@@ -38,5 +38,5 @@ mod table;
 pub use abi::{close_range_with, forget};
 pub use errno::{errno, set_errno};
 pub use given::{adopt, adopt_inherited, adopt_received};
-pub use io_pkt_client::is_own;
+pub use io_pkt_client::{is_own, pause};
 pub use table::is_ours;

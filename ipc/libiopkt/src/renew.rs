@@ -6,7 +6,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::thread;
 use std::time::Duration;
 
 use io_pkt_client::{Socket, Transport};
@@ -59,7 +58,7 @@ fn bind_again(
     let fd: BorrowedFd<'_> = fd.as_fd();
     for _ in 0..PORT_TRIES {
         match fresh.socket.bind(fd, local) {
-            Err(error) if number_of(&error) == libc::EADDRINUSE => thread::sleep(PORT_PAUSE),
+            Err(error) if number_of(&error) == libc::EADDRINUSE => crate::pause(PORT_PAUSE),
             result => return result,
         }
     }

@@ -10,10 +10,11 @@
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use libc::{c_int, c_ulong, c_void, pthread_t};
+
+use iopkt::pause;
 
 use crate::next::call_next;
 
@@ -44,6 +45,12 @@ pub(crate) struct Caller {
     next: AtomicPtr<Self>,
 }
 
+impl Caller {
+    fn is_in_a_call(&self) -> bool {
+        !self.calls.load(Ordering::SeqCst).is_multiple_of(2)
+    }
+}
+
 static CALLERS: AtomicPtr<Caller> = AtomicPtr::new(ptr::null_mut());
 
 /// The thread's own, given back when it ends.
@@ -52,6 +59,10 @@ struct Mine(Cell<Option<&'static Caller>>);
 impl Drop for Mine {
     fn drop(&mut self) {
         if let Some(caller) = self.0.take() {
+            // A thread that was ended within a call has not left it.
+            if caller.is_in_a_call() {
+                let _ = caller.calls.fetch_add(1, Ordering::SeqCst);
+            }
             caller.thread.store(0, Ordering::Release);
         }
     }
@@ -115,9 +126,10 @@ fn claim() -> &'static Caller {
     }
 }
 
-/// A call begins; a thread that is to be ended is ended here.
+/// A call begins. `None`: it is no point of cancellation, since it is made by a handler of a signal that has
+/// come within another call, whose frames must not be unwound.
 pub(crate) fn begin() -> Option<&'static Caller> {
-    let caller = mine()?;
+    let caller = mine().filter(|caller| !caller.is_in_a_call())?;
     caller.cancelled.store(false, Ordering::Relaxed);
     // Whoever cancels does the reverse: first libc's mark, then a look at the number.
     let _ = caller.calls.fetch_add(1, Ordering::SeqCst);
@@ -142,7 +154,9 @@ macro_rules! cancellable {
     ($call:expr) => {
         loop {
             let caller = $crate::cancel::begin();
-            $crate::cancel::act();
+            if caller.is_some() {
+                $crate::cancel::act();
+            }
             let result = $call;
             let interrupted = $crate::cancel::end(caller);
             if !interrupted || result >= 0 || iopkt::errno() != libc::EINTR {
@@ -182,12 +196,13 @@ fn interrupt(thread: pthread_t) {
     }
     caller.cancelled.store(true, Ordering::Release);
     for _ in 0..TRIES {
-        if caller.calls.load(Ordering::SeqCst) != calls {
+        let is_there = caller.thread.load(Ordering::Acquire) == wanted;
+        if !is_there || caller.calls.load(Ordering::SeqCst) != calls {
             return;
         }
-        // SAFETY: no pointers. A thread in a call has not ended.
+        // SAFETY: no pointers. A thread in a call has not ended, and the signal does nothing to others.
         let _ = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), number, SIGCANCEL) };
-        thread::sleep(PAUSE);
+        pause(PAUSE);
     }
 }
 

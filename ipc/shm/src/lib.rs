@@ -37,6 +37,7 @@ pub mod layout;
 mod loan;
 mod memory;
 mod option;
+mod pause;
 #[cfg_attr(feature = "loom", path = "region/model.rs")]
 mod region;
 mod status;
@@ -54,6 +55,7 @@ pub use daemon::{
 };
 pub use datagram_header::{Ancillary, DatagramHeader};
 pub use loan::Loan;
+pub use pause::pause;
 #[cfg(feature = "loom")]
 pub use region::prepare;
 pub use status::Status;

@@ -151,7 +151,7 @@ impl SocketMemory {
                 return Ok(());
             }
             self.map.ring(self.worker);
-            std::thread::sleep(RING_PAUSE);
+            crate::pause(RING_PAUSE);
         }
         Err(RingFull)
     }
