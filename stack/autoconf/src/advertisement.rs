@@ -92,7 +92,8 @@ impl Link {
     }
 
     fn prefix(&mut self, said: &Prefix, now: Instant) {
-        let Some(mask) = mask(said.len) else { return };
+        // On a link of everything no router would be asked again.
+        let Some(mask) = mask(said.len).filter(|mask| *mask != 0) else { return };
         let prefix = Ipv6Addr::from_bits(said.prefix.to_bits() & mask);
         if prefix.is_unicast_link_local() || prefix.is_multicast() || prefix.is_loopback() {
             return;

@@ -190,6 +190,16 @@ fn a_prefix_makes_an_address_that_ends_with_it() {
     assert_eq!(link.take_news(), [News::Expired(address)]);
 }
 
+#[test]
+fn no_router_puts_everything_on_the_link() {
+    let mut link = link(1, true);
+    let mut everything = prefix("::", 40, 20);
+    everything[2] = 0;
+    router(&mut link, ROUTER, (30, 0), &everything, at(0));
+    assert_eq!(link.prefixes().count(), 0);
+    assert_eq!(link.default_router(), Some(ROUTER));
+}
+
 /// RFC 4862 5.5.3 (e): how much is left of the address's life when a router says `valid`.
 fn left_after(remaining: u64, valid: u32) -> u64 {
     let mut link = link(0, true);
