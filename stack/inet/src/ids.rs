@@ -12,19 +12,20 @@ use siphasher::sip::SipHasher13;
 
 use crate::limits::ID_COUNTERS;
 
-/// The names of one worker. Others have other secrets only by chance of the counters; two workers hardly
-/// ever send such packets to one host at a time.
+/// The names of one worker. The secret is everybody's, so the worker's number goes into each permutation:
+/// the counters of all begin alike, and two workers that send to one host meet by chance only.
 #[derive(Debug)]
 pub(crate) struct Ids {
     secret: [u8; 16],
+    worker: u16,
     counters: Box<[u32]>,
 }
 
 impl Ids {
     /// Names that nobody can guess who does not know the secret.
     #[must_use]
-    pub(crate) fn new(secret: [u8; 16]) -> Self {
-        Self { secret, counters: vec![0; ID_COUNTERS].into() }
+    pub(crate) fn new(secret: [u8; 16], worker: u16) -> Self {
+        Self { secret, worker, counters: vec![0; ID_COUNTERS].into() }
     }
 
     /// The name of the next packet to a host. It does not repeat before 2^32 more, its lower half not
@@ -59,6 +60,7 @@ impl Ids {
             IpAddr::V4(v4) => hasher.write_u32(v4.to_bits()),
             IpAddr::V6(v6) => hasher.write_u128(v6.to_bits()),
         }
+        hasher.write_u16(self.worker);
         hasher.write_u64(number);
         hasher.finish()
     }
@@ -77,11 +79,20 @@ mod tests {
 
     #[test]
     fn names_of_packets_to_one_host_do_not_repeat() {
-        let mut ids = Ids::new([7; 16]);
+        let mut ids = Ids::new([7; 16], 0);
         let all: Vec<u32> = (0..1 << 16).map(|_| ids.next(host(1))).collect();
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), 1 << 16);
         let halves: HashSet<u32> = all.iter().map(|id| id & 0xffff).collect();
         assert_eq!(halves.len(), 1 << 16, "not even those of IPv4");
+    }
+
+    #[test]
+    fn two_workers_do_not_name_packets_to_one_host_alike() {
+        let mut workers = [Ids::new([7; 16], 0), Ids::new([7; 16], 1)];
+        let [first, second] =
+            workers.each_mut().map(|ids| [(); 1000].map(|()| ids.next(host(1)) & 0xffff));
+        let alike = first.iter().zip(&second).filter(|(one, other)| one == other).count();
+        assert!(alike < 10, "{alike} of 1000");
     }
 
     /// Pearson's r of what two hosts get in turn.
@@ -97,7 +108,7 @@ mod tests {
     /// before anything of the next. With ten thousand samples r is below 0.04 in all but one case of 10⁴.
     #[test]
     fn names_tell_nothing_of_other_names() {
-        let mut ids = Ids::new([7; 16]);
+        let mut ids = Ids::new([7; 16], 0);
         let mut seen = vec![Vec::new(); 100];
         let mut bits = [0; 32];
         for _ in 0..10_000 {

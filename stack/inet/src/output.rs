@@ -74,14 +74,14 @@ pub(crate) struct Output {
 impl Output {
     /// An output without ports.
     #[must_use]
-    pub(crate) fn new(pools: Pools, secret: [u8; 16], counters: Arc<WorkerCounters>) -> Self {
+    pub(crate) fn new(pools: Pools, ids: Ids, counters: Arc<WorkerCounters>) -> Self {
         Self {
             network: Arc::new(Network::default()),
             addresses: Addresses::default(),
             generation: 0,
             neighbors: Neighbors::default(),
             neighbors6: Neighbors::default(),
-            ids: Ids::new(secret),
+            ids,
             desk: None,
             neighbors_timer: Timer::default(),
             pools,

@@ -23,6 +23,7 @@ use crate::counters::WorkerCounters;
 use crate::fast_open::FastOpen;
 use crate::filter;
 use crate::flows::Flows;
+use crate::ids::Ids;
 use crate::input::Received;
 use crate::limits::{HEARD_PER_SECOND, ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
@@ -142,7 +143,11 @@ impl Worker {
     pub fn new(parts: Parts) -> Self {
         let (channel, doorbell) = parts.events;
         Self {
-            out: Output::new(parts.pools, parts.secret, Arc::clone(&parts.counters)),
+            out: Output::new(
+                parts.pools,
+                Ids::new(parts.secret, parts.mesh.me),
+                Arc::clone(&parts.counters),
+            ),
             sockets: Sockets::default(),
             clients: Clients::default(),
             flows: Flows::new(parts.secret),
