@@ -141,9 +141,9 @@ pub(crate) const RUN_END: &str = "\
 The program is started in place of iopkt with LD_PRELOAD=libiopkt-preload.so, which is looked
 for in $IOPKT_PRELOAD, beside iopkt, in ../lib, /usr/lib and /usr/local/lib. Its exit code is the
 program's; 126 and 127 mean that it could not be started, as with env(1).
-Its IPv4 sockets are the stack's. IPv6 sockets stay with the kernel, also those that carry IPv4 in
-mapped addresses (::ffff:198.18.77.1): a server that listens on [::]:80 alone serves the kernel's
-addresses only; tell it to listen on 0.0.0.0.";
+Its TCP and UDP sockets are the stack's, of IPv4 and IPv6; a server that listens on [::]:80 serves
+both. Raw sockets and netlink are the kernel's: ping, ip and ss show its side.
+Without a daemon the program is not started.";
 
 pub(crate) const ENV: &str = "\
 Examples:

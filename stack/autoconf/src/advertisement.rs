@@ -67,7 +67,13 @@ impl Link {
         let known = self.routers.iter().position(|known| known.address == address);
         match known {
             Some(at) if said.lifetime == 0 => drop(self.routers.remove(at)),
-            Some(at) => self.routers.get_mut(at).into_iter().for_each(|known| *known = router),
+            Some(at) => {
+                let Some(known) = self.routers.get_mut(at) else { return };
+                // That it lives on is nothing to tell anybody.
+                self.changed |= known.preference != router.preference;
+                *known = router;
+                return;
+            }
             None if said.lifetime == 0 => return,
             None if self.routers.len() >= ROUTERS_MAX => return self.refuse(),
             None => self.routers.push(router),
@@ -113,7 +119,9 @@ impl Link {
         let is_it = |known: &OnLink| (known.prefix, known.len) == (prefix, len);
         match self.prefixes.iter().position(is_it) {
             Some(at) if valid_lifetime == 0 => drop(self.prefixes.remove(at)),
-            Some(at) => self.prefixes.get_mut(at).into_iter().for_each(|known| *known = on_link),
+            Some(at) => {
+                return self.prefixes.get_mut(at).into_iter().for_each(|known| *known = on_link);
+            }
             None if valid_lifetime == 0 => return,
             None if self.prefixes.len() >= PREFIXES_MAX => return self.refuse(),
             None => self.prefixes.push(on_link),
@@ -139,11 +147,12 @@ impl Link {
                     own.valid_until = now + VALID_MIN;
                 }
                 own.preferred_until = preferred_until;
+                let before = own.state;
                 if own.state.is_usable() {
                     own.state = own.lived(now);
                 }
+                self.changed |= own.state != before;
             }
-            self.changed = true;
             return;
         }
         if said.valid_lifetime == 0 {

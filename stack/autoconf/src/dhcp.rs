@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use types::{Instant, MacAddr};
 
-use crate::limits::{DHCP_RENEW_MIN, DHCP_RETRY_FIRST, DHCP_RETRY_MAX};
+use crate::limits::{DHCP_PAUSE, DHCP_RENEW_MIN, DHCP_RETRY_FIRST, DHCP_RETRY_MAX};
 
 /// Ports of servers and clients.
 pub const PORTS: (u16, u16) = (67, 68);
@@ -213,7 +213,7 @@ impl Client {
                 if reply.server != Some(lease.server) => {}
             (Kind::Nak, State::Requesting(_) | State::Renewing(..) | State::Rebinding(..)) => {
                 self.state = self.begin();
-                self.due = now;
+                self.due = now + DHCP_PAUSE;
             }
             _ => {}
         }
@@ -230,7 +230,9 @@ impl Client {
         let rebind = reply.rebind.filter(|t| *t < time);
         let rebind = rebind.unwrap_or_else(|| time.saturating_sub(time / 8));
         let renew = reply.renew.filter(|t| *t < rebind).unwrap_or(time / 2).min(rebind);
-        let times = Times { renew: after(renew), rebind: after(rebind), end: after(time) };
+        let soonest = now + DHCP_PAUSE;
+        let times =
+            Times { renew: after(renew).max(soonest), rebind: after(rebind), end: after(time) };
         self.state = State::Bound(lease, times);
         self.due = times.renew;
     }

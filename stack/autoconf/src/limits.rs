@@ -42,6 +42,9 @@ pub const MTU_MIN: u32 = 1280;
 /// Probes for one address at most: each takes a second.
 pub const PROBES_MAX: u8 = 16;
 
+/// A server that refuses or grants next to no time is asked again after this, and not at once.
+pub const DHCP_PAUSE: Duration = Duration::from_secs(1);
+
 /// Time before a DHCP message is sent again, at first (RFC 2131 4.1).
 pub const DHCP_RETRY_FIRST: Duration = Duration::from_secs(4);
 

@@ -89,6 +89,20 @@ fn prefix(text: &str, valid: u32, preferred: u32) -> Vec<u8> {
 }
 
 #[test]
+fn a_router_that_says_the_same_again_is_no_change() {
+    let mut link = link(0, true);
+    let gateway: Ipv6Addr = "fe80::1".parse().unwrap();
+    let said = prefix("2001:db8:1::", 7200, 3600);
+    router(&mut link, gateway, (1800, 0), &said, at(0));
+    assert!(link.take_changed());
+    router(&mut link, gateway, (1800, 0), &said, at(10));
+    assert!(!link.take_changed(), "only lifetimes have moved");
+    assert_eq!(state(&link, OURS), None);
+    router(&mut link, gateway, (0, 0), &said, at(20));
+    assert!(link.take_changed(), "it is no router any more");
+}
+
+#[test]
 fn an_address_is_tentative_until_nobody_has_answered() {
     let mut link = link(1, false);
     link.add(OURS, 64);

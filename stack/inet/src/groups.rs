@@ -151,10 +151,15 @@ impl Worker {
 
     /// Gives a copy of a packet to each other worker.
     fn tell_others(&mut self, interface: u16, packet: &[&[u8]]) {
+        let len = packet.iter().map(|part| part.len()).sum();
         for to in (0..self.mesh.workers()).filter(|to| *to != self.mesh.me) {
-            let Some(mut mbuf) = self.out.alloc() else { return };
-            if !packet.iter().all(|part| mbuf.extend_from_slice(part)) {
-                return self.out.count_drop(DropReason::MbufExhausted);
+            // Joined of pieces it may be longer than a frame.
+            let Some(mut mbuf) = self.out.pools.alloc_for(len) else {
+                self.out.count_drop(DropReason::MbufExhausted);
+                continue;
+            };
+            for (into, byte) in mbuf.data_mut().iter_mut().zip(packet.iter().copied().flatten()) {
+                *into = *byte;
             }
             if self.mesh.send(to, Handoff::Group { interface, mbuf }).is_err() {
                 self.out.count_drop(DropReason::HandoffQueueFull);

@@ -102,7 +102,21 @@ fn a_refusal_ends_the_lease_at_once() {
     let renew = sent(&mut client, at(51));
     client.input(&answer(&renew, 6, &[]), at(52));
     assert!(client.take_changed() && client.lease().is_none());
-    assert_eq!(kind(&sent(&mut client, at(52))), 1);
+    client.timeout(at(52), 1000);
+    assert!(client.poll_transmit().is_none(), "a server that refuses sets no pace");
+    assert_eq!(kind(&sent(&mut client, at(53))), 1);
+}
+
+#[test]
+fn a_lease_of_no_time_is_not_renewed_at_once() {
+    let mut client = Client::new(MAC, at(0), 7 << 32);
+    let discover = sent(&mut client, at(0));
+    let nothing = [&GIVEN[..18], &[0, 0, 0, 1]].concat();
+    client.input(&answer(&discover, 2, &nothing), at(1));
+    let request = sent(&mut client, at(1));
+    client.input(&answer(&request, 5, &nothing), at(1));
+    client.timeout(at(1), 1000);
+    assert!(client.poll_transmit().is_none());
 }
 
 #[test]
