@@ -63,13 +63,65 @@ pub struct Query {
     pub is_older: bool,
 }
 
-/// A change that routers are being told of.
-#[derive(Clone, Debug)]
+/// A change that routers are being told of. What a report says of it is made when it is sent, of what is
+/// wanted then: a further change joins one that has not been told often enough (RFC 3376 5.1).
+#[derive(Clone, Debug, Default)]
 struct Change {
-    records: Vec<Record>,
-    left: u8,
+    /// Reports yet that tell the mode.
+    mode_left: u8,
+    /// Sources that are newly wanted or no longer, and reports yet that tell each.
+    sources_left: BTreeMap<IpAddr, u8>,
     /// `None`: at once.
     due: Option<Instant>,
+}
+
+impl Change {
+    /// What is wanted has become another.
+    fn add(&mut self, before: &Filter, after: &Filter) {
+        self.due = None;
+        if before.mode != after.mode {
+            // The mode is told with all sources.
+            self.mode_left = ROBUSTNESS;
+            return self.sources_left.clear();
+        }
+        let without = |one: &Filter, other: &Filter| -> Vec<IpAddr> {
+            one.sources.iter().copied().filter(|source| !other.sources.contains(source)).collect()
+        };
+        let others = without(before, after).into_iter().chain(without(after, before));
+        self.sources_left.extend(others.map(|source| (source, ROBUSTNESS)));
+    }
+
+    /// Reports yet.
+    fn left(&self) -> u8 {
+        self.sources_left.values().copied().max().unwrap_or(0).max(self.mode_left)
+    }
+
+    /// One report has been sent.
+    fn told(mut self, due: Instant) -> Option<Self> {
+        self.mode_left = self.mode_left.saturating_sub(1);
+        self.sources_left.retain(|_, left| {
+            *left = left.saturating_sub(1);
+            *left > 0
+        });
+        self.due = Some(due);
+        (self.left() > 0).then_some(self)
+    }
+
+    /// What a report says now.
+    fn records(&self, group: IpAddr, filter: &Filter) -> Vec<Record> {
+        if self.mode_left > 0 {
+            let kind = match filter.mode {
+                Mode::Include => RecordKind::ToInclude,
+                Mode::Exclude => RecordKind::ToExclude,
+            };
+            return records(kind, group, &filter.sources);
+        }
+        let (wanted, unwanted): (Vec<_>, Vec<_>) =
+            self.sources_left.keys().partition(|source| filter.takes(**source));
+        let told = [(RecordKind::Allow, wanted), (RecordKind::Block, unwanted)];
+        let told = told.into_iter().filter(|(_, sources)| !sources.is_empty());
+        told.flat_map(|(kind, sources)| records(kind, group, &sources)).collect()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -107,10 +159,10 @@ impl Host {
             }
             return;
         }
-        let records = difference(group, &before, &filter);
-        let change = Some(Change { records, left: ROBUSTNESS, due: None });
-        let answer = known.and_then(|known| known.answer.clone());
-        let _ = self.groups.insert(group, Group { filter, change, answer });
+        let (change, answer) = known.map_or((None, None), |k| (k.change.clone(), k.answer.clone()));
+        let mut change = change.unwrap_or_default();
+        change.add(&before, &filter);
+        let _ = self.groups.insert(group, Group { filter, change: Some(change), answer });
     }
 
     /// Groups that are wanted, and from whom.
@@ -166,9 +218,7 @@ impl Host {
         groups.retain(|address, group| {
             if let Some(change) = group.change.take_if(|c| c.due.is_none_or(|due| due <= now)) {
                 tell_change(*address, group, &change, older, (out, &mut records));
-                let left = change.left.saturating_sub(1);
-                let due = Some(now + below(REPORT_INTERVAL, random()));
-                group.change = (left > 0).then_some(Change { left, due, ..change });
+                group.change = change.told(now + below(REPORT_INTERVAL, random()));
             }
             let asked = group.answer.take_if(|(due, _)| *due <= now).map(|(_, sources)| sources);
             if let Some(sources) = asked.or_else(|| all.then(Vec::new)) {
@@ -201,13 +251,13 @@ fn tell_change(
     group: &Group,
     change: &Change,
     older: bool,
-    (out, records): (&mut VecDeque<Report>, &mut Vec<Record>),
+    (out, said): (&mut VecDeque<Report>, &mut Vec<Record>),
 ) {
     match (older, group.filter.is_nothing()) {
-        (false, _) => records.extend(change.records.iter().cloned()),
+        (false, _) => said.extend(change.records(address, &group.filter)),
         (true, false) => out.push_back(Report::Listening(address)),
         // Once, on the last turn: who leaves need not say it twice (RFC 2236 3).
-        (true, true) if change.left == 1 => out.push_back(Report::Left(address)),
+        (true, true) if change.left() == 1 => out.push_back(Report::Left(address)),
         (true, true) => {}
     }
 }
@@ -217,7 +267,7 @@ fn tell_state(
     group: &Group,
     asked: &[IpAddr],
     older: bool,
-    (out, records): (&mut VecDeque<Report>, &mut Vec<Record>),
+    (out, said): (&mut VecDeque<Report>, &mut Vec<Record>),
 ) {
     let filter = &group.filter;
     if filter.is_nothing() || is_never_told(address) {
@@ -231,42 +281,23 @@ fn tell_state(
             Mode::Include => RecordKind::IsInclude,
             Mode::Exclude => RecordKind::IsExclude,
         };
-        return records.push(record(kind, address, filter.sources.iter().copied()));
+        return said.extend(records(kind, address, &filter.sources));
     }
     // RFC 3376 5.2: of those asked about, the ones that are wanted.
-    let wanted = asked.iter().copied().filter(|source| filter.takes(*source));
-    let record = record(RecordKind::IsInclude, address, wanted);
-    if !record.sources.is_empty() {
-        records.push(record);
+    let wanted: Vec<_> = asked.iter().copied().filter(|source| filter.takes(*source)).collect();
+    if !wanted.is_empty() {
+        said.extend(records(RecordKind::IsInclude, address, &wanted));
     }
 }
 
-/// What tells routers of a change (RFC 3376 5.1).
-fn difference(group: IpAddr, before: &Filter, after: &Filter) -> Vec<Record> {
-    let all = |filter: &Filter| filter.sources.clone();
-    let without = |one: &Filter, other: &Filter| {
-        let new = one.sources.iter().filter(|source| !other.sources.contains(source));
-        new.copied().collect::<Vec<_>>()
-    };
-    let said = match (before.mode, after.mode) {
-        (Mode::Include, Mode::Exclude) => vec![(RecordKind::ToExclude, all(after))],
-        (Mode::Exclude, Mode::Include) => vec![(RecordKind::ToInclude, all(after))],
-        (Mode::Include, Mode::Include) => vec![
-            (RecordKind::Allow, without(after, before)),
-            (RecordKind::Block, without(before, after)),
-        ],
-        (Mode::Exclude, Mode::Exclude) => vec![
-            (RecordKind::Allow, without(before, after)),
-            (RecordKind::Block, without(after, before)),
-        ],
-    };
-    let is_change = before.mode != after.mode;
-    let said = said.into_iter().filter(|(_, sources)| is_change || !sources.is_empty());
-    said.map(|(kind, sources)| record(kind, group, sources.into_iter())).collect()
-}
-
-fn record(kind: RecordKind, group: IpAddr, sources: impl Iterator<Item = IpAddr>) -> Record {
-    Record { kind, group, sources: sources.take(RECORD_SOURCES_MAX).collect() }
+/// A record, or several if there are more sources than one tells. Those not wanted of a group that is
+/// wanted otherwise are cut, since another such record would take the first's place (RFC 3376 4.2.16).
+fn records(kind: RecordKind, group: IpAddr, sources: &[IpAddr]) -> Vec<Record> {
+    let record = |sources: &[IpAddr]| Record { kind, group, sources: sources.to_vec() };
+    let mut all = sources.chunks(RECORD_SOURCES_MAX).map(record);
+    let first = all.next().unwrap_or_else(|| record(&[]));
+    let is_cut = matches!(kind, RecordKind::IsExclude | RecordKind::ToExclude);
+    core::iter::once(first).chain(all.filter(|_| !is_cut)).collect()
 }
 
 /// Everybody is in it, or it never leaves the host (RFC 3376 6, RFC 3810 6).

@@ -21,7 +21,7 @@ pub const OLDER_ROUTER: Duration = Duration::from_secs(260);
 /// Records in one report: with the sources that sockets may name they fit into the least IPv6 MTU.
 pub const RECORDS_MAX: usize = 6;
 
-/// Sources of a record that are told: as many as fit, in the least IPv6 MTU, six times.
+/// Sources of one record: as many as fit, in the least IPv6 MTU, six times.
 pub const RECORD_SOURCES_MAX: usize = 10;
 
 /// Sources asked about that are remembered until the answer.

@@ -34,9 +34,13 @@ fn run(host: &mut Host, until: Instant) -> Vec<Report> {
     sent
 }
 
-fn record(kind: RecordKind, sources: &[&str]) -> Report {
+fn told(kind: RecordKind, sources: &[&str]) -> Record {
     let sources = sources.iter().map(|source| ip(source)).collect();
-    Report::Records(vec![Record { kind, group: group(), sources }])
+    Record { kind, group: group(), sources }
+}
+
+fn record(kind: RecordKind, sources: &[&str]) -> Report {
+    Report::Records(vec![told(kind, sources)])
 }
 
 fn query(group: Option<IpAddr>, sources: &[&str], is_older: bool) -> Query {
@@ -85,14 +89,65 @@ fn joining_and_leaving_are_told_twice() {
 fn changes_of_sources_are_told_as_such() {
     let mut host = Host::default();
     host.set(group(), Filter::only(ip("10.0.0.1")));
-    assert_eq!(run(&mut host, at(0)), [record(RecordKind::Allow, &["10.0.0.1"])]);
+    let allow = record(RecordKind::Allow, &["10.0.0.1"]);
+    assert_eq!(run(&mut host, at(1000)), [allow.clone(), allow]);
     host.set(group(), Filter::only(ip("10.0.0.2")));
-    let Some(Report::Records(both)) = run(&mut host, at(0)).pop() else { panic!("nothing") };
-    let kinds: Vec<_> = both.iter().map(|record| record.kind).collect();
-    assert_eq!(kinds, [RecordKind::Allow, RecordKind::Block]);
+    let both = Report::Records(vec![
+        told(RecordKind::Allow, &["10.0.0.2"]),
+        told(RecordKind::Block, &["10.0.0.1"]),
+    ]);
+    assert_eq!(run(&mut host, at(2000)), [both.clone(), both]);
+    host.set(group(), Filter::nothing());
+    let block = record(RecordKind::Block, &["10.0.0.2"]);
+    assert_eq!(run(&mut host, at(3000)), [block.clone(), block]);
+}
+
+#[test]
+fn a_further_change_of_sources_joins_one_that_is_being_told() {
+    let mut host = Host::default();
+    host.set(group(), Filter::only(ip("10.0.0.1")));
+    assert_eq!(run(&mut host, at(0)), [record(RecordKind::Allow, &["10.0.0.1"])]);
+    host.set(group(), filter(Mode::Include, &["10.0.0.1", "10.0.0.2"]));
+    let second = record(RecordKind::Allow, &["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(run(&mut host, at(0)), [second], "the first has been told once only");
+    assert_eq!(run(&mut host, at(5000)), [record(RecordKind::Allow, &["10.0.0.2"])]);
+}
+
+#[test]
+fn what_is_taken_back_while_it_is_being_told_is_told_to_be_so() {
+    let mut host = Host::default();
+    host.set(group(), Filter::only(ip("10.0.0.1")));
+    let _ = run(&mut host, at(0));
+    host.set(group(), Filter::nothing());
+    let block = record(RecordKind::Block, &["10.0.0.1"]);
+    assert_eq!(run(&mut host, at(5000)), [block.clone(), block]);
+    assert_eq!((host.groups().count(), host.next_timeout()), (0, None));
+}
+
+#[test]
+fn a_mode_is_told_twice_whatever_happens_to_sources() {
+    let mut host = Host::default();
     host.set(group(), Filter::any());
+    assert_eq!(run(&mut host, at(0)), [record(RecordKind::ToExclude, &[])]);
     host.set(group(), filter(Mode::Exclude, &["10.0.0.9"]));
-    assert_eq!(run(&mut host, at(0)), [record(RecordKind::Block, &["10.0.0.9"])]);
+    let sent = run(&mut host, at(5000));
+    let mode = record(RecordKind::ToExclude, &["10.0.0.9"]);
+    assert_eq!(sent, [mode, record(RecordKind::Block, &["10.0.0.9"])]);
+}
+
+#[test]
+fn only_sources_that_are_not_wanted_are_cut() {
+    let sources: Vec<IpAddr> = (1..=23).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+    let counts = |host: &mut Host, mode, until| {
+        host.set(group(), Filter { mode, sources: sources.clone() });
+        let Some(Report::Records(all)) = run(host, until).pop() else { panic!("nothing") };
+        all.iter().map(|record| (record.kind, record.sources.len())).collect::<Vec<_>>()
+    };
+    let mut host = Host::default();
+    let three = |kind| [(kind, 10), (kind, 10), (kind, 3)];
+    assert_eq!(counts(&mut host, Mode::Include, at(0)), three(RecordKind::Allow));
+    assert_eq!(counts(&mut host, Mode::Exclude, at(5000)), [(RecordKind::ToExclude, 10)]);
+    assert_eq!(counts(&mut host, Mode::Include, at(9000)), three(RecordKind::ToInclude));
 }
 
 #[test]
