@@ -27,7 +27,7 @@ pub use message::{
 };
 
 /// Version of this protocol. Client library and daemon must agree exactly.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;

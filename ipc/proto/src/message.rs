@@ -217,6 +217,21 @@ pub enum Request {
     Counters,
     /// → [`Reply::Daemon`].
     Daemon,
+    /// The modules in use. → [`Reply::Modules`].
+    Modules,
+    /// All tunables. → [`Reply::Tunables`].
+    Tunables,
+    /// What an interface's driver knows of its device and has counted.
+    /// → [`Reply::Nic`]. `ENXIO`.
+    Nic {
+        /// Interface name.
+        interface: String,
+    },
+    /// Where would a datagram to this address go? → [`Reply::Way`].
+    Way {
+        /// The address; IPv4's own for one that is mapped.
+        to: IpAddr,
+    },
     // ---- privileged from here on ----
     /// Adds (or makes primary) an interface address. → [`Reply::Done`]. `ENXIO` unknown interface.
     AddAddress {
@@ -289,10 +304,6 @@ pub enum Request {
         /// Interface name, or the protocol's.
         interface: String,
     },
-    /// The modules in use (everybody may ask). → [`Reply::Modules`].
-    Modules,
-    /// All tunables (everybody may ask). → [`Reply::Tunables`].
-    Tunables,
     /// Sets a tunable. → [`Reply::Done`] or [`Reply::Refused`].
     SetTunable {
         /// Its name.
@@ -335,17 +346,6 @@ pub enum Request {
         command: u32,
         /// What goes with it.
         data: Vec<u8>,
-    },
-    /// What an interface's driver knows of its device and has counted (everybody may ask).
-    /// → [`Reply::Nic`]. `ENXIO`.
-    Nic {
-        /// Interface name.
-        interface: String,
-    },
-    /// Where would a datagram to this address go (everybody may ask)? → [`Reply::Way`].
-    Way {
-        /// The address; IPv4's own for one that is mapped.
-        to: IpAddr,
     },
     /// Puts an IPv4 address in the place of the interface's first one; one that the interface has keeps its
     /// place and gets the prefix length. The others stay. → [`Reply::Done`]. `ENXIO`, `EINVAL`, `EEXIST`.

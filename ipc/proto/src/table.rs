@@ -13,7 +13,6 @@ pub struct AddressRow {
     /// Prefix length.
     pub prefix_len: u8,
     /// BSD's words: `tentative`, `duplicated`, `deprecated`; `autoconf` if a router's prefix has made it.
-    #[serde(default)]
     pub flags: Vec<String>,
 }
 
