@@ -15,27 +15,20 @@ LAYERS = (
 )
 
 
-def layers(listing):
-    """Share of each part of the program in a listing of callgrind_annotate, most first."""
+def shares(listing, name_of, most=None):
+    """Share of each name in the rows of a listing of callgrind_annotate, most first: [(name, share)]. A row is a file and
+    a function in it, without what that calls; the line of totals is none."""
     found = collections.Counter()
     for line in listing.splitlines():
-        row = re.match(r"\s*([\d,]+) \([ \d.]+%\)\s+(\S.*)", line)
+        row = re.match(r"\s*([\d,]+) \([ \d.]+%\)\s+(\S+?):(.*?)( \[|$)", line)
         if row:
-            name = next((name for name, files in LAYERS if re.search(files, row[2])), "the rest")
-            found[name] += int(row[1].replace(",", ""))
-    total = sum(found.values()) or 1
-    return [(name, count / total) for name, count in found.most_common()]
-
-
-def functions(listing, most=12):
-    """The functions that cost most of themselves, without what they call: [(name, share)]."""
-    found = collections.Counter()
-    for line in listing.splitlines():
-        row = re.match(r"\s*([\d,]+) \([ \d.]+%\)\s+\S+?:(.*?)( \[|$)", line)
-        if row:
-            found[re.sub(r"<impl ([\w:]+)>::", r"", row[2])] += int(row[1].replace(",", ""))
+            found[name_of(row[2], row[3])] += int(row[1].replace(",", ""))
     total = sum(found.values()) or 1
     return [(name, count / total) for name, count in found.most_common(most)]
+
+
+def layer(file, function):
+    return next((name for name, files in LAYERS if re.search(files, f"{file}:{function}")), "the rest")
 
 
 def of_request(callgrind, program, counted):
@@ -44,7 +37,8 @@ def of_request(callgrind, program, counted):
     callgrind(counted, program, "request-response", 4160, out=with_file)
     listing = subprocess.run(["callgrind_annotate", "--threshold=100", "--auto=no", with_file], capture_output=True, text=True, check=True).stdout
     with_file.unlink()
-    return {"layers": layers(listing), "functions": functions(listing)}
+    plain = lambda _, function: re.sub(r"<impl [\w:]+>::", "", function)
+    return {"layers": shares(listing, layer), "functions": shares(listing, plain, 12)}
 
 
 def met(result):
