@@ -5,7 +5,7 @@ import math
 import statistics
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .2rem .5rem; border-bottom: 1px solid #e3e6ea; vertical-align: top; }
@@ -45,7 +45,7 @@ def table(heads, rows):
 def curve(title, unit, lines, width=860, height=300):
     """Lines of (x, y) over a logarithmic x; y starts at 0. `lines` is {name: [(x, y)]}."""
     points = [point for line in lines.values() for point in line]
-    left, right, top, bottom = 70, width - 170, 30, height - 40
+    left, right, top, bottom = 70, width - 210, 30, height - 40
     low, high = (math.log10(f(x for x, _ in points)) for f in (min, max))
     most = max(y for _, y in points) or 1
     at_x = lambda x: left + (math.log10(x) - low) / ((high - low) or 1) * (right - left)
