@@ -17,7 +17,7 @@ exec "$@"
 """
 # argv: own port, the other's port or 0. Serves echoes; is served by the host, and by the other container over the stack.
 PROGRAM = f"""
-import ctypes, errno, os, socket, subprocess, sys, threading, time
+import os, socket, subprocess, sys, threading, time
 own, other = map(int, sys.argv[1:3])
 assert os.getuid() == 0 and os.getpid() < 20, (os.getuid(), os.getpid())
 s = socket.socket()

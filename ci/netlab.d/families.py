@@ -1,8 +1,6 @@
 """Sockets that protocol modules bring: UDP-Lite beside the kernel's, and a family of a module in C."""
-import os
 import pathlib
 import shutil
-import sys
 import time
 
 from lab import BIN, HOST, IFACE, ROOT, STACK, check, run, until

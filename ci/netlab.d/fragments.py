@@ -1,7 +1,5 @@
 """Packets in pieces: between the kernel and the stack, and from someone who means harm."""
-from lab import HOST, STACK, Lab, check, until
-
-STACK6, HOST6 = "2001:db8:77::2", "2001:db8:77::1"
+from lab import HOST, HOST6, STACK, STACK6, Lab, check, until
 
 # A client of the stack: sends back what comes, as long as nobody says stop.
 ECHO = """

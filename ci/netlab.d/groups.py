@@ -2,10 +2,10 @@
 import json
 import time
 
-from lab import HOST, IFACE, STACK, Lab, check, until
+from lab import IFACE, STACK, STACK6, Lab, check, until
 
 GROUP, GROUP6 = "239.1.2.3", "ff05::123"
-STACK6, PEER, PEER6 = "2001:db8:77::2", "198.18.77.3", "2001:db8:77::3"
+PEER, PEER6 = "198.18.77.3", "2001:db8:77::3"
 
 # Listens as it is told, says what it hears.
 LISTEN = """

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 
-from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, check, run, until
+from lab import BIN, IFACE, ROOT, STACK, Lab, check, run, until
 
 SDK = ROOT / "pmd-drivers"
 QUICK = "--quick" in os.sys.argv

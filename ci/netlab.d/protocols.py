@@ -7,11 +7,9 @@ import struct
 import tempfile
 import time
 
-from ipv6 import HOST6, STACK6
-from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, check, run, until
+from lab import BIN, HOST6, IFACE, QUICK, ROOT, STACK, STACK6, Lab, check, run, until
 from modules import SDK, lost, ping
 
-QUICK = "--quick" in os.sys.argv
 TEMPLATE = ROOT / "stack/template"
 
 # The kernel's side: so many frames of an EtherType, or packets of protocol 253, out; how many come back the same?

@@ -1,9 +1,10 @@
 """io-pkt as a router between two kernel hosts."""
 import re
 
-from lab import HOST, IFACE, QUICK, STACK, Lab, check, until
+from lab import HOST, HOST6, IFACE, QUICK, STACK, STACK6, Lab, check, until
 
 FAR, FAR_STACK, FAR_IFACE = "198.18.78.1", "198.18.78.2", "iop1"
+FAR6, FAR_STACK6 = "2001:db8:78::1", "2001:db8:78::2"
 
 
 class RoutedLab(Lab):
@@ -95,28 +96,25 @@ def ipv4_forward():
         return f"{there:.0f} and {back:.0f} Mbit/s, {narrow:.0f} with MTU 1400 behind; {passed} packets passed on"
 
 
-NEAR6, NEAR_STACK6, FAR6, FAR_STACK6 = "2001:db8:77::1", "2001:db8:77::2", "2001:db8:78::1", "2001:db8:78::2"
-
-
 def ipv6_forward():
     """The same with IPv6: echo, hop limit, iperf3 both ways, a smaller MTU on one side, no way, nobody, spoofed sources."""
     with RoutedLab() as lab:
-        for interface, address in (("tap0", NEAR_STACK6), ("tap1", FAR_STACK6)):
+        for interface, address in (("tap0", STACK6), ("tap1", FAR_STACK6)):
             lab.iopkt("ifconfig", interface, "inet6", f"{address}/64")
-        for ns, host, iface, router in ((lab.ns, NEAR6, IFACE, NEAR_STACK6), (lab.far, FAR6, FAR_IFACE, FAR_STACK6)):
+        for ns, host, iface, router in ((lab.ns, HOST6, IFACE, STACK6), (lab.far, FAR6, FAR_IFACE, FAR_STACK6)):
             lab.ip("addr", "add", f"{host}/64", "dev", iface, "nodad", ns=ns)
             lab.ip("-6", "route", "add", "default", "via", router, ns=ns)
         # Addresses are probed for before they are used, and so are the kernel's of the link.
-        until("the stack's addresses", lambda: all("1 received" in lab.ping(to, "-c", 1, ns=ns) for ns, to in ((lab.ns, NEAR_STACK6), (lab.far, FAR_STACK6))))
+        until("the stack's addresses", lambda: all("1 received" in lab.ping(to, "-c", 1, ns=ns) for ns, to in ((lab.ns, STACK6), (lab.far, FAR_STACK6))))
         check("0 received" in lab.ping(FAR6, "-c", 2), "a host passes packets on that nobody told it to")
         check(lab.drops("ipv6_not_for_us") >= 2, "packets for others are not counted")
         lab.iopkt("sysctl", "-w", "net.inet6.ip6.forwarding=1")
-        for ns, to in ((lab.ns, FAR6), (lab.far, NEAR6)):
+        for ns, to in ((lab.ns, FAR6), (lab.far, HOST6)):
             for size in (0, 56, 1452, 8000):
                 said = lab.ping(to, "-c", 3, "-s", size, ns=ns)
                 check("3 received" in said, said[-300:])
             check("ttl=63" in lab.ping(to, "-c", 1, ns=ns), "not one hop")
-        for ns, to, router in ((lab.ns, FAR6, NEAR_STACK6), (lab.far, NEAR6, FAR_STACK6)):
+        for ns, to, router in ((lab.ns, FAR6, STACK6), (lab.far, HOST6, FAR_STACK6)):
             said = lab.ping(to, "-c", 1, "-t", 1, ns=ns)
             check(f"From {router}" in said and "Hop limit" in said, said)
             check("1 received" in lab.ping(to, "-c", 1, "-t", 2, ns=ns), "one hop too many")
@@ -133,20 +131,20 @@ def ipv6_forward():
         narrow = iperf3(lab, "-R", to=FAR6)
         check(narrow > 20, f"{narrow:.0f} Mbit/s with a smaller MTU behind the router")
         lab.ip("-6", "route", "flush", "cache", ns=lab.far)
-        said = lab.ping(NEAR6, "-c", 1, "-M", "do", "-s", 1400, ns=lab.far)
+        said = lab.ping(HOST6, "-c", 1, "-M", "do", "-s", 1400, ns=lab.far)
         check("0 received" in said and re.search(r"mtu[ =:]*1400", said), said)
-        check("1 received" in lab.ping(NEAR6, "-c", 1, "-M", "do", "-s", 1352, ns=lab.far), "what fits does not pass")
+        check("1 received" in lab.ping(HOST6, "-c", 1, "-M", "do", "-s", 1352, ns=lab.far), "what fits does not pass")
         check(lab.drops("ipv6_too_big") >= 2, "not counted")
         lab.iopkt("ifconfig", "tap0", "mtu", "1500")
         said = lab.ping("2001:db8:dead::1", "-c", 1)
-        check(f"From {NEAR_STACK6}" in said and "No route" in said, said)
+        check(f"From {STACK6}" in said and "No route" in said, said)
         said = lab.exec("ping", "-n", "-c", 1, "-W", 6, "2001:db8:78::77", ok=False).stdout
-        check(f"From {NEAR_STACK6}" in said and "Address unreachable" in said, said)
+        check(f"From {STACK6}" in said and "Address unreachable" in said, said)
         lab.ip("addr", "add", "2001:db8:66::1/128", "dev", "lo")
         lab.iopkt("sysctl", "-w", "net.inet.ip.rpfilter=1")
         check("0 received" in lab.ping(FAR6, "-c", 2, "-I", "2001:db8:66::1"), "a source without a way back gets through")
         check(lab.drops("ipv6_reverse_path") == 2, "not counted")
-        lab.iopkt("route", "add", "-inet6", "2001:db8:66::1", NEAR6)
+        lab.iopkt("route", "add", "-inet6", "2001:db8:66::1", HOST6)
         check("2 received" in lab.ping(FAR6, "-c", 2, "-I", "2001:db8:66::1"), "a source with a way back does not get through")
         passed = int(lab.metric("iopkt_ipv6_packets_forwarded_total"))
         return f"{there:.0f} and {back:.0f} Mbit/s, {narrow:.0f} with MTU 1400 behind; {passed} packets passed on"

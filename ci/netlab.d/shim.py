@@ -5,7 +5,7 @@ import struct
 import tempfile
 import time
 
-from lab import BIN, HOST, IFACE, QUICK, ROOT, STACK, Lab, check, random_file, run, until
+from lab import BIN, HOST, IFACE, QUICK, ROOT, STACK, Lab, check, random_file, until
 from modules import build_c, lost, ping
 
 SDK = ROOT / "pmd-drivers"

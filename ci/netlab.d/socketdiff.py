@@ -1,6 +1,5 @@
 """The same calls over the kernel and over the stack: what differs has to be explained."""
 import re
-import subprocess
 
 from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, check, run, until
 
