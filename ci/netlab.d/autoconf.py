@@ -1,9 +1,9 @@
 """Interfaces that configure themselves: duplicate addresses, radvd, dnsmasq."""
 import shutil
+import signal
 
-from lab import HOST, IFACE, STACK, Lab, Skipped, check, random_file, until
+from lab import HOST, IFACE, STACK, STACK6, Lab, Skipped, check, random_file, until
 
-STACK6, HOST6 = "2001:db8:77::2", "2001:db8:77::1"
 PREFIX, GATEWAY = "2001:db8:5:", "2001:db8:5::1"
 FAR = "2001:db8:ff::1"
 
@@ -114,10 +114,10 @@ def radvd_host():
         lab.iopkt("ifconfig", "tap0", "inet6", "-accept_rtadv")
         until("the end of the address", lambda: own[0] not in rows(lab))
         lab.iopkt("ifconfig", "tap0", "inet6", "accept_rtadv")
-        short = radvd(lab, "short", 5, 5, 4)
-        until("the same address", lambda: own[0] in rows(lab) and not rows(lab)[own[0]] - {"autoconf"})
-        lab.exec("bash", "-c", f"kill -KILL {short.pid}; pkill -KILL -F {lab.dir}/short.pid || true")
-        until("it to be deprecated", lambda: "deprecated" in rows(lab).get(own[0], {"deprecated"}), 15)
+        short = radvd(lab, "short", 5, 8, 3)
+        until("the same address", lambda: rows(lab).get(own[0]) == {"autoconf"})
+        lab.stop(short, signal.SIGKILL)
+        until("it to be deprecated", lambda: rows(lab).get(own[0]) == {"autoconf", "deprecated"}, 15)
         until("it to expire", lambda: own[0] not in rows(lab) and not default_route(lab), 15)
         return f"{own[0]}; {judged}"
 
