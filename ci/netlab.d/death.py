@@ -7,12 +7,13 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from lab import BIN, HOST, QUICK, STACK, Lab, check, until
 
 TRAFFIC = """
-import socket, sys, threading, os, random, signal
+import socket, sys, threading, os, random
 peer = sys.argv[1]
 def push():
     while True:
@@ -36,9 +37,12 @@ def serve():
         u.sendto(b"x" * random.randrange(1400), (peer, 9)); 
         try: u.recvfrom(2000)
         except OSError: pass
-# For each line a child, which is a client of its own from its first socket on.
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+# For an empty line a child, which is a client of its own from its first socket on; for the number of one, its end.
 for line in sys.stdin:
+    if line.strip():
+        os.kill(int(line), 9)
+        print(os.waitpid(int(line), 0)[1], flush=True)
+        continue
     child = os.fork()
     if child == 0:
         random.seed()
@@ -71,6 +75,12 @@ threading.Thread(target=sink).start(); source()
 """
 
 
+def said_by(client):
+    """The next line of a client, who may be in a call that never returns: then that is the failure."""
+    check(select.select([client.stdout], [], [], 60)[0], "the client has said nothing for 60 s")
+    return client.stdout.readline()
+
+
 class Clients:
     """Clients with traffic of every kind, as many as are wanted."""
 
@@ -78,10 +88,18 @@ class Clients:
         self.parent = lab.spawn(["env", f"LD_PRELOAD={BIN}/libiopkt_preload.so", "python3", "-c", TRAFFIC, HOST],
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def one_more(self):
-        self.parent.stdin.write("\n")
+    def ask(self, line):
+        self.parent.stdin.write(f"{line}\n")
         self.parent.stdin.flush()
-        return int(self.parent.stdout.readline())
+        return int(said_by(self.parent))
+
+    def one_more(self):
+        return self.ask("")
+
+    def kill(self, client):
+        """By its parent, for whom the number is nobody else's. What has ended by itself was no client that is killed."""
+        status = self.ask(client)
+        check(status == signal.SIGKILL, f"a client had ended by itself: {status}")
 
     def end(self):
         self.parent.stdin.close()
@@ -120,7 +138,7 @@ def kill_clients():
                 alive.append((time.monotonic() + 10 ** rng.uniform(-3.5, -0.4), clients.one_more()))
             now = time.monotonic()
             for entry in [e for e in alive if e[0] <= now]:
-                os.kill(entry[1], signal.SIGKILL)
+                clients.kill(entry[1])
                 alive.remove(entry)
                 killed += 1
                 if killed % 100 == 0:
@@ -128,8 +146,8 @@ def kill_clients():
                     others += 1
                     print(f"    {killed} of {count} killed", file=sys.stderr, flush=True)
             time.sleep(0.001)
-        for _, process in alive:
-            os.kill(process, signal.SIGKILL)
+        for _, client in alive:
+            clients.kill(client)
         clients.end()
         lab.stop(watched, signal.SIGINT)
         # The peers may take their time to acknowledge the last bytes of the dead.
@@ -191,13 +209,7 @@ while True: held.append(l.accept()); del held[:-20]
 """
 
 
-def said_by(client):
-    """The next line of a client, who may be in a call that never returns: then that is the failure."""
-    check(select.select([client.stdout], [], [], 60)[0], "the client has said nothing for 60 s")
-    return client.stdout.readline()
-
-
-def killed_daemons(count):
+def killed_daemons(count, ending):
     """Kills so many daemons, one after the other; how long each blocked call took to return, and each client to attach anew."""
     returned, attached = [], []
     with Lab() as lab:
@@ -210,7 +222,7 @@ def killed_daemons(count):
             check(word == "ready", f"run {i}: {word} {since}")
             if killed:
                 attached.append((float(since) - killed, start))
-            if i == count:
+            if i == count or ending.is_set():
                 break
             time.sleep(random.uniform(0.0, 0.05))
             pid = lab.daemon.pid
@@ -236,8 +248,13 @@ def kill_daemon():
     # Most of it is programs that start: two namespaces use two cores.
     labs = 2
     each = int(os.environ.get("IOPKT_RESTARTS", 6 if QUICK else 100)) // labs
+    ending = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(labs) as pool:
-        returned, attached = (sum(lists, []) for lists in zip(*pool.map(killed_daemons, [each] * labs)))
+        try:
+            returned, attached = (sum(lists, []) for lists in zip(*pool.map(killed_daemons, [each] * labs, [ending] * labs)))
+        finally:
+            # Ended from outside, or by one that has failed: the others leave after the round they are in, and take their labs away.
+            ending.set()
     # All of a client's hear of it at once; but a busy machine takes its time to end a process, and to run a thread.
     returned.sort()
     most = returned[int(0.95 * len(returned))]
