@@ -145,6 +145,7 @@ def dhcp():
         server, log = dnsmasq(lab, "first", "198.18.77.50,198.18.77.60")
         has = lambda: [(a["address"], a["prefix_len"]) for a in lab.table("ifconfig", "tap0")[0]["addresses"] if "." in a["address"]]
         given = until("an address", lambda: [a for a in has() if a[0].startswith("198.18.77.5") and a[1] == 24], 20)[0][0]
+        looked = log.read_text().count("DHCPDISCOVER")
         check(lab.table("ifconfig", "tap0")[0]["mtu"] == 1400, "the MTU is another")
         routes = [row for row in lab.table("route", "show") if (row["destination"], row["gateway"]) == ("0.0.0.0", HOST)]
         check(routes and "D" in routes[0]["flags"], routes)
@@ -156,7 +157,7 @@ def dhcp():
         fetch = ["run", "--", "curl", "-fsS", "--max-time", 10, "-o", "/dev/null", "http://203.0.113.1:8080/"]
         until("the way through the router", lambda: lab.iopkt(*fetch, ok=False).returncode == 0)
         until("the lease to be made longer", lambda: log.read_text().count("DHCPACK") >= 2)
-        check(has()[0][0] == given, has())
+        check(has()[0][0] == given and log.read_text().count("DHCPDISCOVER") == looked, f"not made longer but asked for anew: {has()}")
         # Another server has other addresses: it refuses ours and gives one of its own.
         lab.stop(server)
         second, log2 = dnsmasq(lab, "second", "198.18.77.150,198.18.77.160")

@@ -88,7 +88,8 @@ def containers():
         until("one is gone", lambda: [row["uid"] for row in lab.table("clients")] == [users[1]])
         count = logs[1].read_text().count("served")
         until("the other is served", lambda: logs[1].read_text().count("served") > count + 5)
+        echoes = [log.read_text().count("served") for log in logs]
         check(inside[1].poll() is None, logs[1].read_text()[-500:])
         inside[1].send_signal(signal.SIGKILL)
         until("everything is back", lambda: all(lab.usage()[name] <= before[name] for name in before), 30)
-        return f"uids {users}, processes {[row['pid'] for row in rows]}; {count + 5} echoes of the host, 100 kB from one to the other; {before} again"
+        return f"uids {users}, processes {[row['pid'] for row in rows]}; {echoes} echoes of the host, 100 kB from one to the other; {before} again"
