@@ -36,10 +36,35 @@ class RoutedLab(Lab):
         return self.metric("iopkt_dropped_packets_total", f'reason="{reason}"')
 
 
-def iperf3(lab, *argv, to=FAR):
+def iperf3(lab, to, *argv):
     """Mbit/s as the receiver counts them."""
     said = lab.iperf3(to, "-t", 1 if QUICK else 2, *argv)
     return said["end"]["sum_received"]["bits_per_second"] / 1e6
+
+
+def crossed(lab, near, far, routers, sizes, exceeded, counter):
+    """Echoes of these sizes and iperf3 both ways, a flood; too few hops; iperf3 once more with a smaller MTU on one side."""
+    for ns, to, router in ((lab.ns, far, routers[0]), (lab.far, near, routers[1])):
+        for size in sizes:
+            said = lab.ping(to, "-c", 3, "-s", size, ns=ns)
+            check("3 received" in said and "ttl=63" in said, said[-300:])
+        # Each hop answers for itself, from its address on the asker's link.
+        said = lab.ping(to, "-c", 1, "-t", 1, ns=ns)
+        check(f"From {router}" in said and exceeded in said, said)
+        check("1 received" in lab.ping(to, "-c", 1, "-t", 2, ns=ns), "one hop too many")
+    check(lab.drops(counter) == 2, "not counted")
+    count = 500 if QUICK else 5000
+    said = lab.exec("ping", "-f", "-q", "-c", count, far, timeout=60).stdout
+    check(f"{count} received" in said, said[-200:])
+    lab.spawn(["iperf3", "-s"], ns=lab.far)
+    there, back = iperf3(lab, far), iperf3(lab, far, "-R")
+    check(min(there, back) > 20, f"{there:.0f} and {back:.0f} Mbit/s")
+    # A smaller MTU behind us: who sends too much is told what fits, and TCP finds its way.
+    lab.iopkt("ifconfig", "tap0", "mtu", "1400")
+    lab.ip("link", "set", IFACE, "mtu", "1500")
+    narrow = iperf3(lab, far, "-R")
+    check(narrow > 20, f"{narrow:.0f} Mbit/s with a smaller MTU behind the router")
+    return f"{there:.0f} and {back:.0f} Mbit/s, {narrow:.0f} with MTU 1400 behind"
 
 
 def ipv4_forward():
@@ -48,27 +73,8 @@ def ipv4_forward():
         check("0 received" in lab.ping(FAR, "-c", 2), "a host passes packets on that nobody told it to")
         check(lab.drops("ipv4_not_for_us") >= 2, "packets for others are not counted")
         lab.iopkt("sysctl", "-w", "net.inet.ip.forwarding=1")
-        for ns, to in ((lab.ns, FAR), (lab.far, HOST)):
-            for size in (0, 56, 1472):
-                said = lab.ping(to, "-c", 3, "-s", size, ns=ns)
-                check("3 received" in said and "ttl=63" in said, said[-300:])
-        # Each hop answers for itself, from its address on the asker's link.
-        for ns, to, router in ((lab.ns, FAR, STACK), (lab.far, HOST, FAR_STACK)):
-            said = lab.ping(to, "-c", 1, "-t", 1, ns=ns)
-            check(f"From {router}" in said and "Time to live exceeded" in said, said)
-            check("1 received" in lab.ping(to, "-c", 1, "-t", 2, ns=ns), "one hop too many")
-        check(lab.drops("ipv4_ttl_exceeded") == 2, "not counted")
-        count = 500 if QUICK else 5000
-        said = lab.exec("ping", "-f", "-q", "-c", count, FAR, timeout=60).stdout
-        check(f"{count} received" in said, said[-200:])
-        lab.spawn(["iperf3", "-s"], ns=lab.far)
-        there, back = iperf3(lab), iperf3(lab, "-R")
-        check(min(there, back) > 20, f"{there:.0f} and {back:.0f} Mbit/s")
-        # A smaller MTU behind us: whoever must not be cut hears of it, and TCP finds its way.
-        lab.iopkt("ifconfig", "tap0", "mtu", "1400")
-        lab.ip("link", "set", IFACE, "mtu", "1500")
-        narrow = iperf3(lab, "-R")
-        check(narrow > 20, f"{narrow:.0f} Mbit/s with a smaller MTU behind the router")
+        rates = crossed(lab, HOST, FAR, (STACK, FAR_STACK), (0, 56, 1472), "Time to live exceeded", "ipv4_ttl_exceeded")
+        # Whoever must not be cut hears of it.
         lab.ip("route", "flush", "cache", ns=lab.far)
         said = lab.ping(HOST, "-c", 1, "-M", "do", "-s", 1400, ns=lab.far)
         check("0 received" in said, said)
@@ -93,7 +99,7 @@ def ipv4_forward():
         lab.iopkt("route", "add", "10.66.0.1", HOST)
         check("2 received" in lab.ping(FAR, "-c", 2, "-I", "10.66.0.1"), "a source with a way back does not get through")
         passed = int(lab.metric("iopkt_ipv4_packets_forwarded_total"))
-        return f"{there:.0f} and {back:.0f} Mbit/s, {narrow:.0f} with MTU 1400 behind; {passed} packets passed on"
+        return f"{rates}; {passed} packets passed on"
 
 
 def ipv6_forward():
@@ -109,27 +115,7 @@ def ipv6_forward():
         check("0 received" in lab.ping(FAR6, "-c", 2), "a host passes packets on that nobody told it to")
         check(lab.drops("ipv6_not_for_us") >= 2, "packets for others are not counted")
         lab.iopkt("sysctl", "-w", "net.inet6.ip6.forwarding=1")
-        for ns, to in ((lab.ns, FAR6), (lab.far, HOST6)):
-            for size in (0, 56, 1452, 8000):
-                said = lab.ping(to, "-c", 3, "-s", size, ns=ns)
-                check("3 received" in said, said[-300:])
-            check("ttl=63" in lab.ping(to, "-c", 1, ns=ns), "not one hop")
-        for ns, to, router in ((lab.ns, FAR6, STACK6), (lab.far, HOST6, FAR_STACK6)):
-            said = lab.ping(to, "-c", 1, "-t", 1, ns=ns)
-            check(f"From {router}" in said and "Hop limit" in said, said)
-            check("1 received" in lab.ping(to, "-c", 1, "-t", 2, ns=ns), "one hop too many")
-        check(lab.drops("ipv6_hop_limit") == 2, "not counted")
-        count = 500 if QUICK else 3000
-        said = lab.exec("ping", "-f", "-q", "-c", count, FAR6, timeout=60).stdout
-        check(f"{count} received" in said, said[-200:])
-        lab.spawn(["iperf3", "-s"], ns=lab.far)
-        there, back = iperf3(lab, to=FAR6), iperf3(lab, "-R", to=FAR6)
-        check(min(there, back) > 20, f"{there:.0f} and {back:.0f} Mbit/s")
-        # A smaller MTU behind us: who sends too much is told what fits.
-        lab.iopkt("ifconfig", "tap0", "mtu", "1400")
-        lab.ip("link", "set", IFACE, "mtu", "1500")
-        narrow = iperf3(lab, "-R", to=FAR6)
-        check(narrow > 20, f"{narrow:.0f} Mbit/s with a smaller MTU behind the router")
+        rates = crossed(lab, HOST6, FAR6, (STACK6, FAR_STACK6), (0, 56, 1452, 8000), "Hop limit", "ipv6_hop_limit")
         lab.ip("-6", "route", "flush", "cache", ns=lab.far)
         said = lab.ping(HOST6, "-c", 1, "-M", "do", "-s", 1400, ns=lab.far)
         check("0 received" in said and re.search(r"mtu[ =:]*1400", said), said)
@@ -147,4 +133,4 @@ def ipv6_forward():
         lab.iopkt("route", "add", "-inet6", "2001:db8:66::1", HOST6)
         check("2 received" in lab.ping(FAR6, "-c", 2, "-I", "2001:db8:66::1"), "a source with a way back does not get through")
         passed = int(lab.metric("iopkt_ipv6_packets_forwarded_total"))
-        return f"{there:.0f} and {back:.0f} Mbit/s, {narrow:.0f} with MTU 1400 behind; {passed} packets passed on"
+        return f"{rates}; {passed} packets passed on"
