@@ -95,12 +95,9 @@ def radvd_host():
         until("the forged advertisement to be dropped", lambda: invalid() == before + 1)
         check(not [a for a in rows(lab) if a.startswith("2001:db8:bad")], rows(lab))
         want = random_file(lab.dir / "big", 4 << 20)
-        lab.spawn(["python3", "-m", "http.server", "--bind", FAR, "--directory", lab.dir, "8080"], log=lab.dir / "peer.log")
-        fetch = f"curl -fsS -6 --max-time 60 http://[{FAR}]:8080/big | sha256sum"
-        until("the kernel's server", lambda: lab.exec("curl", "-fsS", "-o", "/dev/null", f"http://[{FAR}]:8080/", ok=False).returncode == 0)
-        got = lab.iopkt("run", "--", "bash", "-o", "pipefail", "-c", fetch, timeout=70)
-        check(got.stdout.split()[0] == want, "sha256 differs")
-        check(f"{own[0]} - -" in (lab.dir / "peer.log").read_text(), "the server has heard from somebody else")
+        url, heard = lab.serve_from_kernel(FAR)
+        check(lab.fetched(f"{url}/big") == want, "sha256 differs")
+        check(f"{own[0]} - -" in heard.read_text(), "the server has heard from somebody else")
         judged = lab.judge()
         asked = lab.frames("icmpv6.type == 133 && ipv6.dst == ff02::2 && ipv6.hlim == 255 && eth.src != " + lab.host_mac())
         check(asked >= 1, "no router solicitation")
@@ -153,8 +150,8 @@ def dhcp():
         check("2 received" in said, said)
         # A host behind the router.
         lab.exec("ip", "addr", "add", "203.0.113.1/32", "dev", "lo")
-        lab.spawn(["python3", "-m", "http.server", "--bind", "203.0.113.1", "--directory", lab.dir, "8080"], log=lab.dir / "peer.log")
-        fetch = ["run", "--", "curl", "-fsS", "--max-time", 10, "-o", "/dev/null", "http://203.0.113.1:8080/"]
+        url, _ = lab.serve_from_kernel("203.0.113.1")
+        fetch = ["run", "--", "curl", "-fsS", "--max-time", 10, "-o", "/dev/null", url]
         until("the way through the router", lambda: lab.iopkt(*fetch, ok=False).returncode == 0)
         until("the lease to be made longer", lambda: log.read_text().count("DHCPACK") >= 2)
         check(has()[0][0] == given and log.read_text().count("DHCPDISCOVER") == looked, f"not made longer but asked for anew: {has()}")

@@ -192,10 +192,9 @@ def two_workers():
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             results = list(pool.map(lambda _: lab.exec("bash", "-o", "pipefail", "-c", f"curl -fsS --max-time 30 http://{STACK}/file | sha256sum", ok=False).stdout[:64], range(32)))
         check(all(r == want for r in results), f"{sum(r != want for r in results)} of 32 differ")
-        lab.spawn(["python3", "-m", "http.server", 8080, "--bind", HOST, "--directory", lab.dir])
-        until("the kernel's server", lambda: lab.curl(f"http://{HOST}:8080/", ok=False).returncode == 0)
+        url, _ = lab.serve_from_kernel()
         for _ in range(10):
-            lab.iopkt("run", "--", "curl", "-fsS", "--noproxy", "*", "--max-time", 20, "-o", "/dev/null", f"http://{HOST}:8080/file")
+            lab.iopkt("run", "--", "curl", "-fsS", "--noproxy", "*", "--max-time", 20, "-o", "/dev/null", f"{url}/file")
         busy = [row["busy_breaths"] for row in lab.table("workers")]
         check(len(busy) == 2 and all(busy), busy)
         ping = lab.spawn(["ping", "-q", "-f", "-w", 1, STACK])

@@ -126,12 +126,9 @@ def tcp6():
         local = who(f"http://[{link}%25{IFACE}]")
         check(local.startswith("fe80::") and link in local, local)
         # The stack's own client, and the kernel's server.
-        lab.spawn(["python3", "-m", "http.server", "--bind", HOST6, "--directory", lab.dir, "8080"], log=lab.dir / "peer.log")
-        fetch = f"curl -fsS -6 --max-time 60 http://[{HOST6}]:8080/big | sha256sum"
-        until("the kernel's server", lambda: lab.exec("curl", "-fsS", "-o", "/dev/null", f"http://[{HOST6}]:8080/", ok=False).returncode == 0)
-        got = lab.iopkt("run", "--", "bash", "-o", "pipefail", "-c", fetch, timeout=70)
-        check(got.stdout.split()[0] == want, "client: sha256 differs")
-        check(f"{STACK6} - -" in (lab.dir / "peer.log").read_text(), "the kernel's server has heard from somebody else")
+        kernel, heard = lab.serve_from_kernel(HOST6)
+        check(lab.fetched(f"{kernel}/big") == want, "client: sha256 differs")
+        check(f"{STACK6} - -" in heard.read_text(), "the kernel's server has heard from somebody else")
         # An address of the link, which needs the link's number: the stack's 1, and so 2 for programs.
         lab.spawn(["python3", "-m", "http.server", "--bind", "::", "--directory", lab.dir, "8081"])
         near = re.search(r"inet6 (fe80::[0-9a-f:]+)", lab.ip("-6", "addr", "show", "dev", IFACE).stdout).group(1)

@@ -174,6 +174,19 @@ class Lab:
         until("the web server", lambda: self.curl(f"http://{STACK}:{port}/", ok=False, ns=peer).returncode == 0)
         return server
 
+    def serve_from_kernel(self, address=HOST, port=8080):
+        """The same at the other end of the wire, as the kernel's program, with the lab's folder: its address for curl, its log."""
+        log = self.dir / "kernel-http.log"
+        self.spawn(["python3", "-m", "http.server", "--bind", address, "--directory", self.dir, port], log=log)
+        url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+        until("the kernel's web server", lambda: self.curl(f"{url}/", ok=False).returncode == 0)
+        return url, log
+
+    def fetched(self, url, seconds=60):
+        """The sha256 of what an unmodified client of the stack gets."""
+        argv = ["bash", "-o", "pipefail", "-c", f"curl -fsS --noproxy '*' --max-time {seconds} '{url}' | sha256sum"]
+        return self.iopkt("run", "--", *argv, timeout=seconds + 10).stdout.split()[0]
+
     def curl(self, url, *argv, timeout=120, ok=True, ns=None):
         return self.exec("curl", "-fsS", "--noproxy", "*", "--max-time", timeout, url, "-o", "/dev/null", *argv,
                          timeout=timeout + 10, ok=ok, ns=ns)

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import tempfile
 
-from lab import BIN, HOST, IFACE, STACK, Lab, check, run, until
+from lab import BIN, IFACE, STACK, Lab, check, run, until
 
 NOBODY = 65534
 
@@ -85,11 +85,10 @@ def tunables():
         got = lab.iopkt("run", "--", "python3", "-c", asks).stdout
         check(got == "b'bbr' 7\n", got)
         lab.capture("icmp", "or", "tcp")
-        lab.spawn(["python3", "-m", "http.server", 8080, "--bind", HOST, "--directory", lab.dir])
-        until("the kernel's server", lambda: lab.curl(f"http://{HOST}:8080/", ok=False).returncode == 0)
-        lab.iopkt("run", "--", "curl", "-fsS", "--noproxy", "*", "-o", "/dev/null", f"http://{HOST}:8080/")
+        url, _ = lab.serve_from_kernel()
+        lab.iopkt("run", "--", "curl", "-fsS", "--noproxy", "*", "-o", "/dev/null", url)
         lab.iopkt("sysctl", "net.inet.tcp.sack.enable=0", "net.inet.tcp.timestamps=0", "net.inet.tcp.ecn.enable=1")
-        lab.iopkt("run", "--", "curl", "-fsS", "--noproxy", "*", "-o", "/dev/null", f"http://{HOST}:8080/")
+        lab.iopkt("run", "--", "curl", "-fsS", "--noproxy", "*", "-o", "/dev/null", url)
         lab.judge()
         seen = run("tshark", "-n", "-r", lab.pcap, "-Y", f"tcp.flags.syn == 1 && tcp.flags.ack == 0 && ip.src == {STACK}",
                    "-T", "fields", "-e", "ip.ttl", "-e", "tcp.options.sack_perm", "-e", "tcp.options.timestamp.tsval", "-e", "tcp.flags.ece").stdout

@@ -5,7 +5,7 @@ import struct
 import tempfile
 import time
 
-from lab import BIN, HOST, IFACE, QUICK, ROOT, STACK, Lab, check, random_file, until
+from lab import BIN, IFACE, QUICK, ROOT, STACK, Lab, check, random_file, until
 from modules import build_c, lost, ping
 
 SDK = ROOT / "pmd-drivers"
@@ -68,11 +68,10 @@ def shim_tun():
         check(slept < 150, f"{slept} times awake in half a second in which nothing arrives")
         digest = random_file(lab.dir / "page", size)
         lab.serve(lab.dir)
-        sha256 = lambda who, url: lab.exec("bash", "-o", "pipefail", "-c", f"{who} curl -fsS --noproxy '*' {url} | sha256sum").stdout[:64]
-        check(sha256("", f"http://{STACK}/page") == digest, "what the kernel got of the stack differs")
-        lab.spawn(["python3", "-m", "http.server", 8080, "--bind", HOST, "--directory", lab.dir])
-        until("the kernel's web server", lambda: lab.exec("curl", "-fsS", f"http://{HOST}:8080/", ok=False).returncode == 0)
-        check(sha256(f"{BIN}/iopkt run --", f"http://{HOST}:8080/page") == digest, "what the stack got of the kernel differs")
+        got = lab.exec("bash", "-o", "pipefail", "-c", f"curl -fsS --noproxy '*' http://{STACK}/page | sha256sum").stdout[:64]
+        check(got == digest, "what the kernel got of the stack differs")
+        url, _ = lab.serve_from_kernel()
+        check(lab.fetched(f"{url}/page") == digest, "what the stack got of the kernel differs")
         nic = lab.table("nicinfo", "tun0")[0]
         counters = {c["name"]: c["value"] for c in nic["counters"]}
         # The kernel asks for our address by broadcast and announces its own by multicast; before its end was up nothing could leave.

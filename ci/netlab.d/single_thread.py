@@ -1,6 +1,6 @@
 """Modules that are to be called by one thread, in a daemon of two workers."""
 
-from lab import BIN, HOST, IFACE, ROOT, STACK, check, random_file, run, until
+from lab import IFACE, ROOT, STACK, check, random_file, run, until
 from protocols import TEMPLATE, ProtocolLab
 from shim import SDK, ShimLab
 
@@ -39,14 +39,13 @@ def single_thread_driver(lab):
     check("100 received" in got, got[-200:])
     digest = random_file(lab.dir / "page", 1 << 20)
     lab.serve(lab.dir)
-    sha256 = lambda who, url: lab.exec("bash", "-o", "pipefail", "-c", f"{who} curl -fsS --max-time 20 --noproxy '*' {url} | sha256sum").stdout[:64]
-    lab.spawn(["python3", "-m", "http.server", 8080, "--bind", HOST, "--directory", lab.dir])
-    until("the kernel's web server", lambda: lab.exec("curl", "-fsS", f"http://{HOST}:8080/", ok=False).returncode == 0)
+    sha256 = lambda url: lab.exec("bash", "-o", "pipefail", "-c", f"curl -fsS --max-time 20 --noproxy '*' {url} | sha256sum").stdout[:64]
+    url, _ = lab.serve_from_kernel()
     sockets = lambda: {row["worker"]: row["busy_breaths"] for row in lab.table("workers")}
     before = sockets()
     for _ in range(12):
-        check(sha256("", f"http://{STACK}/page") == digest, "what the kernel got of the stack differs")
-        check(sha256(f"{BIN}/iopkt run --", f"http://{HOST}:8080/page") == digest, "what the stack got of the kernel differs")
+        check(sha256(f"http://{STACK}/page") == digest, "what the kernel got of the stack differs")
+        check(lab.fetched(f"{url}/page", 20) == digest, "what the stack got of the kernel differs")
     busy = {worker: count - before[worker] for worker, count in sockets().items()}
     check(len(busy) == 2 and min(busy.values()) > 100, f"both workers have connections: {busy}")
     handed = lab.metric("iopkt_worker_handoffs_total")

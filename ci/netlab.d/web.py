@@ -133,11 +133,9 @@ def client_curl():
     with Lab(capture=True) as lab:
         size = 8 << 20
         want = random_file(lab.dir / "file", size)
-        lab.spawn(["python3", "-m", "http.server", 8080, "--bind", HOST, "--directory", lab.dir], log=lab.dir / "kernel.log")
-        until("the kernel's server", lambda: lab.curl(f"http://{HOST}:8080/", ok=False).returncode == 0)
-        fetch = ["curl", "-fsS", "--noproxy", "*", "--max-time", 60, f"http://{HOST}:8080/file"]
-        got = lab.iopkt("run", "--", "bash", "-c", " ".join(map(str, fetch)) + " | sha256sum").stdout
-        check(got.split()[0] == want, "sha256 differs")
+        url, _ = lab.serve_from_kernel()
+        fetch = ["curl", "-fsS", "--noproxy", "*", "--max-time", 60, f"{url}/file"]
+        check(lab.fetched(f"{url}/file") == want, "sha256 differs")
         # An ordinary user must be able to read the programs; a build folder below /root hides them.
         for name in ("iopkt", "libiopkt_preload.so"):
             shutil.copy(BIN / name, lab.dir / name)
