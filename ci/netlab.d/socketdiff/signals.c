@@ -83,6 +83,18 @@ static void waitall(int flags)
 CASE(eintr, waitall_has_some) { waitall(0); }
 CASE(restart, waitall_has_some) { waitall(SA_RESTART); }
 
+/* A thread that the alarm does not go to. */
+static pthread_t meanwhile(void *(*what)(void *))
+{
+    sigset_t alarm;
+    pthread_t thread;
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+    pthread_create(&thread, NULL, what, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+    return thread;
+}
 static void *connect_later(void *unused)
 {
     (void)unused;
@@ -93,13 +105,7 @@ static void *connect_later(void *unused)
 static void accept_with(int flags)
 {
     int listener = listening(port(0), 5);
-    sigset_t alarm;
-    pthread_t thread;
-    sigemptyset(&alarm);
-    sigaddset(&alarm, SIGALRM);
-    pthread_sigmask(SIG_BLOCK, &alarm, NULL);
-    pthread_create(&thread, NULL, connect_later, NULL);
-    pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+    pthread_t thread = meanwhile(connect_later);
     alarm_soon(flags);
     TRY_FD(accept(listener, NULL, NULL));
     say("signals %d", (int)signals);
@@ -133,7 +139,7 @@ static void send_with(int flags)
 }
 CASE(eintr, send) { send_with(0); }
 
-/* The peer reads after a while, without a signal to the thread that does this. */
+/* The peer reads after a while. */
 static int reader;
 static void *read_later(void *unused)
 {
@@ -151,16 +157,10 @@ static void *accept_later(void *unused)
 }
 static void send_restarted(int flags, int (*make)(int *id), ssize_t (*call)(int fd))
 {
-    sigset_t alarm;
-    pthread_t thread;
     int fd = make(&reader);
     set(fd, SOL_SOCKET, SO_SNDBUF, 20000);
     fill(fd);
-    sigemptyset(&alarm);
-    sigaddset(&alarm, SIGALRM);
-    pthread_sigmask(SIG_BLOCK, &alarm, NULL);
-    pthread_create(&thread, NULL, read_later, NULL);
-    pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+    pthread_t thread = meanwhile(read_later);
     alarm_soon(flags);
     said("call", (errno = 0, call(fd)));
     say("signals %d", (int)signals);
@@ -183,16 +183,10 @@ CASE(restart, connect)
 {
     /* The listener's queue is full until somebody accepts, so the first SYN is lost. */
     in_name name = at(theirs, port(0));
-    sigset_t alarm;
-    pthread_t thread;
     int first = stream(), fd = stream();
     reader = NEED(peer_listen(port(0), 0));
     NEED(connect(first, SA(&name), LEN));
-    sigemptyset(&alarm);
-    sigaddset(&alarm, SIGALRM);
-    pthread_sigmask(SIG_BLOCK, &alarm, NULL);
-    pthread_create(&thread, NULL, accept_later, NULL);
-    pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+    pthread_t thread = meanwhile(accept_later);
     alarm_soon(SA_RESTART);
     TRY(connect(fd, SA(&name), LEN));
     say("signals %d", (int)signals);
