@@ -19,10 +19,12 @@ pub enum AttachError {
     #[error(transparent)]
     Module(#[from] ModuleError),
     /// There is no such driver.
-    #[error("there is no driver {driver}")]
+    #[error("there is no driver {driver}{}", and(module.as_deref()))]
     UnknownDriver {
         /// As it was looked for.
         driver: String,
+        /// Where a module of that name was looked for.
+        module: Option<String>,
         /// Drivers that exist and have similar names.
         similar: Vec<String>,
     },
@@ -184,8 +186,23 @@ impl AttachError {
         if !interface.contains('/') && interfaces.join(interface).exists() {
             return Self::KernelInterface { interface: interface.into() };
         }
-        Self::UnknownDriver { driver: driver.into(), similar: device::similar(driver) }
+        let similar = device::similar(driver);
+        Self::UnknownDriver { driver: driver.into(), module: None, similar }
     }
+
+    /// There is no module of that name either.
+    pub(crate) fn or_module(self, looked_for: String) -> Self {
+        match self {
+            Self::UnknownDriver { driver, similar, .. } => {
+                Self::UnknownDriver { driver, module: Some(looked_for), similar }
+            }
+            other => other,
+        }
+    }
+}
+
+fn and(more: Option<&str>) -> String {
+    more.map(|more| format!(", and {more}")).unwrap_or_default()
 }
 
 fn names_permission(reason: &str) -> bool {
@@ -239,6 +256,7 @@ impl PortError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::module::registry::Modules;
 
     #[test]
     fn a_kernel_interface_is_no_driver_but_may_be_what_was_meant() {
@@ -248,6 +266,11 @@ mod tests {
         assert!(meant.help().contains("net_af_packet iface=v0,address="), "{}", meant.help());
         let unknown = AttachError::no_driver("net_v1", &folder);
         assert!(matches!(unknown, AttachError::UnknownDriver { .. }), "{unknown:?}");
+        let modules = Modules::new(vec!["/a".into(), "/b".into()], 0, loader::Alarm::new(|| ()));
+        for name in ["v1", "devnp-v1.so", "devn-v1"] {
+            let why = unknown.clone().or_module(modules.looked_for(name)).to_string();
+            assert_eq!(why, "there is no driver net_v1, and devnp-v1.so is not in /a:/b");
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -14,7 +14,7 @@ use crate::module::device::{ModuleDevice, OpenWith, Opened};
 use crate::module::error::ModuleError;
 use crate::module::library::Library;
 use crate::module::lower::Lower;
-use crate::module::registry::{Found, Modules};
+use crate::module::registry::Modules;
 use crate::options::Settings;
 use crate::port::{Back, Capabilities, Port};
 use crate::spec::DriverSpec;
@@ -33,9 +33,9 @@ pub fn attach_all(
     env: &mut AttachEnv<'_>,
     modules: &mut Modules,
 ) -> Result<Vec<Port>, AttachError> {
-    let library = match modules.find(&spec.name)? {
-        Found::Module(library) => library,
-        Found::Nothing => return Ok(vec![attach::attach(eal, spec, env)?]),
+    let Some(library) = modules.find(&spec.name)? else {
+        let port = attach::attach(eal, spec, env);
+        return Ok(vec![port.map_err(|error| error.or_module(modules.looked_for(&spec.name)))?]);
     };
     let (own, below) = split(spec, &library);
     let mut settings = Settings::of(&own)?;

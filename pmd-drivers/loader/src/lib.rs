@@ -1,5 +1,6 @@
 //! Shared objects that become code of this process: driver and protocol modules.
 //!
+//! * [`find`]: where it is.
 //! * [`inspect`]: whose file it is, where it lies, whether it is whole. Nothing of it has run then.
 //! * [`SharedObject::link`]: the dynamic linker makes it part of the process.
 //! * [`Linked`]: the table that it exports, checked as far as all tables are alike.
@@ -7,10 +8,12 @@
 
 mod elf;
 mod error;
+mod folders;
 mod linked;
 mod service;
 mod trust;
 
 pub use error::LoadError;
+pub use folders::{bare_name, find, listed};
 pub use linked::{Entry, Header, Linked, SharedObject, inspect};
 pub use service::{Alarm, log, option};

@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(short = 'i', value_name = "N")]
     pub instance: Option<u16>,
 
-    /// Directories of driver modules [default: /usr/local/lib/io-pkt:/usr/lib/io-pkt].
+    /// Directories of modules [default: /usr/local/lib/io-pkt:/usr/lib/io-pkt]; last that of io-pkt itself.
     ///
     /// A module is loaded only if its file and all directories above it belong to root or this
     /// user and are not writable by others.

@@ -9,7 +9,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -200,8 +200,7 @@ impl Control {
     /// Unloads a protocol module; the answer comes when its code is gone. `false`: there is none of
     /// this name.
     pub(crate) fn unmount_protocol(&mut self, name: &str, asked: Asked) -> bool {
-        let name = Path::new(name).file_stem().map_or_else(|| name.into(), |s| s.to_string_lossy());
-        let name = name.strip_prefix("lsm-").unwrap_or(&name);
+        let name = lsm::bare_name(name);
         let Some(id) = self.protocols.modules.by_name(name) else { return false };
         self.protocols.remember_failures(name);
         self.protocols.modules.leave(id);

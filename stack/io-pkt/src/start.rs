@@ -208,14 +208,17 @@ fn parts(
     pool: &Mempool,
     doorbell: &Arc<Doorbell>,
 ) -> (NetworkState, Drivers, Protocols) {
-    let (path, user) = (&config.modules, rustix::process::getuid().as_raw());
+    let user = rustix::process::getuid().as_raw();
+    // What was built or installed together is found without a word.
+    let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let path: Vec<_> = config.modules.iter().cloned().chain(own).collect();
     let count = u16::try_from(workers.len()).unwrap_or(u16::MAX);
     let folder = socket.parent().unwrap_or_else(|| Path::new("/")).to_owned();
     let bells = workers.iter().map(|link| Arc::clone(&link.doorbell)).collect();
     (
         NetworkState::new(config.tuning.at_start(count, MBUFS)),
         Drivers::new(path.clone(), user, pool.clone(), Arc::clone(doorbell)),
-        Protocols::new((path.clone(), user), pool.clone(), folder, bells, Arc::clone(doorbell)),
+        Protocols::new((path, user), pool.clone(), folder, bells, Arc::clone(doorbell)),
     )
 }
 

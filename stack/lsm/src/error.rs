@@ -13,9 +13,9 @@ pub enum ProtocolError {
     /// There is no such file.
     #[error("there is no protocol module {name}: lsm-{name}.so is not in {places}")]
     Unknown {
-        /// As it was looked for.
+        /// The module's.
         name: String,
-        /// Where.
+        /// Where it was looked for.
         places: String,
     },
     /// It is loaded already (`EALREADY`).

@@ -41,7 +41,7 @@ pub use desk::Desk;
 pub use error::ProtocolError;
 pub use host::{Event, Interface, Network};
 pub use instance::{AttachmentRow, Instance};
-pub use modules::{Id, Modules, ProtocolRow, Report, Surroundings};
+pub use modules::{Id, Modules, ProtocolRow, Report, Surroundings, bare_name};
 pub use plan::{Claim, Direction, Plan, Point};
 pub use sockets::{Name, Opener, Owner, SocketKind, SocketOf};
 pub use variable::{SetVariableError, VariableRow};

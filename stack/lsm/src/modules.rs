@@ -20,6 +20,9 @@ use crate::sockets::SocketKind;
 use crate::thread::{Job, Jobs, Reports, run};
 use crate::variable::{SetVariableError, VariableRow};
 
+/// What files of protocol modules are called after.
+const KIND: &str = "lsm";
+
 /// Names a load, from the moment it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(u64);
@@ -140,15 +143,13 @@ impl Modules {
         Self { path, user, surroundings, reports, inbox, loaded: Vec::new(), next: 0 }
     }
 
-    /// The file that a name means: `lsm-NAME.so` in the first directory that has it; a path as it is.
+    /// The file that a name means, by [`loader::find`]; a path as it is.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<PathBuf> {
         if name.contains('/') {
             return Some(name.into());
         }
-        let name = name.strip_prefix("lsm-").unwrap_or(name);
-        let name = name.strip_suffix(".so").unwrap_or(name);
-        self.path.iter().map(|folder| folder.join(format!("lsm-{name}.so"))).find(|p| p.exists())
+        loader::find(&self.path, KIND, name)
     }
 
     /// Whether this is the file of a protocol, rather than that of a driver.
@@ -171,8 +172,8 @@ impl Modules {
         options: Vec<(String, Option<String>)>,
     ) -> Result<Id, ProtocolError> {
         let path = self.find(name).ok_or_else(|| ProtocolError::Unknown {
-            name: name.into(),
-            places: self.path.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>().join(":"),
+            name: bare_name(name).into(),
+            places: loader::listed(&self.path),
         })?;
         if self.loaded.len() >= MODULES_MAX {
             return Err(ProtocolError::TooMany { most: MODULES_MAX });
@@ -374,6 +375,12 @@ impl Loaded {
 
 /// `qnet` of `/usr/lib/io-pkt/lsm-qnet.so`, as far as a thread's name goes.
 fn short_name(path: &Path) -> String {
-    let name = path.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
-    name.strip_prefix("lsm-").unwrap_or(&name).chars().take(11).collect()
+    let path = path.to_string_lossy();
+    bare_name(&path).chars().take(11).collect()
+}
+
+/// A protocol's name, of its own, of its file's, or of its file's path.
+#[must_use]
+pub fn bare_name(name: &str) -> &str {
+    loader::bare_name(KIND, name.rsplit('/').next().unwrap_or(name))
 }

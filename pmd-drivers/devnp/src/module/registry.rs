@@ -9,6 +9,9 @@ use loader::Alarm;
 use crate::module::error::ModuleError;
 use crate::module::library::Library;
 
+/// What files of driver modules are called after: those of bursts, those of single packets.
+const KINDS: [&str; 2] = ["devnp", "devn"];
+
 /// The driver modules of this process.
 #[derive(Debug)]
 pub struct Modules {
@@ -16,15 +19,6 @@ pub struct Modules {
     user: u32,
     alarm: Alarm,
     loaded: Vec<Weak<Library>>,
-}
-
-/// What a name after `-d` means.
-#[derive(Debug)]
-pub(crate) enum Found {
-    /// A module.
-    Module(Arc<Library>),
-    /// Nothing here: a driver of DPDK, perhaps.
-    Nothing,
 }
 
 /// A row of `iopkt modules`.
@@ -55,19 +49,20 @@ impl Modules {
         &self.alarm
     }
 
-    /// `devnp-NAME.so` in the first directory that has it; else `devn-NAME.so`, which the shim makes a
-    /// module of; a path as it is.
-    pub(crate) fn find(&mut self, name: &str) -> Result<Found, ModuleError> {
+    /// A module by its name ([`loader::find`]), or else a per-packet driver, which the shim makes a module
+    /// of; a path as it is. `None`: nothing here; a driver of DPDK, perhaps.
+    pub(crate) fn find(&mut self, name: &str) -> Result<Option<Arc<Library>>, ModuleError> {
         if name.starts_with('/') {
-            return self.load(Path::new(name)).map(Found::Module);
+            return self.load(Path::new(name)).map(Some);
         }
-        for prefix in ["devnp", "devn"] {
-            let file = format!("{prefix}-{name}.so");
-            if let Some(path) = self.path.iter().map(|d| d.join(&file)).find(|p| p.exists()) {
-                return self.load(&path).map(Found::Module);
-            }
-        }
-        Ok(Found::Nothing)
+        let path = KINDS.iter().find_map(|kind| loader::find(&self.path, kind, name));
+        path.map(|path| self.load(&path)).transpose()
+    }
+
+    /// Where a name was looked for in vain, for whoever meant a module.
+    pub(crate) fn looked_for(&self, name: &str) -> String {
+        let name = KINDS.iter().fold(name, |name, kind| loader::bare_name(kind, name));
+        format!("devnp-{name}.so is not in {}", loader::listed(&self.path))
     }
 
     fn load(&mut self, path: &Path) -> Result<Arc<Library>, ModuleError> {
