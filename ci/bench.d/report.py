@@ -133,8 +133,9 @@ def page(result):
     rows = result["connections"]
     cycles = {"32 at once": "cycles", "1 % are below": "cycles_low", "one at a time": "cycles_singly"}
     say("<h2>What was aimed at</h2>")
-    say(table(["", "aim", "found", ""], [[html.escape(row), html.escape(target), html.escape(found), f'<span class="{"good" if holds else "bad"}">{"met" if holds else "not met"}</span>']
-                                         for row, target, found, holds in result["targets"]]))
+    classes = {"met": "good", "not met": "bad"}
+    say(table(["", "aim", "found", ""], [[html.escape(row), html.escape(target), html.escape(found), f'<span class="{classes.get(verdict, "")}">{verdict}</span>']
+                                         for row, target, found, verdict in result["targets"]]))
     say("<p>A request and its response are three packets in the worker. Where their instructions go, and the functions that cost most of themselves:</p>")
     say(table(["part", "share"], [[html.escape(name), f"{share:.0%}"] for name, share in result["profile"]["layers"]]))
     say(table(["function", "share"], [[html.escape(name), f"{share:.1%}"] for name, share in result["profile"]["functions"]]))

@@ -2,7 +2,6 @@
 import collections
 import re
 import statistics
-import subprocess
 
 # Part of the program and the files it is made of, first match wins.
 LAYERS = (
@@ -15,40 +14,41 @@ LAYERS = (
 )
 
 
+def rows(listing):
+    """Instructions and `file:function [library]` of the rows of a listing of callgrind_annotate: without what a function
+    calls, and without the line of totals."""
+    found = (re.match(r"\s*([\d,]+) \([ \d.]+%\)\s+(\S+?:.*)", line) for line in listing.splitlines())
+    return [(int(row[1].replace(",", "")), row[2]) for row in found if row]
+
+
 def shares(listing, name_of, most=None):
-    """Share of each name in the rows of a listing of callgrind_annotate, most first: [(name, share)]. A row is a file and
-    a function in it, without what that calls; the line of totals is none."""
+    """Share of each name that rows are given, most first: [(name, share)]."""
     found = collections.Counter()
-    for line in listing.splitlines():
-        row = re.match(r"\s*([\d,]+) \([ \d.]+%\)\s+(\S+?):(.*?)( \[|$)", line)
-        if row:
-            found[name_of(row[2], row[3])] += int(row[1].replace(",", ""))
+    for instructions, name in rows(listing):
+        found[name_of(re.sub(r" \[[^]]*\]$", "", name))] += instructions
     total = sum(found.values()) or 1
     return [(name, count / total) for name, count in found.most_common(most)]
 
 
-def layer(file, function):
-    return next((name for name, files in LAYERS if re.search(files, f"{file}:{function}")), "the rest")
+def layer(place):
+    return next((name for name, files in LAYERS if re.search(files, place)), "the rest")
 
 
-def of_request(callgrind, program, counted):
+def of_request(listing):
     """Where the instructions of requests and responses go: {layers, functions}."""
-    with_file = program.parent / "request-response.callgrind"
-    callgrind(counted, program, "request-response", 4160, out=with_file)
-    listing = subprocess.run(["callgrind_annotate", "--threshold=100", "--auto=no", with_file], capture_output=True, text=True, check=True).stdout
-    with_file.unlink()
-    plain = lambda _, function: re.sub(r"<impl [\w:]+>::", "", function)
+    plain = lambda place: re.sub(r"<impl [\w:]+>::", "", place.partition(":")[2])
     return {"layers": shares(listing, layer), "functions": shares(listing, plain, 12)}
 
 
 def met(result):
-    """[(row, target, found, whether it is met)]: what was not measured says so."""
+    """[(row, target, found, "met", "not met" or "not measured")]."""
     compared, idle = result.get("compared") or {}, result.get("idle") or {}
-    rows = {row["connections"]: row for row in result["connections"]}
+    sizes = {row["connections"]: row for row in result["connections"]}
     verdicts = []
 
     def say(row, target, value, holds, unit=""):
-        verdicts.append((row, target, "not measured" if value is None else f"{value:,.2f}{unit}", bool(value is not None and holds(value))))
+        found, verdict = ("–", "not measured") if value is None else (f"{value:,.2f}{unit}", "met" if holds(value) else "not met")
+        verdicts.append((row, target, found, verdict))
 
     def times(words, wire, key, base):
         got = compared.get(words, {})
@@ -65,9 +65,9 @@ def met(result):
     say("bulk to the server, in place, memif", "at least 40 Gbit/s",
         statistics.median(compared[("send",)]["memif, in place"]["gbit"]) if compared else None, lambda x: x >= 40, " Gbit/s")
     say("bulk to the server, unmodified, tap", "at least the kernel's", times(("send",), "tap", "gbit", "kernel"), lambda x: x >= 1, " x")
-    say("a request in the worker, 10,000 connections", "at most 900 cycles", rows[10_000]["cycles"], lambda x: x <= 900, " cycles")
-    say("the same, a million", "at most 1,300 cycles", rows[1_000_000]["cycles"], lambda x: x <= 1300, " cycles")
-    say("a million beside a thousand", "at most 1.6 x", rows[1_000_000]["cycles"] / rows[1000]["cycles"], lambda x: x <= 1.6, " x")
-    say("memory of an idle connection", "at most 400 B", rows[1_000_000]["bytes"], lambda x: x <= 400, " B")
+    say("a request in the worker, 10,000 connections", "at most 900 cycles", sizes[10_000]["cycles"], lambda x: x <= 900, " cycles")
+    say("the same, a million", "at most 1,300 cycles", sizes[1_000_000]["cycles"], lambda x: x <= 1300, " cycles")
+    say("a million beside a thousand", "at most 1.6 x", sizes[1_000_000]["cycles"] / sizes[1000]["cycles"], lambda x: x <= 1.6, " x")
+    say("memory of an idle connection", "at most 400 B", sizes[1_000_000]["bytes"], lambda x: x <= 400, " B")
     say("an idle daemon", "at most 3 % of a core", max(idle.values()) if idle else None, lambda x: x <= 3, " %")
     return verdicts
