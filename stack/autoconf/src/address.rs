@@ -63,7 +63,7 @@ pub(crate) struct Probe {
     pub left: u8,
     /// When the next is sent or, after the last, the address is ours; `None`: not begun.
     pub due: Option<Instant>,
-    /// What the last one said to be known by (RFC 7527).
+    /// What they say to be known by (RFC 7527).
     pub nonce: Option<[u8; 6]>,
 }
 

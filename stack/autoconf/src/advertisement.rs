@@ -81,10 +81,13 @@ impl Link {
         self.changed = true;
     }
 
-    /// Only upwards: a forged one of 1 would cut the host off (RFC 8504 5.7).
+    /// The last word counts, but none below the usual: a forged one of 1 would cut the host off
+    /// (RFC 8504 5.7).
     fn hops_told(&mut self, told: u8) {
-        if told > self.hop_limit.unwrap_or(wire::ipv6::Header::DEFAULT_HOP_LIMIT) {
-            self.hop_limit = Some(told);
+        const USUAL: u8 = wire::ipv6::Header::DEFAULT_HOP_LIMIT;
+        let more = Some(told).filter(|told| *told > USUAL);
+        if told >= USUAL && self.hop_limit != more {
+            self.hop_limit = more;
             self.changed = true;
         }
     }

@@ -27,7 +27,9 @@ impl Link {
                 continue;
             }
             if let Some(left) = own.probe.left.checked_sub(1) {
-                let [nonce @ .., _, _] = random().to_be_bytes();
+                // One for all probes (RFC 7527 4.1): an earlier one may come back late.
+                let [new @ .., _, _] = random().to_be_bytes();
+                let nonce = own.probe.nonce.unwrap_or(new);
                 own.probe = Probe { left, due: Some(now + *retrans), nonce: Some(nonce) };
                 out.push_back(Message::Probe { target: own.address, nonce });
             } else {

@@ -207,11 +207,8 @@ impl Link {
             self.own.retain(|own| own.origin != Origin::Advertised);
             return;
         }
-        for own in &mut self.own {
-            (own.state, own.probe) = (State::Tentative, Probe::default());
-        }
-        if self.settings.dad_count == 0 {
-            self.own.iter_mut().for_each(|own| own.state = State::Preferred);
+        for own in core::mem::take(&mut self.own) {
+            self.insert(Own { state: State::Tentative, probe: Probe::default(), ..own });
         }
         if self.settings.accept {
             self.solicit();

@@ -154,6 +154,25 @@ fn who_probes_for_the_same_address_has_it_too() {
 }
 
 #[test]
+fn a_probe_that_comes_back_after_the_next_is_still_ours() {
+    let mut link = link(2, false);
+    link.add(OURS, 64);
+    let mut random = 0..;
+    let mut probe = |link: &mut Link, now| {
+        for _ in 0..2 {
+            link.timeout(now, &mut || u64::from_be_bytes([random.next().unwrap(); 8]));
+        }
+        let Some(Message::Probe { nonce, .. }) = link.poll_transmit() else { panic!("no probe") };
+        nonce
+    };
+    let first = probe(&mut link, at(1));
+    let _ = probe(&mut link, at(2));
+    let late = [&OURS.octets()[..], &[14, 1], &first].concat();
+    hear(&mut link, Ipv6Addr::UNSPECIFIED, 135, 0, &late, at(2));
+    assert_eq!(state(&link, OURS), Some(State::Tentative));
+}
+
+#[test]
 fn who_only_looks_for_an_address_does_not_have_it() {
     let mut link = link(1, false);
     link.add(OURS, 64);
@@ -286,8 +305,11 @@ fn mtu_and_hop_limit_are_believed_within_reason() {
     }
     hear(&mut link, ROUTER, 134, 1 << 24, &[0; 8], at(0));
     assert_eq!(link.hop_limit(), None, "a hop limit of 1 would cut us off");
-    hear(&mut link, ROUTER, 134, 128 << 24, &[0; 8], at(0));
-    assert_eq!(link.hop_limit(), Some(128));
+    let [kept, more] = [Some(128), Some(255)];
+    for (told, expected) in [(128, kept), (0, kept), (63, kept), (255, more), (64, None)] {
+        hear(&mut link, ROUTER, 134, told << 24, &[0; 8], at(0));
+        assert_eq!(link.hop_limit(), expected, "{told}");
+    }
 }
 
 #[test]
@@ -341,6 +363,17 @@ fn a_link_that_comes_up_again_is_another_link() {
     let sent = run(&mut link, at(20));
     assert!(sent.iter().any(|m| matches!(m, Message::Solicitation { .. })));
     assert_eq!(state(&link, OURS), Some(State::Preferred));
+}
+
+#[test]
+fn without_probes_addresses_are_usable_as_soon_as_the_link_is_up() {
+    let mut link = link(0, false);
+    link.add(OURS, 64);
+    link.set_up(false);
+    let _ = link.take_news();
+    link.set_up(true);
+    assert_eq!(state(&link, OURS), Some(State::Preferred));
+    assert_eq!(link.take_news(), [News::Usable(OURS)], "neighbours must hear of it");
 }
 
 #[test]

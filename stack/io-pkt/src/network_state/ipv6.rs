@@ -157,7 +157,8 @@ impl NetworkState {
     /// Hops of new sockets' packets, if a router has told.
     #[must_use]
     pub(crate) fn told_hops(&self) -> Option<u8> {
-        self.interfaces.iter().filter_map(|entry| entry.link.hop_limit()).max()
+        let there = self.interfaces.iter().filter(|entry| !entry.is_gone());
+        there.filter_map(|entry| entry.link.hop_limit()).max()
     }
 
     /// What links have counted together.
