@@ -10,13 +10,15 @@
 //! one at a time, when nothing can be fetched ahead. Timed is what the worker does and nothing of its peer
 //! or its clients; but their part of an exchange goes through the same cache in between.
 
+mod clock;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use clock::breath;
 use harness::World;
 use harness::frame::Random;
-use harness::path::counted;
 use harness::peers::{BATCH, Peers};
 
 /// The system's allocator, and how many bytes are out.
@@ -129,14 +131,7 @@ fn exchange(
             }
         }
         let mut spent = 0;
-        let mut timed = |world: &mut World| {
-            world.now += core::time::Duration::from_micros(20);
-            world.breathe_in(|worker, now| {
-                let started = clock();
-                counted(worker, now);
-                spent += clock().saturating_sub(started);
-            });
-        };
+        let mut timed = |world: &mut World| spent += breath(world);
         for together in which.chunks(at_once) {
             peers.exchange(world, together, &mut timed)?;
         }
@@ -146,17 +141,6 @@ fn exchange(
     cycles.sort_unstable();
     let at = |part: usize| cycles.get(cycles.len() * part / 100).copied().unwrap_or(0);
     Ok((at(50), at(1)))
-}
-
-#[cfg(target_arch = "x86_64")]
-fn clock() -> u64 {
-    // SAFETY: every x86-64 has the instruction.
-    unsafe { core::arch::x86_64::_rdtsc() }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn clock() -> u64 {
-    0
 }
 
 /// What callgrind is to count: requests and responses on connections chosen at random.

@@ -5,8 +5,10 @@
 //! writes with; the worker takes two breaths, one with the request (and the acknowledgement of the response
 //! before it) and one that sends the response. The peer is not timed.
 
+mod clock;
+
+use clock::{breath, clock};
 use harness::World;
-use harness::path::counted;
 use harness::peers::Peers;
 
 const REQUESTS: usize = 200_000;
@@ -41,29 +43,6 @@ fn run() -> Result<[u64; 2], String> {
         all.sort_unstable();
         all.get(all.len() / 2).copied().unwrap_or(0)
     }))
-}
-
-/// Cycles of one breath.
-fn breath(world: &mut World) -> u64 {
-    world.now += core::time::Duration::from_micros(20);
-    let mut spent = 0;
-    world.breathe_in(|worker, now| {
-        let started = clock();
-        counted(worker, now);
-        spent = clock().saturating_sub(started);
-    });
-    spent
-}
-
-#[cfg(target_arch = "x86_64")]
-fn clock() -> u64 {
-    // SAFETY: every x86-64 has the instruction.
-    unsafe { core::arch::x86_64::_rdtsc() }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn clock() -> u64 {
-    0
 }
 
 fn main() {

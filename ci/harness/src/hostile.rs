@@ -80,6 +80,7 @@ impl Outcome {
             (self.honest.0 != self.honest.1 || self.honest.0 == 0, "a neighbour was not served"),
             (self.leaks > 0, "bytes of one client were seen by another"),
             (self.cut.0 > 0 || self.cut.1 == 0, "the memory was cut off"),
+            (self.rewritten == 0 || self.holes == 0, "nothing was written over meanwhile"),
             (often < KINDS, "a way to break the rules went unnoticed"),
             (self.buffers_left > 0, "buffers were left behind"),
         ];
@@ -152,7 +153,7 @@ fn fight(
         meanwhile.point_at(Some(&enemy));
         outcome.enemies += 1;
         while outcome.read < count && enemy.turn(world, meanwhile, random, outcome)? {
-            if outcome.read.wrapping_div(u64::from(BURST)).is_multiple_of(4) {
+            if (outcome.read / u64::from(BURST)).is_multiple_of(4) {
                 serve(world, neighbour, outcome);
             }
         }

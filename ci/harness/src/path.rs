@@ -240,7 +240,7 @@ impl OneSocket {
             kind,
             memory: world.memory(cell).ok_or("no memory")?,
             request: frame::udp(5000, 7, &[7; DATAGRAM_LEN]),
-            bytes: vec![0; 2048],
+            bytes: Vec::new(),
             seq: 0,
             ack: 0,
             pieces: 0,
