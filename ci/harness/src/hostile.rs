@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use inet::command::{Command, Event, Transport};
 use rustix::fs::{FallocateFlags, fallocate, ftruncate};
 use rustix::io::{pread, pwrite};
-use shm::layout::{CELLS, DATAGRAM_MAX, RING_LEN, TX_AREA_LEN, WRITE_LEN};
+use shm::layout::{
+    BLOCK_LEN, CELLS, DATAGRAM_MAX, READ_LEN, RING_LEN, RX_BLOCKS, TX_AREA_LEN, WRITE_LEN,
+};
 use shm::{Ancillary, CellId, DatagramHeader, SocketMemory, TxFlags};
 use wire::tcp::flag;
 
@@ -29,9 +31,11 @@ const BURST: u32 = 128;
 const DESCRIPTOR_LEN: u64 = 16;
 /// One in so many breaks the rules.
 const VIOLATION: usize = 1024;
-/// Where a lane's ring, the cells and the transmit area begin in the write part (`ipc/README.md`).
+/// Where the cells begin in the write part (`shm::layout`); its ring begins at 0, the transmit area is its end.
 const CELL_WORDS: u64 = 1 << 20;
-const AREA: u64 = 4 << 20;
+const AREA: u64 = WRITE_LEN as u64 - TX_AREA_LEN as u64;
+/// What the worker receives into is the end of the read part.
+const RECEIVED: u64 = READ_LEN as u64 - RX_BLOCKS as u64 * BLOCK_LEN as u64;
 /// Toggles from one lap of the ring to the next.
 const LAP: u32 = 1 << 31;
 const HEADER_LEN: u32 = 64;
@@ -280,7 +284,7 @@ impl Enemy {
     fn sees_canary(&self) -> Result<bool, String> {
         // The first receive blocks; what nobody has received into is zero.
         let mut bytes = vec![0; 256 * 1024];
-        let _ = pread(&self.read, &mut bytes, 9 << 20).map_err(|e| e.to_string())?;
+        let _ = pread(&self.read, &mut bytes, RECEIVED).map_err(|e| e.to_string())?;
         Ok(has_canary(&bytes))
     }
 }
