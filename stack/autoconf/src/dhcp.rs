@@ -5,6 +5,9 @@
 //!                ▲                    │ NAK             ▲              │ ACK            │ ACK
 //!                └────────────────────┴──── NAK, or the lease ends ◄───┴────────────────┘
 //! ```
+//!
+//! On a link that comes up again the server is asked whether the lease still holds (Rebooting), and the
+//! lease is used as long as nobody says no.
 
 use core::net::Ipv4Addr;
 use core::time::Duration;
@@ -12,7 +15,7 @@ use std::collections::VecDeque;
 
 use types::{Instant, MacAddr};
 
-use crate::limits::{DHCP_PAUSE, DHCP_RENEW_MIN, DHCP_RETRY_FIRST, DHCP_RETRY_MAX};
+use crate::limits::{DHCP_DECLINED, DHCP_PAUSE, DHCP_RENEW_MIN, DHCP_RETRY_FIRST, DHCP_RETRY_MAX};
 
 /// Ports of servers and clients.
 pub const PORTS: (u16, u16) = (67, 68);
@@ -52,6 +55,8 @@ enum State {
     Renewing(Lease, Times),
     /// Any server is.
     Rebinding(Lease, Times),
+    /// The link is up again: does the lease hold here (RFC 2131 3.2)?
+    Rebooting(Lease, Times),
 }
 
 /// A message to send.
@@ -97,11 +102,16 @@ impl Client {
     /// What is ours.
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
+        self.held().map(|(lease, _)| lease)
+    }
+
+    fn held(&self) -> Option<(&Lease, Times)> {
         match &self.state {
             State::Selecting | State::Requesting(_) => None,
-            State::Bound(lease, _) | State::Renewing(lease, _) | State::Rebinding(lease, _) => {
-                Some(lease)
-            }
+            State::Bound(lease, times)
+            | State::Renewing(lease, times)
+            | State::Rebinding(lease, times)
+            | State::Rebooting(lease, times) => Some((lease, *times)),
         }
     }
 
@@ -130,6 +140,30 @@ impl Client {
         Some(Outgoing { source: lease.address, to: lease.server, message: message.finish() })
     }
 
+    /// The address can't be used here: its server is to give it to nobody, and is asked for another a
+    /// little later (RFC 2131 3.1, step 5).
+    pub fn decline(&mut self, now: Instant) {
+        let Some(lease) = self.lease().copied() else { return };
+        let none = Ipv4Addr::UNSPECIFIED;
+        let mut message = Message::new(self, Kind::Decline, none);
+        message.option(REQUESTED, &lease.address.octets());
+        message.option(SERVER, &lease.server.octets());
+        let to = Ipv4Addr::BROADCAST;
+        self.out.push_back(Outgoing { source: none, to, message: message.finish() });
+        self.state = self.begin();
+        self.due = now + DHCP_DECLINED;
+    }
+
+    /// The link is up again, or another one: it has to be asked, at once.
+    pub fn restart(&mut self) {
+        self.begin_exchange();
+        self.state = match self.held() {
+            Some((lease, times)) => State::Rebooting(*lease, times),
+            None => State::Selecting,
+        };
+        self.due = Instant::ZERO;
+    }
+
     /// Does what is due.
     pub fn timeout(&mut self, now: Instant, random: u64) {
         if self.due > now {
@@ -140,13 +174,20 @@ impl Client {
             State::Requesting(_) if self.retry >= DHCP_RETRY_MAX => self.begin(),
             State::Bound(lease, times) => State::Renewing(lease, times),
             State::Renewing(lease, times) if now >= times.rebind => State::Rebinding(lease, times),
-            State::Rebinding(_, times) if now >= times.end => self.begin(),
+            State::Rebinding(_, times) | State::Rebooting(_, times) if now >= times.end => {
+                self.begin()
+            }
+            // Nobody says no: it is ours for the rest of its time.
+            State::Rebooting(lease, times) if self.retry >= DHCP_RETRY_MAX => {
+                State::Bound(lease, times)
+            }
             same => same,
         };
         self.send();
         self.due = match self.state {
             State::Renewing(_, times) => half_way(now, times.rebind),
             State::Rebinding(_, times) => half_way(now, times.end),
+            State::Bound(_, times) => times.renew.max(now + DHCP_PAUSE),
             _ => {
                 let due = now + jitter(self.retry, random);
                 self.retry = self.retry.saturating_mul(2).min(DHCP_RETRY_MAX);
@@ -158,9 +199,13 @@ impl Client {
     /// Back to the beginning, without a lease.
     fn begin(&mut self) -> State {
         self.changed |= self.lease().is_some();
+        self.begin_exchange();
+        State::Selecting
+    }
+
+    fn begin_exchange(&mut self) {
         self.xid = self.xid.wrapping_add(1);
         self.retry = DHCP_RETRY_FIRST;
-        State::Selecting
     }
 
     fn send(&mut self) {
@@ -174,6 +219,11 @@ impl Client {
                 let mut message = Message::new(self, Kind::Request, none);
                 message.option(REQUESTED, &offer.address.octets());
                 message.option(SERVER, &offer.server.octets());
+                (none, Ipv4Addr::BROADCAST, message)
+            }
+            State::Rebooting(lease, _) => {
+                let mut message = Message::new(self, Kind::Request, none);
+                message.option(REQUESTED, &lease.address.octets());
                 (none, Ipv4Addr::BROADCAST, message)
             }
             State::Renewing(lease, _) => {
@@ -203,7 +253,10 @@ impl Client {
                     self.bind(lease, &reply, now);
                 }
             }
-            (Kind::Ack, State::Renewing(old, _) | State::Rebinding(old, _)) => {
+            (
+                Kind::Ack,
+                State::Renewing(old, _) | State::Rebinding(old, _) | State::Rebooting(old, _),
+            ) => {
                 let Some(lease) = reply.lease() else { return };
                 if lease.address == old.address {
                     self.bind(lease, &reply, now);
@@ -211,7 +264,13 @@ impl Client {
             }
             (Kind::Nak, State::Requesting(lease) | State::Renewing(lease, _))
                 if reply.server != Some(lease.server) => {}
-            (Kind::Nak, State::Requesting(_) | State::Renewing(..) | State::Rebinding(..)) => {
+            (
+                Kind::Nak,
+                State::Requesting(_)
+                | State::Renewing(..)
+                | State::Rebinding(..)
+                | State::Rebooting(..),
+            ) => {
                 self.state = self.begin();
                 self.due = now + DHCP_PAUSE;
             }
@@ -257,6 +316,7 @@ enum Kind {
     Discover = 1,
     Offer = 2,
     Request = 3,
+    Decline = 4,
     Ack = 5,
     Nak = 6,
     Release = 7,

@@ -45,6 +45,9 @@ pub const PROBES_MAX: u8 = 16;
 /// A server that refuses or grants next to no time is asked again after this, and not at once.
 pub const DHCP_PAUSE: Duration = Duration::from_secs(1);
 
+/// A server whose address was declined is asked again after this (RFC 2131 3.1, step 5).
+pub const DHCP_DECLINED: Duration = Duration::from_secs(10);
+
 /// Time before a DHCP message is sent again, at first (RFC 2131 4.1).
 pub const DHCP_RETRY_FIRST: Duration = Duration::from_secs(4);
 

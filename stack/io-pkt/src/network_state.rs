@@ -225,12 +225,15 @@ impl NetworkState {
     /// `ENXIO`.
     pub(crate) fn set_up(&mut self, name: &str, up: bool) -> Result<(), Errno> {
         let entry = self.entry(name)?;
-        entry.config.up = up;
+        let was_up = core::mem::replace(&mut entry.config.up, up);
         entry.link.set_up(up);
         entry.adopt_link();
         let index = entry.config.index;
         if up {
             self.reconnect(index);
+        }
+        if up && !was_up {
+            self.restart_dhcp(index);
         }
         Ok(())
     }

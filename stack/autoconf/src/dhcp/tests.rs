@@ -4,6 +4,7 @@ use super::*;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const OURS: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 50);
+const NONE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 const SERVER_IP: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 1);
 
 fn at(seconds: u64) -> Instant {
@@ -117,6 +118,59 @@ fn a_lease_of_no_time_is_not_renewed_at_once() {
     client.input(&answer(&request, 5, &nothing), at(1));
     client.timeout(at(1), 1000);
     assert!(client.poll_transmit().is_none());
+}
+
+#[test]
+fn a_link_that_comes_up_again_is_asked_whether_the_lease_holds() {
+    let mut client = bound();
+    client.restart();
+    let reboot = sent(&mut client, at(20));
+    assert_eq!((kind(&reboot), reboot.source, reboot.to), (3, NONE, Ipv4Addr::BROADCAST));
+    assert_eq!(reboot.message[12..16], [0; 4], "an address that is asked for is not used yet");
+    let named = |code: u8| reboot.message[FIXED_LEN..].windows(2).any(|w| w == [code, 4]);
+    assert!(named(REQUESTED) && !named(SERVER));
+    client.input(&answer(&reboot, 5, &GIVEN), at(21));
+    assert!(!client.take_changed(), "it is the same");
+    assert_eq!(client.next_timeout(), Some(at(71)));
+
+    client.restart();
+    let reboot = sent(&mut client, at(30));
+    client.input(&answer(&reboot, 6, &[]), at(31));
+    assert!(client.take_changed() && client.lease().is_none(), "it is another link");
+}
+
+#[test]
+fn where_nobody_answers_a_lease_is_used_until_its_end() {
+    let mut client = bound();
+    client.restart();
+    let mut kinds = Vec::new();
+    while let Some(due) = client.next_timeout().filter(|due| *due < at(101)) {
+        client.timeout(due.max(at(2)), 1000);
+        kinds.extend(client.poll_transmit().as_ref().map(kind));
+    }
+    assert_eq!((kinds.len(), kinds.iter().all(|kind| *kind == 3)), (6, true), "{kinds:?}");
+    assert!(client.lease().is_some() && !client.take_changed());
+    client.restart();
+    assert_eq!(kind(&sent(&mut client, at(101))), 1);
+    assert!(client.take_changed() && client.lease().is_none());
+}
+
+#[test]
+fn an_address_that_is_of_no_use_is_declined_and_another_asked_for_later() {
+    let mut client = bound();
+    client.decline(at(2));
+    let decline = client.poll_transmit().unwrap();
+    assert_eq!((kind(&decline), decline.source, decline.to), (4, NONE, Ipv4Addr::BROADCAST));
+    let options = &decline.message[FIXED_LEN..];
+    let named = |code, address: Ipv4Addr| {
+        let option = [&[code, 4], &address.octets()[..]].concat();
+        options.windows(6).any(|w| w == option)
+    };
+    assert!(named(REQUESTED, OURS) && named(SERVER, SERVER_IP));
+    assert!(client.lease().is_none());
+    client.timeout(at(11), 1000);
+    assert!(client.poll_transmit().is_none(), "not at once");
+    assert_eq!(kind(&sent(&mut client, at(12))), 1);
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl NetworkState {
         }
         let Some(dhcp) = &entry.dhcp else { return Ok(None) };
         let release = dhcp.client.release();
-        self.give_up_lease(index);
+        let _ = self.give_up_lease(index);
         if let Some(entry) = self.interfaces.get_mut(usize::from(index)) {
             entry.dhcp = None;
         }
@@ -69,8 +69,7 @@ impl NetworkState {
 
     /// A server has spoken.
     pub(crate) fn dhcp_input(&mut self, index: u16, message: &[u8], now: Instant) {
-        let entry = self.interfaces.get_mut(usize::from(index));
-        if let Some(dhcp) = entry.and_then(|entry| entry.dhcp.as_mut()) {
+        if let Some(dhcp) = self.dhcp_mut(index) {
             dhcp.client.input(message, now);
         }
     }
@@ -89,18 +88,36 @@ impl NetworkState {
             if dhcp.client.next_timeout().is_some_and(|due| due <= now) {
                 dhcp.client.timeout(now, random());
             }
-            let sent = core::iter::from_fn(|| dhcp.client.poll_transmit());
-            work.messages.extend(sent.map(|message| (index, message)));
             if dhcp.client.take_changed() {
                 let lease = dhcp.client.lease().copied();
-                self.give_up_lease(index);
-                if let Some(lease) = lease {
-                    self.take_lease(index, lease);
+                let had_one = self.give_up_lease(index);
+                let taken = lease.filter(|lease| self.take_lease(index, lease));
+                if had_one || taken.is_some() {
+                    work.news.push((index, taken));
                 }
-                work.news.push((index, lease));
+                if taken.is_none()
+                    && let Some(dhcp) = self.dhcp_mut(index)
+                {
+                    // Without a lease there is nothing to decline.
+                    dhcp.client.decline(now);
+                }
             }
+            let Some(dhcp) = self.dhcp_mut(index) else { continue };
+            let sent = core::iter::from_fn(|| dhcp.client.poll_transmit());
+            work.messages.extend(sent.map(|message| (index, message)));
         }
         work
+    }
+
+    fn dhcp_mut(&mut self, index: u16) -> Option<&mut Dhcp> {
+        self.interfaces.get_mut(usize::from(index))?.dhcp.as_deref_mut()
+    }
+
+    /// An interface is up again: it may be on another link.
+    pub(super) fn restart_dhcp(&mut self, index: u16) {
+        if let Some(dhcp) = self.dhcp_mut(index) {
+            dhcp.client.restart();
+        }
     }
 
     /// When a client has something to do next.
@@ -117,11 +134,13 @@ impl NetworkState {
         clients.filter_map(|(index, dhcp)| Some((index, dhcp.client.release()?))).collect()
     }
 
-    fn take_lease(&mut self, index: u16, lease: Lease) {
+    /// `false`: its address can't be ours.
+    fn take_lease(&mut self, index: u16, lease: &Lease) -> bool {
         let name = self.name(index).to_owned();
         if let Err(errno) = self.add_address(&name, lease.address, lease.prefix_len) {
-            tracing::error!("{name}: {}/{} by DHCP: {errno}", lease.address, lease.prefix_len);
-            return;
+            let (address, len) = (lease.address, lease.prefix_len);
+            tracing::error!("{name}: {address}/{len} by DHCP: {errno}; it is declined");
+            return false;
         }
         if let Some(router) = lease.router
             && let Err(error) = self.rib.add(default_route(index, router))
@@ -135,19 +154,18 @@ impl NetworkState {
         {
             tracing::warn!("{name}: MTU {mtu} by DHCP: {errno}");
         }
-        if let Some(dhcp) =
-            self.interfaces.get_mut(usize::from(index)).and_then(|e| e.dhcp.as_mut())
-        {
-            (dhcp.lease, dhcp.own_mtu) = (Some(lease), before.filter(|_| told.is_some()));
+        if let Some(dhcp) = self.dhcp_mut(index) {
+            (dhcp.lease, dhcp.own_mtu) = (Some(*lease), before.filter(|_| told.is_some()));
         }
+        true
     }
 
-    fn give_up_lease(&mut self, index: u16) {
+    /// `false`: there was none.
+    fn give_up_lease(&mut self, index: u16) -> bool {
         let name = self.name(index).to_owned();
-        let entry = self.interfaces.get_mut(usize::from(index));
-        let Some(dhcp) = entry.and_then(|entry| entry.dhcp.as_mut()) else { return };
+        let Some(dhcp) = self.dhcp_mut(index) else { return false };
         let (lease, mtu) = (dhcp.lease.take(), dhcp.own_mtu.take());
-        let Some(lease) = lease else { return };
+        let Some(lease) = lease else { return false };
         if let Some(router) = lease.router {
             let ours = default_route(index, router);
             if self.rib.route(ours.destination) == Some(&ours) {
@@ -161,6 +179,7 @@ impl NetworkState {
             // It was in force before.
             let _ = self.set_mtu(&name, mtu);
         }
+        true
     }
 }
 
@@ -169,5 +188,71 @@ fn default_route(interface: u16, router: Ipv4Addr) -> Route {
         destination: Net::DEFAULT,
         next_hop: NextHop { interface, gateway: Some(router) },
         flags: RouteFlags::DYNAMIC,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::with_links;
+    use super::*;
+    use core::time::Duration;
+
+    const OURS: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 50);
+    const OFFER: u8 = 2;
+    const ACK: u8 = 5;
+
+    /// What a server of 198.18.77.1 says to a message: 100 s for an address of 24 bits.
+    fn answer(to: &Outgoing, kind: u8) -> Vec<u8> {
+        let mut bytes = to.message[..240].to_vec();
+        bytes[0] = 2;
+        bytes[16..20].copy_from_slice(&OURS.octets());
+        bytes.extend([53, 1, kind, 54, 4, 198, 18, 77, 1, 1, 4, 255, 255, 255, 0, 51, 4, 0, 0, 0]);
+        bytes.extend([100, 255]);
+        bytes
+    }
+
+    fn kind(of: &Outgoing) -> u8 {
+        of.message[242]
+    }
+
+    fn attend(state: &mut NetworkState, second: u64) -> DhcpWork {
+        state.attend_dhcp(Instant::ZERO + Duration::from_secs(second), &mut || 1000)
+    }
+
+    /// A link whose server has given an address; what came of that.
+    fn asked(state: &mut NetworkState) -> DhcpWork {
+        let _ = state.set_dhcp("tap1", true, (Instant::ZERO, 7 << 32)).unwrap();
+        for said in [OFFER, ACK] {
+            let work = attend(state, 0);
+            let (index, message) = work.messages.first().unwrap();
+            state.dhcp_input(*index, &answer(message, said), Instant::ZERO);
+        }
+        attend(state, 0)
+    }
+
+    #[test]
+    fn an_address_that_is_there_already_is_declined() {
+        let mut state = with_links(2);
+        let _ = state.add_address("tap2", OURS, 24).unwrap();
+        let work = asked(&mut state);
+        assert!(work.news.is_empty(), "{:?}", work.news);
+        let kinds: Vec<u8> = work.messages.iter().map(|(_, message)| kind(message)).collect();
+        assert_eq!(kinds, [4]);
+        assert!(attend(&mut state, 5).news.is_empty(), "there was no lease that could end");
+        assert_eq!(kind(&attend(&mut state, 11).messages[0].1), 1, "another, please");
+    }
+
+    #[test]
+    fn an_interface_that_comes_up_again_asks_at_once_and_keeps_its_address_meanwhile() {
+        let mut state = with_links(1);
+        let work = asked(&mut state);
+        assert_eq!(work.news.len(), 1);
+        state.set_up("tap1", true).unwrap();
+        assert!(attend(&mut state, 1).messages.is_empty(), "it was up");
+        state.set_up("tap1", false).unwrap();
+        state.set_up("tap1", true).unwrap();
+        let work = attend(&mut state, 2);
+        assert_eq!((kind(&work.messages[0].1), work.news.len()), (3, 0));
+        assert!(state.has_address(OURS));
     }
 }
