@@ -72,8 +72,7 @@ impl Socket {
         }
         if (level, name) == (SOL_SOCKET, SO_BROADCAST) {
             let is_on = value.iter().any(|byte| *byte != 0);
-            self.memory.remove_marks(mark::BROADCAST);
-            self.memory.add_marks(if is_on { mark::BROADCAST } else { 0 });
+            self.choose_marks(mark::BROADCAST, if is_on { mark::BROADCAST } else { 0 });
         }
         if (level, name) == (SOL_SOCKET, SO_LINGER) {
             self.linger_s.store(parse_linger(&value), Ordering::Relaxed);
@@ -119,32 +118,31 @@ impl Socket {
 
     /// An option that only says which ancillary data is wished for. `None`: it is another one.
     fn set_wish(&self, level: i32, name: i32, value: &[u8]) -> Option<io::Result<()>> {
-        let bits = self.wish_bits(level, name)?;
+        let (among, bits) = self.wish_bits(level, name)?;
         if level == SOL_SOCKET && value.len() < size_of::<i32>() {
             return Some(Err(Errno::INVAL.into()));
         }
         let on = value.iter().take(4).any(|byte| *byte != 0);
-        if level == SOL_SOCKET {
-            // Each takes the place of the other.
-            self.memory.remove_marks(mark::TIMESTAMP | mark::NANOSECONDS);
-        }
-        if on {
-            self.memory.add_marks(bits);
-        } else {
-            self.memory.remove_marks(bits);
-        }
+        self.choose_marks(among, if on { bits } else { 0 });
         Some(Ok(()))
     }
 
     fn wish(&self, level: i32, name: i32) -> Option<bool> {
-        let bits = self.wish_bits(level, name)?;
-        let among = if level == SOL_SOCKET { mark::TIMESTAMP | mark::NANOSECONDS } else { bits };
+        let (among, bits) = self.wish_bits(level, name)?;
         Some(self.memory.marks() & among == bits)
     }
 
-    fn wish_bits(&self, level: i32, name: i32) -> Option<u32> {
+    /// Of some marks the chosen ones are set, the others are not. One that stays is there at every moment, for
+    /// other threads.
+    pub(crate) fn choose_marks(&self, among: u32, chosen: u32) {
+        self.memory.add_marks(chosen);
+        self.memory.remove_marks(among & !chosen);
+    }
+
+    /// The marks of a wish, and among which they are: each of the times takes the place of the other.
+    fn wish_bits(&self, level: i32, name: i32) -> Option<(u32, u32)> {
         let inet6 = self.family() == Family::Inet6;
-        match (level, name) {
+        let bits = match (level, name) {
             (IPPROTO_IP, IP_PKTINFO) => Some(mark::PKTINFO),
             (IPPROTO_IP, IP_RECVTTL) => Some(mark::RECVTTL),
             (IPPROTO_IP, IP_RECVTOS) => Some(mark::RECVTOS),
@@ -154,7 +152,9 @@ impl Socket {
             (SOL_SOCKET, SO_TIMESTAMP) => Some(mark::TIMESTAMP),
             (SOL_SOCKET, SO_TIMESTAMPNS) => Some(mark::TIMESTAMP | mark::NANOSECONDS),
             _ => None,
-        }
+        }?;
+        let times = mark::TIMESTAMP | mark::NANOSECONDS;
+        Some((if level == SOL_SOCKET { times } else { bits }, bits))
     }
 
     /// Takes over what another process has set.

@@ -35,11 +35,7 @@ impl Socket {
     }
 
     pub(crate) fn set_urgent_inline(&self, inline: bool) {
-        if inline {
-            self.memory.add_marks(mark::OOB_INLINE);
-        } else {
-            self.memory.remove_marks(mark::OOB_INLINE);
-        }
+        self.choose_marks(mark::OOB_INLINE, if inline { mark::OOB_INLINE } else { 0 });
     }
 
     /// `recv()` with `MSG_OOB`. Never waits, as in Linux: `EAGAIN` while the byte is only announced,

@@ -54,7 +54,7 @@ impl Socket {
     ///
     /// # Errors
     /// `ENETUNREACH`, `EHOSTUNREACH`, `EACCES`: a broadcast without `SO_BROADCAST`. `ENETUNREACH`, of IPv6
-    /// `EINVAL`: the source is not ours.
+    /// `EINVAL`: the source is not ours. `EINVAL`: it is no single host's.
     pub(crate) fn check_way(
         &self,
         to: Option<SocketAddr>,
@@ -67,6 +67,9 @@ impl Socket {
         let leads = to.and_then(|to| self.leads(to.ip()));
         let source = source.filter(|source| !source.is_unspecified());
         if let Some(source) = source {
+            if is_of_many(source) {
+                return Err(Errno::INVAL.into());
+            }
             let ours = matches!(self.leads(source), Some(Leads::Here | Leads::Unsaid) | None);
             let stays = to.is_none() || leads == Some(Leads::Here);
             if !ours && source.is_ipv4() {
@@ -107,6 +110,12 @@ impl Socket {
     }
 }
 
+/// A group's address or everybody's, which is never a source.
+fn is_of_many(source: IpAddr) -> bool {
+    let broadcast = matches!(source, IpAddr::V4(source) if source.is_broadcast());
+    source.is_multicast() || broadcast
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +133,13 @@ mod tests {
         assert_eq!([find("10.0.0.0"), find("10.0.0.254")], [Some(Leads::Away); 2]);
         assert_eq!([find("9.255.255.255"), find("10.0.0.255"), find("fc00::1")], [None; 3]);
         assert_eq!(find("fd00::1"), Some(Leads::Here));
+    }
+
+    #[test]
+    fn a_source_is_one_hosts_address() {
+        let of_many = |source: &str| is_of_many(source.parse().unwrap());
+        assert_eq!(["224.0.0.1", "255.255.255.255", "ff02::1"].map(of_many), [true; 3]);
+        assert_eq!(["198.18.77.2", "127.0.0.1", "fe80::1"].map(of_many), [false; 3]);
     }
 
     #[test]
