@@ -49,6 +49,15 @@ impl Caller {
     fn is_in_a_call(&self) -> bool {
         !self.calls.load(Ordering::SeqCst).is_multiple_of(2)
     }
+
+    /// Its thread is there no more.
+    fn free(&self) {
+        // A thread that was ended within a call has not left it.
+        if self.is_in_a_call() {
+            let _ = self.calls.fetch_add(1, Ordering::SeqCst);
+        }
+        self.thread.store(0, Ordering::Release);
+    }
 }
 
 static CALLERS: AtomicPtr<Caller> = AtomicPtr::new(ptr::null_mut());
@@ -59,11 +68,7 @@ struct Mine(Cell<Option<&'static Caller>>);
 impl Drop for Mine {
     fn drop(&mut self) {
         if let Some(caller) = self.0.take() {
-            // A thread that was ended within a call has not left it.
-            if caller.is_in_a_call() {
-                let _ = caller.calls.fetch_add(1, Ordering::SeqCst);
-            }
-            caller.thread.store(0, Ordering::Release);
+            caller.free();
         }
     }
 }
@@ -94,13 +99,17 @@ fn mine() -> Option<&'static Caller> {
     .ok()
 }
 
-fn claim() -> &'static Caller {
+/// Its `pthread_t`, which is an address, and its number in the kernel.
+fn this_thread() -> (usize, i32) {
     // SAFETY: no pointers.
     let me = unsafe { libc::pthread_self() };
-    // A pthread_t is an address.
-    let me = usize::try_from(me).unwrap_or(usize::MAX);
     // SAFETY: no pointers.
     let number = unsafe { libc::gettid() };
+    (usize::try_from(me).unwrap_or(usize::MAX), number)
+}
+
+fn claim() -> &'static Caller {
+    let (me, number) = this_thread();
     let take = |caller: &&Caller| {
         caller.thread.compare_exchange(0, me, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     };
@@ -122,6 +131,25 @@ fn claim() -> &'static Caller {
         match CALLERS.compare_exchange(first, new, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => return caller,
             Err(other) => first = other,
+        }
+    }
+}
+
+/// Has each forked child set right what it has copied. To be called once, while there is one thread.
+pub(crate) fn follow_forks() {
+    // SAFETY: the handler stores numbers. Should registering fail (no memory), a child's threads are not
+    // interrupted.
+    let _ = unsafe { libc::pthread_atfork(None, None, Some(born)) };
+}
+
+/// In a forked child, whose only thread is the one that has forked, under another number.
+extern "C" fn born() {
+    let (me, number) = this_thread();
+    for caller in callers() {
+        if caller.thread.load(Ordering::Relaxed) == me {
+            caller.number.store(number, Ordering::Relaxed);
+        } else {
+            caller.free();
         }
     }
 }
@@ -235,4 +263,49 @@ fn interrupts() -> bool {
         let _ = unsafe { libc::syscall(libc::SYS_rt_sigaction, SIGCANCEL, place, none, size) };
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    /// What a child finds wrong, as its exit code.
+    fn wrong_in_a_child(own: &Caller, others: &Caller) -> c_int {
+        let (me, number) = this_thread();
+        let is_own =
+            own.thread.load(Ordering::Relaxed) == me && own.number.load(Ordering::Relaxed) == number;
+        let is_free = others.thread.load(Ordering::Relaxed) == 0 && !others.is_in_a_call();
+        c_int::from(!is_own) + 2 * c_int::from(!is_free)
+    }
+
+    #[test]
+    fn a_forked_child_has_one_caller_under_its_own_number() {
+        let own = mine().unwrap();
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let other = thread::spawn(move || {
+            let caller = begin();
+            tell.send(caller.unwrap()).unwrap();
+            let _closed = ended.recv();
+            let _ = super::end(caller);
+        });
+        let others = told.recv().unwrap();
+        // SAFETY: the child reads numbers and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let wrong = wrong_in_a_child(own, others);
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(wrong) };
+        }
+        let mut status = -1;
+        // SAFETY: room for a status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0, "in the child");
+        assert!(others.is_in_a_call());
+        drop(end);
+        other.join().unwrap();
+    }
 }

@@ -43,6 +43,7 @@ static AT_START: extern "C" fn() = at_start;
 
 extern "C" fn at_start() {
     stdio::interpose();
+    cancel::follow_forks();
     if iopkt::adopt_inherited().is_err() {
         socket::say_that_the_stack_is_silent();
     }
