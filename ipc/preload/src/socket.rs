@@ -30,20 +30,15 @@ pub unsafe extern "C-unwind" fn socket(family: c_int, kind: c_int, protocol: c_i
             return fd;
         }
         let fd = stacks_socket(family, kind, protocol);
-        if fd < 0 && no_module_has_it(iopkt::errno()) {
+        let errno = iopkt::errno();
+        if fd < 0 && (no_module_has_it(errno) || no_stack_is_there(errno)) {
             iopkt::set_errno(libc::EAFNOSUPPORT);
         }
         return fd;
     }
-    if whose == Whose::ModulesOrKernels && !OPENING.get() {
+    if whose != Whose::Kernels && !OPENING.get() {
         let fd = stacks_socket(family, kind, protocol);
-        if fd >= 0 || !no_module_has_it(iopkt::errno()) {
-            return fd;
-        }
-    }
-    if whose == Whose::Stacks && !OPENING.get() {
-        let fd = stacks_socket(family, kind, protocol);
-        if fd >= 0 || !falls_back_after(iopkt::errno()) {
+        if fd >= 0 || !is_kernels_after(iopkt::errno(), whose) {
             return fd;
         }
     }
@@ -51,9 +46,21 @@ pub unsafe extern "C-unwind" fn socket(family: c_int, kind: c_int, protocol: c_i
     unsafe { kernels_socket(family, kind, protocol) }
 }
 
-/// Rather than one that has it and refuses. No stack, no module.
+/// Is the kernel to be asked after the stack has failed with this errno? A protocol that no module has may be the
+/// kernel's; where no stack is there, its modules are as little to be passed by as its own protocols.
+fn is_kernels_after(errno: c_int, whose: Whose) -> bool {
+    let unknown = whose == Whose::ModulesOrKernels && no_module_has_it(errno);
+    unknown || falls_back_after(errno)
+}
+
+/// Rather than one that has it and refuses.
 fn no_module_has_it(errno: c_int) -> bool {
-    matches!(errno, libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENETDOWN | libc::ETIMEDOUT)
+    matches!(errno, libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
+}
+
+/// Or it is silent.
+fn no_stack_is_there(errno: c_int) -> bool {
+    matches!(errno, libc::ENETDOWN | libc::ETIMEDOUT)
 }
 
 fn stacks_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
@@ -104,7 +111,7 @@ fn whose(family: c_int, kind: c_int, protocol: c_int) -> Whose {
 /// After a failure with this errno: is the kernel to be asked instead, as no stack is there? If not, the
 /// program's user is told why.
 pub(crate) fn falls_back_after(errno: c_int) -> bool {
-    if !matches!(errno, libc::ENETDOWN | libc::ETIMEDOUT) {
+    if !no_stack_is_there(errno) {
         return false;
     }
     if falls_back() {
@@ -126,7 +133,7 @@ fn falls_back() -> bool {
 }
 
 fn say_that_no_stack_is_there() {
-    say("no stack at", "start one (io-pkt -d <driver> -p tcpip), or set IOPKT_FALLBACK=kernel");
+    say("no stack at", "start one (io-pkt -d <driver>), or set IOPKT_FALLBACK=kernel");
 }
 
 /// It was asked, and has not answered within the time it has for that.
