@@ -275,8 +275,8 @@ mod tests {
     /// What a child finds wrong, as its exit code.
     fn wrong_in_a_child(own: &Caller, others: &Caller) -> c_int {
         let (me, number) = this_thread();
-        let is_own =
-            own.thread.load(Ordering::Relaxed) == me && own.number.load(Ordering::Relaxed) == number;
+        let is_own = own.thread.load(Ordering::Relaxed) == me
+            && own.number.load(Ordering::Relaxed) == number;
         let is_free = others.thread.load(Ordering::Relaxed) == 0 && !others.is_in_a_call();
         c_int::from(!is_own) + 2 * c_int::from(!is_free)
     }

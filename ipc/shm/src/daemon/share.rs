@@ -105,7 +105,7 @@ impl Default for Share {
 
 #[cfg(test)]
 mod tests {
-    use core::sync::atomic::AtomicBool;
+    use core::sync::atomic::{AtomicBool, AtomicU32};
 
     use super::*;
 
@@ -160,22 +160,26 @@ mod tests {
 
     #[test]
     fn what_is_refused_one_worker_is_not_taken_from_another() {
+        const TRIES: u32 = 200_000;
         let share = Share::new(Some(100), None);
-        let done = AtomicBool::new(false);
+        let (others, done) = (AtomicU32::new(0), AtomicBool::new(false));
         std::thread::scope(|scope| {
             let _ = scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     assert!(!share.take(101));
+                    let _ = others.fetch_add(1, Ordering::Relaxed);
                 }
             });
-            let refused = (0..200_000).filter(|_| {
-                let taken = share.take(100);
-                if taken {
-                    share.give(100);
+            // Each has tried that often while the other did.
+            let mut own: u32 = 0;
+            let mut refused: u32 = 0;
+            while own < TRIES || others.load(Ordering::Relaxed) < TRIES {
+                own = own.saturating_add(1);
+                match share.take(100) {
+                    true => share.give(100),
+                    false => refused = refused.saturating_add(1),
                 }
-                !taken
-            });
-            let refused = refused.count();
+            }
             done.store(true, Ordering::Relaxed);
             assert_eq!(refused, 0);
         });

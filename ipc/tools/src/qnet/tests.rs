@@ -85,8 +85,18 @@ fn a_file_is_got_in_pieces_until_an_empty_one() {
     assert_eq!(std::fs::read(here).unwrap(), file);
 }
 
+/// In a process of its own: other tests are not to be stopped in the midst of theirs.
 #[test]
 fn a_call_outlives_a_stop_of_the_process() {
+    const ALONE: &str = "IOPKT_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        let name = "qnet::tests::a_call_outlives_a_stop_of_the_process";
+        let output = alone.args(["--exact", name]).env(ALONE, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
     let module = Module::start(|_| {
         // While the other thread waits for this answer, all of the process stops and goes on.
         let stop = format!("kill -STOP {0}; sleep 0.1; kill -CONT {0}", std::process::id());
