@@ -6,20 +6,42 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
+
+use libc::c_int;
 
 use crate::errno::number_of;
 use crate::process;
 
 const SCRIPT: &str = "/etc/autoconnect";
 
-/// Calls again, once, if there was no way to the peer and the script says that there is one now.
-pub(crate) fn with_a_way<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    match call() {
-        Err(error) if is_about_the_way(&error) && script().is_some_and(makes_one) => call(),
-        result => result,
+/// Calls again, once, if there was no way to the peer and the script says that there is one now. A call that may not
+/// wait has the script begin and fails; its program tries again when it sees fit.
+pub(crate) fn with_a_way<T>(
+    waits: impl FnOnce() -> bool,
+    mut call: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let result = call();
+    let script = match &result {
+        Err(error) if is_about_the_way(error) => script(),
+        _ => None,
+    };
+    match script {
+        Some(script) if !waits() => {
+            let _ = begin(script, &BACKGROUND);
+            result
+        }
+        Some(script) if makes_one(script) => call(),
+        _ => result,
     }
+}
+
+/// Says whether a call on this descriptor may wait.
+pub(crate) fn may_wait(fd: c_int, flags: c_int) -> bool {
+    // SAFETY: no pointers.
+    let status = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    flags & libc::MSG_DONTWAIT == 0 && status >= 0 && status & libc::O_NONBLOCK == 0
 }
 
 fn is_about_the_way(error: &io::Error) -> bool {
@@ -44,20 +66,33 @@ fn script() -> Option<&'static OsString> {
     wanted.as_ref().filter(|_| !process::is_guest())
 }
 
+/// A shell's words that run the script and wait for it. Its descriptor 3 holds the lock.
+const FOREGROUND: [&str; 2] = ["-c", r#"exec 3<&0 "$0" </dev/null"#];
+
+/// The same, which wait for nothing. Nobody sees the script end but the lock.
+const BACKGROUND: [&str; 2] = ["-c", r#"exec 3<&0; "$0" </dev/null &"#];
+
 /// Runs the script, unless somebody is at it: then that is waited for. True: it is worth another try.
 fn makes_one(script: &OsString) -> bool {
-    let Ok(file) = File::open(script) else { return false };
-    // Whoever may read the script may hold this lock, which ends with the file's descriptor.
-    let lock = |how| {
-        // SAFETY: no pointers.
-        unsafe { libc::flock(file.as_raw_fd(), how) == 0 }
-    };
-    if !lock(libc::LOCK_EX | libc::LOCK_NB) {
-        return lock(libc::LOCK_EX);
+    begin(script, &FOREGROUND)
+        .unwrap_or_else(|| File::open(script).is_ok_and(|file| lock(&file, libc::LOCK_EX)))
+}
+
+/// Has a shell run the script. `None`: somebody is at it.
+fn begin(script: &OsString, shell: &[&str]) -> Option<bool> {
+    let Ok(file) = File::open(script) else { return Some(false) };
+    if !lock(&file, libc::LOCK_EX | libc::LOCK_NB) {
+        return None;
     }
-    let mut command = Command::new(script);
-    let status = command.env_remove("AUTOCONNECT").stdin(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
+    let mut command = Command::new("/bin/sh");
+    let command = command.args(shell).arg(script).env_remove("AUTOCONNECT").stdin(file);
+    Some(command.status().is_ok_and(|status| status.success()))
+}
+
+/// Whoever may read the script may hold this lock, which ends with the last copy of the file's descriptor.
+fn lock(file: &File, how: c_int) -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::flock(file.as_raw_fd(), how) == 0 }
 }
 
 #[cfg(test)]
@@ -86,6 +121,13 @@ mod tests {
         assert!(makes_one(&script));
         say("#!/bin/sh\nexit 1\n");
         assert!(!makes_one(&script));
+        let done = path.with_extension("done");
+        say(&format!("#!/bin/sh\nsleep 0.2\ntouch {}\n", done.display()));
+        assert_eq!(begin(&script, &BACKGROUND), Some(true));
+        assert!(!done.exists(), "nobody has waited");
+        assert_eq!(begin(&script, &BACKGROUND), None, "it is under way");
+        assert!(makes_one(&script) && done.exists());
+        std::fs::remove_file(&done).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(!makes_one(&script));
     }

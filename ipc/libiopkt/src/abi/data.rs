@@ -239,7 +239,9 @@ pub(super) fn send(
         Target::Connecting(to) => held.socket.send_connecting(borrow(&fd), from, to, known),
         _ if held.is_stream() => held.socket.send(borrow(&fd), from, None, known),
         Target::Stack(to) => {
-            autoconnect::with_a_way(|| cork::send(fd, held, from, (Some(to), ancillary), flags))
+            let waits = || autoconnect::may_wait(fd, flags);
+            let call = || cork::send(fd, held, from, (Some(to), ancillary), flags);
+            autoconnect::with_a_way(waits, call)
         }
         Target::Peer | Target::Kernel => cork::send(fd, held, from, (None, ancillary), flags),
     };

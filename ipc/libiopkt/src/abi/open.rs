@@ -71,8 +71,10 @@ pub extern "C" fn iopkt_listen(fd: c_int, backlog: c_int) -> c_int {
 pub unsafe extern "C" fn iopkt_connect(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int {
     if let Some(held) = table::lookup(fd) {
         // SAFETY: the caller's promise.
-        let result = unsafe { Name::read(name, len, held.socket.family()) }
-            .and_then(|name| autoconnect::with_a_way(|| connect(fd, &held, name)));
+        let result = unsafe { Name::read(name, len, held.socket.family()) }.and_then(|name| {
+            let waits = || autoconnect::may_wait(fd, 0);
+            autoconnect::with_a_way(waits, || connect(fd, &held, name))
+        });
         match result {
             Ok(Side::Kernel) => {}
             Ok(_) => return 0,
