@@ -29,7 +29,7 @@ pub(crate) fn main(sock: Option<String>, args: &NetstatArgs) -> Result<(), Failu
         return show(&Mbufs::of(&control.daemon()?), args.json, render_mbufs);
     }
     if args.statistics {
-        let rows = of_subsystem(control.counters()?, args.protocol.as_deref());
+        let rows = of_subsystem(control.counters()?, args.protocol.as_deref())?;
         return show(&*rows, args.json, render_counters);
     }
     let rows = chosen(control.sockets()?, args)?;
@@ -172,12 +172,23 @@ fn render_mbufs(mbufs: &Mbufs) -> String {
     format!("{}/{} mbufs in use ({percent}%), {free} free, in {pages}\n", mbufs.used, mbufs.total)
 }
 
-fn of_subsystem(mut rows: Vec<CounterRow>, subsystem: Option<&str>) -> Vec<CounterRow> {
-    if let Some(subsystem) = subsystem {
-        rows.retain(|row| row.subsystem == subsystem);
-    }
+fn of_subsystem(
+    mut rows: Vec<CounterRow>,
+    subsystem: Option<&str>,
+) -> Result<Vec<CounterRow>, Failure> {
     rows.sort_by(|a, b| a.subsystem.cmp(&b.subsystem));
-    rows
+    let Some(subsystem) = subsystem else { return Ok(rows) };
+    if rows.iter().all(|row| row.subsystem != subsystem) {
+        // Counters that are zero are not told.
+        let mut names: Vec<_> = rows.iter().map(|row| escape(&row.subsystem)).collect();
+        names.dedup();
+        return Err(Failure::failed(format!(
+            "-p {subsystem}: nothing was counted under that name; there is: {}",
+            names.join(" ")
+        )));
+    }
+    rows.retain(|row| row.subsystem == subsystem);
+    Ok(rows)
 }
 
 /// BSD's paragraphs: the subsystem, then a sentence for each counter.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{Access, access};
+use types::nearest;
 
 use crate::cli::{Loopback, RunArgs, preload_from_environment};
 use crate::control::{Control, prefix};
@@ -29,6 +30,9 @@ pub(crate) fn main(sock: Option<String>, args: &RunArgs) -> Result<(), Failure> 
             "which program? as in: iopkt run -- curl http://198.18.77.1/".into(),
         ));
     };
+    if program.as_encoded_bytes().starts_with(b"-") {
+        return Err(Failure::usage(no_option(&program.to_string_lossy())));
+    }
     let variables = variables(sock.clone(), args.loopback)?;
     let _answers = Control::open(sock)?.daemon()?;
     if let Some(path) = in_path(program)
@@ -47,6 +51,13 @@ pub(crate) fn main(sock: Option<String>, args: &RunArgs) -> Result<(), Failure> 
         code,
         format!("cannot run {name}: {error}; is it spelled right? command -v {name}"),
     ))
+}
+
+/// No program's name begins with a hyphen.
+fn no_option(word: &str) -> String {
+    let name = word.split('=').next().unwrap_or(word);
+    let near = nearest(name, ["--loopback", "--sock", "--help"]).unwrap_or("--help");
+    format!("unknown option {name}; did you mean: iopkt run {near}? a program comes after --")
 }
 
 /// Runs `env`.
@@ -162,6 +173,12 @@ fn in_path(program: &OsStr) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_option_is_no_program() {
+        assert!(no_option("--lopback=stack").contains("iopkt run --loopback"));
+        assert!(no_option("-x").contains("unknown option -x"));
+    }
 
     #[test]
     fn our_library_comes_first_and_once() {

@@ -105,8 +105,10 @@ tcp:
 \t12 segments received
 \t9 segments sent
 ";
-    assert_eq!(render_counters(&of_subsystem(rows.clone(), None)), expected);
-    assert_eq!(of_subsystem(rows, Some("tcp")).len(), 2);
+    assert_eq!(render_counters(&of_subsystem(rows.clone(), None).unwrap()), expected);
+    assert_eq!(of_subsystem(rows.clone(), Some("tcp")).unwrap().len(), 2);
+    let unknown = of_subsystem(rows, Some("tpc")).unwrap_err();
+    assert!(unknown.text.contains("there is: drop tcp"), "{}", unknown.text);
 }
 
 #[test]
