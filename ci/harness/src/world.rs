@@ -480,6 +480,7 @@ pub(crate) fn network() -> Network {
         addresses: vec![Address { address, prefix_len }],
         addresses6: Vec::new(),
         link6: Link6::default(),
+        dhcp: false,
         tx_checksum: TxChecksum::Stack,
         loans: false,
         tso_buffers_max: 0,

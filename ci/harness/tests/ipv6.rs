@@ -4,8 +4,10 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::io::{IoSlice, IoSliceMut};
 
+use autoconf::State;
 use harness::{LOCAL_LINK6, LOCAL_MAC, LOCAL6, PEER_MAC, PEER6, World, frame6};
-use inet::command::{Command, Transport};
+use inet::command::{Command, Event, Transport};
+use inet::network::Address6;
 use shm::{Ancillary, CellId};
 use types::{DropReason, MacAddr};
 use wire::ipv4::Protocol;
@@ -233,6 +235,31 @@ fn refusals(world: &mut World) {
     assert_eq!(problem.header.rest.get(), 6);
 }
 
+/// A server's words without end leave whoever asks for an address of ours to be heard.
+fn a_flood_does_not_hide_duplicates(world: &mut World) {
+    let tentative = Address6 { state: State::Tentative, ..Address6::preferred(MUTE, 64) };
+    world.configure(|interface| {
+        interface.dhcp = true;
+        interface.addresses6.push(tentative);
+    });
+    let heard = |world: &mut World, frame: &[u8]| {
+        world.events.clear();
+        assert!(exchange(world, frame).len() <= 1);
+        world.events.iter().filter(|event| matches!(event, Event::Heard { .. })).count()
+    };
+    let said = harness::frame::udp(67, 68, b"a lease");
+    let refused = drops(world, DropReason::ControlQueueFull);
+    let all: usize = (0..200).map(|_| heard(world, &said)).sum();
+    assert!((1..200).contains(&all), "{all}");
+    assert_eq!(drops(world, DropReason::ControlQueueFull) - refused, 200 - all as u64);
+    assert_eq!(heard(world, &frame6::probe(MUTE)), 1);
+    // What comes from no server's port is any datagram, and on a link without a client all are.
+    world.pass(Duration::from_secs(2));
+    assert_eq!(heard(world, &harness::frame::udp(68, 68, b"no server")), 0);
+    world.configure(|_| {});
+    assert_eq!(heard(world, &said), 0);
+}
+
 /// One world, for EAL starts once in a process.
 #[test]
 fn ipv6() {
@@ -243,5 +270,6 @@ fn ipv6() {
     resolution(&mut world);
     refusals(&mut world);
     still_there(&mut world);
+    a_flood_does_not_hide_duplicates(&mut world);
     assert_eq!(world.wind_up(), 0, "buffers left");
 }

@@ -162,6 +162,7 @@ mod tests {
             addresses: Vec::new(),
             addresses6,
             link6: Link6::default(),
+            dhcp: false,
             tx_checksum: crate::network::TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,

@@ -450,7 +450,7 @@ impl Worker {
                 }
             }
             Kind::Module(module) => {
-                self.module_sockets.retain(|other| *other != id);
+                let _ = self.module_sockets.remove(&id);
                 if let Some(client) = lane {
                     module.datagram.recv.release(&mut client.lane);
                 }

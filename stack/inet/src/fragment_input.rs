@@ -154,7 +154,11 @@ impl Worker {
             self.timers.arm(at, Owner::Fragments, &mut self.fragments_timer);
             return Ok(());
         };
-        let whole = self.join(&pieces)?;
+        let whole = self.join(&pieces).inspect_err(|reason| {
+            // The caller counts the one that has just come.
+            let others = pieces.len().saturating_sub(1);
+            self.counters.drops.add(*reason as usize, others as u64);
+        })?;
         if ip_version(&whole) == 6 {
             self.counters.ipv6.packets_reassembled.increment();
             self.ipv6_input(whole, 0, interface, now)

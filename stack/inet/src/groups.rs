@@ -2,6 +2,7 @@
 //! (RFC 1112, RFC 3493 5.2, RFC 3678).
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use dpdk::Mbuf;
 use mcast::Filter;
@@ -13,6 +14,7 @@ use zerocopy::IntoBytes;
 
 use crate::command::{Handoff, Outcome};
 use crate::family::Family;
+use crate::hearing::Subject;
 use crate::input::Received;
 use crate::network::{Addresses, Destination, LOOPBACK};
 use crate::output::{Hop, Output};
@@ -145,14 +147,22 @@ impl Worker {
         }
         let end = received.ip_offset + received.ip_len + received.segment_len;
         let packet = mbuf.data().get(received.ip_offset..end).unwrap_or_default();
-        self.tell_others(received.interface, &[packet]);
-        Ok(())
+        let port = (ports.1, received.destination.is_ipv6());
+        match self.tell_others(port, received.interface, &[packet]) {
+            0 => heard,
+            _ => Ok(()),
+        }
     }
 
-    /// Gives a copy of a packet to each other worker.
-    fn tell_others(&mut self, interface: u16, packet: &[&[u8]]) {
+    /// Gives a copy of a packet to each other worker that has sockets of its port; how many there are.
+    fn tell_others(&mut self, port: (u16, bool), interface: u16, packet: &[&[u8]]) -> usize {
+        let network = Arc::clone(&self.out.network);
+        let owners = network.udp_owners.get(&port).map(Vec::as_slice).unwrap_or_default();
         let len = packet.iter().map(|part| part.len()).sum();
-        for to in (0..self.mesh.workers()).filter(|to| *to != self.mesh.me) {
+        let others = (0..self.mesh.workers()).filter(|to| *to != self.mesh.me);
+        let mut count = 0;
+        for to in others.filter(|to| owners.contains(to)) {
+            count += 1;
             // Joined of pieces it may be longer than a frame.
             let Some(mut mbuf) = self.out.pools.alloc_for(len) else {
                 self.out.count_drop(DropReason::MbufExhausted);
@@ -165,6 +175,7 @@ impl Worker {
                 self.out.count_drop(DropReason::HandoffQueueFull);
             }
         }
+        count
     }
 
     /// Another worker has taken this packet in, and checked it.
@@ -247,7 +258,8 @@ impl Worker {
             && let Some(mut header) = F::header(hosts, ipv4::Protocol::UDP, hops, tos)
             && F::set_segment_len(&mut header, segment.packet_len())
         {
-            self.tell_others(hop.interface, &[header.as_bytes(), segment.data()]);
+            let port = (ports.1, destination.is_ipv6());
+            let _ = self.tell_others(port, hop.interface, &[header.as_bytes(), segment.data()]);
         }
     }
 
@@ -263,7 +275,7 @@ impl Worker {
         if received.ttl != 1 {
             return Err(DropReason::IgmpFormat);
         }
-        self.let_hear(mbuf, received, now)
+        self.let_hear(Subject::Groups, mbuf, received, now)
     }
 
     /// The same for IPv6.
@@ -278,7 +290,7 @@ impl Worker {
         let chain = packet.chain().map_err(|fault| fault.reason)?;
         let message = icmp6::Message::parse(chain.payload)?;
         let _ = mld::Query::parse(packet.header, chain.router_alert, &message)?;
-        self.let_hear(mbuf, received, now)
+        self.let_hear(Subject::Groups, mbuf, received, now)
     }
 }
 

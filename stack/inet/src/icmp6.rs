@@ -12,6 +12,7 @@ use wire::{ipv4, ipv6};
 use zerocopy::IntoBytes;
 
 use crate::address6::OnLink;
+use crate::hearing::Subject;
 use crate::input::{Received, drop_front};
 use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK};
@@ -157,20 +158,20 @@ impl Worker {
                 let station = options.source_link_layer();
                 let source = packet.header.src();
                 if source.is_unspecified() && self.out.addresses.is_tentative6(target, interface) {
-                    return self.let_hear(mbuf, received, now);
+                    return self.let_hear(Subject::Duplicates, mbuf, received, now);
                 }
                 self.solicited(target, (source, station), interface, now)
             }
             Ndp::NeighborAdvertisement(what, _)
                 if self.out.addresses.is_tentative6(what.target, interface) =>
             {
-                self.let_hear(mbuf, received, now)
+                self.let_hear(Subject::Duplicates, mbuf, received, now)
             }
             Ndp::NeighborAdvertisement(what, options) => {
                 self.advertised(what, options.target_link_layer(), interface, now)
             }
             Ndp::RouterAdvertisement(..) if self.accepts_routers(interface) => {
-                self.let_hear(mbuf, received, now)
+                self.let_hear(Subject::Routers, mbuf, received, now)
             }
             Ndp::RouterSolicitation(_) | Ndp::RouterAdvertisement(..) | Ndp::Redirect(..) => {
                 Err(DropReason::Icmp6Type)

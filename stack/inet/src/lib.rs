@@ -32,6 +32,7 @@ mod forward6;
 mod fragment;
 mod fragment_input;
 mod groups;
+mod hearing;
 mod icmp;
 mod icmp6;
 mod ids;

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-/// Packets a second that a worker lets the control plane have: advertisements of routers and answers to
-/// our own questions are few, and each wakes a thread.
+/// Packets of one subject a second that a worker lets the control plane have: advertisements of routers and
+/// answers to our own questions are few, and each wakes a thread.
 pub const HEARD_PER_SECOND: u32 = 64;
 
 /// Descriptors taken from one client per breath, so that one client can't starve the wire.
@@ -197,6 +197,9 @@ pub const ID_COUNTERS: usize = 2048;
 
 /// Hosts of whose paths something is known beside TCP's connections: 128 KiB.
 pub const PATH_MTUS_MAX: usize = 4096;
+
+/// Hosts that make room together in a full table: to find them costs a walk.
+pub const PATH_MTUS_EVICTED: usize = 256;
 
 /// How long what a router said of a path holds (RFC 1191 6.3, RFC 8201 4: ten minutes).
 pub const PATH_MTU_AGE: Duration = Duration::from_secs(600);

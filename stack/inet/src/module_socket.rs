@@ -57,7 +57,7 @@ impl Worker {
                 let recv = DatagramProducer::new(cell, socket.options.receive_buffer);
                 socket.kind =
                     Kind::Module(Box::new(ModuleSocket { of, datagram: Datagram::new(recv) }));
-                self.module_sockets.push(id);
+                let _ = self.module_sockets.insert(id);
                 Ok(Outcome::Opened { socket: id, cell })
             }
             (opened, _) => {
@@ -211,20 +211,25 @@ impl Worker {
 
     /// Modules have gone or failed: their sockets say so, and have come to their end.
     pub(crate) fn drop_module_sockets(&mut self) {
-        for id in self.module_sockets.clone() {
-            let Some(socket) = self.sockets.find_mut(id) else { continue };
-            let Kind::Module(module) = &socket.kind else { continue };
-            if self.out.desk.as_ref().is_some_and(|desk| desk.serves(&module.of)) {
-                continue;
-            }
-            socket.error = Some(Errno::NETDOWN);
-            if let Some(client) = self.clients.owner_mut(socket.client) {
-                client.set_error(socket.cell, Errno::NETDOWN);
-            }
-            let signal = Signal { readable: true, writable: true, hang_up: true, urgent: false };
-            raise(socket, id, signal, &mut self.signals);
-            self.module_sockets.retain(|other| *other != id);
+        let mut all = core::mem::take(&mut self.module_sockets);
+        all.retain(|id| !self.is_dropped(*id));
+        self.module_sockets = all;
+    }
+
+    /// Nobody serves this socket any longer: it has been told so.
+    fn is_dropped(&mut self, id: SocketId) -> bool {
+        let Some(socket) = self.sockets.find_mut(id) else { return false };
+        let Kind::Module(module) = &socket.kind else { return false };
+        if self.out.desk.as_ref().is_some_and(|desk| desk.serves(&module.of)) {
+            return false;
         }
+        socket.error = Some(Errno::NETDOWN);
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            client.set_error(socket.cell, Errno::NETDOWN);
+        }
+        let signal = Signal { readable: true, writable: true, hang_up: true, urgent: false };
+        raise(socket, id, signal, &mut self.signals);
+        true
     }
 
     fn module_of(&mut self, id: SocketId) -> Result<&mut ModuleSocket, Errno> {

@@ -75,6 +75,8 @@ pub struct Interface {
     pub addresses6: Vec<Address6>,
     /// What a router has told of the link.
     pub link6: Link6,
+    /// A server is asked for its address: the control plane hears what servers say.
+    pub dhcp: bool,
     /// Who computes checksums.
     pub tx_checksum: TxChecksum,
     /// The port sends clients' bytes from where they lie.
@@ -142,8 +144,6 @@ pub struct HostSettings {
     pub resets_per_second: u32,
     /// A datagram to one of our addresses goes to all sockets that share its port, not to the best.
     pub udp_to_all: bool,
-    /// The control plane hears what DHCP servers say.
-    pub dhcp: bool,
     /// IPv4 packets for others are passed on.
     pub forward: bool,
     /// IPv6 packets for others are passed on.
@@ -172,7 +172,6 @@ impl Default for HostSettings {
             icmp_errors_per_second: ICMP_ERRORS_PER_SECOND,
             resets_per_second: RESETS_PER_SECOND,
             udp_to_all: false,
-            dhcp: false,
             forward: false,
             forward6: false,
             redirects: true,
@@ -192,8 +191,9 @@ pub struct Network {
     pub fib6: Fib<Ipv6Addr>,
     /// Static neighbours.
     pub neighbors: Vec<StaticNeighbor>,
-    /// The worker that owns each bound UDP port of IPv6 (`true`) and of IPv4, where there are several workers.
-    pub udp_owners: HashMap<(u16, bool), u16>,
+    /// The workers of the sockets that are bound to each UDP port of IPv6 (`true`) and of IPv4, in the order
+    /// in which they came, where there are several workers.
+    pub udp_owners: Arc<HashMap<(u16, bool), Vec<u16>>>,
     /// Groups that sockets of this host listen to, with their interfaces.
     pub groups: Arc<HashSet<(u16, IpAddr)>>,
     /// TCP.
@@ -344,6 +344,7 @@ mod tests {
             addresses: vec![address(OURS), address(SECOND)],
             addresses6: Vec::new(),
             link6: Link6::default(),
+            dhcp: false,
             tx_checksum: TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,

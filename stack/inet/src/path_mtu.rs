@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use hashbrown::HashMap;
 use types::Instant;
 
-use crate::limits::{PATH_MTU_AGE, PATH_MTU_MIN, PATH_MTU_MIN6, PATH_MTUS_MAX};
+use crate::limits::{PATH_MTU_AGE, PATH_MTU_MIN, PATH_MTU_MIN6, PATH_MTUS_EVICTED, PATH_MTUS_MAX};
 
 /// What routers have said.
 #[derive(Debug, Default)]
@@ -32,10 +32,14 @@ impl PathMtus {
         let mtu = mtu.max(least);
         if self.known.len() >= PATH_MTUS_MAX && !self.known.contains_key(&host) {
             self.known.retain(|_, (_, until)| now < *until);
-            if self.known.len() >= PATH_MTUS_MAX {
-                // Somebody says much of many hosts: better to know nothing than only what he said.
-                self.known.clear();
-            }
+            // Somebody says much of many hosts. Which ones make room nobody outside knows, so that he can
+            // neither choose whose go nor keep more than his share.
+            let mut left = if self.known.len() < PATH_MTUS_MAX { 0 } else { PATH_MTUS_EVICTED };
+            self.known.retain(|_, _| {
+                let stays = left == 0;
+                left = left.saturating_sub(1);
+                stays
+            });
         }
         let mtu = self.of(host, now).map_or(mtu, |known| known.min(mtu));
         let _before = self.known.insert(host, (mtu, now + PATH_MTU_AGE));
@@ -78,6 +82,7 @@ mod tests {
         for n in 0..100_000 {
             known.lower(Ipv4Addr::from_bits(n).into(), 1400, NOW);
             assert!(known.known.len() <= PATH_MTUS_MAX);
+            assert!(n < 10_000 || known.known.len() >= PATH_MTUS_MAX - PATH_MTUS_EVICTED);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::attend::raise;
 use crate::command::Misbehaviour;
 use crate::family::Family;
 use crate::groups::Casting;
+use crate::hearing::Subject;
 use crate::input::Received;
 use crate::network::{Destination, LOOPBACK, TxChecksum};
 use crate::option::Options;
@@ -21,8 +22,8 @@ use crate::packet_out::PacketOut;
 use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
 
-/// RFC 2131 4.1.
-const DHCP_CLIENT: u16 = 68;
+/// RFC 2131 4.1: from a server to a client.
+const DHCP_PORTS: (u16, u16) = (67, 68);
 
 impl Worker {
     pub(crate) fn udp_input(
@@ -37,8 +38,9 @@ impl Worker {
             datagram.verify(received.source, received.destination)?;
         }
         self.counters.udp.datagrams_received.increment();
-        if self.out.network.host.dhcp && datagram.header.dst_port.get() == DHCP_CLIENT {
-            return self.let_hear(&mbuf, received, now);
+        let ports = (datagram.header.src_port.get(), datagram.header.dst_port.get());
+        if ports == DHCP_PORTS && self.asks_for_addresses(received.interface) {
+            return self.let_hear(Subject::Dhcp, &mbuf, received, now);
         }
         if received.to != Destination::Local {
             return self.group_input(&mbuf, received, &datagram, now);
@@ -49,8 +51,8 @@ impl Worker {
         let found = self.udp_sockets(to, from, all);
         if found.is_empty() {
             let port = (to.port(), to.is_ipv6());
-            let owner = self.out.network.udp_owners.get(&port).copied();
-            if let Some(owner) = owner.filter(|o| *o != self.mesh.me) {
+            let owner = self.out.network.udp_owners.get(&port).and_then(|all| all.last());
+            if let Some(owner) = owner.copied().filter(|o| *o != self.mesh.me) {
                 return self.hand_over(mbuf, received, owner);
             }
             self.port_unreachable(&mbuf, received, now);
@@ -68,6 +70,12 @@ impl Worker {
             last = self.udp_deliver(id, from, &ancillary, datagram.payload);
         }
         last
+    }
+
+    /// An interface has a DHCP client.
+    #[cold]
+    fn asks_for_addresses(&self, interface: u16) -> bool {
+        self.out.network.interface(interface).is_some_and(|config| config.dhcp)
     }
 
     /// The best match, or all if the operator wants it so.

@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 use devnp::{RxQueue, TxQueue};
 use dpdk::{Burst, Mbuf};
-use hashbrown::HashMap;
-use types::{DropReason, Instant, MacAddr};
+use hashbrown::{HashMap, HashSet};
+use types::{Instant, MacAddr};
 
 use crate::address6::OnLink;
 use crate::client::Clients;
@@ -23,9 +23,9 @@ use crate::counters::WorkerCounters;
 use crate::fast_open::FastOpen;
 use crate::filter;
 use crate::flows::Flows;
+use crate::hearing::Hearing;
 use crate::ids::Ids;
-use crate::input::Received;
-use crate::limits::{HEARD_PER_SECOND, ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
+use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::listener::Listeners;
 use crate::output::Output;
 use crate::path_mtu::PathMtus;
@@ -100,7 +100,7 @@ pub struct Worker {
     pub(crate) listeners: Listeners,
     pub(crate) udp_ports: HashMap<u16, Vec<SocketId>>,
     /// Sockets of protocol modules.
-    pub(crate) module_sockets: Vec<SocketId>,
+    pub(crate) module_sockets: HashSet<SocketId>,
     /// Sockets that the datagram at hand goes to.
     pub(crate) group_sockets: Vec<SocketId>,
     pub(crate) timers: Timers,
@@ -122,7 +122,7 @@ pub struct Worker {
     pub(crate) icmp_errors: StrangerLimits,
     pub(crate) resets: StrangerLimits,
     pub(crate) arp_defences: RateLimit,
-    pub(crate) heard: RateLimit,
+    pub(crate) hearing: Hearing,
     pub(crate) orphan_bytes: usize,
     /// Connections whose users have closed them.
     pub(crate) orphans: usize,
@@ -153,7 +153,7 @@ impl Worker {
             flows: Flows::new(parts.secret),
             listeners: Listeners::default(),
             udp_ports: HashMap::new(),
-            module_sockets: Vec::new(),
+            module_sockets: HashSet::new(),
             group_sockets: Vec::new(),
             timers: Timers::default(),
             ready: VecDeque::new(),
@@ -170,7 +170,7 @@ impl Worker {
             icmp_errors: StrangerLimits::new(parts.secret, ICMP_ERRORS_PER_SECOND),
             resets: StrangerLimits::new(parts.secret, RESETS_PER_SECOND),
             arp_defences: RateLimit::new(1),
-            heard: RateLimit::new(HEARD_PER_SECOND),
+            hearing: Hearing::default(),
             orphan_bytes: 0,
             orphans: 0,
             fast_open: FastOpen::default(),
@@ -201,24 +201,6 @@ impl Worker {
         self.rx.retain(|port| port.interface != interface);
         self.out.remove_port(interface, now);
         self.done(call, Ok(Outcome::Done));
-    }
-
-    /// Lets the control plane have a packet, within a limit.
-    #[cold]
-    pub(crate) fn let_hear(
-        &mut self,
-        mbuf: &Mbuf,
-        received: &Received,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        if !self.heard.permit(now) {
-            return Err(DropReason::ControlQueueFull);
-        }
-        let end = received.ip_offset + received.ip_len + received.segment_len;
-        let packet = mbuf.data().get(received.ip_offset..end).unwrap_or_default();
-        let interface = received.interface;
-        self.events.send(Event::Heard { interface, packet: packet.into() });
-        Ok(())
     }
 
     /// RFC 5227 2.3, RFC 4861 7.2.6: others update what they know about our address.

@@ -462,7 +462,8 @@ impl Control {
         if let Some(local) = entry.local() {
             self.ports.release(entry.transport, local.port(), key.0);
             if entry.transport == Transport::Datagram {
-                self.publish_udp_owner(local, entry.values.v6_only, None);
+                let owner = (entry.handle.worker, false);
+                self.publish_udp_owner(local, entry.values.v6_only, owner);
             }
         }
         if let Some(queue) = entry.listening {

@@ -8,9 +8,7 @@ use autoconf::{Identity, Link, Origin, State};
 use devnp::Port;
 use fib::{Rib, Route, RouteFlags};
 use hashbrown::{HashMap, HashSet};
-use inet::network::{
-    Address, HostSettings, Interface, LOOPBACK, Link6, Network, StaticNeighbor, TxChecksum,
-};
+use inet::network::{Address, Interface, LOOPBACK, Link6, Network, StaticNeighbor, TxChecksum};
 use proto::table::{AddressRow, InterfaceRow, RouteRow};
 use rustix::io::Errno;
 use types::MacAddr;
@@ -70,7 +68,7 @@ pub(crate) struct NetworkState {
     rib: Rib,
     rib6: Rib<Ipv6Addr>,
     neighbors: Vec<StaticNeighbor>,
-    udp_owners: HashMap<(u16, bool), u16>,
+    udp_owners: Arc<HashMap<(u16, bool), Vec<u16>>>,
     identity: Identity,
     /// Groups that sockets listen to, with their interfaces.
     pub(crate) groups: Arc<HashSet<(u16, IpAddr)>>,
@@ -91,6 +89,7 @@ impl NetworkState {
             addresses: vec![Address { address: Ipv4Addr::LOCALHOST, prefix_len: 8 }],
             addresses6: Vec::new(),
             link6: Link6::default(),
+            dhcp: false,
             tx_checksum: TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,
@@ -105,7 +104,7 @@ impl NetworkState {
             rib: Rib::new(),
             rib6: Rib::new(),
             neighbors: Vec::new(),
-            udp_owners: HashMap::new(),
+            udp_owners: Arc::default(),
             identity,
             groups: Arc::default(),
             tuning,
@@ -128,6 +127,7 @@ impl NetworkState {
             addresses: Vec::new(),
             addresses6: Vec::new(),
             link6: Link6::default(),
+            dhcp: false,
             tx_checksum: if offload { TxChecksum::Port } else { TxChecksum::Stack },
             loans: capabilities.loans,
             tso_buffers_max: if offload { capabilities.tso_buffers_max } else { 0 },
@@ -203,14 +203,14 @@ impl NetworkState {
     #[must_use]
     pub(crate) fn publish(&self) -> Network {
         Network {
-            interfaces: self.interfaces.iter().map(|e| e.config.clone()).collect(),
+            interfaces: self.interfaces.iter().map(published).collect(),
             fib: self.rib.publish(),
             fib6: self.rib6.publish(),
             neighbors: self.neighbors.clone(),
-            udp_owners: self.udp_owners.clone(),
+            udp_owners: Arc::clone(&self.udp_owners),
             groups: Arc::clone(&self.groups),
             tcp: self.tuning.tcp,
-            host: HostSettings { dhcp: self.has_dhcp(), ..self.tuning.host },
+            host: self.tuning.host,
         }
     }
 
@@ -308,16 +308,27 @@ impl NetworkState {
         self.neighbors.retain(|n| n.address != address);
     }
 
-    /// Says which worker owns a UDP port in the families that a socket has there, or that none does.
-    pub(crate) fn set_udp_owner(&mut self, local: SocketAddr, v6_only: bool, worker: Option<u16>) {
+    /// A socket of a worker's is bound to a UDP port in the families that it has there, or no longer.
+    pub(crate) fn set_udp_owner(
+        &mut self,
+        local: SocketAddr,
+        v6_only: bool,
+        (worker, bound): (u16, bool),
+    ) {
         let both = local.is_ipv6() && local.ip().is_unspecified() && !v6_only;
         for six in [false, true] {
             if both || six == local.is_ipv6() {
                 let port = (local.port(), six);
-                let _ = match worker {
-                    Some(worker) => self.udp_owners.insert(port, worker),
-                    None => self.udp_owners.remove(&port),
-                };
+                let all = Arc::make_mut(&mut self.udp_owners);
+                let owners = all.entry(port).or_default();
+                if bound {
+                    owners.push(worker);
+                } else if let Some(at) = owners.iter().position(|owner| *owner == worker) {
+                    let _ = owners.remove(at);
+                }
+                if owners.is_empty() {
+                    let _ = all.remove(&port);
+                }
             }
         }
     }
@@ -440,6 +451,11 @@ fn address_rows(Entry { config, link, .. }: &Entry) -> Vec<AddressRow> {
 }
 
 /// BSD's words for what an address may not be used for, and for where it is from.
+/// An interface as the workers see it.
+fn published(entry: &Entry) -> Interface {
+    Interface { dhcp: entry.dhcp.is_some(), ..entry.config.clone() }
+}
+
 fn address_flags(own: &autoconf::Own) -> Vec<String> {
     let state = match own.state {
         State::Duplicate => Some("duplicated"),
@@ -513,16 +529,17 @@ mod tests {
         let (four, six) = ("0.0.0.0:53".parse().unwrap(), "[::]:53".parse().unwrap());
         let owners = |state: &NetworkState| {
             let owners = state.publish().udp_owners;
-            [false, true].map(|six| owners.get(&(53, six)).copied())
+            [false, true].map(|six| owners.get(&(53, six)).cloned().unwrap_or_default())
         };
-        state.set_udp_owner(four, false, Some(0));
-        state.set_udp_owner(six, true, Some(1));
-        assert_eq!(owners(&state), [Some(0), Some(1)]);
-        state.set_udp_owner(six, true, None);
-        assert_eq!(owners(&state), [Some(0), None]);
-        state.set_udp_owner(four, false, None);
-        state.set_udp_owner(six, false, Some(1));
-        assert_eq!(owners(&state), [Some(1), Some(1)], "one socket has both");
+        state.set_udp_owner(four, false, (0, true));
+        state.set_udp_owner(six, true, (1, true));
+        assert_eq!(owners(&state), [vec![0], vec![1]]);
+        state.set_udp_owner(six, true, (1, false));
+        assert_eq!(owners(&state), [vec![0], vec![]]);
+        state.set_udp_owner(six, false, (1, true));
+        assert_eq!(owners(&state), [vec![0, 1], vec![1]], "one socket has both");
+        state.set_udp_owner(four, false, (0, false));
+        assert_eq!(owners(&state), [vec![1], vec![1]], "the other socket stays");
     }
 
     #[test]

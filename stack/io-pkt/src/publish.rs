@@ -52,15 +52,15 @@ impl Control {
         self.network_changed();
     }
 
-    /// With several workers each must know who owns a UDP port.
+    /// With several workers each must know who has sockets of a UDP port.
     pub(crate) fn publish_udp_owner(
         &mut self,
         local: SocketAddr,
         v6_only: bool,
-        worker: Option<u16>,
+        owner: (u16, bool),
     ) {
         if self.workers.len() > 1 {
-            self.network.set_udp_owner(local, v6_only, worker);
+            self.network.set_udp_owner(local, v6_only, owner);
             self.publish_to_workers();
         }
     }

@@ -176,7 +176,7 @@ impl Control {
         if transport == Transport::Stream {
             return Ok(Some(Reply::Done));
         }
-        self.publish_udp_owner(local, values.v6_only, Some(worker));
+        self.publish_udp_owner(local, values.v6_only, (worker, true));
         let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
         self.call(worker, pending, |call| Command::Bind { call, socket, local });
         Ok(None)
@@ -362,7 +362,7 @@ impl Control {
             let held = if stream { local } else { SocketAddr::new(any.ip(), port) };
             self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(Rc::new(held));
             if !stream {
-                self.publish_udp_owner(held, values.v6_only, Some(worker));
+                self.publish_udp_owner(held, values.v6_only, (worker, true));
             }
         }
         let remote = (!dissolve).then_some(to);

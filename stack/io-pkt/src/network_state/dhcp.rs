@@ -61,12 +61,6 @@ impl NetworkState {
         Ok(release.map(|message| (index, message)))
     }
 
-    /// Some interface asks a server.
-    #[must_use]
-    pub(super) fn has_dhcp(&self) -> bool {
-        self.interfaces.iter().any(|entry| entry.dhcp.is_some())
-    }
-
     /// A server has spoken.
     pub(crate) fn dhcp_input(&mut self, index: u16, message: &[u8], now: Instant) {
         if let Some(dhcp) = self.dhcp_mut(index) {

@@ -1,0 +1,77 @@
+//! What the control plane gets to hear of what comes in, each subject within a limit of its own: who
+//! floods one silences none of the others.
+
+use dpdk::Mbuf;
+use types::{DropReason, Instant};
+
+use crate::command::Event;
+use crate::input::Received;
+use crate::limits::HEARD_PER_SECOND;
+use crate::rate_limit::RateLimit;
+use crate::worker::Worker;
+
+/// What a packet for the control plane is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Subject {
+    /// Addresses that are being looked for elsewhere (RFC 4862 5.4).
+    Duplicates,
+    /// Routers on the link (RFC 4861 6.3).
+    Routers,
+    /// Who listens to groups (RFC 9776 4, RFC 3810 5.1).
+    Groups,
+    /// Addresses that servers give (RFC 2131).
+    Dhcp,
+}
+
+/// The limits of all subjects.
+#[derive(Debug)]
+pub(crate) struct Hearing([RateLimit; 4]);
+
+impl Default for Hearing {
+    fn default() -> Self {
+        Self([RateLimit::new(HEARD_PER_SECOND); 4])
+    }
+}
+
+impl Hearing {
+    fn permit(&mut self, subject: Subject, now: Instant) -> bool {
+        self.0.get_mut(subject as usize).is_some_and(|limit| limit.permit(now))
+    }
+}
+
+impl Worker {
+    /// Lets the control plane have a packet, within the limit.
+    #[cold]
+    pub(crate) fn let_hear(
+        &mut self,
+        subject: Subject,
+        mbuf: &Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if !self.hearing.permit(subject, now) {
+            return Err(DropReason::ControlQueueFull);
+        }
+        let end = received.ip_offset + received.ip_len + received.segment_len;
+        let packet = mbuf.data().get(received.ip_offset..end).unwrap_or_default();
+        let interface = received.interface;
+        self.events.send(Event::Heard { interface, packet: packet.into() });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_one_subject_leaves_the_others_theirs() {
+        let now = Instant::from_millis(5_000);
+        let mut hearing = Hearing::default();
+        let heard = (0..1000).filter(|_| hearing.permit(Subject::Dhcp, now)).count();
+        assert_eq!(heard, HEARD_PER_SECOND as usize);
+        for other in [Subject::Duplicates, Subject::Routers, Subject::Groups] {
+            assert!(hearing.permit(other, now), "{other:?}");
+        }
+    }
+}
