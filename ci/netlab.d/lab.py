@@ -63,12 +63,13 @@ class Lab:
     # Also for labs in threads of their own.
     numbers = itertools.count(1)
 
-    def __init__(self, drivers=None, args=(), capture=False, up=True, env=None):
+    def __init__(self, drivers=None, args=(), capture=False, up=True, env=None, bin=BIN):
         self.ns = f"iopkt{os.getpid()}n{next(Lab.numbers)}"
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-lab-"))
         self.dir.chmod(0o755)
         self.run_dir = self.dir / "run"
         self.env = {**os.environ, "IOPKT_RUN": str(self.run_dir), "NO_COLOR": "1", **(env or {})}
+        self.bin = bin
         self.processes = []
         self.drivers = drivers or ["-d", "net_tap", f"iface={IFACE},address={STACK}/24"]
         # IOPKT_LAB_ARGS=--no-huge runs every case on ordinary pages.
@@ -92,7 +93,7 @@ class Lab:
     def start_daemon(self, capture=False, up=True):
         self.log = self.dir / f"io-pkt.{time.monotonic_ns()}.log"
         started = time.monotonic()
-        self.daemon = self.spawn([BIN / "io-pkt", *self.drivers, *self.args], log=self.log, cwd=self.dir)
+        self.daemon = self.spawn([self.bin / "io-pkt", *self.drivers, *self.args], log=self.log, cwd=self.dir)
         until("the daemon's start", lambda: self.iopkt("status", ok=False).returncode == 0 or self.ended())
         self.start_seconds = time.monotonic() - started
         if up:
@@ -160,13 +161,13 @@ class Lab:
         return run("ip", "-n", ns or self.ns, *argv)
 
     def iopkt(self, *argv, **kwargs):
-        return self.exec(BIN / "iopkt", *argv, **kwargs)
+        return self.exec(self.bin / "iopkt", *argv, **kwargs)
 
     def table(self, *argv):
         return json.loads(self.iopkt(*argv, "--json").stdout)
 
     def client(self, *argv, log=None, **kwargs):
-        return self.spawn([BIN / "iopkt", "run", "--", *argv], log=log or self.dir / "client.log", **kwargs)
+        return self.spawn([self.bin / "iopkt", "run", "--", *argv], log=log or self.dir / "client.log", **kwargs)
 
     def serve(self, folder, port=80, peer=None):
         """An unmodified web server as client of the stack; the peer is the namespace that can reach it."""

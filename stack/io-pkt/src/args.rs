@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(short = 'i', value_name = "N")]
     pub instance: Option<u16>,
 
-    /// Directories of modules [default: /usr/local/lib/io-pkt:/usr/lib/io-pkt]; last that of io-pkt itself.
+    /// Directories of modules [default: /usr/local/lib/io-pkt:/usr/lib/io-pkt]; last ../lib/io-pkt and io-pkt's own.
     ///
     /// A module is loaded only if its file and all directories above it belong to root or this
     /// user and are not writable by others.

@@ -16,6 +16,7 @@ use inet::steer::{Doorbell, Mesh};
 use inet::{Parts, Pools, Worker, WorkerCounters};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
+use sd_notify::NotifyState;
 use shm::Arena;
 
 use crate::config::{Config, Destination, Idle, Route};
@@ -160,6 +161,14 @@ fn say_ready(facts: &Facts, path: &Path, plan: &Plan, idle: Idle) {
         facts.dpdk,
         if facts.hugepages { "hugepages" } else { "4 KiB pages (no hugepages needed)" },
     );
+    tell_service_manager(NotifyState::Ready);
+}
+
+/// Whoever started us as a service waits for it (sd_notify(3)); nobody else hears it.
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!("the service manager at $NOTIFY_SOCKET can't be told: {error}");
+    }
 }
 
 /// What threads inherit from the first one.
@@ -210,8 +219,10 @@ fn parts(
 ) -> (NetworkState, Drivers, Protocols) {
     let user = rustix::process::getuid().as_raw();
     // What was built or installed together is found without a word.
-    let own = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
-    let path: Vec<_> = config.modules.iter().cloned().chain(own).collect();
+    let executable = std::env::current_exe().unwrap_or_default();
+    let beside = executable.parent().map(Path::to_owned);
+    let installed = executable.parent().and_then(Path::parent).map(|p| p.join("lib/io-pkt"));
+    let path: Vec<_> = config.modules.iter().cloned().chain(installed).chain(beside).collect();
     let count = u16::try_from(workers.len()).unwrap_or(u16::MAX);
     let folder = socket.parent().unwrap_or_else(|| Path::new("/")).to_owned();
     let bells = workers.iter().map(|link| Arc::clone(&link.doorbell)).collect();
@@ -474,6 +485,7 @@ fn stop(
     path: &Path,
 ) {
     tracing::info!("stopping: {} goes, connections are reset", path.display());
+    tell_service_manager(NotifyState::Stopping);
     let _ = fs::remove_file(path);
     for (interface, message) in control.network.releases() {
         control.send_dhcp(interface, &message);
