@@ -439,3 +439,19 @@ CASE(connect, datagram_keeps_what_came_before)
     TRY(connect(fd, SA(&name), LEN));
     TRY(recv(fd, &c, 1, MSG_DONTWAIT));
 }
+/* Nobody on the link answers for the address. */
+CASE(connect, nobody_is_there)
+{
+    in_name name = at(nobody, port(0));
+    int fd = stream(), beside = datagram();
+    NEED(connect(beside, SA(&name), LEN));
+    NEED(send(beside, "a", 1, 0));
+    TRY(connect(fd, SA(&name), LEN));
+    pause_ms(50);
+    TRY(send(beside, "b", 1, 0));
+    int start = now_ms();
+    fd = stream();
+    TRY(connect(fd, SA(&name), LEN));
+    say("soon: %d", now_ms() - start < 4500);
+    TRY(recv(beside, &start, sizeof start, MSG_DONTWAIT));
+}

@@ -91,8 +91,8 @@ pub const NEIGHBORS_EVICTED: usize = 256;
 /// Packets that wait for one neighbour's answer (RFC 1122 2.3.2.2 asks for at least one).
 pub const NEIGHBOR_QUEUE_MAX: usize = 16;
 
-/// ARP requests sent before a neighbour counts as unreachable.
-pub const NEIGHBOR_PROBES_MAX: u8 = 4;
+/// Requests sent before a neighbour counts as unreachable (RFC 4861 10, `MAX_MULTICAST_SOLICIT`).
+pub const NEIGHBOR_PROBES_MAX: u8 = 3;
 
 /// Time between two ARP requests for the same neighbour (RFC 1122 2.3.2.1: at most one a second).
 pub const NEIGHBOR_PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -103,7 +103,7 @@ pub const NEIGHBOR_TICK: Duration = Duration::from_millis(100);
 /// Time for which a confirmed neighbour is used without asking again.
 pub const NEIGHBOR_REACHABLE: Duration = Duration::from_secs(60);
 
-/// Time for which a failed resolution is remembered, so that each packet doesn't start a new one.
+/// Time for which a failed resolution is shown. The next packet asks anew, a second after the last request as ever.
 pub const NEIGHBOR_FAILED: Duration = Duration::from_secs(3);
 
 /// Groups of addresses with limits of their own for replies to strangers: two given addresses are

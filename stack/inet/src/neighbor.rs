@@ -20,7 +20,7 @@ enum State<P> {
     Incomplete { waiting: Vec<P>, probes: u8 },
     /// Answered. `asked` counts requests since it went stale.
     Known { mac: MacAddr, confirmed: Instant, asked: u8 },
-    /// Did not answer; remembered for a moment.
+    /// Did not answer; shown for a moment.
     Failed,
     /// Set by the operator.
     Permanent { mac: MacAddr },
@@ -167,9 +167,6 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
             State::Incomplete { waiting, .. } => {
                 waiting.push(packet);
                 Resolution::Wait { ask: false }
-            }
-            State::Failed if now < neighbor.due => {
-                Resolution::Drop(packet, DropReason::NeighborUnresolved)
             }
             State::Failed => self.begin(to, interface, packet, now),
         }
@@ -350,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_neighbour_is_asked_four_times_then_unreachable() {
+    fn a_silent_neighbour_is_asked_three_times_then_unreachable() {
         let mut table = Neighbors::default();
         let _ = table.resolve(A, 1, 'x', at(0));
         let due = |table: &mut Neighbors<Ipv4Addr, char>, s| {
@@ -358,19 +355,15 @@ mod tests {
             table.timeout(at(s), &mut todo);
             todo
         };
-        for s in 1..4 {
+        for s in 1..3 {
             assert_eq!(due(&mut table, s), vec![Due::Ask(A, 1)], "second {s}");
             assert_eq!(due(&mut table, s), vec![]);
         }
-        assert_eq!(table.next_timeout(), Some(at(4)));
-        assert_eq!(due(&mut table, 4), vec![Due::Unreachable(A, vec!['x'])]);
-        assert_eq!(table.next_timeout(), Some(at(4) + NEIGHBOR_FAILED));
-        assert_eq!(
-            table.resolve(A, 1, 'y', at(5)),
-            Resolution::Drop('y', DropReason::NeighborUnresolved)
-        );
-        assert_eq!(due(&mut table, 8), vec![]);
-        assert_eq!(table.resolve(A, 1, 'z', at(8)), Resolution::Wait { ask: true });
+        assert_eq!(table.next_timeout(), Some(at(3)));
+        assert_eq!(due(&mut table, 3), vec![Due::Unreachable(A, vec!['x'])]);
+        assert_eq!(table.next_timeout(), Some(at(3) + NEIGHBOR_FAILED));
+        assert_eq!(table.resolve(A, 1, 'y', at(4)), Resolution::Wait { ask: true });
+        assert_eq!(due(&mut table, 5), vec![Due::Ask(A, 1)]);
     }
 
     #[test]
