@@ -366,3 +366,117 @@ CASE(epoll, pwait_lets_a_signal_in)
     NEED(peer_send(id, "a", 1, 0));
     TRY(epoll_pwait(set, got, 2, 1000, &none));
 }
+
+/* What the kernel says when a connection is over, and who is woken by it. */
+static void say_hangup(const char *what, int events)
+{
+    say_mask(what, events & (POLLIN | POLLRDHUP | POLLHUP));
+}
+/* Closed by both; the peer's FIN is the last one. */
+static int over(int *id)
+{
+    int fd = connected(id);
+    NEED(shutdown(fd, SHUT_WR));
+    NEED(peer_close(*id));
+    return fd;
+}
+CASE(hangup, wakes_who_asks_for_nothing)
+{
+    int id, fd = over(&id);
+    struct pollfd p = {.fd = fd};
+    TRY(poll(&p, 1, 1000));
+    say_hangup("events", p.revents);
+}
+CASE(hangup, half_closed_by_us_is_none)
+{
+    int id, fd = connected(&id);
+    struct pollfd p = {.fd = fd};
+    NEED(shutdown(fd, SHUT_WR));
+    TRY(poll(&p, 1, 20));
+}
+CASE(hangup, half_closed_by_the_peer_is_none)
+{
+    int id, fd = connected(&id);
+    struct pollfd p = {.fd = fd};
+    NEED(peer_shutdown(id, SHUT_WR));
+    await(fd, POLLRDHUP);
+    TRY(poll(&p, 1, 20));
+}
+CASE(hangup, closed_by_the_peer_first)
+{
+    int id, fd = connected(&id);
+    struct pollfd p = {.fd = fd};
+    NEED(peer_close(id));
+    await(fd, POLLRDHUP);
+    NEED(shutdown(fd, SHUT_WR));
+    TRY(poll(&p, 1, 1000));
+    say_hangup("events", p.revents);
+}
+CASE(hangup, by_epoll)
+{
+    struct epoll_event got = {.events = 0};
+    int id, fd = over(&id), set = epoll_with(fd, EPOLLRDHUP | EPOLLET);
+    await(fd, POLLHUP);
+    TRY(epoll_wait(set, &got, 1, 1000));
+    say_hangup("events", (int)got.events);
+}
+CASE(hangup, reset_by_epoll)
+{
+    struct epoll_event got = {.events = 0};
+    int id, fd = connected(&id), set = epoll_with(fd, 0);
+    NEED(peer_reset(id));
+    TRY(epoll_wait(set, &got, 1, 1000));
+    say_hangup("events", (int)got.events | POLLIN | POLLRDHUP);
+    TRY(recv(fd, &id, sizeof id, 0));
+    TRY(recv(fd, &id, sizeof id, 0));
+    TRY(send(fd, "a", 1, MSG_NOSIGNAL));
+}
+CASE(hangup, unread_bytes_stay)
+{
+    char in[4];
+    int id, fd = connected(&id);
+    NEED(shutdown(fd, SHUT_WR));
+    NEED(peer_send(id, "abcd", 4, 0));
+    NEED(peer_close(id));
+    await(fd, POLLHUP);
+    TRY(recv(fd, in, 3, 0));
+    TRY(recv(fd, in, 3, 0));
+    TRY(recv(fd, in, 3, 0));
+    say_hangup("events", await(fd, POLLHUP));
+}
+CASE(hangup, a_copy_lives_on)
+{
+    in_name name;
+    socklen_t len = sizeof name;
+    int id, fd = over(&id), copy = NEED(dup(fd));
+    char c;
+    await(fd, POLLHUP);
+    NEED(close(fd));
+    pause_ms(20);
+    TRY(recv(copy, &c, 1, 0));
+    TRY(send(copy, "a", 1, MSG_NOSIGNAL));
+    TRY(getsockname(copy, SA(&name), &len));
+    say_hangup("events", await(copy, POLLHUP));
+}
+CASE(hangup, ends_a_blocked_send)
+{
+    char block[4096] = "";
+    int id, fd = connected(&id);
+    nonblocking(fd);
+    fill(fd);
+    NEED(fcntl(fd, F_SETFL, 0));
+    NEED(peer_reset(id));
+    TRY(send(fd, block, sizeof block, MSG_NOSIGNAL));
+    TRY(send(fd, block, sizeof block, MSG_NOSIGNAL));
+}
+CASE(hangup, the_port_is_free_after_the_last_close)
+{
+    in_name name = at(theirs, port(7));
+    int listener = NEED(peer_listen(port(7), 5)), fd = bound(SOCK_STREAM, port(0));
+    NEED(connect(fd, SA(&name), LEN));
+    NEED(peer_reset(peer_accept(listener)));
+    await(fd, POLLHUP);
+    NEED(close(fd));
+    pause_ms(20);
+    TRY_FD(listening(port(0), 1));
+}

@@ -313,6 +313,10 @@ impl Socket {
         if waits(queue) {
             return (End::Open, false);
         }
+        if self.has(Status::GONE) {
+            // The descriptor stays readable, and what is in it tells the daemon of its last close.
+            return (End::Open, false);
+        }
         let announced = queue.has_token();
         let (end, taken) = descriptor::take_tokens(fd);
         if !announced && taken == 0 {

@@ -274,8 +274,13 @@ impl Socket {
         if status.contains(Status::CLOSED) {
             return Err(self.take_error().unwrap_or_else(|| Errno::PIPE.into()));
         }
-        if self.memory.marks() & mark::WRITE_SHUT != 0 || self.daemon_is_gone(fd) {
+        if self.memory.marks() & mark::WRITE_SHUT != 0 {
             return Err(Errno::PIPE.into());
+        }
+        if self.daemon_is_gone(fd) {
+            // Or the connection is, since the first look.
+            let error = if self.has(Status::CLOSED) { self.take_error() } else { None };
+            return Err(error.unwrap_or_else(|| Errno::PIPE.into()));
         }
         if status.contains(Status::CONNECTED) {
             return Ok(true);
@@ -292,10 +297,17 @@ impl Socket {
         why: PushError,
         wanted: u32,
     ) -> io::Result<bool> {
+        if self.has(Status::CLOSED) {
+            // The next look finds out how it has ended.
+            return Ok(true);
+        }
         if why == PushError::RingFull && descriptor::is_closed(fd) {
             return Err(Errno::PIPE.into());
         }
-        let stuffed = descriptor::stuff(fd)?;
+        let stuffed = match descriptor::stuff(fd) {
+            Err(_) if self.has(Status::CLOSED) => return Ok(true),
+            stuffed => stuffed?,
+        };
         if stuffed || queue.is_drained() {
             queue.arm();
             let _ = self.memory.post_arm();

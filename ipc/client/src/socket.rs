@@ -321,8 +321,8 @@ impl Socket {
             result => return result,
         }
         self.memory.add_marks(mark::CONNECTING);
-        // Not writable until it is decided.
-        let _ = descriptor::stuff(fd)?;
+        // Not writable until it is decided. It may have failed already: then nothing goes in.
+        let _ = descriptor::stuff(fd);
         self.memory.send().arm();
         let _ = self.memory.post_arm();
         if nonblocking {

@@ -18,6 +18,6 @@ pub use lane::{CellId, Lane, TxDescriptor, TxFlags};
 pub use misbehaved::PeerMisbehaved;
 pub use peer_socket::{Message, PeerSocket, refuse_descriptors};
 pub use share::{Rate, Share};
-pub use socket_end::SocketEnd;
+pub use socket_end::{LastClose, SocketEnd};
 pub use stream::{Resting, StreamProducer};
 pub use workers::WorkersPage;

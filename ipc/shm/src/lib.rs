@@ -49,9 +49,9 @@ pub use client::{
     Urgent, is_own, own_in,
 };
 pub use daemon::{
-    Arena, ArenaError, CellId, DatagramProducer, Lane, Message, PeerMisbehaved, PeerSocket,
-    QueueFull, Rate, Resting, Share, Slot, SlotFiles, SocketEnd, StreamProducer, TxDescriptor,
-    TxFlags, WorkersPage, refuse_descriptors,
+    Arena, ArenaError, CellId, DatagramProducer, Lane, LastClose, Message, PeerMisbehaved,
+    PeerSocket, QueueFull, Rate, Resting, Share, Slot, SlotFiles, SocketEnd, StreamProducer,
+    TxDescriptor, TxFlags, WorkersPage, refuse_descriptors,
 };
 pub use datagram_header::{Ancillary, DatagramHeader};
 pub use loan::Loan;

@@ -20,6 +20,9 @@ impl Status {
     /// before it answers the accept that took the last one.
     pub const ACCEPTABLE: Self = Self(1 << 3);
 
+    /// Both directions are over, however it came to that: the token that is in the descriptor stays there.
+    pub const GONE: Self = Self(1 << 4);
+
     /// No bit.
     #[must_use]
     pub const fn empty() -> Self {

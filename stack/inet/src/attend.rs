@@ -260,7 +260,13 @@ impl Worker {
             descriptor.send_urgent();
         }
         if signal.hang_up {
-            descriptor.end_of_input();
+            if is_gone(&socket.kind) && !descriptor.is_shut() {
+                // The control thread hangs it up, and has to see the last close all the same.
+                client.add_status(socket.cell, Status::GONE);
+                self.events.send(Event::Gone { client: slot, cell: socket.cell });
+            } else {
+                descriptor.end_of_input();
+            }
         }
     }
 
@@ -308,6 +314,12 @@ pub(crate) fn raise(
     socket.signal.writable |= signal.writable;
     socket.signal.hang_up |= signal.hang_up;
     socket.signal.urgent |= signal.urgent;
+}
+
+/// Both sides have closed, and the peer has acknowledged it; or there is no connection any more.
+fn is_gone(kind: &Kind) -> bool {
+    matches!(kind, Kind::Stream(stream)
+        if matches!(stream.tcb.state(), tcp::State::TimeWait | tcp::State::Closed))
 }
 
 fn has_news(kind: &Kind, failed: bool, lane: &Lane) -> bool {

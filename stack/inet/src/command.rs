@@ -449,6 +449,13 @@ pub enum Event {
         /// Remote end.
         remote: SocketAddr,
     },
+    /// A connection is over in both directions, and its descriptor is to be hung up.
+    Gone {
+        /// Slot of its client.
+        client: u16,
+        /// Its cell there.
+        cell: CellId,
+    },
     /// A socket and its cell are free again.
     Freed {
         /// The socket.

@@ -36,7 +36,7 @@ pub(crate) struct Signal {
     pub readable: bool,
     /// There may be room to write.
     pub writable: bool,
-    /// The peer will send nothing more: shut our end down.
+    /// The peer will send nothing more: shut our end down, or have it hung up if the connection is gone.
     pub hang_up: bool,
     /// The peer has announced an urgent byte.
     pub urgent: bool,

@@ -387,6 +387,8 @@ impl Worker {
         let Some(stream) = self.sockets.stream_mut(id) else { return };
         if stream.closed {
             self.free_socket(id);
+        } else {
+            self.raise(id, Signal { hang_up: true, ..Signal::default() });
         }
     }
 

@@ -26,6 +26,7 @@ use shm::{Arena, CellId, SocketEnd};
 use crate::client::Client;
 use crate::connection::{Connection, Received, Trusted};
 use crate::drivers::{Drivers, Polled};
+use crate::ended::Ended;
 use crate::ephemeral::Ephemeral;
 use crate::members::Members;
 use crate::network_state::NetworkState;
@@ -248,6 +249,7 @@ pub(crate) struct Control {
     pub(crate) page: SharedPage,
     pub(crate) connections: HashMap<ConnectionId, Connection>,
     pub(crate) sockets: SocketTable,
+    pub(crate) ended: Ended,
     /// The values that a socket was given last.
     pub(crate) last_values: Rc<Values>,
     pub(crate) clients: HashMap<u16, Client>,
@@ -304,6 +306,7 @@ impl Control {
             page,
             connections: HashMap::new(),
             sockets: SocketTable::default(),
+            ended: Ended::default(),
             last_values: Rc::default(),
             clients: HashMap::new(),
             accounts,
@@ -458,6 +461,7 @@ impl Control {
     pub(crate) fn forget_socket(&mut self, key: SocketKey) {
         let Some(entry) = self.sockets.remove(&key) else { return };
         let _ = epoll::delete(&self.epoll, &*entry.descriptor);
+        self.ended.forget(key);
         self.members.forget(key);
         if let Some(local) = entry.local() {
             self.ports.release(entry.transport, local.port(), key.0);

@@ -18,6 +18,7 @@ mod control;
 mod control_path;
 mod dhcp;
 mod drivers;
+mod ended;
 mod ephemeral;
 mod error;
 mod links;

@@ -119,6 +119,7 @@ impl Control {
             Event::Established { listener, socket, cell, local, remote } => {
                 self.established(listener, socket, cell, local, remote);
             }
+            Event::Gone { client, cell } => self.hang_up(client, cell),
             Event::Freed { .. } => {}
             Event::Heard { interface, packet } => self.heard(interface, &packet),
             Event::Detached { client } => {

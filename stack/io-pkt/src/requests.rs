@@ -311,13 +311,12 @@ impl Control {
             listening: None,
             values,
         };
-        self.command(
-            waiting.worker,
-            Command::Accepted { socket: waiting.socket, descriptor: ours },
-        );
         let (local, remote) = (waiting.local, waiting.remote);
         let reply = Reply::Accepted { socket, local, remote };
         self.hand_out(Asked { connection: id, sequence }, (entry, opening), reply, &theirs);
+        // After it is watched: of a connection that is gone the worker hangs it up at once.
+        let accepted = Command::Accepted { socket: waiting.socket, descriptor: ours };
+        self.command(waiting.worker, accepted);
         Ok(())
     }
 
@@ -434,7 +433,8 @@ impl Control {
     /// A client that waits for its last bytes asks whether its close was the last.
     fn closed(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
         if let Ok((key, entry)) = self.entry(id, handle) {
-            if !entry.descriptor.is_hung_up() {
+            let descriptor = Arc::clone(&entry.descriptor);
+            if !self.ended.is_closed(key, &descriptor) {
                 return Err(Errno::BUSY);
             }
             self.close_socket(key);
