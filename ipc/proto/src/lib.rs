@@ -6,6 +6,7 @@
 //! a handshake) answers `EAGAIN` or `EINPROGRESS`, and the socket's descriptor says when to ask again.
 //!
 //! * [`message`]: requests and replies, with the descriptors each reply carries.
+//! * [`link`]: interfaces that are made of others.
 //! * [`table`]: what the tools show: interfaces, routes, neighbours, sockets, clients, counters.
 //! * [`tcp_info`]: the layout of `TCP_INFO`.
 //! * [`path`]: the same for paths of protocol modules.
@@ -15,6 +16,7 @@
 
 mod address;
 mod bytes;
+pub mod link;
 pub mod message;
 pub mod path;
 pub mod paths;
@@ -22,12 +24,13 @@ pub mod qnet;
 pub mod table;
 pub mod tcp_info;
 
+pub use link::Vlan;
 pub use message::{
     Answer, Automatic, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket,
 };
 
 /// Version of this protocol. Client library and daemon must agree exactly.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;

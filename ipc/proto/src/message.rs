@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
+use crate::Vlan;
 use crate::table::{
     ClientRow, CounterRow, GroupRow, InterfaceRow, ModuleRow, NeighborRow, NicRow, RouteRow,
     SocketRow, TunableRow, WorkerRow,
@@ -356,6 +357,21 @@ pub enum Request {
         address: Ipv4Addr,
         /// Prefix length, 1…32.
         prefix_len: u8,
+    },
+    /// Makes an interface that is made of others, by its name: `vlan0`. → [`Reply::Done`]. `EINVAL` for a name
+    /// of no such kind, `EEXIST`, `ENOSPC`.
+    Create {
+        /// Interface name.
+        interface: String,
+    },
+    /// Puts a VLAN over an interface, or takes it off. → [`Reply::Done`]. `ENXIO`, `EOPNOTSUPP` if it is no
+    /// VLAN, `EINVAL`, `EBUSY` if it is over another one, `EEXIST` if the link's VLAN has an interface,
+    /// `EMLINK` for a third tag.
+    SetVlan {
+        /// Interface name.
+        interface: String,
+        /// What it is to be.
+        vlan: Option<Vlan>,
     },
 }
 

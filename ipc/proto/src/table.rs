@@ -55,6 +55,8 @@ pub struct InterfaceRow {
     pub promiscuous: bool,
     /// It receives frames for all groups.
     pub all_multicast: bool,
+    /// The VLAN that it is.
+    pub vlan: Option<crate::Vlan>,
 }
 
 /// What a driver knows of its device and has counted: `nic_config` and `nic_stats` of io-pkt.

@@ -168,7 +168,8 @@ pub(crate) struct IfconfigArgs {
     pub(crate) json: bool,
     /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
     /// [mtu BYTES] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] [accept_rtadv | -accept_rtadv]
-    /// [dhcp | -dhcp] | drvspec NUMBER [TEXT] | destroy
+    /// [dhcp | -dhcp] [create] [vlan ID vlanif INTERFACE | -vlanif] [vlanpcp 0-7] [vlanproto 802.1q | 802.1ad] |
+    /// drvspec NUMBER [TEXT] | destroy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
     pub(crate) words: Vec<String>,
 }

@@ -16,8 +16,12 @@ use crate::mount;
 use crate::nic;
 use crate::output::{escape, print, show};
 
+mod vlan;
+
+use vlan::VlanWords;
+
 /// One change of an interface, in the order they are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Make this the address, in place of the first one.
     Set(IpAddr, u8),
@@ -35,10 +39,12 @@ pub(crate) enum Step {
     Receive(ReceiveMode, bool),
     /// It configures itself.
     Automatic(Automatic, bool),
+    /// It is a VLAN over another one.
+    Vlan(VlanWords),
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 26] = [
+const WORDS: [&str; 27] = [
     "inet",
     "inet6",
     "netmask",
@@ -64,6 +70,7 @@ const WORDS: [&str; 26] = [
     "dhcp",
     "-dhcp",
     "drvspec",
+    "create",
     "destroy",
 ];
 
@@ -79,13 +86,38 @@ pub(crate) fn main(mut sock: Option<String>, mut args: IfconfigArgs) -> Result<(
     if let Some(("drvspec", words)) = words.split_first().map(|(first, rest)| (&**first, rest)) {
         return nic::command(&mut Control::open(sock)?, name, words);
     }
+    let (create, words) = match words.split_first() {
+        Some((first, rest)) if first == "create" => (true, rest),
+        _ => (false, words),
+    };
     let steps = parse(words).map_err(Failure::usage)?;
     let mut control = Control::open(sock)?;
+    if create {
+        make(&mut control, name)?;
+        if steps.is_empty() {
+            return Ok(());
+        }
+    }
     let row = find(control.interfaces()?, name)?;
     if steps.is_empty() {
         return show(&[row], args.json, |rows| render(rows));
     }
-    steps.iter().try_for_each(|step| apply(&mut control, &row, *step))
+    steps.iter().try_for_each(|step| apply(&mut control, &row, step))
+}
+
+/// Makes an interface that is made of others.
+fn make(control: &mut Control, name: &str) -> Result<(), Failure> {
+    control.change(Request::Create { interface: name.into() }).map_err(|error| match error {
+        CallError::Broken(failure) => failure,
+        CallError::Refused(errno) => {
+            let hint = match Errno::from_raw_os_error(errno) {
+                Errno::EXIST => "it is there",
+                Errno::INVAL => "what can be made is vlan0, vlan1, …; drivers come by iopkt mount",
+                _ => "the daemon's log says more",
+            };
+            Failure::refused(&format!("{}: cannot create it", escape(name)), errno, hint)
+        }
+    })
 }
 
 fn all(sock: Option<String>, json: bool) -> Result<(), Failure> {
@@ -111,9 +143,13 @@ fn find(rows: Vec<InterfaceRow>, name: &str) -> Result<InterfaceRow, Failure> {
 fn parse(words: &[String]) -> Result<Vec<Step>, String> {
     let mut steps = Vec::new();
     let mut address = AddressWords::default();
+    let mut vlan = VlanWords::default();
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let mut argument = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        if vlan.take(word, &mut argument)? {
+            continue;
+        }
         match word {
             "up" => steps.push(Step::Up(true)),
             "down" => steps.push(Step::Up(false)),
@@ -161,6 +197,7 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             }
             "alias" | "add" => address.mode = Mode::Alias,
             "-alias" | "delete" | "remove" => address.mode = Mode::Remove,
+            "create" => return Err("create comes first: iopkt ifconfig vlan0 create".into()),
             "destroy" => return Err("destroy stands alone: iopkt ifconfig tap1 destroy".into()),
             "drvspec" => return Err("drvspec stands alone: iopkt ifconfig sim0 drvspec 1".into()),
             _ if is_address(word) => address.set_address(word)?,
@@ -170,6 +207,10 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
     // The address first, so that "ADDRESS up" never opens the interface without its address.
     if let Some(step) = address.step()? {
         steps.insert(0, step);
+    }
+    // Before that the interface: it has no link without.
+    if !vlan.is_empty() {
+        steps.insert(0, Step::Vlan(vlan));
     }
     Ok(steps)
 }
@@ -266,28 +307,28 @@ fn is_address(word: &str) -> bool {
 }
 
 fn unknown(word: &str) -> String {
-    match nearest(word, WORDS) {
+    match nearest(word, WORDS.into_iter().chain(vlan::WORDS)) {
         Some(near) => format!("unknown word {word:?}; did you mean {near}?"),
         None => format!("unknown word {word:?}; see: iopkt ifconfig --help"),
     }
 }
 
-fn apply(control: &mut Control, row: &InterfaceRow, step: Step) -> Result<(), Failure> {
-    plan(row, step).into_iter().try_for_each(|request| {
+fn apply(control: &mut Control, row: &InterfaceRow, step: &Step) -> Result<(), Failure> {
+    plan(row, step)?.into_iter().try_for_each(|request| {
         let what = if let Request::DeleteAddress { address, .. } = request {
             Step::Remove(address)
         } else {
-            step
+            step.clone()
         };
-        control.change(request).map_err(|error| explain(error, row, what))
+        control.change(request).map_err(|error| explain(error, row, &what))
     })
 }
 
 /// The requests that make one step. An address that is there already is left as it is.
-fn plan(row: &InterfaceRow, step: Step) -> Vec<Request> {
+fn plan(row: &InterfaceRow, step: &Step) -> Result<Vec<Request>, Failure> {
     let interface = || row.name.clone();
     let delete = |address| Request::DeleteAddress { interface: interface(), address };
-    match step {
+    Ok(match *step {
         Step::Set(IpAddr::V4(address), prefix_len) => {
             vec![Request::SetAddress { interface: interface(), address, prefix_len }]
         }
@@ -307,17 +348,21 @@ fn plan(row: &InterfaceRow, step: Step) -> Vec<Request> {
         Step::Automatic(what, on) => {
             vec![Request::SetAutomatic { interface: interface(), what, on }]
         }
-    }
+        Step::Vlan(ref words) => {
+            let vlan = words.over(row).map_err(Failure::usage)?;
+            vec![Request::SetVlan { interface: interface(), vlan }]
+        }
+    })
 }
 
-fn explain(error: CallError, row: &InterfaceRow, step: Step) -> Failure {
+fn explain(error: CallError, row: &InterfaceRow, step: &Step) -> Failure {
     let errno = match error {
         CallError::Broken(failure) => return failure,
         CallError::Refused(errno) => errno,
     };
     let name = escape(&row.name);
     let have = row.addresses.iter().map(|a| a.address.to_string()).collect::<Vec<_>>().join(" ");
-    let (what, hint) = match step {
+    let (what, hint) = match *step {
         Step::Set(a, len) | Step::Alias(a, len) if errno == Errno::EXIST.raw_os_error() => (
             format!("{name}: cannot add {a}/{len}"),
             "the stack has it; see: iopkt ifconfig".into(),
@@ -347,6 +392,17 @@ fn explain(error: CallError, row: &InterfaceRow, step: Step) -> Failure {
         ),
         Step::Automatic(..) => {
             (format!("{name}: cannot let it configure itself"), "lo0 has no link".into())
+        }
+        Step::Vlan(_) => {
+            let hint = match Errno::from_raw_os_error(errno) {
+                Errno::NXIO => "the interface after vlanif is not there; see: iopkt ifconfig -l",
+                Errno::BUSY => "it is over another interface; take it off first: -vlanif",
+                Errno::EXIST => "another interface is in this VLAN of the link",
+                Errno::MLINK => "a frame has two tags at most",
+                Errno::OPNOTSUPP => "it is no VLAN; make one: iopkt ifconfig vlan0 create",
+                _ => "lo0 has no VLANs",
+            };
+            (format!("{name}: cannot make it a VLAN"), hint.into())
         }
         Step::Receive(..) => {
             (format!("{name}: cannot change what it receives"), "its driver can't".into())
@@ -402,6 +458,9 @@ fn render_one(text: &mut String, row: &InterfaceRow) -> std::fmt::Result {
     writeln!(text, "{}: flags={bits:x}<{names}> mtu {}", escape(&row.name), row.mtu)?;
     if row.mac != MacAddr::ZERO {
         writeln!(text, "\taddress: {}", row.mac)?;
+    }
+    if let Some(vlan) = &row.vlan {
+        text.push_str(&vlan::line(vlan));
     }
     if row.speed_mbps > 0 {
         writeln!(text, "\tmedia: Ethernet {} Mbit/s", row.speed_mbps)?;

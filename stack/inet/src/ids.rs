@@ -28,6 +28,11 @@ impl Ids {
         Self { secret, worker, counters: vec![0; ID_COUNTERS].into() }
     }
 
+    /// Whose they are.
+    pub(crate) const fn worker(&self) -> u16 {
+        self.worker
+    }
+
     /// The name of the next packet to a host. It does not repeat before 2^32 more, its lower half not
     /// before 2^16 more.
     pub(crate) fn next(&mut self, destination: IpAddr) -> u32 {

@@ -69,7 +69,7 @@ impl Worker {
         }
     }
 
-    fn ethernet_input(
+    pub(crate) fn ethernet_input(
         &mut self,
         mbuf: Mbuf,
         interface: u16,
@@ -95,6 +95,9 @@ impl Worker {
                 self.ipv6_input(mbuf, ethernet::Header::LEN, interface, now)
             }
             ethernet::EtherType::ARP => self.arp_input(&mbuf, interface, now),
+            ethernet::EtherType::VLAN | ethernet::EtherType::SERVICE_VLAN => {
+                self.vlan_input(mbuf, interface, now)
+            }
             kind => self.ethertype_input(kind, mbuf, interface),
         }
     }

@@ -39,6 +39,7 @@ mod ids;
 mod input;
 mod input6;
 pub mod limits;
+pub mod links;
 mod listener;
 mod listing;
 mod module_socket;
@@ -68,6 +69,7 @@ mod timer_wheel;
 mod train;
 mod tx_port;
 mod udp;
+mod vlan;
 mod worker;
 
 pub use counters::{

@@ -6,6 +6,9 @@ use core::time::Duration;
 /// answers to our own questions are few, and each wakes a thread.
 pub const HEARD_PER_SECOND: u32 = 64;
 
+/// Tags of a frame: a provider's and a customer's (IEEE 802.1ad).
+pub const VLAN_DEPTH_MAX: usize = 2;
+
 /// Descriptors taken from one client per breath, so that one client can't starve the wire.
 pub const CLIENT_BUDGET: usize = 128;
 

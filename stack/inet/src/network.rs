@@ -13,6 +13,7 @@ use types::MacAddr;
 use crate::address6::OnLink;
 pub use crate::address6::{Address6, Link6};
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
+use crate::links::Links;
 
 /// Index of the loopback interface `lo0` in every snapshot.
 pub const LOOPBACK: u16 = 0;
@@ -198,6 +199,8 @@ pub struct Network {
     pub groups: Arc<HashSet<(u16, IpAddr)>>,
     /// TCP.
     pub tcp: TcpSettings,
+    /// Interfaces without a port.
+    pub links: Links,
     /// Everything else.
     pub host: HostSettings,
 }

@@ -66,6 +66,8 @@ pub(crate) struct Output {
     /// The neighbour table's place on the timer wheel.
     neighbors_timer: Timer,
     pub pools: Pools,
+    /// Whose this is.
+    pub worker: u16,
     ports: Vec<Option<TxPort>>,
     loopback: VecDeque<Mbuf>,
     counters: Arc<WorkerCounters>,
@@ -81,6 +83,7 @@ impl Output {
             generation: 0,
             neighbors: Neighbors::default(),
             neighbors6: Neighbors::default(),
+            worker: ids.worker(),
             ids,
             desk: None,
             neighbors_timer: Timer::default(),
@@ -193,7 +196,10 @@ impl Output {
         }
         match self.ports.get(usize::from(interface)) {
             Some(Some(port)) => port.backlog.is_empty(),
-            _ => true,
+            _ => match self.carrier(interface) {
+                carrier if carrier == interface => true,
+                carrier => self.has_room(carrier),
+            },
         }
     }
 
@@ -421,7 +427,7 @@ impl Output {
     /// Queues a frame for the port.
     pub(crate) fn transmit(&mut self, mbuf: Mbuf, interface: u16) {
         let Some(Some(port)) = self.ports.get_mut(usize::from(interface)) else {
-            return self.count_drop(DropReason::InterfaceDown);
+            return self.transmit_tagged(mbuf, interface);
         };
         if port.backlog.is_empty() {
             if port.burst.is_full() {

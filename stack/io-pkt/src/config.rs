@@ -20,11 +20,13 @@ mod interface;
 mod quota;
 mod route;
 mod tcp;
+mod vlan;
 
-pub(crate) use interface::{Interface, interface};
+pub(crate) use interface::{AddressLen, Interface, interface};
 pub(crate) use quota::{Limits, QuotaSection};
 pub(crate) use route::{Destination, Route};
 pub(crate) use tcp::{FastOpenKey, TcpSection};
+pub(crate) use vlan::Vlan;
 
 /// What an idle worker does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -147,6 +149,9 @@ pub(crate) struct Config {
     /// Interfaces.
     #[serde(default, rename = "interface")]
     pub interfaces: Vec<Interface>,
+    /// VLANs by the names of their interfaces.
+    #[serde(default, rename = "vlan")]
+    pub vlans: BTreeMap<String, Vlan>,
     /// Routes.
     #[serde(default, rename = "route")]
     pub routes: Vec<Route>,
@@ -306,12 +311,18 @@ impl Config {
         }
     }
 
+    /// All addresses that interfaces are to have.
+    fn addresses(&self) -> impl Iterator<Item = &AddressLen> {
+        let vlans = self.vlans.values().flat_map(|vlan| &vlan.address);
+        self.interfaces.iter().flat_map(|interface| &interface.address).chain(vlans)
+    }
+
     /// What can be told to fail without trying it, for `--check`.
     ///
     /// # Errors
     /// [`StartError::Unreachable`].
     pub(crate) fn check(&self) -> Result<(), StartError> {
-        match self.routes.iter().find(|route| !route.is_reachable(&self.interfaces)) {
+        match self.routes.iter().find(|route| !route.is_reachable(self.addresses())) {
             Some(Route { destination, gateway }) => {
                 Err(StartError::Unreachable { route: destination.to_string(), gateway: *gateway })
             }

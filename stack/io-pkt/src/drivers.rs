@@ -29,7 +29,7 @@ use proto::{Automatic, Reply};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 
-use crate::config;
+use crate::config::{self, AddressLen};
 use crate::control::{Control, WorkerLink};
 use crate::pending::{Asked, Pending, Then};
 
@@ -212,6 +212,9 @@ impl Control {
 
     /// Takes an interface out of the tables and closes its port, whose queues are all back.
     fn close_port(&mut self, interface: u16) -> bool {
+        if self.network.remove_cloned(interface) {
+            return true;
+        }
         let Some(port) = self.network.remove_interface(interface) else { return false };
         let name = port.name().to_owned();
         if port.failures() > 0 {
@@ -324,16 +327,26 @@ impl Control {
         name: &str,
         asked: &config::Interface,
     ) -> Option<String> {
+        self.address_interface(name, &asked.address, (asked.accept_rtadv, asked.dhcp))
+    }
+
+    /// How an interface configures itself (by routers, by DHCP), and its addresses.
+    pub(crate) fn address_interface(
+        &mut self,
+        name: &str,
+        addresses: &[AddressLen],
+        (routers, dhcp): (bool, bool),
+    ) -> Option<String> {
         let mut refused = None;
-        if asked.accept_rtadv {
-            // It was just attached, and is not lo0.
+        if routers {
+            // It was just made, and is not lo0.
             let _ = self.set_automatic(name, Automatic::Routers, true);
         }
-        if asked.dhcp {
+        if dhcp {
             // As above.
             let _ = self.set_automatic(name, Automatic::Dhcp, true);
         }
-        for a in &asked.address {
+        for a in addresses {
             if let Err(errno) = self.add_address(name, a.address, a.prefix_len) {
                 let why = format!("{name}: address {}/{}: {errno}", a.address, a.prefix_len);
                 tracing::error!("{why}");

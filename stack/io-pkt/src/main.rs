@@ -12,6 +12,7 @@ mod addresses;
 mod args;
 mod argv;
 mod client;
+mod cloned;
 mod config;
 mod connection;
 mod control;

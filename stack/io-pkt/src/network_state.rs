@@ -21,10 +21,13 @@ mod groups;
 mod ipv4;
 pub(crate) mod ipv6;
 mod routes;
+mod row;
+mod vlan;
 mod way;
 
 use dhcp::Dhcp;
 use routes::network;
+use vlan::Cloned;
 
 /// Addresses of one interface.
 const ADDRESSES_MAX: usize = 64;
@@ -38,6 +41,8 @@ const LOOPBACK_MTU: u16 = 1500;
 struct Entry {
     config: Interface,
     port: Option<Port>,
+    /// What it is if it was made, not attached.
+    cloned: Option<Cloned>,
     /// What each worker sleeps on.
     watches: Vec<Watch>,
     /// What IPv6 knows of its link.
@@ -54,7 +59,8 @@ impl Entry {
     fn new(config: Interface, port: Option<Port>, identity: Identity) -> Self {
         let link = Link::new(&config.name, config.mac, identity);
         let (watches, told_routes) = (Vec::new(), Vec::new());
-        Self { config, port, watches, link, accept_routers: false, dhcp: None, told_routes }
+        let (cloned, dhcp) = (None, None);
+        Self { config, port, cloned, watches, link, accept_routers: false, dhcp, told_routes }
     }
 
     fn is_gone(&self) -> bool {
@@ -113,13 +119,10 @@ impl NetworkState {
 
     /// Adds a port as an interface that is up and has no address yet; returns its index.
     pub(crate) fn add_port(&mut self, port: Port) -> u16 {
-        let free = self.interfaces.iter().position(Entry::is_gone);
-        let place = free.unwrap_or(self.interfaces.len());
-        let index = u16::try_from(place).unwrap_or(u16::MAX);
         let capabilities = port.capabilities();
         let offload = capabilities.tcp_checksum && capabilities.udp_checksum;
         let config = Interface {
-            index,
+            index: 0,
             name: port.name().into(),
             mac: port.mac(),
             mtu: port.mtu(),
@@ -133,7 +136,15 @@ impl NetworkState {
             tso_buffers_max: if offload { capabilities.tso_buffers_max } else { 0 },
             tso_ipv4_checksum: capabilities.ipv4_checksum,
         };
-        let entry = Entry::new(config, Some(port), self.identity);
+        self.place(Entry::new(config, Some(port), self.identity))
+    }
+
+    /// Takes an interface in, at the first place that is free; returns its index.
+    fn place(&mut self, mut entry: Entry) -> u16 {
+        let free = self.interfaces.iter().position(Entry::is_gone);
+        let place = free.unwrap_or(self.interfaces.len());
+        let index = u16::try_from(place).unwrap_or(u16::MAX);
+        entry.config.index = index;
         match self.interfaces.get_mut(place) {
             Some(gone) => *gone = entry,
             None => self.interfaces.push(entry),
@@ -151,6 +162,7 @@ impl NetworkState {
     }
 
     fn clear_interface(&mut self, index: u16) {
+        self.take_off_children(index);
         let Some(entry) = self.interfaces.get_mut(usize::from(index)) else { return };
         entry.watches.clear();
         entry.config.up = false;
@@ -210,6 +222,7 @@ impl NetworkState {
             udp_owners: Arc::clone(&self.udp_owners),
             groups: Arc::clone(&self.groups),
             tcp: self.tuning.tcp,
+            links: self.links(),
             host: self.tuning.host,
         }
     }
@@ -243,16 +256,19 @@ impl NetworkState {
     /// # Errors
     /// `ENXIO`; `EINVAL` if the port does not take it.
     pub(crate) fn set_mtu(&mut self, name: &str, mtu: u16) -> Result<(), Errno> {
+        let index = self.index(name)?;
+        let most = self.cloned_mtu_max(index).unwrap_or(LOOPBACK_MTU);
         let entry = self.entry(name)?;
         if mtu < 576 {
             return Err(Errno::INVAL);
         }
         match &mut entry.port {
             Some(port) => port.set_mtu(mtu).map_err(|_| Errno::INVAL)?,
-            None if mtu > LOOPBACK_MTU => return Err(Errno::INVAL),
+            None if mtu > most => return Err(Errno::INVAL),
             None => {}
         }
         entry.config.mtu = mtu;
+        self.fit_children(index);
         Ok(())
     }
 
@@ -264,9 +280,9 @@ impl NetworkState {
         let entry = self.entry(name)?;
         let port = entry.port.as_mut().filter(|_| mac.is_unicast()).ok_or(Errno::INVAL)?;
         port.set_mac(mac).map_err(|error| Errno::from_raw_os_error(error.errno()))?;
-        entry.config.mac = mac;
-        entry.link.set_mac(mac);
-        Ok(entry.config.index)
+        let index = entry.config.index;
+        self.adopt_mac(index, mac);
+        Ok(index)
     }
 
     /// Addresses of an interface.
@@ -391,14 +407,15 @@ impl NetworkState {
         let there = self.interfaces.iter().filter(|e| !e.is_gone());
         let interface = |entry: &Entry| {
             let Interface { index, name, mac, mtu, up, addresses, .. } = entry.config.clone();
-            let link = entry.port.as_ref().and_then(|port| port.link().ok());
+            let carrier = self.carrier(entry);
+            let link = carrier.port.as_ref().and_then(|port| port.link().ok());
             lsm::Interface {
                 index,
                 name,
                 mac,
                 mtu,
                 up,
-                running: entry.port.is_none() || link.is_some_and(|link| link.up),
+                running: index == LOOPBACK || link.is_some_and(|link| link.up),
                 loopback: index == LOOPBACK,
                 addresses: addresses.iter().map(|a| (a.address, a.prefix_len)).collect(),
             }
@@ -409,7 +426,8 @@ impl NetworkState {
     /// Interfaces as the tools show them.
     #[must_use]
     pub(crate) fn interface_rows(&self) -> Vec<InterfaceRow> {
-        self.interfaces.iter().filter(|e| !e.is_gone()).map(interface_row).collect()
+        let there = self.interfaces.iter().filter(|e| !e.is_gone());
+        there.map(|entry| self.interface_row(entry)).collect()
     }
 
     /// Routes as the tools show them.
@@ -465,33 +483,6 @@ fn address_flags(own: &autoconf::Own) -> Vec<String> {
     };
     let autoconf = (own.origin == Origin::Advertised).then_some("autoconf");
     state.into_iter().chain(autoconf).map(Into::into).collect()
-}
-
-fn interface_row(entry: &Entry) -> InterfaceRow {
-    let (config, port) = (&entry.config, entry.port.as_ref());
-    let stats = port.and_then(|p| p.stats().ok()).unwrap_or_default();
-    let link = port.and_then(|p| p.link().ok());
-    let (promiscuous, all_multicast) = port.map_or((false, false), Port::receives);
-    InterfaceRow {
-        name: config.name.clone(),
-        index: u32::from(config.index) + 1,
-        driver: port.map_or("loopback", Port::driver).into(),
-        kernel_interface: port.and_then(Port::kernel_interface).map(Into::into),
-        mac: config.mac,
-        mtu: config.mtu,
-        up: config.up,
-        running: port.is_none() || link.is_some_and(|l| l.up),
-        speed_mbps: link.and_then(|l| l.speed_mbps).unwrap_or(0),
-        addresses: address_rows(entry),
-        rx_packets: stats.rx_packets,
-        rx_bytes: stats.rx_bytes,
-        rx_errors: stats.rx_errors + stats.rx_missed + stats.rx_no_mbuf,
-        tx_packets: stats.tx_packets,
-        tx_bytes: stats.tx_bytes,
-        tx_errors: stats.tx_errors,
-        promiscuous,
-        all_multicast,
-    }
 }
 
 #[cfg(test)]

@@ -338,7 +338,8 @@ fn complete(missing: usize, config: &Config) -> Result<(), StartError> {
     }
 }
 
-/// Attaches what the configuration asks for. One that fails is reported and left out; returns how many.
+/// Attaches what the configuration asks for, and makes what is over it. One that fails is reported and left
+/// out; returns how many.
 fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) -> usize {
     let mut any = false;
     let mut failed = 0;
@@ -359,7 +360,7 @@ fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) -> usize {
     if !any {
         tracing::warn!("no interface but lo0; attach one: io-pkt -d net_tap iface=iop0");
     }
-    failed
+    failed + control.make_cloned(config)
 }
 
 /// Loads the protocol modules of the configuration. One that fails is reported and left out. Returns

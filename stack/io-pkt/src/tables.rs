@@ -131,6 +131,10 @@ impl Control {
             }
             Request::SetMac { interface, mac } => self.set_mac(&interface, mac),
             Request::SetReceive { interface, mode, on } => self.set_receive(&interface, mode, on),
+            Request::Create { interface } => self.network.create(&interface, self.worker_count()),
+            Request::SetVlan { interface, vlan } => {
+                self.network.set_vlan(&interface, vlan.as_ref())
+            }
             Request::AddRoute { destination, prefix_len, gateway } => {
                 self.network.add_route(destination, prefix_len, gateway)
             }

@@ -23,6 +23,8 @@ impl EtherType {
     pub const VLAN: Self = Self(0x8100);
     /// IPv6 (RFC 2464).
     pub const IPV6: Self = Self(0x86dd);
+    /// A provider's VLAN tag follows (IEEE 802.1ad).
+    pub const SERVICE_VLAN: Self = Self(0x88a8);
 }
 
 impl fmt::Debug for EtherType {

@@ -13,6 +13,7 @@
 //! |---|---|---|
 //! | [`checksum`] | the Internet checksum | 1071, 1624 |
 //! | [`ethernet`] | frames of EtherType encapsulation | 894 |
+//! | [`vlan`] | tags of VLANs | IEEE 802.1Q |
 //! | [`arp`] | address resolution | 826, 5227 |
 //! | [`ipv4`] | packets and options | 791 |
 //! | [`icmp`] | messages and quoted packets | 792, 1122, 1191, 1812 |
@@ -50,6 +51,7 @@ pub mod plain;
 mod quoted;
 pub mod tcp;
 pub mod udp;
+pub mod vlan;
 
 pub use checksum::Checksum;
 pub use plain::Plain;

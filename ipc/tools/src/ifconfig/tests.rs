@@ -103,6 +103,7 @@ pub(crate) fn tap0() -> InterfaceRow {
         tx_errors: 1,
         promiscuous: false,
         all_multicast: false,
+        vlan: None,
     }
 }
 
@@ -139,11 +140,49 @@ fn an_address_is_set_in_one_piece_and_an_alias_kept_if_it_is_there() {
         let IpAddr::V4(address) = address else { panic!("{address}") };
         Request::SetAddress { interface: "tap0".into(), address, prefix_len }
     };
-    assert_eq!(plan(&row, Step::Set(new, 8)), [set(new, 8)]);
-    assert_eq!(plan(&row, Step::Alias(new, 8)), [add(new, 8)]);
-    assert_eq!(plan(&row, Step::Set(first, 24)), [set(first, 24)]);
-    assert_eq!(plan(&row, Step::Alias(first, 24)), []);
-    assert_eq!(plan(&row, Step::Alias(first, 16)), [delete(first), add(first, 16)]);
+    assert_eq!(plan(&row, &Step::Set(new, 8)), Ok(vec![set(new, 8)]));
+    assert_eq!(plan(&row, &Step::Alias(new, 8)), Ok(vec![add(new, 8)]));
+    assert_eq!(plan(&row, &Step::Set(first, 24)), Ok(vec![set(first, 24)]));
+    assert_eq!(plan(&row, &Step::Alias(first, 24)), Ok(vec![]));
+    assert_eq!(plan(&row, &Step::Alias(first, 16)), Ok(vec![delete(first), add(first, 16)]));
     let bare = InterfaceRow { addresses: vec![], ..tap0() };
-    assert_eq!(plan(&bare, Step::Set(new, 8)), [set(new, 8)]);
+    assert_eq!(plan(&bare, &Step::Set(new, 8)), Ok(vec![set(new, 8)]));
+}
+
+fn over(row: &InterfaceRow, line: &str) -> Result<Vec<Request>, Failure> {
+    plan(row, &parse_line(line).unwrap()[0])
+}
+
+#[test]
+fn a_vlan_has_a_number_and_an_interface_whatever_they_are_called() {
+    let vlan = proto::Vlan { parent: "tap0".into(), id: 5, priority: 0, service: false };
+    let row = InterfaceRow { name: "vlan0".into(), ..tap0() };
+    let request = |vlan| vec![Request::SetVlan { interface: "vlan0".into(), vlan }];
+    for line in ["vlan 5 vlanif tap0", "vlandev tap0 vlan 5", "vlan 5 vlanif tap0 vlanproto 802.1q"]
+    {
+        assert_eq!(over(&row, line), Ok(request(Some(vlan.clone()))), "{line}");
+    }
+    let urgent = proto::Vlan { priority: 3, service: true, ..vlan.clone() };
+    let line = "vlan 5 vlanif tap0 vlanprio 3 vlanproto 802.1ad";
+    assert_eq!(over(&row, line), Ok(request(Some(urgent))));
+    assert_eq!(over(&row, "-vlanif"), Ok(request(None)));
+    assert!(over(&row, "vlan 5").is_err() && over(&row, "vlanif tap0").is_err());
+    // What is not said stays.
+    let set = InterfaceRow { vlan: Some(vlan.clone()), ..row };
+    let urgent = proto::Vlan { priority: 7, ..vlan };
+    assert_eq!(over(&set, "vlanpcp 7"), Ok(request(Some(urgent))));
+    let text = render(&[set]);
+    let line = "\tvlan: 5 vlanproto: 802.1q vlanpcp: 0 parent interface: tap0\n";
+    assert!(text.contains(line), "{text}");
+    for (line, part) in [
+        ("vlan 0", "from 1 to 4094"),
+        ("vlan 4095", "from 1 to 4094"),
+        ("vlanpcp 8", "from 0 to 7"),
+        ("vlanproto x", "802.1q or 802.1ad"),
+        ("up create", "create comes first"),
+        ("vlanid 5", "did you mean vlanif?"),
+    ] {
+        let error = parse_line(line).expect_err(line);
+        assert!(error.contains(part), "{line}: {error}");
+    }
 }

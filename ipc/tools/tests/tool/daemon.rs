@@ -173,6 +173,7 @@ fn interface() -> InterfaceRow {
         tx_errors: 0,
         promiscuous: false,
         all_multicast: false,
+        vlan: None,
     }
 }
 

@@ -110,7 +110,9 @@ impl TryFrom<String> for AddressLen {
 }
 
 /// An interface's `address`: a list, or one address alone.
-fn addresses<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<AddressLen>, D::Error> {
+pub(super) fn addresses<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<AddressLen>, D::Error> {
     struct Addresses;
     impl<'de> serde::de::Visitor<'de> for Addresses {
         type Value = Vec<AddressLen>;

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use fib::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
-use super::interface::Interface;
+use super::interface::AddressLen;
 
 /// One `[[route]]`, both ends of one family.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -46,8 +46,10 @@ impl TryFrom<Lines> for Route {
 
 impl Route {
     /// The gateway is on a network that one of these interfaces has an address in.
-    pub(super) fn is_reachable(&self, interfaces: &[Interface]) -> bool {
-        let mut addresses = interfaces.iter().flat_map(|interface| &interface.address);
+    pub(super) fn is_reachable<'a>(
+        &self,
+        mut addresses: impl Iterator<Item = &'a AddressLen>,
+    ) -> bool {
         addresses.any(|own| match (own.address, self.gateway) {
             (IpAddr::V4(address), IpAddr::V4(gateway)) => {
                 let network = Ipv4Net::containing(address, own.prefix_len);
