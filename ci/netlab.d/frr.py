@@ -1,0 +1,97 @@
+"""Routing daemons: FRR's on the kernel's side of the stack, another FRR at the far end of the wire."""
+import json
+import shutil
+
+from lab import HOST, IFACE, STACK, Lab, Skipped, check, until
+
+DAEMONS = "/usr/lib/frr"
+
+
+class Frr:
+    """zebra and bgpd in a namespace."""
+
+    def __init__(self, lab, ns, zebra="", bgp="", modules=()):
+        self.lab, self.ns = lab, ns
+        self.dir = lab.dir / f"frr-{ns}"
+        self.dir.mkdir()
+        shutil.chown(self.dir, "frr", "frr")
+        self.start("zebra", f"{zebra}\n", *modules)
+        until("zebra's socket", (self.dir / "zserv.api").exists)
+        self.start("bgpd", f"{bgp}\n")
+
+    def start(self, name, config, *argv):
+        file = self.dir / f"{name}.conf"
+        file.write_text(f"log stdout\n{config}")
+        shutil.chown(file, "frr", "frr")
+        common = ["-f", file, "-i", self.dir / f"{name}.pid", "-z", self.dir / "zserv.api", "--vty_socket", self.dir, "-P", 0]
+        return self.lab.spawn([f"{DAEMONS}/{name}", *common, *argv], ns=self.ns, log=self.lab.dir / f"{name}-{self.ns}.log")
+
+    def ask(self, *commands):
+        argv = [word for command in commands for word in ("-c", command)]
+        return self.lab.exec("vtysh", "--vty_socket", self.dir, *argv, ns=self.ns, ok=False).stdout
+
+    def established(self, neighbor):
+        said = self.ask(f"show bgp neighbors {neighbor} json")
+        return '"bgpState":"Established"' in said.replace(" ", "")
+
+
+def bgp(own, neighbor, router, *more):
+    lines = [f"router bgp {own}", f" bgp router-id {router}", " no bgp ebgp-requires-policy", " no bgp network import-check",
+             " timers bgp 1 3", f" neighbor {neighbor[0]} remote-as {neighbor[1]}", f" neighbor {neighbor[0]} timers connect 1", *more]
+    return "\n".join(lines)
+
+
+class RouterLab(Lab):
+    """The daemon's FRR, and a peer of its own at the other end of the wire.
+
+    namespace   `ns`                                            `peer`
+                bgpd ── kernel's tap0 ⇄ stack's tap0 ══ iop0 ── bgpd
+    """
+
+    def __init__(self):
+        super().__init__(up=False)
+        try:
+            self.peer = self.ns + "p"
+            self.add_namespace(self.peer)
+            self.ip("link", "set", IFACE, "netns", self.peer)
+            self.ip("addr", "add", f"{HOST}/24", "dev", IFACE, ns=self.peer)
+            self.ip("link", "set", IFACE, "up", ns=self.peer)
+        except BaseException:
+            self.close()
+            raise
+
+
+def learned(frr):
+    """How many routes came by BGP."""
+    return len(json.loads(frr.ask("show ip route bgp json") or "{}"))
+
+
+def frr():
+    """FRR's bgpd speaks to another by the stack's interface, while the stack serves the same address; unloaded, nothing is left."""
+    if not shutil.which("vtysh"):
+        raise Skipped("FRR is missing: apt-get install frr")
+    with RouterLab() as lab:
+        lab.iopkt("mount", "-T", "io-pkt", "-o", "interface=tap0", "exception")
+        shown = json.loads(lab.exec("ip", "-j", "addr", "show", "dev", "tap0").stdout)[0]
+        check(STACK in [a["local"] for a in shown["addr_info"]], f"the kernel's end has no address: {shown}")
+        networks = [f"  network 10.{n // 256}.{n % 256}.0/24" for n in range(200)]
+        peer = Frr(lab, lab.peer, bgp=bgp(65001, (STACK, 65002), HOST, " address-family ipv4 unicast", *networks, " exit-address-family"))
+        ours = Frr(lab, lab.ns, bgp=bgp(65002, (HOST, 65001), STACK))
+        until("the session", lambda: ours.established(HOST), 30)
+        until("its routes", lambda: learned(ours) == 200, 30)
+        # All else is the stack's, at the same address.
+        said = lab.exec("ping", "-c", 3, "-i", "0.1", STACK, ns=lab.peer).stdout
+        check("3 received" in said, said)
+        lab.serve(lab.dir, peer=lab.peer)
+        counted = {name: int(lab.iopkt("sysctl", "-n", f"exception.{name}").stdout) for name in ("taken", "sent", "lost")}
+        check(counted["taken"] > 10 and counted["sent"] > 10 and counted["lost"] == 0, counted)
+        lab.iopkt("umount", "exception")
+        check(lab.exec("ip", "link", "show", "dev", "tap0", ok=False).returncode != 0, "the kernel's end stays")
+        until("the session's end", lambda: not ours.established(HOST), 10)
+        before = lab.usage()
+        for _ in range(20):
+            lab.iopkt("mount", "-T", "io-pkt", "-o", "interface=tap0", "exception")
+            lab.iopkt("umount", "exception")
+        after = lab.usage()
+        check(after["descriptors"] <= before["descriptors"], f"{before} before, {after} after 20 loads")
+        return f"200 routes over BGP; {counted['taken']} packets taken, {counted['sent']} sent"
