@@ -25,13 +25,14 @@ class Node(Lab):
                       tap1 ══ iop1 ─ br1 ─ w1 ══════════ w1 ─ br1 ─ iop1 ══ tap1
     """
 
-    def __init__(self, name, links, *options, args=()):
+    def __init__(self, name, links, *options, args=(), own=()):
         self.name, self.links = name, links
         self.modules = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-qnet-"))
         self.modules.chmod(0o755)
         shutil.copy(BIN / "liblsm_qnet.so", self.modules / "lsm-qnet.so")
         drivers = [word for at in range(links) for word in
                    ("-d", "net_tap", f"iface=iop{at}" + (f",address={LOCAL[name]}/24" if at == 0 else ""))]
+        drivers += own
         words = ",".join([f"host={name}", "mount=/net:.lab", *options])
         super().__init__(drivers=drivers, args=["--module-path", self.modules, "-p", "qnet", words, *args], up=False)
 

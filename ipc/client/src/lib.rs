@@ -3,6 +3,7 @@
 //! * [`TcpStream`], [`TcpListener`], [`UdpSocket`]: like those of `std::net`.
 //! * [`SocketOptions`]: those with options. [`Poll`]: waiting for many.
 //! * [`Socket`]: what they are made of, in the words of BSD; the C library is made of it too.
+//! * [`far`]: sockets of another node's stack.
 //! * [`Channel`]: a process's connection to the daemon, with the memory they share.
 //!
 //! Which stack: `$SOCK`, or for one thread [`set_sock_prefix`].
@@ -15,6 +16,7 @@ mod accept;
 mod builder;
 mod channel;
 mod descriptor;
+pub mod far;
 mod linger;
 mod option;
 mod poll;

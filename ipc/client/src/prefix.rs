@@ -27,6 +27,11 @@ fn choose(prefix: Option<String>) {
 
 /// The socket of the stack that this thread uses.
 pub(crate) fn socket_path() -> PathBuf {
+    paths::socket_path(&wanted())
+}
+
+/// The prefix of the stack that this thread uses.
+pub(crate) fn wanted() -> String {
     let prefix = PREFIX.try_with(|place| place.borrow().clone()).ok().flatten();
-    paths::socket_path(&prefix.unwrap_or_else(paths::client_prefix))
+    prefix.unwrap_or_else(paths::client_prefix)
 }

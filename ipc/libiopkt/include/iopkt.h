@@ -25,7 +25,8 @@
  *
  * Threads. All functions may be called from any thread at any time, except iopkt_setprefix.
  *
- * Environment. SOCK: prefix of the stack (see iopkt_setprefix). IOPKT_RUN: directory of all stacks,
+ * Environment. SOCK: prefix of the stack (see iopkt_setprefix); /net/NODE: the stack of another node, by way of a running
+ * "iopkt qnet sockets". IOPKT_RUN: directory of all stacks,
  * /run/io-pkt if not set. AUTOCONNECT=1: a connect or a datagram without a way (EHOSTUNREACH, ENETUNREACH) has
  * /etc/autoconnect run, or $IOPKT_AUTOCONNECT, and is tried once more if that exits with 0.
  */

@@ -41,14 +41,14 @@ use crate::kernel;
 
 /// The descriptor of a call under way, for the client library.
 pub(crate) fn borrow(fd: &c_int) -> BorrowedFd<'_> {
-    // SAFETY: callers have just found the number in the table, so it is not negative and open. Should
-    // another thread of the program close it meanwhile, the kernel answers EBADF: these are the
+    // SAFETY: callers have made sure that the number is not negative, and it is the program's. Should it not
+    // be open, or another thread of the program close it meanwhile, the kernel answers EBADF: these are the
     // terms of every C call.
     unsafe { BorrowedFd::borrow_raw(*fd) }
 }
 
 /// Is the descriptor in nonblocking mode?
-fn is_nonblocking(fd: c_int) -> io::Result<bool> {
+pub(crate) fn is_nonblocking(fd: c_int) -> io::Result<bool> {
     // SAFETY: no pointers.
     let flags = unsafe { kernel::fcntl(fd, libc::F_GETFL, 0) };
     if flags < 0 { Err(os(errno())) } else { Ok(flags & libc::O_NONBLOCK != 0) }

@@ -8,6 +8,7 @@
 //! * [`abi`]: the exported functions, by what they do.
 //! * `table`: which numbers are sockets of a stack; look-ups take no lock.
 //! * `description`: what is behind a number and its copies.
+//! * `far`: sockets of another node's stack.
 //! * `given`: descriptors that come from elsewhere.
 //! * `name`, `message`, `ancillary`, `errno`: translation of `sockaddr`, scatter lists, flags, control
 //!   messages and errors.
@@ -25,6 +26,7 @@ mod autoconnect;
 mod cork;
 mod description;
 mod errno;
+mod far;
 mod given;
 mod interface;
 mod kernel;
@@ -37,6 +39,6 @@ mod table;
 
 pub use abi::{close_range_with, forget};
 pub use errno::{errno, set_errno};
+pub use far::is_ours;
 pub use given::{adopt, adopt_inherited, adopt_received};
 pub use io_pkt_client::{is_own, pause};
-pub use table::is_ours;

@@ -89,7 +89,7 @@ pub(crate) fn total(buffers: &[IoSliceMut<'_>]) -> usize {
 ///
 /// # Safety
 /// `list` is null or points to `count` readable `iovec`s that live for `'a`.
-unsafe fn list<'a>(list: *const iovec, count: usize) -> io::Result<&'a [iovec]> {
+pub(crate) unsafe fn list<'a>(list: *const iovec, count: usize) -> io::Result<&'a [iovec]> {
     if count > BUFFERS_MAX {
         return Err(os(libc::EMSGSIZE));
     }

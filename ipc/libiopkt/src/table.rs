@@ -40,7 +40,7 @@ static SOCKETS: Table<Description, SLOTS> = Table::new();
 
 /// Is this descriptor a socket of a stack? One load.
 #[must_use]
-pub fn is_ours(fd: c_int) -> bool {
+pub(crate) fn is_ours(fd: c_int) -> bool {
     SOCKETS.has(fd)
 }
 

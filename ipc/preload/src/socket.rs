@@ -3,6 +3,7 @@
 use core::cell::Cell;
 use std::env;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Once;
 use std::sync::OnceLock;
 
@@ -133,22 +134,29 @@ fn falls_back() -> bool {
 }
 
 fn say_that_no_stack_is_there() {
-    say("no stack at", "start one (io-pkt -d <driver>), or set IOPKT_FALLBACK=kernel");
+    let prefix = proto::paths::client_prefix();
+    if let Some((here, node)) = proto::paths::far(&prefix) {
+        let path = proto::paths::broker_path(here);
+        let next = format!("start it (iopkt qnet sockets), to use the stack of node {node}");
+        return say("no broker at", &path, &next);
+    }
+    let path = proto::paths::socket_path(&prefix);
+    say("no stack at", &path, "start one (io-pkt -d <driver>), or set IOPKT_FALLBACK=kernel");
 }
 
 /// It was asked, and has not answered within the time it has for that.
 pub(crate) fn say_that_the_stack_is_silent() {
     say(
         "no answer within 5 s from the stack at",
+        &proto::paths::socket_path(&proto::paths::client_prefix()),
         "is io-pkt stopped or overloaded? see: top -H -p $(pidof io-pkt); go on: kill -CONT $(pidof io-pkt)",
     );
 }
 
 /// One line, once in a process.
-fn say(what: &str, next: &str) {
+fn say(what: &str, path: &Path, next: &str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let path = proto::paths::socket_path(&proto::paths::client_prefix());
         // A program without stderr needs no line.
         let _ = writeln!(io::stderr(), "iopkt: {what} {}; {next}", path.display());
     });

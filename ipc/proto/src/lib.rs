@@ -11,11 +11,13 @@
 //! * [`tcp_info`]: the layout of `TCP_INFO`.
 //! * [`path`]: the same for paths of protocol modules.
 //! * [`qnet`]: what travels over the path of `lsm-qnet`, and from node to node.
+//! * [`far`]: sockets of another node's stack: what a program asks for, and what the nodes say to each other.
 //! * [`paths`]: where the socket is, from `$IOPKT_RUN` and `$SOCK`.
 #![forbid(unsafe_code)]
 
 mod address;
 mod bytes;
+pub mod far;
 pub mod link;
 pub mod message;
 pub mod path;

@@ -13,6 +13,11 @@ pub const STATUS: u32 = 1;
 /// Request of an ioctl: a [`FileRequest`] → [`FileReply`].
 pub const FILES: u32 = 2;
 
+/// Request of an ioctl: a [`Tell`](crate::far::Tell) → the node's whole name. `EAGAIN`: too much waits already.
+pub const TELL: u32 = 3;
+/// Request of an ioctl: → a [`Heard`](crate::far::Heard), when there is one. Only one client can hear.
+pub const HEAR: u32 = 4;
+
 /// Bytes of a file that one call reads or writes at most: with its path and heads it fits into
 /// [`PATH_BYTES_MAX`](crate::path::PATH_BYTES_MAX).
 pub const FILE_BYTES_MAX: u32 = 48 << 10;

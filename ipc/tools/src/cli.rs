@@ -274,6 +274,12 @@ pub(crate) enum QnetAction {
         #[arg(long)]
         allow_other: bool,
     },
+    /// Let programs here use other nodes' stacks: SOCK=/net/NODE, iopkt run --sock /net/NODE
+    Sockets {
+        /// Programs at other nodes may use this node's stack, too; anybody on the wire
+        #[arg(long)]
+        serve: bool,
+    },
 }
 
 /// Arguments of `umount`.

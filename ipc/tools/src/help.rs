@@ -117,6 +117,8 @@ Examples:
   iopkt qnet get beta/logs/today today
   iopkt qnet put image beta~redundant/image    each frame on every link
   iopkt qnet mount /net &                   then: cp /net/beta/logs/today . ; umount /net
+  iopkt qnet sockets &                      then: iopkt run --sock /net/beta -- curl http://198.18.77.9/
+  iopkt qnet sockets --serve &              at beta, whose stack anybody on the wire may use then
 The module qnet must be loaded here and there: io-pkt -p qnet host=alpha,export=/srv/share
 Policies: ~loadbalance, ~redundant, ~preferred:IF, ~exclusive:IF.";
 
@@ -137,6 +139,7 @@ pub(crate) const RUN: &str = "\
 Examples:
   iopkt run -- curl http://198.18.77.1/
   iopkt run --sock /alt -- nginx -g 'daemon off;'
+  iopkt run --sock /net/beta -- curl http://198.18.77.9/     over the stack of another node
   iopkt run --loopback stack -- redis-server";
 
 pub(crate) const RUN_END: &str = "\

@@ -3,11 +3,13 @@
 mod door;
 mod fuse;
 mod inodes;
+mod sockets;
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
+use proto::message::{Family, Transport};
 use proto::qnet::{
     Entry, FILE_BYTES_MAX, FileCall, FileKind, FileReply, LinkRow, NodePath, NodeRow, Status,
 };
@@ -15,13 +17,15 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::cli::{QnetAction, QnetArgs};
+use crate::control::prefix;
 use crate::fail::{Failure, describe};
 use crate::output::{escape, left, print, show, table};
 use crate::qnet::door::{Door, Doors};
 
 /// Runs `qnet`.
 pub(crate) fn main(sock: Option<String>, args: QnetArgs) -> Result<(), Failure> {
-    let doors = Doors::new(sock);
+    let prefix = prefix(sock);
+    let doors = Doors::new(&prefix);
     let door = || doors.open().map_err(closed);
     match args.action {
         QnetAction::Nodes { json } => nodes(&door()?, json),
@@ -45,12 +49,29 @@ pub(crate) fn main(sock: Option<String>, args: QnetArgs) -> Result<(), Failure> 
             };
             mount(doors, &folder, allow_other)
         }
+        QnetAction::Sockets { serve } => sockets::main(&doors, &prefix, serve),
     }
 }
 
 fn closed(errno: Errno) -> Failure {
     let hint = "the module qnet serves it; see: iopkt modules, iopkt mount lsm-qnet.so";
     Failure::refused("dev/qnet", errno.raw_os_error(), hint)
+}
+
+/// Can programs here have sockets of the node that a prefix names?
+pub(crate) fn look_for_sockets(prefix: &str) -> Result<(), Failure> {
+    io_pkt_client::set_sock_prefix(prefix);
+    let Err(error) = io_pkt_client::far::open(Family::Inet, Transport::Stream) else {
+        return Ok(());
+    };
+    let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let next = match errno {
+        Errno::NETDOWN => "start it here: iopkt qnet sockets &",
+        Errno::HOSTUNREACH => "is the node there? see: iopkt qnet nodes",
+        Errno::NXIO => "they are not for others; at the node: iopkt qnet sockets --serve &",
+        _ => "see: iopkt qnet nodes",
+    };
+    Err(Failure::failed(format!("sockets of {prefix}: {}; {next}", describe(errno.raw_os_error()))))
 }
 
 /// `beta/dir/file`.

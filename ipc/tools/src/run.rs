@@ -17,6 +17,7 @@ use crate::control::{Control, prefix};
 use crate::fail::{BAD_CONFIG, Failure, NOT_ALLOWED, quote};
 use crate::output::print;
 use crate::preload;
+use crate::qnet;
 
 /// The program was found and could not be started, as env(1) has it.
 const NOT_EXECUTABLE: u8 = 126;
@@ -34,7 +35,12 @@ pub(crate) fn main(sock: Option<String>, args: &RunArgs) -> Result<(), Failure> 
         return Err(Failure::usage(no_option(&program.to_string_lossy())));
     }
     let variables = variables(sock.clone(), args.loopback)?;
-    let _answers = Control::open(sock)?.daemon()?;
+    let prefix = prefix(sock.clone());
+    if proto::paths::far(&prefix).is_some() {
+        qnet::look_for_sockets(&prefix)?;
+    } else {
+        let _answers = Control::open(sock)?.daemon()?;
+    }
     if let Some(path) = in_path(program)
         && let Some(reason) = preload::unreached(&path)
     {

@@ -14,17 +14,20 @@
 //! | `relay` | messages between local clients, other nodes, and the file service |
 //! | `requests` | who waits for what |
 //! | `files` | the file service |
+//! | `sockets`, `broker` | what the brokers of sockets of two nodes say to each other |
 //! | `report` | what `<run>/dev/qnet` says about nodes and links |
 //!
 //! One engine serves all workers behind a lock, which is taken once per burst and held for no longer
 //! than its frames take.
 #![deny(unsafe_code)]
 
+mod broker;
 mod files;
 mod relay;
 mod report;
 mod requests;
 mod settings;
+mod sockets;
 mod wire;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +40,7 @@ use lsm_sdk::{
 use qnet::{Discard, ETHERTYPE, Engine, IP_PROTOCOL};
 use types::Instant;
 
+use crate::broker::Broker;
 use crate::files::Files;
 use crate::requests::Requests;
 use crate::settings::{Bind, OPTIONS, Settings};
@@ -54,6 +58,7 @@ struct Node {
     engine: Engine,
     links: Links,
     requests: Requests,
+    broker: Broker,
     /// The frame that is being sent.
     frame: Vec<u8>,
 }
@@ -109,6 +114,7 @@ impl Protocol for Qnet {
             engine,
             links: Links::default(),
             requests: Requests::after(last),
+            broker: Broker::default(),
             frame: Vec::new(),
         };
         let counters = Counters::new(host)?;
@@ -175,6 +181,8 @@ impl Protocol for Qnet {
     ) -> Result<Answer, OpenError> {
         match request {
             proto::qnet::FILES => self.ask(handle, data),
+            proto::qnet::TELL => self.tell(data, to),
+            proto::qnet::HEAR => self.listen(handle, to),
             proto::qnet::STATUS => {
                 let status = proto::emit(&report::status(&self.settings, &self.node()));
                 let status = status.map_err(|proto::MalformedMessage| OpenError::TOO_LONG)?;
@@ -188,6 +196,7 @@ impl Protocol for Qnet {
 
     fn path_close(&self, handle: u64) {
         self.node().requests.forget(handle);
+        self.client_gone(handle);
     }
 }
 

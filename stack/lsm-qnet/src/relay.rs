@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use types::Instant;
 
 use crate::settings::NamedPolicy;
+use crate::sockets::BROKER;
 use crate::wire::IP_LINK;
 use crate::{Node, Qnet, clock};
 
@@ -46,10 +47,7 @@ impl Qnet {
             }
             Err(_) => return Err(errno(Errno::NOSPC)),
         };
-        if self.settings.dns && node.engine.paths(id).next().is_none() {
-            // Whoever finds no place for it asks again by trying again.
-            let _ = self.host.defer(move |this| this.resolve(&name));
-        }
+        self.resolve_if_unknown(&node, id, &name);
         let message = |client| {
             let body = &request.call;
             let kif = Kif::Send { server: FILE_SERVER, client, kind: PRIVATE_TYPE, body };
@@ -64,7 +62,7 @@ impl Qnet {
     }
 
     /// Which node a client means, and how to send: `beta`, `beta.lab`, `beta~redundant`.
-    fn destination(&self, node: &Node, text: &str) -> Result<(Fqnn, Policy), OpenError> {
+    pub(crate) fn destination(&self, node: &Node, text: &str) -> Result<(Fqnn, Policy), OpenError> {
         let (name, policy) = match text.split_once('~') {
             None => (text, Some(self.settings.policy.clone())),
             Some((name, policy)) => (name, NamedPolicy::parse(policy)),
@@ -83,6 +81,15 @@ impl Qnet {
             this.carry_out(vec![Deed::Answer(handle, result)]);
         })?;
         Ok(Answer::Later)
+    }
+
+    /// With `resolve=dns` a node without a way is asked for.
+    pub(crate) fn resolve_if_unknown(&self, node: &Node, id: NodeId, name: &Fqnn) {
+        if self.settings.dns && node.engine.paths(id).next().is_none() {
+            let name = name.clone();
+            // Whoever finds no place for it asks again by trying again.
+            let _ = self.host.defer(move |this| this.resolve(&name));
+        }
     }
 
     /// Asks the system's resolver for a node. It may block.
@@ -108,6 +115,9 @@ impl Qnet {
                     Ok(Kif::Send { server: FILE_SERVER, client, body, .. }) => {
                         self.call_arrives(node, (from, client), body, now)
                     }
+                    Ok(Kif::Send { server: BROKER, body, .. }) => {
+                        self.message_arrives(node, from, body, now)
+                    }
                     Ok(Kif::Send { client, .. }) => {
                         self.refuse(node, (from, client), Errno::NXIO, now);
                         None
@@ -131,7 +141,11 @@ impl Qnet {
             }
             Event::Down { node: id, .. }
             | Event::Restarted { node: id }
-            | Event::Gone { node: id } => lost(node.requests.lost(id)),
+            | Event::Gone { node: id } => {
+                let mut deeds = lost(node.requests.lost(id));
+                deeds.extend(self.broker_lost(node, id, now));
+                deeds
+            }
             Event::Up { .. } | Event::Message { .. } => Vec::new(),
         }
     }
@@ -169,7 +183,7 @@ impl Qnet {
         }
     }
 
-    fn written(&self, kif: &Kif<'_>) -> Vec<u8> {
+    pub(crate) fn written(&self, kif: &Kif<'_>) -> Vec<u8> {
         let mut message = Vec::new();
         kif.emit(self.settings.config.order, &mut message);
         message
@@ -229,6 +243,6 @@ pub(crate) fn lost(handles: Vec<u64>) -> Vec<Deed> {
     handles.into_iter().map(|handle| Deed::Answer(handle, Err(Errno::HOSTUNREACH))).collect()
 }
 
-fn errno(errno: Errno) -> OpenError {
+pub(crate) fn errno(errno: Errno) -> OpenError {
     OpenError(errno.raw_os_error())
 }

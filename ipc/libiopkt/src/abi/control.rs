@@ -6,12 +6,14 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use io_pkt_client::Transport;
+use io_pkt_client::far::FarCall;
 use libc::{c_char, c_int, c_ulong, c_void, sockaddr, socklen_t};
 
 use super::number::copied;
 use crate::cork::{self, UDP_CORK};
 use crate::description::OptionSet;
 use crate::errno::{os, status};
+use crate::far::{self, Far};
 use crate::table::{self, Held};
 use crate::{interface, kernel, message, name};
 
@@ -37,7 +39,9 @@ pub unsafe extern "C" fn iopkt_getsockname(
 ) -> c_int {
     let Some(held) = table::lookup(fd) else {
         // SAFETY: the caller's promise.
-        return unsafe { kernel::getsockname(fd, name, len) };
+        return unsafe { far_name(fd, FarCall::LocalName, (name, len)) }
+            // SAFETY: the caller's promise.
+            .unwrap_or_else(|| unsafe { kernel::getsockname(fd, name, len) });
     };
     status(held.socket.local_name().and_then(|local| {
         // SAFETY: the caller's promise.
@@ -57,7 +61,9 @@ pub unsafe extern "C" fn iopkt_getpeername(
 ) -> c_int {
     let Some(held) = table::lookup(fd) else {
         // SAFETY: the caller's promise.
-        return unsafe { kernel::getpeername(fd, name, len) };
+        return unsafe { far_name(fd, FarCall::PeerName, (name, len)) }
+            // SAFETY: the caller's promise.
+            .unwrap_or_else(|| unsafe { kernel::getpeername(fd, name, len) });
     };
     status(held.socket.peer_name().and_then(|peer| {
         // SAFETY: the caller's promise.
@@ -77,25 +83,68 @@ pub unsafe extern "C" fn iopkt_getsockopt(
     value: *mut c_void,
     len: *mut socklen_t,
 ) -> c_int {
-    let Some(held) = table::lookup(fd) else {
+    let found = match (table::lookup(fd), far::known(fd)) {
+        (Some(held), _) => option(&held, level, name).map(Some),
+        (None, Some(far)) => far.option(level, name),
+        (None, None) => Ok(None),
+    };
+    let Some(found) = found.transpose() else {
         // SAFETY: the caller's promise.
         return unsafe { kernel::getsockopt(fd, level, name, value, len) };
     };
-    status(option(&held, level, name).and_then(|found| {
-        // SAFETY: null or valid by the caller's promise.
-        let len = unsafe { len.as_mut() }.ok_or_else(|| os(libc::EFAULT))?;
-        // In the kernel it is a signed number.
-        let room = usize::try_from(len.cast_signed()).map_err(|_| os(libc::EINVAL))?;
-        let found = if level == libc::IPPROTO_IP { one_byte(found, room) } else { found };
-        // SAFETY: the caller's promise.
-        let into = unsafe { message::bytes_mut(value, room) }?;
-        let written = found.len().min(room);
-        for (to, from) in into.iter_mut().zip(&found) {
-            *to = *from;
-        }
-        *len = socklen_t::try_from(written).unwrap_or(0);
-        Ok(())
-    }))
+    // SAFETY: the caller's promise.
+    status(found.and_then(|found| unsafe { show_option((level, found), value, len) }))
+}
+
+/// # Safety
+/// As for [`iopkt_getsockopt`].
+unsafe fn show_option(
+    (level, found): (c_int, Vec<u8>),
+    value: *mut c_void,
+    len: *mut socklen_t,
+) -> io::Result<()> {
+    // SAFETY: null or valid by the caller's promise.
+    let len = unsafe { len.as_mut() }.ok_or_else(|| os(libc::EFAULT))?;
+    // In the kernel it is a signed number.
+    let room = usize::try_from(len.cast_signed()).map_err(|_| os(libc::EINVAL))?;
+    let found = if level == libc::IPPROTO_IP { one_byte(found, room) } else { found };
+    // SAFETY: the caller's promise.
+    let into = unsafe { message::bytes_mut(value, room) }?;
+    let written = found.len().min(room);
+    for (to, from) in into.iter_mut().zip(&found) {
+        *to = *from;
+    }
+    *len = socklen_t::try_from(written).unwrap_or(0);
+    Ok(())
+}
+
+/// The name of a socket of another node's; `None`: it is none.
+///
+/// # Safety
+/// As for [`iopkt_getsockname`].
+unsafe fn far_name(
+    fd: c_int,
+    which: FarCall,
+    to: (*mut sockaddr, *mut socklen_t),
+) -> Option<c_int> {
+    let far = far::known(fd)?;
+    // SAFETY: the caller's promise.
+    Some(status(unsafe { far.name(which, to) }))
+}
+
+/// `false`: the option is the descriptor's own.
+///
+/// # Safety
+/// As for [`iopkt_setsockopt`].
+unsafe fn set_far_option(
+    far: &Far,
+    (level, name): (c_int, c_int),
+    (value, len): (*const c_void, socklen_t),
+) -> io::Result<bool> {
+    let len = usize::try_from(len).ok().filter(|len| *len <= OPTION_MAX);
+    let len = len.ok_or_else(|| os(libc::EINVAL))?;
+    // SAFETY: the caller's promise.
+    far.set_option(level, name, unsafe { message::bytes(value, len) }?)
 }
 
 /// `setsockopt(2)`. `ENOPROTOOPT` for what the stack does not know.
@@ -111,6 +160,13 @@ pub unsafe extern "C" fn iopkt_setsockopt(
     len: socklen_t,
 ) -> c_int {
     let Some(held) = table::lookup(fd) else {
+        if let Some(far) = far::known(fd) {
+            // SAFETY: the caller's promise.
+            match unsafe { set_far_option(&far, (level, name), (value, len)) } {
+                Ok(false) => {}
+                done => return status(done.map(drop)),
+            }
+        }
         // SAFETY: the caller's promise.
         return unsafe { kernel::setsockopt(fd, level, name, value, len) };
     };
@@ -192,6 +248,15 @@ pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut
             }
             _ => return status(Err(os(libc::ENOTTY))),
         }
+    }
+    if request == libc::FIONREAD
+        && let Some(readable) = far::readable(fd)
+    {
+        return match readable {
+            // SAFETY: the caller's promise.
+            Ok(len) => unsafe { tell(len, argument) },
+            Err(error) => status(Err(error)),
+        };
     }
     // SAFETY: the caller's promise.
     unsafe { kernel::ioctl(fd, request, argument) }

@@ -11,7 +11,7 @@ use crate::errno::{count, number_of, os};
 use crate::loopback::{self, Side};
 use crate::name::{self, Name};
 use crate::table::{self, Held};
-use crate::{autoconnect, cork, kernel, message};
+use crate::{autoconnect, cork, far, kernel, message};
 
 /// `read(2)`.
 ///
@@ -21,7 +21,7 @@ use crate::{autoconnect, cork, kernel, message};
 pub unsafe extern "C" fn iopkt_read(fd: c_int, buf: *mut c_void, len: usize) -> ssize_t {
     let Some(held) = table::lookup(fd) else {
         // SAFETY: the caller's promise.
-        return unsafe { kernel::read(fd, buf, len) };
+        return unsafe { far::read(fd, buf, len) };
     };
     if len == 0 {
         return 0; // Unlike recv, which takes an empty datagram.
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn iopkt_read(fd: c_int, buf: *mut c_void, len: usize) -> 
 pub unsafe extern "C" fn iopkt_write(fd: c_int, buf: *const c_void, len: usize) -> ssize_t {
     let Some(held) = table::lookup(fd) else {
         // SAFETY: the caller's promise.
-        return unsafe { kernel::write(fd, buf, len) };
+        return unsafe { far::write(fd, buf, len) };
     };
     // SAFETY: the caller's promise.
     let from = unsafe { message::bytes(buf, len) };
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn iopkt_write(fd: c_int, buf: *const c_void, len: usize) 
 pub unsafe extern "C" fn iopkt_readv(fd: c_int, list: *const iovec, n: c_int) -> ssize_t {
     let Some(held) = table::lookup(fd) else {
         // SAFETY: the caller's promise.
-        return unsafe { kernel::readv(fd, list, n) };
+        return unsafe { far::readv(fd, list, n) };
     };
     let into = message::buffer_count(n).and_then(|n| {
         // SAFETY: the caller's promise.
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn iopkt_readv(fd: c_int, list: *const iovec, n: c_int) ->
 pub unsafe extern "C" fn iopkt_writev(fd: c_int, list: *const iovec, n: c_int) -> ssize_t {
     let Some(held) = table::lookup(fd) else {
         // SAFETY: the caller's promise.
-        return unsafe { kernel::writev(fd, list, n) };
+        return unsafe { far::writev(fd, list, n) };
     };
     let from = message::buffer_count(n).and_then(|n| {
         // SAFETY: the caller's promise.
@@ -128,7 +128,9 @@ pub unsafe extern "C" fn iopkt_sendto(
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { kernel::sendto(fd, buf, len, flags, to, to_len) }
+    unsafe { far::sendto(fd, (buf, len), flags, to, to_len) }
+        // SAFETY: the caller's promise.
+        .unwrap_or_else(|| unsafe { kernel::sendto(fd, buf, len, flags, to, to_len) })
 }
 
 /// `recv(2)`.
@@ -161,7 +163,9 @@ pub unsafe extern "C" fn iopkt_recvfrom(
 ) -> ssize_t {
     let Some(held) = table::lookup(fd) else {
         // SAFETY: the caller's promise.
-        return unsafe { kernel::recvfrom(fd, buf, len, flags, from, from_len) };
+        return unsafe { far::recvfrom(fd, (buf, len), flags, from, from_len) }
+            // SAFETY: the caller's promise.
+            .unwrap_or_else(|| unsafe { kernel::recvfrom(fd, buf, len, flags, from, from_len) });
     };
     let mut scrap = message::scrap(held.is_stream(), flags, len);
     let into = match &mut scrap {

@@ -10,6 +10,7 @@ use libc::{c_int, sockaddr, socklen_t};
 use super::{borrow, is_nonblocking};
 use crate::description::Description;
 use crate::errno::{errno, number, number_of, os, status};
+use crate::far::{self, Far};
 use crate::loopback::{self, Side};
 use crate::name::{self, Name};
 use crate::renew::renew;
@@ -40,6 +41,10 @@ pub unsafe extern "C" fn iopkt_bind(fd: c_int, name: *const sockaddr, len: sockl
             Err(error) => return status(Err(error)),
         }
     }
+    if let Some(far) = far::known(fd) {
+        // SAFETY: the caller's promise.
+        return status(unsafe { far.bind(name, len) });
+    }
     // SAFETY: the caller's promise.
     unsafe { kernel::bind(fd, name, len) }
 }
@@ -48,6 +53,9 @@ pub unsafe extern "C" fn iopkt_bind(fd: c_int, name: *const sockaddr, len: sockl
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_listen(fd: c_int, backlog: c_int) -> c_int {
     let Some(held) = table::lookup(fd) else {
+        if let Some(far) = far::known(fd) {
+            return status(far.listen(backlog));
+        }
         // SAFETY: no pointers.
         return unsafe { kernel::listen(fd, backlog) };
     };
@@ -81,6 +89,10 @@ pub unsafe extern "C" fn iopkt_connect(fd: c_int, name: *const sockaddr, len: so
             Err(error) => return status(Err(error)),
         }
     }
+    if let Some(far) = far::known(fd) {
+        // SAFETY: the caller's promise.
+        return status(unsafe { far.connect(name, len) });
+    }
     // SAFETY: the caller's promise.
     unsafe { kernel::connect(fd, name, len) }
 }
@@ -111,6 +123,10 @@ pub unsafe extern "C" fn iopkt_accept4(
     flags: c_int,
 ) -> c_int {
     let Some(held) = table::lookup(fd) else {
+        if let Some(far) = far::known(fd) {
+            // SAFETY: the caller's promise.
+            return number(unsafe { accept_far(&far, (name, len), flags) });
+        }
         // SAFETY: the caller's promise.
         return unsafe { kernel::accept4(fd, name, len, flags) };
     };
@@ -177,6 +193,12 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
         (_, libc::SOCK_DGRAM, _) => Wanted::of_module(protocol)?,
         _ => return Err(os(libc::ESOCKTNOSUPPORT)),
     };
+    let transport = if let Wanted::Own(transport) = wanted { Some(transport) } else { None };
+    if let Some(opened) = transport.and_then(|transport| far::open(family, transport)) {
+        let fd = opened?;
+        set_modes(&fd, kind)?;
+        return Ok(fd.into_raw_fd());
+    }
     let channel = channel()?;
     let (socket, fd) = match wanted {
         Wanted::Own(transport) => Socket::open_in(&channel, family, transport)?,
@@ -281,6 +303,22 @@ fn accept(
     let (socket, new, peer) = held.socket.accept(borrow(&fd), false)?;
     set_modes(&new, flags)?;
     Ok(((held.accepted(socket), new), peer))
+}
+
+/// A new connection of a listener at another node.
+///
+/// # Safety
+/// As for [`iopkt_accept`].
+unsafe fn accept_far(
+    far: &Far,
+    (name, len): (*mut sockaddr, *mut socklen_t),
+    flags: c_int,
+) -> io::Result<c_int> {
+    let (fd, peer, domain) = far.accept()?;
+    set_modes(&fd, flags)?;
+    // SAFETY: the caller's promise. Nothing is lost if it fails: the connection closes.
+    unsafe { name::write((Some(peer), domain), name, len) }?;
+    Ok(fd.into_raw_fd())
 }
 
 /// Makes a new descriptor, which is blocking and close-on-exec, what the flags of `socket` and

@@ -9,7 +9,7 @@ use super::borrow;
 use super::data::{Target, destination, send};
 use crate::errno::{count, os};
 use crate::table::{self, Held};
-use crate::{ancillary, given, kernel, message, name};
+use crate::{ancillary, far, given, kernel, message, name};
 
 /// `sendmsg(2)`. Of control messages, a datagram's `IP_PKTINFO` (source address), `IP_TTL` and `IP_TOS` count.
 ///
@@ -26,7 +26,9 @@ pub unsafe extern "C" fn iopkt_sendmsg(fd: c_int, header: *const msghdr, flags: 
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { kernel::sendmsg(fd, header, flags) }
+    unsafe { far::sendmsg(fd, header, flags) }
+        // SAFETY: the caller's promise.
+        .unwrap_or_else(|| unsafe { kernel::sendmsg(fd, header, flags) })
 }
 
 /// `recvmsg(2)`. Control messages come with datagrams: `IP_PKTINFO`, `IP_TTL`, `IP_TOS` and times, if they were
@@ -37,6 +39,10 @@ pub unsafe extern "C" fn iopkt_sendmsg(fd: c_int, header: *const msghdr, flags: 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn iopkt_recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> ssize_t {
     let Some(held) = table::lookup(fd) else {
+        // SAFETY: the caller's promise.
+        if let Some(len) = unsafe { far::recvmsg(fd, header, flags) } {
+            return len;
+        }
         // SAFETY: the caller's promise.
         let len = unsafe { kernel::recvmsg(fd, header, flags) };
         // SAFETY: the caller's promise; the kernel has filled it in.

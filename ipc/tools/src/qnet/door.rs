@@ -1,7 +1,7 @@
 //! The module's path, from a client's side.
 
 use core::time::Duration;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use crate::control::{dial, prefix};
+use crate::control::dial;
 
 /// A little longer than the module waits for a node.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -50,16 +50,31 @@ impl Door {
         request: u32,
         what: &impl serde::Serialize,
     ) -> Result<T, Errno> {
+        self.request(request, what)?;
+        self.reply()
+    }
+
+    /// Asks for something; the reply is to be taken before the next request.
+    pub(crate) fn request(&self, request: u32, what: &impl serde::Serialize) -> Result<(), Errno> {
         let data = proto::emit(what).map_err(|proto::MalformedMessage| Errno::MSGSIZE)?;
         let call = PathCall::Ioctl { request, data, room: PATH_BYTES_MAX };
         let bytes = proto::emit(&call).map_err(|proto::MalformedMessage| Errno::MSGSIZE)?;
-        let _all = send(&self.socket, &bytes, SendFlags::NOSIGNAL)?;
+        send(&self.socket, &bytes, SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// The reply to the last request.
+    pub(crate) fn reply<T: for<'a> serde::Deserialize<'a>>(&self) -> Result<T, Errno> {
         match self.answer()? {
             PathReply::Data(data) => {
                 proto::parse(&data).map_err(|proto::MalformedMessage| Errno::PROTO)
             }
             _ => Err(Errno::PROTO),
         }
+    }
+
+    /// Readable when there is a reply.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     fn answer(&self) -> Result<PathReply, Errno> {
@@ -83,8 +98,8 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
-    pub(crate) fn new(sock: Option<String>) -> Self {
-        Self::at(paths::socket_path(&prefix(sock)).with_file_name("qnet"))
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self::at(paths::socket_path(prefix).with_file_name("qnet"))
     }
 
     pub(crate) fn at(path: PathBuf) -> Self {
