@@ -186,7 +186,16 @@ def idle():
 
 def two_workers():
     """-t 2: flows spread over both workers, passive and active, and all bytes arrive."""
-    with Lab(args=["-t", "2"]) as lab:
+    return spread(2)
+
+
+def four_workers():
+    """-t 4, on as many cores as there are: the same."""
+    return spread(4)
+
+
+def spread(workers):
+    with Lab(args=["-t", workers]) as lab:
         want = random_file(lab.dir / "file", 4 << 20)
         lab.serve(lab.dir)
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
@@ -196,11 +205,11 @@ def two_workers():
         for _ in range(10):
             lab.iopkt("run", "--", "curl", "-fsS", "--noproxy", "*", "--max-time", 20, "-o", "/dev/null", f"{url}/file")
         busy = [row["busy_breaths"] for row in lab.table("workers")]
-        check(len(busy) == 2 and all(busy), busy)
+        check(len(busy) == workers and all(busy), busy)
         ping = lab.spawn(["ping", "-q", "-f", "-w", 1, STACK])
         loads = lab.table("top", "-w", 0.5, "-c", 1)
         lab.stop(ping)
-        check(len(loads["workers"]) == 2 and sum(load["busy"] for load in loads["workers"]) > 0.01, loads["workers"])
+        check(len(loads["workers"]) == workers and sum(load["busy"] for load in loads["workers"]) > 0.01, loads["workers"])
         check(any(load["rx_packets_per_second"] > 100 for load in loads["interfaces"]), loads["interfaces"])
         return f"busy breaths {busy}, handed over {lab.metric('iopkt_worker_handoffs_total'):.0f}"
 
