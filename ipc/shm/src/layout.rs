@@ -61,6 +61,11 @@ const OWN_WORDS: usize = 2 * MIB;
 const TX_BLOCK_TABLE: usize = 2 * MIB + 64 * KIB;
 const TX_AREA: usize = 4 * MIB;
 
+// No cache line is written by two workers, nor by both sides.
+const _: () = assert!(sleeping(1) - sleeping(0) == LINE && NETWORK_GENERATION.is_multiple_of(LINE));
+const _: () = assert!((RING_LEN as usize * DESCRIPTOR).is_multiple_of(LINE));
+const _: () = assert!((QUEUE_LEN as usize * DESCRIPTOR).is_multiple_of(LINE));
+const _: () = assert!((BLOCK_LEN as usize).is_multiple_of(LINE) && RX_AREA.is_multiple_of(LINE));
 const _: () = assert!(LANES_MAX as usize * LINE <= READ_CELLS);
 const _: () = assert!(READ_CELLS + CELLS as usize * LINE <= QUEUES);
 const _: () = assert!(QUEUES + CELLS as usize * QUEUE_LEN as usize * DESCRIPTOR <= RX_AREA);

@@ -97,8 +97,9 @@ counters! {
     }
 }
 
-/// All counters of one worker.
+/// All counters of one worker, in cache lines that no other worker writes.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub struct WorkerCounters {
     /// Worker loop.
     pub worker: LoopCounters,

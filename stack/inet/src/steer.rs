@@ -31,8 +31,10 @@ pub fn owner(flow: &FlowKey, workers: u16) -> u16 {
     u16::try_from((mixed >> 16) % u32::from(workers)).unwrap_or(0)
 }
 
-/// Wakes a thread that sleeps in poll, with a system call only if it sleeps.
+/// Wakes a thread that sleeps in poll, with a system call only if it sleeps. In a cache line of its own: its
+/// owner writes it at each rest, the others read it with each packet that they hand over.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Doorbell {
     sleeping: AtomicBool,
     eventfd: OwnedFd,
