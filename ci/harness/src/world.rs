@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, RxQueue, TxQueue, Units};
 use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions};
 use fib::{Ipv4Net, Ipv6Net, Rib, Route};
-use inet::command::{Command, Event, ListenerId, Outcome, Transport};
+use inet::command::{Command, Event, ListenerId, Outcome, SocketOption, Transport};
 use inet::network::{Address, Address6, Interface, Link6, Network, TxChecksum};
 use inet::steer::{Doorbell, Mesh};
 use inet::{Parts, Pools, SocketId, Worker, WorkerCounters};
@@ -362,9 +362,19 @@ impl World {
 
     /// A listener of one of several clients.
     pub fn listen_as(&mut self, client: u16, port: u16, backlog: u32) {
+        self.listen_with(client, port, backlog, Vec::new());
+    }
+
+    /// The same; its connections begin with these options.
+    pub fn listen_with(
+        &mut self,
+        client: u16,
+        port: u16,
+        backlog: u32,
+        options: Vec<SocketOption>,
+    ) {
         let local = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
         let listener = ListenerId(u64::from(port));
-        let options = Vec::new();
         let listen = |call| Command::Listen { call, listener, client, local, backlog, options };
         // A listener is never refused.
         let _ = self.call(listen);

@@ -106,6 +106,8 @@ pub(crate) mod read_cell {
     pub(crate) const SEND_BUFFER: usize = 32;
     pub(crate) const IN_TOKEN: usize = 36;
     pub(crate) const OUT_DRAINED: usize = 40;
+    /// The worker's own number of the socket.
+    pub(crate) const NUMBER: usize = 44;
     pub(crate) const RX_NOTICE: usize = 48;
     /// One more than the place of the urgent byte in the received stream; 0: there was none.
     pub(crate) const RX_URGENT: usize = 56;

@@ -62,7 +62,7 @@ impl Worker {
         if let Some(text) = client.lane.posted_text(posted.offset) {
             dpdk::prefetch(text);
         }
-        let Some(number) = client.socket(posted.cell) else { return };
+        let Some(number) = client.lane.number(posted.cell) else { return };
         let Some(id) = self.sockets.id(number) else { return };
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let cell = socket.cell;

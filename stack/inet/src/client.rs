@@ -4,57 +4,28 @@ use shm::{CellId, Lane, Status};
 use types::Instant;
 
 use crate::limits::{BLOCKS_LOW, LIVELY_BREATHS, QUIET_BUDGET, SWEEP_BUDGET};
-use crate::socket::SocketId;
 
-/// The number of no socket.
-const NONE: u32 = u32::MAX;
-
-/// One client process.
+/// One client process. What is asked of each in every breath is in its first line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Client {
-    /// The worker's end of its memory.
-    pub lane: Lane,
-    /// Number of the socket behind each cell of the client, or [`NONE`].
-    cells: Vec<u32>,
-    /// Where the next look for blocks that have been read begins.
-    swept: usize,
-    /// Its rings broke the rules; nothing is read from them any more.
-    pub misbehaved: bool,
-    /// Its user has posted as much as may be until this time; its ring waits.
-    held_until: Option<Instant>,
     /// Breaths since something last went on with it, as far as they are counted.
     quiet: u8,
+    /// Its rings broke the rules; nothing is read from them any more.
+    pub misbehaved: bool,
+    /// The worker's end of its memory.
+    pub lane: Lane,
+    /// Where the next look for blocks that have been read begins.
+    swept: u32,
+    /// Its user has posted as much as may be until this time; its ring waits.
+    held_until: Option<Instant>,
 }
 
 impl Client {
     /// A client without sockets.
     #[must_use]
     pub(crate) fn new(lane: Lane) -> Self {
-        Self {
-            lane,
-            cells: Vec::new(),
-            swept: 0,
-            misbehaved: false,
-            held_until: None,
-            quiet: LIVELY_BREATHS,
-        }
-    }
-
-    /// Number of the socket behind a cell.
-    #[must_use]
-    pub(crate) fn socket(&self, cell: u32) -> Option<u32> {
-        self.cells.get(cell as usize).copied().filter(|number| *number != NONE)
-    }
-
-    /// Says which socket is behind a cell.
-    pub(crate) fn set_socket(&mut self, cell: u32, socket: Option<SocketId>) {
-        let index = cell as usize;
-        if self.cells.len() <= index {
-            self.cells.resize(index + 1, NONE);
-        }
-        if let Some(entry) = self.cells.get_mut(index) {
-            *entry = socket.map_or(NONE, |id| id.index);
-        }
+        Self { quiet: LIVELY_BREATHS, misbehaved: false, lane, swept: 0, held_until: None }
     }
 
     /// Is there something in its ring that may be taken?
@@ -86,14 +57,13 @@ impl Client {
 
     /// Numbers of the sockets behind the next cells, which are looked at for such blocks in turn.
     pub(crate) fn sweep(&mut self) -> impl Iterator<Item = u32> + use<> {
-        let mut numbers = [NONE; SWEEP_BUDGET];
-        let cells = self.cells.get(self.swept..).unwrap_or_default();
-        for (number, cell) in numbers.iter_mut().zip(cells) {
-            *number = *cell;
+        let mut numbers = [None; SWEEP_BUDGET as usize];
+        for (number, cell) in numbers.iter_mut().zip(self.lane.numbers(self.swept, SWEEP_BUDGET)) {
+            *number = Some(cell);
         }
         let next = self.swept.saturating_add(SWEEP_BUDGET);
-        self.swept = if next < self.cells.len() { next } else { 0 };
-        numbers.into_iter().filter(|number| *number != NONE)
+        self.swept = if next < self.lane.used_cells() { next } else { 0 };
+        numbers.into_iter().flatten()
     }
 
     /// Sets status bits beside those that are set.
@@ -112,14 +82,6 @@ impl Client {
         if let Some(words) = self.lane.lines(cell) {
             words.into_iter().for_each(dpdk::prefetch);
         }
-        if let Some(number) = self.cells.get(cell.index as usize) {
-            dpdk::prefetch(number);
-        }
-    }
-
-    /// Numbers of all its sockets on this worker.
-    pub(crate) fn sockets(&self) -> impl Iterator<Item = u32> + '_ {
-        self.cells.iter().copied().filter(|number| *number != NONE)
     }
 }
 

@@ -135,7 +135,7 @@ impl Worker {
         };
         match self.sockets.insert(socket) {
             Some(id) => {
-                client.set_socket(cell.index, Some(id));
+                client.lane.set_number(cell, id.index);
                 Ok(Outcome::Opened { socket: id, cell })
             }
             None => {
@@ -457,7 +457,6 @@ impl Worker {
             }
         }
         if let Some(client) = self.clients.owner_mut(socket.client) {
-            client.set_socket(socket.cell.index, None);
             client.lane.free_cell(socket.cell);
         }
         self.events.send(Event::Freed { socket: id, local, transport });
@@ -467,7 +466,7 @@ impl Worker {
     fn detach(&mut self, slot: u16, now: Instant) {
         self.drain_client(Some(slot), now);
         let Some(client) = self.clients.find_mut(slot) else { return };
-        let numbers: Vec<u32> = client.sockets().collect();
+        let numbers: Vec<u32> = client.lane.numbers(0, u32::MAX).collect();
         let sockets = numbers.into_iter().filter_map(|number| self.sockets.id(number));
         let sockets: Vec<SocketId> = sockets.collect();
         for id in sockets {

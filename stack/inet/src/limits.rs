@@ -12,9 +12,10 @@ pub const VLAN_DEPTH_MAX: usize = 2;
 /// Descriptors taken from one client per breath, so that one client can't starve the wire.
 pub const CLIENT_BUDGET: usize = 128;
 
-/// Breaths for which a client's ring is looked at in each of them, since something went on with it:
-/// some tens of microseconds, in which most programs answer what has come for them.
-pub const LIVELY_BREATHS: u8 = 64;
+/// Breaths for which a client's ring is looked at in each of them, since something went on with it.
+/// In a busy worker that is time enough to answer; in an idle one the turn of the others comes round in
+/// microseconds, and a hundred clients that were told something are not all looked at in each breath.
+pub const LIVELY_BREATHS: u8 = 8;
 
 /// Other clients whose rings are looked at per breath, in turn: a thousand in about a hundred breaths.
 pub const QUIET_BUDGET: usize = 8;
@@ -121,7 +122,7 @@ pub const ICMP_ERRORS_PER_SECOND: u32 = 20;
 pub const BLOCKS_LOW: u32 = 256;
 
 /// Cells looked at in one go, with or without a socket: about what the burst costs that asks for it.
-pub const SWEEP_BUDGET: usize = 64;
+pub const SWEEP_BUDGET: u32 = 64;
 
 /// TCP RSTs per second to one group of addresses for segments without a connection.
 pub const RESETS_PER_SECOND: u32 = 200;

@@ -400,7 +400,7 @@ impl Worker {
             client.lane.free_cell(cell);
             return Err(DropReason::TcpTableFull);
         }
-        client.set_socket(cell.index, Some(id));
+        client.lane.set_number(cell, id.index);
         self.sockets.watch(id);
         self.flows.pairs.hold_again(flow);
         let (local, remote) = self.flows.ends(flow);

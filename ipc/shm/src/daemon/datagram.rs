@@ -106,8 +106,8 @@ impl DatagramProducer {
         let run = self.runs.get_mut(slot_of(index)).ok_or(QueueFull)?;
         let at = layout::rx_block(u32::from(run.block)).wrapping_add(run.len as usize);
         let header = DatagramHeader::new(Some(from), payload_len).with(ancillary);
-        let header_in = lane.slot.read.copy_in(at, header.as_bytes());
-        let payload_in = lane.slot.read.copy_in(at.wrapping_add(DatagramHeader::LEN), payload);
+        let header_in = lane.read.copy_in(at, header.as_bytes());
+        let payload_in = lane.read.copy_in(at.wrapping_add(DatagramHeader::LEN), payload);
         debug_assert!(header_in && payload_in, "blocks are inside the read part");
         run.len = run.len.saturating_add(record_len);
         let len = run.len;
@@ -176,10 +176,10 @@ impl DatagramProducer {
         let run = self.runs.get_mut(slot_of(index))?;
         *run = Run { block: u16::try_from(block).ok()?, count: u16::try_from(count).ok()?, len: 0 };
         let at = layout::rx_descriptor(self.cell.index, index);
-        lane.slot.read.u32(at).store(block, Ordering::Relaxed);
-        lane.slot.read.u32(at.wrapping_add(4)).store(0, Ordering::Relaxed);
-        lane.slot.read.u32(at.wrapping_add(8)).store(0, Ordering::Relaxed);
-        lane.slot.read.u32(at.wrapping_add(12)).store(0, Ordering::Relaxed);
+        lane.read.u32(at).store(block, Ordering::Relaxed);
+        lane.read.u32(at.wrapping_add(4)).store(0, Ordering::Relaxed);
+        lane.read.u32(at.wrapping_add(8)).store(0, Ordering::Relaxed);
+        lane.read.u32(at.wrapping_add(12)).store(0, Ordering::Relaxed);
         self.tail = self.tail.wrapping_add(1);
         self.open = true;
         Some(index)
@@ -187,7 +187,7 @@ impl DatagramProducer {
 
     fn publish(&mut self, lane: &Lane, index: u32, len: u32, record_len: u32) {
         let at = layout::rx_descriptor(self.cell.index, index);
-        lane.slot.read.u32(at.wrapping_add(8)).store(len, Ordering::Release);
+        lane.read.u32(at.wrapping_add(8)).store(len, Ordering::Release);
         self.published = self.published.saturating_add(u64::from(record_len));
         lane.word(self.cell, read_cell::RX_TAIL).store(self.tail, Ordering::Release);
         lane.long(self.cell, read_cell::RX_LEN).store(self.published, Ordering::Release);

@@ -15,11 +15,15 @@ use crate::layout::{
     self, BLOCK_LEN, DATAGRAM_MAX, LAP, RING_LEN, TX_AREA_LEN, read_cell, write_cell,
 };
 use crate::loan::Loan;
+use crate::region::Region;
 use crate::status::Status;
 use crate::sync::{AtomicU32, AtomicU64, fence};
 
 /// Connections of one client that begin and end to hold blocks within a burst or two.
 const SPARE_MAX: usize = 128;
+
+/// The number of a cell that was given none.
+const NO_NUMBER: u32 = u32::MAX;
 
 /// A socket's cell in one of its lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,10 +111,15 @@ impl TxDescriptor {
 /// What it publishes for the client it writes with `Release`; what the client has written it reads
 /// once, and believes nothing of it.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Lane {
-    pub(super) slot: Arc<Slot>,
-    worker: u16,
+    // The slot's, which holds them: a worker that asks many clients whether they have posted something
+    // looks at the first line of this and at nothing else of the daemon's.
+    pub(super) write: Region,
+    pub(super) read: Region,
     position: u32,
+    worker: u16,
+    pub(super) slot: Arc<Slot>,
     first_cell: u32,
     /// How many cells there are.
     cells: u32,
@@ -135,9 +144,11 @@ impl Lane {
         let cells = layout::cells_per_lane(lanes);
         let blocks = layout::rx_blocks_per_lane(lanes);
         Self {
-            slot,
-            worker,
+            write: slot.write,
+            read: slot.read,
             position: 0,
+            worker,
+            slot,
             first_cell: cells.saturating_mul(u32::from(worker)),
             cells,
             fresh: 0,
@@ -166,7 +177,7 @@ impl Lane {
     #[must_use]
     pub fn next_posted(&self) -> &AtomicU64 {
         let at = layout::tx_descriptor(self.worker, self.position);
-        self.slot.write.u64(at.wrapping_add(8))
+        self.write.u64(at.wrapping_add(8))
     }
 
     /// Has the client posted anything that was not received yet?
@@ -182,11 +193,11 @@ impl Lane {
     pub fn receive(&mut self) -> Result<Option<TxDescriptor>, PeerMisbehaved> {
         for _ in 0..RING_LEN {
             let at = layout::tx_descriptor(self.worker, self.position);
-            let upper = self.slot.write.u64(at.wrapping_add(8)).load(Ordering::Acquire);
+            let upper = self.write.u64(at.wrapping_add(8)).load(Ordering::Acquire);
             if !is_fresh(upper, self.position) {
                 return Ok(None);
             }
-            let lower = self.slot.write.u64(at).load(Ordering::Relaxed);
+            let lower = self.write.u64(at).load(Ordering::Relaxed);
             self.position = self.position.wrapping_add(1);
             let descriptor = check(lower, upper)?;
             let generation = self.generation(descriptor.cell).ok_or(PeerMisbehaved::ForeignCell)?;
@@ -199,7 +210,7 @@ impl Lane {
 
     /// Tells the client how far its ring has been read: once per burst.
     pub fn commit(&mut self) {
-        let word = self.slot.read.u32(layout::lane_consumer(self.worker));
+        let word = self.read.u32(layout::lane_consumer(self.worker));
         word.store(self.position, Ordering::Release);
     }
 
@@ -209,7 +220,7 @@ impl Lane {
         if offset.checked_add(len)? > TX_AREA_LEN {
             return None;
         }
-        let start = self.slot.write.range(layout::tx_area(offset), len as usize)?;
+        let start = self.write.range(layout::tx_area(offset), len as usize)?;
         let owner = Arc::clone(&self.slot);
         // SAFETY: `range` checked that the bytes are inside the slot's write part, which stays
         // mapped until the slot is dropped, and the loan holds an `Arc` of it.
@@ -219,13 +230,13 @@ impl Lane {
     /// A word of the bytes at `offset` of the transmit area: what to fetch before they are needed.
     #[must_use]
     pub fn posted_text(&self, offset: u32) -> Option<&AtomicU32> {
-        (offset < TX_AREA_LEN).then(|| self.slot.write.u32(layout::tx_area(offset & !3)))
+        (offset < TX_AREA_LEN).then(|| self.write.u32(layout::tx_area(offset & !3)))
     }
 
     /// Copies bytes of the transmit area; false if they are not all inside.
     #[must_use]
     pub fn copy_out(&self, offset: u32, out: &mut [u8]) -> bool {
-        offset <= TX_AREA_LEN && self.slot.write.copy_out(layout::tx_area(offset), out)
+        offset <= TX_AREA_LEN && self.write.copy_out(layout::tx_area(offset), out)
     }
 
     /// A cell for a new socket; none if all are in use. Its words are reset before the client
@@ -239,9 +250,9 @@ impl Lane {
             self.free.pop_front()?.into()
         };
         let index = self.first_cell.saturating_add(local);
-        let in_arm = self.slot.write.u32(write_cell::word(index, write_cell::IN_ARM));
+        let in_arm = self.write.u32(write_cell::word(index, write_cell::IN_ARM));
         let in_arm = in_arm.load(Ordering::Relaxed);
-        let out_arm = self.slot.write.u32(write_cell::word(index, write_cell::OUT_ARM));
+        let out_arm = self.write.u32(write_cell::word(index, write_cell::OUT_ARM));
         let out_arm = out_arm.load(Ordering::Relaxed);
         let generation = self.generation(index)?.wrapping_add(1);
         let cell = CellId { index, generation };
@@ -260,6 +271,34 @@ impl Lane {
         if let Ok(local) = u16::try_from(cell.index.saturating_sub(self.first_cell)) {
             self.free.push_back(local);
         }
+    }
+
+    /// A number of the worker's for a live cell, for [`Lane::number`]. The client may see it, and cannot
+    /// change it.
+    pub fn set_number(&self, cell: CellId, number: u32) {
+        if self.is_live(cell) {
+            self.word(cell, read_cell::NUMBER).store(number, Ordering::Relaxed);
+        }
+    }
+
+    /// The number given to a cell, by its index, in its present life.
+    #[must_use]
+    pub fn number(&self, cell: u32) -> Option<u32> {
+        let _ = self.generation(cell).filter(|generation| is_alive(*generation))?;
+        let number = self.read.u32(read_cell::word(cell, read_cell::NUMBER));
+        Some(number.load(Ordering::Relaxed)).filter(|number| *number != NO_NUMBER)
+    }
+
+    /// Numbers of at most `count` cells, from the one that is `skip` cells behind the lane's first on.
+    pub fn numbers(&self, skip: u32, count: u32) -> impl Iterator<Item = u32> + '_ {
+        let end = skip.saturating_add(count).min(self.fresh);
+        (skip..end).filter_map(|local| self.number(self.first_cell.saturating_add(local)))
+    }
+
+    /// Cells that are or were in use: the lane's first ones.
+    #[must_use]
+    pub fn used_cells(&self) -> u32 {
+        self.fresh
     }
 
     /// Sets all status bits.
@@ -314,7 +353,7 @@ impl Lane {
             return false;
         }
         let at = write_cell::word(cell.index, write_cell::IN_ARM);
-        let armed = self.slot.write.u32(at).load(Ordering::Acquire);
+        let armed = self.write.u32(at).load(Ordering::Acquire);
         self.in_seen = (cell, armed);
         armed != self.word(cell, read_cell::IN_TOKEN).load(Ordering::Relaxed)
     }
@@ -336,7 +375,7 @@ impl Lane {
             return false;
         }
         let at = write_cell::word(cell.index, write_cell::OUT_ARM);
-        let armed = self.slot.write.u32(at).load(Ordering::Relaxed);
+        let armed = self.write.u32(at).load(Ordering::Relaxed);
         self.out_seen = (cell, armed);
         armed != self.word(cell, read_cell::OUT_DRAINED).load(Ordering::Relaxed)
     }
@@ -355,8 +394,8 @@ impl Lane {
     #[must_use]
     pub fn lines(&self, cell: CellId) -> Option<[&AtomicU32; 2]> {
         let _ = self.local(cell.index)?;
-        let read = self.slot.read.u32(read_cell::word(cell.index, read_cell::GENERATION));
-        let write = self.slot.write.u32(write_cell::word(cell.index, write_cell::IN_ARM));
+        let read = self.read.u32(read_cell::word(cell.index, read_cell::GENERATION));
+        let write = self.write.u32(write_cell::word(cell.index, write_cell::IN_ARM));
         Some([read, write])
     }
 
@@ -427,17 +466,17 @@ impl Lane {
     }
 
     pub(super) fn word(&self, cell: CellId, word: usize) -> &AtomicU32 {
-        self.slot.read.u32(read_cell::word(cell.index, word))
+        self.read.u32(read_cell::word(cell.index, word))
     }
 
     pub(super) fn long(&self, cell: CellId, word: usize) -> &AtomicU64 {
-        self.slot.read.u64(read_cell::word(cell.index, word))
+        self.read.u64(read_cell::word(cell.index, word))
     }
 
     /// The client's word of consumed bytes, read once: see [`super::consumed`].
     pub(super) fn consumed(&self, cell: CellId) -> u64 {
         let at = write_cell::word(cell.index, write_cell::RX_CONSUMED);
-        self.slot.write.u64(at).load(Ordering::Acquire)
+        self.write.u64(at).load(Ordering::Acquire)
     }
 
     #[inline]
@@ -456,7 +495,7 @@ impl Lane {
     #[inline]
     fn generation(&self, cell: u32) -> Option<u16> {
         let _ = self.local(cell)?;
-        let word = self.slot.read.u32(read_cell::word(cell, read_cell::GENERATION));
+        let word = self.read.u32(read_cell::word(cell, read_cell::GENERATION));
         u16::try_from(word.load(Ordering::Relaxed)).ok()
     }
 
@@ -469,6 +508,7 @@ impl Lane {
         word(read_cell::ERROR, 0);
         word(read_cell::RX_TAIL, 0);
         word(read_cell::SEND_BUFFER, 0);
+        word(read_cell::NUMBER, NO_NUMBER);
         word(read_cell::IN_TOKEN, in_token);
         word(read_cell::OUT_DRAINED, out_drained);
         self.long(cell, read_cell::RX_LEN).store(0, Ordering::Release);

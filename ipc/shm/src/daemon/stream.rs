@@ -56,7 +56,7 @@ impl Resting {
     /// A word of the descriptor that is shown next: what to fetch before it is.
     #[must_use]
     pub fn next_shown<'a>(&self, cell: CellId, lane: &'a Lane) -> &'a AtomicU32 {
-        lane.slot.read.u32(layout::rx_descriptor(cell.index, self.tail))
+        lane.read.u32(layout::rx_descriptor(cell.index, self.tail))
     }
 
     /// A word of where the next byte goes, and the record of the block it is in, unless others need
@@ -65,7 +65,7 @@ impl Resting {
     pub fn next_written<'a>(&self, lane: &'a Lane) -> Option<(&'a AtomicU32, &'a impl Sized)> {
         let (block, blocks) = lane.next_block()?;
         let word = layout::rx_block(block).wrapping_add(in_block(self.published) as usize & !3);
-        Some((lane.slot.read.u32(word), blocks))
+        Some((lane.read.u32(word), blocks))
     }
 }
 
@@ -139,7 +139,7 @@ impl Blocks {
                 return false;
             }
             let (now, later) = rest.split_at_checked(cursor.room).unwrap_or((rest, &[]));
-            if !lane.slot.read.copy_in(cursor.at, now) {
+            if !lane.read.copy_in(cursor.at, now) {
                 return false;
             }
             // No more than there was room for, and before the cursor's end.
@@ -255,7 +255,7 @@ impl StreamProducer {
     /// A word of the descriptor that is shown next: what to fetch before it is.
     #[must_use]
     pub fn next_shown<'a>(&self, lane: &'a Lane) -> &'a AtomicU32 {
-        lane.slot.read.u32(layout::rx_descriptor(self.cell().index, self.tail))
+        lane.read.u32(layout::rx_descriptor(self.cell().index, self.tail))
     }
 
     /// Bytes published since the socket was made.
@@ -475,11 +475,11 @@ fn describe(
     };
     let at = layout::rx_descriptor(cell.index, index);
     if blocks.open.is_none() {
-        lane.slot.read.u32(at).store(block, Ordering::Relaxed);
-        lane.slot.read.u32(at.wrapping_add(4)).store(offset, Ordering::Relaxed);
-        lane.slot.read.u32(at.wrapping_add(12)).store(0, Ordering::Relaxed);
+        lane.read.u32(at).store(block, Ordering::Relaxed);
+        lane.read.u32(at.wrapping_add(4)).store(offset, Ordering::Relaxed);
+        lane.read.u32(at.wrapping_add(12)).store(0, Ordering::Relaxed);
     }
-    lane.slot.read.u32(at.wrapping_add(8)).store(total, Ordering::Release);
+    lane.read.u32(at.wrapping_add(8)).store(total, Ordering::Release);
     blocks.open = Some((offset, total));
 }
 
