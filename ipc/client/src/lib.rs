@@ -2,6 +2,8 @@
 //!
 //! * [`TcpStream`], [`TcpListener`], [`UdpSocket`]: like those of `std::net`.
 //! * [`SocketOptions`]: those with options. [`Poll`]: waiting for many.
+//! * Feature `tokio`: module `tokio` has them as tokio's. Feature `mio`: they are sources of `mio`. `async_io::Async`
+//!   takes them as they are.
 //! * [`Socket`]: what they are made of, in the words of BSD; the C library is made of it too.
 //! * [`far`]: sockets of another node's stack.
 //! * [`Channel`]: a process's connection to the daemon, with the memory they share.
@@ -18,6 +20,8 @@ mod channel;
 mod descriptor;
 pub mod far;
 mod linger;
+#[cfg(feature = "mio")]
+mod mio;
 mod option;
 mod poll;
 mod prefix;
@@ -25,6 +29,8 @@ mod receive;
 mod send;
 mod socket;
 mod tcp;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod udp;
 mod urgent;
 mod wait;

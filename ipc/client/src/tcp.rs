@@ -62,6 +62,22 @@ impl TcpStream {
         })
     }
 
+    /// Begins to connect and does not wait; calls on the stream don't either from then on. The descriptor becomes
+    /// writable when it is decided how that ends, which [`TcpStream::take_error`] tells.
+    ///
+    /// # Errors
+    /// `ENETUNREACH`; those of [`Channel::current`].
+    pub fn connect_nonblocking(address: SocketAddr) -> io::Result<Self> {
+        let inner = Inner::open(address, Transport::Stream)?;
+        inner.set_nonblocking(true)?;
+        match inner.socket.connect(inner.fd.as_fd(), address, true) {
+            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+                Err(error)
+            }
+            _ => Ok(Self::of(inner)),
+        }
+    }
+
     /// Address of the other end.
     ///
     /// # Errors
