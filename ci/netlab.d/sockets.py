@@ -1,5 +1,8 @@
 """Datagrams, and programs that wait for many sockets at once."""
+import os
+import resource
 import signal
+import time
 
 from lab import BIN, HOST, QUICK, ROOT, STACK, Lab, check, run, until
 from processes import echo, served
@@ -196,3 +199,67 @@ def autoconnect():
         check(said == "1\nb'over there'\n", said)
         check(log.read_text() == "run\n", f"the script ran not once: {log.read_text()}")
         return "a datagram and a connection, one run"
+
+
+SLEEPERS = f"""
+import socket, sys, threading, time
+first, count = int(sys.argv[1]), int(sys.argv[2])
+threading.stack_size(65536)
+lock, came, left = threading.Lock(), [], threading.Semaphore(0)
+sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+for number, s in enumerate(sockets): s.bind(("{STACK}", first + number))
+def wait(s):
+    data, port = s.recv(16), s.getsockname()[1]
+    s.close()
+    with lock: came.append(data == b"%d" % port)
+    left.release()
+for s in sockets: threading.Thread(target=wait, args=(s,), daemon=True).start()
+print("blocked", flush=True)
+for _ in range(count): left.acquire()
+print("all", sum(came), flush=True)
+"""
+WAKER = f"""
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for number, port in enumerate(range(int(sys.argv[1]), int(sys.argv[2]))):
+    s.sendto(b"%d" % port, ("{STACK}", port))
+    if number % 20 == 0: time.sleep(0.002)
+"""
+
+
+def blocked_receivers():
+    """Ten thousand threads, each blocked in a recv() of its own socket, cost the daemon no thread and nobody any time; each is woken."""
+    with Lab() as lab:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # Two programs, and the daemon has a descriptor for each socket of both.
+        each = min(5000, (hard - 500) // 2)
+        tasks = lambda: len(os.listdir(f"/proc/{lab.pid()}/task"))
+        before, programs = tasks(), []
+        for first in (10_000, 20_000):
+            log = lab.dir / f"{first}.log"
+            argv = ["prlimit", f"--nofile={hard}:{hard}", "python3", "-c", SLEEPERS, first, each]
+            programs.append((lab.client(*argv, log=log), log))
+        for process, log in programs:
+            until("all block", lambda: "blocked" in log.read_text() or process.poll(), 60)
+        blocked = sum(s["protocol"] == "udp" and s["pid"] > 0 for s in lab.table("netstat", "-a"))
+        check(blocked >= 2 * each, f"{blocked} sockets of {2 * each}: {programs[0][1].read_text()[-300:]}")
+        check(tasks() == before, f"{before} threads of the daemon became {tasks()}")
+        time.sleep(1)
+        spent = cpu_seconds(lab.pid(), *(process.pid for process, _ in programs))
+        time.sleep(1)
+        spent = cpu_seconds(lab.pid(), *(process.pid for process, _ in programs)) - spent
+        check(spent < 0.2, f"{spent:.2f} s of processor in a second of waiting")
+        # Datagrams may be lost on their way, where so many come at once.
+        for _ in range(5):
+            for (process, _), first in zip(programs, (10_000, 20_000)):
+                if process.poll() is None:
+                    lab.exec("python3", "-c", WAKER, first, first + each)
+        for process, log in programs:
+            check(process.wait(30) == 0 and f"all {each}" in log.read_text(), log.read_text()[-300:])
+        return f"{2 * each} threads, {before} of the daemon, {spent:.2f} s of processor a second"
+
+
+def cpu_seconds(*pids):
+    """What processes have used so far."""
+    fields = [open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split() for pid in pids]
+    return sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
