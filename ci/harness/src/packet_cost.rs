@@ -26,6 +26,9 @@ struct Args {
     /// A protocol module that is loaded.
     #[arg(long, value_name = "FILE")]
     protocol: Option<String>,
+    /// Workers there are; the first of them is looked at, with connections that are its own.
+    #[arg(long, default_value_t = 1)]
+    workers: u16,
     /// Packets that come at once, at most 32; fewer on paths of one socket only.
     #[arg(long, default_value_t = BURST, value_parser = clap::value_parser!(u32).range(1..=i64::from(BURST)))]
     burst: u32,
@@ -38,7 +41,7 @@ struct Args {
 }
 
 fn run(args: &Args) -> Result<(), String> {
-    let mut world = World::over(args.wire.as_deref())?;
+    let mut world = World::among(args.wire.as_deref(), args.workers)?;
     world.verified = args.verified;
     if let Some(file) = &args.protocol {
         world.load_protocol(file)?;

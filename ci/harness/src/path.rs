@@ -119,12 +119,13 @@ impl Path {
                 world.listen(80, 64);
                 kind.configure(world);
                 let mut peers = Peers::new()?;
-                let ports = match kind {
-                    Kind::RequestResponse => 6000..6032,
-                    _ if kind.is_stream() => 7000..7001,
-                    _ => 8000..8000,
+                let (first, count) = match kind {
+                    Kind::RequestResponse => (6000, 32),
+                    _ if kind.is_stream() => (7000, 1),
+                    _ => (8000, 0),
                 };
-                peers.open(world, (0, 80), ports, &mut quiet)?;
+                let ours: Vec<u16> = world.own_ports(first).take(count).collect();
+                peers.open(world, (0, 80), ours.into_iter(), &mut quiet)?;
                 Ok(Self::Peers(kind, peers))
             }
         }

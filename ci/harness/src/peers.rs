@@ -74,23 +74,19 @@ impl Peers {
         &mut self,
         world: &mut World,
         (client, dst_port): (u16, u16),
-        ports: core::ops::Range<u16>,
+        ports: impl Iterator<Item = u16>,
         breathe: &mut impl FnMut(&mut World),
     ) -> Result<(), String> {
-        let mut next = ports.start;
-        while next < ports.end {
-            let end = next.saturating_add(BATCH).min(ports.end);
-            self.open_batch(world, (client, dst_port), next..end, breathe)?;
-            next = end;
-        }
-        Ok(())
+        let ports: Vec<u16> = ports.collect();
+        let mut batches = ports.chunks(BATCH.into());
+        batches.try_for_each(|batch| self.open_batch(world, (client, dst_port), batch, breathe))
     }
 
     fn open_batch(
         &mut self,
         world: &mut World,
         (client, dst_port): (u16, u16),
-        ports: core::ops::Range<u16>,
+        ports: &[u16],
         breathe: &mut impl FnMut(&mut World),
     ) -> Result<(), String> {
         let segment = |src_port, seq, ack, flags| Segment {
@@ -102,14 +98,14 @@ impl Peers {
             options: &TIMESTAMPS,
             text: &[],
         };
-        for port in ports.clone() {
+        for &port in ports {
             let syn = Segment { options: &SYN_OPTIONS, ..segment(port, 99, 0, flag::SYN) };
             let _ = world.inject(&frame::tcp(&syn));
         }
         breathe(world);
         let mut isns = HashMap::new();
         world.each_sent(|frame| isns.extend(syn_ack(frame)));
-        for port in ports.clone() {
+        for &port in ports {
             let iss = isns.get(&port).ok_or("no SYN-ACK")?;
             let ack = segment(port, 100, iss.wrapping_add(1), flag::ACK);
             let _ = world.inject(&frame::tcp(&ack));

@@ -14,10 +14,10 @@ use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions};
 use fib::{Ipv4Net, Ipv6Net, Rib, Route};
 use inet::command::{Command, Event, ListenerId, Outcome, SocketOption, Transport};
 use inet::network::{Address, Address6, Interface, Link6, Network, TxChecksum};
-use inet::steer::{Doorbell, Mesh};
+use inet::steer::{self, Doorbell, Mesh};
 use inet::{Parts, Pools, SocketId, Worker, WorkerCounters};
 use shm::{Arena, CellId, ClientFiles, ClientMap, Share, SlotFiles, SocketEnd, WorkersPage};
-use types::{Instant, MacAddr};
+use types::{FlowKey, Instant, MacAddr};
 
 use crate::router::FarLink;
 
@@ -57,6 +57,7 @@ pub struct World {
     pub client: Arc<ClientMap>,
     /// Those of further clients.
     others: Vec<Arc<ClientMap>>,
+    workers: u16,
     arena: Arc<Arena>,
     /// What the worker has said and nobody has asked for.
     pub events: Vec<Event>,
@@ -91,6 +92,14 @@ impl World {
     /// # Errors
     /// What DPDK, the module or the kernel refused, as text.
     pub fn over(module: Option<&str>) -> Result<Self, String> {
+        Self::among(module, 1)
+    }
+
+    /// The same for the first of so many workers. The others never breathe: what is theirs is lost.
+    ///
+    /// # Errors
+    /// What DPDK, the module or the kernel refused, as text.
+    pub fn among(module: Option<&str>, workers: u16) -> Result<Self, String> {
         let prefix = format!("io-pkt-harness-{}", std::process::id());
         let args = EalArgs::new(&prefix).memory(Memory::Ordinary { mib: 64 });
         let eal = Eal::init(&args.to_vec()).map_err(|e| e.to_string())?;
@@ -109,11 +118,13 @@ impl World {
         let (event_tx, incoming) = sync_channel(65_536);
         let (mesh_tx, inbox) = sync_channel(16);
         let doorbell = || Doorbell::new().map(Arc::new).map_err(|e| e.to_string());
+        let others = (0..workers).map(|_| Ok((mesh_tx.clone(), doorbell()?)));
+        let others = others.collect::<Result<Vec<_>, String>>()?;
         let mut worker = Worker::new(Parts {
             pools: Pools::new(pool.clone()).map_err(|e| e.to_string())?,
             commands: command_rx,
             events: (event_tx, doorbell()?),
-            mesh: Mesh::new(0, vec![(mesh_tx, doorbell()?)], inbox),
+            mesh: Mesh::new(0, others, inbox),
             secret: [7; 16],
             counters: Arc::new(WorkerCounters::default()),
         });
@@ -126,6 +137,7 @@ impl World {
             pool,
             client,
             others: Vec::new(),
+            workers,
             arena,
             events: Vec::new(),
             commands,
@@ -149,6 +161,20 @@ impl World {
         world.breathe();
         world.each_sent(|_| {});
         Ok(world)
+    }
+
+    /// Ports of the peer, from `first` on, from which connections to port 80 belong to the worker.
+    pub fn own_ports(&self, first: u16) -> impl Iterator<Item = u16> {
+        let workers = self.workers;
+        (first..).filter(move |port| {
+            let flow = FlowKey {
+                local_addr: LOCAL.into(),
+                local_port: 80,
+                remote_addr: PEER.into(),
+                remote_port: *port,
+            };
+            steer::owner(&flow, workers) == 0
+        })
     }
 
     /// Another configuration of the interface that the worker has.
