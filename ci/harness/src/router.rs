@@ -83,8 +83,8 @@ impl World {
             }
         }
         for route in routes {
-            // Whoever writes two routes to one place means the first.
-            let _ = rib.add(route);
+            // Two routes to one place are two gateways.
+            let _ = rib.add_path(route);
         }
         network.fib = rib.publish();
         network.host.forward = true;

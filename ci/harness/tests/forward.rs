@@ -3,10 +3,10 @@
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
-use fib::{Ipv4Net, Route};
+use fib::{Ipv4Net, Refusal, Route};
 use harness::router::{FAR, LOCAL_FAR_MAC, PEER_FAR, PEER_FAR_MAC, packet};
 use harness::{LOCAL, PEER, PEER_MAC, World};
-use inet::network::{Network, ReversePath};
+use inet::network::{Network, ReversePath, StaticNeighbor};
 use types::{DropReason, MacAddr};
 use wire::ipv4::{self, Header};
 use wire::{ethernet, icmp};
@@ -19,6 +19,10 @@ const BEFORE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
 const NEARER: Ipv4Addr = Ipv4Addr::new(198, 18, 77, 9);
 /// On the second link, and silent.
 const MUTE: Ipv4Addr = Ipv4Addr::new(198, 18, 78, 77);
+
+/// Another router on the second link.
+const SECOND_FAR: Ipv4Addr = Ipv4Addr::new(198, 18, 78, 3);
+const SECOND_FAR_MAC: MacAddr = MacAddr([2, 0, 0, 0, 1, 3]);
 
 /// Ethernet addresses, source first, header, payload.
 type Sent = (MacAddr, MacAddr, Header, Vec<u8>);
@@ -50,6 +54,11 @@ impl Router {
             Route::on_link(net("0.0.0.0", 8), FAR),
             Route::on_link(net("240.0.0.0", 4), FAR),
             Route::on_link(net("169.254.0.0", 16), FAR),
+            Route::refused(net("10.10.0.0", 16), Refusal::Blackhole),
+            Route::refused(net("10.11.0.0", 16), Refusal::Reject),
+            Route { mtu: Some(700), ..Route::gateway(net("10.12.0.0", 16), FAR, PEER_FAR) },
+            Route::gateway(net("10.13.0.0", 16), FAR, PEER_FAR),
+            Route::gateway(net("10.13.0.0", 16), FAR, SECOND_FAR),
         ];
         self.0.route(routes, change);
     }
@@ -298,6 +307,45 @@ fn says_that_nobody_answers(router: &mut Router) {
     assert_eq!(payload.get(..2), Some(&[3_u8, 1][..]), "host unreachable");
 }
 
+fn lets_nothing_pass_where_the_operator_says_so(router: &mut Router) {
+    router.0.pass(Duration::from_secs(2));
+    let _ = router.0.sent();
+    let hole = plain(PEER, Ipv4Addr::new(10, 10, 0, 1));
+    router.silently_refused(&hole, DropReason::Ipv4Blackhole);
+    let said = router.told(&plain(PEER, Ipv4Addr::new(10, 11, 0, 1)), DropReason::Ipv4Reject);
+    assert_eq!(said, (3, 1, [0, 0]), "host unreachable");
+    let narrow = Ipv4Addr::new(10, 12, 0, 1);
+    let big = packet(PEER, narrow, &[7; 681], |header| header);
+    assert_eq!(router.told(&big, DropReason::Ipv4TooBig), (3, 4, [0, 700]), "the route's MTU");
+    let fits = packet(PEER, narrow, &[7; 680], |header| header);
+    assert_eq!(router.exchange(&fits).1.len(), 1);
+}
+
+fn divides_flows_between_equal_routers(router: &mut Router) {
+    router.configure(|network| {
+        let (address, mac) = (SECOND_FAR, SECOND_FAR_MAC);
+        network.neighbors = vec![StaticNeighbor { address, mac, interface: FAR }];
+    });
+    let to = Ipv4Addr::new(10, 13, 0, 1);
+    let mut by = |port: u16, word: u16| {
+        let ports = [port.to_be_bytes(), [0, 53]].concat();
+        let frame = packet(PEER, to, &[ports, vec![7; 36]].concat(), |mut header| {
+            header.flags_fragment.set(word);
+            header
+        });
+        let (_, far) = router.exchange(&frame);
+        far[0].1
+    };
+    let firsts: Vec<MacAddr> = (0..64).map(|port| by(port, 0x4000)).collect();
+    let agains: Vec<MacAddr> = (0..64).map(|port| by(port, 0x4000)).collect();
+    assert_eq!(firsts, agains, "a flow has one");
+    let second = firsts.iter().filter(|mac| **mac == SECOND_FAR_MAC).count();
+    assert!((16..48).contains(&second), "{second}");
+    let pieces: Vec<MacAddr> = (0..8).map(|port| by(port, 0x2000 | port)).collect();
+    assert!(pieces.iter().all(|mac| *mac == pieces[0]), "fragments stay together");
+    router.configure(|_| {});
+}
+
 fn is_a_host_unless_told(router: &mut Router) {
     router.configure(|network| network.host.forward = false);
     router.silently_refused(&plain(PEER, BEYOND), DropReason::Ipv4NotForUs);
@@ -318,6 +366,8 @@ fn a_router() {
     tells_of_a_nearer_router(&mut router);
     looks_at_the_way_back(&mut router);
     says_that_nobody_answers(&mut router);
+    lets_nothing_pass_where_the_operator_says_so(&mut router);
+    divides_flows_between_equal_routers(&mut router);
     is_a_host_unless_told(&mut router);
     let _ = router.0.sent_far();
     assert_eq!(router.0.wind_up(), 0, "buffers left behind");

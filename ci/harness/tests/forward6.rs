@@ -3,7 +3,7 @@
 use core::net::Ipv6Addr;
 use core::time::Duration;
 
-use fib::{Ipv6Net, Rib, Route};
+use fib::{Ipv6Net, Refusal, Rib, Route};
 use harness::router::{FAR, LOCAL_FAR_MAC, PEER_FAR_MAC};
 use harness::{LOCAL_LINK6, LOCAL6, PEER_MAC, PEER6, World, frame6};
 use inet::network::{Address6, Network, ReversePath};
@@ -25,6 +25,11 @@ const NEARER6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
 const BEHIND_NEARER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 8, 0, 0, 0, 0, 1);
 /// No way leads there.
 const NOWHERE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xdead, 0, 0, 0, 0, 1);
+
+/// Where the operator lets nothing pass, and where not all.
+const HOLE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 10, 0, 0, 0, 0, 1);
+const REJECTED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 11, 0, 0, 0, 0, 1);
+const NARROW6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 12, 0, 0, 0, 0, 1);
 
 /// Ethernet addresses, source first, header, payload.
 type Sent = (MacAddr, MacAddr, ipv6::Header, Vec<u8>);
@@ -64,6 +69,9 @@ impl Router {
                 Route::gateway(net(BEYOND6, 48), FAR, PEER_FAR6),
                 Route::gateway(net(BEFORE6, 48), 1, PEER6),
                 Route::gateway(net(BEHIND_NEARER6, 48), 1, NEARER6),
+                Route::refused(net(HOLE6, 48), Refusal::Blackhole),
+                Route::refused(net(REJECTED6, 48), Refusal::Reject),
+                Route { mtu: Some(1300), ..Route::gateway(net(NARROW6, 48), FAR, PEER_FAR6) },
             ] {
                 rib.add(route).unwrap();
             }
@@ -244,6 +252,18 @@ fn errors_are_limited(router: &mut Router) {
     assert_eq!(router.drops(DropReason::IcmpRateLimit) - before, u64::from(5 * limit - told));
 }
 
+fn lets_nothing_pass_where_the_operator_says_so(router: &mut Router) {
+    router.0.pass(Duration::from_secs(2));
+    let _ = router.0.sent();
+    router.silently_refused(&plain(PEER6, HOLE6), DropReason::Ipv6Blackhole);
+    let said = router.told(&plain(PEER6, REJECTED6), DropReason::Ipv6Reject);
+    assert_eq!(said, (1, 6, 0), "reject route to destination");
+    let big = packet(PEER6, NARROW6, &[7; 1261], |header| header);
+    assert_eq!(router.told(&big, DropReason::Ipv6TooBig), (2, 0, 1300), "the route's MTU");
+    let fits = packet(PEER6, NARROW6, &[7; 1260], |header| header);
+    assert_eq!(router.exchange(&fits).1.len(), 1);
+}
+
 fn is_a_host_unless_told(router: &mut Router) {
     router.configure(|network| network.host.forward6 = false);
     router.silently_refused(&plain(PEER6, BEYOND6), DropReason::Ipv6NotForUs);
@@ -260,6 +280,7 @@ fn a_router_of_ipv6() {
     keeps_back_what_is_not_to_pass(&mut router);
     looks_at_the_way_back(&mut router);
     tells_of_a_nearer_router(&mut router);
+    lets_nothing_pass_where_the_operator_says_so(&mut router);
     is_a_host_unless_told(&mut router);
     errors_are_limited(&mut router);
     says_that_nobody_answers(&mut router);

@@ -199,8 +199,18 @@ pub enum Request {
     },
     /// → [`Reply::Interfaces`].
     Interfaces,
-    /// → [`Reply::Routes`].
-    Routes,
+    /// → [`Reply::Routes`]: the next page of all, a row for each gateway, by address and prefix length, those
+    /// of IPv4 first. An empty one is the end.
+    Routes {
+        /// The destination of the last row so far.
+        after: Option<(IpAddr, u8)>,
+    },
+    /// → [`Reply::Routes`]: the route by which packets to an address go, a row for each gateway; none if
+    /// there is no route.
+    Route {
+        /// The address.
+        to: IpAddr,
+    },
     /// → [`Reply::Neighbors`].
     Neighbors,
     /// Sockets of all clients, by pages. → [`Reply::Sockets`].
@@ -264,22 +274,21 @@ pub enum Request {
         /// Bytes of an IP packet.
         mtu: u16,
     },
-    /// Adds a route. → [`Reply::Done`]. `EEXIST`, `ENETUNREACH` (gateway not on a link).
-    AddRoute {
-        /// Destination network.
-        destination: IpAddr,
-        /// Prefix length; 0 with 0.0.0.0 or :: is the default route.
-        prefix_len: u8,
-        /// Next hop.
-        gateway: IpAddr,
-    },
-    /// Deletes a route. → [`Reply::Done`]. `ESRCH`.
+    /// Adds a route, or one more gateway to a route. → [`Reply::Done`]. `EEXIST`, `ENETUNREACH` (gateway not
+    /// on a link), `EMLINK` (gateways), `ENOSPC`, `EINVAL`.
+    AddRoute(NewRoute),
+    /// Deletes a route, or takes one gateway from it. → [`Reply::Done`]. `ESRCH`.
     DeleteRoute {
         /// Destination network.
         destination: IpAddr,
         /// Prefix length.
         prefix_len: u8,
+        /// Only this gateway.
+        gateway: Option<IpAddr>,
     },
+    /// A step of a load of many routes. → [`Reply::Loaded`]. `EBUSY` while somebody else loads some,
+    /// `ECANCELED` for a further step of a load that is none any longer.
+    LoadRoutes(Load),
     /// Adds a static neighbour. → [`Reply::Done`].
     AddNeighbor {
         /// Its address.
@@ -375,6 +384,68 @@ pub enum Request {
     },
 }
 
+/// A route as an operator gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewRoute {
+    /// Destination network.
+    pub destination: IpAddr,
+    /// Prefix length; 0 with 0.0.0.0 or :: is the default route.
+    pub prefix_len: u8,
+    /// What becomes of packets.
+    pub onward: Onward,
+    /// Most bytes of an IP packet on this way, if fewer than of the interface's.
+    pub mtu: Option<u16>,
+}
+
+/// What becomes of packets by a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Onward {
+    /// They go to this router, or to one of several that the flow chooses.
+    Gateway(IpAddr),
+    /// They are dropped, and nobody is told.
+    Blackhole,
+    /// They are dropped, and their senders are told.
+    Reject,
+}
+
+/// A step of a load of many routes. Workers see its routes together, at its end; until then those from
+/// before are in force. A load whose connection closes ends there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Load {
+    /// The first step.
+    Begin,
+    /// Some of its routes: at most [`Load::ROUTES_MAX`]. Each takes the place of the route to its destination
+    /// that an earlier load has brought; what the load itself has brought there gets one more gateway.
+    Routes(Vec<NewRoute>),
+    /// The last step: routes of earlier loads that this one has not brought again go, or stay.
+    End {
+        /// They go.
+        replace: bool,
+    },
+    /// How far is it?
+    Ask,
+}
+
+impl Load {
+    /// Routes of one step: those of IPv6 fit into a message.
+    pub const ROUTES_MAX: usize = 1_500;
+}
+
+/// What has become of a load so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// Routes and gateways taken.
+    pub taken: u32,
+    /// Those refused.
+    pub refused: u32,
+    /// The first of them: destination, prefix length, Linux's errno.
+    pub first_refused: Option<(IpAddr, u8, i32)>,
+    /// Routes of earlier loads that have gone.
+    pub gone: u32,
+    /// The workers do not have them all yet.
+    pub under_way: bool,
+}
+
 /// Where datagrams go, to all addresses from one to another. It holds until the network's generation, which
 /// clients see in the workers' page, is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -458,6 +529,8 @@ pub enum Reply {
     Interfaces(Vec<InterfaceRow>),
     /// Routes.
     Routes(Vec<RouteRow>),
+    /// What has become of a load of routes.
+    Loaded(Loaded),
     /// Neighbours.
     Neighbors(Vec<NeighborRow>),
     /// One page of sockets; an empty one ends the list.

@@ -153,8 +153,10 @@ pub struct RouteRow {
     pub gateway: Option<IpAddr>,
     /// Interface name.
     pub interface: String,
-    /// BSD's letters: U up, G gateway, H host, S static, C cloning (on link).
+    /// BSD's letters: U up, G gateway, H host, S static, C cloning (on link), D dynamic, B blackhole, R reject.
     pub flags: String,
+    /// Most bytes of an IP packet, if the route says so.
+    pub mtu: Option<u16>,
 }
 
 /// One neighbour.

@@ -388,8 +388,8 @@ pub(crate) struct RouteArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// show | add [-net | -host] {default | NETWORK/LEN | HOST} GATEWAY |
-    /// delete {default | NETWORK/LEN | HOST} | get HOST
+    /// show | add [-net | -host] {default | NETWORK/LEN | HOST} {GATEWAY | -blackhole | -reject} [-mtu BYTES] |
+    /// delete {default | NETWORK/LEN | HOST} [GATEWAY] | get HOST | load [-replace] FILE
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "VERB")]
     pub(crate) words: Vec<String>,
 }

@@ -4,6 +4,7 @@
 //! an answer are dropped by the kernel because no room is given for them.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::fail::{Failure, describe};
 /// A daemon that takes longer hangs; the control thread answers in microseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Pages of sockets read at most: a list that never ends is a broken daemon.
+/// Pages of sockets and routes read at most: a list that never ends is a broken daemon.
 const PAGES_MAX: u32 = 65_536;
 
 /// The prefix of the stack: the option, else `$SOCK`.
@@ -123,8 +124,28 @@ impl Control {
         self.ask(Request::Interfaces, |r| if let Reply::Interfaces(x) = r { Some(x) } else { None })
     }
 
+    /// All routes, page after page.
     pub(crate) fn routes(&mut self) -> Result<Vec<RouteRow>, Failure> {
-        self.ask(Request::Routes, |r| if let Reply::Routes(x) = r { Some(x) } else { None })
+        let mut rows: Vec<RouteRow> = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let after = rows.last().map(|last| (last.destination, last.prefix_len));
+            let page = self.ask(Request::Routes { after }, |r| {
+                if let Reply::Routes(x) = r { Some(x) } else { None }
+            })?;
+            if page.is_empty() {
+                return Ok(rows);
+            }
+            rows.extend(page);
+        }
+        Err(Failure::failed(format!(
+            "the daemon's list of routes does not end after {} rows",
+            rows.len()
+        )))
+    }
+
+    /// The route by which packets to an address go, a row for each gateway.
+    pub(crate) fn route_to(&mut self, to: IpAddr) -> Result<Vec<RouteRow>, Failure> {
+        self.ask(Request::Route { to }, |r| if let Reply::Routes(x) = r { Some(x) } else { None })
     }
 
     pub(crate) fn neighbors(&mut self) -> Result<Vec<NeighborRow>, Failure> {

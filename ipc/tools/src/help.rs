@@ -60,8 +60,14 @@ Examples:
   iopkt route add default 198.18.77.1
   iopkt route add -net 10.0.0.0/8 198.18.77.1
   iopkt route add -inet6 default 2001:db8::1
+  iopkt route add 10.0.0.0/8 198.18.77.9          a second gateway: flows share both
+  iopkt route add 10.1.0.0/16 198.18.77.1 -mtu 1400
+  iopkt route add 10.2.0.0/16 -blackhole          -reject tells the senders
+  iopkt route delete 10.0.0.0/8 198.18.77.9       this gateway only
   iopkt route delete 10.0.0.0/8
-  iopkt route get 8.8.8.8        which route would be taken?";
+  iopkt route get 8.8.8.8        which route would be taken?
+  iopkt route load routes.txt    a route a line, as after add; all at once, a million too
+  iopkt route load -replace routes.txt            those of earlier loads that are not in it go";
 
 pub(crate) const CLIENTS: &str = "\
 Examples:

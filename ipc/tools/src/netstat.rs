@@ -91,11 +91,15 @@ pub(crate) fn render_routes(rows: &[RouteRow]) -> String {
         }),
         left("Flags", |row| escape(&row.flags)),
         left("Interface", |row| escape(&row.interface)),
+        right("Mtu", |row| row.mtu.map_or_else(String::new, |mtu| mtu.to_string())),
     ];
+    // Few routes have an MTU of their own.
+    let shown = columns.len() - usize::from(rows.iter().all(|row| row.mtu.is_none()));
+    let columns = columns.get(..shown).unwrap_or_default();
     let part = |title: &str, six: bool| {
         let mut rows = rows.iter().filter(|row| row.destination.is_ipv6() == six).peekable();
         let is_empty = six && rows.peek().is_none();
-        if is_empty { String::new() } else { format!("\n{title}:\n{}", table(&columns, rows)) }
+        if is_empty { String::new() } else { format!("\n{title}:\n{}", table(columns, rows)) }
     };
     format!("Routing tables\n{}{}", part("Internet", false), part("Internet6", true))
 }

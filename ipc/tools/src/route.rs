@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proto::Request;
+use proto::message::{NewRoute, Onward};
 use proto::table::RouteRow;
 use rustix::io::Errno;
 use types::nearest;
@@ -14,17 +15,20 @@ use crate::fail::Failure;
 use crate::netstat::render_routes;
 use crate::output::{escape, show};
 
+mod load;
+
 /// A network and its prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network(IpAddr, u8);
 
 /// What the words ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Verb {
     Show,
-    Add(Network, IpAddr),
-    Delete(Network),
+    Add(NewRoute),
+    Delete(Network, Option<IpAddr>),
     Get(IpAddr),
+    Load { file: String, replace: bool },
 }
 
 /// Runs the tool.
@@ -35,20 +39,25 @@ pub(crate) fn main(mut sock: Option<String>, mut args: RouteArgs) -> Result<(), 
     match verb {
         Verb::Show => show(&*control.routes()?, args.json, render_routes),
         Verb::Get(host) => {
-            let rows = control.routes()?;
-            let row = lookup(&rows, host).ok_or_else(|| {
+            let rows = control.route_to(host)?;
+            let row = rows.first().ok_or_else(|| {
                 Failure::failed(format!(
                     "no route to {host}; add one: iopkt route add default GATEWAY"
                 ))
             })?;
-            show(row, args.json, |row| render_one(host, row))
+            // What there was before several gateways is what one of them looks like.
+            if args.json && rows.len() == 1 {
+                return show(row, true, |_| String::new());
+            }
+            show(&*rows, args.json, |rows| render_one(host, rows))
         }
-        Verb::Add(Network(destination, prefix_len), gateway) => control
-            .change(Request::AddRoute { destination, prefix_len, gateway })
-            .map_err(|error| explain(error, verb)),
-        Verb::Delete(Network(destination, prefix_len)) => control
-            .change(Request::DeleteRoute { destination, prefix_len })
-            .map_err(|error| explain(error, verb)),
+        Verb::Load { file, replace } => load::load(&mut control, &file, replace, args.json),
+        Verb::Add(new) => {
+            control.change(Request::AddRoute(new)).map_err(|error| explain(error, &Verb::Add(new)))
+        }
+        Verb::Delete(to @ Network(destination, prefix_len), gateway) => control
+            .change(Request::DeleteRoute { destination, prefix_len, gateway })
+            .map_err(|error| explain(error, &Verb::Delete(to, gateway))),
     }
 }
 
@@ -61,37 +70,95 @@ fn parse(words: &[String]) -> Result<Verb, String> {
     }
     let verb = words.remove(0);
     match verb {
+        "load" => return parse_load(&words),
         "show" | "add" | "delete" | "del" | "get" => {}
         _ => {
-            let near = nearest(verb, ["show", "add", "delete", "get"]);
+            let near = nearest(verb, ["show", "add", "delete", "get", "load"]);
             let hint = near.map_or_else(
-                || "verbs are show, add, delete and get".into(),
+                || "verbs are show, add, delete, get and load".into(),
                 |n| format!("did you mean {n}?"),
             );
             return Err(format!("unknown verb {verb:?}; {hint}"));
         }
     }
+    if verb == "add" {
+        return parse_new(words, six).map(Verb::Add);
+    }
     let kind = take_kind(&mut words)?;
     let mask = take_mask(&mut words)?;
     match (verb, words.as_slice()) {
         ("show", []) => Ok(Verb::Show),
-        ("add", [to, gateway]) => {
+        ("delete" | "del", [to]) => Ok(Verb::Delete(network(to, kind, mask, six)?, None)),
+        ("delete" | "del", [to, gateway]) => {
             let gateway = host(gateway)?;
             let to = network(to, kind, mask, six || gateway.is_ipv6())?;
-            if to.0.is_ipv6() == gateway.is_ipv6() {
-                Ok(Verb::Add(to, gateway))
-            } else {
-                Err(format!("{} and {gateway} are of two versions of IP", to.0))
-            }
+            Ok(Verb::Delete(to, Some(gateway)))
         }
-        ("add", [to]) => Err(format!("by which gateway? as in: iopkt route add {to} 198.18.77.1")),
-        ("delete" | "del", [to] | [to, _]) => Ok(Verb::Delete(network(to, kind, mask, six)?)),
         ("get", [to]) => Ok(Verb::Get(host(to)?)),
-        ("add" | "delete" | "del" | "get", []) => {
+        ("delete" | "del" | "get", []) => {
             Err(format!("{verb}: a destination is missing, as in: iopkt route {verb} 10.0.0.0/8"))
         }
         (_, rest) => Err(format!("too many words: {}", rest.join(" "))),
     }
+}
+
+fn parse_load(words: &[&str]) -> Result<Verb, String> {
+    let replace = words.contains(&"-replace");
+    let files: Vec<&&str> = words.iter().filter(|word| **word != "-replace").collect();
+    match files.as_slice() {
+        [file] => Ok(Verb::Load { file: (**file).to_owned(), replace }),
+        _ => Err("load needs one file, as in: iopkt route load -replace routes.txt".into()),
+    }
+}
+
+/// The words after `add`; a line of a file has the same.
+fn parse_new(mut words: Vec<&str>, six: bool) -> Result<NewRoute, String> {
+    let kind = take_kind(&mut words)?;
+    let mask = take_mask(&mut words)?;
+    let mtu = take_mtu(&mut words)?;
+    let refusal = take_refusal(&mut words)?;
+    let (to, onward) = match (words.as_slice(), refusal) {
+        // BSD wants a gateway that is not used.
+        ([to] | [to, _], Some(refusal)) => (network(to, kind, mask, six)?, refusal),
+        ([to, gateway], None) => {
+            let gateway = host(gateway)?;
+            let to = network(to, kind, mask, six || gateway.is_ipv6())?;
+            if to.0.is_ipv6() != gateway.is_ipv6() {
+                return Err(format!("{} and {gateway} are of two versions of IP", to.0));
+            }
+            (to, Onward::Gateway(gateway))
+        }
+        ([to], None) => {
+            return Err(format!("by which gateway? as in: iopkt route add {to} 198.18.77.1"));
+        }
+        ([], _) => {
+            return Err("add: a destination is missing, as in: iopkt route add 10.0.0.0/8".into());
+        }
+        (rest, _) => return Err(format!("too many words: {}", rest.join(" "))),
+    };
+    Ok(NewRoute { destination: to.0, prefix_len: to.1, onward, mtu })
+}
+
+fn take_refusal(words: &mut Vec<&str>) -> Result<Option<Onward>, String> {
+    let blackhole = words.contains(&"-blackhole");
+    let reject = words.contains(&"-reject");
+    words.retain(|word| !matches!(*word, "-blackhole" | "-reject"));
+    match (blackhole, reject) {
+        (true, true) => Err("-blackhole or -reject, not both".into()),
+        (true, false) => Ok(Some(Onward::Blackhole)),
+        (false, true) => Ok(Some(Onward::Reject)),
+        (false, false) => Ok(None),
+    }
+}
+
+fn take_mtu(words: &mut Vec<&str>) -> Result<Option<u16>, String> {
+    let Some(at) = words.iter().position(|word| matches!(*word, "-mtu" | "mtu")) else {
+        return Ok(None);
+    };
+    let _keyword = words.remove(at);
+    let value = if at < words.len() { words.remove(at) } else { "" };
+    let mtu = value.parse().ok();
+    mtu.map(Some).ok_or_else(|| format!("mtu {value:?} is no number of bytes, as in: -mtu 1400"))
 }
 
 /// How the destination is meant.
@@ -163,27 +230,38 @@ fn host(word: &str) -> Result<IpAddr, String> {
     }
 }
 
-/// Longest prefix that holds the host.
-fn lookup(rows: &[RouteRow], host: IpAddr) -> Option<&RouteRow> {
-    rows.iter()
-        .filter(|row| row.destination.is_ipv6() == host.is_ipv6())
-        .filter(|row| address::network(host, row.prefix_len) == row.destination)
-        .max_by_key(|row| row.prefix_len)
+/// Why a load was refused.
+fn explain_load(errno: i32) -> Failure {
+    let hint = match errno {
+        e if e == Errno::BUSY.raw_os_error() => "somebody else loads routes; wait until it is done",
+        e if e == Errno::CANCELED.raw_os_error() => {
+            "an interface has gone meanwhile; load the file again"
+        }
+        _ => "",
+    };
+    Failure::refused("cannot load routes", errno, hint)
 }
 
-fn explain(error: CallError, verb: Verb) -> Failure {
+fn explain(error: CallError, verb: &Verb) -> Failure {
     let errno = match error {
         CallError::Broken(failure) => return failure,
         CallError::Refused(errno) => errno,
     };
     let is = |e: Errno| e.raw_os_error() == errno;
     match verb {
-        Verb::Add(Network(to, len), gateway) => {
-            let to = address::destination(to, len);
-            let what = format!("cannot add {to} by {gateway}");
+        Verb::Add(new) => {
+            let to = address::destination(new.destination, new.prefix_len);
+            let what = match new.onward {
+                Onward::Gateway(gateway) => format!("cannot add {to} by {gateway}"),
+                Onward::Blackhole | Onward::Reject => format!("cannot add {to}"),
+            };
             if is(Errno::EXIST) {
                 let hint = format!("there is one; delete it first: iopkt route delete {to}");
                 return Failure::refused(&what, errno, &hint);
+            }
+            if is(Errno::INVAL) && new.mtu.is_some() {
+                let hint = "an MTU is 576 at least, 1280 in IPv6, and the gateway another station";
+                return Failure::refused(&what, errno, hint);
             }
             if is(Errno::INVAL) {
                 let hint = "the gateway must be another station, not an address of this stack's own; \
@@ -194,8 +272,8 @@ fn explain(error: CallError, verb: Verb) -> Failure {
             let near = "the gateway must be on a network of an interface: iopkt ifconfig";
             Failure::refused(&what, errno, if is(Errno::NETUNREACH) { near } else { "" })
         }
-        Verb::Delete(Network(to, len)) => {
-            let what = format!("cannot delete {}", address::destination(to, len));
+        Verb::Delete(Network(to, len), _) => {
+            let what = format!("cannot delete {}", address::destination(*to, *len));
             if is(Errno::SRCH) {
                 return Failure::failed(format!(
                     "{what}: there is no such route; see: iopkt route show"
@@ -203,24 +281,40 @@ fn explain(error: CallError, verb: Verb) -> Failure {
             }
             Failure::refused(&what, errno, "see: iopkt route show")
         }
-        Verb::Show | Verb::Get(_) => Failure::refused("cannot read the routes", errno, ""),
+        Verb::Show | Verb::Get(_) | Verb::Load { .. } => {
+            Failure::refused("cannot read the routes", errno, "")
+        }
     }
 }
 
 /// BSD's flag letters and their names.
-const FLAGS: [(char, &str); 5] =
-    [('U', "UP"), ('G', "GATEWAY"), ('H', "HOST"), ('S', "STATIC"), ('C', "CLONING")];
+const FLAGS: [(char, &str); 8] = [
+    ('U', "UP"),
+    ('G', "GATEWAY"),
+    ('H', "HOST"),
+    ('S', "STATIC"),
+    ('C', "CLONING"),
+    ('D', "DYNAMIC"),
+    ('B', "BLACKHOLE"),
+    ('R', "REJECT"),
+];
 
-fn render_one(host: IpAddr, row: &RouteRow) -> String {
+/// One route, with all its gateways.
+fn render_one(host: IpAddr, rows: &[RouteRow]) -> String {
+    rows.iter().map(|row| render_path(host, row)).collect()
+}
+
+fn render_path(host: IpAddr, row: &RouteRow) -> String {
     let names: Vec<_> = FLAGS
         .iter()
         .filter(|(letter, _)| row.flags.contains(*letter))
         .map(|(_, name)| *name)
         .collect();
     let gateway = row.gateway.map_or_else(|| "link".into(), |gateway| gateway.to_string());
+    let mtu = row.mtu.map_or_else(String::new, |mtu| format!("        mtu: {mtu}\n"));
     format!(
         "   route to: {host}\ndestination: {}\n    gateway: {gateway}\n  interface: {}\n      \
-         flags: <{}>\n",
+         flags: <{}>\n{mtu}",
         address::destination(row.destination, row.prefix_len),
         escape(&row.interface),
         names.join(","),
@@ -246,16 +340,24 @@ mod tests {
     fn the_grammar() {
         let default = Network(v4(0, 0, 0, 0), 0);
         let one = Network(v4(10, 0, 0, 1), 32);
+        let add = |to: Network, onward, mtu| {
+            Verb::Add(NewRoute { destination: to.0, prefix_len: to.1, onward, mtu })
+        };
+        let by = Onward::Gateway(GATEWAY);
         for (line, verb) in [
             ("", Verb::Show),
             ("-n show", Verb::Show),
-            ("add default 198.18.77.1", Verb::Add(default, GATEWAY)),
-            ("add -net 10.0.0.0/8 198.18.77.1", Verb::Add(TEN, GATEWAY)),
-            ("add 10.0.0.0 -netmask 255.0.0.0 198.18.77.1", Verb::Add(TEN, GATEWAY)),
-            ("add 10.0.0.0 198.18.77.1 netmask 0xff000000", Verb::Add(TEN, GATEWAY)),
-            ("add -host 10.0.0.1 198.18.77.1", Verb::Add(one, GATEWAY)),
-            ("delete default", Verb::Delete(default)),
-            ("delete 10.0.0.0/8 198.18.77.1", Verb::Delete(TEN)),
+            ("add default 198.18.77.1", add(default, by, None)),
+            ("add -net 10.0.0.0/8 198.18.77.1", add(TEN, by, None)),
+            ("add 10.0.0.0 -netmask 255.0.0.0 198.18.77.1", add(TEN, by, None)),
+            ("add 10.0.0.0 198.18.77.1 netmask 0xff000000", add(TEN, by, None)),
+            ("add -host 10.0.0.1 198.18.77.1", add(one, by, None)),
+            ("add 10.0.0.0/8 198.18.77.1 -mtu 1400", add(TEN, by, Some(1400))),
+            ("add 10.0.0.0/8 127.0.0.1 -blackhole", add(TEN, Onward::Blackhole, None)),
+            ("add -reject 10.0.0.0/8", add(TEN, Onward::Reject, None)),
+            ("load -replace x", Verb::Load { file: "x".into(), replace: true }),
+            ("delete default", Verb::Delete(default, None)),
+            ("delete 10.0.0.0/8 198.18.77.1", Verb::Delete(TEN, Some(GATEWAY))),
             ("get 10.0.0.1", Verb::Get(one.0)),
         ] {
             assert_eq!(parse_line(line), Ok(verb), "{line}");
@@ -277,6 +379,9 @@ mod tests {
             ("add default 198.18.77.1 x", "too many"),
             ("add default -netmask", "needs a value"),
             ("get", "destination is missing"),
+            ("load", "needs one file"),
+            ("add 10.0.0.0/8 -blackhole -reject", "not both"),
+            ("add 10.0.0.0/8 198.18.77.1 -mtu", "as in: -mtu 1400"),
         ] {
             let error = parse_line(line).expect_err(line);
             assert!(error.contains(part), "{line}: {error}");
@@ -285,15 +390,8 @@ mod tests {
 
     fn row(to: Network, gateway: Option<IpAddr>, flags: &str) -> RouteRow {
         let interface = "tap0".into();
-        RouteRow { destination: to.0, prefix_len: to.1, gateway, interface, flags: flags.into() }
-    }
-
-    #[test]
-    fn the_longest_prefix_wins() {
-        let rows = [row(Network(v4(0, 0, 0, 0), 0), Some(GATEWAY), "UGS"), row(TEN, None, "UC")];
-        assert_eq!(lookup(&rows, v4(10, 9, 9, 9)), Some(&rows[1]));
-        assert_eq!(lookup(&rows, v4(11, 9, 9, 9)), Some(&rows[0]));
-        assert_eq!(lookup(&rows[1..], v4(11, 9, 9, 9)), None);
+        let (destination, prefix_len) = (to.0, to.1);
+        RouteRow { destination, prefix_len, gateway, interface, flags: flags.into(), mtu: None }
     }
 
     #[test]
@@ -301,6 +399,8 @@ mod tests {
         let default = row(Network(v4(0, 0, 0, 0), 0), Some(GATEWAY), "UGS");
         let expected = "   route to: 8.8.8.8\ndestination: default\n    gateway: 198.18.77.1\n  \
                         interface: tap0\n      flags: <UP,GATEWAY,STATIC>\n";
-        assert_eq!(render_one(v4(8, 8, 8, 8), &default), expected);
+        assert_eq!(render_one(v4(8, 8, 8, 8), std::slice::from_ref(&default)), expected);
+        let narrow = RouteRow { mtu: Some(1400), ..default };
+        assert!(render_one(v4(8, 8, 8, 8), &[narrow]).ends_with("        mtu: 1400\n"));
     }
 }

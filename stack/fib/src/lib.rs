@@ -2,6 +2,7 @@
 //!
 //! * [`Rib`]: the route base. The control plane adds and deletes routes here.
 //! * [`Fib`]: what a worker looks up: an immutable snapshot that [`Rib::publish`] makes.
+//! * [`Way`]: how packets go on, over one next hop or one of several.
 //! * [`Route`], [`Net`], [`NextHop`], [`RouteFlags`]: what a route is made of.
 //!
 //! All are for one family of addresses, [`Ipv4Addr`](core::net::Ipv4Addr) unless they are told.
@@ -28,9 +29,11 @@ mod rib;
 mod route;
 mod snapshot;
 mod trie;
+mod way;
 
 pub use address::Address;
 pub use net::{BadPrefix, Ipv4Net, Ipv6Net, Net};
 pub use rib::{AddRouteError, DeleteRouteError, Rib};
 pub use route::{NextHop, Route, RouteFlags};
 pub use snapshot::Fib;
+pub use way::{Refusal, Way};

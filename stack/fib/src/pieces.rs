@@ -4,23 +4,23 @@ use std::collections::HashMap;
 
 use crate::address::Address;
 use crate::net::Net;
-use crate::route::NextHop;
 use crate::snapshot::{Fib, GROUP_BITS, Group, PIECE_BITS, Piece, STEP};
 use crate::trie::{self, Entry, Hop};
+use crate::way::Way;
 
 /// Next hops that may have gone out of use before those that are in use get numbers anew, beside as many
 /// as are: what is made anew then pays for itself.
 const HOPS_SPARE: usize = 1024;
 
 /// A route as snapshots need it.
-pub(crate) type Way<A> = (Net<A>, NextHop<A>);
+pub(crate) type Leading<A> = (Net<A>, Way<A>);
 
 /// What the routes say. Only those that are in use count.
 pub(crate) trait Routes<A: Address> {
     /// The best route to an address whose prefix is no longer than this.
-    fn best_up_to(&self, len: u8, address: A) -> Option<NextHop<A>>;
+    fn best_up_to(&self, len: u8, address: A) -> Option<Way<A>>;
     /// The routes within a prefix that are longer than it, by address and then by length.
-    fn within(&self, net: Net<A>, into: &mut Vec<Way<A>>);
+    fn within(&self, net: Net<A>, into: &mut Vec<Leading<A>>);
 }
 
 /// Groups of pieces of the address space, and which of them are out of date.
@@ -28,10 +28,14 @@ pub(crate) trait Routes<A: Address> {
 pub(crate) struct Pieces<A: Address> {
     groups: Vec<Group>,
     stale: Vec<bool>,
-    numbers: HashMap<NextHop<A>, Hop>,
-    hops: Vec<NextHop<A>>,
+    numbers: HashMap<Way<A>, Hop>,
+    hops: Vec<Way<A>>,
     /// With so many hops they are counted anew.
     hops_max: usize,
+    /// Some pieces have been made anew, and others have still to be.
+    under_way: bool,
+    /// They were all to be made anew since hops were counted.
+    recount: bool,
 }
 
 impl<A: Address> Pieces<A> {
@@ -42,13 +46,22 @@ impl<A: Address> Pieces<A> {
             numbers: HashMap::new(),
             hops: Vec::new(),
             hops_max: HOPS_SPARE,
+            under_way: false,
+            recount: false,
         }
     }
 
     /// Nothing, until the real ones come back.
     pub(crate) fn none() -> Self {
-        let numbers = HashMap::new();
-        Self { groups: Vec::new(), stale: Vec::new(), numbers, hops: Vec::new(), hops_max: 0 }
+        Self {
+            groups: Vec::new(),
+            stale: Vec::new(),
+            numbers: HashMap::new(),
+            hops: Vec::new(),
+            hops_max: 0,
+            under_way: false,
+            recount: false,
+        }
     }
 
     /// What is known of these destinations holds no longer.
@@ -63,20 +76,29 @@ impl<A: Address> Pieces<A> {
         self.stale.fill(true);
     }
 
-    /// Makes anew what does not hold.
-    pub(crate) fn update(&mut self, routes: &impl Routes<A>) {
-        let recount = self.hops.len() >= self.hops_max;
-        if recount {
-            self.numbers.clear();
-            self.hops.clear();
-            self.touch_all();
+    /// Makes anew what does not hold, group by group until there have been so many pieces. `true`: all
+    /// holds.
+    pub(crate) fn update(&mut self, routes: &impl Routes<A>, most: usize) -> bool {
+        if !core::mem::replace(&mut self.under_way, true) {
+            self.recount = self.hops.len() >= self.hops_max;
+            if self.recount {
+                self.numbers.clear();
+                self.hops.clear();
+                self.touch_all();
+            }
         }
+        let mut done = 0_usize;
         for number in 0..STEP {
             let first = number.saturating_mul(STEP);
             let stale = self.stale.get_mut(first..first.saturating_add(STEP)).unwrap_or_default();
-            if !stale.iter().any(|stale| *stale) {
+            let count = stale.iter().filter(|stale| **stale).count();
+            if count == 0 {
                 continue;
             }
+            if done >= most {
+                return false;
+            }
+            done = done.saturating_add(count);
             let mut which = [false; STEP];
             which.copy_from_slice(stale);
             stale.fill(false);
@@ -85,9 +107,11 @@ impl<A: Address> Pieces<A> {
                 *place = group;
             }
         }
-        if recount {
+        self.under_way = false;
+        if core::mem::take(&mut self.recount) {
             self.hops_max = self.hops.len().saturating_mul(2).saturating_add(HOPS_SPARE);
         }
+        true
     }
 
     /// A group, of which these pieces do not hold.
@@ -117,7 +141,7 @@ impl<A: Address> Pieces<A> {
         Group::Divided(pieces.into())
     }
 
-    fn piece(&mut self, net: Net<A>, routes: &impl Routes<A>, ways: &mut Vec<Way<A>>) -> Piece {
+    fn piece(&mut self, net: Net<A>, routes: &impl Routes<A>, ways: &mut Vec<Leading<A>>) -> Piece {
         let inherited = self.inherited(PIECE_BITS, net.addr(), routes);
         ways.clear();
         routes.within(net, ways);
@@ -125,7 +149,7 @@ impl<A: Address> Pieces<A> {
             return Piece::Uniform(inherited);
         }
         let entries: Vec<Entry<A>> =
-            ways.iter().map(|(net, hop)| (*net, self.number(*hop))).collect();
+            ways.drain(..).map(|(net, way)| (net, self.number(way))).collect();
         Piece::Divided(trie::build(&entries, PIECE_BITS, inherited))
     }
 
@@ -138,12 +162,13 @@ impl<A: Address> Pieces<A> {
         Fib::new(&self.groups, &self.hops)
     }
 
-    fn number(&mut self, hop: NextHop<A>) -> Hop {
-        let next = u32::try_from(self.hops.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let number = *self.numbers.entry(hop).or_insert(next);
-        if number == next {
-            self.hops.push(hop);
+    fn number(&mut self, way: Way<A>) -> Hop {
+        if let Some(number) = self.numbers.get(&way) {
+            return *number;
         }
+        self.hops.push(way.clone());
+        let number = u32::try_from(self.hops.len()).unwrap_or(u32::MAX);
+        let _none = self.numbers.insert(way, number);
         number
     }
 }

@@ -5,6 +5,7 @@ use core::ops::BitOr;
 
 use crate::address::Address;
 use crate::net::Net;
+use crate::way::Refusal;
 
 /// Where a packet goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +37,14 @@ impl RouteFlags {
     pub const STATIC: Self = Self(1 << 1);
     /// A configuration protocol (DHCP) added it.
     pub const DYNAMIC: Self = Self(1 << 2);
+    /// Packets are dropped, and nobody is told.
+    pub const BLACKHOLE: Self = Self(1 << 3);
+    /// Packets are dropped, and their senders are told.
+    pub const REJECT: Self = Self(1 << 4);
+    /// It is one of many that came together.
+    pub const LOADED: Self = Self(1 << 5);
+    /// Tells routes that came together from those that came so before them.
+    pub const MARK: Self = Self(1 << 6);
 
     /// Whether all flags of `other` are set.
     #[must_use]
@@ -60,6 +69,8 @@ pub struct Route<A = Ipv4Addr> {
     pub next_hop: NextHop<A>,
     /// Where the route comes from.
     pub flags: RouteFlags,
+    /// Most bytes of an IP packet on this way, if fewer than the interface's.
+    pub mtu: Option<u16>,
 }
 
 impl<A: Address> Route<A> {
@@ -67,20 +78,43 @@ impl<A: Address> Route<A> {
     #[must_use]
     pub const fn connected(destination: Net<A>, interface: u16) -> Self {
         let next_hop = NextHop { interface, gateway: None };
-        Self { destination, next_hop, flags: RouteFlags::CONNECTED }
+        Self { destination, next_hop, flags: RouteFlags::CONNECTED, mtu: None }
     }
 
     /// An operator's route to destinations on an interface's link without an address there.
     #[must_use]
     pub const fn on_link(destination: Net<A>, interface: u16) -> Self {
         let next_hop = NextHop { interface, gateway: None };
-        Self { destination, next_hop, flags: RouteFlags::STATIC }
+        Self { destination, next_hop, flags: RouteFlags::STATIC, mtu: None }
     }
 
     /// An operator's route through a router; with [`Net::DEFAULT`], the default route.
     #[must_use]
     pub const fn gateway(destination: Net<A>, interface: u16, gateway: A) -> Self {
         let next_hop = NextHop { interface, gateway: Some(gateway) };
-        Self { destination, next_hop, flags: RouteFlags::STATIC }
+        Self { destination, next_hop, flags: RouteFlags::STATIC, mtu: None }
+    }
+
+    /// An operator's route that lets no packet pass. It belongs to the interface of index 0.
+    #[must_use]
+    pub fn refused(destination: Net<A>, refusal: Refusal) -> Self {
+        let flag = match refusal {
+            Refusal::Blackhole => RouteFlags::BLACKHOLE,
+            Refusal::Reject => RouteFlags::REJECT,
+        };
+        let next_hop = NextHop { interface: 0, gateway: None };
+        Self { destination, next_hop, flags: RouteFlags::STATIC | flag, mtu: None }
+    }
+
+    /// Why no packet passes.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<Refusal> {
+        if self.flags.contains(RouteFlags::BLACKHOLE) {
+            Some(Refusal::Blackhole)
+        } else if self.flags.contains(RouteFlags::REJECT) {
+            Some(Refusal::Reject)
+        } else {
+            None
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::address::Address;
 use crate::route::NextHop;
 use crate::trie::{self, Hop, Words};
+use crate::way::Way;
 
 /// Bits of an address that choose a group of pieces.
 pub(crate) const GROUP_BITS: u8 = 8;
@@ -47,20 +48,28 @@ pub(crate) enum Group {
 #[derive(Clone, Debug)]
 pub struct Fib<A: Address = Ipv4Addr> {
     groups: Arc<[Group]>,
-    hops: Arc<[NextHop<A>]>,
+    ways: Arc<[Way<A>]>,
 }
 
 impl<A: Address> Default for Fib<A> {
     fn default() -> Self {
-        Self { groups: Arc::default(), hops: Arc::default() }
+        Self { groups: Arc::default(), ways: Arc::default() }
     }
 }
 
 impl<A: Address> Fib<A> {
-    /// Where a packet to `destination` goes next; `None`: no route.
+    /// Where a packet to `destination` goes next, by the first of several hops; `None`: no route, or one
+    /// that lets no packet pass.
     #[inline]
     #[must_use]
     pub fn lookup(&self, destination: A) -> Option<NextHop<A>> {
+        self.way(destination)?.first()
+    }
+
+    /// How packets to `destination` go on; `None`: no route.
+    #[inline]
+    #[must_use]
+    pub fn way(&self, destination: A) -> Option<&Way<A>> {
         let bits = destination.bits();
         let hop = match self.groups.get(A::eight(bits, 0) as usize)? {
             Group::Uniform(hop) => *hop,
@@ -69,7 +78,7 @@ impl<A: Address> Fib<A> {
                 Piece::Divided(words) => trie::lookup::<A>(words, bits, PIECE_BITS),
             },
         };
-        self.hops.get((hop as usize).checked_sub(1)?).copied()
+        self.ways.get((hop as usize).checked_sub(1)?)
     }
 
     /// Bytes of memory, those that other snapshots share included.
@@ -83,12 +92,12 @@ impl<A: Address> Fib<A> {
             Piece::Uniform(_) => size_of::<Piece>(),
             Piece::Divided(words) => size_of_val(&**words).saturating_add(size_of::<Piece>()),
         });
-        let tables = size_of_val(&*self.groups).saturating_add(size_of_val(&*self.hops));
+        let tables = size_of_val(&*self.groups).saturating_add(size_of_val(&*self.ways));
         each.sum::<usize>().saturating_add(tables)
     }
 
-    /// A snapshot in which hop `n` is the `n`th, counted from 1.
-    pub(crate) fn new(groups: &[Group], hops: &[NextHop<A>]) -> Self {
-        Self { groups: groups.into(), hops: hops.into() }
+    /// A snapshot in which way `n` is the `n`th, counted from 1.
+    pub(crate) fn new(groups: &[Group], ways: &[Way<A>]) -> Self {
+        Self { groups: groups.into(), ways: ways.into() }
     }
 }

@@ -17,6 +17,8 @@ use zerocopy::FromBytes;
 use crate::input::drop_front;
 use crate::network::{Destination, ReversePath};
 use crate::output::Hop;
+use crate::route::NoWay;
+use crate::spread;
 use crate::worker::Worker;
 
 /// A packet that is not for us.
@@ -45,6 +47,18 @@ impl From<DropReason> for Refusal {
 impl Refusal {
     const fn told(reason: DropReason, say: icmp::Header) -> Self {
         Self { reason, say: Some(say) }
+    }
+
+    #[cold]
+    fn without_way(why: NoWay) -> Self {
+        let (reason, code) = match why {
+            NoWay::Unknown => (DropReason::Ipv4NoRoute, Code::NET_UNREACHABLE),
+            NoWay::Refused(fib::Refusal::Reject) => {
+                (DropReason::Ipv4Reject, Code::HOST_UNREACHABLE)
+            }
+            NoWay::Refused(fib::Refusal::Blackhole) => return DropReason::Ipv4Blackhole.into(),
+        };
+        Self::told(reason, icmp::Header::destination_unreachable(code))
     }
 }
 
@@ -112,10 +126,11 @@ impl Worker {
             let say = icmp::Header::time_exceeded(Code::TTL_EXCEEDED);
             return Err(Refusal::told(DropReason::Ipv4TtlExceeded, say));
         }
-        let Some(hop) = self.out.route(destination) else {
-            let say = icmp::Header::destination_unreachable(Code::NET_UNREACHABLE);
-            return Err(Refusal::told(DropReason::Ipv4NoRoute, say));
+        let flow = || {
+            let start = transit.ip_offset + header.header_len();
+            spread::of_ipv4(header, mbuf.data().get(start..).unwrap_or_default())
         };
+        let hop = self.out.route_flow(destination, flow).map_err(Refusal::without_way)?;
         if header.total_len.get() > hop.mtu && header.dont_fragment() {
             let say = icmp::Header::fragmentation_needed(hop.mtu);
             return Err(Refusal::told(DropReason::Ipv4TooBig, say));
@@ -126,11 +141,11 @@ impl Worker {
     /// Whether a packet from this source may come over this interface (RFC 3704).
     fn is_on_way_back(&self, source: Ipv4Addr, interface: u16) -> bool {
         let network = &self.out.network;
-        let back = || network.fib.lookup(source);
+        let back = || network.fib.way(source);
         match network.host.reverse_path {
             ReversePath::Unchecked => true,
-            ReversePath::Strict => back().is_some_and(|hop| hop.interface == interface),
-            ReversePath::Loose => back().is_some(),
+            ReversePath::Strict => back().is_some_and(|way| way.leaves_by(interface)),
+            ReversePath::Loose => back().is_some_and(|way| way.first().is_some()),
         }
     }
 

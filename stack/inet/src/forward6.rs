@@ -20,6 +20,8 @@ use crate::input::drop_front;
 use crate::network::{LOOPBACK, ReversePath};
 use crate::output::Hop;
 use crate::packet_out::PacketOut;
+use crate::route::NoWay;
+use crate::spread;
 use crate::worker::Worker;
 
 /// Why a packet is not passed on, and what its sender is told.
@@ -37,6 +39,16 @@ impl From<DropReason> for Refusal {
 impl Refusal {
     const fn told(reason: DropReason, kind: Type, code: Code, rest: u32) -> Self {
         Self { reason, say: Some(icmp6::Header::new(kind, code, rest)) }
+    }
+
+    #[cold]
+    fn without_way(why: NoWay) -> Self {
+        let (reason, code) = match why {
+            NoWay::Unknown => (DropReason::Ipv6NoRoute, Code::NO_ROUTE),
+            NoWay::Refused(fib::Refusal::Reject) => (DropReason::Ipv6Reject, Code::REJECT_ROUTE),
+            NoWay::Refused(fib::Refusal::Blackhole) => return DropReason::Ipv6Blackhole.into(),
+        };
+        Self::told(reason, Type::DESTINATION_UNREACHABLE, code, 0)
     }
 }
 
@@ -104,10 +116,11 @@ impl Worker {
             let (kind, code) = (Type::TIME_EXCEEDED, Code::HOP_LIMIT_EXCEEDED);
             return Err(Refusal::told(DropReason::Ipv6HopLimit, kind, code, 0));
         }
-        let Some(hop) = self.out.route6(destination, None) else {
-            let (kind, code) = (Type::DESTINATION_UNREACHABLE, Code::NO_ROUTE);
-            return Err(Refusal::told(DropReason::Ipv6NoRoute, kind, code, 0));
+        let flow = || {
+            let start = transit.ip_offset + ipv6::Header::LEN;
+            spread::of_ipv6(header, mbuf.data().get(start..).unwrap_or_default())
         };
+        let hop = self.out.route6_flow(destination, None, flow).map_err(Refusal::without_way)?;
         if transit.len() > usize::from(hop.mtu) {
             let (kind, mtu) = (Type::PACKET_TOO_BIG, hop.mtu.into());
             return Err(Refusal::told(DropReason::Ipv6TooBig, kind, Code::ZERO, mtu));
@@ -118,11 +131,11 @@ impl Worker {
     /// Whether a packet from this source may come over this interface (RFC 3704).
     fn is_on_way_back6(&self, source: Ipv6Addr, interface: u16) -> bool {
         let network = &self.out.network;
-        let back = || network.fib6.lookup(source);
+        let back = || network.fib6.way(source);
         match network.host.reverse_path {
             ReversePath::Unchecked => true,
-            ReversePath::Strict => back().is_some_and(|hop| hop.interface == interface),
-            ReversePath::Loose => back().is_some(),
+            ReversePath::Strict => back().is_some_and(|way| way.leaves_by(interface)),
+            ReversePath::Loose => back().is_some_and(|way| way.first().is_some()),
         }
     }
 

@@ -163,8 +163,8 @@ impl Worker {
     /// Routes and sends a finished transport segment.
     pub(crate) fn send_ipv4(&mut self, mbuf: Mbuf, out: &PacketOut, now: Instant) {
         match self.out.route(out.destination) {
-            Some(hop) => self.out.packet(mbuf, out, &hop, now, &mut self.timers),
-            None => self.out.count_drop(DropReason::Ipv4NoRoute),
+            Ok(hop) => self.out.packet(mbuf, out, &hop, now, &mut self.timers),
+            Err(_) => self.out.count_drop(DropReason::Ipv4NoRoute),
         }
     }
 

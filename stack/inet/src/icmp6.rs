@@ -327,8 +327,8 @@ impl Worker {
     ) {
         self.counters.icmp6.messages_sent.increment();
         match self.out.route6(out.destination, Some(interface)) {
-            Some(hop) => self.out.packet(mbuf, out, &hop, now, &mut self.timers),
-            None => self.out.count_drop(DropReason::Ipv6NoRoute),
+            Ok(hop) => self.out.packet(mbuf, out, &hop, now, &mut self.timers),
+            Err(_) => self.out.count_drop(DropReason::Ipv6NoRoute),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::family::Family;
 use crate::ids::Ids;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TX_BACKLOG_MAX};
 use crate::neighbor::{Ask, Due, Neighbors, Resolution};
-use crate::network::{Addresses, Destination, Interface, LOOPBACK, Network, TxChecksum};
+use crate::network::{Addresses, Destination, LOOPBACK, Network, TxChecksum};
 use crate::packet_out::PacketOut;
 use crate::pools::Pools;
 use crate::timer_wheel::{Fired, Owner, Timer, Timers};
@@ -201,47 +201,6 @@ impl Output {
                 carrier => self.has_room(carrier),
             },
         }
-    }
-
-    /// The way to a destination; `None` without route or with the interface down.
-    #[must_use]
-    pub(crate) fn route(&self, to: Ipv4Addr) -> Option<Hop> {
-        let destination = self.addresses.classify(to);
-        if destination == Destination::Local {
-            return Some(Hop {
-                interface: LOOPBACK,
-                next: to,
-                destination,
-                mtu: self.loopback_mtu(),
-                checksum: TxChecksum::Stack,
-                loans: false,
-                tso_buffers_max: 0,
-                tso_ipv4_checksum: false,
-            });
-        }
-        let (interface, gateway) = match self.network.fib.lookup(to) {
-            Some(hop) => (self.network.interface(hop.interface)?, hop.gateway),
-            None if destination == Destination::Remote => return None,
-            None => (self.first_up()?, None),
-        };
-        interface.up.then(|| Hop {
-            interface: interface.index,
-            next: gateway.unwrap_or(to),
-            destination,
-            mtu: interface.mtu,
-            checksum: interface.tx_checksum,
-            loans: interface.loans,
-            tso_buffers_max: interface.tso_buffers_max,
-            tso_ipv4_checksum: interface.tso_ipv4_checksum,
-        })
-    }
-
-    fn loopback_mtu(&self) -> u16 {
-        self.network.interface(LOOPBACK).map_or(1500, |i| i.mtu)
-    }
-
-    fn first_up(&self) -> Option<&Interface> {
-        self.network.interfaces.iter().skip(1).find(|i| i.up && !i.addresses.is_empty())
     }
 
     /// Sends a transport segment in `mbuf` as an IP packet along `hop`.

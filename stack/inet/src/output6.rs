@@ -11,19 +11,36 @@ use crate::address6::{ALL_NODES, OnLink, is_of_a_link};
 use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK, TxChecksum};
 use crate::output::{Hop, Output, ip_version};
+use crate::route::NoWay;
+use crate::spread;
 use crate::timer_wheel::Timers;
 
 impl Output {
-    /// The way to a destination; `None` without route or with the interface down. Addresses of a link
-    /// need its interface, unless only one has IPv6.
-    #[must_use]
-    pub(crate) fn route6(&self, to: Ipv6Addr, zone: Option<u16>) -> Option<Hop<Ipv6Addr>> {
+    /// The way to a destination for packets without ports. Addresses of a link need its interface, unless
+    /// only one has IPv6.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn route6(&self, to: Ipv6Addr, zone: Option<u16>) -> Result<Hop<Ipv6Addr>, NoWay> {
+        self.route6_flow(to, zone, || spread::to_host6(to))
+    }
+
+    /// The way of a flow to a destination.
+    ///
+    /// # Errors
+    /// No route, or the interface is down, or the operator lets nothing pass.
+    pub(crate) fn route6_flow(
+        &self,
+        to: Ipv6Addr,
+        zone: Option<u16>,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop<Ipv6Addr>, NoWay> {
         let network = &self.network;
         let of_a_link = is_of_a_link(to);
         let link =
             if of_a_link { zone.or_else(|| network.only_link6().map(|i| i.index)) } else { None };
         if self.addresses.classify6(to, link.unwrap_or(LOOPBACK)) == Destination::Local {
-            return Some(Hop {
+            return Ok(Hop {
                 interface: LOOPBACK,
                 next: to,
                 destination: Destination::Local,
@@ -34,19 +51,22 @@ impl Output {
                 tso_ipv4_checksum: false,
             });
         }
-        let (index, gateway) = if of_a_link {
-            (link?, None)
+        let (index, gateway, mtu) = if of_a_link {
+            (link.ok_or(NoWay::Unknown)?, None, None)
         } else {
-            let hop = network.fib6.lookup(to)?;
-            (hop.interface, hop.gateway)
+            let way = network.fib6.way(to).ok_or(NoWay::Unknown)?;
+            let hop = way.hop(flow)?;
+            (hop.interface, hop.gateway, way.mtu)
         };
-        let interface = network.interface(index).filter(|i| i.up && index != LOOPBACK)?;
+        let interface = network.interface(index).filter(|i| i.up && index != LOOPBACK);
+        let interface = interface.ok_or(NoWay::Unknown)?;
         let multicast = to.is_multicast();
-        Some(Hop {
+        let told = [interface.link6.mtu, mtu].into_iter().flatten();
+        Ok(Hop {
             interface: interface.index,
             next: gateway.unwrap_or(to),
             destination: if multicast { Destination::Multicast } else { Destination::Remote },
-            mtu: interface.link6.mtu.map_or(interface.mtu, |told| told.min(interface.mtu)),
+            mtu: told.fold(interface.mtu, u16::min),
             checksum: interface.tx_checksum,
             loans: interface.loans,
             tso_buffers_max: 0,
@@ -156,7 +176,7 @@ impl Output {
             return self.ethernet(mbuf, interface, station, kind);
         }
         let to = ipv4::Packet::parse(packet).map(|packet| packet.header.dst());
-        match to.ok().and_then(|to| self.route(to)) {
+        match to.ok().and_then(|to| self.route(to).ok()) {
             Some(hop) => self.link(mbuf, &hop, now, timers),
             None => self.count_drop(DropReason::Ipv4NoRoute),
         }

@@ -464,7 +464,7 @@ impl Worker {
     /// The engine's parameters for a connection over the way to its peer.
     pub(crate) fn stream_config(&mut self, flow: &Flow) -> tcp::Config {
         let mtu = match flow.pair() {
-            None => self.out.route(flow.remote_addr).map(|hop| hop.mtu),
+            None => self.route_of(flow).ok().map(|hop| hop.mtu),
             Some(_) => self.way6(flow).map(|(_, hop)| hop.mtu),
         };
         let settings = &self.out.network.tcp;
@@ -493,7 +493,7 @@ impl Worker {
             let way = Way { flow, hosts, hop: &hop, options };
             return self.out.bare_segment(&way, segment, now, &mut self.timers);
         }
-        let Some(hop) = self.out.route(flow.remote_addr) else {
+        let Ok(hop) = self.route_of(flow) else {
             return self.out.count_drop(DropReason::Ipv4NoRoute);
         };
         let way = Way { flow, hosts: (flow.local_addr, flow.remote_addr), hop: &hop, options };

@@ -7,12 +7,15 @@ use types::{DropReason, Instant};
 
 use crate::family::Family;
 use crate::flow::Flow;
+use crate::flows::Flows;
 use crate::limits::{BUFFER_TEXT, SEGMENTS_PER_TURN, TSO_TEXT_MAX};
 use crate::network::LOOPBACK;
 use crate::option::Options;
-use crate::output::Hop;
+use crate::output::{Hop, Output};
+use crate::route::NoWay;
 use crate::segment_output::Source;
 use crate::socket::{Kind, Signal, SocketId};
+use crate::spread;
 use crate::tcp_input::Text;
 use crate::timer_wheel::{Endpoint, Owner};
 use crate::worker::Worker;
@@ -59,7 +62,7 @@ impl Worker {
         let hop = match stream.hop {
             Some((hop, generation)) if generation == self.out.generation => hop,
             _ => {
-                let Some(hop) = self.out.route(flow.remote_addr) else {
+                let Ok(hop) = way4(&self.out, &self.flows, &flow) else {
                     // The engine sends into the void and its timers decide when to give up.
                     return self.discard_output(id, now);
                 };
@@ -68,6 +71,11 @@ impl Worker {
             }
         };
         self.transmit_along(id, (flow.local_addr, flow.remote_addr), &hop, now)
+    }
+
+    /// The way of an IPv4 flow to its peer.
+    pub(crate) fn route_of(&self, flow: &Flow) -> Result<Hop, NoWay> {
+        way4(&self.out, &self.flows, flow)
     }
 
     /// Addresses of an IPv6 flow and the way to its peer, which is remembered for all flows between
@@ -81,7 +89,8 @@ impl Worker {
         {
             return Some((hosts, hop));
         }
-        let hop = self.out.route6(pair.remote, Some(pair.zone).filter(|zone| *zone != LOOPBACK))?;
+        let zone = Some(pair.zone).filter(|zone| *zone != LOOPBACK);
+        let hop = self.out.route6(pair.remote, zone).ok()?;
         entry.hop = Some((hop, self.out.generation));
         Some((hosts, hop))
     }
@@ -179,6 +188,11 @@ fn burst_len<F>(tcb: &tcp::Tcb, hop: &Hop<F>, sent: usize) -> u32 {
 /// How much text a port cuts that takes so many buffers, one of them for the headers.
 fn tso_text_max(buffers_max: u16) -> u32 {
     u32::from(buffers_max.saturating_sub(1)).saturating_mul(BUFFER_TEXT).min(TSO_TEXT_MAX)
+}
+
+/// The way of an IPv4 flow to its peer.
+fn way4(out: &Output, flows: &Flows, flow: &Flow) -> Result<Hop, NoWay> {
+    out.route_flow(flow.remote_addr, || spread::of_socket(&flows.key(flow)))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::option::Options;
 use crate::output::{Hop, prepend};
 use crate::packet_out::PacketOut;
 use crate::socket::{Kind, Signal, SocketId};
+use crate::spread;
 use crate::worker::Worker;
 
 /// RFC 2131 4.1: from a server to a client.
@@ -183,9 +184,15 @@ impl Worker {
         let (offset, len) = (posted.offset.wrapping_add(header_len), payload_len as usize);
         let looped = casting.looped;
         let payload = Payload { owner, offset, len, looped, ports: (local.port(), to.port()) };
+        let flow = FlowKey {
+            local_addr: local.ip(),
+            remote_addr: to.ip(),
+            local_port: local.port(),
+            remote_port: to.port(),
+        };
         match to {
             SocketAddr::V4(to) => {
-                let (out, hop) = self.udp_way(local.ip(), *to.ip(), &options, &casting)?;
+                let (out, hop) = self.udp_way(&flow, *to.ip(), &options, &casting)?;
                 let hop = Hop {
                     mtu: self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now),
                     ..hop
@@ -193,7 +200,7 @@ impl Worker {
                 self.udp_emit(&payload, out, &hop, now)
             }
             SocketAddr::V6(to) => {
-                let (out, hop) = self.udp_way6(local.ip(), to, &options, casting.interface)?;
+                let (out, hop) = self.udp_way6(&flow, to, &options, casting.interface)?;
                 let hop = Hop {
                     mtu: self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now),
                     ..hop
@@ -230,21 +237,22 @@ impl Worker {
     /// How a datagram goes to an IPv4 address.
     fn udp_way(
         &self,
-        local: IpAddr,
+        flow: &FlowKey,
         destination: Ipv4Addr,
         options: &Options,
         casting: &Casting,
     ) -> Result<(PacketOut, Hop), Errno> {
         let hop = match casting.interface.filter(|_| destination.is_multicast()) {
-            Some(interface) => self.out.group_hop(destination, interface),
-            None => self.out.route(destination),
+            Some(interface) => {
+                self.out.group_hop(destination, interface).ok_or(Errno::NETUNREACH)?
+            }
+            None => self.out.route_flow(destination, || spread::of_socket(flow))?,
         };
-        let hop = hop.ok_or(Errno::NETUNREACH)?;
         let named = casting.source.filter(|_| destination.is_multicast());
         if hop.destination == Destination::Broadcast && !options.broadcast {
             return Err(Errno::ACCESS);
         }
-        let source = match local {
+        let source = match flow.local_addr {
             IpAddr::V6(address) if !address.is_unspecified() || options.v6_only => {
                 return Err(Errno::NETUNREACH);
             }
@@ -262,7 +270,7 @@ impl Worker {
     /// How a datagram goes to an IPv6 address.
     fn udp_way6(
         &self,
-        local: IpAddr,
+        flow: &FlowKey,
         to: SocketAddrV6,
         options: &Options,
         interface: Option<u16>,
@@ -272,12 +280,12 @@ impl Worker {
         let zone = Some(zone).filter(|zone| *zone != LOOPBACK);
         let hop = if destination.is_multicast() {
             let link = zone.or(interface).or_else(|| self.out.first_link6());
-            link.and_then(|link| self.out.group_hop(destination, link))
+            let hop = link.and_then(|link| self.out.group_hop(destination, link));
+            hop.ok_or(Errno::NETUNREACH)?
         } else {
-            self.out.route6(destination, zone)
+            self.out.route6_flow(destination, zone, || spread::of_socket(flow))?
         };
-        let hop = hop.ok_or(Errno::NETUNREACH)?;
-        let source = match local {
+        let source = match flow.local_addr {
             IpAddr::V4(_) => return Err(Errno::AFNOSUPPORT),
             IpAddr::V6(address) if !address.is_unspecified() => address,
             IpAddr::V6(_) if hop.destination == Destination::Local => destination,

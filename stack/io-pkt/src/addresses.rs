@@ -89,7 +89,8 @@ impl Control {
         let chosen = bound.map(|local| local.ip()).filter(|ip| !ip.is_unspecified());
         match (chosen, to) {
             (None, SocketAddr::V4(to)) => {
-                let source = self.network.source_for(*to.ip()).ok_or(Errno::NETUNREACH)?;
+                let source = self.network.source_for(*to.ip());
+                let source = source.ok_or_else(|| self.network.without_way((*to.ip()).into()))?;
                 Ok(SocketAddr::new(source.into(), 0))
             }
             (Some(IpAddr::V4(ip)), SocketAddr::V4(to)) => {

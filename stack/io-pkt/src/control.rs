@@ -359,6 +359,7 @@ impl Control {
             self.attend_links();
             self.attend_dhcp();
             self.attend_members();
+            self.attend_routes();
             self.flush_commands();
         }
     }
@@ -366,6 +367,9 @@ impl Control {
     /// How long this thread may sleep.
     fn sleep_time(&self) -> Option<Duration> {
         let soon = Duration::from_millis(1);
+        if self.network.is_loading() {
+            return Some(Duration::ZERO);
+        }
         let waits = self.has_backlog() || self.accounts.anybody_waits();
         let patience = self.protocols.patience();
         let engines = [self.until_links(), self.until_members(), self.until_dhcp(), patience];
@@ -437,6 +441,7 @@ impl Control {
     pub(crate) fn drop_connection(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
         let _ = epoll::delete(&self.epoll, connection.fd());
+        self.network.load_left(id.0);
         if let Some(client) = connection.client {
             self.left(id, client);
         }

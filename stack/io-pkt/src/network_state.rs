@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use autoconf::{Identity, Link, Origin, State};
 use devnp::Port;
-use fib::{Rib, Route, RouteFlags};
+use fib::{Rib, Route};
 use hashbrown::{HashMap, HashSet};
 use inet::network::{Address, Interface, LOOPBACK, Link6, Network, StaticNeighbor, TxChecksum};
-use proto::table::{AddressRow, InterfaceRow, RouteRow};
+use proto::message::Loaded;
+use proto::table::{AddressRow, InterfaceRow};
 use rustix::io::Errno;
 use types::MacAddr;
 
@@ -20,12 +21,15 @@ mod dhcp;
 mod groups;
 mod ipv4;
 pub(crate) mod ipv6;
+mod load;
+mod route_rows;
 mod routes;
 mod row;
 mod vlan;
 mod way;
 
 use dhcp::Dhcp;
+use load::Loading;
 use routes::network;
 use vlan::Cloned;
 
@@ -73,6 +77,12 @@ pub(crate) struct NetworkState {
     interfaces: Vec<Entry>,
     rib: Rib,
     rib6: Rib<Ipv6Addr>,
+    /// Many routes that are coming.
+    loading: Option<Loading>,
+    /// Tells its routes from those of the load before.
+    load_mark: bool,
+    /// What has become of it, or of the last one.
+    loaded: Loaded,
     neighbors: Vec<StaticNeighbor>,
     udp_owners: Arc<HashMap<(u16, bool), Vec<u16>>>,
     identity: Identity,
@@ -109,6 +119,9 @@ impl NetworkState {
             interfaces: vec![lo0],
             rib: Rib::new(),
             rib6: Rib::new(),
+            loading: None,
+            load_mark: false,
+            loaded: Loaded::default(),
             neighbors: Vec::new(),
             udp_owners: Arc::default(),
             identity,
@@ -163,6 +176,8 @@ impl NetworkState {
 
     fn clear_interface(&mut self, index: u16) {
         self.take_off_children(index);
+        // Its index may be another's soon, and no snapshot may name it then.
+        self.end_load();
         let Some(entry) = self.interfaces.get_mut(usize::from(index)) else { return };
         entry.watches.clear();
         entry.config.up = false;
@@ -216,8 +231,8 @@ impl NetworkState {
     pub(crate) fn publish(&self) -> Network {
         Network {
             interfaces: self.interfaces.iter().map(published).collect(),
-            fib: self.rib.publish(),
-            fib6: self.rib6.publish(),
+            fib: self.snapshot(&self.rib),
+            fib6: self.snapshot(&self.rib6),
             neighbors: self.neighbors.clone(),
             udp_owners: Arc::clone(&self.udp_owners),
             groups: Arc::clone(&self.groups),
@@ -429,36 +444,6 @@ impl NetworkState {
         let there = self.interfaces.iter().filter(|e| !e.is_gone());
         there.map(|entry| self.interface_row(entry)).collect()
     }
-
-    /// Routes as the tools show them.
-    #[must_use]
-    pub(crate) fn route_rows(&self) -> Vec<RouteRow> {
-        let v4 = self.rib.iter().map(|route| self.route_row(&self.rib, route));
-        let v6 = self.rib6.iter().map(|route| self.route_row(&self.rib6, route));
-        v4.chain(v6).collect()
-    }
-
-    fn route_row<A: fib::Address + Into<IpAddr>>(
-        &self,
-        rib: &Rib<A>,
-        route: &Route<A>,
-    ) -> RouteRow {
-        let letters = [
-            ('U', rib.is_active(route)),
-            ('G', route.next_hop.gateway.is_some()),
-            ('H', route.destination.prefix_len() == A::LEN),
-            ('C', route.flags.contains(RouteFlags::CONNECTED)),
-            ('S', route.flags.contains(RouteFlags::STATIC)),
-            ('D', route.flags.contains(RouteFlags::DYNAMIC)),
-        ];
-        RouteRow {
-            destination: route.destination.addr().into(),
-            prefix_len: route.destination.prefix_len(),
-            gateway: route.next_hop.gateway.map(Into::into),
-            interface: self.name(route.next_hop.interface).into(),
-            flags: letters.into_iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect(),
-        }
-    }
 }
 
 fn address_rows(Entry { config, link, .. }: &Entry) -> Vec<AddressRow> {
@@ -468,12 +453,12 @@ fn address_rows(Entry { config, link, .. }: &Entry) -> Vec<AddressRow> {
     v4.chain(v6).collect()
 }
 
-/// BSD's words for what an address may not be used for, and for where it is from.
 /// An interface as the workers see it.
 fn published(entry: &Entry) -> Interface {
     Interface { dhcp: entry.dhcp.is_some(), ..entry.config.clone() }
 }
 
+/// BSD's words for what an address may not be used for, and for where it is from.
 fn address_flags(own: &autoconf::Own) -> Vec<String> {
     let state = match own.state {
         State::Duplicate => Some("duplicated"),
@@ -540,6 +525,6 @@ mod tests {
             state.add_route(Ipv4Addr::UNSPECIFIED.into(), 0, A.into()),
             Err(Errno::NETUNREACH)
         );
-        assert_eq!(state.delete_route(Ipv4Addr::UNSPECIFIED.into(), 0), Err(Errno::SRCH));
+        assert_eq!(state.delete_route(Ipv4Addr::UNSPECIFIED.into(), 0, None), Err(Errno::SRCH));
     }
 }

@@ -52,6 +52,13 @@ impl Control {
         self.network_changed();
     }
 
+    /// Goes on with a load of many routes.
+    pub(crate) fn attend_routes(&mut self) {
+        if self.network.attend_load() {
+            self.publish();
+        }
+    }
+
     /// With several workers each must know who has sockets of a UDP port.
     pub(crate) fn publish_udp_owner(
         &mut self,

@@ -56,7 +56,8 @@ impl Control {
         let reply = match request {
             Request::Way { to } => Reply::Way(self.network.way(to)),
             Request::Interfaces => Reply::Interfaces(self.network.interface_rows()),
-            Request::Routes => Reply::Routes(self.network.route_rows()),
+            Request::Routes { after } => Reply::Routes(self.network.route_rows(after)),
+            Request::Route { to } => Reply::Routes(self.network.route_to(to)),
             Request::Clients => Reply::Clients(self.client_rows()),
             Request::Workers => Reply::Workers(self.worker_rows()),
             Request::Counters => Reply::Counters(self.counter_rows()),
@@ -135,11 +136,14 @@ impl Control {
             Request::SetVlan { interface, vlan } => {
                 self.network.set_vlan(&interface, vlan.as_ref())
             }
-            Request::AddRoute { destination, prefix_len, gateway } => {
-                self.network.add_route(destination, prefix_len, gateway)
+            Request::AddRoute(new) => self.network.add_new_route(&new),
+            Request::DeleteRoute { destination, prefix_len, gateway } => {
+                self.network.delete_route(destination, prefix_len, gateway)
             }
-            Request::DeleteRoute { destination, prefix_len } => {
-                self.network.delete_route(destination, prefix_len)
+            Request::LoadRoutes(step) => {
+                let is_there = |by| self.connections.contains_key(&ConnectionId(by));
+                let by = asked.connection.0;
+                return self.network.load(by, &step, is_there).map(|l| Some(Reply::Loaded(l)));
             }
             Request::AddNeighbor { address: IpAddr::V4(address), mac } => {
                 self.network.add_neighbor(address, mac)

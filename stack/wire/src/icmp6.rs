@@ -71,6 +71,8 @@ impl Code {
     pub const ADDRESS_UNREACHABLE: Self = Self(3);
     /// Destination unreachable: nobody uses the port.
     pub const PORT_UNREACHABLE: Self = Self(4);
+    /// Destination unreachable: a route lets nothing pass.
+    pub const REJECT_ROUTE: Self = Self(6);
     /// Time exceeded: no hops left.
     pub const HOP_LIMIT_EXCEEDED: Self = Self(0);
     /// Time exceeded: fragments are missing.

@@ -43,6 +43,7 @@ fn routes() {
         gateway: None,
         interface: "tap0".into(),
         flags: "UC".into(),
+        mtu: None,
     };
     let default = RouteRow {
         destination: Ipv4Addr::UNSPECIFIED.into(),

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 
 use daemon::{Stack, library, obliging};
+use proto::message::{Load, NewRoute, Onward};
 use proto::table::{DaemonRow, TunableRow};
 use proto::{Answer, Reply, Request};
 use types::MacAddr;
@@ -108,6 +109,15 @@ fn json_is_the_rows_themselves() {
     }
 }
 
+fn added(destination: IpAddr, prefix_len: u8, gateway: IpAddr) -> Request {
+    let onward = Onward::Gateway(gateway);
+    Request::AddRoute(NewRoute { destination, prefix_len, onward, mtu: None })
+}
+
+fn gone(destination: IpAddr, prefix_len: u8, gateway: Option<IpAddr>) -> Request {
+    Request::DeleteRoute { destination, prefix_len, gateway }
+}
+
 #[test]
 fn changes_become_requests() {
     let interface = || "tap0".to_owned();
@@ -138,18 +148,8 @@ fn changes_become_requests() {
             }],
         ),
         ("ifconfig tap0 inet6 2001:db8::2 -alias", vec![delete(six("2001:db8::2"))]),
-        (
-            "route add -inet6 default 2001:db8::1",
-            vec![Request::AddRoute {
-                destination: six("::"),
-                prefix_len: 0,
-                gateway: six("2001:db8::1"),
-            }],
-        ),
-        (
-            "route delete 2001:db8:9::/48",
-            vec![Request::DeleteRoute { destination: six("2001:db8:9::"), prefix_len: 48 }],
-        ),
+        ("route add -inet6 default 2001:db8::1", vec![added(six("::"), 0, six("2001:db8::1"))]),
+        ("route delete 2001:db8:9::/48", vec![gone(six("2001:db8:9::"), 48, None)]),
         ("ndp -d 2001:db8::9", vec![Request::DeleteNeighbor { address: six("2001:db8::9") }]),
         (
             "ifconfig tap0 mtu 9000 down",
@@ -158,11 +158,8 @@ fn changes_become_requests() {
                 Request::SetUp { interface: interface(), up: false },
             ],
         ),
-        (
-            "route add -net 10.0.0.0/8 198.18.77.9",
-            vec![Request::AddRoute { destination: ten, prefix_len: 8, gateway: host }],
-        ),
-        ("route delete 10.0.0.0/8", vec![Request::DeleteRoute { destination: ten, prefix_len: 8 }]),
+        ("route add -net 10.0.0.0/8 198.18.77.9", vec![added(ten, 8, host)]),
+        ("route delete 10.0.0.0/8 198.18.77.9", vec![gone(ten, 8, Some(host))]),
         (
             "arp -s 198.18.77.9 02:00:00:00:00:09",
             vec![Request::AddNeighbor { address: host, mac: MacAddr([2, 0, 0, 0, 0, 9]) }],
@@ -200,9 +197,28 @@ fn wrong_words_are_usage_errors_and_ask_nothing() {
 }
 
 #[test]
+fn a_file_of_routes_is_sent_and_waited_for() {
+    let folder = std::env::temp_dir().join(format!("iopkt-routes-{}", std::process::id()));
+    std::fs::write(&folder, "10.0.0.0/8 198.18.77.9\n10.1.0.0/16 -reject\n").unwrap();
+    let stack = Stack::start(obliging);
+    let output = stack.iopkt(&format!("route load -replace {}", folder.display()));
+    std::fs::remove_file(&folder).unwrap();
+    assert_eq!(stdout(&output), "2 routes taken, 0 refused, 0 of earlier loads gone\n");
+    let steps = stack.asked();
+    let [Request::LoadRoutes(Load::Begin), Request::LoadRoutes(Load::Routes(routes)), rest @ ..] =
+        steps.as_slice()
+    else {
+        panic!("{steps:?}");
+    };
+    assert_eq!(routes.len(), 2);
+    let end = [Load::End { replace: true }, Load::Ask].map(Request::LoadRoutes);
+    assert_eq!(rest, end);
+}
+
+#[test]
 fn refusals_say_what_and_what_next() {
     let stack = Stack::start(|request| match request {
-        Request::AddRoute { .. } => Err(EEXIST),
+        Request::AddRoute(_) => Err(EEXIST),
         Request::DeleteRoute { .. } => Err(ESRCH),
         Request::SetUp { .. } => Err(EPERM),
         other => obliging(other),

@@ -4,6 +4,7 @@ mod growth;
 mod ipv6;
 mod lookup;
 mod net;
+mod paths;
 mod rib;
 
 use fib::Ipv4Net;

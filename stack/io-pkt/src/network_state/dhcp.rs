@@ -182,6 +182,7 @@ fn default_route(interface: u16, router: Ipv4Addr) -> Route {
         destination: Net::DEFAULT,
         next_hop: NextHop { interface, gateway: Some(router) },
         flags: RouteFlags::DYNAMIC,
+        mtu: None,
     }
 }
 

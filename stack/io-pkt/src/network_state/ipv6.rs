@@ -192,7 +192,8 @@ impl NetworkState {
         let interface = if to.is_unicast_link_local() || to.is_multicast() && zone != 0 {
             u16::try_from(zone).map_err(|_| Errno::NODEV)?
         } else {
-            self.rib6.lookup(to).ok_or(Errno::NETUNREACH)?.interface
+            let hop = self.rib6.lookup(to).ok_or_else(|| self.without_way(to.into()))?;
+            hop.interface
         };
         let interface = self.interfaces.get(usize::from(interface));
         interface.and_then(|e| e.config.source_for6(to)).ok_or(Errno::ADDRNOTAVAIL)
@@ -219,11 +220,13 @@ fn told_routes(link: &Link, interface: u16) -> Vec<Route<Ipv6Addr>> {
         destination: network(prefix, len),
         next_hop: NextHop { interface, gateway: None },
         flags,
+        mtu: None,
     });
     let default = link.default_router().map(|router| Route {
         destination: Net::DEFAULT,
         next_hop: NextHop { interface, gateway: Some(router) },
         flags,
+        mtu: None,
     });
     on_link.chain(default).collect()
 }

@@ -5,14 +5,20 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use fib::{AddRouteError, Net, Rib, Route, RouteFlags};
+use fib::{AddRouteError, Address as _, Net, Refusal, Rib, Route, RouteFlags};
 use inet::network::Interface;
+use proto::message::{NewRoute, Onward};
 use rustix::io::Errno;
 
 use super::NetworkState;
 
-/// Routes of one family.
-const ROUTES_MAX: usize = 65_536;
+/// Routes of one family: twice those of the whole Internet, at about 100 bytes each.
+pub(super) const ROUTES_MAX: usize = 2 << 20;
+
+/// The smallest MTU of a route: as an interface's.
+const MTU_MIN: u16 = 576;
+/// The same for IPv6 (RFC 8200 5).
+const MTU_MIN6: u16 = 1280;
 
 /// What there is of each family.
 pub(super) trait Family: fib::Address {
@@ -22,6 +28,8 @@ pub(super) trait Family: fib::Address {
     fn networks(of: &Interface) -> impl Iterator<Item = Net<Self>>;
     /// The interface has this address.
     fn has(of: &Interface, address: Self) -> bool;
+    /// An address of this family.
+    fn of(address: IpAddr) -> Option<Self>;
 }
 
 impl Family for Ipv4Addr {
@@ -34,6 +42,9 @@ impl Family for Ipv4Addr {
     fn has(of: &Interface, address: Self) -> bool {
         of.addresses.iter().any(|a| a.address == address)
     }
+    fn of(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V4(address) = address { Some(address) } else { None }
+    }
 }
 
 impl Family for Ipv6Addr {
@@ -45,6 +56,9 @@ impl Family for Ipv6Addr {
     }
     fn has(of: &Interface, address: Self) -> bool {
         of.addresses6.iter().any(|a| a.address == address)
+    }
+    fn of(address: IpAddr) -> Option<Self> {
+        if let IpAddr::V6(address) = address { Some(address) } else { None }
     }
 }
 
@@ -60,29 +74,58 @@ impl NetworkState {
     /// # Errors
     /// `EINVAL`, `EEXIST`, `ENETUNREACH`, `ENOSPC`.
     pub(crate) fn add_route(&mut self, to: IpAddr, len: u8, gateway: IpAddr) -> Result<(), Errno> {
-        match (to, gateway) {
-            (IpAddr::V4(to), IpAddr::V4(gateway)) => self.add_route_of(to, len, gateway),
-            (IpAddr::V6(to), IpAddr::V6(gateway)) => self.add_route_of(to, len, gateway),
-            _ => Err(Errno::INVAL),
-        }
+        let onward = Onward::Gateway(gateway);
+        self.add_new_route(&NewRoute { destination: to, prefix_len: len, onward, mtu: None })
     }
 
-    /// Deletes a route.
+    /// Adds any route of the operator's, or one more gateway to one.
     ///
     /// # Errors
-    /// `EINVAL`, `ESRCH`.
-    pub(crate) fn delete_route(&mut self, to: IpAddr, len: u8) -> Result<(), Errno> {
-        match to {
-            IpAddr::V4(to) => self.delete_route_of(to, len),
-            IpAddr::V6(to) => self.delete_route_of(to, len),
+    /// `EINVAL`, `EEXIST`, `ENETUNREACH`, `ENOSPC`, `EMLINK`.
+    pub(crate) fn add_new_route(&mut self, new: &NewRoute) -> Result<(), Errno> {
+        match new.destination {
+            IpAddr::V4(to) => self.add_new(to, new),
+            IpAddr::V6(to) => self.add_new(to, new),
         }
     }
 
-    fn add_route_of<A: Family>(&mut self, to: A, len: u8, gateway: A) -> Result<(), Errno> {
-        let destination = Net::new(to, len).map_err(|_| Errno::INVAL)?;
+    fn add_new<A: Family>(&mut self, to: A, new: &NewRoute) -> Result<(), Errno> {
+        let destination = Net::new(to, new.prefix_len).map_err(|_| Errno::INVAL)?;
+        let mtu = mtu_of::<A>(new.mtu)?;
         if A::rib(self).len() >= ROUTES_MAX {
             return Err(Errno::NOSPC);
         }
+        let route = Route { mtu, ..self.operators_route(destination, new.onward)? };
+        A::rib(self).add_path(route).map_err(route_errno)
+    }
+
+    /// Deletes a route, or takes one gateway from it.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ESRCH`.
+    pub(crate) fn delete_route(
+        &mut self,
+        to: IpAddr,
+        len: u8,
+        gateway: Option<IpAddr>,
+    ) -> Result<(), Errno> {
+        match to {
+            IpAddr::V4(to) => self.delete_route_of(to, len, gateway),
+            IpAddr::V6(to) => self.delete_route_of(to, len, gateway),
+        }
+    }
+
+    /// A route as the operator wants it.
+    pub(super) fn operators_route<A: Family>(
+        &self,
+        destination: Net<A>,
+        onward: Onward,
+    ) -> Result<Route<A>, Errno> {
+        let gateway = match onward {
+            Onward::Blackhole => return Ok(Route::refused(destination, Refusal::Blackhole)),
+            Onward::Reject => return Ok(Route::refused(destination, Refusal::Reject)),
+            Onward::Gateway(gateway) => A::of(gateway).ok_or(Errno::INVAL)?,
+        };
         let mut links = self.interfaces.iter().skip(1).map(|entry| &entry.config);
         let link = if gateway.is_on_every_link() {
             let mut links = links.filter(|config| A::networks(config).next().is_some());
@@ -95,18 +138,30 @@ impl NetworkState {
         if A::has(link, gateway) {
             // BSD's way to say an interface: right for its own network, which may have lost its route.
             let own = A::networks(link).any(|network| network == destination);
-            let route = Route::connected(destination, interface);
-            return match own {
-                true => A::rib(self).add(route).map_err(route_errno),
-                false => Err(Errno::INVAL),
+            return if own {
+                Ok(Route::connected(destination, interface))
+            } else {
+                Err(Errno::INVAL)
             };
         }
-        A::rib(self).add(Route::gateway(destination, interface, gateway)).map_err(route_errno)
+        Ok(Route::gateway(destination, interface, gateway))
     }
 
-    fn delete_route_of<A: Family>(&mut self, to: A, len: u8) -> Result<(), Errno> {
+    fn delete_route_of<A: Family>(
+        &mut self,
+        to: A,
+        len: u8,
+        gateway: Option<IpAddr>,
+    ) -> Result<(), Errno> {
         let destination = Net::new(to, len).map_err(|_| Errno::INVAL)?;
-        A::rib(self).delete(destination).map(drop).map_err(|_| Errno::SRCH)
+        let deleted = match gateway {
+            None => A::rib(self).delete(destination).map(drop),
+            Some(gateway) => {
+                let gateway = A::of(gateway).ok_or(Errno::INVAL)?;
+                A::rib(self).delete_path(destination, gateway)
+            }
+        };
+        deleted.map_err(|_| Errno::SRCH)
     }
 
     /// An address in this network has left the interface.
@@ -147,12 +202,19 @@ fn is_connected<A>(route: &Route<A>, index: u16) -> bool {
     route.flags.contains(RouteFlags::CONNECTED) && route.next_hop.interface == index
 }
 
+/// A route's MTU, if it may be that.
+pub(super) fn mtu_of<A: fib::Address>(mtu: Option<u16>) -> Result<Option<u16>, Errno> {
+    let least = if A::LEN > Ipv4Addr::LEN { MTU_MIN6 } else { MTU_MIN };
+    if mtu.is_some_and(|mtu| mtu < least) { Err(Errno::INVAL) } else { Ok(mtu) }
+}
+
 /// What a client is told about a route that was refused.
-fn route_errno<A: fib::Address>(error: AddRouteError<A>) -> Errno {
+pub(super) fn route_errno<A: fib::Address>(error: AddRouteError<A>) -> Errno {
     match error {
         AddRouteError::Exists(_) => Errno::EXIST,
         AddRouteError::Unreachable(_) => Errno::NETUNREACH,
         AddRouteError::BadPrefix(_) => Errno::INVAL,
+        AddRouteError::TooMany(_) => Errno::MLINK,
     }
 }
 
@@ -251,7 +313,7 @@ mod tests {
             assert_eq!(state.add_address("tap1", inside, to_len), Ok(1));
             state.delete_address("tap1", inside).unwrap();
             assert_eq!(way(&state, inside), Some(1));
-            assert_eq!(state.delete_route(to, to_len), Ok(()));
+            assert_eq!(state.delete_route(to, to_len, None), Ok(()));
         }
     }
 
@@ -278,7 +340,7 @@ mod tests {
         assert_eq!(state.add_address("tap2", ip("2001:db8:2::1"), 64), Ok(2));
         assert_eq!(default(&mut state), Ok(()));
         assert_eq!(way(&state, ip("2001:db8:9::9")), Some(2));
-        assert_eq!(state.delete_route(ip("::"), 0), Ok(()));
+        assert_eq!(state.delete_route(ip("::"), 0, None), Ok(()));
         assert_eq!(state.add_address("tap1", ip("2001:db8:1::1"), 64), Ok(1));
         assert_eq!(default(&mut state), Err(Errno::NETUNREACH), "which of the two?");
     }

@@ -6,7 +6,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::RangeInclusive;
 
-use fib::{Net, Rib};
+use fib::{Net, Refusal, Rib};
 use proto::message::{Leads, Way};
 use rustix::io::Errno;
 
@@ -57,7 +57,7 @@ impl NetworkState {
 
     fn leads4(&self, to: Ipv4Addr) -> Leads {
         let routed = self.has_way(self.rib.lookup(to).map(|hop| hop.interface));
-        let errno = Errno::NETUNREACH.raw_os_error();
+        let errno = self.without_way(to.into()).raw_os_error();
         if to.is_unspecified() || to.is_loopback() || self.has_address(to) {
             Leads::Here
         } else if self.is_broadcast(to) {
@@ -98,7 +98,21 @@ impl NetworkState {
         } else if self.has_way(self.rib6.lookup(to).map(|hop| hop.interface)) {
             Leads::Away
         } else {
-            Leads::Nowhere { errno: Errno::NETUNREACH.raw_os_error() }
+            Leads::Nowhere { errno: self.without_way(to.into()).raw_os_error() }
+        }
+    }
+
+    /// Linux's errno for a destination to which no way leads: the operator may want it so.
+    #[must_use]
+    pub(crate) fn without_way(&self, to: IpAddr) -> Errno {
+        let refusal = match to {
+            IpAddr::V4(to) => self.rib.best_active(to).and_then(|route| route.refusal()),
+            IpAddr::V6(to) => self.rib6.best_active(to).and_then(|route| route.refusal()),
+        };
+        match refusal {
+            None => Errno::NETUNREACH,
+            Some(Refusal::Blackhole) => Errno::INVAL,
+            Some(Refusal::Reject) => Errno::HOSTUNREACH,
         }
     }
 
@@ -146,6 +160,8 @@ impl Around {
 
 #[cfg(test)]
 mod tests {
+    use proto::message::{NewRoute, Onward};
+
     use super::super::tests::with_links;
     use super::*;
 
@@ -197,6 +213,19 @@ mod tests {
             ("ff02::1", "ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Leads::Away),
         ] {
             assert_eq!(way(&state, to), shown(first, last, leads), "{to}");
+        }
+    }
+
+    #[test]
+    fn what_the_operator_refuses_leads_nowhere_with_linuxs_errors() {
+        let mut state = network();
+        for (to, onward, errno) in
+            [("9.0.0.0", Onward::Blackhole, 22), ("7.0.0.0", Onward::Reject, 113)]
+        {
+            let destination = to.parse().unwrap();
+            let route = NewRoute { destination, prefix_len: 8, onward, mtu: None };
+            state.add_new_route(&route).unwrap();
+            assert_eq!(way(&state, to).2, Leads::Nowhere { errno }, "{to}");
         }
     }
 

@@ -1,0 +1,98 @@
+//! The way of an IPv4 packet to its destination, and why there is none. IPv6's is in `output6.rs`.
+
+use core::net::Ipv4Addr;
+
+use rustix::io::Errno;
+
+use crate::network::{Destination, Interface, LOOPBACK, TxChecksum};
+use crate::output::{Hop, Output};
+use crate::spread;
+
+/// Why a packet has no way to its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoWay {
+    /// Nobody knows one that is up.
+    Unknown,
+    /// The operator lets nothing pass.
+    Refused(fib::Refusal),
+}
+
+impl From<fib::Refusal> for NoWay {
+    fn from(refusal: fib::Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<NoWay> for Errno {
+    /// Linux's.
+    fn from(why: NoWay) -> Self {
+        match why {
+            NoWay::Unknown => Self::NETUNREACH,
+            NoWay::Refused(fib::Refusal::Blackhole) => Self::INVAL,
+            NoWay::Refused(fib::Refusal::Reject) => Self::HOSTUNREACH,
+        }
+    }
+}
+
+impl Output {
+    /// The way to a destination for packets without ports.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn route(&self, to: Ipv4Addr) -> Result<Hop, NoWay> {
+        self.route_flow(to, || spread::to_host(to))
+    }
+
+    /// The way of a flow to a destination.
+    ///
+    /// # Errors
+    /// No route, or the interface is down, or the operator lets nothing pass.
+    pub(crate) fn route_flow(
+        &self,
+        to: Ipv4Addr,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop, NoWay> {
+        let destination = self.addresses.classify(to);
+        if destination == Destination::Local {
+            return Ok(Hop {
+                interface: LOOPBACK,
+                next: to,
+                destination,
+                mtu: self.loopback_mtu(),
+                checksum: TxChecksum::Stack,
+                loans: false,
+                tso_buffers_max: 0,
+                tso_ipv4_checksum: false,
+            });
+        }
+        let (interface, gateway, mtu) = match self.network.fib.way(to) {
+            Some(way) => {
+                let hop = way.hop(flow)?;
+                (self.network.interface(hop.interface).ok_or(NoWay::Unknown)?, hop.gateway, way.mtu)
+            }
+            None if destination == Destination::Remote => return Err(NoWay::Unknown),
+            None => (self.first_up().ok_or(NoWay::Unknown)?, None, None),
+        };
+        if !interface.up {
+            return Err(NoWay::Unknown);
+        }
+        Ok(Hop {
+            interface: interface.index,
+            next: gateway.unwrap_or(to),
+            destination,
+            mtu: mtu.map_or(interface.mtu, |mtu| mtu.min(interface.mtu)),
+            checksum: interface.tx_checksum,
+            loans: interface.loans,
+            tso_buffers_max: interface.tso_buffers_max,
+            tso_ipv4_checksum: interface.tso_ipv4_checksum,
+        })
+    }
+
+    fn loopback_mtu(&self) -> u16 {
+        self.network.interface(LOOPBACK).map_or(1500, |i| i.mtu)
+    }
+
+    fn first_up(&self) -> Option<&Interface> {
+        self.network.interfaces.iter().skip(1).find(|i| i.up && !i.addresses.is_empty())
+    }
+}
