@@ -138,6 +138,10 @@ pub struct Lane {
     one_thread: PhantomData<Cell<()>>,
 }
 
+// SAFETY: The regions are those of the slot, which is `Send`, and which the lane holds so that they stay mapped
+// wherever it goes. Everything else in it is `Send` by itself.
+unsafe impl Send for Lane {}
+
 impl Lane {
     pub(super) fn new(slot: Arc<Slot>, worker: u16) -> Self {
         let lanes = slot.lanes();
