@@ -13,7 +13,7 @@ use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, RxQueue, TxQueue, Units
 use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions};
 use fib::{Ipv4Net, Ipv6Net, Rib, Route};
 use inet::command::{Command, Event, ListenerId, Outcome, SocketOption, Transport};
-use inet::network::{Address, Address6, Interface, Link6, Network, TxChecksum};
+use inet::network::{Address, Address6, Interface, Link6, Network, RawKind, RawWanted, TxChecksum};
 use inet::steer::{self, Doorbell, Mesh};
 use inet::{Parts, Pools, SocketId, Worker, WorkerCounters};
 use shm::{Arena, CellId, ClientFiles, ClientMap, Share, SlotFiles, SocketEnd, WorkersPage};
@@ -365,6 +365,21 @@ impl World {
         let descriptor = Arc::new(ours);
         let outcome = self.call(|call| Command::Open { call, client, transport, descriptor })?;
         match outcome {
+            Outcome::Opened { socket, cell } => Ok((socket, cell, theirs)),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    /// A raw or ping socket, and packets that are for it.
+    ///
+    /// # Errors
+    /// The worker's or the kernel's refusal.
+    pub fn open_raw(&mut self, kind: RawKind) -> Result<(SocketId, CellId, OwnedFd), String> {
+        let raw = RawWanted::by(core::iter::once(kind));
+        self.send(Command::Network(Arc::new(Network { raw, ..network() })));
+        let (ours, theirs) = SocketEnd::pair().map_err(|e| e.to_string())?;
+        let (client, descriptor) = (CLIENT, Arc::new(ours));
+        match self.call(|call| Command::OpenRaw { call, client, kind, descriptor })? {
             Outcome::Opened { socket, cell } => Ok((socket, cell, theirs)),
             other => Err(format!("{other:?}")),
         }

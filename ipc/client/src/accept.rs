@@ -35,7 +35,7 @@ impl Socket {
         fd: BorrowedFd<'_>,
         nonblocking: bool,
     ) -> io::Result<(Self, OwnedFd, SocketAddr)> {
-        if self.transport() == Transport::Datagram {
+        if !self.is_stream() {
             return Err(Errno::OPNOTSUPP.into());
         }
         if self.memory.marks() & mark::LISTENING == 0 {

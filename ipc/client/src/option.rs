@@ -35,6 +35,7 @@ const IPV6_RECVHOPLIMIT: i32 = 51;
 const IPV6_RECVTCLASS: i32 = 66;
 const SOCK_STREAM: i32 = 1;
 const SOCK_DGRAM: i32 = 2;
+const SOCK_RAW: i32 = 3;
 
 const MICROS: i64 = 1_000_000;
 const MILLIS: i64 = 1000;
@@ -192,6 +193,7 @@ impl Socket {
         match self.transport() {
             Transport::Stream => SOCK_STREAM,
             Transport::Datagram => SOCK_DGRAM,
+            Transport::Raw => SOCK_RAW,
         }
     }
 

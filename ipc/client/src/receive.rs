@@ -4,7 +4,6 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
-use proto::message::Transport;
 use rustix::io::Errno;
 use shm::{Ancillary, Datagram, ReceiveQueue, Status};
 
@@ -66,7 +65,7 @@ impl Socket {
     ) -> io::Result<Received> {
         let nonblocking = flags.contains(RecvFlags::DONTWAIT);
         let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
-        if self.transport() == Transport::Datagram {
+        if !self.is_stream() {
             return self.wait_for(fd, &mut patience, true, || {
                 let peek = flags.contains(RecvFlags::PEEK);
                 self.try_datagram(fd, flags, |queue| queue.read_datagram(data, peek))
@@ -131,7 +130,7 @@ impl Socket {
         let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
         let mut seen = None;
         let inline = self.has_urgent_inline();
-        let datagrams = self.transport() == Transport::Datagram;
+        let datagrams = !self.is_stream();
         let mut look = |bytes: &[u8]| {
             let (used, result) = look(bytes);
             seen = Some(result);
@@ -150,7 +149,7 @@ impl Socket {
     /// # Errors
     /// `EAGAIN`: nothing has been shown. Those of [`Socket::recv`].
     pub fn release(&self, fd: BorrowedFd<'_>, len: usize) -> io::Result<usize> {
-        if self.transport() == Transport::Datagram {
+        if !self.is_stream() {
             let take = |payload: &[u8]| (1, payload.len());
             return Ok(self.recv_in_place(fd, RecvFlags::DONTWAIT, take)?.unwrap_or(0));
         }

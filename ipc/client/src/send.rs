@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use proto::message::Transport;
+use proto::message::{Family, Transport};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use shm::{Ancillary, PushError, SendQueue, Status, TxFlags};
@@ -73,10 +73,11 @@ impl Socket {
         let nonblocking = flags.contains(SendFlags::DONTWAIT);
         let mut patience = Patience::new(nonblocking, timeout(self.memory.send_timeout_ms()));
         let total = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
-        if self.transport() == Transport::Datagram {
+        if !self.is_stream() {
             if flags.contains(SendFlags::OOB) {
                 return Err(Errno::OPNOTSUPP.into());
             }
+            self.check_request(data, total)?;
             let to = to.map(|to| self.inward(to)).transpose()?;
             self.check_destination(fd, to)?;
             self.check_way(to, ancillary.local)?;
@@ -112,7 +113,7 @@ impl Socket {
         to: SocketAddr,
         flags: SendFlags,
     ) -> io::Result<usize> {
-        if self.transport() == Transport::Datagram {
+        if !self.is_stream() {
             return self.send(fd, data, Some(to), flags);
         }
         let nonblocking = flags.contains(SendFlags::DONTWAIT) || descriptor::is_nonblocking(fd)?;
@@ -187,7 +188,7 @@ impl Socket {
         flags: SendFlags,
         mut push: impl FnMut(&mut SendQueue<'_>, u32) -> Result<usize, PushError>,
     ) -> io::Result<usize> {
-        if self.transport() == Transport::Datagram {
+        if !self.is_stream() {
             return Err(Errno::OPNOTSUPP.into());
         }
         if wanted == 0 {
@@ -260,12 +261,49 @@ impl Socket {
     }
 
     fn check_destination(&self, fd: BorrowedFd<'_>, to: Option<SocketAddr>) -> io::Result<()> {
+        // Linux: it has a name from now on, whatever becomes of the datagram.
+        self.bind_if_needed(fd)?;
         match to {
-            None if self.memory.marks() & mark::PEER == 0 => return Err(Errno::DESTADDRREQ.into()),
-            Some(to) if to.port() == 0 && !self.is_of_module() => return Err(Errno::INVAL.into()),
-            _ => {}
+            None if self.memory.marks() & mark::PEER == 0 => Err(Errno::DESTADDRREQ.into()),
+            Some(to) if !self.may_have_port(to) => Err(Errno::INVAL.into()),
+            // Packets of IPv4 are not for raw sockets of IPv6.
+            Some(SocketAddr::V4(_)) if self.is_raw6() => Err(Errno::NETUNREACH.into()),
+            _ => Ok(()),
         }
-        self.bind_if_needed(fd)
+    }
+
+    fn is_raw6(&self) -> bool {
+        self.raw_protocol().is_some() && self.family() == Family::Inet6
+    }
+
+    /// A ping socket sends echo requests alone (RFC 792, RFC 4443 4.1).
+    fn check_request(&self, data: &[IoSlice<'_>], total: usize) -> io::Result<()> {
+        const HEADER_LEN: usize = 8;
+        let request: u8 = match (self.transport(), self.raw_protocol(), self.family()) {
+            (Transport::Datagram, Some(_), Family::Inet6) => 128,
+            (Transport::Datagram, Some(_), _) => 8,
+            _ => return Ok(()),
+        };
+        if total > usize::from(u16::MAX) {
+            return Err(Errno::MSGSIZE.into());
+        }
+        let mut bytes = data.iter().flat_map(|slice| slice.iter().copied());
+        if total < HEADER_LEN || bytes.next() != Some(request) || bytes.next() != Some(0) {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(())
+    }
+
+    /// A port is to be named with UDP. With raw sockets of IPv6 it is the protocol, if it is anything; that
+    /// of others is not looked at.
+    fn may_have_port(&self, to: SocketAddr) -> bool {
+        match (self.raw_protocol(), self.transport()) {
+            (None, _) => to.port() != 0 || self.is_of_module(),
+            (Some(protocol), Transport::Raw) if to.is_ipv6() => {
+                to.port() == 0 || to.port() == u16::from(protocol)
+            }
+            (Some(_), _) => true,
+        }
     }
 
     /// May a stream send? False: it is still connecting.

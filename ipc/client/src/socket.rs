@@ -69,8 +69,9 @@ pub(crate) mod mark {
     pub(crate) const MODULE: u32 = 1 << 14;
     /// `SO_BROADCAST`.
     pub(crate) const BROADCAST: u32 = 1 << 15;
-    /// From here on: the number of its family, if it is neither `AF_INET` nor `AF_INET6`.
-    pub(crate) const FAMILY_SHIFT: u32 = 16;
+    /// From here on: of a protocol module's, the number of its family, if that is neither `AF_INET` nor
+    /// `AF_INET6`; of a raw or ping socket, its protocol.
+    pub(crate) const NUMBER_SHIFT: u32 = 16;
 }
 
 impl Socket {
@@ -100,6 +101,22 @@ impl Socket {
         Ok((socket, fd))
     }
 
+    /// `socket()` of a family with `SOCK_RAW`, or for echo messages of ICMP with `SOCK_DGRAM`.
+    ///
+    /// # Errors
+    /// `EPERM`: a raw socket is root's and the daemon's user's; `EPROTONOSUPPORT`; those of
+    /// [`Socket::open_in`].
+    pub fn open_raw(
+        channel: &Arc<Channel>,
+        family: Family,
+        transport: Transport,
+        protocol: u8,
+    ) -> io::Result<(Self, OwnedFd)> {
+        let (socket, fd) = Self::request(channel, family, transport, protocol.into())?;
+        socket.memory.add_marks(u32::from(protocol) << mark::NUMBER_SHIFT);
+        Ok((socket, fd))
+    }
+
     fn request(
         channel: &Arc<Channel>,
         family: Family,
@@ -113,7 +130,7 @@ impl Socket {
                 socket.memory.add_marks(match family {
                     Family::Inet => 0,
                     Family::Inet6 => mark::INET6,
-                    Family::Module(number) => u32::from(number) << mark::FAMILY_SHIFT,
+                    Family::Module(number) => u32::from(number) << mark::NUMBER_SHIFT,
                 });
                 Ok((socket, fd))
             }
@@ -125,6 +142,13 @@ impl Socket {
     #[must_use]
     pub fn is_of_module(&self) -> bool {
         self.memory.marks() & mark::MODULE != 0
+    }
+
+    /// The protocol of a raw or ping socket.
+    #[must_use]
+    pub fn raw_protocol(&self) -> Option<u8> {
+        let number = u8::try_from(self.memory.marks() >> mark::NUMBER_SHIFT).ok()?;
+        Some(number).filter(|number| *number != 0 && !self.is_of_module())
     }
 
     /// [`Socket::open_in`] for IPv4.
@@ -139,8 +163,8 @@ impl Socket {
     #[must_use]
     pub fn family(&self) -> Family {
         let marks = self.memory.marks();
-        match u16::try_from(marks >> mark::FAMILY_SHIFT) {
-            Ok(number @ 1..) => Family::Module(number),
+        match u16::try_from(marks >> mark::NUMBER_SHIFT) {
+            Ok(number @ 1..) if self.is_of_module() => Family::Module(number),
             _ if marks & mark::INET6 != 0 => Family::Inet6,
             _ => Family::Inet,
         }
@@ -229,10 +253,16 @@ impl Socket {
         self.handle == other.handle && self.channel.client() == other.channel.client()
     }
 
-    /// Stream or datagram.
+    /// Stream, datagram or raw.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.transport
+    }
+
+    /// What is sent has no borders.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.transport == Transport::Stream
     }
 
     /// `bind()`.
@@ -248,7 +278,7 @@ impl Socket {
 
     /// A datagram socket without a name gets one when it first sends.
     pub(crate) fn bind_if_needed(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        if self.memory.marks() & mark::BOUND != 0 {
+        if self.memory.marks() & mark::BOUND != 0 || self.transport == Transport::Raw {
             return Ok(());
         }
         let any = match self.family() {
@@ -286,7 +316,7 @@ impl Socket {
         address: SocketAddr,
         nonblocking: bool,
     ) -> io::Result<()> {
-        if self.transport == Transport::Datagram {
+        if !self.is_stream() {
             return self.connect_datagram(address);
         }
         self.connect_stream(fd, address, nonblocking, false)
@@ -506,7 +536,9 @@ impl Socket {
     pub fn readable_bytes(&self) -> usize {
         match self.transport {
             Transport::Stream => self.readable_before_mark(),
-            Transport::Datagram => self.memory.receive().next_datagram_len().unwrap_or(0),
+            Transport::Datagram | Transport::Raw => {
+                self.memory.receive().next_datagram_len().unwrap_or(0)
+            }
         }
     }
 

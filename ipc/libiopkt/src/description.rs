@@ -62,7 +62,17 @@ impl Description {
     }
 
     pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.socket.transport(), Transport::Stream)
+        self.socket.is_stream()
+    }
+
+    /// The C numbers of its type and its protocol.
+    pub(crate) fn kind(&self) -> (c_int, c_int) {
+        let (kind, usual) = match self.socket.transport() {
+            Transport::Stream => (libc::SOCK_STREAM, libc::IPPROTO_TCP),
+            Transport::Datagram => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+            Transport::Raw => (libc::SOCK_RAW, libc::IPPROTO_RAW),
+        };
+        (kind, self.socket.raw_protocol().map_or(usual, c_int::from))
     }
 
     /// The C number of its family.

@@ -55,9 +55,9 @@ pub(crate) fn side_of_peer(description: &Description, address: SocketAddr) -> Si
 
 /// Puts a kernel's socket behind every number of this socket. The caller repeats its call there.
 pub(crate) fn move_to_kernel(fd: c_int, held: &Held) -> io::Result<()> {
-    let kind = if held.is_stream() { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
+    let (kind, protocol) = held.kind();
     // SAFETY: no pointers.
-    let new = check(unsafe { kernel::socket(held.domain(), kind | libc::SOCK_CLOEXEC, 0) })?;
+    let new = check(unsafe { kernel::socket(held.domain(), kind | libc::SOCK_CLOEXEC, protocol) })?;
     let result = prepare(new, fd, held).and_then(|()| replace(new, held, None));
     // SAFETY: the number is ours, and nothing else uses it.
     let _ = unsafe { kernel::close(new) };

@@ -88,15 +88,17 @@ enum Whose {
     KernelsOrModules,
 }
 
-/// TCP and UDP over IPv4 and IPv6 are the stack's. Other kinds of stream are refused by the stack, so that a
-/// program tries TCP instead of passing it by; datagram sockets of ICMP are the kernel's.
+/// TCP, UDP, ICMP and raw packets over IPv4 and IPv6 are the stack's. Other kinds of stream are refused by the
+/// stack, so that a program tries TCP instead of passing it by.
 fn whose(family: c_int, kind: c_int, protocol: c_int) -> Whose {
     let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
     match (family, kind, protocol) {
-        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM, _)
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_RAW, _)
         | (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => {
             Whose::Stacks
         }
+        (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP)
+        | (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) => Whose::Stacks,
         (
             libc::AF_INET | libc::AF_INET6,
             libc::SOCK_DGRAM,

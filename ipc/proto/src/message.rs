@@ -28,8 +28,10 @@ pub struct SocketHandle {
 pub enum Transport {
     /// `SOCK_STREAM`: TCP.
     Stream,
-    /// `SOCK_DGRAM`: UDP.
+    /// `SOCK_DGRAM`: UDP, or echo messages of ICMP.
     Datagram,
+    /// `SOCK_RAW`: packets of an IP protocol.
+    Raw,
 }
 
 /// Address family of a new socket.
@@ -118,8 +120,9 @@ pub enum Request {
         family: Family,
         /// Transport.
         transport: Transport,
-        /// A protocol module's protocol; 0: the stack's own of that transport, or a family's only one.
-        /// `EPROTONOSUPPORT`: no module has it.
+        /// Which IP protocol's packets a raw socket is for (`EPERM` without the right to it). Of datagrams
+        /// ICMP's number asks for a ping socket, another is a protocol module's (`EPROTONOSUPPORT`: no module
+        /// has it). 0: the stack's own of that transport, or a family's only one.
         protocol: u16,
     },
     /// `bind()`. → [`Reply::Done`]. `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`.

@@ -76,6 +76,7 @@ impl Worker {
         match &mut socket.kind {
             Kind::Datagram(_) => self.udp_output(id, posted, now),
             Kind::Module(_) => self.module_output(id, posted, now),
+            Kind::Raw(_) => self.raw_output(id, posted, now),
             Kind::Stream(stream) => {
                 let range = Range { offset: posted.offset, len: posted.length };
                 if stream.send.push(range, &mut self.spare_queues).is_err() {
@@ -117,9 +118,11 @@ impl Worker {
                 socket.options.grow_receive_buffer(stream, now);
                 refreshed
             }
-            Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
-            Kind::Module(module) => module.datagram.recv.refresh(&mut client.lane),
             Kind::Unconnected(_) | Kind::Listening { .. } => Ok(0),
+            kind => match kind.datagram_mut() {
+                Some(datagram) => datagram.recv.refresh(&mut client.lane),
+                None => Ok(0),
+            },
         };
         match refreshed {
             Ok(_) => self.after_event(id, tcp::Events::default(), now),
@@ -329,6 +332,7 @@ fn has_news(kind: &Kind, failed: bool, lane: &Lane) -> bool {
         }
         Kind::Datagram(datagram) => !datagram.recv.is_read(lane) || failed,
         Kind::Module(module) => !module.datagram.recv.is_read(lane) || failed,
+        Kind::Raw(raw) => !raw.datagram.recv.is_read(lane) || failed,
         Kind::Listening { waiting } => *waiting,
         Kind::Unconnected(_) => false,
     }
@@ -343,7 +347,7 @@ fn has_room(kind: &Kind, send_buffer: u32, failed: bool) -> bool {
                 && stream.send.len() <= send_buffer - send_buffer / 3
                 && stream.tcb.wants_text()
         }
-        Kind::Datagram(_) | Kind::Module(_) => true,
+        Kind::Datagram(_) | Kind::Module(_) | Kind::Raw(_) => true,
         Kind::Unconnected(_) | Kind::Listening { .. } => false,
     }
 }

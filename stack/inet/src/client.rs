@@ -1,6 +1,7 @@
 //! A worker's view of its clients: their lanes and which cell is which socket.
 
-use shm::{CellId, Lane, Status};
+use rustix::io::Errno;
+use shm::{CellId, DatagramHeader, Lane, Status, TxDescriptor};
 use types::Instant;
 
 use crate::limits::{BLOCKS_LOW, LIVELY_BREATHS, QUIET_BUDGET, SWEEP_BUDGET};
@@ -49,6 +50,26 @@ impl Client {
         self.held_until.is_some()
     }
 
+    /// The head of a datagram that it has posted, and where the payload is.
+    ///
+    /// # Errors
+    /// `ENOBUFS`: its user has posted too much, and its ring is only read since the socket is being closed;
+    /// `EINVAL`, `EFAULT`: there is no such datagram.
+    #[inline]
+    pub(crate) fn datagram(&self, posted: &TxDescriptor, now: Instant) -> Result<Posted, Errno> {
+        if self.is_over(now) {
+            return Err(Errno::NOBUFS);
+        }
+        let mut header = [0_u8; DatagramHeader::LEN];
+        let header_len = u32::try_from(DatagramHeader::LEN).unwrap_or(u32::MAX);
+        let len = posted.length.checked_sub(header_len).ok_or(Errno::INVAL)?;
+        if !self.lane.copy_out(posted.offset, &mut header) {
+            return Err(Errno::FAULT);
+        }
+        let offset = posted.offset.wrapping_add(header_len);
+        Ok(Posted { header: DatagramHeader::parse(&header), offset, len: len as usize })
+    }
+
     /// Few receive blocks are left: sockets that were read and are quiet may hold some.
     #[must_use]
     pub(crate) fn is_short_of_blocks(&self) -> bool {
@@ -72,7 +93,7 @@ impl Client {
     }
 
     /// A pending error, for the client to report once.
-    pub(crate) fn set_error(&mut self, cell: CellId, errno: rustix::io::Errno) {
+    pub(crate) fn set_error(&mut self, cell: CellId, errno: Errno) {
         self.lane.set_error(cell, u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX));
     }
 
@@ -83,6 +104,17 @@ impl Client {
             words.into_iter().for_each(dpdk::prefetch);
         }
     }
+}
+
+/// A datagram that a client has posted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Posted {
+    /// Where it goes, and how.
+    pub header: DatagramHeader,
+    /// The payload's place in the client's memory.
+    pub offset: u32,
+    /// Bytes of payload.
+    pub len: usize,
 }
 
 /// All clients of a worker, by slot.

@@ -13,7 +13,8 @@ use shm::{CellId, Lane, PeerMisbehaved, SocketEnd};
 use types::{Instant, MacAddr};
 
 use crate::groups::Multicast;
-use crate::network::Network;
+use crate::network::{Network, RawKind};
+pub use crate::option::MtuDiscover;
 use crate::socket::SocketId;
 
 /// Names a call until its [`Event::Done`] comes back.
@@ -32,6 +33,10 @@ pub enum Transport {
     Datagram,
     /// Datagrams of a protocol module's own.
     Module,
+    /// Echo messages of ICMP.
+    Ping,
+    /// Packets of an IP protocol.
+    Raw,
 }
 
 /// Options the stack itself acts on.
@@ -84,46 +89,12 @@ pub enum SocketOption {
     V6Only(bool),
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     MtuDiscover(MtuDiscover),
-}
-
-/// What a socket does with datagrams that are too long, in the order of Linux's `IP_PMTUDISC_*`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MtuDiscover {
-    /// Cuts them, and lets routers do so.
-    Dont,
-    /// Cuts them; those that fit are not to be cut on their way.
-    #[default]
-    Want,
-    /// Refuses them.
-    Do,
-    /// Refuses them, whatever routers have said of the path: the link alone counts.
-    Probe,
-    /// As `Probe`, but routers may cut.
-    Interface,
-    /// Cuts for the link alone, and lets routers cut.
-    Omit,
-}
-
-impl MtuDiscover {
-    /// By Linux's number.
-    #[must_use]
-    pub const fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::Dont,
-            1 => Self::Want,
-            2 => Self::Do,
-            3 => Self::Probe,
-            4 => Self::Interface,
-            5 => Self::Omit,
-            _ => return None,
-        })
-    }
-
-    /// Linux's number.
-    #[must_use]
-    pub const fn number(self) -> u32 {
-        self as u32
-    }
+    /// `IP_HDRINCL`, `IPV6_HDRINCL`: what a raw socket sends begins with an IP header.
+    HeaderIncluded(bool),
+    /// `ICMP_FILTER`, `ICMPV6_FILTER`: a raw socket does not hear messages of these types.
+    IcmpFilter([u32; 8]),
+    /// `IPV6_CHECKSUM`: a raw socket's packets have a checksum at this place.
+    RawChecksum(Option<u16>),
 }
 
 /// From the control plane to a worker.
@@ -164,6 +135,17 @@ pub enum Command {
         kind: lsm::SocketKind,
         /// Who opens it.
         by: lsm::Opener,
+        /// The daemon's end of the socket's descriptor.
+        descriptor: Arc<SocketEnd>,
+    },
+    /// A new raw socket, at the worker [`crate::RAW_WORKER`]. → [`Outcome::Opened`].
+    OpenRaw {
+        /// Answer to this call.
+        call: CallId,
+        /// Owner.
+        client: u16,
+        /// What it is for.
+        kind: RawKind,
         /// The daemon's end of the socket's descriptor.
         descriptor: Arc<SocketEnd>,
     },
@@ -553,6 +535,13 @@ pub enum Handoff {
     /// A datagram for everybody or for a group, from its IP header on; the sender has checked it.
     Group {
         /// Interface it came in on, or leaves by.
+        interface: u16,
+        /// The packet.
+        mbuf: Mbuf,
+    },
+    /// A copy of a packet that raw sockets may want, from its IP header on; the sender has checked it.
+    Raw {
+        /// Interface it came in on.
         interface: u16,
         /// The packet.
         mbuf: Mbuf,

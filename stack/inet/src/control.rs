@@ -1,6 +1,6 @@
 //! Commands of the control plane, carried out between two bursts.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -31,6 +31,10 @@ impl Worker {
             }
             Command::OpenModule { call, client, kind, by, descriptor } => {
                 let result = self.open_of_module(client, kind, by, descriptor, now);
+                self.done(call, result);
+            }
+            Command::OpenRaw { call, client, kind, descriptor } => {
+                let result = self.open_raw(client, kind, descriptor);
                 self.done(call, result);
             }
             Command::Bind { call, socket, local } => {
@@ -72,11 +76,7 @@ impl Worker {
             }
             Command::ListSockets { call } => self.list_sockets(call),
             Command::ListNeighbors { call } => self.list_neighbors(call, now),
-            Command::ForgetNeighbor { address } => {
-                for _ in 0..self.out.forget_neighbor(address) {
-                    self.out.count_drop(DropReason::NeighborUnresolved);
-                }
-            }
+            Command::ForgetNeighbor { address } => self.forget_neighbor(address),
             Command::Announce { interface, address } => self.announce(interface, address),
             Command::Packet { interface, station, packet } => {
                 self.out.finished(&packet, (interface, station), now, &mut self.timers);
@@ -106,6 +106,12 @@ impl Worker {
         }
     }
 
+    fn forget_neighbor(&mut self, address: IpAddr) {
+        for _ in 0..self.out.forget_neighbor(address) {
+            self.out.count_drop(DropReason::NeighborUnresolved);
+        }
+    }
+
     pub(crate) fn open(
         &mut self,
         slot: u16,
@@ -119,7 +125,7 @@ impl Worker {
         client.lane.set_status(cell, Status::empty());
         let kind = match transport {
             Transport::Stream => Kind::Unconnected(Box::default()),
-            Transport::Datagram | Transport::Module => {
+            Transport::Datagram | Transport::Module | Transport::Ping | Transport::Raw => {
                 let recv = DatagramProducer::new(cell, options.receive_buffer);
                 Kind::Datagram(Box::new(Datagram::new(recv)))
             }
@@ -153,6 +159,7 @@ impl Worker {
                 self.udp_ports.entry(local.port()).or_default().push(id);
             }
             Kind::Module(_) => self.module_bind(id, local, now)?,
+            Kind::Raw(_) => self.raw_named(id, local, None),
             Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Stream(_) => {}
         }
         Ok(Outcome::Done)
@@ -177,6 +184,10 @@ impl Worker {
                 Ok(Outcome::Done)
             }
             Kind::Module(_) => self.module_connect(id, remote, now).map(|()| Outcome::Done),
+            Kind::Raw(_) => {
+                self.raw_named(id, local, remote);
+                Ok(Outcome::Done)
+            }
             Kind::Stream(_) | Kind::Listening { .. } => Err(Errno::ISCONN),
             Kind::Unconnected(_) => {
                 let remote = remote.ok_or(Errno::AFNOSUPPORT)?;
@@ -337,11 +348,6 @@ impl Worker {
                 return Ok(Outcome::Done);
             }
             Kind::Unconnected(_) | Kind::Listening { .. } => return Err(Errno::NOTCONN),
-            Kind::Datagram(datagram) if datagram.remote.is_none() => return Err(Errno::NOTCONN),
-            Kind::Module(module) if module.datagram.remote.is_none() => {
-                return Err(Errno::NOTCONN);
-            }
-            Kind::Datagram(_) | Kind::Module(_) => {}
             // "Error: connection closing" (RFC 9293 3.10.4), in Linux's word.
             Kind::Stream(stream)
                 if matches!(stream.tcb.state(), tcp::State::Closed | tcp::State::TimeWait) =>
@@ -354,6 +360,10 @@ impl Worker {
                     stream.tcb.shutdown(now);
                 }
             }
+            kind if kind.datagram().is_none_or(|datagram| datagram.remote.is_none()) => {
+                return Err(Errno::NOTCONN);
+            }
+            _ => {}
         }
         if read {
             self.raise(id, Signal { readable: true, hang_up: true, ..Signal::default() });
@@ -455,6 +465,13 @@ impl Worker {
                     module.datagram.recv.release(&mut client.lane);
                 }
             }
+            Kind::Raw(raw) => {
+                let named = (raw.kind.ping, raw.datagram.local);
+                if let Some(client) = lane {
+                    raw.datagram.recv.release(&mut client.lane);
+                }
+                self.raw_forgotten(id, named);
+            }
         }
         if let Some(client) = self.clients.owner_mut(socket.client) {
             client.lane.free_cell(socket.cell);
@@ -520,6 +537,7 @@ impl Worker {
             }
             Kind::Datagram(datagram) => datagram.recv.set_limit(options.receive_buffer),
             Kind::Module(module) => module.datagram.recv.set_limit(options.receive_buffer),
+            Kind::Raw(raw) => raw.set_option(option, options.receive_buffer),
             Kind::Unconnected(preset) => preset.record(option),
             Kind::Listening { .. } => {}
         }

@@ -233,6 +233,7 @@ impl Worker {
             verified: false,
             tos: 0,
             ttl: 0,
+            heard: false,
         };
         if to == Destination::Local {
             let (kind, code) = (icmp6::Type::TIME_EXCEEDED, icmp6::Code::REASSEMBLY_TIME_EXCEEDED);

@@ -73,7 +73,7 @@ impl Multicast {
     }
 
     /// Does the socket want what comes from there to a group?
-    fn hears(&self, group: IpAddr, from: IpAddr, interface: u16) -> bool {
+    pub(crate) fn hears(&self, group: IpAddr, from: IpAddr, interface: u16) -> bool {
         let mut memberships = self.memberships.iter();
         match memberships.find(|m| m.group == group && m.interface == interface) {
             Some(membership) => membership.filter.takes(from),
@@ -126,7 +126,11 @@ impl Worker {
         settings: Box<Multicast>,
     ) -> Result<Outcome, Errno> {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
-        let Kind::Datagram(datagram) = &mut socket.kind else { return Err(Errno::PROTO) };
+        let datagram = match &mut socket.kind {
+            Kind::Datagram(datagram) => datagram,
+            Kind::Raw(raw) => &mut raw.datagram,
+            _ => return Err(Errno::PROTO),
+        };
         datagram.multicast = Some(settings);
         Ok(Outcome::Done)
     }
@@ -250,6 +254,7 @@ impl Worker {
             verified: true,
             tos,
             ttl: hops,
+            heard: false,
         };
         let ports = (datagram.header.src_port.get(), datagram.header.dst_port.get());
         // Nobody need listen.
@@ -320,6 +325,7 @@ fn checked(bytes: &[u8], interface: u16) -> Option<(Received, &[u8])> {
         verified: true,
         tos,
         ttl,
+        heard: false,
     };
     Some((received, segment))
 }

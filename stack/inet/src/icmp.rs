@@ -13,6 +13,7 @@ use crate::input::{Received, drop_front};
 use crate::network::{Destination, LOOPBACK};
 use crate::output::ip_version;
 use crate::packet_out::PacketOut;
+use crate::raw::Quoted;
 use crate::worker::Worker;
 
 impl Worker {
@@ -31,12 +32,57 @@ impl Worker {
                 Err(DropReason::IcmpBroadcast)
             }
             Type::ECHO_REQUEST => self.echo_reply(mbuf, received, now),
+            Type::ECHO_REPLY => self.ping_input(&mbuf, received, message.header.echo_id(), now),
             Type::DESTINATION_UNREACHABLE => {
                 let quoted = message.quoted()?;
-                self.unreachable(&quoted, message.header.code(), message.header.mtu(), now)
+                let told =
+                    self.unreachable(&quoted, message.header.code(), message.header.mtu(), now);
+                if received.heard { Ok(()) } else { told }
             }
+            _ if received.heard => Ok(()),
             _ => Err(DropReason::IcmpType),
         }
+    }
+
+    /// Another worker has taken this message in, and counted it; it may be about a socket that is here.
+    pub(crate) fn icmp_overheard(
+        &mut self,
+        mbuf: &Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let message = icmp::Message::parse(received.segment(mbuf).unwrap_or_default())?;
+        message.verify()?;
+        match message.header.kind() {
+            Type::ECHO_REPLY => self.ping_input(mbuf, received, message.header.echo_id(), now),
+            Type::DESTINATION_UNREACHABLE => {
+                let header = message.header;
+                self.raw_quoted(&message.quoted()?, header.code(), header.mtu(), now)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An error about a packet without ports.
+    fn raw_quoted(
+        &mut self,
+        quoted: &icmp::Quoted<'_>,
+        code: Code,
+        mtu: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let about = Quoted {
+            ends: (quoted.header.src().into(), quoted.header.dst().into()),
+            protocol: quoted.header.protocol(),
+            asked: quoted.echo_id(),
+        };
+        let known = if code == Code::FRAGMENTATION_NEEDED {
+            let mtu = told_mtu(quoted.header.total_len.get(), mtu);
+            self.raw_path_mtu(&about, mtu.ok_or(DropReason::IcmpQuoted)?, now)
+        } else {
+            self.raw_unreachable(&about, unreachable_errno(code))
+        };
+        if known { Ok(()) } else { Err(DropReason::IcmpQuoted) }
     }
 
     /// Turns the request around in its own buffer.
@@ -77,7 +123,7 @@ impl Worker {
         now: Instant,
     ) -> Result<(), DropReason> {
         let Some((local_port, remote_port)) = quoted.ports() else {
-            return Err(DropReason::IcmpQuoted);
+            return self.raw_quoted(quoted, code, mtu, now);
         };
         let key = FlowKey {
             local_addr: quoted.header.src().into(),
@@ -187,6 +233,11 @@ impl Worker {
         if self.out.addresses.classify(quoted.header.src()) != Destination::Local {
             let header = icmp::Header::destination_unreachable(Code::HOST_UNREACHABLE);
             return self.icmp_error(packet, 0, header, None, now);
+        }
+        if self.out.network.raw.has(false, ipv4::Protocol::ICMP.0) {
+            // Who listens to ICMP hears of it as of a router's word, and so do the others.
+            let header = icmp::Header::destination_unreachable(Code::HOST_UNREACHABLE);
+            return self.icmp_error(packet, 0, header, Some(quoted.header.src()), now);
         }
         // A reason not to tell a socket is no reason to count the packet twice.
         let _ = self.unreachable(&quoted, Code::HOST_UNREACHABLE, 0, now);

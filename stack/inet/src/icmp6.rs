@@ -17,6 +17,7 @@ use crate::input::{Received, drop_front};
 use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK};
 use crate::packet_out::PacketOut;
+use crate::raw::Quoted;
 use crate::worker::Worker;
 
 /// What an error says of a packet of ours.
@@ -46,9 +47,11 @@ impl Worker {
         match message.header.kind() {
             Type::ECHO_REQUEST if source.is_unspecified() => Err(DropReason::Ipv6Source),
             Type::ECHO_REQUEST => self.echo_reply6(mbuf, received, (source, destination), now),
+            Type::ECHO_REPLY => self.ping_input(&mbuf, received, message.header.echo().0, now),
             Type::DESTINATION_UNREACHABLE => {
                 let said = Said::Unreachable(unreachable_errno(message.header.code()));
-                self.error6(&message.quoted()?, said, received.interface, now)
+                let told = self.error6(&message.quoted()?, said, received.interface, now);
+                if received.heard { Ok(()) } else { told }
             }
             Type::PACKET_TOO_BIG => {
                 let quoted = message.quoted()?;
@@ -58,8 +61,57 @@ impl Worker {
             }
             Type::MLD_QUERY => self.mld_input(&mbuf, received, now),
             Type(133..=137) => self.ndp_input(&mbuf, received, now),
+            _ if received.heard => Ok(()),
             _ => Err(DropReason::Icmp6Type),
         }
+    }
+
+    /// Another worker has taken this message in, and counted it; it may be about a socket that is here.
+    pub(crate) fn icmp6_overheard(
+        &mut self,
+        mbuf: &Mbuf,
+        received: &Received,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let message = icmp6::Message::parse(received.segment(mbuf).unwrap_or_default())?;
+        let (IpAddr::V6(source), IpAddr::V6(destination)) = (received.source, received.destination)
+        else {
+            return Err(DropReason::Icmp6Type);
+        };
+        message.verify(source, destination)?;
+        match message.header.kind() {
+            Type::ECHO_REPLY => self.ping_input(mbuf, received, message.header.echo().0, now),
+            Type::DESTINATION_UNREACHABLE => {
+                let said = Said::Unreachable(unreachable_errno(message.header.code()));
+                self.raw_quoted6(&message.quoted()?, said, now)
+            }
+            Type::PACKET_TOO_BIG => {
+                let quoted = message.quoted()?;
+                let mtu = told_mtu(&quoted, message.header.rest.get());
+                let said = Said::TooBig(mtu.ok_or(DropReason::Icmp6Quoted)?);
+                self.raw_quoted6(&quoted, said, now)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An error about a packet without ports.
+    fn raw_quoted6(
+        &mut self,
+        quoted: &icmp6::Quoted<'_>,
+        said: Said,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let about = Quoted {
+            ends: (quoted.header.src().into(), quoted.header.dst().into()),
+            protocol: quoted.protocol,
+            asked: quoted.echo_id(),
+        };
+        let known = match said {
+            Said::Unreachable(errno) => self.raw_unreachable(&about, errno),
+            Said::TooBig(mtu) => self.raw_path_mtu(&about, mtu, now),
+        };
+        if known { Ok(()) } else { Err(DropReason::Icmp6Quoted) }
     }
 
     /// Turns the request around in its own buffer. One that went to a group is answered too
@@ -103,7 +155,9 @@ impl Worker {
         interface: u16,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let (local_port, remote_port) = quoted.ports().ok_or(DropReason::Icmp6Quoted)?;
+        let Some((local_port, remote_port)) = quoted.ports() else {
+            return self.raw_quoted6(quoted, said, now);
+        };
         let key = FlowKey {
             local_addr: quoted.header.src().into(),
             remote_addr: quoted.header.dst().into(),

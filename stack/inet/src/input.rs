@@ -38,6 +38,8 @@ pub(crate) struct Received {
     pub tos: u8,
     /// Time to live, or hop limit.
     pub ttl: u8,
+    /// Raw sockets have got it.
+    pub heard: bool,
 }
 
 impl Received {
@@ -194,7 +196,7 @@ impl Worker {
             let (header, len) = (*packet.header, packet.payload.len());
             return self.ipv4_fragment(mbuf, (&header, len), (ip_offset, interface), now);
         }
-        let received = Received {
+        let mut received = Received {
             interface,
             source: source.into(),
             destination: destination.into(),
@@ -203,14 +205,18 @@ impl Worker {
             ip_len: packet.header.header_len(),
             segment_len: packet.payload.len(),
             verified: match mbuf.rx_l4_checksum() {
-                ChecksumState::Bad => return Err(bad_l4_checksum(packet.header.protocol())),
+                ChecksumState::Bad => return Err(bad_l4_checksum(protocol)),
                 ChecksumState::Good => true,
                 ChecksumState::Unknown => false,
             },
             tos: packet.header.tos,
             ttl: packet.header.ttl,
+            heard: false,
         };
-        match packet.header.protocol() {
+        if self.out.network.raw.has(false, protocol.0) {
+            received.heard = self.raw_input(&mbuf, &received, protocol, now);
+        }
+        match protocol {
             ipv4::Protocol::TCP => self.tcp_input(mbuf, &received, now),
             ipv4::Protocol::UDP => self.udp_input(mbuf, &received, now),
             ipv4::Protocol::ICMP => self.icmp_input(mbuf, &received, now),

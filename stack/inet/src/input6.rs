@@ -46,6 +46,7 @@ impl Worker {
             verified: false,
             tos: packet.header.traffic_class(),
             ttl: packet.header.hop_limit,
+            heard: false,
         };
         let chain = match packet.chain() {
             Ok(chain) => chain,
@@ -72,13 +73,18 @@ impl Worker {
             ChecksumState::Good => true,
             ChecksumState::Unknown => false,
         };
-        match chain.protocol {
+        let protocol = chain.protocol;
+        let problem =
+            ipv6::ParameterProblem::new(icmp6::Code::UNKNOWN_NEXT_HEADER.0, chain.protocol_at);
+        if self.out.network.raw.has(true, protocol.0) {
+            received.heard = self.raw_input(&mbuf, &received, protocol, now);
+        }
+        match protocol {
             ipv4::Protocol::TCP => self.tcp_input(mbuf, &received, now),
             ipv4::Protocol::UDP => self.udp_input(mbuf, &received, now),
             ipv4::Protocol::ICMPV6 => self.icmp6_input(mbuf, &received, now),
+            _ if received.heard => Ok(()),
             _ => {
-                let at = chain.protocol_at;
-                let problem = ipv6::ParameterProblem::new(icmp6::Code::UNKNOWN_NEXT_HEADER.0, at);
                 self.parameter_problem(&mbuf, &received, Some(problem), now);
                 Err(DropReason::Ipv6Protocol)
             }

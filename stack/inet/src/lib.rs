@@ -55,6 +55,8 @@ mod path_mtu;
 mod pools;
 mod protocols;
 mod rate_limit;
+mod raw;
+mod raw_output;
 mod reassembly;
 mod route;
 mod segment_output;
@@ -80,6 +82,7 @@ pub use counters::{
 };
 pub use groups::{Casting, Membership, Multicast};
 pub use pools::Pools;
+pub use raw::RAW_WORKER;
 pub use slab::Slab;
 pub use socket::SocketId;
 pub use worker::{Parts, Usage, Worker};

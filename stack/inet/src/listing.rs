@@ -1,12 +1,13 @@
 //! What a worker tells the control plane of its sockets and neighbours.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use rustix::io::Errno;
 use types::Instant;
 
 use crate::command::{CallId, NeighborSummary, Outcome, SocketInfo, SocketSummary, Transport};
 use crate::neighbor::Row;
+use crate::raw_output::unspecified;
 use crate::socket::{Kind, Look, SocketId};
 use crate::worker::Worker;
 
@@ -38,15 +39,12 @@ impl Worker {
                 info.acknowledged = stream.send.released();
                 info.tcp = Some(stream.tcb.info());
             }
-            Kind::Datagram(datagram) => {
-                info.local = datagram.local;
-                info.remote = datagram.remote;
-                info.recv_queue = datagram.recv.unread();
-            }
-            Kind::Module(module) => {
-                info.local = module.datagram.local;
-                info.remote = module.datagram.remote;
-                info.recv_queue = module.datagram.recv.unread();
+            kind => {
+                if let Some(datagram) = kind.datagram() {
+                    info.local = datagram.local;
+                    info.remote = datagram.remote;
+                    info.recv_queue = datagram.recv.unread();
+                }
             }
         }
         Ok(Outcome::Info(Box::new(info)))
@@ -63,9 +61,10 @@ impl Worker {
                 // Its notice is not to be taken back.
                 Kind::Stream(stream) if stream.recv.awaits_notice() => Ok(0),
                 Kind::Stream(stream) => stream.recv.refresh(&mut client.lane),
-                Kind::Datagram(datagram) => datagram.recv.refresh(&mut client.lane),
-                Kind::Module(module) => module.datagram.recv.refresh(&mut client.lane),
-                Kind::Unconnected(_) | Kind::Listening { .. } => Ok(0),
+                kind => match kind.datagram_mut() {
+                    Some(datagram) => datagram.recv.refresh(&mut client.lane),
+                    None => Ok(0),
+                },
             };
         }
     }
@@ -84,17 +83,16 @@ impl Worker {
             };
             let (local, remote, state, recv_queue, send_queue) = match &socket.kind {
                 Kind::Unconnected(_) | Kind::Listening { .. } => continue,
-                Kind::Module(m) => match m.datagram.local {
-                    Some(local) => (local, m.datagram.remote, "", m.datagram.recv.unread(), 0),
-                    None => continue,
-                },
                 Kind::Stream(s) => {
                     let (local, remote) = self.flows.ends(&s.flow);
                     let state = s.tcb.state().name();
                     (local, Some(remote), state, s.recv.unread(), s.send.len())
                 }
-                Kind::Datagram(d) => match d.local {
-                    Some(local) => (local, d.remote, "", d.recv.unread(), 0),
+                kind => match kind
+                    .datagram()
+                    .and_then(|d| Some((d, d.local.or_else(|| unnamed(kind))?)))
+                {
+                    Some((d, local)) => (local, d.remote, "", d.recv.unread(), 0),
                     None => continue,
                 },
             };
@@ -138,5 +136,15 @@ impl Worker {
         });
         let rows = v4.chain(v6).collect();
         self.done(call, Ok(Outcome::Neighbors(rows)));
+    }
+}
+
+/// A raw socket is somebody's also without a name: its protocol stands in the port's place.
+fn unnamed(kind: &Kind) -> Option<SocketAddr> {
+    match kind {
+        Kind::Raw(raw) if !raw.kind.ping => {
+            Some(SocketAddr::new(unspecified(raw.kind), raw.kind.protocol.into()))
+        }
+        _ => None,
     }
 }

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use dpdk::Mbuf;
 use lsm::{Desk, Name, Opener, Owner, SocketKind};
 use rustix::io::Errno;
-use shm::{Ancillary, DatagramHeader, DatagramProducer, SocketEnd, TxDescriptor};
+use shm::{Ancillary, DatagramProducer, SocketEnd, TxDescriptor};
 use types::{DropReason, Instant};
 
 use crate::attend::raise;
+use crate::client::Posted;
 use crate::command::{Handoff, Misbehaviour, Outcome, Transport};
 use crate::limits::SOCKETS_MAX;
 use crate::socket::{Datagram, Kind, ModuleSocket, Signal, SocketId};
@@ -109,21 +110,7 @@ impl Worker {
     /// One datagram that a client has posted: an address header, then the payload.
     pub(crate) fn module_output(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) {
         let result = self.module_send(id, posted, now);
-        let Some(socket) = self.sockets.find_mut(id) else { return };
-        let Kind::Module(module) = &mut socket.kind else { return };
-        let datagram = &mut module.datagram;
-        datagram.released = datagram.released.saturating_add(u64::from(posted.length));
-        if let Some(client) = self.clients.owner_mut(socket.client) {
-            // First the error: who waits for room looks for it then.
-            if let Err(errno) = result {
-                client.set_error(socket.cell, errno);
-            }
-            client.lane.set_tx_released(socket.cell, datagram.released);
-        }
-        socket.error = result.err().or(socket.error);
-        let readable = result.is_err();
-        let signal = Signal { readable, writable: true, ..Signal::default() };
-        raise(socket, id, signal, &mut self.signals);
+        self.datagram_taken(id, posted, result);
     }
 
     fn module_send(
@@ -136,24 +123,15 @@ impl Worker {
         let Kind::Module(module) = &socket.kind else { return Err(Errno::BADF) };
         let (of, has_peer, owner) = (module.of, module.datagram.remote.is_some(), socket.client);
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
-        // A ring is read before one of its sockets is closed, even if its user has posted too much.
-        if client.is_over(now) {
-            return Err(Errno::NOBUFS);
-        }
-        let mut header = [0_u8; DatagramHeader::LEN];
-        let header_len = u32::try_from(DatagramHeader::LEN).unwrap_or(u32::MAX);
-        let payload_len = posted.length.checked_sub(header_len).ok_or(Errno::INVAL)?;
-        if !client.lane.copy_out(posted.offset, &mut header) {
-            return Err(Errno::FAULT);
-        }
-        let to = DatagramHeader::parse(&header).address();
+        let Posted { header, offset, len } = client.datagram(posted, now)?;
+        let to = header.address();
         if to.is_none() && !has_peer {
             return Err(Errno::DESTADDRREQ);
         }
         let mut mbuf = self.out.alloc().ok_or(Errno::NOBUFS)?;
-        let len = u16::try_from(payload_len).map_err(|_| Errno::MSGSIZE)?;
+        let len = u16::try_from(len).map_err(|_| Errno::MSGSIZE)?;
         let room = mbuf.append(len).ok_or(Errno::MSGSIZE)?;
-        if !client.lane.copy_out(posted.offset.wrapping_add(header_len), room) {
+        if !client.lane.copy_out(offset, room) {
             return Err(Errno::FAULT);
         }
         self.ask(now, |desk| desk.socket_send(&of, to.map(Name::from), mbuf))

@@ -181,6 +181,47 @@ impl Default for HostSettings {
     }
 }
 
+/// What a raw socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawKind {
+    /// Packets of IPv6.
+    pub inet6: bool,
+    /// Of this protocol.
+    pub protocol: u8,
+    /// It sends echo requests and gets the answers to them, nothing else (`SOCK_DGRAM` with ICMP).
+    pub ping: bool,
+}
+
+/// Protocols whose packets go to raw sockets, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawWanted {
+    v4: [u64; 4],
+    v6: [u64; 4],
+}
+
+impl RawWanted {
+    /// What sockets of these kinds want.
+    #[must_use]
+    pub fn by(kinds: impl Iterator<Item = RawKind>) -> Self {
+        let mut wanted = Self::default();
+        for kind in kinds {
+            let words = if kind.inet6 { &mut wanted.v6 } else { &mut wanted.v4 };
+            if let Some(word) = words.get_mut(usize::from(kind.protocol >> 6)) {
+                *word |= 1 << (kind.protocol & 63);
+            }
+        }
+        wanted
+    }
+
+    /// Is there a socket for this protocol?
+    #[inline]
+    #[must_use]
+    pub fn has(&self, inet6: bool, protocol: u8) -> bool {
+        let words = if inet6 { &self.v6 } else { &self.v4 };
+        words.get(usize::from(protocol >> 6)).is_some_and(|word| word >> (protocol & 63) & 1 != 0)
+    }
+}
+
 /// One generation of the configuration.
 #[derive(Debug, Default)]
 pub struct Network {
@@ -195,6 +236,8 @@ pub struct Network {
     /// The workers of the sockets that are bound to each UDP port of IPv6 (`true`) and of IPv4, in the order
     /// in which they came, where there are several workers.
     pub udp_owners: Arc<HashMap<(u16, bool), Vec<u16>>>,
+    /// What raw sockets are open for.
+    pub raw: RawWanted,
     /// Groups that sockets of this host listen to, with their interfaces.
     pub groups: Arc<HashSet<(u16, IpAddr)>>,
     /// TCP.

@@ -6,13 +6,53 @@ use core::time::Duration;
 use tcp::Tcb;
 use types::Instant;
 
-use crate::command::{MtuDiscover, SocketOption};
+use crate::command::SocketOption;
 use crate::limits::{
     RECEIVE_BUFFER, RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN, SEND_BUFFER, SEND_BUFFER_MAX,
     SEND_BUFFER_MIN, TTL,
 };
 use crate::packet_out::Cut;
 use crate::socket::Stream;
+
+/// What a socket does with datagrams that are too long, in the order of Linux's `IP_PMTUDISC_*`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MtuDiscover {
+    /// Cuts them, and lets routers do so.
+    Dont,
+    /// Cuts them; those that fit are not to be cut on their way.
+    #[default]
+    Want,
+    /// Refuses them.
+    Do,
+    /// Refuses them, whatever routers have said of the path: the link alone counts.
+    Probe,
+    /// As `Probe`, but routers may cut.
+    Interface,
+    /// Cuts for the link alone, and lets routers cut.
+    Omit,
+}
+
+impl MtuDiscover {
+    /// By Linux's number.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Dont,
+            1 => Self::Want,
+            2 => Self::Do,
+            3 => Self::Probe,
+            4 => Self::Interface,
+            5 => Self::Omit,
+            _ => return None,
+        })
+    }
+
+    /// Linux's number.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+}
 
 /// Options of a socket.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +145,9 @@ impl Options {
             | SocketOption::QuickAck(_)
             | SocketOption::WindowClamp(_)
             | SocketOption::NotSentLow(_)
+            | SocketOption::HeaderIncluded(_)
+            | SocketOption::IcmpFilter(_)
+            | SocketOption::RawChecksum(_)
             | SocketOption::MaxSegment(_) => {}
         }
     }
@@ -231,6 +274,9 @@ pub(crate) fn apply(tcb: &mut Tcb, option: SocketOption, now: Instant) {
         | SocketOption::Ttl(_)
         | SocketOption::Broadcast(_)
         | SocketOption::V6Only(_)
+        | SocketOption::HeaderIncluded(_)
+        | SocketOption::IcmpFilter(_)
+        | SocketOption::RawChecksum(_)
         | SocketOption::MtuDiscover(_) => {}
     }
 }

@@ -248,6 +248,12 @@ impl Output {
         }
     }
 
+    /// The name of a packet to a host that its sender has not given one.
+    pub(crate) fn next_id(&mut self, destination: Ipv4Addr) -> u16 {
+        let [_, _, a, b] = self.ids.next(destination.into()).to_be_bytes();
+        u16::from_be_bytes([a, b])
+    }
+
     /// Hands an IPv4 packet to the link `hop` names.
     pub(crate) fn link(&mut self, mbuf: Mbuf, hop: &Hop, now: Instant, timers: &mut Timers) {
         let mac = match hop.destination {

@@ -95,6 +95,9 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let claim = self.out.desk.as_ref().and_then(|desk| desk.protocol(protocol.0));
         let Some(claim) = claim else {
+            if received.heard {
+                return Ok(());
+            }
             self.protocol_unreachable(&mbuf, received, now);
             return Err(DropReason::Ipv4Protocol);
         };

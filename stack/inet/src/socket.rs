@@ -13,6 +13,7 @@ use crate::command::{ListenerId, Transport};
 use crate::flow::Flow;
 use crate::groups::Multicast;
 use crate::limits::{AWAKE_MAX, DOZE_BUDGET, SOCKETS_MAX};
+use crate::network::RawKind;
 use crate::option::{Options, Preset};
 use crate::output::Hop;
 use crate::send_queue::SendQueue;
@@ -108,6 +109,8 @@ pub(crate) enum Kind {
     Datagram(Box<Datagram>),
     /// A protocol module's.
     Module(Box<ModuleSocket>),
+    /// One of an IP protocol's packets.
+    Raw(Box<RawSocket>),
 }
 
 impl Kind {
@@ -118,6 +121,32 @@ impl Kind {
             Self::Unconnected(_) | Self::Listening { .. } | Self::Stream(_) => Transport::Stream,
             Self::Datagram(_) => Transport::Datagram,
             Self::Module(_) => Transport::Module,
+            Self::Raw(raw) if raw.kind.ping => Transport::Ping,
+            Self::Raw(_) => Transport::Raw,
+        }
+    }
+
+    /// Its queues and names, if it takes datagrams.
+    #[inline]
+    #[must_use]
+    pub(crate) fn datagram(&self) -> Option<&Datagram> {
+        match self {
+            Self::Datagram(datagram) => Some(datagram),
+            Self::Module(module) => Some(&module.datagram),
+            Self::Raw(raw) => Some(&raw.datagram),
+            Self::Unconnected(_) | Self::Listening { .. } | Self::Stream(_) => None,
+        }
+    }
+
+    /// The same, to change them.
+    #[inline]
+    #[must_use]
+    pub(crate) fn datagram_mut(&mut self) -> Option<&mut Datagram> {
+        match self {
+            Self::Datagram(datagram) => Some(datagram),
+            Self::Module(module) => Some(&mut module.datagram),
+            Self::Raw(raw) => Some(&mut raw.datagram),
+            Self::Unconnected(_) | Self::Listening { .. } | Self::Stream(_) => None,
         }
     }
 }
@@ -181,6 +210,21 @@ pub(crate) struct ModuleSocket {
     pub of: lsm::SocketOf,
     /// Its queues, and its names if it has any.
     pub datagram: Datagram,
+}
+
+/// A socket of an IP protocol's packets.
+#[derive(Debug)]
+pub(crate) struct RawSocket {
+    /// What it is for.
+    pub kind: RawKind,
+    /// Its queues and names. A port is a ping socket's identifier, and means nothing to others.
+    pub datagram: Datagram,
+    /// What its user sends begins with an IP header.
+    pub header_included: bool,
+    /// ICMP messages of these types are not for it.
+    pub filter: [u32; 8],
+    /// Where its packets have a checksum.
+    pub checksum: Option<u16>,
 }
 
 /// A UDP socket.

@@ -12,7 +12,7 @@
 use dpdk::{BURST_MAX, Burst, ChecksumState, Mbuf};
 use tcp::Events;
 use types::{Instant, MacAddr};
-use wire::Plain;
+use wire::{Plain, ipv4};
 
 use crate::flow::Flow;
 use crate::network::Destination;
@@ -77,6 +77,8 @@ impl Worker {
     /// all buckets of the flow table are asked for, then all records, then what lies beside them.
     fn stage(&self, burst: &[Mbuf], interface: u16, places: &mut Places, runs: &mut Vec<Run>) {
         let up = self.out.network.interface(interface).filter(|config| config.up);
+        // Who listens to all of TCP hears each segment by itself.
+        let up = up.filter(|_| !self.out.network.raw.has(false, ipv4::Protocol::TCP.0));
         let mac = up.map(|config| config.mac);
         let (mut frames, mut places) = (burst, places.as_mut_slice());
         while let (Some((mbuf, later)), Some((place, behind))) =

@@ -10,6 +10,7 @@ use wire::{ipv4, udp};
 use zerocopy::IntoBytes;
 
 use crate::attend::raise;
+use crate::client::Posted;
 use crate::command::Misbehaviour;
 use crate::family::Family;
 use crate::groups::Casting;
@@ -19,7 +20,7 @@ use crate::network::{Destination, LOOPBACK, TxChecksum};
 use crate::option::Options;
 use crate::output::{Hop, prepend};
 use crate::packet_out::PacketOut;
-use crate::socket::{Kind, Signal, SocketId};
+use crate::socket::{Datagram, Kind, Signal, SocketId};
 use crate::spread;
 use crate::worker::Worker;
 
@@ -108,9 +109,7 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let socket = self.sockets.find_mut(id).ok_or(DropReason::UdpNoSocket)?;
         let client = self.clients.owner_mut(socket.client).ok_or(DropReason::UdpNoSocket)?;
-        let Kind::Datagram(datagram) = &mut socket.kind else {
-            return Err(DropReason::UdpNoSocket);
-        };
+        let datagram = socket.kind.datagram_mut().ok_or(DropReason::UdpNoSocket)?;
         if let Err(what) = datagram.recv.refresh(&mut client.lane) {
             let owner = socket.client;
             self.client_misbehaved(owner, Misbehaviour::Memory(what));
@@ -128,8 +127,18 @@ impl Worker {
     /// One datagram that a client has posted: an address header, then the payload.
     pub(crate) fn udp_output(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) {
         let result = self.udp_send(id, posted, now);
+        self.datagram_taken(id, posted, result);
+    }
+
+    /// A client has its memory back, and hears what came of its datagram.
+    pub(crate) fn datagram_taken(
+        &mut self,
+        id: SocketId,
+        posted: &TxDescriptor,
+        result: Result<(), Errno>,
+    ) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
-        let Kind::Datagram(datagram) = &mut socket.kind else { return };
+        let Some(datagram) = socket.kind.datagram_mut() else { return };
         datagram.released = datagram.released.saturating_add(u64::from(posted.length));
         if let Some(client) = self.clients.owner_mut(socket.client) {
             // First the error: who waits for room looks for it then.
@@ -146,42 +155,19 @@ impl Worker {
 
     fn udp_send(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) -> Result<(), Errno> {
         let socket = self.sockets.find(id).ok_or(Errno::BADF)?;
-        let options = socket.options;
         let Kind::Datagram(datagram) = &socket.kind else { return Err(Errno::BADF) };
         let local = datagram.local.ok_or(Errno::DESTADDRREQ)?;
-        let (remote, owner) = (datagram.remote, socket.client);
-        let multicast = datagram.multicast.as_deref();
-        let [v4, v6] = [false, true]
-            .map(|v6| multicast.map_or_else(Casting::default, |groups| *groups.casting(v6)));
+        let (said, owner) = (Said::by(datagram, socket.options), socket.client);
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
-        // A ring is read before one of its sockets is closed, even if its user has posted too much.
-        if client.is_over(now) {
-            return Err(Errno::NOBUFS);
-        }
-        let mut header = [0_u8; DatagramHeader::LEN];
-        let header_len = u32::try_from(DatagramHeader::LEN).unwrap_or(u32::MAX);
-        let payload_len = posted.length.checked_sub(header_len).ok_or(Errno::INVAL)?;
-        if !client.lane.copy_out(posted.offset, &mut header) {
-            return Err(Errno::FAULT);
-        }
-        let header = DatagramHeader::parse(&header);
-        let to = header.address().or(remote).ok_or(Errno::DESTADDRREQ)?;
-        let ancillary = header.ancillary();
-        let casting = if to.is_ipv6() { v6 } else { v4 };
-        let hops = if to.ip().is_multicast() { casting.hops } else { options.ttl.max(1) };
-        let options = Options {
-            ttl: ancillary.ttl.unwrap_or(hops).max(u8::from(!to.ip().is_multicast())),
-            tos: ancillary.tos.unwrap_or(options.tos),
-            ..options
-        };
-        let local = match ancillary.local {
+        let Posted { header, offset, len } = client.datagram(posted, now)?;
+        let Aim { to, source, casting, options } = said.aim(&header)?;
+        let local = match source {
             Some(ip) => SocketAddr::new(self.check_source(ip)?, local.port()),
             None => local,
         };
         if to.port() == 0 {
             return Err(Errno::INVAL);
         }
-        let (offset, len) = (posted.offset.wrapping_add(header_len), payload_len as usize);
         let looped = casting.looped;
         let payload = Payload { owner, offset, len, looped, ports: (local.port(), to.port()) };
         let flow = FlowKey {
@@ -211,7 +197,13 @@ impl Worker {
     }
 
     /// The longest packet to a host, as far as its sender wants to know.
-    fn datagram_mtu(&self, link: u16, host: IpAddr, options: &Options, now: Instant) -> u16 {
+    pub(crate) fn datagram_mtu(
+        &self,
+        link: u16,
+        host: IpAddr,
+        options: &Options,
+        now: Instant,
+    ) -> u16 {
         let path = self.path_mtus.of(host, now);
         path.filter(|_| options.mtu_discover.minds_the_path()).map_or(link, |path| path.min(link))
     }
@@ -235,7 +227,7 @@ impl Worker {
     }
 
     /// How a datagram goes to an IPv4 address.
-    fn udp_way(
+    pub(crate) fn udp_way(
         &self,
         flow: &FlowKey,
         destination: Ipv4Addr,
@@ -268,7 +260,7 @@ impl Worker {
     }
 
     /// How a datagram goes to an IPv6 address.
-    fn udp_way6(
+    pub(crate) fn udp_way6(
         &self,
         flow: &FlowKey,
         to: SocketAddrV6,
@@ -342,7 +334,7 @@ impl Worker {
     }
 
     /// An address that a datagram may come from: one of ours. Linux's errno for another one.
-    fn check_source(&self, ip: IpAddr) -> Result<IpAddr, Errno> {
+    pub(crate) fn check_source(&self, ip: IpAddr) -> Result<IpAddr, Errno> {
         match ip {
             IpAddr::V4(v4) if v4.is_unspecified() => Ok(ip),
             IpAddr::V4(v4) if self.out.addresses.classify(v4) == Destination::Local => Ok(ip),
@@ -373,6 +365,50 @@ impl Worker {
             }
         }
         told
+    }
+}
+
+/// What a socket's user has said of all its datagrams.
+pub(crate) struct Said {
+    remote: Option<SocketAddr>,
+    /// IPv4's, then IPv6's.
+    casting: [Casting; 2],
+    options: Options,
+}
+
+/// Where one datagram goes, and how.
+pub(crate) struct Aim {
+    pub to: SocketAddr,
+    /// From this address, if it names one of its own.
+    pub source: Option<IpAddr>,
+    pub casting: Casting,
+    pub options: Options,
+}
+
+impl Said {
+    #[inline]
+    pub(crate) fn by(datagram: &Datagram, options: Options) -> Self {
+        let multicast = datagram.multicast.as_deref();
+        let casting = [false, true]
+            .map(|v6| multicast.map_or_else(Casting::default, |groups| *groups.casting(v6)));
+        Self { remote: datagram.remote, casting, options }
+    }
+
+    /// With what is said of one alone.
+    #[inline]
+    pub(crate) fn aim(&self, header: &DatagramHeader) -> Result<Aim, Errno> {
+        let to = header.address().or(self.remote).ok_or(Errno::DESTADDRREQ)?;
+        let ancillary = header.ancillary();
+        let [v4, v6] = self.casting;
+        let casting = if to.is_ipv6() { v6 } else { v4 };
+        let options = self.options;
+        let hops = if to.ip().is_multicast() { casting.hops } else { options.ttl.max(1) };
+        let options = Options {
+            ttl: ancillary.ttl.unwrap_or(hops).max(u8::from(!to.ip().is_multicast())),
+            tos: ancillary.tos.unwrap_or(options.tos),
+            ..options
+        };
+        Ok(Aim { to, source: ancillary.local, casting, options })
     }
 }
 

@@ -1,8 +1,9 @@
 //! One core's world: nothing in it is shared.
 //!
 //! ```text
-//! inhale   rx_burst per port → input(); packets to ourselves; packets from other workers
-//! attend   commands of the control plane, clients' rings, timers — each with a budget
+//! inhale   commands of the control plane; rx_burst per port → input(); packets to ourselves; packets from
+//!          other workers
+//! attend   clients' rings, timers — each with a budget
 //! exhale   each ready connection sends; tx_burst per port; wake-ups
 //! ```
 
@@ -101,6 +102,10 @@ pub struct Worker {
     pub(crate) udp_ports: HashMap<u16, Vec<SocketId>>,
     /// Sockets of protocol modules.
     pub(crate) module_sockets: HashSet<SocketId>,
+    /// Raw sockets.
+    pub(crate) raw_sockets: HashSet<SocketId>,
+    /// Ping sockets, by their identifiers.
+    pub(crate) ping_ids: HashMap<u16, Vec<SocketId>>,
     /// Sockets that the datagram at hand goes to.
     pub(crate) group_sockets: Vec<SocketId>,
     pub(crate) timers: Timers,
@@ -154,6 +159,8 @@ impl Worker {
             listeners: Listeners::default(),
             udp_ports: HashMap::new(),
             module_sockets: HashSet::new(),
+            raw_sockets: HashSet::new(),
+            ping_ids: HashMap::new(),
             group_sockets: Vec::new(),
             timers: Timers::default(),
             ready: VecDeque::new(),
@@ -218,7 +225,9 @@ impl Worker {
     /// One round: everything that has come in, everything that is due, everything that can go out.
     /// `true`: there was work.
     pub fn breathe(&mut self, now: Instant) -> bool {
-        let mut busy = self.inhale(now);
+        // First: what the control plane has said before a packet was sent holds for the answer to it.
+        let mut busy = self.attend_control(now);
+        busy |= self.inhale(now);
         busy |= self.attend(now);
         busy |= self.exhale(now);
         self.counters.worker.breaths.increment();
@@ -284,6 +293,7 @@ impl Worker {
                 self.ip_input(mbuf, interface, now);
             }
             Handoff::Group { interface, mbuf } => self.group_handoff(&mbuf, interface, now),
+            Handoff::Raw { interface, mbuf } => self.raw_handoff(&mbuf, interface, now),
             Handoff::Frame { interface, mbuf } => self.out.relay(mbuf, interface),
             Handoff::Claimed { by, interface, mbuf } => self.claimed_input(by, mbuf, interface),
             Handoff::Datagram { socket, owner, from, mbuf } => {
@@ -317,14 +327,12 @@ impl Worker {
     }
 
     fn attend(&mut self, now: Instant) -> bool {
-        let mut busy = self.attend_control(now);
-        busy |= self.attend_clients(now);
+        let mut busy = self.attend_clients(now);
         busy |= self.attend_protocols(now);
         busy | self.run_timers(now)
     }
 
-    /// Carries out the commands of the control plane. Once before the first breath, so that the
-    /// first frame finds the interfaces as they are configured. `true`: there were some.
+    /// Carries out the commands of the control plane. `true`: there were some.
     pub fn attend_control(&mut self, now: Instant) -> bool {
         let mut busy = false;
         while let Ok(command) = self.commands.try_recv() {

@@ -224,7 +224,8 @@ impl Control {
         let client = self.clients.get(&entry.client).ok_or(Errno::NOTSOCK)?;
         let transport = match entry.transport {
             Transport::Stream => WireTransport::Stream,
-            Transport::Datagram | Transport::Module => WireTransport::Datagram,
+            Transport::Datagram | Transport::Module | Transport::Ping => WireTransport::Datagram,
+            Transport::Raw => WireTransport::Raw,
         };
         Ok(Reply::Identified { client: client.number, socket: entry.handle, transport })
     }

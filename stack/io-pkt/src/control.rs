@@ -3,7 +3,7 @@
 //! It never blocks on a worker or on a client. A request that needs a worker is noted under a call
 //! id and answered when the worker's event comes back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -16,6 +16,7 @@ use dpdk::Eal;
 use inet::SocketId;
 use inet::WorkerCounters;
 use inet::command::{CallId, Command, Event, Transport};
+use inet::network::RawKind;
 use inet::steer::Doorbell;
 use proto::{MESSAGE_MAX, SocketHandle};
 use rustix::event::Timespec;
@@ -252,6 +253,8 @@ pub(crate) struct Control {
     pub(crate) ended: Ended,
     /// The values that a socket was given last.
     pub(crate) last_values: Rc<Values>,
+    /// How many raw and ping sockets there are, by family (IPv6's: `true`) and protocol.
+    pub(crate) raw_open: BTreeMap<(bool, u8), usize>,
     pub(crate) clients: HashMap<u16, Client>,
     pub(crate) accounts: Accounts,
     pub(crate) leaving: HashMap<u16, Leaving>,
@@ -308,6 +311,7 @@ impl Control {
             sockets: SocketTable::default(),
             ended: Ended::default(),
             last_values: Rc::default(),
+            raw_open: BTreeMap::new(),
             clients: HashMap::new(),
             accounts,
             leaving: HashMap::new(),
@@ -475,6 +479,9 @@ impl Control {
                 self.publish_udp_owner(local, entry.values.v6_only, owner);
             }
         }
+        if let Some(raw) = entry.values.raw {
+            self.publish_raw(raw.kind, false);
+        }
         if let Some(queue) = entry.listening {
             self.dissolve(key, *queue);
         }
@@ -492,10 +499,11 @@ impl Control {
     }
 
     /// What a new socket's user has set: nothing, so that the operator's word counts.
-    pub(crate) fn default_values(&self, inet6: bool) -> Rc<Values> {
+    pub(crate) fn default_values(&self, inet6: bool, raw: Option<RawKind>) -> Rc<Values> {
         let tuning = &self.network.tuning;
         let told = if inet6 { self.network.told_hops() } else { None };
         let values = Values::of_host(tuning.congestion, told.unwrap_or(tuning.ttl), inet6);
+        let values = values.of_raw(raw);
         if *self.last_values == values { Rc::clone(&self.last_values) } else { Rc::new(values) }
     }
 

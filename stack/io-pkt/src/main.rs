@@ -37,6 +37,7 @@ mod privileges;
 mod protocols;
 mod publish;
 mod quota;
+mod raw_sockets;
 mod requests;
 mod socket_table;
 mod stack_options;

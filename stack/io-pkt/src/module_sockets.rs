@@ -45,6 +45,7 @@ impl Control {
             worker,
             transport: Transport::Module,
             inet6: family == 10,
+            raw: None,
             ours: Arc::clone(&ours),
             theirs,
             opening,

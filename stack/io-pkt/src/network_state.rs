@@ -8,7 +8,9 @@ use autoconf::{Identity, Link, Origin, State};
 use devnp::Port;
 use fib::{Rib, Route};
 use hashbrown::{HashMap, HashSet};
-use inet::network::{Address, Interface, LOOPBACK, Link6, Network, StaticNeighbor, TxChecksum};
+use inet::network::{
+    Address, Interface, LOOPBACK, Link6, Network, RawWanted, StaticNeighbor, TxChecksum,
+};
 use proto::message::Loaded;
 use proto::table::{AddressRow, InterfaceRow};
 use rustix::io::Errno;
@@ -88,6 +90,8 @@ pub(crate) struct NetworkState {
     identity: Identity,
     /// Groups that sockets listen to, with their interfaces.
     pub(crate) groups: Arc<HashSet<(u16, IpAddr)>>,
+    /// What raw sockets are open for.
+    pub(crate) raw: RawWanted,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -126,6 +130,7 @@ impl NetworkState {
             udp_owners: Arc::default(),
             identity,
             groups: Arc::default(),
+            raw: RawWanted::default(),
             tuning,
         }
     }
@@ -236,6 +241,7 @@ impl NetworkState {
             neighbors: self.neighbors.clone(),
             udp_owners: Arc::clone(&self.udp_owners),
             groups: Arc::clone(&self.groups),
+            raw: self.raw,
             tcp: self.tuning.tcp,
             links: self.links(),
             host: self.tuning.host,

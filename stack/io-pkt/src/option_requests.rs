@@ -20,7 +20,9 @@ impl Control {
         let (key, entry) = self.entry(id, handle)?;
         let closed = entry.is_closed();
         match (level, entry.transport) {
-            (sol::TCP, Transport::Datagram | Transport::Module) => return Err(Errno::NOPROTOOPT),
+            (sol::TCP, transport) if transport != Transport::Stream => {
+                return Err(Errno::NOPROTOOPT);
+            }
             (sol::UDP, Transport::Datagram) if value.len() < size_of::<i32>() => {
                 return Err(Errno::INVAL);
             }

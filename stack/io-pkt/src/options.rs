@@ -9,7 +9,10 @@ use tcp::TcpValues;
 mod info;
 pub(crate) mod ipv6;
 pub(crate) mod multicast;
+mod raw;
 mod tcp;
+
+pub(crate) use raw::RawValues;
 
 /// `SOL_SOCKET` and its options, from Linux's `asm-generic/socket.h`.
 pub(crate) mod sol {
@@ -56,6 +59,8 @@ use tcp::name as n;
 pub(crate) struct Values {
     /// A socket of `AF_INET6`.
     pub inet6: bool,
+    /// What else it has if it is a raw or ping socket.
+    pub raw: Option<RawValues>,
     /// `IPV6_V6ONLY`.
     pub v6_only: bool,
     /// `SO_REUSEADDR`.
@@ -89,6 +94,7 @@ impl Default for Values {
     fn default() -> Self {
         Self {
             inet6: false,
+            raw: None,
             v6_only: false,
             reuse_address: false,
             reuse_port: false,
@@ -136,6 +142,9 @@ impl Values {
         value: &[u8],
         closed: bool,
     ) -> Result<Option<SocketOption>, Errno> {
+        if let Some(option) = self.set_raw(level, name, value) {
+            return option.map(Some);
+        }
         match level {
             o::SOCKET => self.set_socket(name, value),
             o::TCP => self.tcp.set(name, value, closed).map(Some),
@@ -251,7 +260,13 @@ impl Values {
         let congestion = (stream && self.tcp.congestion != usual.tcp.congestion)
             .then_some(SocketOption::Congestion(self.tcp.congestion));
         let ttl = (self.ttl != usual.ttl).then_some(SocketOption::Ttl(self.ttl));
-        congestion.into_iter().chain(ttl)
+        let raw = self.raw.iter().flat_map(RawValues::unusual);
+        congestion.into_iter().chain(ttl).chain(raw)
+    }
+
+    /// The protocol of a raw or ping socket; else 0.
+    pub(crate) fn raw_protocol(&self) -> u16 {
+        self.raw.map_or(0, |raw| raw.kind.protocol.into())
     }
 
     /// What connections accepted by this listener inherit.
@@ -286,6 +301,9 @@ impl Values {
         listening: bool,
         connected: bool,
     ) -> Result<Option<Vec<u8>>, Errno> {
+        if let Some(value) = self.raw_value(level, name) {
+            return value.map(Some);
+        }
         let stream = transport == Transport::Stream;
         let number = match (level, name) {
             (o::SOCKET, o::SO_REUSEADDR) => u32::from(self.reuse_address),
@@ -309,22 +327,15 @@ impl Values {
                 Some(len) => len,
                 None => return Ok(None),
             },
-            (o::SOCKET, o::SO_TYPE) => {
-                if stream {
-                    1
-                } else {
-                    2
-                }
-            }
+            (o::SOCKET, o::SO_TYPE) => match transport {
+                Transport::Stream => 1,
+                Transport::Raw => 3,
+                _ => 2,
+            },
             (o::SOCKET, o::SO_DOMAIN) if self.inet6 => 10,
             (o::SOCKET, o::SO_DOMAIN) => 2,
-            (o::SOCKET, o::SO_PROTOCOL) => {
-                if stream {
-                    6
-                } else {
-                    17
-                }
-            }
+            (o::SOCKET, o::SO_PROTOCOL) if stream => 6,
+            (o::SOCKET, o::SO_PROTOCOL) => self.raw.map_or(17, |raw| raw.kind.protocol.into()),
             (o::SOCKET, o::SO_MAX_PACING_RATE) => {
                 return Ok(Some(self.pacing_rate.unwrap_or(u64::MAX).to_ne_bytes().to_vec()));
             }

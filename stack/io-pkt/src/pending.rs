@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use inet::SocketId;
 use inet::command::{CallId, Command, Event, ListenerId, Outcome, SocketInfo, Transport};
+use inet::network::RawKind;
 use proto::{Reply, SocketHandle};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
@@ -45,6 +46,8 @@ pub(crate) struct NewSocket {
     pub(crate) transport: Transport,
     /// It is of `AF_INET6`.
     pub(crate) inet6: bool,
+    /// What it is for if it is a raw or ping socket.
+    pub(crate) raw: Option<RawKind>,
     /// The daemon's end of its descriptor.
     pub(crate) ours: Arc<SocketEnd>,
     /// The end its owner gets.
@@ -200,13 +203,13 @@ impl Control {
             Ok(_) => return self.answer(connection, sequence, Err(Errno::IO)),
             Err(errno) => return self.answer(connection, sequence, Err(errno)),
         };
-        let NewSocket { client, worker, transport, inet6, ours, theirs, opening } = new;
+        let NewSocket { client, worker, transport, inet6, raw, ours, theirs, opening } = new;
         if !self.connections.contains_key(&connection) {
             // The asker is gone, but others go on using its client.
             return self.command(worker, Command::Close { socket: id, reset: false });
         }
         let handle = SocketHandle { cell: cell.index, generation: cell.generation, worker };
-        let values = self.default_values(inet6);
+        let values = self.default_values(inet6, raw);
         for option in values.unusual(transport) {
             let pending = Pending { connection: None, sequence: 0, then: Then::Answer };
             self.call(worker, pending, |call| Command::SetOption { call, socket: id, option });
@@ -248,7 +251,12 @@ impl Control {
             client.cells.set(entry.handle.cell, Some(key));
             opening.keep();
         }
+        let raw = entry.values.raw;
         self.sockets.insert(key, entry);
+        if let Some(raw) = raw {
+            // Before its user can ask anybody for an answer.
+            self.publish_raw(raw.kind, true);
+        }
         let sent = match self.connections.get_mut(&connection) {
             Some(peer) if watched.is_ok() => peer.answer(sequence, Ok(reply), &[theirs.as_fd()]),
             _ => {

@@ -92,7 +92,7 @@ impl PortTable {
             |entry: &Bound| remote.is_some() && entry.remote.is_some() && entry.remote != remote;
         match transport {
             Transport::Stream => entries.iter().all(other_peer),
-            Transport::Datagram | Transport::Module => entries.is_empty(),
+            _ => entries.is_empty(),
         }
     }
 

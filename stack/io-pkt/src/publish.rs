@@ -72,7 +72,7 @@ impl Control {
         }
     }
 
-    fn publish_to_workers(&mut self) {
+    pub(crate) fn publish_to_workers(&mut self) {
         let network = Arc::new(self.network.publish());
         for worker in 0..self.worker_count() {
             self.command(worker, Command::Network(Arc::clone(&network)));

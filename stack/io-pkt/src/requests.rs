@@ -18,6 +18,7 @@ use crate::control::{AcceptQueue, CALLS_MAX, ConnectionId, Control, Peer, Socket
 use crate::pending::{Asked, Attempt, NewSocket, Pending, Target, Then};
 use crate::port_table::Sharing;
 use crate::quota::{Kind, Taken};
+use crate::raw_sockets;
 
 /// Other ports tried when a connection attempt meets an old connection in its way.
 const CONNECT_TRIES: u8 = 8;
@@ -85,9 +86,17 @@ impl Control {
     }
 
     fn open(&mut self, asked: Asked, family: Family, transport: WireTransport, protocol: u16) {
+        let inet6 = family == Family::Inet6;
+        let raw = match family {
+            Family::Inet | Family::Inet6 => raw_sockets::kind(inet6, transport, protocol),
+            Family::Module(_) => None,
+        };
         let opened = match (family, protocol) {
             (Family::Inet | Family::Inet6, 0) => self.try_open(asked, family, transport),
-            _ => self.try_open_of_module(asked, family, transport, protocol),
+            _ => match raw {
+                Some(kind) => self.try_open_raw(asked, kind),
+                None => self.try_open_of_module(asked, family, transport, protocol),
+            },
         };
         if let Err(errno) = opened {
             self.answer(asked.connection, asked.sequence, Err(errno));
@@ -105,6 +114,7 @@ impl Control {
         let transport = match transport {
             WireTransport::Stream => Transport::Stream,
             WireTransport::Datagram => Transport::Datagram,
+            WireTransport::Raw => return Err(Errno::PROTONOSUPPORT),
         };
         let client = self.client_of(id).ok_or(Errno::NOTCONN)?;
         let (client, opening) = (client.slot.index(), Taken::of(&client.account, Kind::Sockets)?);
@@ -117,6 +127,7 @@ impl Control {
             worker,
             transport,
             inet6,
+            raw: None,
             ours: ours_too,
             theirs,
             opening,
@@ -144,15 +155,18 @@ impl Control {
         address: SocketAddr,
     ) -> Result<Option<Reply>, Errno> {
         let key = self.socket(id, handle)?;
-        if self.bind_module(id, sequence, key, address) {
+        if self.bind_module(id, sequence, key, address)
+            || self.bind_raw(id, sequence, key, address)?
+        {
             return Ok(None);
         }
         let values = self.sockets.get(&key).map(|entry| *entry.values).ok_or(Errno::BADF)?;
         let address = self.check_local(&values, address)?;
-        if address.port() != 0 && !self.may_bind(id, address.port()) {
+        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
+        let ping = entry.transport == Transport::Ping;
+        if address.port() != 0 && !ping && !self.may_bind(id, address.port()) {
             return Err(Errno::ACCESS);
         }
-        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
         if entry.local.is_some() || entry.peer.is_some() {
             return Err(Errno::INVAL);
         }
@@ -176,7 +190,9 @@ impl Control {
         if transport == Transport::Stream {
             return Ok(Some(Reply::Done));
         }
-        self.publish_udp_owner(local, values.v6_only, (worker, true));
+        if transport == Transport::Datagram {
+            self.publish_udp_owner(local, values.v6_only, (worker, true));
+        }
         let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
         self.call(worker, pending, |call| Command::Bind { call, socket, local });
         Ok(None)
@@ -323,9 +339,14 @@ impl Control {
     fn connect(&mut self, asked: Asked, handle: SocketHandle, remote: SocketAddr, fast_open: bool) {
         match self.socket(asked.connection, handle) {
             Ok(key) if self.connect_module(asked, key, remote) => {}
-            Ok(key) => {
-                self.start_connect(asked, Target { key, remote, tries: CONNECT_TRIES, fast_open });
-            }
+            Ok(key) => match self.connect_raw(asked, key, remote) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let tries = CONNECT_TRIES;
+                    self.start_connect(asked, Target { key, remote, tries, fast_open });
+                }
+                Err(errno) => self.answer(asked.connection, asked.sequence, Err(errno)),
+            },
             Err(errno) => self.answer(asked.connection, asked.sequence, Err(errno)),
         }
     }
@@ -360,7 +381,7 @@ impl Control {
             // A datagram socket may change its peer, and with it its address.
             let held = if stream { local } else { SocketAddr::new(any.ip(), port) };
             self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(Rc::new(held));
-            if !stream {
+            if transport == Transport::Datagram {
                 self.publish_udp_owner(held, values.v6_only, (worker, true));
             }
         }
@@ -399,7 +420,7 @@ impl Control {
                 local_port: port,
                 remote_port: to.port(),
             };
-            transport == Transport::Datagram || inet::steer::owner(&flow, workers) == worker
+            transport != Transport::Stream || inet::steer::owner(&flow, workers) == worker
         };
         self.free_port(transport, source, Some(to), leads_home)
     }
@@ -453,7 +474,9 @@ impl Control {
             return Ok(None);
         }
         let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
-        let unbound = SocketAddr::new(any(&entry.values), 0);
+        let raw = entry.transport == Transport::Raw;
+        let port = if raw { entry.values.raw_protocol() } else { 0 };
+        let unbound = SocketAddr::new(any(&entry.values), port);
         let name = entry.name.as_deref().or(entry.local.as_deref());
         Ok(Some(Reply::Name(name.copied().unwrap_or(unbound))))
     }

@@ -429,7 +429,7 @@ impl Control {
     ) -> Sample {
         let mut states: BTreeMap<&str, u64> = BTreeMap::new();
         let mut protocols: BTreeMap<&str, u64> =
-            BTreeMap::from([("tcp", 0), ("udp", 0), ("module", 0)]);
+            ["tcp", "udp", "module", "icmp", "raw"].map(|name| (name, 0)).into();
         for (_, row) in sockets {
             *protocols.entry(protocol(row.transport)).or_default() += 1;
             if row.transport == Transport::Stream {
@@ -527,6 +527,8 @@ fn protocol(transport: Transport) -> &'static str {
         Transport::Stream => "tcp",
         Transport::Datagram => "udp",
         Transport::Module => "module",
+        Transport::Ping => "icmp",
+        Transport::Raw => "raw",
     }
 }
 

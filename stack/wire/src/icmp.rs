@@ -298,6 +298,13 @@ impl<'a> Quoted<'a> {
         quoted::ports(self.header.protocol(), self.transport).filter(|_| is_first)
     }
 
+    /// Identifier of an echo request, `None` for others and as for [`ports`](Self::ports).
+    #[must_use]
+    pub fn echo_id(&self) -> Option<u16> {
+        let is_first = self.header.fragment_offset() == 0;
+        quoted::echo_id(self.header.protocol(), self.transport).filter(|_| is_first)
+    }
+
     /// Sequence number of a TCP segment, `None` as for [`ports`](Self::ports).
     #[must_use]
     pub fn tcp_sequence(&self) -> Option<u32> {

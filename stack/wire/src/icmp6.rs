@@ -241,6 +241,12 @@ impl<'a> Quoted<'a> {
         quoted::ports(self.protocol, self.transport)
     }
 
+    /// Identifier of an echo request; `None` for others.
+    #[must_use]
+    pub fn echo_id(&self) -> Option<u16> {
+        quoted::echo_id(self.protocol, self.transport)
+    }
+
     /// Sequence number of a TCP segment; `None` for others.
     #[must_use]
     pub fn tcp_sequence(&self) -> Option<u32> {

@@ -71,7 +71,7 @@ impl Daemon {
         let cell = self.clients[client].lanes[usize::from(lane)].allocate_cell()?;
         let kind = match transport {
             Transport::Stream => Kind::Fresh,
-            Transport::Datagram => {
+            Transport::Datagram | Transport::Raw => {
                 Kind::Datagram(Box::new(DatagramProducer::new(cell, RECEIVE_BUFFER)))
             }
         };

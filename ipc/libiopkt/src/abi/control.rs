@@ -5,7 +5,6 @@ use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use io_pkt_client::Transport;
 use io_pkt_client::far::FarCall;
 use libc::{c_char, c_int, c_ulong, c_void, sockaddr, socklen_t};
 
@@ -177,7 +176,7 @@ pub unsafe extern "C" fn iopkt_setsockopt(
     // SAFETY: the caller's promise.
     let value = unsafe { message::bytes(value, len) };
     status(value.and_then(|value| {
-        if let (false, libc::IPPROTO_UDP, UDP_CORK) = (held.is_stream(), level, name) {
+        if (held.kind().1, level, name) == (libc::IPPROTO_UDP, libc::IPPROTO_UDP, UDP_CORK) {
             let on = value.first_chunk().ok_or_else(|| os(libc::EINVAL))?;
             return cork::set(fd, &held, c_int::from_ne_bytes(*on) != 0);
         }
@@ -330,14 +329,14 @@ fn one_byte(found: Vec<u8>, room: usize) -> Vec<u8> {
 
 /// An option's value. What a socket is, this library knows by itself.
 fn option(held: &Held, level: c_int, name: c_int) -> io::Result<Vec<u8>> {
-    let stream = matches!(held.socket.transport(), Transport::Stream);
+    let (kind, protocol) = held.kind();
     let known = match (level, name) {
         (libc::SOL_SOCKET, libc::SO_DOMAIN) => held.domain(),
-        (libc::SOL_SOCKET, libc::SO_TYPE) if stream => libc::SOCK_STREAM,
-        (libc::SOL_SOCKET, libc::SO_TYPE) => libc::SOCK_DGRAM,
-        (libc::SOL_SOCKET, libc::SO_PROTOCOL) if stream => libc::IPPROTO_TCP,
-        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => libc::IPPROTO_UDP,
-        (libc::IPPROTO_UDP, UDP_CORK) if !stream => c_int::from(held.cork.is_on()),
+        (libc::SOL_SOCKET, libc::SO_TYPE) => kind,
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => protocol,
+        (libc::IPPROTO_UDP, UDP_CORK) if protocol == libc::IPPROTO_UDP => {
+            c_int::from(held.cork.is_on())
+        }
         _ => return held.socket.option(level, name),
     };
     Ok(known.to_ne_bytes().to_vec())

@@ -17,8 +17,8 @@ use crate::renew::renew;
 use crate::table::{self, Held};
 use crate::{autoconnect, kernel, process};
 
-/// `socket(2)`: `AF_INET` or `AF_INET6` with `SOCK_STREAM` or `SOCK_DGRAM`; `SOCK_DGRAM` of a family or
-/// protocol that a protocol module of the stack has brought. `ENETDOWN` if no stack is
+/// `socket(2)`: `AF_INET` or `AF_INET6` with `SOCK_STREAM`, `SOCK_DGRAM` (with ICMP too) or `SOCK_RAW`, which
+/// is root's; `SOCK_DGRAM` of a family or protocol that a protocol module of the stack has brought. `ENETDOWN` if no stack is
 /// running, `ETIMEDOUT` if it does not answer.
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
@@ -166,9 +166,16 @@ enum Wanted {
     Own(Transport),
     /// A protocol module's, with this protocol.
     OfModule(u16),
+    /// Packets of this IP protocol, or echo messages alone.
+    Raw(Transport, u8),
 }
 
 impl Wanted {
+    fn raw(transport: Transport, protocol: c_int) -> io::Result<Self> {
+        let protocol = u8::try_from(protocol).map_err(|_| os(libc::EPROTONOSUPPORT))?;
+        Ok(Self::Raw(transport, protocol))
+    }
+
     fn of_module(protocol: c_int) -> io::Result<Self> {
         u16::try_from(protocol).map(Self::OfModule).map_err(|_| os(libc::EINVAL))
     }
@@ -188,6 +195,12 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
         (_, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Wanted::Own(Transport::Stream),
         (_, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Wanted::Own(Transport::Datagram),
         (_, _, ..0 | PROTOCOL_MAX..) => return Err(os(libc::EINVAL)),
+        (Family::Inet, libc::SOCK_DGRAM, libc::IPPROTO_ICMP)
+        | (Family::Inet6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) => {
+            Wanted::raw(Transport::Datagram, protocol)?
+        }
+        (_, libc::SOCK_RAW, 0) => return Err(os(libc::EPROTONOSUPPORT)),
+        (_, libc::SOCK_RAW, _) => Wanted::raw(Transport::Raw, protocol)?,
         (_, libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 | libc::IPPROTO_TCP)
         | (_, libc::SOCK_STREAM, _) => return Err(os(libc::EPROTONOSUPPORT)),
         (_, libc::SOCK_DGRAM, _) => Wanted::of_module(protocol)?,
@@ -202,6 +215,9 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
     let channel = channel()?;
     let (socket, fd) = match wanted {
         Wanted::Own(transport) => Socket::open_in(&channel, family, transport)?,
+        Wanted::Raw(transport, protocol) => {
+            Socket::open_raw(&channel, family, transport, protocol)?
+        }
         Wanted::OfModule(protocol) => Socket::open_of_module(&channel, family, protocol)?,
     };
     set_modes(&fd, kind)?;

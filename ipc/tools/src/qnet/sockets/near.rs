@@ -423,7 +423,7 @@ impl Socket {
         let kind = match transport {
             Transport::Stream => SocketType::STREAM,
             // Datagrams whose end is noticed.
-            Transport::Datagram => SocketType::SEQPACKET,
+            Transport::Datagram | Transport::Raw => SocketType::SEQPACKET,
         };
         let flags = SocketFlags::CLOEXEC;
         let (end, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
