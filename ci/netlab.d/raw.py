@@ -1,5 +1,6 @@
 """Raw and ping sockets in unmodified programs: ping, and what they see of ICMP."""
-from lab import HOST, HOST6, IFACE, STACK, STACK6, Lab, check, until
+from lab import BIN, HOST, HOST6, IFACE, STACK, STACK6, Lab, check, until
+from routing import FAR, FAR6, FAR_STACK, FAR_STACK6
 
 NOBODY = "198.18.77.77"
 
@@ -82,3 +83,68 @@ def raw_sockets():
         judged = lab.judge()
         return judged
 
+
+class FarLab(Lab):
+    """The stack is a host; the kernel's end of its wire is a router to another host.
+
+    io-pkt tap0 ══ iop0  kernel  veth0 ══ veth1  kernel (`far`)
+    """
+
+    def __init__(self):
+        super().__init__(drivers=["-d", "net_tap", f"iface={IFACE},address={STACK}/24,address={STACK6}/64"])
+        try:
+            self.far = self.ns + "f"
+            self.add_namespace(self.far)
+            self.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", self.far)
+            for ns, iface, addresses in ((self.ns, IFACE, (f"{HOST6}/64",)), (self.ns, "veth0", (f"{FAR_STACK}/24", f"{FAR_STACK6}/64")),
+                                         (self.far, "veth1", (f"{FAR}/24", f"{FAR6}/64"))):
+                self.ip("link", "set", iface, "up", ns=ns)
+                for address in addresses:
+                    self.ip("addr", "add", address, "dev", iface, *(["nodad"] if ":" in address else []), ns=ns)
+            self.ip("route", "add", "default", "via", FAR_STACK, ns=self.far)
+            self.ip("-6", "route", "add", "default", "via", FAR_STACK6, ns=self.far)
+            self.exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+            self.exec("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0", ns=self.far)
+            self.iopkt("route", "add", "default", HOST)
+            self.iopkt("route", "add", "-inet6", "default", HOST6)
+            self.settled()
+        except BaseException:
+            self.close()
+            raise
+
+
+def host_tools():
+    """iopkt ping, ping6, traceroute and sockstat, and unmodified traceroute and mtr, over a router to another host."""
+    with FarLab() as lab:
+        for tool, to in (("ping", HOST), ("ping", FAR), ("ping6", HOST6), ("ping6", FAR6)):
+            said = lab.table(tool, "-c", 3, "-i", "0.02", "-s", 1400, to)
+            ttl = 64 if to in (HOST, HOST6) else 63
+            check((said["sent"], said["received"]) == (3, 3) and all(row["ttl"] == ttl for row in said["replies"]), said)
+        said = lab.iopkt("ping", "-f", "-q", "-c", 500, FAR).stdout
+        check("500 packets transmitted, 500 packets received" in said, said)
+        # What routers and the stack itself say of requests.
+        for argv, words in (((FAR, "-T", 1), f"from {HOST}: Time to live exceeded"), (("198.18.77.77",), f"from {STACK}: Destination Host Unreachable"),
+                            ((FAR6, "-6", "-T", 1), f"from {HOST6}: Hop limit exceeded")):
+            said = lab.iopkt("ping", "-c", 1, "-W", 6, *argv, ok=False)
+            check(said.returncode == 1 and words in said.stdout, f"{argv}: {said.stdout}")
+        for to, near in ((FAR, HOST), (FAR6, HOST6)):
+            for options in ([], ["-I"]):
+                way = lab.table("traceroute", *options, to)
+                hops = [{answer["from"] for answer in hop["answers"]} for hop in way["hops"]]
+                check(way["reached"] and hops == [{near}, {to}], way)
+        said = lab.iopkt("traceroute", "-w", 1, "-q", 1, "-m", 2, "198.18.78.77").stdout
+        check(f" 1  {HOST}" in said and (" *" in said or "!H" in said), said)
+        said = lab.iopkt("run", "--", "inetutils-traceroute", "-q", 1, "-w", 2, FAR).stdout.split()
+        check(said.count(HOST) == 1 and FAR in said[said.index(HOST):], said)
+        said = lab.iopkt("run", "--", "mtr", "-n", "-r", "-c", 2, "-i", "0.2", FAR).stdout
+        check(HOST in said and FAR in said, said)
+        user = ["setpriv", "--reuid=65534", "--clear-groups", BIN / "iopkt"]
+        check("1 packets received" in lab.exec(*user, "ping", "-c", 1, HOST).stdout, "a user may not ask for echoes")
+        refused = lab.exec(*user, "traceroute", HOST, ok=False)
+        check(refused.returncode == 77 and "only root" in refused.stderr, refused)
+        lab.client("python3", "-c", "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, 89); time.sleep(60)")
+        lab.client("ping", "-i", "1", HOST, log=lab.dir / "ping.log")
+        shown = lambda: {(row["user"], row["program"], row["protocol"]) for row in lab.table("sockstat")}
+        until("the sockets", lambda: shown() == {("root", "python3", "raw"), ("root", "ping", "icmp")})
+        check("raw6" in lab.iopkt("sockstat", "-6").stdout, lab.iopkt("sockstat", "-6").stdout)
+        return "2 hops, both families, UDP and ICMP"

@@ -26,6 +26,7 @@ mod option;
 mod poll;
 mod prefix;
 mod receive;
+mod segments;
 mod send;
 mod socket;
 mod tcp;

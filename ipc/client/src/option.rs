@@ -55,7 +55,8 @@ impl Socket {
             timeout.store(parse_timeval(value)?, Ordering::Relaxed);
             return Ok(());
         }
-        if let Some(done) = self.set_wish(level, name, value) {
+        let known = self.set_wish(level, name, value);
+        if let Some(done) = known.or_else(|| self.set_segments(level, name, value)) {
             return done;
         }
         let mut value = value.to_vec();
@@ -96,8 +97,9 @@ impl Socket {
                 _ => {}
             }
         }
-        if let Some(wished) = self.wish(level, name) {
-            return Ok(i32::from(wished).to_ne_bytes().to_vec());
+        let known = self.wish(level, name).map(i32::from);
+        if let Some(known) = known.or_else(|| self.segments_option(level, name)) {
+            return Ok(known.to_ne_bytes().to_vec());
         }
         self.ask(level, name)
     }

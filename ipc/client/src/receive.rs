@@ -9,6 +9,7 @@ use shm::{Ancillary, Datagram, ReceiveQueue, Status};
 
 use crate::descriptor::{self, End};
 use crate::option::timeout;
+use crate::segments::SEGMENTS_MAX;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
 
@@ -66,9 +67,13 @@ impl Socket {
         let nonblocking = flags.contains(RecvFlags::DONTWAIT);
         let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
         if !self.is_stream() {
+            let peek = flags.contains(RecvFlags::PEEK);
+            let joins = self.is_udp() && self.memory.segments().1 && !peek;
             return self.wait_for(fd, &mut patience, true, || {
-                let peek = flags.contains(RecvFlags::PEEK);
-                self.try_datagram(fd, flags, |queue| queue.read_datagram(data, peek))
+                self.try_datagram(fd, flags, |queue| match joins {
+                    true => queue.read_datagrams(data, SEGMENTS_MAX),
+                    false => queue.read_datagram(data, peek),
+                })
             });
         }
         let wanted = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));

@@ -81,6 +81,10 @@ impl Socket {
             let to = to.map(|to| self.inward(to)).transpose()?;
             self.check_destination(fd, to)?;
             self.check_way(to, ancillary.local)?;
+            if let Some(size) = self.piece_len(ancillary, total) {
+                let pieces = (size, total);
+                return self.send_pieces(fd, data, (to, ancillary), pieces, &mut patience);
+            }
             return self.send_datagram(fd, data, (to, ancillary), &mut patience).map(|()| total);
         }
         let mut done = 0usize;
@@ -229,7 +233,7 @@ impl Socket {
         }
     }
 
-    fn send_datagram(
+    pub(crate) fn send_datagram(
         &self,
         fd: BorrowedFd<'_>,
         data: &[IoSlice<'_>],

@@ -259,6 +259,13 @@ impl Socket {
         self.transport
     }
 
+    /// It is the stack's own UDP.
+    pub(crate) fn is_udp(&self) -> bool {
+        self.transport == Transport::Datagram
+            && self.raw_protocol().is_none()
+            && !self.is_of_module()
+    }
+
     /// What is sent has no borders.
     #[must_use]
     pub fn is_stream(&self) -> bool {

@@ -20,6 +20,10 @@ const HEADER_LEN: usize = size_of::<libc::cmsghdr>();
 
 const _: () = assert!(HEADER_LEN == 16);
 
+/// Of `linux/udp.h`.
+const UDP_SEGMENT: c_int = 103;
+const UDP_GRO: c_int = 104;
+
 /// Reads the control messages of a message to be sent. Linux's rule: those of other levels are passed over,
 /// unknown ones of ours are `EINVAL`.
 ///
@@ -40,6 +44,11 @@ pub(crate) unsafe fn read(header: &msghdr, is_stream: bool) -> io::Result<Ancill
             (libc::SOL_SOCKET, _) => return Err(os(libc::EINVAL)),
             (libc::IPPROTO_IP, kind) if !is_stream => take(&mut ancillary, kind, data)?,
             (libc::IPPROTO_IPV6, kind) if !is_stream => take6(&mut ancillary, kind, data)?,
+            (libc::IPPROTO_UDP, kind) if !is_stream => {
+                let size = data.first_chunk().filter(|_| data.len() == size_of::<u16>());
+                let size = size.filter(|_| kind == UDP_SEGMENT).ok_or_else(|| os(libc::EINVAL))?;
+                ancillary.segment = Some(u16::from_ne_bytes(*size));
+            }
             _ => {}
         }
         rest = rest.get(message.len.next_multiple_of(8)..).unwrap_or_default();
@@ -166,8 +175,18 @@ fn messages(ancillary: &Ancillary, wishes: Wishes) -> Vec<(c_int, c_int, Vec<u8>
     }
     if wishes.inet6 {
         messages6(ancillary, wishes, &mut list);
-        return list;
+    } else {
+        messages4(ancillary, wishes, &mut list);
     }
+    // Only a socket that asks for it is given several datagrams as one.
+    if let Some(size) = ancillary.segment {
+        let data = c_int::from(size).to_ne_bytes().to_vec();
+        list.push((libc::IPPROTO_UDP, UDP_GRO, data));
+    }
+    list
+}
+
+fn messages4(ancillary: &Ancillary, wishes: Wishes, list: &mut Vec<(c_int, c_int, Vec<u8>)>) {
     if wishes.packet_info
         && let Some(IpAddr::V4(local)) = ancillary.local
     {
@@ -187,7 +206,6 @@ fn messages(ancillary: &Ancillary, wishes: Wishes) -> Vec<(c_int, c_int, Vec<u8>
     {
         list.push((libc::IPPROTO_IP, libc::IP_TOS, vec![tos]));
     }
-    list
 }
 
 /// The same for a socket of IPv6. A packet of IPv4 has a mapped address and no hop limit.
@@ -250,7 +268,7 @@ mod tests {
 
     fn sample() -> Ancillary {
         let local = Some(IpAddr::V4([198, 18, 77, 2].into()));
-        Ancillary { local, interface: 1, ttl: Some(7), tos: Some(9), at_ns: 0 }
+        Ancillary { local, interface: 1, ttl: Some(7), tos: Some(9), at_ns: 0, segment: None }
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub struct Ancillary {
     pub tos: Option<u8>,
     /// When it came, in nanoseconds of `CLOCK_MONOTONIC`.
     pub at_ns: u64,
+    /// It is several datagrams, all but the last so long (`UDP_SEGMENT`, `UDP_GRO`). No header says so: the
+    /// client cuts and joins.
+    pub segment: Option<u16>,
 }
 
 const _: () = assert!(size_of::<DatagramHeader>() == DatagramHeader::LEN);
@@ -131,6 +134,7 @@ impl DatagramHeader {
             ttl: has(Self::SET_TTL).then_some(self.ttl),
             tos: has(Self::SET_TOS).then_some(self.tos),
             at_ns: self.at_ns,
+            segment: None,
         }
     }
 
@@ -178,7 +182,8 @@ mod tests {
         for local in [None, Some([198, 18, 77, 2].into()), Some(IpAddr::V6(Ipv6Addr::LOCALHOST))] {
             for (ttl, tos) in [(None, None), (Some(1), None), (None, Some(0)), (Some(0), Some(255))]
             {
-                let ancillary = Ancillary { local, interface: 3, ttl, tos, at_ns: 1 << 60 };
+                let ancillary =
+                    Ancillary { local, interface: 3, ttl, tos, at_ns: 1 << 60, segment: None };
                 let from = "10.0.0.1:53".parse().ok();
                 let header = DatagramHeader::new(from, 17).with(&ancillary);
                 let read = DatagramHeader::parse(&zerocopy::transmute!(header));

@@ -9,6 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::help;
 
+mod host;
+
+pub(crate) use host::{PingArgs, SockstatArgs, TracerouteArgs};
+
 /// Tools of io-pkt, a TCP/IP stack in user space.
 #[derive(Debug, Parser)]
 #[command(
@@ -53,6 +57,18 @@ pub(crate) enum Command {
     /// Show which groups are listened to on which interface
     #[command(before_long_help = help::IFMCSTAT)]
     Ifmcstat(ReadArgs),
+    /// Ask a host for echoes, over the stack
+    #[command(before_long_help = help::PING)]
+    Ping(PingArgs),
+    /// Ask a host for echoes, over IPv6
+    #[command(before_long_help = help::PING6)]
+    Ping6(PingArgs),
+    /// Show which routers a packet passes
+    #[command(before_long_help = help::TRACEROUTE)]
+    Traceroute(TracerouteArgs),
+    /// Show whose the sockets are
+    #[command(before_long_help = help::SOCKSTAT)]
+    Sockstat(SockstatArgs),
     /// Show and change routes
     #[command(
         before_long_help = help::ROUTE

@@ -54,6 +54,33 @@ Examples:
   iopkt ifmcstat
   iopkt ifmcstat --json";
 
+pub(crate) const PING: &str = "\
+Examples:
+  iopkt ping 198.18.77.1                    until Ctrl-C
+  iopkt ping -c 3 -s 1472 -D 198.18.77.1    whole packets of 1500 bytes
+  iopkt ping -6 -q -w 10 www.example.net
+  iopkt ping -c 5 --json 198.18.77.1
+Everybody may ask. What routers say of the requests is shown to root and the daemon's user.";
+
+pub(crate) const PING6: &str = "\
+Examples:
+  iopkt ping6 -c 3 2001:db8:77::1
+  iopkt ping6 -I 2001:db8:77::2 2001:db8:78::1";
+
+pub(crate) const TRACEROUTE: &str = "\
+Examples:
+  iopkt traceroute 198.18.78.1
+  iopkt traceroute -I -q 1 www.example.net      echo requests, one for each hop
+  iopkt traceroute --json 2001:db8:78::1
+Marks: !N !H !P network, host or protocol unreachable, !F too long, !X prohibited, * no answer.
+It listens to ICMP, which only root and the daemon's user may.";
+
+pub(crate) const SOCKSTAT: &str = "\
+Examples:
+  iopkt sockstat
+  iopkt sockstat -4 -l           sockets of IPv4 without a peer
+  iopkt sockstat -P tcp -p 80 --json";
+
 pub(crate) const ROUTE: &str = "\
 Examples:
   iopkt route show
@@ -152,8 +179,8 @@ pub(crate) const RUN_END: &str = "\
 The program is started in place of iopkt with LD_PRELOAD=libiopkt-preload.so, which is looked
 for in $IOPKT_PRELOAD, beside iopkt, in ../lib, /usr/lib and /usr/local/lib. Its exit code is the
 program's; 126 and 127 mean that it could not be started, as with env(1).
-Its TCP and UDP sockets are the stack's, of IPv4 and IPv6; a server that listens on [::]:80 serves
-both. Raw sockets and netlink are the kernel's: ping, ip and ss show its side.
+Its TCP, UDP, ICMP and raw sockets are the stack's, of IPv4 and IPv6; a server that listens on [::]:80
+serves both. Packet sockets and netlink are the kernel's: tcpdump, ip and ss show its side.
 Without a daemon the program is not started.";
 
 pub(crate) const ENV: &str = "\

@@ -10,7 +10,8 @@
 //! * [`help`]: what `--help` says.
 //! * one module per tool: [`ifconfig`], [`netstat`], [`arp`] (`arp`, `ndp`), [`route`], [`lists`]
 //!   (clients, workers, status), [`top`], [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`],
-//!   [`path`], [`run`], [`doctor`].
+//!   [`path`], [`ping`] and [`traceroute`] (over [`probe`], which uses sockets of the stack), [`sockstat`],
+//!   [`run`], [`doctor`].
 #![forbid(unsafe_code)]
 
 mod address;
@@ -27,12 +28,16 @@ mod netstat;
 mod nic;
 mod output;
 mod path;
+mod ping;
 mod preload;
+mod probe;
 mod qnet;
 mod route;
 mod run;
+mod sockstat;
 mod sysctl;
 mod top;
+mod traceroute;
 
 use std::env;
 use std::ffi::OsString;
@@ -68,6 +73,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Arp(args) => arp::main(sock, &args, arp::Family::Inet),
         Command::Ndp(args) => arp::main(sock, &args, arp::Family::Inet6),
         Command::Ifmcstat(args) => lists::groups(sock, args.json),
+        Command::Ping(args) => ping::main(sock, &args, false),
+        Command::Ping6(args) => ping::main(sock, &args, true),
+        Command::Traceroute(args) => traceroute::main(sock, &args),
+        Command::Sockstat(args) => sockstat::main(sock, &args),
         Command::Route(args) => route::main(sock, args),
         Command::Clients(args) => lists::clients(sock, args.json),
         Command::Workers(args) => lists::workers(sock, args.json),
@@ -92,13 +101,26 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Named `ifconfig`, `netstat`, `arp`, `ndp`, `ifmcstat`, `route` or `sysctl` (by a link), the binary is that tool.
+/// Links with these names to the binary are those tools.
+const TOOLS: [&str; 11] = [
+    "arp",
+    "ifconfig",
+    "ifmcstat",
+    "ndp",
+    "netstat",
+    "ping",
+    "ping6",
+    "route",
+    "sockstat",
+    "sysctl",
+    "traceroute",
+];
+
+/// Named as one of its tools the binary is that tool.
 fn arguments(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let name = arguments.first().and_then(|a| Path::new(a).file_name()).map(OsString::from);
     if let Some(name) = name
-        && ["ifconfig", "netstat", "arp", "ndp", "ifmcstat", "route", "sysctl"]
-            .iter()
-            .any(|tool| name == *tool)
+        && TOOLS.iter().any(|tool| name == *tool)
     {
         arguments.insert(1, name);
     }

@@ -210,6 +210,7 @@ impl Worker {
             ttl: Some(received.ttl),
             tos: Some(received.tos),
             at_ns: now.as_nanos(),
+            segment: None,
         };
         let mut last = Err(DropReason::UdpNoSocket);
         for id in wanted.drain(..) {

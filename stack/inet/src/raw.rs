@@ -228,6 +228,7 @@ impl Worker {
             ttl: Some(received.ttl),
             tos: Some(received.tos),
             at_ns: now.as_nanos(),
+            segment: None,
         };
         if self.udp_deliver(id, remote(received, 0), &ancillary, payload).is_err() {
             self.out.count_drop(DropReason::RawSocketFull);

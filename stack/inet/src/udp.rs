@@ -66,6 +66,7 @@ impl Worker {
             ttl: Some(received.ttl),
             tos: Some(received.tos),
             at_ns: now.as_nanos(),
+            segment: None,
         };
         let mut last = Err(DropReason::UdpSocketFull);
         for id in found {

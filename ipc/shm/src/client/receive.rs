@@ -233,6 +233,37 @@ impl<'a> ReceiveQueue<'a> {
         Some(Datagram { from: header.address(), len, full_len, ancillary: header.ancillary() })
     }
 
+    /// Copies the first datagram and those that follow it as if one had been cut: from the same place to the
+    /// same one, as long as the first, but for the last, which may be shorter. Up to `most` of them.
+    pub fn read_datagrams(&mut self, into: &mut [IoSliceMut<'_>], most: usize) -> Option<Datagram> {
+        let mut all = self.read_datagram(into, false)?;
+        let size = all.full_len;
+        let room = into.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
+        let mut rest = into;
+        IoSliceMut::advance_slices(&mut rest, all.len);
+        for _ in 1..most {
+            let Some(next) = self.read_datagram(&mut [], true) else { break };
+            let like = Ancillary { at_ns: all.ancillary.at_ns, segment: None, ..next.ancillary };
+            let is_like = like == Ancillary { segment: None, ..all.ancillary };
+            let len = all.len.saturating_add(next.full_len);
+            let fits =
+                (1..=size).contains(&next.full_len) && len <= room && all.len == all.full_len;
+            if next.from != all.from || !is_like || !fits {
+                break;
+            }
+            if self.read_datagram(rest, false).is_none() {
+                break;
+            }
+            IoSliceMut::advance_slices(&mut rest, next.full_len);
+            (all.len, all.full_len) = (len, len);
+            all.ancillary.segment = u16::try_from(size).ok();
+            if next.full_len < size {
+                break;
+            }
+        }
+        Some(all)
+    }
+
     /// Payload bytes of the first datagram.
     #[must_use]
     pub fn next_datagram_len(&mut self) -> Option<usize> {

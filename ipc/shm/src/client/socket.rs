@@ -113,6 +113,19 @@ impl SocketMemory {
         self.own_word(own_cell::TX_TIMEOUT)
     }
 
+    /// How a datagram socket cuts what it sends, 0 for not at all, and whether it joins what it receives.
+    #[must_use]
+    pub fn segments(&self) -> (u16, bool) {
+        let word = self.own_long(own_cell::SEGMENTS).load(Ordering::Relaxed);
+        (u16::try_from(word & 0xffff).unwrap_or(0), word >> 16 != 0)
+    }
+
+    /// Says so.
+    pub fn set_segments(&self, (size, join): (u16, bool)) {
+        let word = u64::from(join) << 16 | u64::from(size);
+        self.own_long(own_cell::SEGMENTS).store(word, Ordering::Relaxed);
+    }
+
     /// The receive queue, locked.
     #[must_use]
     pub fn receive(&self) -> ReceiveQueue<'_> {
