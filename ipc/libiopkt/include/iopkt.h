@@ -44,7 +44,8 @@ extern "C" {
 #endif
 
 /*
- * A new socket: AF_INET or AF_INET6 with SOCK_STREAM (TCP) or SOCK_DGRAM (UDP), and SOCK_NONBLOCK, SOCK_CLOEXEC.
+ * A new socket: AF_INET or AF_INET6 with SOCK_STREAM (TCP), SOCK_DGRAM (UDP; ICMP's echoes with its protocol) or SOCK_RAW (any protocol;
+ * EPERM but for root and the daemon's user), and SOCK_NONBLOCK, SOCK_CLOEXEC.
  * SOCK_DGRAM of a family or protocol that a protocol module of the stack has brought; its names are laid out as struct sockaddr_in6
  * (in AF_INET sockaddr_in). ENETDOWN: no stack is running, or the module is gone. ETIMEDOUT: it does not answer. EAFNOSUPPORT, ESOCKTNOSUPPORT, EPROTONOSUPPORT: not for a stack.
  * ENOBUFS: the stack has no room. EMFILE: as ever, or the number would be above 2^20.

@@ -73,7 +73,8 @@ int main(void)
     assert(iopkt_setsockprefix(NULL) == -1 && errno == EFAULT);
     assert(iopkt_setsockprefix("/none") == 0 && iopkt_clearsockprefix() == 0);
     assert(iopkt_socket(AF_UNIX, SOCK_STREAM, 0) == -1 && errno == EAFNOSUPPORT);
-    assert(iopkt_socket(AF_INET, SOCK_RAW, 1) == -1 && errno == ESOCKTNOSUPPORT);
+    assert(iopkt_socket(AF_INET, SOCK_SEQPACKET, 1) == -1 && errno == ESOCKTNOSUPPORT);
+    assert(iopkt_socket(AF_INET, SOCK_RAW, 0) == -1 && errno == EPROTONOSUPPORT);
     assert(iopkt_socket(AF_INET, SOCK_STREAM, IPPROTO_UDP) == -1 && errno == EPROTONOSUPPORT);
 
     int l = listener(&name), a = socket(AF_INET, SOCK_STREAM, 0);
