@@ -44,6 +44,35 @@ except OSError as error:
     assert error.errno == errno.EADDRINUSE, error
 print(count)
 """
+# Of what it receives at least 24 bytes have to be covered; says how many bytes the first such datagram has.
+WANTS = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 136)
+s.setsockopt(136, 11, 3)
+assert s.getsockopt(136, 11) == 8
+s.setsockopt(136, 11, 24)
+assert s.getsockopt(136, 11) == 24
+s.bind((sys.argv[1], int(sys.argv[2])))
+print("ready", flush=True)
+while True: s.sendto(str(len(s.recv(100))).encode(), s.recvfrom(100)[1])
+"""
+# Sends with less coverage than is wanted, then with enough, then with all; only these are answered.
+COVERS = """
+import errno, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 136)
+s.settimeout(3)
+s.connect((sys.argv[1], int(sys.argv[2])))
+try:
+    s.setsockopt(136, 99, 1)
+    raise SystemExit("an option that is none")
+except OSError as error:
+    assert error.errno == errno.ENOPROTOOPT, error
+for coverage, size in ((16, 31), (8, 30), (24, 32), (0, 33)):
+    s.setsockopt(136, 10, coverage)
+    assert s.getsockopt(136, 10) == coverage
+    s.send(bytes(size))
+print(s.recv(100).decode())
+"""
 # The station at the other end of the wire, by the kernel: frames go back with the ports exchanged.
 MIRROR = """
 import socket, sys
@@ -109,6 +138,15 @@ def module_sockets():
         check(row["consumed"] >= 2800 and row["passed"] >= 2800 and row["dropped"] == 0, row)
         lab.iopkt("sysctl", "udplite.coverage=8")
         check(lab.iopkt("run", "--", "python3", "-c", ASK, HOST, "7000", "50").stdout == "50\n", "partial coverage")
+        # Options of the module's own, beside the kernel's: who wants more covered than is sent gets nothing.
+        lab.iopkt("sysctl", "udplite.coverage=0")
+        for here, there in ((True, False), (False, True)):
+            to = STACK if here else HOST
+            wants = lab.start(WANTS, to, "7003", stack=here)
+            argv = ["python3", "-c", COVERS, to, "7003"]
+            said = lab.iopkt("run", "--", *argv) if there else lab.exec(*argv)
+            check(said.stdout == "32\n", said)
+            lab.stop(wants)
         # Nobody else's sockets count, and a full queue drops and counts.
         listed = [row for row in lab.table("netstat", "-a") if row["protocol"] == "module"]
         check(len(listed) == 1 and listed[0]["local"].endswith(":7001"), listed)

@@ -111,6 +111,8 @@ impl OpenError {
     pub const NO_DEVICE: Self = Self(19);
     /// Not possible with this driver.
     pub const NOT_SUPPORTED: Self = Self(95);
+    /// No such option of a socket.
+    pub const NO_OPTION: Self = Self(92);
     /// A fault of the driver.
     pub const IO: Self = Self(5);
 

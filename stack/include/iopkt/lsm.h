@@ -472,6 +472,22 @@ struct lsm_module {
                            struct devnp_mbuf *packet);
     // The last copy of the socket's descriptor is closed. May be null.
     void (*socket_close)(void *instance, struct lsm_context *context, uint64_t socket);
+    // `setsockopt()` of a level other than SOL_SOCKET, IP, IPV6, TCP, UDP: 0, or a negative errno. May be null.
+    int32_t (*socket_set_option)(void *instance,
+                                 struct lsm_context *context,
+                                 uint64_t socket,
+                                 int32_t level,
+                                 int32_t name,
+                                 const void *value,
+                                 size_t len);
+    // `getsockopt()` of such a level: how many of `room` bytes were written, or a negative errno. May be null.
+    ptrdiff_t (*socket_option)(void *instance,
+                               struct lsm_context *context,
+                               uint64_t socket,
+                               int32_t level,
+                               int32_t name,
+                               void *to,
+                               size_t room);
 };
 
 #endif  /* IOPKT_LSM_H */

@@ -126,18 +126,7 @@ pub enum Command {
         descriptor: Arc<SocketEnd>,
     },
     /// A new socket of a protocol module's. → [`Outcome::Opened`].
-    OpenModule {
-        /// Answer to this call.
-        call: CallId,
-        /// Owner.
-        client: u16,
-        /// Its family and protocol.
-        kind: lsm::SocketKind,
-        /// Who opens it.
-        by: lsm::Opener,
-        /// The daemon's end of the socket's descriptor.
-        descriptor: Arc<SocketEnd>,
-    },
+    OpenModule(Box<OpenModule>),
     /// A new raw socket, at the worker [`crate::RAW_WORKER`]. → [`Outcome::Opened`].
     OpenRaw {
         /// Answer to this call.
@@ -232,6 +221,8 @@ pub enum Command {
         /// The option.
         option: SocketOption,
     },
+    /// `setsockopt()` and `getsockopt()` of a module's own level. → [`Outcome::Value`].
+    ModuleOption(Box<ModuleOption>),
     /// What a socket's user has decided about groups.
     Multicast {
         /// Answer to this call.
@@ -341,10 +332,40 @@ pub enum Outcome {
     },
     /// State of a socket.
     Info(Box<SocketInfo>),
+    /// An option's value.
+    Value(Vec<u8>),
     /// Sockets.
     Sockets(Vec<SocketSummary>),
     /// Neighbours.
     Neighbors(Vec<NeighborSummary>),
+}
+
+/// A new socket of a protocol module's.
+#[derive(Debug)]
+pub struct OpenModule {
+    /// Answer to this call.
+    pub call: CallId,
+    /// Owner.
+    pub client: u16,
+    /// Its family and protocol.
+    pub kind: lsm::SocketKind,
+    /// Who opens it.
+    pub by: lsm::Opener,
+    /// The daemon's end of the socket's descriptor.
+    pub descriptor: Arc<SocketEnd>,
+}
+
+/// An option of a module's own level.
+#[derive(Debug)]
+pub struct ModuleOption {
+    /// Answer to this call.
+    pub call: CallId,
+    /// The socket.
+    pub socket: SocketId,
+    /// Level and number.
+    pub option: (i32, i32),
+    /// Its new value; else it is asked for.
+    pub value: Option<Vec<u8>>,
 }
 
 /// State of one socket.

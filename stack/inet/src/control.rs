@@ -29,10 +29,7 @@ impl Worker {
                 let result = self.open(client, transport, descriptor);
                 self.done(call, result);
             }
-            Command::OpenModule { call, client, kind, by, descriptor } => {
-                let result = self.open_of_module(client, kind, by, descriptor, now);
-                self.done(call, result);
-            }
+            Command::OpenModule(open) => self.open_of_module(*open, now),
             Command::OpenRaw { call, client, kind, descriptor } => {
                 let result = self.open_raw(client, kind, descriptor);
                 self.done(call, result);
@@ -62,6 +59,7 @@ impl Worker {
                 self.done(call, result);
             }
             Command::Close { socket, reset } => self.close(socket, reset, now),
+            Command::ModuleOption(option) => self.module_option(&option, now),
             Command::SetOption { call, socket, option } => {
                 let result = self.set_option(socket, option, now);
                 self.done(call, result);
@@ -333,13 +331,13 @@ impl Worker {
         write: bool,
         now: Instant,
     ) -> Result<Outcome, Errno> {
-        // Bytes posted before the call come before the FIN. There is one, so a ring that has to wait is not
-        // read as often as somebody calls.
+        // Bytes posted before the call come before the FIN.
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let (owner, ends) = (socket.client, write && socket.is_open_for_writing());
-        let waits = self.clients.owner_mut(owner).is_some_and(|client| client.is_held(now));
-        if ends || !waits {
+        if ends {
             self.drain_client(owner, now);
+        } else {
+            self.drain_client_in_time(owner, now);
         }
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         match &mut socket.kind {
@@ -370,6 +368,14 @@ impl Worker {
         }
         self.after_event(id, tcp::Events::default(), now);
         Ok(Outcome::Done)
+    }
+
+    /// Takes what a client has posted before a call, unless its ring has to wait: it is not read as often as
+    /// somebody calls.
+    pub(crate) fn drain_client_in_time(&mut self, owner: Option<u16>, now: Instant) {
+        if !self.clients.owner_mut(owner).is_some_and(|client| client.is_held(now)) {
+            self.drain_client(owner, now);
+        }
     }
 
     /// Takes everything a client has posted so far.

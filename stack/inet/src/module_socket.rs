@@ -6,17 +6,16 @@
 //! ```
 
 use core::net::SocketAddr;
-use std::sync::Arc;
 
 use dpdk::Mbuf;
-use lsm::{Desk, Name, Opener, Owner, SocketKind};
+use lsm::{Desk, Name, Owner};
 use rustix::io::Errno;
-use shm::{Ancillary, DatagramProducer, SocketEnd, TxDescriptor};
+use shm::{Ancillary, DatagramProducer, TxDescriptor};
 use types::{DropReason, Instant};
 
 use crate::attend::raise;
 use crate::client::Posted;
-use crate::command::{Handoff, Misbehaviour, Outcome, Transport};
+use crate::command::{Handoff, Misbehaviour, ModuleOption, OpenModule, Outcome, Transport};
 use crate::limits::SOCKETS_MAX;
 use crate::socket::{Datagram, Kind, ModuleSocket, Signal, SocketId};
 use crate::worker::Worker;
@@ -38,14 +37,14 @@ fn named_by(number: u64) -> (u16, SocketId) {
 
 impl Worker {
     /// A new socket, if the module agrees.
-    pub(crate) fn open_of_module(
-        &mut self,
-        slot: u16,
-        kind: SocketKind,
-        by: Opener,
-        descriptor: Arc<SocketEnd>,
-        now: Instant,
-    ) -> Result<Outcome, Errno> {
+    pub(crate) fn open_of_module(&mut self, open: OpenModule, now: Instant) {
+        let call = open.call;
+        let result = self.try_open_of_module(open, now);
+        self.done(call, result);
+    }
+
+    fn try_open_of_module(&mut self, open: OpenModule, now: Instant) -> Result<Outcome, Errno> {
+        let OpenModule { client: slot, kind, by, descriptor, .. } = open;
         let Outcome::Opened { socket: id, cell } =
             self.open(slot, Transport::Datagram, descriptor)?
         else {
@@ -94,6 +93,24 @@ impl Worker {
         self.ask(now, |desk| desk.socket_connect(&of, remote.map(Name::from)))?;
         self.module_of(id)?.datagram.remote = remote;
         Ok(())
+    }
+
+    /// An option of a level of the module's own: its new value, or it is asked for.
+    pub(crate) fn module_option(&mut self, option: &ModuleOption, now: Instant) {
+        let result = self.try_module_option(option, now);
+        self.done(option.call, result);
+    }
+
+    fn try_module_option(&mut self, asked: &ModuleOption, now: Instant) -> Result<Outcome, Errno> {
+        let (of, option) = (self.module_of(asked.socket)?.of, asked.option);
+        let Some(value) = &asked.value else {
+            return self.ask(now, |desk| desk.socket_option(&of, option)).map(Outcome::Value);
+        };
+        // It is not for what has been sent before.
+        let owner = self.sockets.find_mut(asked.socket).and_then(|socket| socket.client);
+        self.drain_client_in_time(owner, now);
+        self.ask(now, |desk| desk.socket_set_option(&of, option, value))?;
+        Ok(Outcome::Done)
     }
 
     /// A socket is about to be freed.

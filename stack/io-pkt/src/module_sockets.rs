@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use inet::command::{Command, SocketInfo, Transport};
-use lsm::{Opener, SocketKind};
+use inet::command::{Command, ModuleOption, OpenModule, SocketInfo, Transport};
+use lsm::{OPTION_BYTES_MAX, Opener, SocketKind};
 use proto::Reply;
 use proto::message::{Family, Transport as WireTransport};
 use rustix::io::Errno;
 
 use crate::control::{ConnectionId, Control, SocketKey};
+use crate::options::sol;
 use crate::pending::{Asked, NewSocket, Pending, Then};
 use crate::quota::{Kind, Taken};
 use crate::requests::descriptor_pair;
@@ -52,12 +53,9 @@ impl Control {
         });
         let connection = Some(asked.connection);
         let pending = Pending { connection, sequence: asked.sequence, then };
-        self.call(worker, pending, |call| Command::OpenModule {
-            call,
-            client,
-            kind,
-            by,
-            descriptor: ours,
+        self.call(worker, pending, |call| {
+            let open = OpenModule { call, client, kind, by, descriptor: ours };
+            Command::OpenModule(Box::new(open))
         });
         Ok(())
     }
@@ -106,6 +104,32 @@ impl Control {
         let pending = Pending { connection: Some(id), sequence, then };
         self.call(worker, pending, |call| Command::Info { call, socket, take_error: false });
         true
+    }
+
+    /// An option of a module's socket that is of no level of the stack's: its new value, or it is asked for.
+    /// `false`: it is the stack's.
+    ///
+    /// # Errors
+    /// `EINVAL`: no value is so long.
+    pub(crate) fn module_option(
+        &mut self,
+        (id, sequence): (ConnectionId, u32),
+        key: SocketKey,
+        option: (i32, i32),
+        value: Option<&[u8]>,
+    ) -> Result<bool, Errno> {
+        let stacks = [sol::SOCKET, sol::IP, sol::IPV6, sol::TCP, sol::UDP];
+        let of_module = self.of_module(key).filter(|_| !stacks.contains(&option.0));
+        let Some((worker, socket)) = of_module else { return Ok(false) };
+        if value.is_some_and(|value| value.len() > OPTION_BYTES_MAX) {
+            return Err(Errno::INVAL);
+        }
+        let value = value.map(<[u8]>::to_vec);
+        let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
+        self.call(worker, pending, |call| {
+            Command::ModuleOption(Box::new(ModuleOption { call, socket, option, value }))
+        });
+        Ok(true)
     }
 
     fn of_module(&self, key: SocketKey) -> Option<(u16, inet::SocketId)> {

@@ -17,6 +17,10 @@ impl Control {
         (level, name): (i32, i32),
         value: &[u8],
     ) -> Result<Option<Reply>, Errno> {
+        let (key, _) = self.entry(id, handle)?;
+        if self.module_option((id, sequence), key, (level, name), Some(value))? {
+            return Ok(None);
+        }
         let (key, entry) = self.entry(id, handle)?;
         let closed = entry.is_closed();
         match (level, entry.transport) {
@@ -66,6 +70,9 @@ impl Control {
         }
         let (key, entry) = self.entry(id, handle)?;
         let inet6 = entry.values.inet6;
+        if self.module_option((id, sequence), key, (level, name), None)? {
+            return Ok(None);
+        }
         if (level != sol::IPV6 || inet6)
             && let Some(value) = self.multicast_value(key, level, name)
         {

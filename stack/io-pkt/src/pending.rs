@@ -187,6 +187,7 @@ impl Control {
                 options::live_value((level, name), listening, &info).map(Reply::Value)
             }
             (Then::PeerName, Ok(Outcome::Info(info))) => peer_name(&info),
+            (Then::Answer, Ok(Outcome::Value(value))) => Ok(Reply::Value(value)),
             (Then::ModuleName { peer }, Ok(Outcome::Info(info))) => {
                 module_sockets::name(&info, peer)
             }

@@ -18,8 +18,7 @@
 //! packet's pointer owns it: what `receive` gets is the module's, to free or to send; what `tap` and
 //! `filter` get stays the daemon's, unless the filter says [`CONSUMED`].
 //!
-//! The C header `stack/include/iopkt/lsm.h` is generated from this file (`cargo test -p lsm-abi`
-//! compares them; with `LSM_HEADER=write` it writes the header).
+//! The C header `stack/include/iopkt/lsm.h` is this file's (`cargo test -p lsm-abi`; `LSM_HEADER=write` writes it).
 //!
 //! **What may change.** Fields are only ever appended, and the `size` of each table says how far its
 //! writer knew it: a reader looks at no field beyond. What can't be said so gets a new
@@ -567,9 +566,33 @@ pub struct Module {
     /// The last copy of the socket's descriptor is closed. May be null.
     pub socket_close:
         Option<unsafe extern "C" fn(instance: *mut c_void, context: *mut Context, socket: u64)>,
+    /// `setsockopt()` of a level other than SOL_SOCKET, IP, IPV6, TCP, UDP: 0, or a negative errno. May be null.
+    pub socket_set_option: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            socket: u64,
+            level: i32,
+            name: i32,
+            value: *const c_void,
+            len: usize,
+        ) -> i32,
+    >,
+    /// `getsockopt()` of such a level: how many of `room` bytes were written, or a negative errno. May be null.
+    pub socket_option: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            context: *mut Context,
+            socket: u64,
+            level: i32,
+            name: i32,
+            to: *mut c_void,
+            room: usize,
+        ) -> isize,
+    >,
 }
 
-const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 19 * 8);
+const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 21 * 8);
 const _: () = assert!(size_of::<Api>() == 8 + 22 * 8);
 const _: () = assert!(size_of::<Attach>() == 24 && size_of::<Arrival>() == 16);
 const _: () = assert!(size_of::<Variable>() == 48 && size_of::<Peer>() == 24);

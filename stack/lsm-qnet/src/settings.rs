@@ -10,7 +10,7 @@ use qnet::{Config, Fqnn, LinkId, Policy};
 pub(crate) const OPTIONS: &str = "bind=IF[:IF...]|ip resolve=ndp|en_ionet|dns host=NAME \
 mount=DIR[:.DOMAIN] auto_add=TICKS periodic_ticks=TICKS conn_est_retries=NUMBER \
 conn_est_timeout=TICKS conn_up_idle=TICKS do_crc=0|1 \
-policy=loadbalance|redundant|preferred:IF|exclusive:IF export=DIR mapany=UID";
+policy=loadbalance|redundant|preferred:IF|exclusive:IF export=DIR mapany=UID maproot=UID";
 
 /// What the node sends and receives by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,9 +116,14 @@ impl Settings {
         if let Some(path) = export.as_ref().filter(|path| !path.is_absolute()) {
             return Err(format!("export={}: a path from / on is wanted", path.display()));
         }
-        let mapany = option("mapany")
-            .map(|uid| uid.parse().map_err(|_| format!("mapany={uid}: a user's number is wanted")));
-        let mapany = mapany.transpose()?;
+        let user = |key: &str| {
+            let parse = |uid: String| {
+                uid.parse().map_err(|_| format!("{key}={uid}: a user's number is wanted"))
+            };
+            option(key).map(parse).transpose()
+        };
+        // Calls do not say whose they are, so all are what root's would be.
+        let mapany = user("mapany")?.or(user("maproot")?);
         Ok(Self { bind, dns, mount: mount.to_owned(), policy, export, mapany, config })
     }
 }
@@ -197,6 +202,14 @@ mod tests {
     }
 
     #[test]
+    fn one_user_acts_for_all_of_another_node() {
+        let mapped = |options: &[(&str, &str)]| read(options).unwrap().mapany;
+        assert_eq!(mapped(&[]), None);
+        assert_eq!(mapped(&[("maproot", "99")]), Some(99));
+        assert_eq!(mapped(&[("maproot", "99"), ("mapany", "65534")]), Some(65534));
+    }
+
+    #[test]
     fn ip_asks_dns_and_ethernet_its_wire() {
         assert!(read(&[("bind", "ip")]).unwrap().dns);
         assert!(read(&[("bind", "ip"), ("resolve", "dns")]).unwrap().dns);
@@ -216,6 +229,7 @@ mod tests {
             ("policy", "fastest"),
             ("export", "files"),
             ("mapany", "nobody"),
+            ("maproot", "nobody"),
         ] {
             assert!(read(&[(key, value)]).unwrap_err().contains(value), "{key}={value}");
         }

@@ -74,6 +74,8 @@ impl Export {
             socket_connect: Some(sockets::connect::<P>),
             socket_send: Some(sockets::send::<P>),
             socket_close: Some(sockets::close::<P>),
+            socket_set_option: Some(sockets::set_option::<P>),
+            socket_option: Some(sockets::option::<P>),
         })
     }
 }

@@ -187,6 +187,36 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         Err(OpenError::NOT_SUPPORTED)
     }
 
+    /// `setsockopt()` of a level that is not the stack's (those of SOL_SOCKET, IP, IPV6, TCP and UDP are).
+    ///
+    /// # Errors
+    /// There is no such option, or not with this value.
+    fn socket_set_option(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        option: (i32, i32),
+        value: &[u8],
+    ) -> Result<(), OpenError> {
+        let _ = (cx, socket, option, value);
+        Err(OpenError::NO_OPTION)
+    }
+
+    /// `getsockopt()` of such a level: how many bytes of `to` are the value.
+    ///
+    /// # Errors
+    /// There is no such option.
+    fn socket_option(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        option: (i32, i32),
+        to: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        let _ = (cx, socket, option, to);
+        Err(OpenError::NO_OPTION)
+    }
+
     /// The last copy of the socket's descriptor is closed.
     fn socket_close(&self, cx: &mut Context<'_, Self>, socket: Socket) {
         let _ = (cx, socket);

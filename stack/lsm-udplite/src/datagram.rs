@@ -18,6 +18,9 @@ pub(crate) struct Datagram {
     pub(crate) to: Name,
     /// Where in the packet its text is.
     pub(crate) text: Range<usize>,
+    /// Bytes that the checksum covers, and whether these are all.
+    pub(crate) covered: usize,
+    pub(crate) is_covered: bool,
 }
 
 impl Datagram {
@@ -44,6 +47,8 @@ impl Datagram {
             from: Name::ipv4(source, port_from),
             to: Name::ipv4(destination, word(datagram, 2)?),
             text: packet.len() - datagram.len() + HEADER_LEN..packet.len(),
+            covered,
+            is_covered: covered == datagram.len(),
         })
     }
 }

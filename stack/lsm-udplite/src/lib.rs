@@ -25,6 +25,10 @@ export_protocol!(UdpLite);
 /// `AF_INET`.
 const INET: u16 = 2;
 
+/// `IPPROTO_UDPLITE` with `UDPLITE_SEND_CSCOV` and `UDPLITE_RECV_CSCOV`.
+const SEND_COVERAGE: (i32, i32) = (136, 10);
+const RECEIVE_COVERAGE: (i32, i32) = (136, 11);
+
 /// Sockets, and numbers for the operator.
 struct UdpLite {
     ports: Mutex<Ports>,
@@ -129,7 +133,8 @@ impl Protocol for UdpLite {
         };
         let source = source.ok_or(OpenError(ports::NETWORK_UNREACHABLE))?;
         let from = Name::ipv4(source, local.port);
-        let coverage = usize::try_from(cx.host().value(self.coverage)).unwrap_or(0);
+        let own = self.ports().coverage(socket).and_then(|coverage| coverage.sent);
+        let coverage = self.sent_coverage(cx.host(), own);
         let mut packet = cx.host().packet().ok_or(OpenError(ports::NO_BUFFERS))?;
         let len = HEADER_LEN + datagram.len();
         if len > packet.room() || !packet.set_len(len) {
@@ -144,12 +149,60 @@ impl Protocol for UdpLite {
         Ok(())
     }
 
+    fn socket_set_option(
+        &self,
+        _: &mut Context<'_, Self>,
+        socket: Socket,
+        option: (i32, i32),
+        value: &[u8],
+    ) -> Result<(), OpenError> {
+        let value = value.first_chunk().copied().map(i32::from_ne_bytes);
+        let value = value.ok_or(OpenError::INVALID)?;
+        // As in the kernel: less than the header is the header, more than there can be is that.
+        let bytes = match value {
+            0 => 0,
+            some => u16::try_from(some.max(8)).unwrap_or(u16::MAX),
+        };
+        let mut ports = self.ports();
+        let coverage = ports.coverage(socket).ok_or(OpenError::INVALID)?;
+        match option {
+            SEND_COVERAGE => coverage.sent = Some(bytes),
+            RECEIVE_COVERAGE => coverage.received = Some(bytes),
+            _ => return Err(OpenError::NO_OPTION),
+        }
+        Ok(())
+    }
+
+    fn socket_option(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        option: (i32, i32),
+        to: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        let coverage = *self.ports().coverage(socket).ok_or(OpenError::INVALID)?;
+        let value = match option {
+            SEND_COVERAGE => self.sent_coverage(cx.host(), coverage.sent),
+            RECEIVE_COVERAGE => usize::from(coverage.received.unwrap_or(0)),
+            _ => return Err(OpenError::NO_OPTION),
+        };
+        let value = u32::try_from(value).unwrap_or(u32::MAX).to_ne_bytes();
+        to.get_mut(..value.len()).ok_or(OpenError::INVALID)?.copy_from_slice(&value);
+        Ok(value.len())
+    }
+
     fn socket_close(&self, _: &mut Context<'_, Self>, socket: Socket) {
         self.ports().close(socket);
     }
 }
 
 impl UdpLite {
+    /// Bytes that the checksum of what a socket sends covers: its own number, or the operator's.
+    fn sent_coverage(&self, host: &Host<Self>, own: Option<u16>) -> usize {
+        let general = || usize::try_from(host.value(self.coverage)).unwrap_or(0);
+        own.map_or_else(general, usize::from)
+    }
+
     fn ports(&self) -> MutexGuard<'_, Ports> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }

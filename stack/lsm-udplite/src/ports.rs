@@ -22,6 +22,23 @@ const EPHEMERAL: core::ops::RangeInclusive<u16> = 49152..=65535;
 struct Ends {
     local: Name,
     peer: Option<Name>,
+    coverage: Coverage,
+}
+
+/// What a socket's checksums cover, as its program has set it (RFC 3828 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Coverage {
+    /// Of what is sent: 0, all. Without it the operator's.
+    pub(crate) sent: Option<u16>,
+    /// Of what is received, at least; what covers less is for nobody. 0: all. Without it anything.
+    pub(crate) received: Option<u16>,
+}
+
+impl Coverage {
+    fn takes(self, datagram: &Datagram) -> bool {
+        let Some(least) = self.received.filter(|_| !datagram.is_covered) else { return true };
+        least > 0 && datagram.covered >= usize::from(least)
+    }
 }
 
 /// All sockets.
@@ -72,13 +89,19 @@ impl Ports {
         self.sockets.get(&socket).map(|ends| (ends.local, ends.peer))
     }
 
+    /// What its checksums cover.
+    pub(crate) fn coverage(&mut self, socket: Socket) -> Option<&mut Coverage> {
+        self.sockets.get_mut(&socket).map(|ends| &mut ends.coverage)
+    }
+
     /// Whose a datagram is.
     pub(crate) fn find(&self, datagram: &Datagram) -> Option<Socket> {
         let socket = *self.owners.get(&datagram.to.port)?;
         let ends = self.sockets.get(&socket)?;
         let bound = ends.local.to_ipv4();
         let fits = (bound.is_unspecified() || bound == datagram.to.to_ipv4())
-            && ends.peer.is_none_or(|peer| peer == datagram.from);
+            && ends.peer.is_none_or(|peer| peer == datagram.from)
+            && ends.coverage.takes(datagram);
         fits.then_some(socket)
     }
 }

@@ -43,5 +43,5 @@ pub use host::{Event, Interface, Network};
 pub use instance::{AttachmentRow, Instance};
 pub use modules::{Id, Modules, ProtocolRow, Report, Surroundings, bare_name};
 pub use plan::{Claim, Direction, Plan, Point};
-pub use sockets::{Name, Opener, Owner, SocketKind, SocketOf};
+pub use sockets::{Name, OPTION_BYTES_MAX, Opener, Owner, SocketKind, SocketOf};
 pub use variable::{SetVariableError, VariableRow};

@@ -109,4 +109,6 @@ const EMPTY: Module = Module {
     socket_connect: None,
     socket_send: None,
     socket_close: None,
+    socket_set_option: None,
+    socket_option: None,
 };

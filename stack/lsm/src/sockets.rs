@@ -15,6 +15,9 @@ use crate::context::Context;
 use crate::desk::Desk;
 use crate::instance::{Instance, To};
 
+/// Bytes of an option's value: none of the kernel's that programs know is longer.
+pub const OPTION_BYTES_MAX: usize = 1024;
+
 /// `AF_UNSPEC` and `AF_UNIX`, which can't be had.
 const KERNEL_FAMILIES: [u16; 2] = [0, 1];
 /// `AF_INET` and `AF_INET6`.
@@ -176,6 +179,35 @@ impl Desk {
         })
     }
 
+    /// `setsockopt()` of a level that is not the stack's.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`: the module has none. As for [`socket_bind`](Self::socket_bind).
+    pub fn socket_set_option(
+        &mut self,
+        of: &SocketOf,
+        option: (i32, i32),
+        value: &[u8],
+    ) -> Result<(), Errno> {
+        self.call_owner(of, |instance, context| {
+            instance.socket_set_option(context, of, option, value)
+        })
+    }
+
+    /// `getsockopt()` of a level that is not the stack's.
+    ///
+    /// # Errors
+    /// As for [`socket_set_option`](Self::socket_set_option).
+    pub fn socket_option(&mut self, of: &SocketOf, option: (i32, i32)) -> Result<Vec<u8>, Errno> {
+        let mut value = vec![0; OPTION_BYTES_MAX];
+        self.call_owner(of, |instance, context| {
+            let len = instance.socket_option(context, of, option, &mut value)?;
+            value.truncate(len);
+            Ok(())
+        })?;
+        Ok(value)
+    }
+
     /// A socket is closed.
     pub fn socket_close(&mut self, of: &SocketOf) {
         // Of a module that is gone there is nobody to tell.
@@ -285,6 +317,42 @@ impl Instance {
         let packet = mbuf.into_foreign().as_ptr().cast();
         // SAFETY: open; a complete structure or null; the packet is the module's from here on.
         said(unsafe { send(self.raw, context.as_abi(), of.socket, to, packet) })
+    }
+
+    fn socket_set_option(
+        &self,
+        context: &mut Context<'_>,
+        of: &SocketOf,
+        (level, name): (i32, i32),
+        value: &[u8],
+    ) -> Result<(), Errno> {
+        let Some(set) = self.running(self.library().table.socket_set_option)? else {
+            return Err(Errno::NOPROTOOPT);
+        };
+        let (bytes, len) = (value.as_ptr().cast(), value.len());
+        // SAFETY: open; so many bytes, valid during the call.
+        said(unsafe { set(self.raw, context.as_abi(), of.socket, level, name, bytes, len) })
+    }
+
+    fn socket_option(
+        &self,
+        context: &mut Context<'_>,
+        of: &SocketOf,
+        (level, name): (i32, i32),
+        to: &mut [u8],
+    ) -> Result<usize, Errno> {
+        let Some(option) = self.running(self.library().table.socket_option)? else {
+            return Err(Errno::NOPROTOOPT);
+        };
+        let (bytes, room) = (to.as_mut_ptr().cast(), to.len());
+        // SAFETY: open; room for so many bytes, the module's during the call.
+        let len =
+            unsafe { option(self.raw, context.as_abi(), of.socket, level, name, bytes, room) };
+        match usize::try_from(len) {
+            // What says that it has written more has not been ours to judge.
+            Ok(len) => Ok(len.min(room)),
+            Err(_) => said(i32::try_from(len).unwrap_or(i32::MIN)).map(|()| 0),
+        }
     }
 
     fn socket_close(&self, context: &mut Context<'_>, of: &SocketOf) {

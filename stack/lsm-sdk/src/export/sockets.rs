@@ -96,6 +96,55 @@ pub(super) unsafe extern "C" fn send<P: Protocol>(
     unsafe { in_worker(instance, context, call) }
 }
 
+pub(super) unsafe extern "C" fn set_option<P: Protocol>(
+    instance: *mut c_void,
+    context: *mut abi::Context,
+    socket: u64,
+    level: i32,
+    name: i32,
+    value: *const c_void,
+    len: usize,
+) -> i32 {
+    let value = if len == 0 || value.is_null() {
+        &[]
+    } else {
+        // SAFETY: the daemon has so many bytes there during this call.
+        unsafe { core::slice::from_raw_parts(value.cast::<u8>(), len) }
+    };
+    let call = |protocol: &P, cx: &mut Context<'_, P>| {
+        protocol.socket_set_option(cx, Socket(socket), (level, name), value)
+    };
+    // SAFETY: the daemon's context.
+    unsafe { in_worker(instance, context, call) }
+}
+
+pub(super) unsafe extern "C" fn option<P: Protocol>(
+    instance: *mut c_void,
+    context: *mut abi::Context,
+    socket: u64,
+    level: i32,
+    name: i32,
+    to: *mut c_void,
+    room: usize,
+) -> isize {
+    let to = if room == 0 || to.is_null() {
+        &mut []
+    } else {
+        // SAFETY: the daemon has zeroed so many bytes there, and lends them for this call.
+        unsafe { core::slice::from_raw_parts_mut(to.cast::<u8>(), room) }
+    };
+    let mut len = 0;
+    let call = |protocol: &P, cx: &mut Context<'_, P>| {
+        len = protocol.socket_option(cx, Socket(socket), (level, name), to)?;
+        Ok(())
+    };
+    // SAFETY: the daemon's context.
+    match unsafe { in_worker(instance, context, call) } {
+        0 => isize::try_from(len).unwrap_or(0),
+        code => isize::try_from(code).unwrap_or(-1),
+    }
+}
+
 pub(super) unsafe extern "C" fn close<P: Protocol>(
     instance: *mut c_void,
     context: *mut abi::Context,
