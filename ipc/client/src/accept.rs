@@ -58,7 +58,7 @@ impl Socket {
                 }
             }
             patience.check(fd)?;
-            patience.sleep_for_input(fd, true)?;
+            let _ = patience.sleep_for_input(fd, true)?;
         }
     }
 

@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 use shm::{Ancillary, Datagram, ReceiveQueue, Status};
@@ -43,6 +44,15 @@ pub struct Received {
     pub ancillary: Option<Ancillary>,
 }
 
+/// What is known of the descriptor before an attempt to read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hint {
+    /// If there is nothing, a call of the kernel's follows that finds out the rest.
+    sleeps: bool,
+    /// There was a token in it, asked for by this arming of the queue or before.
+    token_of: Option<u32>,
+}
+
 /// What an attempt to read has found.
 enum Attempt {
     Done(Received),
@@ -69,8 +79,8 @@ impl Socket {
         if !self.is_stream() {
             let peek = flags.contains(RecvFlags::PEEK);
             let joins = self.is_udp() && self.memory.segments().1 && !peek;
-            return self.wait_for(fd, &mut patience, true, || {
-                self.try_datagram(fd, flags, |queue| match joins {
+            return self.wait_for(fd, &mut patience, true, |hint| {
+                self.try_datagram(fd, flags, hint, |queue| match joins {
                     true => queue.read_datagrams(data, SEGMENTS_MAX),
                     false => queue.read_datagram(data, peek),
                 })
@@ -86,9 +96,9 @@ impl Socket {
             let into = &mut [IoSliceMut::new(&mut byte)];
             let inline = self.has_urgent_inline();
             return self
-                .wait_for(fd, &mut patience, true, || {
+                .wait_for(fd, &mut patience, true, |hint| {
                     let mut read = |queue: &mut ReceiveQueue<'_>| queue.read(into, true, inline);
-                    self.try_stream(fd, true, |queue| some(read(queue)))
+                    self.try_stream(fd, true, hint, |queue| some(read(queue)))
                 })
                 .map(|_| Received::bytes(0));
         }
@@ -103,7 +113,7 @@ impl Socket {
             let inline = self.has_urgent_inline();
             let peek = flags.contains(RecvFlags::PEEK);
             let mut read = |queue: &mut ReceiveQueue<'_>| queue.read(rest, peek, inline);
-            let attempt = || self.try_stream(fd, peek, |queue| some(read(queue)));
+            let attempt = |hint| self.try_stream(fd, peek, hint, |queue| some(read(queue)));
             let len = match self.wait_for(fd, &mut patience, total == 0, attempt) {
                 Ok(received) => received.len,
                 Err(_) if total > 0 => 0,
@@ -136,14 +146,16 @@ impl Socket {
         let mut seen = None;
         let inline = self.has_urgent_inline();
         let datagrams = !self.is_stream();
-        let mut look = |bytes: &[u8]| {
+        let mut show = |bytes: &[u8]| {
             let (used, result) = look(bytes);
             seen = Some(result);
             used
         };
-        let _ = self.wait_for(fd, &mut patience, true, || match datagrams {
-            true => self.try_datagram(fd, flags, |queue| datagram_in_place(queue, &mut look)),
-            false => self.try_stream(fd, false, |queue| stream_in_place(queue, inline, &mut look)),
+        let _ = self.wait_for(fd, &mut patience, true, |hint| match datagrams {
+            true => self.try_datagram(fd, flags, hint, |queue| datagram_in_place(queue, &mut show)),
+            false => {
+                self.try_stream(fd, false, hint, |queue| stream_in_place(queue, inline, &mut show))
+            }
         })?;
         Ok(seen)
     }
@@ -177,17 +189,30 @@ impl Socket {
         fd: BorrowedFd<'_>,
         patience: &mut Patience,
         may_restart: bool,
-        mut attempt: impl FnMut() -> io::Result<Attempt>,
+        mut attempt: impl FnMut(Hint) -> io::Result<Attempt>,
     ) -> io::Result<Received> {
+        // Who blocked the last time sleeps in a call of the kernel's that looks at the descriptor itself: whether there
+        // is a token, a daemon, and whether it may block.
+        let blocked = self.blocks.load(Ordering::Relaxed);
+        let sleeps = may_restart && blocked && patience.leaves_it_to_the_kernel();
+        let mut hint = Hint { sleeps, token_of: None };
         loop {
-            match attempt()? {
+            match attempt(hint)? {
                 Attempt::Done(received) => return Ok(received),
                 Attempt::Again => continue,
-                Attempt::Empty => patience.check(fd)?,
+                Attempt::Empty if hint.sleeps => {}
+                Attempt::Empty => {
+                    let may_wait = patience.check(fd);
+                    self.blocks.store(may_wait.is_ok(), Ordering::Relaxed);
+                    may_wait?;
+                }
             }
+            hint = Hint::default();
             let come = || self.memory.unread() > 0 && self.memory.receive().has_token();
             if !self.spin.until(come) {
-                patience.sleep_for_input(fd, may_restart)?;
+                let armed = self.memory.times_armed();
+                let seen = patience.sleep_for_input(fd, may_restart)?;
+                hint.token_of = seen.then_some(armed);
             }
         }
     }
@@ -196,6 +221,7 @@ impl Socket {
         &self,
         fd: BorrowedFd<'_>,
         peek: bool,
+        hint: Hint,
         read: impl FnOnce(&mut ReceiveQueue<'_>) -> Option<usize>,
     ) -> io::Result<Attempt> {
         // The end is announced after the last byte, so it is looked at before the bytes are.
@@ -205,7 +231,7 @@ impl Socket {
             .is_none_or(|status| status.contains(Status::EOF) || status.contains(Status::CLOSED));
         // Looked at once: what comes behind this look has not been announced.
         let waits = queue.unread() > 0;
-        if waits && !ended && !is_announced(fd, &queue) {
+        if waits && !ended && !hint.is_announced(fd, &queue) {
             return Ok(Attempt::Empty);
         }
         let marked = queue.urgent().is_some();
@@ -221,7 +247,11 @@ impl Socket {
             }
             return Ok(Attempt::Done(Received::bytes(len)));
         }
-        let (end, again) = self.settle(fd, &mut queue);
+        let (end, again) = match hint.sleeps && !queue.has_token() {
+            // It is armed; the sleep finds out the rest.
+            true => (End::Open, false),
+            false => self.settle(fd, &mut queue),
+        };
         drop(queue);
         if again {
             let _ = self.memory.post_arm();
@@ -255,12 +285,13 @@ impl Socket {
         &self,
         fd: BorrowedFd<'_>,
         flags: RecvFlags,
+        hint: Hint,
         read: impl FnOnce(&mut ReceiveQueue<'_>) -> Option<Datagram>,
     ) -> io::Result<Attempt> {
         if self.memory.status().is_none() {
             return Err(Errno::CONNRESET.into());
         }
-        if self.memory.has_error() && !is_announced(fd, &self.memory.receive()) {
+        if self.memory.has_error() && !hint.is_announced(fd, &self.memory.receive()) {
             return Ok(Attempt::Empty);
         }
         if let Some(error) = self.take_error() {
@@ -274,16 +305,16 @@ impl Socket {
         }
         let mut queue = self.memory.receive();
         let waits = queue.unread() > 0;
-        if waits && !is_announced(fd, &queue) {
+        if waits && !hint.is_announced(fd, &queue) {
             return Ok(Attempt::Empty);
         }
         let peek = flags.contains(RecvFlags::PEEK);
         let datagram = if waits { read(&mut queue) } else { None };
-        let (end, tell) = if peek && datagram.is_some() {
-            (End::Open, false)
-        } else {
-            self.settle(fd, &mut queue)
+        let left = match datagram {
+            Some(_) => peek,
+            None => hint.sleeps && !queue.has_token(),
         };
+        let (end, tell) = if left { (End::Open, false) } else { self.settle(fd, &mut queue) };
         drop(queue);
         if tell {
             let _ = self.memory.post_arm();
@@ -362,6 +393,13 @@ fn some(len: usize) -> Option<usize> {
 /// come for bytes that are gone, and a call that trusts the descriptor would wait in vain.
 pub(crate) fn is_announced(fd: BorrowedFd<'_>, queue: &ReceiveQueue<'_>) -> bool {
     queue.has_token() || descriptor::holds_token(fd)
+}
+
+impl Hint {
+    /// [`is_announced`]. The token that was seen is still there unless the queue has been armed since.
+    fn is_announced(self, fd: BorrowedFd<'_>, queue: &ReceiveQueue<'_>) -> bool {
+        self.token_of == Some(queue.times_armed()) || is_announced(fd, queue)
+    }
 }
 
 impl Received {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use proto::message::{Family, Shutdown, Transport};
 use proto::{Reply, Request, SocketHandle};
@@ -29,6 +29,8 @@ pub struct Socket {
     /// `SO_LINGER`'s time in seconds; 0: close does not wait.
     pub(crate) linger_s: AtomicU32,
     pub(crate) spin: Spin,
+    /// Receiving has waited, as its descriptor was in blocking mode when somebody last looked.
+    pub(crate) blocks: AtomicBool,
     /// How often accept has failed because the daemon is gone.
     pub(crate) orphaned: AtomicU32,
     /// When the descriptor was last looked at for a daemon that is gone.
@@ -243,6 +245,7 @@ impl Socket {
             linger_s: AtomicU32::new(0),
             orphaned: AtomicU32::new(0),
             spin: Spin::default(),
+            blocks: AtomicBool::new(false),
             looked_ms: AtomicU64::new(0),
         }
     }

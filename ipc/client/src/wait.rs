@@ -77,6 +77,11 @@ impl Patience {
         Ok(())
     }
 
+    /// Nobody has said that the call may not wait, or for how long: [`Patience::sleep_for_input`] asks the descriptor.
+    pub(crate) fn leaves_it_to_the_kernel(&self) -> bool {
+        !self.nonblocking && self.timeout.is_none()
+    }
+
     /// The time begins to run, if it does not run yet.
     pub(crate) fn start(&mut self) {
         if !self.started {
@@ -87,7 +92,7 @@ impl Patience {
 
     /// Sleeps until there is something to read or accept. A call that has no timeout and nothing to show yet is
     /// restarted after a signal where Linux restarts it (`SA_RESTART`): it sleeps in a `recv` of the kernel's,
-    /// which takes nothing.
+    /// which takes nothing. True: it has seen a token.
     ///
     /// # Errors
     /// As [`Patience::sleep`].
@@ -95,14 +100,14 @@ impl Patience {
         &self,
         fd: BorrowedFd<'_>,
         may_restart: bool,
-    ) -> Result<(), Errno> {
+    ) -> Result<bool, Errno> {
         if !may_restart || self.until.is_some() {
-            return self.sleep(fd, PollFlags::IN);
+            return self.sleep(fd, PollFlags::IN).map(|()| false);
         }
         match recv(fd, &mut [0; 1], RecvFlags::PEEK) {
             Err(Errno::INTR) => Err(Errno::INTR),
             // What it is the call finds out by itself.
-            _ => Ok(()),
+            seen => Ok(seen.is_ok_and(|(len, _)| len > 0)),
         }
     }
 

@@ -16,7 +16,7 @@ use rustix::net::{
 };
 use shm::{Arena, CellId, Lane, SocketEnd, Status, StreamProducer, WorkersPage};
 
-use super::{Attempt, some};
+use super::{Attempt, Hint, some};
 use crate::{Channel, RecvFlags, Socket, Transport};
 
 /// The daemon's side of one connected stream.
@@ -70,7 +70,7 @@ fn nothing_is_read_before_its_token() {
 #[test]
 fn nothing_is_read_behind_a_look() {
     let (mut peer, client) = connected("behind");
-    let attempt = client.socket.try_stream(client.fd.as_fd(), false, |queue| {
+    let attempt = client.socket.try_stream(client.fd.as_fd(), false, Hint::default(), |queue| {
         peer.publish(b"late");
         some(queue.read(&mut [IoSliceMut::new(&mut [0; 64])], false, false))
     });
@@ -134,6 +134,65 @@ fn a_sleeper_wakes_for_bytes_and_for_death() {
     }
     drop(peer);
     assert_eq!(sleeper.join().unwrap(), (b"onetwo".to_vec(), ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn who_has_blocked_asks_again_whether_he_may() {
+    let (mut peer, client) = connected("mode");
+    let client = std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            assert_eq!(client.take(64, RecvFlags::empty()), Ok(b"one".to_vec()));
+            client
+        });
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        peer.announce(b"one");
+        sleeper.join().unwrap()
+    });
+    rustix::io::ioctl_fionbio(&client.fd, true).unwrap();
+    for _ in 0..2 {
+        assert_eq!(client.take(64, RecvFlags::empty()), Err(ErrorKind::WouldBlock));
+    }
+    rustix::io::ioctl_fionbio(&client.fd, false).unwrap();
+    peer.announce(b"two");
+    assert_eq!(client.take(64, RecvFlags::empty()), Ok(b"two".to_vec()));
+}
+
+#[test]
+fn a_token_not_yet_spoken_of_does_not_keep_a_sleeper_awake() {
+    let (mut peer, client) = connected("stale");
+    peer.announce(b"one");
+    assert_eq!(client.take(64, RecvFlags::empty()), Ok(b"one".to_vec()));
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| {
+            let second = client.take(64, RecvFlags::empty());
+            (second, client.take(64, RecvFlags::empty()))
+        });
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        peer.announce(b"two");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        // Its bytes have been read, or will never come: no word in memory tells of it.
+        assert!(peer.end.send_token());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        peer.announce(b"three");
+        assert_eq!(sleeper.join().unwrap(), (Ok(b"two".to_vec()), Ok(b"three".to_vec())));
+    });
+    assert!(!client.is_readable(), "all has been read");
+}
+
+#[test]
+fn what_tells_of_the_last_close_is_left_in_the_descriptor() {
+    let (mut peer, client) = connected("gone");
+    peer.announce(b"last");
+    peer.lane.set_status(peer.cell, Status::CONNECTED | Status::EOF | Status::GONE);
+    let last_close = peer.end.last_close().unwrap();
+    peer.end.hang_up();
+    assert_eq!(client.receive(64), Ok(b"last".to_vec()));
+    for _ in 0..2 {
+        assert_eq!(client.receive(64), Ok(Vec::new()), "the end");
+    }
+    assert!(!last_close.has_come());
+    drop(client);
+    assert!(last_close.has_come());
 }
 
 /// Every byte arrives though the client only reads when the kernel says so, while the worker

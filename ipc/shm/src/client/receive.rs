@@ -273,8 +273,15 @@ impl<'a> ReceiveQueue<'a> {
     /// Has the worker written a token since the queue was last armed?
     #[must_use]
     pub fn has_token(&self) -> bool {
-        let armed = self.socket.write_word(write_cell::IN_ARM).load(Ordering::Relaxed);
+        let armed = self.socket.times_armed();
         self.socket.read_word(read_cell::IN_TOKEN).load(Ordering::Acquire) == armed
+    }
+
+    /// [`SocketMemory::times_armed`]. Does not change while the queue is locked, and neither does what this side
+    /// has taken out of the descriptor.
+    #[must_use]
+    pub fn times_armed(&self) -> u32 {
+        self.socket.times_armed()
     }
 
     /// Asks for a token when something comes. Look at everything once more afterwards, and

@@ -85,6 +85,13 @@ impl SocketMemory {
             && self.is_open()
     }
 
+    /// How often a token for the input has been asked for. A token that is in the descriptor stays there as long as
+    /// this is the same.
+    #[must_use]
+    pub fn times_armed(&self) -> u32 {
+        self.write_word(write_cell::IN_ARM).load(Ordering::Relaxed)
+    }
+
     /// Bits that the client library keeps about the socket, the same for all its processes.
     #[must_use]
     pub fn marks(&self) -> u32 {
