@@ -131,3 +131,51 @@ CASE(group, six)
     TRY(getsockopt(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, &value, &len));
     say("%d", value);
 }
+
+/* The sources of a group, as a whole. */
+static int of_sources(int fd, unsigned mode, unsigned count, unsigned len)
+{
+    struct {
+        struct ip_msfilter head;
+        struct in_addr more[15];
+    } list = {.head = {.imsf_fmode = mode, .imsf_numsrc = count}};
+    inet_pton(AF_INET, "239.1.2.3", &list.head.imsf_multiaddr);
+    inet_pton(AF_INET, mine, &list.head.imsf_interface);
+    struct in_addr *sources = (struct in_addr *)((char *)&list + 16);
+    for (unsigned n = 0; n < 12; n++)
+        sources[n].s_addr = htonl(0xc6124d00u + 100 + n);
+    return setsockopt(fd, IPPROTO_IP, IP_MSFILTER, &list, len);
+}
+CASE(group, sources_as_a_whole)
+{
+    int fd = datagram();
+    TRY(of_sources(fd, MCAST_INCLUDE, 2, 24));
+    TRY(of_sources(fd, MCAST_INCLUDE, 0, 16));
+    NEED(member(fd, IP_ADD_MEMBERSHIP, "239.1.2.3", mine));
+    TRY(of_sources(fd, MCAST_INCLUDE, 2, 24));
+    TRY(of_sources(fd, MCAST_INCLUDE, 2, 23));
+    TRY(of_sources(fd, MCAST_INCLUDE, 2, 15));
+    TRY(of_sources(fd, MCAST_INCLUDE, 11, 64));
+    TRY(of_sources(fd, 7, 1, 20));
+    TRY(of_source(fd, IP_BLOCK_SOURCE, "239.1.2.3", theirs));
+    TRY(of_sources(fd, MCAST_EXCLUDE, 1, 20));
+    TRY(of_source(fd, IP_BLOCK_SOURCE, "239.1.2.3", theirs));
+    TRY(of_sources(fd, MCAST_INCLUDE, 0, 16));
+    TRY(of_source(fd, IP_BLOCK_SOURCE, "239.1.2.3", theirs));
+}
+CASE(group, datagrams_of_the_sources_named)
+{
+    in_name to = at("239.1.2.3", port(0));
+    struct in_addr address = at(mine, 0).sin_addr;
+    int fd = bound(SOCK_DGRAM, port(0)), sender = bound(SOCK_DGRAM, port(1));
+    char c;
+    NEED(member(fd, IP_ADD_MEMBERSHIP, "239.1.2.3", mine));
+    NEED(setsockopt(sender, IPPROTO_IP, IP_MULTICAST_IF, &address, sizeof address));
+    NEED(of_sources(fd, MCAST_INCLUDE, 2, 24));
+    NEED(sendto(sender, "a", 1, 0, SA(&to), LEN));
+    pause_ms(50);
+    TRY(recv(fd, &c, 1, MSG_DONTWAIT));
+    NEED(of_sources(fd, MCAST_EXCLUDE, 2, 24));
+    NEED(sendto(sender, "b", 1, 0, SA(&to), LEN));
+    TRY(recv(fd, &c, 1, 0));
+}

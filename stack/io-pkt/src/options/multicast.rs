@@ -20,12 +20,14 @@ mod name {
     pub(super) const IP_BLOCK_SOURCE: i32 = 38;
     pub(super) const IP_ADD_SOURCE_MEMBERSHIP: i32 = 39;
     pub(super) const IP_DROP_SOURCE_MEMBERSHIP: i32 = 40;
+    pub(super) const IP_MSFILTER: i32 = 41;
     pub(super) const MCAST_JOIN_GROUP: i32 = 42;
     pub(super) const MCAST_BLOCK_SOURCE: i32 = 43;
     pub(super) const MCAST_UNBLOCK_SOURCE: i32 = 44;
     pub(super) const MCAST_LEAVE_GROUP: i32 = 45;
     pub(super) const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
     pub(super) const MCAST_LEAVE_SOURCE_GROUP: i32 = 47;
+    pub(super) const MCAST_MSFILTER: i32 = 48;
     pub(super) const IP_MULTICAST_ALL: i32 = 49;
     pub(super) const IPV6_MULTICAST_IF: i32 = 17;
     pub(super) const IPV6_MULTICAST_HOPS: i32 = 18;
@@ -55,6 +57,24 @@ pub(crate) enum Verb {
     LeaveSource(IpAddr),
     Block(IpAddr),
     Unblock(IpAddr),
+    /// From exactly these sources, or from all but these.
+    Set(Mode, Sources),
+}
+
+/// As many sources as one membership may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sources {
+    all: [Option<IpAddr>; SOURCES_MAX],
+}
+
+impl Sources {
+    fn filter(&self, mode: Mode) -> Filter {
+        let mut filter = Filter { mode, sources: Vec::new() };
+        for source in self.all.iter().flatten() {
+            let _ = filter.insert(*source);
+        }
+        filter
+    }
 }
 
 /// An option about groups.
@@ -91,9 +111,9 @@ pub(crate) enum Change {
 /// `EINVAL` for a value that it can't have.
 pub(crate) fn parse(level: i32, name: i32, value: &[u8]) -> Option<Result<Change, Errno>> {
     match (level, name) {
-        (sol::IP, 32..=40 | 49) => Some(parse_v4(name, value)),
+        (sol::IP, 32..=41 | 49) => Some(parse_v4(name, value)),
         (sol::IPV6, 17..=21 | 29) => Some(parse_v6(name, value)),
-        (sol::IP | sol::IPV6, 42..=47) => Some(parse_any(level == sol::IPV6, name, value)),
+        (sol::IP | sol::IPV6, 42..=48) => Some(parse_any(level == sol::IPV6, name, value)),
         _ => None,
     }
 }
@@ -118,6 +138,15 @@ fn parse_v4(name: i32, value: &[u8]) -> Result<Change, Errno> {
         name::IP_ADD_MEMBERSHIP | name::IP_DROP_MEMBERSHIP => {
             let (group, by) = mreqn(value)?;
             let verb = if name == name::IP_ADD_MEMBERSHIP { Verb::Join } else { Verb::Leave };
+            group_change(group.into(), by, verb)
+        }
+        name::IP_MSFILTER => {
+            // struct ip_msfilter: group, interface, mode, number, sources.
+            let ([group, interface], (mode, count)) =
+                (addresses(value)?, mode_and_count(value, 8)?);
+            let source = |bytes: &[u8]| addresses::<1>(bytes).map(|[source]| source.into());
+            let verb = Verb::Set(mode?, listed(value, 16, 4, count, source)?);
+            let by = if interface.is_unspecified() { By::Routes } else { By::Address(interface) };
             group_change(group.into(), by, verb)
         }
         _ => {
@@ -208,6 +237,12 @@ fn parse_any(v6: bool, name: i32, value: &[u8]) -> Result<Change, Errno> {
     let verb = match name {
         name::MCAST_JOIN_GROUP => Verb::Join,
         name::MCAST_LEAVE_GROUP => Verb::Leave,
+        name::MCAST_MSFILTER => {
+            // struct group_filter: interface, group, mode, number, sources.
+            let (mode, count) = mode_and_count(value, SOURCE)?;
+            let source = |bytes: &[u8]| socket_address(bytes, v6);
+            Verb::Set(mode?, listed(value, SOURCE + 8, END - SOURCE, count, source)?)
+        }
         _ => {
             let source = value.get(SOURCE..END).ok_or(Errno::INVAL)?;
             source_verb(name, socket_address(source, v6)?)?
@@ -237,6 +272,39 @@ fn socket_address(bytes: &[u8], v6: bool) -> Result<IpAddr, Errno> {
 
 fn group_change(group: IpAddr, by: By, verb: Verb) -> Result<Change, Errno> {
     if group.is_multicast() { Ok(Change::Group { group, by, verb }) } else { Err(Errno::INVAL) }
+}
+
+/// What a list of sources means, and how many there are: two numbers at this place. A wrong meaning is told after
+/// too many sources are, as in Linux.
+fn mode_and_count(value: &[u8], at: usize) -> Result<(Result<Mode, Errno>, usize), Errno> {
+    let number = |at: usize| value.get(at..).map_or(Err(Errno::INVAL), int);
+    let (mode, count) = (number(at)?, number(at.saturating_add(4))?);
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count > SOURCES_MAX {
+        return Err(Errno::NOBUFS);
+    }
+    let mode = match mode {
+        0 => Ok(Mode::Exclude),
+        1 => Ok(Mode::Include),
+        _ => Err(Errno::INVAL),
+    };
+    Ok((mode, count))
+}
+
+/// So many sources of so many bytes each, from a place on.
+fn listed(
+    value: &[u8],
+    at: usize,
+    len: usize,
+    count: usize,
+    source: impl Fn(&[u8]) -> Result<IpAddr, Errno>,
+) -> Result<Sources, Errno> {
+    let mut sources = Sources { all: [None; SOURCES_MAX] };
+    let mut bytes = value.get(at..).unwrap_or_default().chunks_exact(len);
+    for slot in sources.all.iter_mut().take(count) {
+        *slot = Some(source(bytes.next().ok_or(Errno::INVAL)?)?);
+    }
+    Ok(sources)
 }
 
 /// `struct ip_mreq` or `ip_mreqn`: group, address of the interface, its number.
@@ -282,7 +350,12 @@ pub(crate) fn change_group(
             Verb::Join => Filter::any(),
             Verb::JoinSource(source) => Filter::only(source),
             Verb::Leave => return Err(Errno::ADDRNOTAVAIL),
-            Verb::LeaveSource(_) | Verb::Block(_) | Verb::Unblock(_) => return Err(Errno::INVAL),
+            Verb::Set(mode, sources) if sources.filter(mode).is_nothing() => {
+                return Err(Errno::ADDRNOTAVAIL);
+            }
+            Verb::Set(..) | Verb::LeaveSource(_) | Verb::Block(_) | Verb::Unblock(_) => {
+                return Err(Errno::INVAL);
+            }
         };
         if full {
             return Err(Errno::NOBUFS);
@@ -294,6 +367,7 @@ pub(crate) fn change_group(
     match verb {
         Verb::Join => return Err(Errno::ADDRINUSE),
         Verb::Leave => *filter = Filter::nothing(),
+        Verb::Set(mode, sources) => *filter = sources.filter(mode),
         Verb::JoinSource(source) => name_source(filter, Mode::Include, source)?,
         Verb::Block(source) => name_source(filter, Mode::Exclude, source)?,
         Verb::LeaveSource(source) => forget_source(filter, Mode::Include, source)?,
@@ -385,6 +459,46 @@ mod tests {
         assert_eq!(change(41, 18, &256_u32.to_ne_bytes()), Err(Errno::INVAL));
         assert_eq!(change(41, 20, &[0xff; 16]), Err(Errno::INVAL));
         assert!(parse(0, 1, &[]).is_none() && parse(6, 35, &[]).is_none());
+    }
+
+    #[test]
+    fn a_list_of_sources_is_set_as_a_whole() {
+        let at = (IpAddr::from([239, 1, 2, 3]), 1);
+        let (one, two) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let list = |mode: u32, count: u32| {
+            let head = [&[239, 1, 2, 3, 0, 0, 0, 0][..], &mode.to_ne_bytes(), &count.to_ne_bytes()];
+            [&head.concat()[..], &[10, 0, 0, 2, 10, 0, 0, 1]].concat()
+        };
+        let verb = |mode, count| match change(0, 41, &list(mode, count)) {
+            Ok(Change::Group { verb, .. }) => Ok(verb),
+            other => Err(other.err()),
+        };
+        let mut all = Vec::new();
+        let only = verb(1, 2).unwrap();
+        assert_eq!(change_group(&mut all, at, only), Err(Errno::INVAL), "who has not joined");
+        assert_eq!(change_group(&mut all, at, verb(1, 0).unwrap()), Err(Errno::ADDRNOTAVAIL));
+        change_group(&mut all, at, Verb::Join).unwrap();
+        change_group(&mut all, at, only).unwrap();
+        assert_eq!(all[0].filter, Filter { mode: Mode::Include, sources: vec![one, two] });
+        change_group(&mut all, at, verb(0, 1).unwrap()).unwrap();
+        assert_eq!(all[0].filter, Filter { mode: Mode::Exclude, sources: vec![two] });
+        change_group(&mut all, at, verb(1, 0).unwrap()).unwrap();
+        assert!(all.is_empty(), "from nobody is to leave");
+        assert_eq!(verb(2, 1), Err(Some(Errno::INVAL)));
+        assert_eq!(verb(2, 11), Err(Some(Errno::NOBUFS)));
+        assert_eq!(verb(1, 3), Err(Some(Errno::INVAL)), "a source is missing");
+
+        let mut request = vec![0_u8; 144 + 128];
+        request[8..10].copy_from_slice(&2_u16.to_ne_bytes());
+        request[12..16].copy_from_slice(&[239, 1, 2, 3]);
+        request[136..140].copy_from_slice(&1_u32.to_ne_bytes());
+        request[140..144].copy_from_slice(&1_u32.to_ne_bytes());
+        assert_eq!(change(0, 48, &request), Err(Errno::ADDRNOTAVAIL), "no source's address");
+        request[144..146].copy_from_slice(&2_u16.to_ne_bytes());
+        request[148..152].copy_from_slice(&[10, 0, 0, 1]);
+        let Ok(Change::Group { verb, .. }) = change(0, 48, &request) else { panic!() };
+        let Verb::Set(mode, sources) = verb else { panic!("{verb:?}") };
+        assert_eq!(sources.filter(mode), Filter::only(one));
     }
 
     #[test]
