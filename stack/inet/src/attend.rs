@@ -263,10 +263,15 @@ impl Worker {
             descriptor.send_urgent();
         }
         if signal.hang_up {
-            if is_gone(&socket.kind) && !descriptor.is_shut() {
-                // The control thread hangs it up, and has to see the last close all the same.
+            let over = is_gone(&socket.kind) && !descriptor.is_shut();
+            if over {
+                // Before the last token is in.
                 client.add_status(socket.cell, Status::GONE);
-                self.events.send(Event::Gone { client: slot, cell: socket.cell });
+            }
+            // Without descriptors it is no worse than half closed.
+            if let Some(last_close) = over.then(|| descriptor.last_close().ok()).flatten() {
+                descriptor.hang_up();
+                self.events.send(Event::Gone { client: slot, cell: socket.cell, last_close });
             } else {
                 descriptor.end_of_input();
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use devnp::{RxQueue, TxQueue};
 use dpdk::Mbuf;
 use rustix::io::Errno;
-use shm::{CellId, Lane, PeerMisbehaved, SocketEnd};
+use shm::{CellId, Lane, LastClose, PeerMisbehaved, SocketEnd};
 use types::{Instant, MacAddr};
 
 use crate::groups::Multicast;
@@ -452,12 +452,14 @@ pub enum Event {
         /// Remote end.
         remote: SocketAddr,
     },
-    /// A connection is over in both directions, and its descriptor is to be hung up.
+    /// A connection is over in both directions, and its descriptor hangs up.
     Gone {
         /// Slot of its client.
         client: u16,
         /// Its cell there.
         cell: CellId,
+        /// What tells of its last close.
+        last_close: LastClose,
     },
     /// A socket and its cell are free again.
     Freed {

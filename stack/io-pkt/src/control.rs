@@ -386,7 +386,8 @@ impl Control {
             Source::Doorbell => self.take_events(),
             Source::Signal => self.stopping = true,
             Source::Connection(id) => self.serve_connection(id, buffer),
-            Source::Descriptor(key) => self.close_socket(key),
+            Source::Descriptor(key) if self.is_let_go(key) => self.close_socket(key),
+            Source::Descriptor(_) => {}
         }
     }
 

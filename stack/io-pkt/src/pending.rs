@@ -122,7 +122,7 @@ impl Control {
             Event::Established { listener, socket, cell, local, remote } => {
                 self.established(listener, socket, cell, local, remote);
             }
-            Event::Gone { client, cell } => self.hang_up(client, cell),
+            Event::Gone { client, cell, last_close } => self.ended(client, cell, last_close),
             Event::Freed { .. } => {}
             Event::Heard { interface, packet } => self.heard(interface, &packet),
             Event::Detached { client } => {

@@ -327,12 +327,13 @@ impl Control {
             listening: None,
             values,
         };
+        self.command(
+            waiting.worker,
+            Command::Accepted { socket: waiting.socket, descriptor: ours },
+        );
         let (local, remote) = (waiting.local, waiting.remote);
         let reply = Reply::Accepted { socket, local, remote };
         self.hand_out(Asked { connection: id, sequence }, (entry, opening), reply, &theirs);
-        // After it is watched: of a connection that is gone the worker hangs it up at once.
-        let accepted = Command::Accepted { socket: waiting.socket, descriptor: ours };
-        self.command(waiting.worker, accepted);
         Ok(())
     }
 
@@ -453,9 +454,8 @@ impl Control {
 
     /// A client that waits for its last bytes asks whether its close was the last.
     fn closed(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
-        if let Ok((key, entry)) = self.entry(id, handle) {
-            let descriptor = Arc::clone(&entry.descriptor);
-            if !self.ended.is_closed(key, &descriptor) {
+        if let Ok(key) = self.socket(id, handle) {
+            if !self.is_let_go(key) {
                 return Err(Errno::BUSY);
             }
             self.close_socket(key);

@@ -22,6 +22,8 @@ pub struct SocketEnd {
     end: PeerSocket,
     /// Nothing can be sent any more.
     is_shut: AtomicBool,
+    /// It hangs up by our own doing.
+    is_over: AtomicBool,
 }
 
 /// Tells of an ended connection's descriptor what its own end can't any more: that the last copy is closed.
@@ -41,7 +43,14 @@ impl SocketEnd {
         // The smallest the kernel allows: the less stuffing makes the client's end unwritable.
         sockopt::set_socket_send_buffer_size(&client, 1)?;
         rustix::io::ioctl_fionbio(&end, true)?;
-        Ok((Self { end: PeerSocket::new(end)?, is_shut: AtomicBool::new(false) }, client))
+        Ok((
+            Self {
+                end: PeerSocket::new(end)?,
+                is_shut: AtomicBool::new(false),
+                is_over: AtomicBool::new(false),
+            },
+            client,
+        ))
     }
 
     /// Makes the client's end readable. True if the token is in, or if the socket is readable anyway.
@@ -83,7 +92,7 @@ impl SocketEnd {
         true
     }
 
-    /// Has the last copy of the client's end been closed? To be asked before [`SocketEnd::hang_up`] only.
+    /// Has the last copy of the client's end been closed? After [`SocketEnd::hang_up`] only [`LastClose`] knows.
     #[must_use]
     pub fn is_hung_up(&self) -> bool {
         hangs_up(&self.end)
@@ -104,7 +113,7 @@ impl SocketEnd {
 
     /// Before [`SocketEnd::hang_up`], which lets both ends hang up: what tells of the last close from then on. A
     /// pipe's end goes with a last token into the client's, and is closed with what is in there. Who takes that
-    /// token out says so that the descriptor is closed; the library leaves it in ([`Status::GONE`]).
+    /// token out says that the descriptor is closed; the library leaves it in ([`Status::GONE`]).
     ///
     /// # Errors
     /// The kernel's: `EPIPE` if all is closed, or the end of the input was said before.
@@ -124,10 +133,17 @@ impl SocketEnd {
     }
 
     /// The connection is gone in both directions: the client's end reports `POLLHUP`, too, and takes no
-    /// stuffing any more. So does this end from now on.
+    /// stuffing any more. So does this end from now on, at once; at the last close it tells that once more.
     pub fn hang_up(&self) {
         self.is_shut.store(true, Ordering::Relaxed);
+        self.is_over.store(true, Ordering::Release);
         let _ = rustix::net::shutdown(&self.end, Shutdown::Both);
+    }
+
+    /// Has [`SocketEnd::hang_up`] been said?
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 }
 
@@ -146,15 +162,8 @@ fn hangs_up(fd: &impl AsFd) -> bool {
     fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
 }
 
-impl AsFd for LastClose {
-    /// `POLLHUP` on it says that the last copy of the client's end is closed.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
-    }
-}
-
 impl AsFd for SocketEnd {
-    /// `POLLHUP` on it says that the last copy of the client's end is closed.
+    /// `POLLHUP` on it says that the last copy of the client's end is closed, unless [`SocketEnd::is_over`].
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
     }
@@ -162,6 +171,7 @@ impl AsFd for SocketEnd {
 
 #[cfg(test)]
 mod tests {
+    use rustix::event::epoll::{self, EventData, EventFlags};
     use rustix::net::RecvFlags;
 
     use super::*;
@@ -187,9 +197,26 @@ mod tests {
         assert_eq!(recv(&client, RecvFlags::PEEK), Ok(1));
         let copy = client.try_clone().unwrap();
         drop(client);
-        assert!(!last_close.has_come());
+        assert!(!last_close.has_come() && end.is_over());
         drop(copy);
         assert!(last_close.has_come());
+    }
+
+    #[test]
+    fn the_end_that_hangs_up_tells_of_the_last_close_once_more() {
+        let (end, client) = SocketEnd::pair().unwrap();
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        epoll::add(&set, &end, EventData::new_u64(1), EventFlags::ET).unwrap();
+        let edges = || {
+            let mut space = Vec::with_capacity(4);
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            epoll::wait(&set, rustix::buffer::spare_capacity(&mut space), Some(&now)).unwrap()
+        };
+        let _last_close = end.last_close().unwrap();
+        end.hang_up();
+        assert_eq!((edges(), edges()), (1, 0), "its own");
+        drop(client);
+        assert_eq!((edges(), edges()), (1, 0), "the last close");
     }
 
     #[test]
