@@ -259,6 +259,37 @@ def blocked_receivers():
         return f"{2 * each} threads, {before} of the daemon, {spent:.2f} s of processor a second"
 
 
+ANSWERER = f"""
+import socket
+listener = socket.socket(); listener.bind(("0.0.0.0", 7000)); listener.listen()
+print("listens", flush=True)
+s, _ = listener.accept()
+while data := s.recv(100): s.send(data)
+"""
+ASKER = f"""
+import socket, time
+s = socket.create_connection(("{STACK}", 7000))
+for _ in range(300): s.send(bytes(64)); assert s.recv(100); time.sleep(0.001)
+"""
+
+
+def system_calls():
+    """A recv() that blocks is two system calls: the sleep, and taking the token out; a send() is none."""
+    with Lab() as lab:
+        log, calls = lab.dir / "answerer.log", lab.dir / "calls"
+        traced = "trace=network,fcntl,poll,ppoll,write"
+        answerer = lab.client("strace", "-f", "-e", traced, "-o", calls, "python3", "-c", ANSWERER, log=log)
+        until("the answerer listens", lambda: "listens" in log.read_text())
+        lab.exec("python3", "-c", ASKER)
+        check(answerer.wait(20) == 0, log.read_text())
+        made = calls.read_text().rsplit("listens", 1)[1].splitlines()
+        each = len(made) / 300
+        # The doorbell of a worker that sleeps, and a look now and then for a daemon that is gone, are beside them.
+        received = sum("recvfrom(" in line for line in made) / 300
+        check(received < 2.2 and each < 4, f"{received:.2f} and {each:.2f} in all: {made[-20:]}")
+        return f"{received:.2f} for a recv that blocks, {each - received:.2f} others"
+
+
 def cpu_seconds(*pids):
     """What processes have used so far."""
     fields = [open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split() for pid in pids]
