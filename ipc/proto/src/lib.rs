@@ -25,8 +25,9 @@ pub mod paths;
 pub mod qnet;
 pub mod table;
 pub mod tcp_info;
+mod way;
 
-pub use link::Vlan;
+pub use link::{BridgeRow, BridgeVerb, MemberRow, StationRow, TreeRow, Vlan};
 pub use message::{
     Answer, Automatic, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket,
 };

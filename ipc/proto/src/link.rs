@@ -1,6 +1,7 @@
 //! Interfaces that are made of others.
 
 use serde::{Deserialize, Serialize};
+use types::MacAddr;
 
 /// A VLAN over an interface (IEEE 802.1Q).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,4 +14,171 @@ pub struct Vlan {
     pub priority: u8,
     /// A provider's tag, 0x88a8 (IEEE 802.1ad), not a customer's.
     pub service: bool,
+}
+
+/// What a bridge is to do, with `brconfig`'s words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BridgeVerb {
+    /// `add`: an interface becomes a port.
+    Add(String),
+    /// `delete`: it is none any more.
+    Delete(String),
+    /// `span`: it gets a copy of all frames.
+    Span {
+        /// Interface name.
+        interface: String,
+        /// On or off.
+        on: bool,
+    },
+    /// `learn`: sources at this port are learned.
+    Learn {
+        /// Interface name.
+        interface: String,
+        /// On or off.
+        on: bool,
+    },
+    /// `discover`: this port gets frames for stations that nobody knows.
+    Discover {
+        /// Interface name.
+        interface: String,
+        /// On or off.
+        on: bool,
+    },
+    /// `maxaddr`: most stations.
+    MaxAddresses(u32),
+    /// `ifmaxaddr`: most stations at one port; 0: no such limit.
+    PortAddresses(u32),
+    /// `timeout`: seconds for which a silent station is known; 0: for ever.
+    Timeout(u32),
+    /// `static`: a station is at a port, and stays there.
+    Static {
+        /// Interface name.
+        interface: String,
+        /// The station.
+        address: MacAddr,
+    },
+    /// `deladdr`: a station is forgotten.
+    DeleteAddress(MacAddr),
+    /// `flush`, `flushall`: all are.
+    Flush {
+        /// Static ones too.
+        all: bool,
+    },
+    /// `flood`: frames for all ports that one port may bring a second.
+    Flood(u32),
+    /// `stp`: this port is of the spanning tree.
+    Stp {
+        /// Interface name.
+        interface: String,
+        /// On or off.
+        on: bool,
+    },
+    /// `maxage`: seconds for which what other bridges say counts, 6 to 40.
+    MaxAge(u32),
+    /// `fwddelay`: seconds for which a port waits before it learns, and before it forwards, 4 to 30.
+    ForwardDelay(u32),
+    /// `hellotime`: seconds from one message to the next, 1 to 10.
+    HelloTime(u32),
+    /// `priority`: the bridge with the lowest is the root, 0 to 65535.
+    Priority(u32),
+    /// `ifpriority`: among equal ways the lowest is taken, 0 to 255.
+    PortPriority {
+        /// Interface name.
+        interface: String,
+        /// The priority.
+        priority: u32,
+    },
+    /// `ifpathcost`: what a way by this port costs; 0: what follows from its speed.
+    PortCost {
+        /// Interface name.
+        interface: String,
+        /// The cost.
+        cost: u32,
+    },
+    /// `proto rstp`, `proto stp`: 802.1w, or the older protocol alone.
+    Rapid(bool),
+}
+
+/// A bridge's part of a spanning tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeRow {
+    /// Its priority.
+    pub priority: u16,
+    /// Seconds for which what other bridges say counts.
+    pub max_age_s: u32,
+    /// Seconds from one message to the next.
+    pub hello_s: u32,
+    /// Seconds for which a port waits before it learns, and before it forwards.
+    pub forward_delay_s: u32,
+    /// `rstp` or `stp`.
+    pub proto: String,
+    /// The root's priority.
+    pub root_priority: u16,
+    /// The root's address.
+    pub root: MacAddr,
+    /// What the way to the root costs.
+    pub root_cost: u32,
+    /// The port that it leads by; none: this bridge is the root.
+    pub root_port: Option<String>,
+    /// How often the topology has changed.
+    pub changes: u64,
+}
+
+/// One bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeRow {
+    /// Interface name.
+    pub name: String,
+    /// Its address.
+    pub mac: MacAddr,
+    /// Administratively up.
+    pub up: bool,
+    /// Most stations.
+    pub max_addresses: u32,
+    /// Most of them at one port; 0: no such limit.
+    pub port_addresses: u32,
+    /// Seconds for which a silent station is known; 0: for ever.
+    pub timeout_s: u32,
+    /// Frames for all ports that one port may bring a second.
+    pub flood: u32,
+    /// Its ports.
+    pub members: Vec<MemberRow>,
+    /// Interfaces that get a copy of all frames.
+    pub spans: Vec<String>,
+    /// Its part of a spanning tree, if a port of it is of one.
+    pub tree: Option<TreeRow>,
+}
+
+/// A port of a bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRow {
+    /// Interface name.
+    pub interface: String,
+    /// Its number in the bridge, from 1.
+    pub port: u16,
+    /// Sources are learned.
+    pub learn: bool,
+    /// It gets frames for stations that nobody knows.
+    pub discover: bool,
+    /// `discarding`, `learning`, `forwarding`.
+    pub state: String,
+    /// In the spanning tree: `root`, `designated`, `alternate`, `backup`, `disabled`; none: it is of none.
+    pub role: Option<String>,
+    /// Its priority there.
+    pub priority: u8,
+    /// What a way by it costs.
+    pub cost: u32,
+}
+
+/// A station of a bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StationRow {
+    /// Its address.
+    pub address: MacAddr,
+    /// The port it is at.
+    pub interface: String,
+    /// Static: it neither ages nor moves.
+    pub fixed: bool,
+    /// Seconds until it is forgotten if it stays silent; none if it never is.
+    pub expires_s: Option<u32>,
 }

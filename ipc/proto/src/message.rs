@@ -5,11 +5,12 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
-use crate::Vlan;
+use crate::link::{BridgeRow, BridgeVerb, StationRow, Vlan};
 use crate::table::{
     ClientRow, CounterRow, GroupRow, InterfaceRow, ModuleRow, NeighborRow, NicRow, RouteRow,
     SocketRow, TunableRow, WorkerRow,
 };
+pub use crate::way::{Leads, Way};
 
 /// A socket of the asking client: an index into its own cells, and a generation that makes a stale
 /// index harmless.
@@ -246,6 +247,15 @@ pub enum Request {
         /// The address; IPv4's own for one that is mapped.
         to: IpAddr,
     },
+    /// All bridges. → [`Reply::Bridges`].
+    Bridges,
+    /// Stations of a bridge, by pages. → [`Reply::Stations`]. `ENXIO`, `EOPNOTSUPP` if it is no bridge.
+    Stations {
+        /// The bridge.
+        bridge: String,
+        /// Skip this many.
+        skip: u32,
+    },
     // ---- privileged from here on ----
     /// Adds (or makes primary) an interface address. → [`Reply::Done`]. `ENXIO` unknown interface.
     AddAddress {
@@ -385,6 +395,14 @@ pub enum Request {
         /// What it is to be.
         vlan: Option<Vlan>,
     },
+    /// Changes a bridge. → [`Reply::Done`]. `ENXIO`, `EOPNOTSUPP` if it is no bridge, `ENOENT` for an interface
+    /// that is no port of it, `EBUSY` for one that is of another, `EEXIST`, `EINVAL`, `ELOOP`, `ENOSPC`.
+    Bridge {
+        /// The bridge.
+        bridge: String,
+        /// What it is to do.
+        verb: BridgeVerb,
+    },
 }
 
 /// A route as an operator gives it.
@@ -447,39 +465,6 @@ pub struct Loaded {
     pub gone: u32,
     /// The workers do not have them all yet.
     pub under_way: bool,
-}
-
-/// Where datagrams go, to all addresses from one to another. It holds until the network's generation, which
-/// clients see in the workers' page, is another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Way {
-    /// The first address for which this is so.
-    pub first: IpAddr,
-    /// The last one.
-    pub last: IpAddr,
-    /// Where to.
-    pub leads: Leads,
-}
-
-/// Where a way leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Leads {
-    /// To this host itself.
-    Here,
-    /// To another one, or to a group.
-    Away,
-    /// To everybody on a link, which a socket must have asked for (`SO_BROADCAST`).
-    ToEverybody {
-        /// The errno of one that has not.
-        refusal: i32,
-    },
-    /// Nowhere.
-    Nowhere {
-        /// Linux's errno.
-        errno: i32,
-    },
-    /// Too many routes to tell beforehand: whoever sends will see.
-    Unsaid,
 }
 
 /// What the daemon answers.
@@ -566,6 +551,10 @@ pub enum Reply {
     Nic(Box<NicRow>),
     /// Where datagrams to an address go.
     Way(Way),
+    /// Bridges.
+    Bridges(Vec<BridgeRow>),
+    /// One page of stations; an empty one ends the list.
+    Stations(Vec<StationRow>),
 }
 
 /// A request on the wire.

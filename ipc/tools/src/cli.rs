@@ -39,6 +39,9 @@ pub(crate) enum Command {
         before_long_help = help::IFCONFIG
     )]
     Ifconfig(IfconfigArgs),
+    /// Show and change bridges
+    #[command(before_long_help = help::BRCONFIG)]
+    Brconfig(BrconfigArgs),
     /// Show sockets, routes, interfaces, counters and packet buffers
     #[command(
         before_long_help = help::NETSTAT
@@ -187,6 +190,23 @@ pub(crate) struct IfconfigArgs {
     /// [dhcp | -dhcp] [create] [vlan ID vlanif INTERFACE | -vlanif] [vlanpcp 0-7] [vlanproto 802.1q | 802.1ad] |
     /// drvspec NUMBER [TEXT] | destroy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
+    pub(crate) words: Vec<String>,
+}
+
+/// Arguments of `brconfig`.
+#[derive(Debug, Args)]
+pub(crate) struct BrconfigArgs {
+    /// All bridges, the default
+    #[arg(short = 'a')]
+    pub(crate) all: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// BRIDGE [up | down] [add IF] [delete IF] [span IF | -span IF] [learn IF | -learn IF]
+    /// [discover IF | -discover IF] [static IF MAC] [deladdr MAC] [flush | flushall] [maxaddr N]
+    /// [ifmaxaddr N] [timeout SECONDS] [flood N] [stp IF | -stp IF] [proto rstp | proto stp] [priority N]
+    /// [maxage SECONDS] [fwddelay SECONDS] [hellotime SECONDS] [ifpriority IF N] [ifpathcost IF N] | addr
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "BRIDGE")]
     pub(crate) words: Vec<String>,
 }
 

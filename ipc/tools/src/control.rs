@@ -199,7 +199,11 @@ impl Control {
         )))
     }
 
-    fn ask<T>(&mut self, request: Request, pick: fn(Reply) -> Option<T>) -> Result<T, Failure> {
+    pub(crate) fn ask<T>(
+        &mut self,
+        request: Request,
+        pick: fn(Reply) -> Option<T>,
+    ) -> Result<T, Failure> {
         match self.call(request) {
             Ok(reply) => pick(reply).ok_or_else(|| Failure::other_version(&self.path)),
             Err(CallError::Refused(errno)) => {

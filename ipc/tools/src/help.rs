@@ -30,6 +30,17 @@ Examples:
   iopkt ifconfig vlan0 vlanpcp 3                frames more urgent than others
   iopkt ifconfig tap1 destroy                   take it away";
 
+pub(crate) const BRCONFIG: &str = "\
+Examples:
+  iopkt ifconfig bridge0 create
+  iopkt brconfig bridge0 add tap0 add tap1 up   two links become one
+  iopkt brconfig                                all bridges and their ports
+  iopkt brconfig bridge0 addr                   stations, where they are, when they are forgotten
+  iopkt brconfig bridge0 maxaddr 1000 timeout 300
+  iopkt brconfig bridge0 static tap0 02:00:00:00:00:09
+  iopkt brconfig bridge0 -learn tap1 span tap2
+  iopkt brconfig bridge0 stp tap0 stp tap1      no loops with other bridges (802.1w, 802.1D)";
+
 pub(crate) const NETSTAT: &str = "\
 Examples:
   iopkt netstat -an            all sockets, listening ones too

@@ -112,7 +112,7 @@ fn make(control: &mut Control, name: &str) -> Result<(), Failure> {
         CallError::Refused(errno) => {
             let hint = match Errno::from_raw_os_error(errno) {
                 Errno::EXIST => "it is there",
-                Errno::INVAL => "what can be made is vlan0, vlan1, …; drivers come by iopkt mount",
+                Errno::INVAL => "what can be made is vlan0, vlan1, … and bridge0, bridge1, …; drivers come by iopkt mount",
                 _ => "the daemon's log says more",
             };
             Failure::refused(&format!("{}: cannot create it", escape(name)), errno, hint)

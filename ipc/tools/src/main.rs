@@ -8,7 +8,7 @@
 //! * [`fail`]: one line of what, why and what next; and the exit code.
 //! * [`output`]: stdout, tables, and escaping what strangers chose.
 //! * [`help`]: what `--help` says.
-//! * one module per tool: [`ifconfig`], [`netstat`], [`arp`] (`arp`, `ndp`), [`route`], [`lists`]
+//! * one module per tool: [`ifconfig`], [`brconfig`], [`netstat`], [`arp`] (`arp`, `ndp`), [`route`], [`lists`]
 //!   (clients, workers, status), [`top`], [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`],
 //!   [`path`], [`ping`] and [`traceroute`] (over [`probe`], which uses sockets of the stack), [`sockstat`],
 //!   [`run`], [`doctor`].
@@ -16,6 +16,7 @@
 
 mod address;
 mod arp;
+mod brconfig;
 mod cli;
 mod control;
 mod doctor;
@@ -69,6 +70,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let sock = cli.sock;
     match cli.command {
         Command::Ifconfig(args) => ifconfig::main(sock, args),
+        Command::Brconfig(args) => brconfig::main(sock, args),
         Command::Netstat(args) => netstat::main(sock, &args),
         Command::Arp(args) => arp::main(sock, &args, arp::Family::Inet),
         Command::Ndp(args) => arp::main(sock, &args, arp::Family::Inet6),
@@ -102,8 +104,9 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 }
 
 /// Links with these names to the binary are those tools.
-const TOOLS: [&str; 11] = [
+const TOOLS: [&str; 12] = [
     "arp",
+    "brconfig",
     "ifconfig",
     "ifmcstat",
     "ndp",

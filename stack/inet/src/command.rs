@@ -7,12 +7,12 @@ use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use devnp::{RxQueue, TxQueue};
-use dpdk::Mbuf;
 use rustix::io::Errno;
 use shm::{CellId, Lane, LastClose, PeerMisbehaved, SocketEnd};
 use types::{Instant, MacAddr};
 
 use crate::groups::Multicast;
+pub use crate::handoff::{ClaimedBy, Handoff};
 use crate::network::{Network, RawKind};
 pub use crate::option::MtuDiscover;
 use crate::socket::SocketId;
@@ -279,6 +279,8 @@ pub enum Command {
         /// The packet.
         packet: Box<[u8]>,
     },
+    /// For a bridge.
+    Bridge(BridgeCommand),
     /// The worker's queues of a port; its interface is in a snapshot already or comes with the next.
     AddPort {
         /// Interface.
@@ -316,6 +318,32 @@ pub enum Command {
     Stop,
 }
 
+/// What the control plane has to say about bridges.
+#[derive(Debug)]
+pub enum BridgeCommand {
+    /// Sends a frame that is finished, by this port.
+    Frame {
+        /// Interface.
+        interface: u16,
+        /// The frame.
+        frame: Box<[u8]>,
+    },
+    /// All stations of a bridge. → [`Outcome::Stations`].
+    Stations {
+        /// Answer to this call.
+        call: CallId,
+        /// The bridge's interface.
+        bridge: u16,
+    },
+    /// Forget stations of a bridge.
+    Flush {
+        /// The bridge's interface.
+        bridge: u16,
+        /// Which.
+        what: Flush,
+    },
+}
+
 /// What a call came to.
 #[derive(Debug)]
 pub enum Outcome {
@@ -338,6 +366,19 @@ pub enum Outcome {
     Sockets(Vec<SocketSummary>),
     /// Neighbours.
     Neighbors(Vec<NeighborSummary>),
+    /// Stations of a bridge.
+    Stations(Vec<bridge::Row>),
+}
+
+/// Stations of a bridge that are to be forgotten. Static ones stay: they go with the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// All that were learned.
+    Learned,
+    /// Those of a port.
+    Port(u16),
+    /// One.
+    One(MacAddr),
 }
 
 /// A new socket of a protocol module's.
@@ -482,6 +523,13 @@ pub enum Event {
         /// The packet.
         packet: Box<[u8]>,
     },
+    /// A frame for the control plane: what bridges tell each other.
+    HeardFrame {
+        /// Interface it came in on.
+        interface: u16,
+        /// The frame.
+        frame: Box<[u8]>,
+    },
     /// A client broke the rules of its rings.
     Misbehaved {
         /// Its slot.
@@ -507,79 +555,4 @@ impl core::fmt::Display for Misbehaviour {
             Self::TooManyRanges => f.write_str("stream posted in too many fragments"),
         }
     }
-}
-
-/// What makes a packet a protocol module's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClaimedBy {
-    /// Its EtherType.
-    EtherType(u16),
-    /// Its IP protocol.
-    Protocol(u8),
-}
-
-/// From one worker to another.
-#[derive(Debug)]
-pub enum Handoff {
-    /// A frame whose flow the other worker owns, from its IP header on.
-    Packet {
-        /// Interface it came in on.
-        interface: u16,
-        /// The packet.
-        mbuf: Mbuf,
-    },
-    /// A finished frame for a port whose only queues the other worker has; filters have seen it.
-    Frame {
-        /// Interface to send it by.
-        interface: u16,
-        /// The frame.
-        mbuf: Mbuf,
-    },
-    /// A packet for a protocol module that the other worker alone may call.
-    Claimed {
-        /// What makes it the module's.
-        by: ClaimedBy,
-        /// Interface it came in on.
-        interface: u16,
-        /// As the module gets it.
-        mbuf: Mbuf,
-    },
-    /// A datagram that a protocol module gives to a socket of the other worker.
-    Datagram {
-        /// The socket, as modules know it.
-        socket: u64,
-        /// The module.
-        owner: lsm::Owner,
-        /// Its sender.
-        from: lsm::Name,
-        /// The datagram.
-        mbuf: Mbuf,
-    },
-    /// A datagram for everybody or for a group, from its IP header on; the sender has checked it.
-    Group {
-        /// Interface it came in on, or leaves by.
-        interface: u16,
-        /// The packet.
-        mbuf: Mbuf,
-    },
-    /// A copy of a packet that raw sockets may want, from its IP header on; the sender has checked it.
-    Raw {
-        /// Interface it came in on.
-        interface: u16,
-        /// The packet.
-        mbuf: Mbuf,
-    },
-    /// A neighbour was learned.
-    Neighbor {
-        /// Its address.
-        address: IpAddr,
-        /// Its MAC address.
-        mac: MacAddr,
-        /// Interface.
-        interface: u16,
-        /// It spoke to us: worth an entry also where nobody has asked for it.
-        for_us: bool,
-        /// When.
-        at: Instant,
-    },
 }

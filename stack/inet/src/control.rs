@@ -79,15 +79,19 @@ impl Worker {
             Command::Packet { interface, station, packet } => {
                 self.out.finished(&packet, (interface, station), now, &mut self.timers);
             }
+            Command::Bridge(command) => self.bridge_command(command, now),
             Command::AddPort { interface, rx, tx } => self.add_port(interface, rx, tx),
-            Command::SharePort { interface, owner } => {
-                if let Some(line) = self.mesh.line(owner) {
-                    self.out.add_port(interface, TxEnd::Through(line));
-                }
-            }
+            Command::SharePort { interface, owner } => self.share_port(interface, owner),
             Command::RemovePort { call, interface } => self.remove_port(call, interface, now),
             Command::Protocols { call, plan } => self.adopt_protocols(call, plan),
             Command::Stop => self.stop(now),
+        }
+    }
+
+    /// A port's only queues are another worker's.
+    fn share_port(&mut self, interface: u16, owner: u16) {
+        if let Some(line) = self.mesh.line(owner) {
+            self.out.add_port(interface, TxEnd::Through(line));
         }
     }
 
@@ -95,6 +99,7 @@ impl Worker {
         self.out.neighbors.retain_pinned(|a| network.neighbors.iter().any(|n| n.address == a));
         self.out.network = Arc::clone(network);
         self.out.addresses = Addresses::of(network);
+        self.out.adopt_bridges();
         self.icmp_errors.set_rate(network.host.icmp_errors_per_second);
         self.resets.set_rate(network.host.resets_per_second);
         self.out.generation = self.out.generation.wrapping_add(1);

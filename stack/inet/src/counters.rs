@@ -25,6 +25,17 @@ counters! {
 }
 
 counters! {
+    /// Bridges.
+    pub struct BridgeCounters "bridge" {
+        frames_forwarded "Frames passed on to the port of a known station.",
+        frames_flooded "Frames sent to all ports: for a group, or for a station that nobody knows.",
+        stations_learned "Stations heard for the first time.",
+        stations_moved "Stations heard at another port than before.",
+        stations_refused "Stations not learned, because there are as many as may be.",
+    }
+}
+
+counters! {
     /// IPv4.
     pub struct Ipv4Counters "ipv4" {
         packets_received "IPv4 packets received.",
@@ -103,6 +114,8 @@ counters! {
 pub struct WorkerCounters {
     /// Worker loop.
     pub worker: LoopCounters,
+    /// Bridges.
+    pub bridge: BridgeCounters,
     /// ARP.
     pub arp: ArpCounters,
     /// IPv4.
@@ -143,6 +156,7 @@ impl WorkerCounters {
         self.worker
             .rows()
             .map(row(LoopCounters::SUBSYSTEM))
+            .chain(self.bridge.rows().map(row(BridgeCounters::SUBSYSTEM)))
             .chain(self.arp.rows().map(row(ArpCounters::SUBSYSTEM)))
             .chain(self.ipv4.rows().map(row(Ipv4Counters::SUBSYSTEM)))
             .chain(self.icmp.rows().map(row(IcmpCounters::SUBSYSTEM)))

@@ -21,20 +21,22 @@ pub(crate) enum Subject {
     Groups,
     /// Addresses that servers give (RFC 2131).
     Dhcp,
+    /// Which ports of bridges are of the tree (IEEE 802.1D 9).
+    Bridges,
 }
 
 /// The limits of all subjects.
 #[derive(Debug)]
-pub(crate) struct Hearing([RateLimit; 4]);
+pub(crate) struct Hearing([RateLimit; 5]);
 
 impl Default for Hearing {
     fn default() -> Self {
-        Self([RateLimit::new(HEARD_PER_SECOND); 4])
+        Self([RateLimit::new(HEARD_PER_SECOND); 5])
     }
 }
 
 impl Hearing {
-    fn permit(&mut self, subject: Subject, now: Instant) -> bool {
+    pub(crate) fn permit(&mut self, subject: Subject, now: Instant) -> bool {
         self.0.get_mut(subject as usize).is_some_and(|limit| limit.permit(now))
     }
 }

@@ -28,6 +28,12 @@ impl Ids {
         Self { secret, worker, counters: vec![0; ID_COUNTERS].into() }
     }
 
+    /// A key for a bridge's table.
+    pub(crate) fn bridge_secret(&self) -> bridge::Secret {
+        let word = |number| self.hash(IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED), number);
+        bridge::Secret([word(u64::MAX - 1), word(u64::MAX - 2)])
+    }
+
     /// Whose they are.
     pub(crate) const fn worker(&self) -> u16 {
         self.worker

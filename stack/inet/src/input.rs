@@ -85,6 +85,10 @@ impl Worker {
         let frame = ethernet::Frame::parse(mbuf.data())?;
         let to = frame.header.dst();
         if !to.is_group() && to != config.mac {
+            let is_tagged = wire::vlan::Kind::of(frame.header.ethertype()).is_some();
+            if is_tagged && network.links.carries_members(interface) {
+                return self.vlan_input(mbuf, interface, now);
+            }
             return Err(DropReason::EthernetNotForUs);
         }
         match frame.header.ethertype() {

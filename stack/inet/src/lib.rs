@@ -17,6 +17,7 @@
 
 mod address6;
 mod attend;
+mod bridge;
 mod client;
 pub mod command;
 mod control;
@@ -32,6 +33,7 @@ mod forward6;
 mod fragment;
 mod fragment_input;
 mod groups;
+mod handoff;
 mod hearing;
 mod icmp;
 mod icmp6;
@@ -77,8 +79,8 @@ mod vlan;
 mod worker;
 
 pub use counters::{
-    ArpCounters, Icmp6Counters, IcmpCounters, Ipv4Counters, Ipv6Counters, LoopCounters, Row,
-    TcpCounters, UdpCounters, WorkerCounters,
+    ArpCounters, BridgeCounters, Icmp6Counters, IcmpCounters, Ipv4Counters, Ipv6Counters,
+    LoopCounters, Row, TcpCounters, UdpCounters, WorkerCounters,
 };
 pub use groups::{Casting, Membership, Multicast};
 pub use pools::Pools;

@@ -1,9 +1,11 @@
-//! Interfaces that are made of others: VLANs over a link. A part of the snapshot.
+//! Interfaces that are made of others: VLANs over a link, bridges. A part of the snapshot.
 
 use std::sync::Arc;
 
+use bridge::Settings;
 use counters::Counter;
 use hashbrown::HashMap;
+use types::MacAddr;
 use wire::vlan::{Kind, Tag, Tci};
 
 /// A VLAN on a link.
@@ -34,6 +36,8 @@ impl Vlan {
 pub struct Links {
     vlans: HashMap<u16, Vlan>,
     tagged: HashMap<(u16, Kind, u16), u16>,
+    bridges: HashMap<u16, Arc<Bridge>>,
+    members: Vec<Option<Member>>,
 }
 
 impl Links {
@@ -42,7 +46,52 @@ impl Links {
     pub fn new(vlans: impl IntoIterator<Item = (u16, Vlan)>) -> Self {
         let vlans: HashMap<u16, Vlan> = vlans.into_iter().collect();
         let tagged = vlans.iter().map(|(index, vlan)| ((vlan.parent, vlan.kind, vlan.id), *index));
-        Self { tagged: tagged.collect(), vlans }
+        Self { tagged: tagged.collect(), vlans, ..Self::default() }
+    }
+
+    /// Adds a bridge by the index of its interface, and its ports.
+    pub fn add_bridge(
+        &mut self,
+        interface: u16,
+        bridge: Bridge,
+        ports: impl IntoIterator<Item = (u16, Member)>,
+    ) {
+        for (index, member) in ports {
+            let place = usize::from(index);
+            if self.members.len() <= place {
+                self.members.resize(place.saturating_add(1), None);
+            }
+            if let Some(room) = self.members.get_mut(place) {
+                *room = Some(member);
+            }
+        }
+        let _ = self.bridges.insert(interface, Arc::new(bridge));
+    }
+
+    /// An interface that is a bridge.
+    #[must_use]
+    pub fn bridge(&self, interface: u16) -> Option<&Arc<Bridge>> {
+        self.bridges.get(&interface)
+    }
+
+    /// All bridges.
+    pub(crate) fn bridges(&self) -> impl Iterator<Item = (u16, &Arc<Bridge>)> {
+        self.bridges.iter().map(|(index, bridge)| (*index, bridge))
+    }
+
+    /// An interface as a port of a bridge.
+    #[inline]
+    #[must_use]
+    pub fn member(&self, interface: u16) -> Option<Member> {
+        self.members.get(usize::from(interface)).copied().flatten()
+    }
+
+    /// A VLAN over this link is a port of a bridge: frames for others are for it.
+    #[must_use]
+    pub(crate) fn carries_members(&self, parent: u16) -> bool {
+        let over =
+            |(index, vlan): (&u16, &Vlan)| vlan.parent == parent && self.member(*index).is_some();
+        self.vlans.iter().any(over)
     }
 
     /// An interface that is a VLAN.
@@ -104,4 +153,48 @@ impl Traffic {
     pub fn sum(&self, of: impl Fn(&Share) -> &Counter) -> u64 {
         self.0.iter().fold(0, |sum, share| sum.wrapping_add(of(share).value()))
     }
+}
+
+/// A bridge, as the workers see it.
+#[derive(Debug)]
+pub struct Bridge {
+    /// Its members, by index.
+    pub members: Box<[u16]>,
+    /// Interfaces that get a copy of all that comes in (`span`).
+    pub spans: Box<[u16]>,
+    /// Limits of its table.
+    pub settings: Settings,
+    /// Addresses that the operator has put at ports.
+    pub statics: Box<[(MacAddr, u16)]>,
+    /// It takes part in a spanning tree: what bridges tell each other is its own.
+    pub stp: bool,
+    /// Frames for all ports that one port may bring a second.
+    pub floods_per_second: u32,
+    /// What this host itself has sent and received.
+    pub traffic: Arc<Traffic>,
+}
+
+/// A port of a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The bridge's interface.
+    pub bridge: u16,
+    /// Sources of its frames are learned (`learn`).
+    pub learns: bool,
+    /// It gets frames for stations that nobody knows (`discover`).
+    pub discovers: bool,
+    /// What the spanning tree lets it do.
+    pub state: PortState,
+}
+
+/// What a port of a bridge does (IEEE 802.1D-2004 7.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortState {
+    /// Nothing.
+    Discarding,
+    /// It learns sources.
+    Learning,
+    /// It learns and passes on.
+    #[default]
+    Forwarding,
 }

@@ -15,6 +15,7 @@ use wire::{arp, ethernet, ipv4};
 use zerocopy::IntoBytes;
 
 use crate::address6::OnLink;
+use crate::bridge::Bridging;
 use crate::counters::WorkerCounters;
 use crate::family::Family;
 use crate::ids::Ids;
@@ -60,7 +61,7 @@ pub(crate) struct Output {
     /// The same for IPv6.
     pub neighbors6: Neighbors<OnLink, Mbuf>,
     /// Names of packets that may be cut.
-    ids: Ids,
+    pub ids: Ids,
     /// Protocol modules, if there are any.
     pub desk: Option<Box<lsm::Desk>>,
     /// The neighbour table's place on the timer wheel.
@@ -68,6 +69,9 @@ pub(crate) struct Output {
     pub pools: Pools,
     /// Whose this is.
     pub worker: u16,
+    /// When this breath began.
+    pub now: Instant,
+    pub bridges: Vec<Bridging>,
     ports: Vec<Option<TxPort>>,
     loopback: VecDeque<Mbuf>,
     counters: Arc<WorkerCounters>,
@@ -84,6 +88,8 @@ impl Output {
             neighbors: Neighbors::default(),
             neighbors6: Neighbors::default(),
             worker: ids.worker(),
+            now: Instant::ZERO,
+            bridges: Vec::new(),
             ids,
             desk: None,
             neighbors_timer: Timer::default(),
@@ -196,10 +202,7 @@ impl Output {
         }
         match self.ports.get(usize::from(interface)) {
             Some(Some(port)) => port.backlog.is_empty(),
-            _ => match self.carrier(interface) {
-                carrier if carrier == interface => true,
-                carrier => self.has_room(carrier),
-            },
+            _ => self.carriers_have_room(interface),
         }
     }
 
@@ -392,7 +395,7 @@ impl Output {
     /// Queues a frame for the port.
     pub(crate) fn transmit(&mut self, mbuf: Mbuf, interface: u16) {
         let Some(Some(port)) = self.ports.get_mut(usize::from(interface)) else {
-            return self.transmit_tagged(mbuf, interface);
+            return self.transmit_over(mbuf, interface);
         };
         if port.backlog.is_empty() {
             if port.burst.is_full() {

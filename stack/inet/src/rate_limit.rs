@@ -24,6 +24,12 @@ impl RateLimit {
         Self { per_second, tokens: per_second, refilled: Instant::ZERO }
     }
 
+    /// From now on so many.
+    pub(crate) fn set_rate(&mut self, per_second: u32) {
+        self.tokens = self.tokens.min(per_second);
+        self.per_second = per_second;
+    }
+
     /// Takes a permit if there is one.
     pub(crate) fn permit(&mut self, now: Instant) -> bool {
         let passed = now.since(self.refilled);

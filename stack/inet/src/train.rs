@@ -52,6 +52,9 @@ impl Worker {
         if burst.is_empty() {
             return;
         }
+        if self.out.network.links.member(interface).is_some() {
+            return self.bridge_input(burst, interface, now);
+        }
         let mut runs = core::mem::take(&mut self.runs);
         let mut places = [Place::Apart; BURST_MAX];
         self.stage(burst.as_slice(), interface, &mut places, &mut runs);

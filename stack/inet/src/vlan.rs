@@ -6,6 +6,8 @@
 //! ```
 //! A VLAN over a VLAN has frames with two tags (QinQ). VLANs have their parent's address.
 
+use std::sync::Arc;
+
 use dpdk::Mbuf;
 use types::{DropReason, Instant};
 use wire::vlan::{self, Kind, TAG_LEN, Tag};
@@ -33,6 +35,10 @@ impl Worker {
             }
             if !vlan::strip(mbuf.data_mut()) || !drop_front(&mut mbuf, TAG_LEN) {
                 return Err(DropReason::VlanTooShort);
+            }
+            if self.out.network.links.member(interface).is_some() {
+                self.bridge_one(mbuf, interface, now);
+                return Ok(());
             }
             let up = self.out.network.interface(interface).is_some_and(|config| config.up);
             if !up {
@@ -66,7 +72,11 @@ impl Worker {
 impl Output {
     /// A frame for an interface that has no port: its tag goes in, and it is its parent's.
     #[inline(never)]
-    pub(crate) fn transmit_tagged(&mut self, mut mbuf: Mbuf, interface: u16) {
+    pub(crate) fn transmit_over(&mut self, mut mbuf: Mbuf, interface: u16) {
+        if let Some(bridge) = self.network.links.bridge(interface) {
+            let bridge = Arc::clone(bridge);
+            return self.transmit_bridged(mbuf, interface, &bridge);
+        }
         let Some(vlan) = self.network.links.vlan(interface) else {
             return self.count_drop(DropReason::InterfaceDown);
         };
@@ -83,12 +93,16 @@ impl Output {
         self.transmit(mbuf, parent);
     }
 
-    /// The interface whose port an interface's frames leave by.
-    #[must_use]
-    pub(crate) fn carrier(&self, interface: u16) -> u16 {
-        let parent = |index: &u16| self.network.links.vlan(*index).map(|vlan| vlan.parent);
-        let chain = core::iter::successors(Some(interface), parent);
-        chain.take(VLAN_DEPTH_MAX.saturating_add(1)).last().unwrap_or(interface)
+    /// Room for more frames where an interface without a port sends them?
+    #[cold]
+    pub(crate) fn carriers_have_room(&self, interface: u16) -> bool {
+        let links = &self.network.links;
+        if let Some(vlan) = links.vlan(interface) {
+            return self.has_room(vlan.parent);
+        }
+        links
+            .bridge(interface)
+            .is_none_or(|bridge| bridge.members.iter().all(|m| self.has_room(*m)))
     }
 }
 

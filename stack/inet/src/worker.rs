@@ -115,6 +115,8 @@ pub struct Worker {
     pub(crate) spare_queues: Spare,
     /// The runs of the burst at hand.
     pub(crate) runs: Vec<Run>,
+    /// Frames of a bridge's burst that are this host's.
+    pub(crate) own_frames: Burst,
     /// Packets that nobody needs any more, freed together.
     pub(crate) finished: Burst,
     pub(crate) signals: Vec<SocketId>,
@@ -167,6 +169,7 @@ impl Worker {
             touched: Vec::new(),
             spare_queues: Spare::default(),
             runs: Vec::new(),
+            own_frames: Burst::new(),
             finished: Burst::new(),
             signals: Vec::new(),
             posted: Vec::new(),
@@ -236,6 +239,7 @@ impl Worker {
     }
 
     fn inhale(&mut self, now: Instant) -> bool {
+        self.out.now = now;
         let mut busy = false;
         if let Some(desk) = &mut self.out.desk {
             desk.set_now(now);
@@ -295,6 +299,9 @@ impl Worker {
             Handoff::Group { interface, mbuf } => self.group_handoff(&mbuf, interface, now),
             Handoff::Raw { interface, mbuf } => self.raw_handoff(&mbuf, interface, now),
             Handoff::Frame { interface, mbuf } => self.out.relay(mbuf, interface),
+            Handoff::Station { bridge, mac, port, at } => {
+                self.station_handoff(bridge, mac, port, at);
+            }
             Handoff::Claimed { by, interface, mbuf } => self.claimed_input(by, mbuf, interface),
             Handoff::Datagram { socket, owner, from, mbuf } => {
                 self.module_input(socket, owner, from, mbuf);

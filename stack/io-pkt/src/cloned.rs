@@ -2,45 +2,56 @@
 
 use rustix::io::Errno;
 
-use crate::config::{Config, Vlan};
+use crate::config::{Bridge, Config, Vlan};
 use crate::control::Control;
 
 impl Control {
-    /// Makes the VLANs of the configuration. One that fails is reported and left out; returns how many.
+    /// Makes the bridges and VLANs of the configuration: what is over another one after that. One that fails
+    /// is reported and left out; returns how many.
     pub(crate) fn make_cloned(&mut self, config: &Config) -> usize {
-        let mut failed = 0;
-        for (name, vlan) in in_order(config) {
-            if let Err(errno) = self.make_vlan(name, vlan) {
-                let hint = match errno {
-                    Errno::NXIO => "there is no interface of the name after vlanif",
-                    Errno::INVAL => {
-                        "names are vlan0, vlan1, …, VLANs from 1 to 4094, priorities to 7"
-                    }
-                    Errno::EXIST => "its link has an interface in this VLAN",
-                    Errno::MLINK => "a frame has two tags at most",
-                    _ => "see iopkt ifconfig",
-                };
-                tracing::error!("[vlan.{name}]: {errno}; {hint}");
-                failed += 1;
-                continue;
-            }
-            let automatic = (vlan.accept_rtadv, vlan.dhcp);
-            failed += usize::from(self.address_interface(name, &vlan.address, automatic).is_some());
+        let over =
+            |name: &String| config.bridges.contains_key(name) || config.vlans.contains_key(name);
+        let (later, first): (Vec<_>, Vec<_>) =
+            config.vlans.iter().partition(|(_, vlan)| over(&vlan.vlanif));
+        let mut failed = first.into_iter().filter(|(name, v)| !self.make_vlan(name, v)).count();
+        failed += config.bridges.iter().filter(|(name, b)| !self.make_bridge(name, b)).count();
+        failed + later.into_iter().filter(|(name, v)| !self.make_vlan(name, v)).count()
+    }
+
+    fn make_vlan(&mut self, name: &str, vlan: &Vlan) -> bool {
+        let made = self.network.create(name, self.worker_count());
+        let set = made.and_then(|()| self.network.set_vlan(name, Some(&vlan.asked())));
+        if let Err(errno) = set {
+            let hint = match errno {
+                Errno::NXIO => "there is no interface of the name after vlanif",
+                Errno::INVAL => "names are vlan0, vlan1, …, VLANs from 1 to 4094, priorities to 7",
+                Errno::EXIST => "its link has an interface in this VLAN",
+                Errno::MLINK => "a frame has two tags at most",
+                _ => "see iopkt ifconfig",
+            };
+            tracing::error!("[vlan.{name}]: {errno}; {hint}");
+            return false;
         }
-        failed
-    }
-
-    fn make_vlan(&mut self, name: &str, vlan: &Vlan) -> Result<(), Errno> {
-        self.network.create(name, self.worker_count())?;
-        self.network.set_vlan(name, Some(&vlan.asked()))?;
         self.publish();
-        Ok(())
+        let automatic = (vlan.accept_rtadv, vlan.dhcp);
+        self.address_interface(name, &vlan.address, automatic).is_none()
     }
-}
 
-/// First those over interfaces that are there already.
-fn in_order(config: &Config) -> impl Iterator<Item = (&String, &Vlan)> {
-    let over_another = |(_, vlan): &(&String, &Vlan)| config.vlans.contains_key(&vlan.vlanif);
-    let (later, first): (Vec<_>, Vec<_>) = config.vlans.iter().partition(over_another);
-    first.into_iter().chain(later)
+    fn make_bridge(&mut self, name: &str, bridge: &Bridge) -> bool {
+        let made = self.network.create(name, self.worker_count());
+        let set = made.and_then(|()| self.network.set_up(name, true));
+        if let Err(errno) = set {
+            tracing::error!("[bridge.{name}]: {errno}; names are bridge0, bridge1, …");
+            return false;
+        }
+        for verb in bridge.verbs() {
+            if let Err(errno) = self.change_bridge(name, &verb) {
+                tracing::error!("[bridge.{name}]: {verb:?}: {errno}; see iopkt brconfig --help");
+                return false;
+            }
+        }
+        self.publish();
+        let automatic = (bridge.accept_rtadv, bridge.dhcp);
+        self.address_interface(name, &bridge.address, automatic).is_none()
+    }
 }

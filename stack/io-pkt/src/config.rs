@@ -16,12 +16,14 @@ use crate::privileges::User;
 use crate::stack_options;
 use crate::tuning::Tuning;
 
+mod bridge;
 mod interface;
 mod quota;
 mod route;
 mod tcp;
 mod vlan;
 
+pub(crate) use bridge::Bridge;
 pub(crate) use interface::{AddressLen, Interface, interface};
 pub(crate) use quota::{Limits, QuotaSection};
 pub(crate) use route::{Destination, Route};
@@ -149,6 +151,9 @@ pub(crate) struct Config {
     /// Interfaces.
     #[serde(default, rename = "interface")]
     pub interfaces: Vec<Interface>,
+    /// Bridges by the names of their interfaces.
+    #[serde(default, rename = "bridge")]
+    pub bridges: BTreeMap<String, Bridge>,
     /// VLANs by the names of their interfaces.
     #[serde(default, rename = "vlan")]
     pub vlans: BTreeMap<String, Vlan>,
@@ -314,7 +319,9 @@ impl Config {
     /// All addresses that interfaces are to have.
     fn addresses(&self) -> impl Iterator<Item = &AddressLen> {
         let vlans = self.vlans.values().flat_map(|vlan| &vlan.address);
-        self.interfaces.iter().flat_map(|interface| &interface.address).chain(vlans)
+        let bridges = self.bridges.values().flat_map(|bridge| &bridge.address);
+        let ports = self.interfaces.iter().flat_map(|interface| &interface.address);
+        ports.chain(vlans).chain(bridges)
     }
 
     /// What can be told to fail without trying it, for `--check`.

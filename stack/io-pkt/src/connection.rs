@@ -136,6 +136,12 @@ pub(crate) fn clean_name(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(32).collect()
 }
 
+/// Given up when there are no others.
+pub(crate) fn spare_descriptor() -> Option<OwnedFd> {
+    use rustix::event::EventfdFlags;
+    rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

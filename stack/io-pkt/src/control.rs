@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use shm::{Arena, CellId, SocketEnd};
 
 use crate::client::Client;
-use crate::connection::{Connection, Received, Trusted};
+use crate::connection::{Connection, Received, Trusted, spare_descriptor};
 use crate::drivers::{Drivers, Polled};
 use crate::ended::Ended;
 use crate::ephemeral::Ephemeral;
@@ -361,6 +361,7 @@ impl Control {
             self.watch_links();
             self.run_jobs(eal);
             self.attend_links();
+            self.attend_trees();
             self.attend_dhcp();
             self.attend_members();
             self.attend_routes();
@@ -376,7 +377,13 @@ impl Control {
         }
         let waits = self.has_backlog() || self.accounts.anybody_waits();
         let patience = self.protocols.patience();
-        let engines = [self.until_links(), self.until_members(), self.until_dhcp(), patience];
+        let engines = [
+            self.until_trees(),
+            self.until_links(),
+            self.until_members(),
+            self.until_dhcp(),
+            patience,
+        ];
         waits.then_some(soon).into_iter().chain(engines.into_iter().flatten()).min()
     }
 
@@ -570,11 +577,6 @@ impl Control {
         let calls = connection.calls;
         connection.calls = if begins { calls.saturating_add(1) } else { calls.saturating_sub(1) };
     }
-}
-
-fn spare_descriptor() -> Option<OwnedFd> {
-    use rustix::event::EventfdFlags;
-    rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok()
 }
 
 impl WorkerLink {

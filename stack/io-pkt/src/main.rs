@@ -11,6 +11,7 @@
 mod addresses;
 mod args;
 mod argv;
+mod bridges;
 mod client;
 mod cloned;
 mod config;

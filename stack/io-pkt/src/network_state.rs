@@ -19,6 +19,7 @@ use types::MacAddr;
 use crate::drivers::Watch;
 use crate::tuning::Tuning;
 
+mod bridge;
 mod dhcp;
 mod groups;
 mod ipv4;
@@ -27,6 +28,7 @@ mod load;
 mod route_rows;
 mod routes;
 mod row;
+pub(crate) mod tree;
 mod vlan;
 mod way;
 
@@ -181,6 +183,7 @@ impl NetworkState {
 
     fn clear_interface(&mut self, index: u16) {
         self.take_off_children(index);
+        self.leave_bridges(index);
         // Its index may be another's soon, and no snapshot may name it then.
         self.end_load();
         let Some(entry) = self.interfaces.get_mut(usize::from(index)) else { return };
@@ -299,6 +302,11 @@ impl NetworkState {
     /// `ENXIO`, `EINVAL` for `lo0` or an address that is not of one station, the driver's error.
     pub(crate) fn set_mac(&mut self, name: &str, mac: MacAddr) -> Result<u16, Errno> {
         let entry = self.entry(name)?;
+        if entry.bridge().is_some() && mac.is_unicast() {
+            let index = entry.config.index;
+            self.adopt_mac(index, mac);
+            return Ok(index);
+        }
         let port = entry.port.as_mut().filter(|_| mac.is_unicast()).ok_or(Errno::INVAL)?;
         port.set_mac(mac).map_err(|error| Errno::from_raw_os_error(error.errno()))?;
         let index = entry.config.index;
@@ -428,15 +436,13 @@ impl NetworkState {
         let there = self.interfaces.iter().filter(|e| !e.is_gone());
         let interface = |entry: &Entry| {
             let Interface { index, name, mac, mtu, up, addresses, .. } = entry.config.clone();
-            let carrier = self.carrier(entry);
-            let link = carrier.port.as_ref().and_then(|port| port.link().ok());
             lsm::Interface {
                 index,
                 name,
                 mac,
                 mtu,
                 up,
-                running: index == LOOPBACK || link.is_some_and(|link| link.up),
+                running: self.runs(entry),
                 loopback: index == LOOPBACK,
                 addresses: addresses.iter().map(|a| (a.address, a.prefix_len)).collect(),
             }

@@ -93,6 +93,8 @@ pub(crate) enum Then {
     Option { level: i32, name: i32, listening: bool },
     /// The state of a socket, for its peer's name.
     PeerName,
+    /// Stations of a bridge.
+    Stations { bridge: u16, skip: u32 },
     /// The state of a module's socket, for its name or its peer's.
     ModuleName { peer: bool },
     /// A worker gives up the queues of an interface.
@@ -125,6 +127,7 @@ impl Control {
             Event::Gone { client, cell, last_close } => self.ended(client, cell, last_close),
             Event::Freed { .. } => {}
             Event::Heard { interface, packet } => self.heard(interface, &packet),
+            Event::HeardFrame { interface, frame } => self.heard_frame(interface, &frame),
             Event::Detached { client } => {
                 let Some(leaving) = self.leaving.get_mut(&client) else { return };
                 leaving.workers_left = leaving.workers_left.saturating_sub(1);
@@ -188,6 +191,9 @@ impl Control {
             }
             (Then::PeerName, Ok(Outcome::Info(info))) => peer_name(&info),
             (Then::Answer, Ok(Outcome::Value(value))) => Ok(Reply::Value(value)),
+            (Then::Stations { bridge, skip }, Ok(Outcome::Stations(rows))) => {
+                Ok(self.stations(bridge, skip, &rows))
+            }
             (Then::ModuleName { peer }, Ok(Outcome::Info(info))) => {
                 module_sockets::name(&info, peer)
             }

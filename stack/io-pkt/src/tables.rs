@@ -67,6 +67,10 @@ impl Control {
                 Reply::Tunables(rows.chain(self.protocols.tunable_rows()).collect())
             }
             Request::Nic { interface } => Reply::Nic(Box::new(self.nic_row(&interface)?)),
+            Request::Bridges => Reply::Bridges(self.network.bridge_rows()),
+            Request::Stations { bridge, skip } => {
+                return self.ask_stations(Asked { connection: id, sequence }, &bridge, skip);
+            }
             Request::Groups => Reply::Groups(self.group_rows()),
             Request::Daemon => Reply::Daemon(self.daemon_row()),
             Request::Sockets { skip } => {
@@ -132,6 +136,7 @@ impl Control {
             }
             Request::SetMac { interface, mac } => self.set_mac(&interface, mac),
             Request::SetReceive { interface, mode, on } => self.set_receive(&interface, mode, on),
+            Request::Bridge { bridge, verb } => self.change_bridge(&bridge, &verb),
             Request::Create { interface } => self.network.create(&interface, self.worker_count()),
             Request::SetVlan { interface, vlan } => {
                 self.network.set_vlan(&interface, vlan.as_ref())

@@ -14,6 +14,7 @@
 //! | [`checksum`] | the Internet checksum | 1071, 1624 |
 //! | [`ethernet`] | frames of EtherType encapsulation | 894 |
 //! | [`vlan`] | tags of VLANs | IEEE 802.1Q |
+//! | [`bpdu`] | what bridges tell each other | IEEE 802.1D |
 //! | [`arp`] | address resolution | 826, 5227 |
 //! | [`ipv4`] | packets and options | 791 |
 //! | [`icmp`] | messages and quoted packets | 792, 1122, 1191, 1812 |
@@ -38,6 +39,7 @@
 )]
 
 pub mod arp;
+pub mod bpdu;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;

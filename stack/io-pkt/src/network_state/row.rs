@@ -19,7 +19,7 @@ impl NetworkState {
             mac: config.mac,
             mtu: config.mtu,
             up: config.up,
-            running: entry.is_loopback() || link.is_some_and(|l| l.up),
+            running: self.runs(entry),
             speed_mbps: link.and_then(|l| l.speed_mbps).unwrap_or(0),
             addresses: address_rows(entry),
             rx_packets: 0,
@@ -33,6 +33,16 @@ impl NetworkState {
             vlan: self.vlan_row(entry),
         };
         counted(row, entry)
+    }
+
+    /// An interface has a carrier, or needs none.
+    pub(super) fn runs(&self, entry: &Entry) -> bool {
+        let carrier = self.carrier(entry);
+        if let Some(bridge) = carrier.bridge() {
+            return self.bridge_runs(bridge);
+        }
+        let link = carrier.port.as_ref().and_then(|port| port.link().ok());
+        entry.is_loopback() || link.is_some_and(|link| link.up)
     }
 }
 
@@ -66,6 +76,10 @@ impl Entry {
 
     /// The driver's name of an interface without one.
     fn kind(&self) -> &'static str {
-        if self.cloned.is_some() { "vlan" } else { "loopback" }
+        match (&self.cloned, self.bridge()) {
+            (None, _) => "loopback",
+            (_, Some(_)) => "bridge",
+            _ => "vlan",
+        }
     }
 }

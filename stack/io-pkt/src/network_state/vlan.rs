@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use types::MacAddr;
 use wire::vlan::{IDS, Kind, PRIORITY_MAX, TAG_LEN};
 
+use super::bridge::Bridge;
 use super::{Entry, NetworkState};
 
 /// Interfaces without a port: as many VLANs as there are on one link.
@@ -21,6 +22,16 @@ const NAME_MAX: usize = 15;
 pub(super) enum Cloned {
     /// A VLAN, and what went through it.
     Vlan(Option<Vlan>, Arc<Traffic>),
+    /// A bridge.
+    Bridge(Box<Bridge>),
+}
+
+/// An address for an interface that has no port (IEEE 802: locally administered).
+fn own_mac() -> Result<MacAddr, Errno> {
+    let mut octets = [0; 6];
+    getrandom::fill(&mut octets).map_err(|_| Errno::IO)?;
+    octets[0] = octets[0] & 0xfc | 2;
+    Ok(MacAddr(octets))
 }
 
 impl Entry {
@@ -28,7 +39,7 @@ impl Entry {
     pub(super) fn vlan(&self) -> Option<&Vlan> {
         match &self.cloned {
             Some(Cloned::Vlan(vlan, _)) => vlan.as_ref(),
-            None => None,
+            _ => None,
         }
     }
 
@@ -36,18 +47,24 @@ impl Entry {
     pub(super) fn traffic(&self) -> Option<&Traffic> {
         match &self.cloned {
             Some(Cloned::Vlan(_, traffic)) => Some(traffic),
+            Some(Cloned::Bridge(bridge)) => Some(&bridge.traffic),
             None => None,
         }
     }
 }
 
 impl NetworkState {
-    /// Makes an interface that has no port yet: `vlan0`.
+    /// Makes an interface that has no port: `vlan0`, `bridge0`.
     ///
     /// # Errors
     /// `EINVAL` for a name that no kind of interface has, `EEXIST`, `ENOSPC`.
     pub(crate) fn create(&mut self, name: &str, workers: u16) -> Result<(), Errno> {
-        let number = name.strip_prefix("vlan").ok_or(Errno::INVAL)?;
+        let (cloned, mac, number) = if let Some(number) = name.strip_prefix("vlan") {
+            (Cloned::Vlan(None, Arc::new(Traffic::new(workers))), MacAddr::ZERO, number)
+        } else {
+            let number = name.strip_prefix("bridge").ok_or(Errno::INVAL)?;
+            (Cloned::Bridge(Box::new(Bridge::new(workers))), own_mac()?, number)
+        };
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number || name.len() > NAME_MAX {
             return Err(Errno::INVAL);
@@ -59,11 +76,10 @@ impl NetworkState {
         if made >= CLONED_MAX {
             return Err(Errno::NOSPC);
         }
-        let cloned = Cloned::Vlan(None, Arc::new(Traffic::new(workers)));
         let config = Interface {
             index: 0,
             name: name.into(),
-            mac: MacAddr::ZERO,
+            mac,
             mtu: 1500,
             up: false,
             addresses: Vec::new(),
@@ -109,6 +125,9 @@ impl NetworkState {
         let taken = |e: &Entry| e.config.index != index && e.vlan().is_some_and(same);
         if self.interfaces.iter().any(taken) {
             return Err(Errno::EXIST);
+        }
+        if self.is_over_bridge(parent) && self.is_member(index) {
+            return Err(Errno::LOOP);
         }
         if self.tags_over(index, parent) > VLAN_DEPTH_MAX {
             return Err(Errno::MLINK);
@@ -200,23 +219,29 @@ impl NetworkState {
     /// The longest packet that an interface without a port takes; `None`: it has one.
     pub(super) fn cloned_mtu_max(&self, index: u16) -> Option<u16> {
         let entry = self.interfaces.get(usize::from(index)).filter(|e| e.cloned.is_some())?;
+        if let Some(bridge) = entry.bridge() {
+            return Some(self.bridge_mtu_max(bridge));
+        }
         Some(entry.vlan().map_or(1500, |vlan| self.vlan_mtu_max(vlan.parent)))
     }
 
     /// Takes an interface out that has no port. `false`: it has one.
     pub(crate) fn remove_cloned(&mut self, index: u16) -> bool {
         let entry = self.interfaces.get_mut(usize::from(index));
-        let is_cloned = entry.is_some_and(|entry| entry.cloned.take().is_some());
-        if is_cloned {
-            self.clear_interface(index);
+        let Some(cloned) = entry.and_then(|entry| entry.cloned.take()) else { return false };
+        if let Cloned::Bridge(bridge) = cloned {
+            self.free_members(&bridge.members);
         }
-        is_cloned
+        self.clear_interface(index);
+        true
     }
 
     /// What the workers are told of interfaces without a port.
     pub(super) fn links(&self) -> Links {
         let there = self.interfaces.iter().filter(|e| !e.is_gone());
-        Links::new(there.filter_map(|e| Some((e.config.index, e.vlan()?.clone()))))
+        let mut links = Links::new(there.filter_map(|e| Some((e.config.index, e.vlan()?.clone()))));
+        self.add_bridges(&mut links);
+        links
     }
 
     /// The entry whose port carries an interface's frames.

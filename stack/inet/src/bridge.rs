@@ -1,0 +1,445 @@
+//! Frames from port to port of a bridge (IEEE 802.1D 7).
+//!
+//! ```text
+//!  burst of a member ──► reserved group? ──► control thread (bridges talk), or dropped
+//!                        └► learn source ──► for this host ────────► burst_input(bridge0)
+//!                                            known station ─────────► the same buffer by the other port
+//!                                            group, or unknown ─────► copies by all others, within a limit
+//! ```
+//! Each worker has a table of its own ([`bridge::Table`]); what it learns it tells the others.
+
+use std::sync::Arc;
+
+use bridge::{Change, Refusal, Secret, Table};
+use dpdk::{Burst, Mbuf};
+use types::{DropReason, Instant, MacAddr};
+use wire::bpdu::{self, Bpdu};
+use wire::ethernet;
+use wire::vlan::TAG_LEN;
+
+use crate::command::{BridgeCommand, CallId, Event, Flush, Handoff, Outcome};
+use crate::hearing::Subject;
+use crate::links::{Bridge, Member, PortState};
+use crate::network::Network;
+use crate::output::Output;
+use crate::rate_limit::RateLimit;
+use crate::worker::Worker;
+
+/// A bridge at one worker.
+pub(crate) struct Bridging {
+    interface: u16,
+    table: Table,
+    statics: Box<[(MacAddr, u16)]>,
+    /// What ports may bring for all others, by their index.
+    floods: Vec<(u16, RateLimit)>,
+}
+
+impl Bridging {
+    fn new(interface: u16, secret: Secret, bridge: &Bridge) -> Self {
+        let table = Table::new(secret, bridge.settings);
+        let mut new = Self { interface, table, statics: Box::default(), floods: Vec::new() };
+        new.adopt(bridge);
+        new
+    }
+
+    /// Takes over what the operator has decided.
+    fn adopt(&mut self, bridge: &Bridge) {
+        self.table.set(bridge.settings);
+        if self.statics != bridge.statics {
+            self.statics.iter().for_each(|(mac, _)| self.table.forget(*mac));
+            bridge.statics.iter().for_each(|(mac, port)| self.table.pin(*mac, *port));
+            self.statics.clone_from(&bridge.statics);
+        }
+        let gone = self.floods.extract_if(.., |(port, _)| !bridge.members.contains(port));
+        gone.for_each(|(port, _)| self.table.flush_port(port));
+        for port in &bridge.members {
+            match self.floods.iter_mut().find(|(there, _)| there == port) {
+                Some((_, limit)) => limit.set_rate(bridge.floods_per_second),
+                None => self.floods.push((*port, RateLimit::new(bridge.floods_per_second))),
+            }
+        }
+    }
+
+    fn may_flood(&mut self, port: u16, now: Instant) -> bool {
+        let limit = self.floods.iter_mut().find(|(there, _)| *there == port);
+        limit.is_some_and(|(_, limit)| limit.permit(now))
+    }
+}
+
+/// What a bridge does with a frame.
+enum Fate {
+    /// It is this host's, at this interface.
+    Own(Mbuf, u16),
+    /// It is on its way, or kept.
+    Gone,
+}
+
+/// Where a frame has come in.
+struct Arrival<'a> {
+    port: u16,
+    member: Member,
+    bridge: &'a Bridge,
+    network: &'a Network,
+}
+
+impl Worker {
+    /// A burst from a port of a bridge.
+    pub(crate) fn bridge_input(&mut self, burst: &mut Burst, port: u16, now: Instant) {
+        let network = Arc::clone(&self.out.network);
+        let Some(member) = network.links.member(port) else { return };
+        let Some(bridge) = network.links.bridge(member.bridge) else { return };
+        let arrival = Arrival { port, member, bridge, network: &network };
+        let mut own = core::mem::take(&mut self.own_frames);
+        for mbuf in burst.drain() {
+            match self.bridge_frame(mbuf, &arrival, now) {
+                Ok(Fate::Gone) => {}
+                Ok(Fate::Own(mbuf, interface)) if interface == member.bridge => own.extend([mbuf]),
+                Ok(Fate::Own(mbuf, interface)) => self.input(mbuf, interface, now),
+                Err(reason) => self.out.count_drop(reason),
+            }
+        }
+        self.burst_input(&mut own, member.bridge, now);
+        self.own_frames = own;
+    }
+
+    /// A frame of a VLAN that is a port of a bridge.
+    pub(crate) fn bridge_one(&mut self, mbuf: Mbuf, port: u16, now: Instant) {
+        let mut burst = Burst::new();
+        burst.extend([mbuf]);
+        self.bridge_input(&mut burst, port, now);
+    }
+
+    #[inline]
+    fn bridge_frame(
+        &mut self,
+        mut mbuf: Mbuf,
+        arrival: &Arrival<'_>,
+        now: Instant,
+    ) -> Result<Fate, DropReason> {
+        let Arrival { port, member, bridge, network } = *arrival;
+        let is_up = |index| network.interface(index).filter(|config| config.up);
+        let (Some(own), Some(of_port)) = (is_up(member.bridge), is_up(port)) else {
+            return Err(DropReason::InterfaceDown);
+        };
+        if !mbuf.linearize() {
+            return Err(DropReason::MbufChain);
+        }
+        let header = ethernet::Frame::parse(mbuf.data())?.header;
+        let (to, source) = (header.dst(), header.src());
+        if bpdu::is_reserved(to) && (bridge.stp || to != bpdu::BRIDGES) {
+            return self.bridges_input(&mbuf, arrival, now);
+        }
+        if member.state == PortState::Discarding {
+            return Err(DropReason::BridgeBlocked);
+        }
+        if member.learns {
+            self.bridge_learn(source, arrival, now)?;
+        }
+        if member.state == PortState::Learning {
+            return Err(DropReason::BridgeBlocked);
+        }
+        if !bridge.spans.is_empty() {
+            self.out.span(&mbuf, bridge);
+        }
+        if to == own.mac {
+            if let Some(share) = bridge.traffic.of(self.mesh.me) {
+                share.received(mbuf.packet_len());
+            }
+            return Ok(Fate::Own(mbuf, member.bridge));
+        }
+        if to == of_port.mac {
+            return Ok(Fate::Own(mbuf, port));
+        }
+        if to.is_group() {
+            return self.bridge_group(mbuf, arrival, now);
+        }
+        let bridging = self.out.bridging(member.bridge).ok_or(DropReason::InterfaceDown)?;
+        let Some(out) = bridging.table.find(to, now) else {
+            return self.bridge_unknown(mbuf, to, arrival, now);
+        };
+        if out == port {
+            return Err(DropReason::BridgeSamePort);
+        }
+        self.counters.bridge.frames_forwarded.increment();
+        self.out.transmit_member(mbuf, out);
+        Ok(Fate::Gone)
+    }
+
+    #[inline]
+    fn bridge_learn(
+        &mut self,
+        source: MacAddr,
+        arrival: &Arrival<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let (bridge, port) = (arrival.member.bridge, arrival.port);
+        let bridging = self.out.bridging(bridge).ok_or(DropReason::InterfaceDown)?;
+        match bridging.table.learn(source, port, now) {
+            Ok(Change::None) => Ok(()),
+            Ok(change) => {
+                self.bridge_changed(change, source, arrival, now);
+                Ok(())
+            }
+            Err(Refusal::Static) => Err(DropReason::BridgeStatic),
+            Err(Refusal::Moving) => Err(DropReason::BridgeMoving),
+        }
+    }
+
+    /// A station is new, has moved or was heard again.
+    #[cold]
+    fn bridge_changed(&mut self, change: Change, mac: MacAddr, arrival: &Arrival<'_>, at: Instant) {
+        let counters = &self.counters.bridge;
+        match change {
+            Change::New => counters.stations_learned.increment(),
+            Change::Moved => counters.stations_moved.increment(),
+            Change::Unlearned => counters.stations_refused.increment(),
+            Change::None | Change::Refreshed => {}
+        }
+        if !change.is_news() {
+            return;
+        }
+        for to in (0..self.mesh.workers()).filter(|to| *to != self.mesh.me) {
+            let (bridge, port) = (arrival.member.bridge, arrival.port);
+            // A lost note costs a flood until the station is heard there too, or told of again.
+            let _ = self.mesh.send(to, Handoff::Station { bridge, mac, port, at });
+        }
+    }
+
+    /// Another worker has learned where a station is.
+    pub(crate) fn station_handoff(&mut self, bridge: u16, mac: MacAddr, port: u16, at: Instant) {
+        if let Some(bridging) = self.out.bridging(bridge) {
+            bridging.table.hear(mac, port, at);
+        }
+    }
+
+    /// To a group of the link: bridges talk about the tree, and nothing of these is passed on.
+    #[cold]
+    fn bridges_input(
+        &mut self,
+        mbuf: &Mbuf,
+        arrival: &Arrival<'_>,
+        now: Instant,
+    ) -> Result<Fate, DropReason> {
+        let to = ethernet::Frame::parse(mbuf.data())?.header.dst();
+        if to != bpdu::BRIDGES {
+            return Err(DropReason::BridgeReserved);
+        }
+        let _ = Bpdu::parse(mbuf.data())?;
+        self.let_hear_frame(Subject::Bridges, mbuf, arrival.port, now)?;
+        Ok(Fate::Gone)
+    }
+
+    /// For everybody, or for a group: this host too.
+    #[cold]
+    fn bridge_group(
+        &mut self,
+        mbuf: Mbuf,
+        arrival: &Arrival<'_>,
+        now: Instant,
+    ) -> Result<Fate, DropReason> {
+        let bridging = self.out.bridging(arrival.member.bridge).ok_or(DropReason::InterfaceDown)?;
+        if !bridging.may_flood(arrival.port, now) {
+            return Err(DropReason::BridgeFlood);
+        }
+        if let Some(copy) = self.out.copy(&mbuf) {
+            let _others = self.out.flood(copy, Some(arrival.port), arrival.bridge, false);
+        }
+        if let Some(share) = arrival.bridge.traffic.of(self.mesh.me) {
+            share.received(mbuf.packet_len());
+        }
+        Ok(Fate::Own(mbuf, arrival.member.bridge))
+    }
+
+    /// For a station that nobody knows.
+    #[cold]
+    fn bridge_unknown(
+        &mut self,
+        mbuf: Mbuf,
+        to: MacAddr,
+        arrival: &Arrival<'_>,
+        now: Instant,
+    ) -> Result<Fate, DropReason> {
+        let Arrival { port, member, bridge, network } = *arrival;
+        let is_its = |index: &&u16| network.interface(**index).is_some_and(|i| i.mac == to);
+        if let Some(index) = bridge.members.iter().find(is_its) {
+            return Ok(Fate::Own(mbuf, *index));
+        }
+        let bridging = self.out.bridging(member.bridge).ok_or(DropReason::InterfaceDown)?;
+        if !bridging.may_flood(port, now) {
+            return Err(DropReason::BridgeFlood);
+        }
+        if self.out.flood(mbuf, Some(port), bridge, true) {
+            Ok(Fate::Gone)
+        } else {
+            Err(DropReason::BridgeNowhere)
+        }
+    }
+
+    /// What the control plane has to say.
+    pub(crate) fn bridge_command(&mut self, command: BridgeCommand, now: Instant) {
+        match command {
+            BridgeCommand::Frame { interface, frame } => {
+                self.out.finished_frame(&frame, interface);
+            }
+            BridgeCommand::Stations { call, bridge } => self.list_stations(call, bridge, now),
+            BridgeCommand::Flush { bridge, what } => self.flush_stations(bridge, what),
+        }
+    }
+
+    /// Stations of a bridge, for a listing.
+    fn list_stations(&mut self, call: CallId, bridge: u16, now: Instant) {
+        let bridging = self.out.bridging(bridge);
+        let rows = bridging.map(|bridging| bridging.table.rows(now).collect()).unwrap_or_default();
+        self.done(call, Ok(Outcome::Stations(rows)));
+    }
+
+    /// Forgets stations.
+    fn flush_stations(&mut self, bridge: u16, what: Flush) {
+        let Some(bridging) = self.out.bridging(bridge) else { return };
+        match what {
+            Flush::Learned => bridging.table.flush(false),
+            Flush::Port(port) => bridging.table.flush_port(port),
+            Flush::One(mac) => {
+                let is_static = bridging.statics.iter().any(|(there, _)| *there == mac);
+                if !is_static {
+                    bridging.table.forget(mac);
+                }
+            }
+        }
+    }
+}
+
+impl Output {
+    /// Takes over the bridges of a new snapshot.
+    pub(crate) fn adopt_bridges(&mut self) {
+        let network = Arc::clone(&self.network);
+        self.bridges.retain(|there| network.links.bridge(there.interface).is_some());
+        for (interface, bridge) in network.links.bridges() {
+            match self.bridging(interface) {
+                Some(there) => there.adopt(bridge),
+                None => {
+                    let secret = self.ids.bridge_secret();
+                    self.bridges.push(Bridging::new(interface, secret, bridge));
+                }
+            }
+        }
+    }
+
+    /// A bridge at this worker. There are few.
+    #[inline]
+    pub(crate) fn bridging(&mut self, interface: u16) -> Option<&mut Bridging> {
+        self.bridges.iter_mut().find(|there| there.interface == interface)
+    }
+
+    /// A frame of this host's own for a bridge.
+    pub(crate) fn transmit_bridged(&mut self, mbuf: Mbuf, interface: u16, bridge: &Bridge) {
+        if let Some(share) = bridge.traffic.of(self.worker) {
+            share.sent(mbuf.packet_len());
+        }
+        let to = mbuf.data().first_chunk().map_or(MacAddr::BROADCAST, |to| MacAddr(*to));
+        let now = self.now;
+        let known = self.bridging(interface).and_then(|there| there.table.find(to, now));
+        if !bridge.spans.is_empty() {
+            self.span(&mbuf, bridge);
+        }
+        match known {
+            Some(port) => self.transmit_member(mbuf, port),
+            None if self.flood(mbuf, None, bridge, !to.is_group()) => {}
+            None => self.count_drop(DropReason::BridgeNowhere),
+        }
+    }
+
+    /// By one port of a bridge.
+    pub(crate) fn transmit_member(&mut self, mbuf: Mbuf, port: u16) {
+        let Some(config) = self.network.interface(port).filter(|config| config.up) else {
+            return self.count_drop(DropReason::InterfaceDown);
+        };
+        let state = self.network.links.member(port).map(|member| member.state);
+        if state != Some(PortState::Forwarding) {
+            return self.count_drop(DropReason::BridgeBlocked);
+        }
+        let most = usize::from(config.mtu).saturating_add(ethernet::Header::LEN + TAG_LEN);
+        if mbuf.packet_len() as usize > most {
+            return self.count_drop(DropReason::BridgeTooBig);
+        }
+        self.transmit(mbuf, port);
+    }
+
+    /// By all ports but the one it came from. `false`: there is none.
+    #[cold]
+    fn flood(&mut self, mbuf: Mbuf, from: Option<u16>, bridge: &Bridge, unknown: bool) -> bool {
+        let network = Arc::clone(&self.network);
+        let takes = |port: &&u16| {
+            let member = network.links.member(**port);
+            let takes = member.is_some_and(|member| {
+                member.state == PortState::Forwarding && (member.discovers || !unknown)
+            });
+            let is_up = network.interface(**port).is_some_and(|config| config.up);
+            Some(**port) != from && takes && is_up
+        };
+        let mut ports = bridge.members.iter().filter(takes).copied().peekable();
+        if ports.peek().is_none() {
+            return false;
+        }
+        self.counters().bridge.frames_flooded.increment();
+        while let Some(port) = ports.next() {
+            if ports.peek().is_none() {
+                self.transmit_member(mbuf, port);
+                break;
+            }
+            if let Some(copy) = self.copy(&mbuf) {
+                self.transmit_member(copy, port);
+            }
+        }
+        true
+    }
+
+    /// A copy for each interface that looks on.
+    #[cold]
+    fn span(&mut self, mbuf: &Mbuf, bridge: &Bridge) {
+        for port in &bridge.spans {
+            let is_up = self.network.interface(*port).is_some_and(|config| config.up);
+            if is_up && let Some(copy) = self.copy(mbuf) {
+                self.transmit(copy, *port);
+            }
+        }
+    }
+
+    /// Another buffer with the same bytes, or the drop is counted.
+    fn copy(&mut self, mbuf: &Mbuf) -> Option<Mbuf> {
+        let mut copy = self.alloc()?;
+        if !mbuf.data().len().eq(&(mbuf.packet_len() as usize))
+            || !copy.extend_from_slice(mbuf.data())
+        {
+            self.count_drop(DropReason::MbufExhausted);
+            return None;
+        }
+        Some(copy)
+    }
+
+    /// A frame that the control plane has made, by this very port.
+    pub(crate) fn finished_frame(&mut self, frame: &[u8], interface: u16) {
+        let Some(mut mbuf) = self.alloc() else { return };
+        if !mbuf.extend_from_slice(frame) {
+            return self.count_drop(DropReason::MbufExhausted);
+        }
+        self.module_frame(mbuf, interface);
+    }
+}
+
+impl Worker {
+    /// Lets the control plane have a frame, within the subject's limit.
+    fn let_hear_frame(
+        &mut self,
+        subject: Subject,
+        mbuf: &Mbuf,
+        interface: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if !self.hearing.permit(subject, now) {
+            return Err(DropReason::ControlQueueFull);
+        }
+        self.events.send(Event::HeardFrame { interface, frame: mbuf.data().into() });
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! Bridges, as tools ask for them and as the workers are told of them.
+
+use std::time::Duration;
+
+use inet::command::{BridgeCommand, Command, Flush};
+use proto::{BridgeVerb, Reply};
+use rustix::io::Errno;
+use wire::bpdu::Bpdu;
+
+use crate::control::Control;
+use crate::pending::{Asked, Pending, Then};
+
+/// Stations in one answer; the asker skips what it has.
+const STATIONS_PER_PAGE: usize = 512;
+
+impl Control {
+    /// Changes a bridge.
+    ///
+    /// # Errors
+    /// As for [`proto::Request::Bridge`].
+    pub(crate) fn change_bridge(&mut self, name: &str, verb: &BridgeVerb) -> Result<(), Errno> {
+        let (bridge, flush) = self.network.change_bridge(name, verb)?;
+        if let Some(what) = flush {
+            // First what is static, which the workers keep until they are told.
+            self.publish();
+            self.flush_stations(bridge, what);
+        }
+        self.attend_trees();
+        Ok(())
+    }
+
+    /// How long until the trees are to be looked at.
+    pub(crate) fn until_trees(&self) -> Option<Duration> {
+        let now = self.now();
+        self.network.next_tree(now).map(|due| due.since(now))
+    }
+
+    /// Looks at carriers of bridges' ports, and does what is due in their trees. A port that is to stop
+    /// does so before other bridges are told that it has.
+    pub(crate) fn attend_trees(&mut self) {
+        let work = self.network.attend_trees(self.now());
+        if work.changed {
+            self.publish_to_workers();
+        }
+        for (bridge, port) in work.flushes {
+            self.flush_stations(bridge, Flush::Port(port));
+        }
+        for (interface, source, bpdu) in work.messages {
+            let frame = bpdu.emit(source).as_bytes().into();
+            self.command(0, Command::Bridge(BridgeCommand::Frame { interface, frame }));
+        }
+    }
+
+    /// A worker has heard what another bridge says.
+    pub(crate) fn heard_frame(&mut self, interface: u16, frame: &[u8]) {
+        if let Ok(bpdu) = Bpdu::parse(frame) {
+            let now = self.now();
+            self.network.heard_bpdu(interface, &bpdu, now);
+            self.attend_trees();
+        }
+    }
+
+    /// All workers forget stations of a bridge.
+    fn flush_stations(&mut self, bridge: u16, what: Flush) {
+        for worker in 0..self.worker_count() {
+            self.command(worker, Command::Bridge(BridgeCommand::Flush { bridge, what }));
+        }
+    }
+
+    /// Asks the first worker, whom the others tell of all that they learn.
+    ///
+    /// # Errors
+    /// `ENXIO`, `EOPNOTSUPP` if it is no bridge.
+    pub(crate) fn ask_stations(
+        &mut self,
+        asked: Asked,
+        name: &str,
+        skip: u32,
+    ) -> Result<Option<Reply>, Errno> {
+        let bridge = self.network.bridge_index(name)?;
+        let Asked { connection, sequence } = asked;
+        let then = Then::Stations { bridge, skip };
+        let pending = Pending { connection: Some(connection), sequence, then };
+        self.call(0, pending, |call| Command::Bridge(BridgeCommand::Stations { call, bridge }));
+        Ok(None)
+    }
+
+    /// One page of what it has answered.
+    pub(crate) fn stations(&self, bridge: u16, skip: u32, rows: &[bridge::Row]) -> Reply {
+        let rows = self.network.station_rows(bridge, rows).into_iter();
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        Reply::Stations(rows.skip(skip).take(STATIONS_PER_PAGE).collect())
+    }
+}
