@@ -1,10 +1,14 @@
 """Routing daemons: FRR's on the kernel's side of the stack, another FRR at the far end of the wire."""
 import json
 import shutil
+import signal
+import time
 
-from lab import HOST, IFACE, STACK, Lab, Skipped, check, until
+from lab import BIN, HOST, IFACE, STACK, Lab, Skipped, check, until
 
 DAEMONS = "/usr/lib/frr"
+# Networks behind the peer.
+COUNT = 200
 
 
 class Frr:
@@ -15,7 +19,7 @@ class Frr:
         self.dir = lab.dir / f"frr-{ns}"
         self.dir.mkdir()
         shutil.chown(self.dir, "frr", "frr")
-        self.start("zebra", f"{zebra}\n", *modules)
+        self.zebra = self.start("zebra", f"{zebra}\n", *modules)
         until("zebra's socket", (self.dir / "zserv.api").exists)
         self.start("bgpd", f"{bgp}\n")
 
@@ -61,37 +65,77 @@ class RouterLab(Lab):
             raise
 
 
+def prefix(number):
+    return f"10.{number // 256}.{number % 256}.0/24"
+
+
+def loaded(lab):
+    """How many routes the stack has from elsewhere."""
+    return sum(row["destination"].startswith("10.") for row in lab.table("route", "show"))
+
+
 def learned(frr):
     """How many routes came by BGP."""
     return len(json.loads(frr.ask("show ip route bgp json") or "{}"))
 
 
+def exception_path(lab):
+    """A session by the stack's interface, while the stack serves the same address: both FRRs."""
+    lab.iopkt("mount", "-T", "io-pkt", "-o", "interface=tap0", "exception")
+    shown = json.loads(lab.exec("ip", "-j", "addr", "show", "dev", "tap0").stdout)[0]
+    check(STACK in [a["local"] for a in shown["addr_info"]], f"the kernel's end has no address: {shown}")
+    networks = [f"  network {prefix(n)}" for n in range(COUNT)]
+    peer = Frr(lab, lab.peer, bgp=bgp(65001, (STACK, 65002), HOST, " address-family ipv4 unicast", *networks, " exit-address-family"))
+    ours = Frr(lab, lab.ns, "fpm address 127.0.0.1", bgp(65002, (HOST, 65001), STACK), ["-M", "dplane_fpm_nl"])
+    until("the session", lambda: ours.established(HOST), 30)
+    until("its routes", lambda: learned(ours) == COUNT, 30)
+    said = lab.exec("ping", "-c", 3, "-i", "0.1", STACK, ns=lab.peer).stdout
+    check("3 received" in said, said)
+    lab.serve(lab.dir, peer=lab.peer)
+    return peer, ours
+
+
+def become_the_stacks(lab, peer):
+    """What bgpd learns is the stack's, packets go there, and it goes when it is withdrawn."""
+    until("the stack's routes", lambda: loaded(lab) == COUNT, 30)
+    # A host behind the peer, in the last of its networks.
+    far = prefix(COUNT - 1).replace(".0/24", ".1")
+    lab.ip("addr", "add", f"{far}/32", "dev", "lo", ns=lab.peer)
+    url = f"http://{far}:8080"
+    lab.spawn(["python3", "-m", "http.server", "--bind", far, "--directory", lab.dir, 8080], ns=lab.peer, log=lab.dir / "far.log")
+    until("the far web server", lambda: lab.curl(f"{url}/", ns=lab.peer, ok=False).returncode == 0)
+    check(len(lab.fetched(f"{url}/")) == 64, "nothing comes from behind the peer")
+    peer.ask("configure terminal", "router bgp 65001", "address-family ipv4 unicast", f"no network {prefix(0)}")
+    until("the withdrawal", lambda: loaded(lab) == COUNT - 1)
+    peer.ask("configure terminal", f"ip route {prefix(0)} blackhole", "router bgp 65001", "address-family ipv4 unicast", f"network {prefix(0)}")
+    until("its return", lambda: loaded(lab) == COUNT)
+
+
 def frr():
-    """FRR's bgpd speaks to another by the stack's interface, while the stack serves the same address; unloaded, nothing is left."""
+    """FRR's bgpd speaks to another by the stack's interface; what it learns is the stack's, by FPM, and goes with zebra; nothing is left."""
     if not shutil.which("vtysh"):
         raise Skipped("FRR is missing: apt-get install frr")
     with RouterLab() as lab:
-        lab.iopkt("mount", "-T", "io-pkt", "-o", "interface=tap0", "exception")
-        shown = json.loads(lab.exec("ip", "-j", "addr", "show", "dev", "tap0").stdout)[0]
-        check(STACK in [a["local"] for a in shown["addr_info"]], f"the kernel's end has no address: {shown}")
-        networks = [f"  network 10.{n // 256}.{n % 256}.0/24" for n in range(200)]
-        peer = Frr(lab, lab.peer, bgp=bgp(65001, (STACK, 65002), HOST, " address-family ipv4 unicast", *networks, " exit-address-family"))
-        ours = Frr(lab, lab.ns, bgp=bgp(65002, (HOST, 65001), STACK))
-        until("the session", lambda: ours.established(HOST), 30)
-        until("its routes", lambda: learned(ours) == 200, 30)
-        # All else is the stack's, at the same address.
-        said = lab.exec("ping", "-c", 3, "-i", "0.1", STACK, ns=lab.peer).stdout
-        check("3 received" in said, said)
-        lab.serve(lab.dir, peer=lab.peer)
+        lab.iopkt("route", "add", "-net", "192.0.2.0/24", HOST)
+        manager = lab.spawn([BIN / "iopkt", "fpm", "--hold", 2], log=lab.dir / "fpm.log")
+        peer, ours = exception_path(lab)
+        become_the_stacks(lab, peer)
+        # Without zebra its routes stay for a while; the operator's own stay for good.
+        lab.stop(ours.zebra, signal.SIGKILL)
+        time.sleep(0.5)
+        check(loaded(lab) == COUNT, "routes go at once with zebra")
+        until("their end", lambda: loaded(lab) == 0, 10)
+        check(any(row["destination"] == "192.0.2.0" for row in lab.table("route", "show")), "the operator's own route is gone")
+        check(manager.poll() is None, (lab.dir / "fpm.log").read_text())
+        lab.stop(manager)
         counted = {name: int(lab.iopkt("sysctl", "-n", f"exception.{name}").stdout) for name in ("taken", "sent", "lost")}
         check(counted["taken"] > 10 and counted["sent"] > 10 and counted["lost"] == 0, counted)
         lab.iopkt("umount", "exception")
         check(lab.exec("ip", "link", "show", "dev", "tap0", ok=False).returncode != 0, "the kernel's end stays")
-        until("the session's end", lambda: not ours.established(HOST), 10)
         before = lab.usage()
         for _ in range(20):
             lab.iopkt("mount", "-T", "io-pkt", "-o", "interface=tap0", "exception")
             lab.iopkt("umount", "exception")
         after = lab.usage()
         check(after["descriptors"] <= before["descriptors"], f"{before} before, {after} after 20 loads")
-        return f"200 routes over BGP; {counted['taken']} packets taken, {counted['sent']} sent"
+        return f"{COUNT} routes over BGP; {counted['taken']} packets taken, {counted['sent']} sent"

@@ -438,6 +438,8 @@ pub enum Load {
     /// Some of its routes: at most [`Load::ROUTES_MAX`]. Each takes the place of the route to its destination
     /// that an earlier load has brought; what the load itself has brought there gets one more gateway.
     Routes(Vec<NewRoute>),
+    /// Destinations, at most [`Load::ROUTES_MAX`], whose routes go if earlier loads have brought them.
+    Gone(Vec<(IpAddr, u8)>),
     /// The last step: routes of earlier loads that this one has not brought again go, or stay.
     End {
         /// They go.

@@ -3,6 +3,7 @@
 //! `--help` of each command begins with examples; a test holds every command to it.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -77,6 +78,9 @@ pub(crate) enum Command {
         before_long_help = help::ROUTE
     )]
     Route(RouteArgs),
+    /// Take routes from FRR's zebra (forwarding plane manager)
+    #[command(before_long_help = help::FPM, after_long_help = help::FPM_END)]
+    Fpm(FpmArgs),
     /// Show the client processes
     #[command(before_long_help = help::CLIENTS)]
     Clients(ReadArgs),
@@ -428,6 +432,17 @@ pub(crate) struct RouteArgs {
     /// delete {default | NETWORK/LEN | HOST} [GATEWAY] | get HOST | load [-replace] FILE
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "VERB")]
     pub(crate) words: Vec<String>,
+}
+
+/// Arguments of `fpm`.
+#[derive(Debug, Args)]
+pub(crate) struct FpmArgs {
+    /// Where zebra finds it.
+    #[arg(long, default_value = "127.0.0.1:2620", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// So long zebra may take to say all it knows, and so long routes stay when it is gone.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) hold: u32,
 }
 
 /// Who owns 127.0.0.0/8.

@@ -107,6 +107,19 @@ Examples:
   iopkt route load routes.txt    a route a line, as after add; all at once, a million too
   iopkt route load -replace routes.txt            those of earlier loads that are not in it go";
 
+pub(crate) const FPM: &str = "\
+Examples:
+  iopkt fpm &                                  waits for zebra at 127.0.0.1:2620
+  zebra -M dplane_fpm_nl …                     with, in its configuration: fpm address 127.0.0.1
+  iopkt mount -T io-pkt -o interface=tap0 exception
+      lets the daemons speak by tap0: see io-pkt(8)";
+
+pub(crate) const FPM_END: &str = "\
+The routes that zebra has chosen become the stack's, several gateways and blackholes included; those
+of iopkt route add stay and win. Gateways are addresses on networks of the stack's interfaces: of
+IPv6 the global ones (in FRR: set ipv6 next-hop prefer-global). Other tables than the main one are
+left out. What iopkt route load has brought, fpm takes for its own of before.";
+
 pub(crate) const CLIENTS: &str = "\
 Examples:
   iopkt clients

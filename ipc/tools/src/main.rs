@@ -21,6 +21,7 @@ mod cli;
 mod control;
 mod doctor;
 mod fail;
+mod fpm;
 mod help;
 mod ifconfig;
 mod lists;
@@ -80,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Traceroute(args) => traceroute::main(sock, &args),
         Command::Sockstat(args) => sockstat::main(sock, &args),
         Command::Route(args) => route::main(sock, args),
+        Command::Fpm(args) => fpm::main(sock, &args),
         Command::Clients(args) => lists::clients(sock, args.json),
         Command::Workers(args) => lists::workers(sock, args.json),
         Command::Top(args) => top::run(sock, &args),

@@ -15,7 +15,7 @@ use crate::fail::Failure;
 use crate::netstat::render_routes;
 use crate::output::{escape, show};
 
-mod load;
+pub(crate) mod load;
 
 /// A network and its prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -43,8 +43,6 @@ impl RouteFlags {
     pub const REJECT: Self = Self(1 << 4);
     /// It is one of many that came together.
     pub const LOADED: Self = Self(1 << 5);
-    /// Tells routes that came together from those that came so before them.
-    pub const MARK: Self = Self(1 << 6);
 
     /// Whether all flags of `other` are set.
     #[must_use]

@@ -83,8 +83,6 @@ pub(crate) struct NetworkState {
     rib6: Rib<Ipv6Addr>,
     /// Many routes that are coming.
     loading: Option<Loading>,
-    /// Tells its routes from those of the load before.
-    load_mark: bool,
     /// What has become of it, or of the last one.
     loaded: Loaded,
     neighbors: Vec<StaticNeighbor>,
@@ -126,7 +124,6 @@ impl NetworkState {
             rib: Rib::new(),
             rib6: Rib::new(),
             loading: None,
-            load_mark: false,
             loaded: Loaded::default(),
             neighbors: Vec::new(),
             udp_owners: Arc::default(),

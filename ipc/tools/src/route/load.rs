@@ -1,4 +1,4 @@
-//! `iopkt route load`: routes by the hundred thousand, from a file.
+//! `iopkt route load`: routes by the hundred thousand, from a file; `iopkt fpm` sends them the same way.
 
 use std::io::Read as _;
 use std::net::IpAddr;
@@ -36,6 +36,16 @@ pub(super) fn load(
 ) -> Result<(), Failure> {
     let routes =
         parse_file(&read(file)?).map_err(|why| Failure::failed(format!("{file}: {why}")))?;
+    told(&send(control, &routes, &[], replace)?, json)
+}
+
+/// Sends routes, and destinations of earlier ones that go, and waits until the workers have them.
+pub(crate) fn send(
+    control: &mut Control,
+    routes: &[NewRoute],
+    gone: &[(IpAddr, u8)],
+    replace: bool,
+) -> Result<Loaded, Failure> {
     let mut step = |step: Load| match control.call(Request::LoadRoutes(step)) {
         Ok(Reply::Loaded(loaded)) => Ok(loaded),
         Ok(_) => Err(Failure::failed("the daemon's answer is of another kind".into())),
@@ -46,10 +56,13 @@ pub(super) fn load(
     for part in routes.chunks(Load::ROUTES_MAX) {
         let _ = step(Load::Routes(part.to_vec()))?;
     }
+    for part in gone.chunks(Load::ROUTES_MAX) {
+        let _ = step(Load::Gone(part.to_vec()))?;
+    }
     let mut loaded = step(Load::End { replace })?;
     for _ in 0..QUESTIONS_MAX {
         if !loaded.under_way {
-            return told(&loaded, json);
+            return Ok(loaded);
         }
         std::thread::sleep(PATIENCE);
         loaded = step(Load::Ask)?;

@@ -7,6 +7,7 @@
 //! ```
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::HashSet;
 
 use fib::{Fib, Net, Rib, Route, RouteFlags};
 use proto::message::{Load, Loaded, NewRoute};
@@ -26,6 +27,8 @@ pub(super) struct Loading {
     /// Whose it is.
     by: u32,
     stage: Stage,
+    /// Destinations of routes that it has brought.
+    brought: HashSet<(IpAddr, u8)>,
 }
 
 /// How far a load is.
@@ -58,18 +61,18 @@ impl NetworkState {
                 if coming.is_some_and(|(owner, coming)| !coming || owner != by && is_there(owner)) {
                     return Err(Errno::BUSY);
                 }
-                self.load_mark = !self.load_mark;
-                self.loading = Some(Loading { by, stage: Stage::Coming });
+                self.loading = Some(Loading { by, stage: Stage::Coming, brought: HashSet::new() });
                 self.loaded = Loaded::default();
             }
             Load::Ask => {}
-            Load::Routes(_) | Load::End { .. } if coming != Some((by, true)) => {
+            Load::Routes(_) | Load::Gone(_) | Load::End { .. } if coming != Some((by, true)) => {
                 return Err(Errno::CANCELED);
             }
             Load::Routes(routes) => routes.iter().for_each(|route| self.load_one(route)),
+            Load::Gone(destinations) => destinations.iter().for_each(|to| self.unload(*to)),
             Load::End { replace } => {
                 let stage = if *replace { Stage::Sweeping(Net::DEFAULT) } else { Stage::Making };
-                self.loading = Some(Loading { by, stage });
+                self.loading.as_mut().into_iter().for_each(|loading| loading.stage = stage);
             }
         }
         Ok(Loaded { under_way: self.loading.is_some(), ..self.loaded })
@@ -96,8 +99,7 @@ impl NetworkState {
     fn load_of<A: Family>(&mut self, to: A, new: &NewRoute) -> Result<(), Errno> {
         let destination = Net::new(to, new.prefix_len).map_err(|_| Errno::INVAL)?;
         let mtu = mtu_of::<A>(new.mtu)?;
-        let mark = if self.load_mark { RouteFlags::MARK } else { RouteFlags::NONE };
-        let flags = RouteFlags::STATIC | RouteFlags::LOADED | mark;
+        let flags = RouteFlags::STATIC | RouteFlags::LOADED;
         let route = self.operators_route(destination, new.onward)?;
         let route = Route { flags: route.flags | flags, mtu, ..route };
         let before = A::rib(self).route(destination).copied();
@@ -105,15 +107,35 @@ impl NetworkState {
         match before {
             _ if is_full => Err(Errno::NOSPC),
             Some(before) if !before.flags.contains(RouteFlags::LOADED) => Err(Errno::EXIST),
-            Some(before) if self.is_of_this_load(&before) => {
+            Some(_) if self.has_brought((new.destination, new.prefix_len)) => {
                 A::rib(self).add_path(route).map_err(route_errno)
             }
             _ => A::rib(self).replace(route).map_err(route_errno),
+        }?;
+        if let Some(loading) = &mut self.loading {
+            let _ = loading.brought.insert((new.destination, new.prefix_len));
         }
+        Ok(())
     }
 
-    fn is_of_this_load<A: fib::Address>(&self, route: &Route<A>) -> bool {
-        route.flags.contains(RouteFlags::MARK) == self.load_mark
+    fn has_brought(&self, to: (IpAddr, u8)) -> bool {
+        self.loading.as_ref().is_some_and(|loading| loading.brought.contains(&to))
+    }
+
+    fn unload(&mut self, (to, prefix_len): (IpAddr, u8)) {
+        let gone = match to {
+            IpAddr::V4(to) => self.unload_of(to, prefix_len),
+            IpAddr::V6(to) => self.unload_of(to, prefix_len),
+        };
+        self.loaded.gone = self.loaded.gone.saturating_add(gone.into());
+    }
+
+    /// `false`: no load has brought it.
+    fn unload_of<A: Family>(&mut self, to: A, prefix_len: u8) -> bool {
+        let Ok(to) = Net::new(to, prefix_len) else { return false };
+        let rib = A::rib(self);
+        let ours = rib.route(to).is_some_and(|route| route.flags.contains(RouteFlags::LOADED));
+        ours && rib.delete(to).is_ok()
     }
 
     /// The routes for the workers. While many are coming, those from before.
@@ -138,7 +160,7 @@ impl NetworkState {
 
     /// Does a little of what is left. `true`: now the workers are to be told.
     pub(crate) fn attend_load(&mut self) -> bool {
-        let Some(Loading { by, stage }) = self.loading else { return false };
+        let Some(stage) = self.loading.as_ref().map(|loading| loading.stage) else { return false };
         let next = match stage {
             Stage::Coming => return false,
             Stage::Sweeping(from) => {
@@ -152,16 +174,19 @@ impl NetworkState {
                 return true;
             }
         };
-        self.loading = Some(Loading { by, stage: next });
+        self.loading.as_mut().into_iter().for_each(|loading| loading.stage = next);
         false
     }
 
     fn sweep<A: Family>(&mut self, from: Net<A>) -> Option<Net<A>> {
-        let (loaded, mark) = (RouteFlags::LOADED, self.load_mark);
+        let brought = self.loading.take();
         let before = A::rib(self).len();
         let rest = A::rib(self).sweep(from, SWEEP_STEP, |route| {
-            route.flags.contains(loaded) && route.flags.contains(RouteFlags::MARK) != mark
+            let to = (route.destination.addr().into(), route.destination.prefix_len());
+            let again = brought.as_ref().is_some_and(|loading| loading.brought.contains(&to));
+            route.flags.contains(RouteFlags::LOADED) && !again
         });
+        self.loading = brought;
         let gone = u32::try_from(before - A::rib(self).len()).unwrap_or(u32::MAX);
         self.loaded.gone = self.loaded.gone.saturating_add(gone);
         rest
@@ -256,6 +281,34 @@ mod tests {
             let rows = state.route_to("20.0.1.1".parse().unwrap());
             assert_eq!(rows.len(), 2, "{rows:?}");
         }
+    }
+
+    #[test]
+    fn small_loads_change_what_the_ones_before_have_brought() {
+        let mut state = state();
+        for gateway in [ONE, TWO, ONE] {
+            let _ = whole(&mut state, vec![route(1, gateway)], false);
+            let _ = whole(&mut state, vec![route(2, gateway)], false);
+            assert_eq!(next(&state, 1).as_deref(), Some(gateway));
+            assert_eq!(state.route_to("20.0.1.1".parse().unwrap()).len(), 1, "no further gateway");
+        }
+    }
+
+    #[test]
+    fn what_is_gone_goes_unless_it_is_the_operators() {
+        let mut state = state();
+        let _ = whole(&mut state, vec![route(1, ONE), route(2, ONE)], false);
+        let (own, gateway) = (route(20_000, ONE).destination, ONE.parse().unwrap());
+        state.add_route(own, 24, gateway).unwrap();
+        let gone = [route(1, ONE).destination, route(7, ONE).destination, own];
+        let _ = step(&mut state, &Load::Begin).unwrap();
+        let told = step(&mut state, &Load::Gone(gone.map(|to| (to, 24)).to_vec())).unwrap();
+        assert_eq!(told.gone, 1);
+        assert_eq!(next(&state, 1).as_deref(), Some(ONE), "not yet");
+        let _ = step(&mut state, &Load::End { replace: false }).unwrap();
+        while !state.attend_load() {}
+        assert_eq!((next(&state, 1), next(&state, 2).as_deref()), (None, Some(ONE)));
+        assert_eq!(next(&state, 20_000).as_deref(), Some(ONE));
     }
 
     #[test]

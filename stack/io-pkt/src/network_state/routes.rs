@@ -21,7 +21,7 @@ const MTU_MIN: u16 = 576;
 const MTU_MIN6: u16 = 1280;
 
 /// What there is of each family.
-pub(super) trait Family: fib::Address {
+pub(super) trait Family: fib::Address + Into<IpAddr> {
     /// Its routes.
     fn rib(state: &mut NetworkState) -> &mut Rib<Self>;
     /// The networks of an interface's addresses, in their order.
