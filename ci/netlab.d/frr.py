@@ -107,7 +107,7 @@ def become_the_stacks(lab, peer):
     check(len(lab.fetched(f"{url}/")) == 64, "nothing comes from behind the peer")
     peer.ask("configure terminal", "router bgp 65001", "address-family ipv4 unicast", f"no network {prefix(0)}")
     until("the withdrawal", lambda: loaded(lab) == COUNT - 1)
-    peer.ask("configure terminal", f"ip route {prefix(0)} blackhole", "router bgp 65001", "address-family ipv4 unicast", f"network {prefix(0)}")
+    peer.ask("configure terminal", "router bgp 65001", "address-family ipv4 unicast", f"network {prefix(0)}")
     until("its return", lambda: loaded(lab) == COUNT)
 
 
