@@ -1,5 +1,6 @@
 """SOCK=/net/NODE: unmodified programs at one node whose sockets are another node's."""
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -17,7 +18,9 @@ SIZE = 8 << 20 if QUICK else 64 << 20
 def nodes():
     """Alpha, and beta, whose sockets are for others; a broker at each."""
     own = ("-d", "net_tap", f"iface=own0,address={OWN}/24")
-    with Node("alpha", 1, "bind=tap0") as alpha, Node("beta", 1, "bind=tap0", own=own) as beta:
+    # A connection that nothing is said by is over after a second, and with it the notice of its end.
+    options = ("bind=tap0", "conn_up_idle=5")
+    with Node("alpha", 1, *options) as alpha, Node("beta", 1, *options, own=own) as beta:
         alpha.wire(beta)
         beta.ip("addr", "add", f"{PEER}/24", "dev", "own0")
         beta.ip("link", "set", "own0", "up")
@@ -47,7 +50,7 @@ def qnet_sockets():
         wanted = random_file(beta.dir / "large", SIZE)
         url, _ = beta.serve_from_kernel(PEER)
         # Out: what alpha's own stack has no way to.
-        check(alpha.iopkt("run", "--", "curl", "-sS", "--max-time", 3, url, ok=False).returncode != 0, "alpha reaches it by itself")
+        check(alpha.iopkt("run", "--", "curl", "-sS", "--max-time", 1, url, ok=False).returncode != 0, "alpha reaches it by itself")
         started = time.monotonic()
         at_beta(alpha, "curl", "-fsS", "--noproxy", "*", "--max-time", 100, f"{url}/large", "-o", alpha.dir / "got", timeout=110)
         took = time.monotonic() - started
@@ -63,6 +66,9 @@ def qnet_sockets():
         until("the echo", lambda: "ready" in (beta.dir / "echo.log").read_text())
         said = at_beta(alpha, "python3", "-c", CALLS, OWN, PEER, timeout=60)
         check(said.stdout.strip() == "all hold", said)
+        beta.spawn(["iperf3", "-s", "-B", PEER, "--forceflush"], log=beta.dir / "iperf3.log")
+        until("iperf3's server", lambda: "listening" in (beta.dir / "iperf3.log").read_text())
+        rates = [json.loads(at_beta(alpha, "iperf3", "-c", PEER, "-t", 1, "-J", *way).stdout)["end"]["sum_received"]["bits_per_second"] for way in ((), ("-R",))]
         # Who may not.
         said = beta.iopkt("run", "--sock", "/net/alpha", "--", "true", ok=False)
         check(said.returncode != 0 and "not for others" in said.stderr, said)
@@ -77,13 +83,14 @@ def qnet_sockets():
         # The node dies: who waits is told.
         waits = alpha.spawn([BIN / "iopkt", "run", "--sock", "/net/beta", "--", "python3", "-c", WAITS, OWN, PEER], log=alpha.dir / "waits.log")
         until("they wait", lambda: "ready" in (alpha.dir / "waits.log").read_text())
+        time.sleep(2)
         beta.stop(beta.daemon, signal.SIGKILL)
         started = time.monotonic()
         check(waits.wait(15) == 0, (alpha.dir / "waits.log").read_text())
         told = time.monotonic() - started
         until("alpha's broker is as before", lambda: descriptors(alpha.broker) <= before[0][0], 70)
         check(beta.broker.wait(5) != 0 and "module" in (beta.dir / "broker.log").read_text(), "beta's broker goes on")
-        return f"{SIZE >> 20} MiB in {took:.1f} s; the node's death was told within {told:.1f} s"
+        return f"{SIZE >> 20} MiB in {took:.1f} s; iperf3 {rates[0] / 1e6:.0f} Mbit/s out, {rates[1] / 1e6:.0f} in; the node's death was told within {told:.1f} s"
 
 
 # argv: address. TCP and UDP of port 7: what comes goes back.
