@@ -177,6 +177,7 @@ for data in (b"one", b"", os.urandom(1400), os.urandom(30000)):
 refused(u.sendto, errno.EMSGSIZE, bytes(60000), (peer, 7))
 u.connect((peer, 7)); u.send(b"four")
 assert select.select([u], [], [], 5)[0]
+refused(u.recv, errno.EAGAIN, 9, socket.MSG_ERRQUEUE)
 assert u.recv(2, socket.MSG_PEEK) == b"fo" and os.read(u.fileno(), 9) == b"four"
 assert u.recvmsg is not None and u.getpeername() == (peer, 7)
 os.write(u.fileno(), b"five")

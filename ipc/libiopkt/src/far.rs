@@ -243,6 +243,10 @@ impl Far {
         header: &mut msghdr,
         flags: c_int,
     ) -> io::Result<usize> {
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            // The queue of errors is empty; a unix socket would give bytes.
+            return Err(os(libc::EAGAIN));
+        }
         let mut head = [0_u8; far::NAME_LEN];
         let first = iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() };
         let mut list: Vec<iovec> = if self.is_stream() { Vec::new() } else { vec![first] };
