@@ -134,3 +134,42 @@ def ipv6_forward():
         check("2 received" in lab.ping(FAR6, "-c", 2, "-I", "2001:db8:66::1"), "a source with a way back does not get through")
         passed = int(lab.metric("iopkt_ipv6_packets_forwarded_total"))
         return f"{rates}; {passed} packets passed on"
+
+
+def router_advertisements():
+    """A kernel host takes an address and a route from io-pkt, which is found again when it is asked, and goes when io-pkt is no router any more."""
+    own = "2001:db8:5::1"
+    with RoutedLab() as lab:
+        lab.exec("sysctl", "-qw", f"net.ipv6.conf.{IFACE}.accept_ra=2")
+        for interface, address in (("tap0", own), ("tap1", FAR_STACK6)):
+            lab.iopkt("ifconfig", interface, "inet6", f"{address}/64")
+        lab.ip("addr", "add", f"{FAR6}/64", "dev", FAR_IFACE, "nodad", ns=lab.far)
+        lab.ip("-6", "route", "add", "default", "via", FAR_STACK6, ns=lab.far)
+        lab.capture("icmp6")
+        lab.iopkt("ifconfig", "tap0", "rtadv")
+        default = lambda: lab.ip("-6", "route", "show", "default", "dev", IFACE).stdout
+        address = lambda: re.search(r"inet6 (2001:db8:5:[0-9a-f:]+)/64 scope global dynamic", lab.ip("-6", "addr", "show", "dev", IFACE).stdout)
+        lab.settled()
+        check(not default() and not address(), "a host that passes nothing on calls itself a router")
+        lab.iopkt("sysctl", "-w", "net.inet6.ip6.forwarding=1")
+        until("an address and a route", lambda: address() and "via fe80" in default())
+        lab.settled()
+        said = lab.ping(FAR6, "-c", 3)
+        check("3 received" in said and "ttl=63" in said, said)
+        neighbours = lab.ip("-6", "neigh", "show", "dev", IFACE).stdout
+        check(" router " in neighbours, f"its neighbour advertisements do not say that it is a router: {neighbours}")
+        # Who comes to the link asks, and need not wait for the next that is due.
+        lab.ip("link", "set", IFACE, "down")
+        check(not address(), "the address stays")
+        lab.ip("link", "set", IFACE, "up")
+        until("the answer to a solicitation", lambda: address() and default(), 8)
+        lab.iopkt("ifconfig", "tap0", "-rtadv")
+        until("the end of the route", lambda: not default())
+        check(address(), "the address went with the router")
+        lab.iopkt("ifconfig", "tap0", "rtadv")
+        until("the route", default)
+        lab.stop(lab.daemon)
+        judged = lab.judge()
+        ceased = lab.frames("icmpv6.type == 134 && icmpv6.nd.ra.router_lifetime == 0 && ipv6.hlim == 255 && ipv6.dst == ff02::1")
+        check(ceased == 2, f"{ceased} times no router any more, not 2")
+        return judged

@@ -83,6 +83,8 @@ pub enum Automatic {
     Routers,
     /// By a DHCP server, in IPv4.
     Dhcp,
+    /// Not itself, but others: IPv6 hosts on the link are told of this router and its prefixes.
+    Advertise,
 }
 
 /// What a client or tool asks for. Requests below the line in the source change the stack and need uid 0

@@ -44,7 +44,7 @@ pub(crate) enum Step {
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 27] = [
+const WORDS: [&str; 29] = [
     "inet",
     "inet6",
     "netmask",
@@ -69,6 +69,8 @@ const WORDS: [&str; 27] = [
     "-accept_rtadv",
     "dhcp",
     "-dhcp",
+    "rtadv",
+    "-rtadv",
     "drvspec",
     "create",
     "destroy",
@@ -150,6 +152,7 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
         if vlan.take(word, &mut argument)? {
             continue;
         }
+        let on = !word.starts_with('-');
         match word {
             "up" => steps.push(Step::Up(true)),
             "down" => steps.push(Step::Up(false)),
@@ -167,15 +170,13 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
                 })?;
                 steps.push(Step::Mac(mac));
             }
-            "promisc" => steps.push(Step::Receive(ReceiveMode::Promiscuous, true)),
-            "-promisc" => steps.push(Step::Receive(ReceiveMode::Promiscuous, false)),
-            "allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, true)),
-            "-allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, false)),
+            "promisc" | "-promisc" => steps.push(Step::Receive(ReceiveMode::Promiscuous, on)),
+            "allmulti" | "-allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, on)),
             "inet" => address.set_address_of(argument()?, false)?,
             "accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, true)),
             "-accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, false)),
-            "dhcp" => steps.push(Step::Automatic(Automatic::Dhcp, true)),
-            "-dhcp" => steps.push(Step::Automatic(Automatic::Dhcp, false)),
+            "dhcp" | "-dhcp" => steps.push(Step::Automatic(Automatic::Dhcp, on)),
+            "rtadv" | "-rtadv" => steps.push(Step::Automatic(Automatic::Advertise, on)),
             "inet6" => match argument()? {
                 // BSD's: inet6 accept_rtadv.
                 "accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, true)),

@@ -11,6 +11,7 @@
 //! | `link.rs` | the link's addresses, timers, messages | |
 //! | `dad.rs` | is anybody there who has the address? | 4862 5.4, 7527 |
 //! | `advertisement.rs` | what routers say: themselves, prefixes, MTU, hop limit | 4861 6.3, 4191, 4862 5.5 |
+//! | `router.rs` | what a router says, and when | 4861 6.2 |
 //! | `stable.rs` | interface identifiers that stay and tell nothing | 7217 |
 //! | `dhcp.rs` | an IPv4 address from a server | 2131, 2132 |
 //! | `limits.rs` | each limit and its reason | |
@@ -29,6 +30,7 @@ mod dad;
 pub mod dhcp;
 pub mod limits;
 mod link;
+mod router;
 mod stable;
 #[cfg(test)]
 mod tests;

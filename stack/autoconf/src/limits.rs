@@ -20,6 +20,33 @@ pub const SOLICITATIONS_MAX: u8 = 3;
 /// Time between two of them (RFC 4861 10, `RTR_SOLICITATION_INTERVAL`).
 pub const SOLICITATION_INTERVAL: Duration = Duration::from_secs(4);
 
+/// The first advertisements of a router come after one another at most so long
+/// (RFC 4861 10, `MAX_INITIAL_RTR_ADVERT_INTERVAL`).
+pub const ADVERTISEMENT_INTERVAL_FIRST: Duration = Duration::from_secs(16);
+
+/// So many of them (RFC 4861 10, `MAX_INITIAL_RTR_ADVERTISEMENTS`).
+pub const ADVERTISEMENTS_FIRST: u8 = 3;
+
+/// Later ones come after one another at least and at most so long (RFC 4861 6.2.1).
+pub const ADVERTISEMENT_INTERVAL_MIN: Duration = Duration::from_secs(200);
+/// See there.
+pub const ADVERTISEMENT_INTERVAL_MAX: Duration = Duration::from_secs(600);
+
+/// Answers to all come no sooner after another (RFC 4861 10, `MIN_DELAY_BETWEEN_RAS`).
+pub const ADVERTISEMENT_PAUSE: Duration = Duration::from_secs(3);
+
+/// Who asks is answered within this (RFC 4861 10, `MAX_RA_DELAY_TIME`).
+pub const ADVERTISEMENT_DELAY_MAX: Duration = Duration::from_millis(500);
+
+/// Seconds for which an advertised router is one (RFC 4861 6.2.1, `AdvDefaultLifetime`: three intervals).
+pub const ROUTER_LIFETIME_S: u16 = 1800;
+
+/// Seconds for which an advertised prefix is on the link (RFC 4861 6.2.1, `AdvValidLifetime`: 30 days).
+pub const PREFIX_VALID_S: u32 = 2_592_000;
+
+/// Seconds for which addresses of it are preferred (RFC 4861 6.2.1, `AdvPreferredLifetime`: 7 days).
+pub const PREFIX_PREFERRED_S: u32 = 604_800;
+
 /// What comes first on a link is delayed by up to so long, since all hosts of a link may start at once
 /// (RFC 4861 10, `MAX_RTR_SOLICITATION_DELAY`).
 pub const FIRST_DELAY_MAX: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ use crate::advertisement::{OnLink, Router};
 use crate::limits::{
     FIRST_DELAY_MAX, PROBES_MAX, RETRANS_TIMER, SOLICITATION_INTERVAL, SOLICITATIONS_MAX,
 };
+use crate::router::Advertising;
 use crate::stable::{Identity, link_local};
 
 /// What the operator has decided.
@@ -19,6 +20,8 @@ use crate::stable::{Identity, link_local};
 pub struct Settings {
     /// Routers are believed, and asked for. Not on a link that the host is a router of.
     pub accept: bool,
+    /// We are a router of the link, and hosts are told.
+    pub advertise: bool,
     /// Probes for each address before it is used; 0: it is used at once.
     pub dad_count: u8,
 }
@@ -37,6 +40,11 @@ pub enum Message {
     Solicitation {
         /// From here; `None`: there is no address yet.
         source: Option<Ipv6Addr>,
+    },
+    /// We are a router, or no longer (RFC 4861 6.2.3). From the link's own address, to everybody.
+    Advertisement {
+        /// We are one.
+        is_router: bool,
     },
 }
 
@@ -82,6 +90,7 @@ pub struct Link {
     pub(crate) routers: Vec<Router>,
     pub(crate) prefixes: Vec<OnLink>,
     pub(crate) soliciting: Option<Soliciting>,
+    pub(crate) advertising: Option<Advertising>,
     pub(crate) mtu: Option<u16>,
     pub(crate) hop_limit: Option<u8>,
     pub(crate) retrans: Duration,
@@ -105,6 +114,7 @@ impl Link {
             routers: Vec::new(),
             prefixes: Vec::new(),
             soliciting: None,
+            advertising: None,
             mtu: None,
             hop_limit: None,
             retrans: RETRANS_TIMER,
@@ -191,6 +201,9 @@ impl Link {
             self.add_link_local();
             self.solicit();
         }
+        if settings.advertise != before.advertise {
+            self.set_advertising(settings.advertise);
+        }
         if before.accept && !settings.accept {
             self.forget();
             self.own.retain(|own| own.origin != Origin::Advertised);
@@ -213,6 +226,7 @@ impl Link {
         if self.settings.accept {
             self.solicit();
         }
+        self.advertise_anew();
     }
 
     /// What routers have told no longer counts.
@@ -243,6 +257,7 @@ impl Link {
             Ndp::RouterAdvertisement(said, options) => {
                 self.advertised(source, said, *options, now);
             }
+            Ndp::RouterSolicitation(_) => self.router_wanted(),
             Ndp::NeighborSolicitation(target, options) if source.is_unspecified() => {
                 let nonce = options.into_iter().find_map(|option| match option {
                     NdpOption::Nonce(nonce) => Some(nonce),
@@ -264,6 +279,7 @@ impl Link {
         }
         self.probe(now, random);
         self.expire(now);
+        self.advertise(now, random);
         let Some(soliciting) = self.soliciting else { return };
         self.soliciting = match soliciting.due {
             None => {
@@ -314,6 +330,7 @@ impl Link {
         let prefixes = self.prefixes.iter().map(|prefix| prefix.until);
         let soliciting = self.soliciting.map(|what| what.due.unwrap_or(Instant::ZERO));
         let all = own.chain(routers).chain(prefixes).chain(soliciting);
+        let all = all.chain(self.next_advertisement());
         all.min().filter(|due| *due != Instant::FAR_FUTURE)
     }
 

@@ -29,7 +29,7 @@ fn soon() -> Instant {
 /// A link whose host asks `dad_count` times and believes routers if `accept`.
 fn link(dad_count: u8, accept: bool) -> Link {
     let mut link = Link::new("tap0", MAC, IDENTITY);
-    link.set(Settings { accept, dad_count });
+    link.set(Settings { accept, advertise: false, dad_count });
     link
 }
 
@@ -341,11 +341,11 @@ fn routers_are_not_believed_unless_the_operator_says_so() {
     assert_eq!((link.default_router(), link.addresses().count()), (None, 0));
     link.add_link_local();
     let _ = link.take_changed();
-    link.set(Settings { accept: true, dad_count: 0 });
+    link.set(Settings { accept: true, ..Settings::default() });
     assert!(link.take_changed() && link.accepts(), "others must hear of it");
     router(&mut link, ROUTER, (100, 0), &prefix("2001:db8:5::", 100, 100), at(0));
     assert_eq!(advertised(&link).len(), 1);
-    link.set(Settings { accept: false, dad_count: 0 });
+    link.set(Settings::default());
     assert_eq!((link.default_router(), advertised(&link)), (None, vec![]), "and then no longer");
 }
 

@@ -27,13 +27,15 @@ impl Address6 {
     }
 }
 
-/// What a router has told of a link.
+/// What is between a link and its routers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link6 {
     /// Bytes of an IPv6 packet, if fewer than of others.
     pub mtu: Option<u16>,
     /// Routers are believed.
     pub accepts_routers: bool,
+    /// We are a router of it, and say so.
+    pub advertises: bool,
 }
 
 /// An address where it is: a link-local one may be there on each link.
@@ -48,6 +50,9 @@ pub(crate) struct OnLink {
 /// RFC 4291 2.7: every node listens to it.
 pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
+/// RFC 4291 2.7: every router listens to it.
+const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+
 impl Addresses {
     /// What `address` means to this host on an interface. A group is ours if every node is in it or one
     /// of our addresses is (RFC 4291 2.8).
@@ -58,6 +63,7 @@ impl Addresses {
             let asked = |ours: &OnLink| ipv6::solicited_node(ours.address) == address;
             let all = || self.ours6.iter().chain(&self.tentative6);
             let is_member = address == ALL_NODES
+                || (address == ALL_ROUTERS && self.advertising.contains(&interface))
                 || all().filter(here).any(asked)
                 || self.is_member(address.into(), interface);
             return if is_member { Destination::Multicast } else { Destination::Remote };

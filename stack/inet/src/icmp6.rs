@@ -227,6 +227,9 @@ impl Worker {
             Ndp::RouterAdvertisement(..) if self.accepts_routers(interface) => {
                 self.let_hear(Subject::Routers, mbuf, received, now)
             }
+            Ndp::RouterSolicitation(_) if self.advertises(interface) => {
+                self.let_hear(Subject::Routers, mbuf, received, now)
+            }
             Ndp::RouterSolicitation(_) | Ndp::RouterAdvertisement(..) | Ndp::Redirect(..) => {
                 Err(DropReason::Icmp6Type)
             }
@@ -236,6 +239,11 @@ impl Worker {
     fn accepts_routers(&self, interface: u16) -> bool {
         let config = self.out.network.interface(interface);
         config.is_some_and(|config| config.link6.accepts_routers)
+    }
+
+    fn advertises(&self, interface: u16) -> bool {
+        let config = self.out.network.interface(interface);
+        config.is_some_and(|config| config.link6.advertises)
     }
 
     /// RFC 4861 7.2.3, 7.2.4. Who asks without an address wants to take ours (RFC 4862 5.4.3): all
@@ -260,8 +268,12 @@ impl Worker {
             self.out.announce6(target, mac, interface);
             return Ok(());
         }
-        let what =
-            NeighborAdvertisement { target, router: false, solicited: true, overriding: true };
+        let what = NeighborAdvertisement {
+            target,
+            router: self.out.network.host.forward6,
+            solicited: true,
+            overriding: true,
+        };
         let answer = NeighborMessage::advertisement(what, mac);
         if let Some(station) = station.filter(|station| station.is_unicast()) {
             self.neighbor6(source, station, interface, true, now);

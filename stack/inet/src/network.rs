@@ -268,6 +268,8 @@ pub(crate) struct Addresses {
     broadcast: Box<[Ipv4Addr]>,
     pub(crate) ours6: Box<[OnLink]>,
     pub(crate) tentative6: Box<[OnLink]>,
+    /// Links that we are a router of, and say so.
+    pub(crate) advertising: Box<[u16]>,
     pub(crate) groups: Arc<HashSet<(u16, IpAddr)>>,
 }
 
@@ -281,6 +283,10 @@ impl Addresses {
             broadcast: all().filter_map(Address::broadcast).collect(),
             ours6: on_links(network, State::is_usable),
             tentative6: on_links(network, |state| state == State::Tentative),
+            advertising: {
+                let links = network.interfaces.iter().filter(|i| i.link6.advertises);
+                links.map(|interface| interface.index).collect()
+            },
             groups: Arc::clone(&network.groups),
         }
     }

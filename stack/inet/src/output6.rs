@@ -119,7 +119,7 @@ impl Output {
     pub(crate) fn announce6(&mut self, target: Ipv6Addr, mac: MacAddr, interface: u16) {
         let what = ndp::NeighborAdvertisement {
             target,
-            router: false,
+            router: self.network.host.forward6,
             solicited: false,
             overriding: true,
         };

@@ -327,6 +327,10 @@ impl Control {
         name: &str,
         asked: &config::Interface,
     ) -> Option<String> {
+        if asked.rtadv {
+            // It was just made, and is not lo0.
+            let _ = self.set_automatic(name, Automatic::Advertise, true);
+        }
         self.address_interface(name, &asked.address, (asked.accept_rtadv, asked.dhcp))
     }
 

@@ -16,6 +16,9 @@ use zerocopy::IntoBytes as _;
 
 use crate::control::Control;
 
+/// All nodes of a link (RFC 4291 2.7.1).
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
 /// All routers of a link (RFC 4291 2.7.1).
 pub(crate) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
@@ -65,7 +68,7 @@ impl Control {
         }
     }
 
-    fn send_message(&mut self, interface: u16, message: Message) {
+    pub(crate) fn send_message(&mut self, interface: u16, message: Message) {
         let mac = self.network.mac(interface);
         let (source, to, bytes) = match message {
             Message::Probe { target, nonce } => {
@@ -78,6 +81,11 @@ impl Control {
                 let len = source.map_or(RouterSolicitation::BARE_LEN, |_| size_of_val(&message));
                 let bytes = message.as_bytes().get(..len).unwrap_or_default().to_vec();
                 (source.unwrap_or(Ipv6Addr::UNSPECIFIED), ALL_ROUTERS, bytes)
+            }
+            Message::Advertisement { is_router } => {
+                let said = self.network.advertisement(interface, is_router);
+                let Some((source, bytes)) = said else { return };
+                (source, ALL_NODES, bytes)
             }
         };
         if let Some(packet) = icmp6_packet(source, to, &bytes) {
@@ -139,6 +147,7 @@ impl Control {
     ) -> Result<(), Errno> {
         match what {
             Automatic::Routers => self.network.set_accept_routers(name, on),
+            Automatic::Advertise => self.network.set_advertise(name, on),
             Automatic::Dhcp => {
                 let begin = (self.now(), getrandom::u64().unwrap_or(0));
                 if let Some((interface, message)) = self.network.set_dhcp(name, on, begin)? {

@@ -57,6 +57,8 @@ struct Entry {
     link: Link,
     /// Routers on the link are believed.
     accept_routers: bool,
+    /// Hosts on the link are told that this is a router, while it is one.
+    advertise: bool,
     /// A server is asked for its address.
     dhcp: Option<Box<Dhcp>>,
     /// Routes in force that routers have told of.
@@ -68,7 +70,17 @@ impl Entry {
         let link = Link::new(&config.name, config.mac, identity);
         let (watches, told_routes) = (Vec::new(), Vec::new());
         let (cloned, dhcp) = (None, None);
-        Self { config, port, cloned, watches, link, accept_routers: false, dhcp, told_routes }
+        Self {
+            config,
+            port,
+            cloned,
+            watches,
+            link,
+            accept_routers: false,
+            advertise: false,
+            dhcp,
+            told_routes,
+        }
     }
 
     fn is_gone(&self) -> bool {

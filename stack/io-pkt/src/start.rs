@@ -491,6 +491,9 @@ fn stop(
     for (interface, message) in control.network.releases() {
         control.send_dhcp(interface, &message);
     }
+    for (interface, message) in control.network.resignations() {
+        control.send_message(interface, message);
+    }
     for worker in 0..control.worker_count() {
         control.command(worker, inet::command::Command::Stop);
     }

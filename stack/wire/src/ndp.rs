@@ -17,6 +17,10 @@ use crate::ipv6;
 /// Hops that every message has left: no router has passed it on (RFC 4861, 3.1).
 pub const HOP_LIMIT: u8 = 255;
 
+mod router;
+
+pub use router::{RouterMessage, RouterPrefix};
+
 /// A message whose checks hold.
 #[derive(Clone, Copy, Debug)]
 pub enum Ndp<'a> {

@@ -2,11 +2,14 @@
 
 use core::net::Ipv6Addr;
 
-use autoconf::{Identity, Link, Message, News, Own, Settings};
+use autoconf::limits::{PREFIX_PREFERRED_S, PREFIX_VALID_S, ROUTER_LIFETIME_S};
+use autoconf::{Identity, Link, Message, News, Origin, Own, Settings};
 use fib::{Net, NextHop, Route, RouteFlags};
 use inet::network::{Address6, LOOPBACK, Link6};
 use rustix::io::Errno;
 use types::Instant;
+use wire::ndp::{RouterMessage, RouterPrefix};
+use zerocopy::IntoBytes as _;
 
 use super::{ADDRESSES_MAX, Entry, NetworkState, network};
 
@@ -84,13 +87,65 @@ impl NetworkState {
         Ok(())
     }
 
+    /// Hosts on this link are told of this router as long as it passes packets on, or no longer.
+    ///
+    /// # Errors
+    /// `ENXIO`; `EOPNOTSUPP` for `lo0`.
+    pub(crate) fn set_advertise(&mut self, name: &str, on: bool) -> Result<(), Errno> {
+        let entry = self.entry(name)?;
+        if entry.config.index == LOOPBACK {
+            return Err(Errno::OPNOTSUPP);
+        }
+        entry.advertise = on;
+        Ok(())
+    }
+
+    /// What is to be said to hosts when the daemon ends: that there is no router any more.
+    pub(crate) fn resignations(&mut self) -> Vec<(u16, Message)> {
+        for entry in &mut self.interfaces {
+            entry.advertise = false;
+        }
+        let mut said = Vec::new();
+        for index in 0..u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX) {
+            let settings = self.link_settings(index);
+            let Some(link) = self.link_mut(index) else { continue };
+            link.set(settings);
+            said.extend(core::iter::from_fn(|| link.poll_transmit()).map(|what| (index, what)));
+        }
+        said
+    }
+
+    /// What this router says on a link, from which address of it. The prefixes are those of the operator's own
+    /// addresses there.
+    pub(crate) fn advertisement(&self, index: u16, is_router: bool) -> Option<(Ipv6Addr, Vec<u8>)> {
+        let entry = self.interfaces.get(usize::from(index)).filter(|entry| !entry.is_gone())?;
+        let config = &entry.config;
+        let of_the_link = |own: &&Own| own.address.is_unicast_link_local() && own.state.is_usable();
+        let source = entry.link.addresses().find(of_the_link)?.address;
+        let given = entry.link.addresses().filter(|own| own.origin == Origin::Operator);
+        let nets = given.filter(|own| !own.address.is_unicast_link_local() && own.prefix_len < 128);
+        let mut prefixes: Vec<RouterPrefix> = nets
+            .map(|own| {
+                let prefix = network(own.address, own.prefix_len).addr();
+                RouterPrefix::new(prefix, own.prefix_len, PREFIX_VALID_S, PREFIX_PREFERRED_S)
+            })
+            .collect();
+        prefixes.dedup();
+        let lifetime = if is_router { ROUTER_LIFETIME_S } else { 0 };
+        let message = RouterMessage::new(lifetime, config.mac, config.mtu, self.tuning.ttl);
+        let options = prefixes.iter().flat_map(|prefix| prefix.as_bytes()).copied();
+        Some((source, message.as_bytes().iter().copied().chain(options).collect()))
+    }
+
     /// What holds for a link. Who passes packets on is a router itself, and believes no other.
     fn link_settings(&self, index: u16) -> Settings {
         let own = self.interfaces.get(usize::from(index)).is_some_and(|entry| entry.accept_routers);
         let asked = own || self.tuning.accept_routers;
         let accept = index != LOOPBACK && asked && !self.tuning.host.forward6;
+        let tells = self.interfaces.get(usize::from(index)).is_some_and(|entry| entry.advertise);
+        let advertise = tells && self.tuning.host.forward6;
         let dad_count = if index == LOOPBACK { 0 } else { self.tuning.dad_count };
-        Settings { accept, dad_count }
+        Settings { accept, advertise, dad_count }
     }
 
     /// A link has heard a message.
@@ -209,7 +264,11 @@ impl Entry {
             state: own.state,
         };
         self.config.addresses6 = self.link.addresses().map(address).collect();
-        self.config.link6 = Link6 { mtu: self.link.mtu(), accepts_routers: self.link.accepts() };
+        self.config.link6 = Link6 {
+            mtu: self.link.mtu(),
+            accepts_routers: self.link.accepts(),
+            advertises: self.link.advertises(),
+        };
     }
 }
 
