@@ -232,22 +232,35 @@ fn a_train_does_what_its_segments_do_one_by_one() {
     let mut bytes = vec![0; 64 * 1024];
     for seed in 0..300 {
         let mut random = Random::new(seed);
-        let port = 5000 + 2 * (seed as u16);
+        let port = 5000 + 3 * (seed as u16);
         let trains = Connection::open(&mut world, port);
         let singles = Connection::open(&mut world, port + 1);
+        let twins = Connection::open(&mut world, port + 2);
         let (mut at, mut clock) = (1_u32, 1);
         for step in 0..10 {
             let whole = frames(&mut random, &trains, at, clock);
             clock += 2;
             let apart = readdressed(&whole, &trains, &singles);
-            for frame in &whole {
+            let beside = readdressed(&whole, &trains, &twins);
+            let mut both: Vec<&Vec<u8>> = whole.iter().chain(&beside).collect();
+            if seed % 2 > 0 {
+                // The two flows alternate.
+                both = whole.iter().zip(&beside).flat_map(|(one, other)| [one, other]).collect();
+            }
+            for frame in both {
                 assert!(world.inject(frame));
             }
             world.breathe();
-            let answers = trains.answers(&world.sent());
+            let sent = world.sent();
+            let answers = trains.answers(&sent);
+            assert_eq!(answers, twins.answers(&sent), "seed {seed} step {step}");
             for frame in &apart {
-                // Something else in between: nothing follows anything.
-                assert!(world.inject(frame) && world.inject(&[0; 60]));
+                // A spoiled frame of the same flow in between: nothing follows anything.
+                let mut spoiled = frame.clone();
+                if let Some(byte) = spoiled.get_mut(51) {
+                    *byte = !*byte;
+                }
+                assert!(world.inject(frame) && world.inject(&spoiled));
             }
             world.breathe();
             let expected = singles.answers(&world.sent());
@@ -255,15 +268,18 @@ fn a_train_does_what_its_segments_do_one_by_one() {
             if random.below(4) > 0 {
                 let read = trains.read(&mut bytes);
                 assert_eq!(read, singles.read(&mut bytes), "seed {seed} step {step}");
+                assert_eq!(read, twins.read(&mut bytes), "seed {seed} step {step}");
             }
             at = answers.last().map_or(at, |(_, ack, ..)| *ack);
             let pause = Duration::from_millis([0, 1, 50][random.below(3)]);
             world.pass(pause);
             let late = world.sent();
-            assert_eq!(trains.answers(&late), singles.answers(&late), "seed {seed} step {step}");
+            let expected = singles.answers(&late);
+            assert_eq!(trains.answers(&late), expected, "seed {seed} step {step}");
+            assert_eq!(twins.answers(&late), expected, "seed {seed} step {step}");
         }
-        // Both share the client's memory, so none is left behind in it.
-        for connection in [&trains, &singles] {
+        // All share the client's memory, so none is left behind in it.
+        for connection in [&trains, &twins, &singles] {
             let _ = connection.read(&mut bytes);
             let ack = connection.iss.wrapping_add(1);
             let reset = segment(connection.port, at, ack, flag::RST | flag::ACK, &[], &[]);

@@ -18,6 +18,9 @@ impl Worker {
         let mut worked = false;
         let mut posted = core::mem::take(&mut self.posted);
         self.clients.find_posted(&mut posted);
+        if posted.len() > 1 {
+            self.clients.fetch_posted(&posted);
+        }
         for slot in posted.drain(..) {
             let Some(client) = self.clients.find_mut(slot) else { continue };
             if client.is_held(now) {

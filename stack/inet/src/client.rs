@@ -185,6 +185,14 @@ impl Clients {
         }
     }
 
+    /// Clients are about to be attended one after the other: what is needed for the first descriptor of each.
+    pub(crate) fn fetch_posted(&self, found: &[u16]) {
+        for client in found.iter().filter_map(|slot| self.owner(Some(*slot))) {
+            client.lane.ahead().into_iter().for_each(dpdk::prefetch);
+            dpdk::prefetch(&**client.lane.slot());
+        }
+    }
+
     /// Looks a client up.
     pub(crate) fn find_mut(&mut self, slot: u16) -> Option<&mut Client> {
         self.slots.get_mut(usize::from(slot))?.as_mut()

@@ -1,12 +1,13 @@
 //! A burst of frames, taken in by runs and trains. A run is plain segments of one flow, one after the
 //! other: one lookup for all of them. A train is those of a run each of which continues the one before:
-//! one event of the engine, as if the port had merged them (GRO). Everything else goes the general way,
-//! frame by frame and in order.
+//! one event of the engine, as if the port had merged them (GRO). Flows that alternate are gathered first.
+//! Everything else goes the general way, frame by frame; frames of one flow keep their order.
 //!
 //! ```text
-//!   burst   A1 A2 A3 ack │ B7 │ ARP │ A4 A5 │ SYN │ …      A, B: flows; the numbers continue
-//!           └─train┘     │    │     │ train │
-//!           └────run─────┘run─┘apart┘──run──┘apart
+//!   came    A1 A2 B7 A3 ack ARP A4 B8 SYN of A  A9  …      A, B: flows; the numbers continue
+//!   burst   A1 A2 A3 ack A4 │ B7 B8 │ ARP │ SYN of A │ A9
+//!           └─train┘        │ train │     │          │
+//!           └────run────────┘──run──┘apart┘───apart──┘run
 //! ```
 
 use dpdk::{BURST_MAX, Burst, ChecksumState, Mbuf};
@@ -57,7 +58,9 @@ impl Worker {
         }
         let mut runs = core::mem::take(&mut self.runs);
         let mut places = [Place::Apart; BURST_MAX];
-        self.stage(burst.as_slice(), interface, &mut places, &mut runs);
+        self.divide(burst.as_slice(), interface, &mut places, &mut runs);
+        gather(burst.iter_mut().into_slice(), &mut places, &mut runs, goes_on);
+        self.fetch(&mut runs);
         let mut places = places.as_slice();
         // From here on the first frame is the last, where it can be taken away.
         burst.reverse();
@@ -76,9 +79,8 @@ impl Worker {
         self.runs = runs;
     }
 
-    /// Looks ahead over a burst: what belongs together, and that no segment waits for memory. First
-    /// all buckets of the flow table are asked for, then all records, then what lies beside them.
-    fn stage(&self, burst: &[Mbuf], interface: u16, places: &mut Places, runs: &mut Vec<Run>) {
+    /// Looks ahead over a burst: what belongs together.
+    fn divide(&self, burst: &[Mbuf], interface: u16, places: &mut Places, runs: &mut Vec<Run>) {
         let up = self.out.network.interface(interface).filter(|config| config.up);
         // Who listens to all of TCP hears each segment by itself.
         let up = up.filter(|_| !self.out.network.raw.has(false, ipv4::Protocol::TCP.0));
@@ -99,6 +101,11 @@ impl Worker {
             frames = later.get(len..).unwrap_or_default();
             places = behind.get_mut(len..).unwrap_or_default();
         }
+    }
+
+    /// Sees to it that no segment waits for memory: first all buckets of the flow table are asked for,
+    /// then all records, then what lies beside them.
+    fn fetch(&self, runs: &mut [Run]) {
         for run in &*runs {
             self.flows.prefetch(run.hash);
         }
@@ -255,6 +262,74 @@ impl Worker {
     }
 }
 
+/// Each run of plain segments joins the one before it of its flow, with all between them behind it, unless
+/// a frame of the flow is between that goes the general way. `goes_on`: does the second frame continue the
+/// first?
+fn gather<T>(
+    frames: &mut [T],
+    places: &mut [Place],
+    runs: &mut Vec<Run>,
+    goes_on: impl Fn(&T, &T) -> Option<bool>,
+) {
+    // Nearly always there is nothing to gather: a bit for each hash of plain segments that was met says so.
+    let mut met = [0_u64; 4];
+    let (mut index, mut start) = (0_usize, 0_usize);
+    while let Some(run) = runs.get(index).copied() {
+        let end = start.wrapping_add(run.len);
+        let before = if !run.apart && meets(&mut met, run.hash) {
+            last_of(runs, index, run.flow)
+        } else {
+            None
+        };
+        match before {
+            Some((before, to)) => {
+                if let Some(frames) = frames.get_mut(to..end) {
+                    frames.rotate_right(run.len);
+                }
+                if let Some(places) = places.get_mut(to..end) {
+                    places.rotate_right(run.len);
+                }
+                let pair = frames.get(to.wrapping_sub(1)).zip(frames.get(to));
+                if let Some(place) = places.get_mut(to)
+                    && pair.and_then(|(last, first)| goes_on(last, first)) == Some(true)
+                {
+                    *place = Place::Next;
+                }
+                if let Some(before) = runs.get_mut(before) {
+                    before.len = before.len.wrapping_add(run.len);
+                }
+                let _ = runs.remove(index);
+            }
+            None => index = index.wrapping_add(1),
+        }
+        start = end;
+    }
+}
+
+/// Was a hash met that has the bit of this one?
+#[inline]
+fn meets(met: &mut [u64; 4], hash: u64) -> bool {
+    let bit = 1_u64.wrapping_shl(u32::try_from(hash & 63).unwrap_or(0));
+    let Some(word) = met.get_mut(usize::try_from(hash >> 6 & 3).unwrap_or(0)) else { return false };
+    core::mem::replace(word, *word | bit) & bit != 0
+}
+
+/// The last run before the one at `index` of this flow, and where its frames end, if they are plain.
+#[cold]
+fn last_of(runs: &[Run], index: usize, flow: Flow) -> Option<(usize, usize)> {
+    let runs = runs.get(..index)?;
+    let found = runs.iter().rposition(|run| run.flow == flow)?;
+    let end =
+        runs.iter().take(found.wrapping_add(1)).fold(0_usize, |sum, run| sum.wrapping_add(run.len));
+    runs.get(found).is_some_and(|run| !run.apart).then_some((found, end))
+}
+
+/// Does a plain segment continue another?
+fn goes_on(before: &Mbuf, next: &Mbuf) -> Option<bool> {
+    let before = Plain::parse(before.whole()?)?;
+    Some(before.sibling(next.whole()?)?.continues(&before))
+}
+
 /// How many frames go on with the flow of a plain segment, and what each of them is to the one before.
 fn siblings(head: &Plain<'_>, frames: &[Mbuf], places: &mut [Place]) -> usize {
     let mut before = *head;
@@ -305,5 +380,66 @@ fn segment_in<'a>(plain: &Plain<'a>) -> tcp::SegmentIn<'a> {
         ecn: tcp::Codepoint::from_tos(plain.tos()),
         options: tcp::Options { timestamps, ..tcp::Options::default() },
         text: plain.text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    /// A burst in words: each frame a letter, its flow, and a number; `!` is for the general way. What it is
+    /// after it was gathered: runs apart, and `+` before what continues.
+    fn gathered(burst: &str) -> String {
+        let mut frames: Vec<&str> = burst.split_whitespace().collect();
+        let number = |frame: &str| frame[1..].trim_end_matches('!').parse::<u32>().unwrap();
+        let goes_on = |a: &&str, b: &&str| Some(number(b) == number(a) + 1);
+        let (mut places, mut runs) = (Vec::new(), Vec::<Run>::new());
+        for (at, frame) in frames.iter().enumerate() {
+            let letter = frame.as_bytes()[0];
+            let (local_addr, remote_addr) =
+                (Ipv4Addr::LOCALHOST, Ipv4Addr::from(u32::from(letter)));
+            let flow = Flow { local_addr, remote_addr, local_port: 1, remote_port: 2 };
+            let apart = frame.ends_with('!');
+            match runs.last_mut().filter(|last| !apart && !last.apart && last.flow == flow) {
+                Some(last) => {
+                    last.len += 1;
+                    let next = goes_on(&frames[at - 1], frame) == Some(true);
+                    places.push(if next { Place::Next } else { Place::Plain });
+                }
+                None => {
+                    places.push(if apart { Place::Apart } else { Place::Plain });
+                    // Two flows in one place of the map.
+                    let hash = u64::from(letter & 1);
+                    runs.push(Run { len: 1, flow, hash, connection: None, apart });
+                }
+            }
+        }
+        gather(&mut frames, &mut places, &mut runs, goes_on);
+        let mut words = Vec::new();
+        let mut all = frames.iter().zip(places);
+        for run in runs {
+            let own: Vec<_> = all.by_ref().take(run.len).collect();
+            let word = |(frame, place): &(&&str, Place)| match place {
+                Place::Next => format!("+{frame}"),
+                _ => (**frame).to_string(),
+            };
+            words.push(own.iter().map(word).collect::<Vec<_>>().join(" "));
+        }
+        words.join(" | ")
+    }
+
+    #[test]
+    fn flows_that_alternate_are_gathered() {
+        assert_eq!(gathered("a1 b5 a2 b6 a3 b7"), "a1 +a2 +a3 | b5 +b6 +b7");
+        assert_eq!(gathered("a1 a2 b5 c9 a3 a4 c10 b7"), "a1 +a2 +a3 +a4 | b5 b7 | c9 +c10");
+        assert_eq!(gathered("a1 a2 b1 c1"), "a1 +a2 | b1 | c1");
+    }
+
+    #[test]
+    fn what_goes_the_general_way_stays_in_its_place_within_its_flow() {
+        assert_eq!(gathered("a1 b1! a2 a3! b2 a4 b3"), "a1 +a2 | b1! | a3! | b2 +b3 | a4");
+        assert_eq!(gathered("a1! a2! a3 b1 a4"), "a1! | a2! | a3 +a4 | b1");
     }
 }

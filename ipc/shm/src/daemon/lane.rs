@@ -403,6 +403,19 @@ impl Lane {
         Some([read, write])
     }
 
+    /// What [`Lane::receive`] and those after it will look at, if the next descriptor is right: the words of its
+    /// cell, its text, and where the client is told.
+    #[must_use]
+    pub fn ahead(&self) -> [&AtomicU32; 3] {
+        let at = layout::tx_descriptor(self.worker, self.position);
+        let (socket, offset) = halves(self.write.u64(at).load(Ordering::Relaxed));
+        let [low, high, _, _] = socket.to_ne_bytes();
+        let cell = u32::from(u16::from_ne_bytes([low, high])) % layout::CELLS;
+        let told = self.read.u32(layout::lane_consumer(self.worker));
+        let text = self.posted_text(offset).unwrap_or(told);
+        [self.read.u32(read_cell::word(cell, read_cell::GENERATION)), text, told]
+    }
+
     /// Receive blocks left to this lane, and to the client's user.
     #[must_use]
     pub fn free_blocks(&self) -> u32 {
