@@ -35,7 +35,7 @@ static void say_control(struct msghdr *m)
 
 static void receive_with_room(int fd, size_t room)
 {
-    char in[16], control[512];
+    char in[16], control[512] = "";
     in_name from;
     struct iovec into = {in, sizeof in};
     struct msghdr m = {&from, LEN, &into, 1, control, room, 0};
