@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proto::message::{Load, Loaded, NewRoute};
 use proto::{Reply, Request};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::{explain_load, parse_new};
@@ -16,6 +17,8 @@ use crate::output::show;
 
 /// Time between two questions whether it is done.
 const PATIENCE: Duration = Duration::from_millis(5);
+/// Questions asked at most until somebody else's load is over: half a minute.
+const OTHERS_MAX: u32 = 6_000;
 /// Questions asked at most: a load that never ends is a broken daemon.
 const QUESTIONS_MAX: u32 = 60_000;
 
@@ -46,13 +49,13 @@ pub(crate) fn send(
     gone: &[(IpAddr, u8)],
     replace: bool,
 ) -> Result<Loaded, Failure> {
+    wait_for_others(control)?;
     let mut step = |step: Load| match control.call(Request::LoadRoutes(step)) {
         Ok(Reply::Loaded(loaded)) => Ok(loaded),
         Ok(_) => Err(Failure::failed("the daemon's answer is of another kind".into())),
         Err(CallError::Refused(errno)) => Err(explain_load(errno)),
         Err(CallError::Broken(failure)) => Err(failure),
     };
-    let _ = step(Load::Begin)?;
     for part in routes.chunks(Load::ROUTES_MAX) {
         let _ = step(Load::Routes(part.to_vec()))?;
     }
@@ -70,6 +73,21 @@ pub(crate) fn send(
     Err(Failure::failed(
         "the daemon does not come to an end with the routes; see: iopkt status".into(),
     ))
+}
+
+/// Begins a load, as soon as nobody else's is under way.
+fn wait_for_others(control: &mut Control) -> Result<(), Failure> {
+    for _ in 0..OTHERS_MAX {
+        match control.call(Request::LoadRoutes(Load::Begin)) {
+            Ok(_) => return Ok(()),
+            Err(CallError::Refused(errno)) if errno == Errno::BUSY.raw_os_error() => {
+                std::thread::sleep(PATIENCE);
+            }
+            Err(CallError::Refused(errno)) => return Err(explain_load(errno)),
+            Err(CallError::Broken(failure)) => return Err(failure),
+        }
+    }
+    Err(explain_load(Errno::BUSY.raw_os_error()))
 }
 
 fn told(loaded: &Loaded, json: bool) -> Result<(), Failure> {
