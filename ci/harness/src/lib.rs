@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acks;
+mod bridged;
 pub mod frame;
 pub mod frame6;
 pub mod hoarders;

@@ -16,6 +16,7 @@ use wire::ipv4;
 use wire::tcp::flag;
 
 use crate::World;
+use crate::bridged::Bridged;
 use crate::frame::{self, Segment};
 use crate::peers::Peers;
 use crate::world::PEER;
@@ -56,6 +57,10 @@ pub enum Kind {
     Syn,
     /// Handshake, accept, one request, both ends close.
     Connection,
+    /// A frame of 60 bytes passes a bridge to one of a thousand known stations.
+    L2Bridge,
+    /// To one of a million.
+    L2BridgeMillion,
 }
 
 impl Kind {
@@ -86,6 +91,8 @@ pub enum Path {
     Socket(Box<OneSocket>),
     /// Of a peer with its connections.
     Peers(Kind, Peers),
+    /// Through a bridge.
+    Bridged(Bridged),
 }
 
 /// A path on one socket.
@@ -115,6 +122,8 @@ impl Path {
             Kind::TcpReceive | Kind::TcpByte | Kind::TcpPiece => {
                 Ok(Self::Socket(Box::new(OneSocket::tcp_receive(world, kind)?)))
             }
+            Kind::L2Bridge => Ok(Self::Bridged(Bridged::new(world, 1000)?)),
+            Kind::L2BridgeMillion => Ok(Self::Bridged(Bridged::new(world, 1_000_000)?)),
             _ => {
                 world.listen(80, 64);
                 kind.configure(world);
@@ -152,6 +161,7 @@ impl Path {
         match self {
             Self::Socket(socket) => socket.burst(world, breathe),
             Self::Peers(kind, peers) => of_peers(*kind, peers, world, &mut breathe),
+            Self::Bridged(bridged) => bridged.burst(world, breathe),
         }
     }
 }

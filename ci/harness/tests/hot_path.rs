@@ -74,6 +74,8 @@ fn the_packet_path_allocates_nothing() {
     for (kind, path) in &mut paths {
         nothing_is_allocated(&mut world, *kind, path);
     }
+    let mut bridged = path::Path::new(&mut world, Kind::L2Bridge).unwrap();
+    nothing_is_allocated(&mut world, Kind::L2Bridge, &mut bridged);
     for attachment in world.attachments() {
         assert!(attachment.passed > 100_000, "the module was not asked: {attachment:?}");
     }

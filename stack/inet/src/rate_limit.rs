@@ -24,9 +24,10 @@ impl RateLimit {
         Self { per_second, tokens: per_second, refilled: Instant::ZERO }
     }
 
-    /// From now on so many.
+    /// From now on so many: what is allowed more is there at once.
     pub(crate) fn set_rate(&mut self, per_second: u32) {
-        self.tokens = self.tokens.min(per_second);
+        let more = per_second.saturating_sub(self.per_second);
+        self.tokens = self.tokens.saturating_add(more).min(per_second);
         self.per_second = per_second;
     }
 
