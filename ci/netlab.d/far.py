@@ -88,7 +88,7 @@ def qnet_sockets():
         started = time.monotonic()
         check(waits.wait(15) == 0, (alpha.dir / "waits.log").read_text())
         told = time.monotonic() - started
-        until("alpha's broker is as before", lambda: descriptors(alpha.broker) <= before[0][0], 70)
+        until("alpha's broker is as before", lambda: descriptors(alpha.broker) <= before[0][0], 20)
         check(beta.broker.wait(5) != 0 and "module" in (beta.dir / "broker.log").read_text(), "beta's broker goes on")
         return f"{SIZE >> 20} MiB in {took:.1f} s; iperf3 {rates[0] / 1e6:.0f} Mbit/s out, {rates[1] / 1e6:.0f} in; the node's death was told within {told:.1f} s"
 

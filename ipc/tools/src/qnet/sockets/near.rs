@@ -32,8 +32,9 @@ const OF_USER_MAX: usize = 128;
 /// A node that does not answer within this is not there.
 const OPEN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// An error that nobody asks for is forgotten after this.
-const ERROR_KEPT: Duration = Duration::from_secs(60);
+/// An error that nobody asks for is forgotten after this: a program that has closed its end can no longer be told
+/// from one that has not.
+const ERROR_KEPT: Duration = Duration::from_secs(10);
 
 /// An answer for a program: over which connection, and with which descriptor.
 #[derive(Debug)]
