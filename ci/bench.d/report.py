@@ -144,6 +144,13 @@ def page(result):
               [[f"{r['connections']:,}", number(r["bytes"]), *(number(r[key]) for key in cycles.values())] for r in rows]))
     say(curve("A request and its response in the worker", "cycles", {name: [(r["connections"], r[key]) for r in rows] for name, key in cycles.items()}))
     say(curve("Memory of an idle connection", "bytes", {"worker and control thread": [(r["connections"], r["bytes"]) for r in rows]}))
+    say("<h2>A router</h2>")
+    say(table(["", "how many", "cycles of a packet, median", "smallest", "largest", "aim"],
+              [[f"{r['path']}, {r['of']}", f"{r['size']:,}", *(number(r[key]) for key in ("cycles", "low", "high")), r["aim"] or "–"] for r in result["forwarding"]]))
+    lines = {}
+    for r in result["forwarding"]:
+        lines.setdefault(f"{r['path']}, {r['of']}", []).append((r["size"], r["cycles"]))
+    say(curve("A packet passed on", "cycles", lines))
     say("<h2>Instructions</h2><p>Counted by callgrind, all that the worker does for one packet (request, connection) of a burst of 32 over net_ring. "
         "These gate: a change of more than 2 % has to be explained.</p>")
     say(table(["", "instructions", "checked in"], [[html.escape(name), number(count), number(result["known"].get(name))]

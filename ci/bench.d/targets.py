@@ -69,5 +69,8 @@ def met(result):
     say("the same, a million", "at most 1,300 cycles", sizes[1_000_000]["cycles"], lambda x: x <= 1300, " cycles")
     say("a million beside a thousand", "at most 1.6 x", sizes[1_000_000]["cycles"] / sizes[1000]["cycles"], lambda x: x <= 1.6, " x")
     say("memory of an idle connection", "at most 400 B", sizes[1_000_000]["bytes"], lambda x: x <= 400, " B")
+    for row in result["forwarding"]:
+        if row["aim"]:
+            say(f"{row['path']}, {row['size']:,} {row['of']}", f"at most {row['aim']} cycles", row["cycles"], lambda x, aim=row["aim"]: x <= aim, " cycles")
     say("an idle daemon", "at most 3 % of a core", max(idle.values()) if idle else None, lambda x: x <= 3, " %")
     return verdicts

@@ -2,6 +2,7 @@
 //!
 //! * [`World`]: a worker with a `net_ring` port, its control plane and a client's memory.
 //! * [`acks`]: what the acknowledgements of a hostile peer cost.
+//! * [`forwarding`]: packets that the worker passes on.
 //! * [`frame`]: frames as a peer would send them, and ways to spoil them.
 //! * [`frame6`]: the same over IPv6.
 //! * [`hoarders`]: peers who take and give nothing back, and floods.
@@ -15,6 +16,7 @@
 
 pub mod acks;
 mod bridged;
+pub mod forwarding;
 pub mod frame;
 pub mod frame6;
 pub mod hoarders;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use harness::World;
+use harness::forwarding::Size;
 use harness::path::{BURST, Kind, Path, tick};
 
 /// One worker, one client, one peer in this process, over `net_ring`, without hugepages.
@@ -35,6 +36,12 @@ struct Args {
     /// Frames come as from a port that has found their checksums right.
     #[arg(long)]
     verified: bool,
+    /// Routes of a router.
+    #[arg(long, default_value_t = 1)]
+    routes: u32,
+    /// Neighbours of a router that packets are for, instead of hosts behind other routers.
+    #[arg(long, default_value_t = 0)]
+    neighbors: u32,
     /// Times the packets instead: 15 samples of all that the worker does and of the port alone, ns.
     #[arg(long)]
     time: bool,
@@ -46,7 +53,13 @@ fn run(args: &Args) -> Result<(), String> {
     if let Some(file) = &args.protocol {
         world.load_protocol(file)?;
     }
-    let mut path = Path::new(&mut world, args.path)?;
+    let mut path = match args.path {
+        Kind::Ip4Forward | Kind::Ip6Forward => {
+            let size = Size { routes: args.routes, neighbors: args.neighbors };
+            Path::forwarding(&mut world, args.path, size)?
+        }
+        kind => Path::new(&mut world, kind)?,
+    };
     if args.time {
         for sample in harness::time::time(&mut world, &mut path, args.path)? {
             println!("{:.2} {:.2}", sample.path_ns, sample.port_ns);

@@ -17,6 +17,7 @@ use wire::tcp::flag;
 
 use crate::World;
 use crate::bridged::Bridged;
+use crate::forwarding::{Forwarding, Size};
 use crate::frame::{self, Segment};
 use crate::peers::Peers;
 use crate::world::PEER;
@@ -61,6 +62,10 @@ pub enum Kind {
     L2Bridge,
     /// To one of a million.
     L2BridgeMillion,
+    /// A 64-byte frame of IPv4 comes in and is passed on.
+    Ip4Forward,
+    /// A frame of IPv6 comes in and is passed on.
+    Ip6Forward,
 }
 
 impl Kind {
@@ -93,6 +98,8 @@ pub enum Path {
     Peers(Kind, Peers),
     /// Through a bridge.
     Bridged(Bridged),
+    /// Through a router.
+    Forwarding(Forwarding),
 }
 
 /// A path on one socket.
@@ -116,6 +123,9 @@ impl Path {
     /// What was refused, as text.
     pub fn new(world: &mut World, kind: Kind) -> Result<Self, String> {
         match kind {
+            Kind::Ip4Forward | Kind::Ip6Forward => {
+                Self::forwarding(world, kind, Size { routes: 1, neighbors: 0 })
+            }
             Kind::UdpEcho | Kind::UdpReceive | Kind::UdpSend => {
                 Ok(Self::Socket(Box::new(OneSocket::udp(world, kind)?)))
             }
@@ -140,6 +150,15 @@ impl Path {
         }
     }
 
+    /// A router that has so much to know.
+    ///
+    /// # Errors
+    /// What was refused, as text.
+    pub fn forwarding(world: &mut World, kind: Kind, size: Size) -> Result<Self, String> {
+        let six = matches!(kind, Kind::Ip6Forward);
+        Ok(Self::Forwarding(Forwarding::new(world, six, size)?))
+    }
+
     /// Lets fewer packets come at once, on paths of one socket; false on others.
     pub fn set_burst_len(&mut self, len: u32) -> bool {
         let Self::Socket(socket) = self else { return false };
@@ -162,6 +181,7 @@ impl Path {
             Self::Socket(socket) => socket.burst(world, breathe),
             Self::Peers(kind, peers) => of_peers(*kind, peers, world, &mut breathe),
             Self::Bridged(bridged) => bridged.burst(world, breathe),
+            Self::Forwarding(router) => router.burst(world, breathe),
         }
     }
 }

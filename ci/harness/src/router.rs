@@ -93,11 +93,42 @@ impl World {
         self.breathe();
     }
 
+    /// The same for very many routes, of which the last to one place holds.
+    pub fn route_all(&mut self, routes: Vec<Route>, change: impl FnOnce(&mut Network)) {
+        let mut rib = Rib::new();
+        for (address, interface) in [(crate::LOCAL, 1), (LOCAL_FAR, FAR)] {
+            if let Ok(net) = Ipv4Net::containing(address, 24) {
+                // An empty table refuses nothing.
+                let _ = rib.add(Route::connected(net, interface));
+            }
+        }
+        for route in routes {
+            // Its gateway is on the link.
+            let _ = rib.replace(route);
+        }
+        self.route([], |network| {
+            network.fib = rib.publish();
+            change(network);
+        });
+    }
+
     /// A frame from the second link; the next breath receives it. `false`: no buffer was free.
     pub fn inject_far(&mut self, frame: &[u8]) -> bool {
         let Some(mut mbuf) = self.pool.alloc() else { return false };
         let Some(far) = &mut self.far else { return false };
         mbuf.extend_from_slice(frame) && far.to_worker.1.push(mbuf).is_ok()
+    }
+
+    /// Takes what the worker has sent to the second link off the wire, and says how many frames.
+    pub fn take_far(&mut self) -> usize {
+        let Some(far) = &mut self.far else { return 0 };
+        let (queue, burst) = &mut far.from_worker;
+        let mut count = 0;
+        while queue.rx_burst(burst) > 0 {
+            count += burst.len();
+            burst.clear();
+        }
+        count
     }
 
     /// What the worker has sent to the second link since the last call.

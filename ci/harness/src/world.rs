@@ -283,7 +283,7 @@ impl World {
         self.events.extend(self.incoming.try_iter());
     }
 
-    fn put_on_wire(&mut self) {
+    pub(crate) fn put_on_wire(&mut self) {
         let (queue, burst) = &mut self.to_worker;
         // The ring is larger than what is sent between two breaths.
         let _ = queue.tx_burst(burst);

@@ -9,7 +9,7 @@ use harness::{LOCAL, PEER, PEER_MAC, World};
 use inet::network::{Network, ReversePath, StaticNeighbor};
 use types::{DropReason, MacAddr};
 use wire::ipv4::{self, Header};
-use wire::{ethernet, icmp};
+use wire::{IntoBytes, arp, ethernet, icmp};
 
 /// Behind the peer of the second link.
 const BEYOND: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -123,7 +123,7 @@ fn passes_on(router: &mut Router) {
     assert_eq!(payload, TEXT);
     // Segments too, spoiled ones as they are: to look is their receiver's part.
     let segment = wire::tcp::Header::new(1, 2, 3, 4, wire::tcp::flag::ACK, 5);
-    let mut payload = [wire::IntoBytes::as_bytes(&segment), TEXT].concat();
+    let mut payload = [IntoBytes::as_bytes(&segment), TEXT].concat();
     payload[16] ^= 1;
     let frame = packet(PEER, BEYOND, &payload, |header| Header {
         protocol: ipv4::Protocol::TCP.0,
@@ -237,7 +237,7 @@ fn cuts_what_may_be_cut(router: &mut Router) {
 
 fn says_nothing_about_errors_and_later_fragments(router: &mut Router) {
     let error = icmp::Header::time_exceeded(icmp::Code::TTL_EXCEEDED);
-    let error = wire::IntoBytes::as_bytes(&error.with_checksum(&[])).to_vec();
+    let error = IntoBytes::as_bytes(&error.with_checksum(&[])).to_vec();
     let frame = packet(PEER, BEYOND, &error, |mut header| {
         header.protocol = ipv4::Protocol::ICMP.0;
         header.with_ttl(1)
@@ -323,7 +323,7 @@ fn lets_nothing_pass_where_the_operator_says_so(router: &mut Router) {
 
 fn divides_flows_between_equal_routers(router: &mut Router) {
     router.configure(|network| {
-        let (address, mac) = (SECOND_FAR, SECOND_FAR_MAC);
+        let (address, mac) = (SECOND_FAR.into(), SECOND_FAR_MAC);
         network.neighbors = vec![StaticNeighbor { address, mac, interface: FAR }];
     });
     let to = Ipv4Addr::new(10, 13, 0, 1);
@@ -343,6 +343,30 @@ fn divides_flows_between_equal_routers(router: &mut Router) {
     assert!((16..48).contains(&second), "{second}");
     let pieces: Vec<MacAddr> = (0..8).map(|port| by(port, 0x2000 | port)).collect();
     assert!(pieces.iter().all(|mac| *mac == pieces[0]), "fragments stay together");
+    router.configure(|_| {});
+}
+
+fn answers_for_those_it_is_told_to(router: &mut Router) {
+    let ask = arp::Packet::request(PEER_MAC, PEER, NEARER).emit();
+    let header = ethernet::Header::new(MacAddr::BROADCAST, PEER_MAC, ethernet::EtherType::ARP);
+    let frame = [header.as_bytes(), ask.as_bytes()].concat();
+    let answers = |router: &mut Router| {
+        assert!(router.0.inject(&frame));
+        router.0.pass(Duration::from_millis(1));
+        let parse = |frame: Vec<u8>| arp::Packet::parse(frame.get(14..)?).ok();
+        router.0.sent().into_iter().find_map(parse)
+    };
+    let before = router.drops(DropReason::ArpNotForUs);
+    assert!(answers(router).is_none());
+    assert_eq!(router.drops(DropReason::ArpNotForUs) - before, 1);
+    for (interface, answered) in [(FAR, false), (1, true)] {
+        router.configure(|network| {
+            let (address, mac) = (NEARER.into(), SECOND_FAR_MAC);
+            network.published = vec![StaticNeighbor { address, mac, interface }];
+        });
+        let answer = answers(router).map(|a| (a.sender_ip, a.sender_mac, a.target_mac));
+        assert_eq!(answer, answered.then_some((NEARER, SECOND_FAR_MAC, PEER_MAC)));
+    }
     router.configure(|_| {});
 }
 
@@ -368,6 +392,7 @@ fn a_router() {
     says_that_nobody_answers(&mut router);
     lets_nothing_pass_where_the_operator_says_so(&mut router);
     divides_flows_between_equal_routers(&mut router);
+    answers_for_those_it_is_told_to(&mut router);
     is_a_host_unless_told(&mut router);
     let _ = router.0.sent_far();
     assert_eq!(router.0.wind_up(), 0, "buffers left behind");

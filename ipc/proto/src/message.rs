@@ -304,12 +304,19 @@ pub enum Request {
     /// A step of a load of many routes. → [`Reply::Loaded`]. `EBUSY` while somebody else loads some,
     /// `ECANCELED` for a further step of a load that is none any longer.
     LoadRoutes(Load),
-    /// Adds a static neighbour. → [`Reply::Done`].
+    /// Adds a static neighbour. → [`Reply::Done`]. `EINVAL`, `ENETUNREACH`, `ENOSPC`.
     AddNeighbor {
         /// Its address.
         address: IpAddr,
         /// Its MAC address.
         mac: MacAddr,
+    },
+    /// Answers for another host (RFC 1027). → [`Reply::Done`]. `EINVAL`, `ENETUNREACH`, `ENOSPC`.
+    PublishNeighbor {
+        /// Its address.
+        address: Ipv4Addr,
+        /// The MAC address that is said to be its own; `None`: the interface's.
+        mac: Option<MacAddr>,
     },
     /// Deletes a neighbour. → [`Reply::Done`]. `ESRCH`.
     DeleteNeighbor {

@@ -168,7 +168,7 @@ pub struct NeighborRow {
     pub mac: Option<MacAddr>,
     /// Interface name.
     pub interface: String,
-    /// `reachable`, `stale`, `incomplete`, `permanent`.
+    /// `reachable`, `stale`, `incomplete`, `permanent`; `published`: this host answers for it.
     pub state: String,
     /// Seconds until it expires; none for permanent entries.
     pub expires_s: Option<u32>,

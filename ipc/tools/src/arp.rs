@@ -1,6 +1,6 @@
 //! `iopkt arp` and `iopkt ndp`: the neighbours of IPv4 and of IPv6.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use proto::Request;
 use proto::table::NeighborRow;
@@ -17,6 +17,7 @@ use crate::output::{escape, left, right, show, table};
 enum Verb {
     Show(Option<IpAddr>),
     Set(IpAddr, MacAddr),
+    Publish(Ipv4Addr, Option<MacAddr>),
     Delete(IpAddr),
     DeleteAll,
 }
@@ -54,6 +55,12 @@ pub(crate) fn main(sock: Option<String>, args: &ArpArgs, family: Family) -> Resu
                 explain(error, &format!("cannot add {address} at {mac}"), "see: iopkt ifconfig")
             })
         }
+        Verb::Publish(address, mac) => {
+            control.change(Request::PublishNeighbor { address, mac }).map_err(|error| {
+                let hint = "the address must be of a network of an interface, and not its own: iopkt ifconfig";
+                explain(error, &format!("cannot answer for {address}"), hint)
+            })
+        }
         Verb::Delete(address) => delete(&mut control, address, family),
         Verb::DeleteAll => {
             let rows = control.neighbors()?;
@@ -73,25 +80,38 @@ fn parse(args: &ArpArgs, family: Family) -> Result<Verb, String> {
         (_, Some(_)) => Err(format!("{word}: a neighbour is one host, not a network")),
     };
     match (&args.set, &args.host, args.delete) {
-        (Some(_), _, _) if family == Family::Inet6 => {
-            Err("-s: permanent neighbours are there for IPv4 only".into())
-        }
-        (Some(pair), _, _) => {
-            let [address, mac] = pair.as_slice() else {
-                return Err("-s needs HOST and MAC".into());
-            };
-            let mac: MacAddr = mac.parse().map_err(|error| format!("{mac:?} is {error}"))?;
-            if !mac.is_unicast() {
-                return Err(format!(
-                    "{mac} is a group address or zero; a neighbour has one of its own"
-                ));
-            }
-            Ok(Verb::Set(host(address)?, mac))
-        }
+        (Some(words), _, _) => parse_set(words, host),
         (None, Some(word), true) => Ok(Verb::Delete(host(word)?)),
         (None, None, true) if args.all => Ok(Verb::DeleteAll),
         (None, None, true) => Err("-d needs a host, or -a for all".into()),
         (None, word, false) => Ok(Verb::Show(word.as_deref().map(host).transpose()?)),
+    }
+}
+
+/// HOST MAC, and `pub` to answer for it, then also with the interface's own MAC address, `auto`.
+fn parse_set(
+    words: &[String],
+    host: impl Fn(&str) -> Result<IpAddr, String>,
+) -> Result<Verb, String> {
+    let (address, mac, published) = match words {
+        [address, mac] => (host(address)?, mac, false),
+        [address, mac, word] if word == "pub" => (host(address)?, mac, true),
+        [_, _, word] => return Err(format!("unknown word {word:?}; did you mean pub?")),
+        _ => return Err("-s needs HOST and MAC".into()),
+    };
+    let own = published && mac == "auto";
+    let mac: Option<MacAddr> = match own {
+        true => None,
+        false => Some(mac.parse().map_err(|error| format!("{mac:?} is {error}"))?),
+    };
+    if let Some(mac) = mac.filter(|mac| !mac.is_unicast()) {
+        return Err(format!("{mac} is a group address or zero; a neighbour has one of its own"));
+    }
+    match (address, mac) {
+        (IpAddr::V4(address), mac) if published => Ok(Verb::Publish(address, mac)),
+        (IpAddr::V6(_), _) if published => Err("pub: hosts are answered for in IPv4 only".into()),
+        (address, Some(mac)) => Ok(Verb::Set(address, mac)),
+        (address, None) => Err(format!("which MAC address has {address}?")),
     }
 }
 
@@ -181,6 +201,16 @@ mod tests {
         assert_eq!(parse_line("iopkt arp -an"), Ok(Verb::Show(None)));
         assert_eq!(parse_line("iopkt arp -n 10.0.0.9"), Ok(Verb::Show(Some(host))));
         assert_eq!(parse_line("iopkt arp -s 10.0.0.9 02:00:00:00:00:09"), Ok(Verb::Set(host, mac)));
+        let four = Ipv4Addr::new(10, 0, 0, 9);
+        assert_eq!(
+            parse_line("iopkt arp -s 10.0.0.9 02:00:00:00:00:09 pub"),
+            Ok(Verb::Publish(four, Some(mac)))
+        );
+        assert_eq!(parse_line("iopkt arp -s 10.0.0.9 auto pub"), Ok(Verb::Publish(four, None)));
+        assert_eq!(
+            parse_line("iopkt ndp -s 2001:db8::9 02:00:00:00:00:09"),
+            Ok(Verb::Set(six, mac))
+        );
         assert_eq!(parse_line("iopkt arp -d 10.0.0.9"), Ok(Verb::Delete(host)));
         assert_eq!(parse_line("iopkt arp -d -a"), Ok(Verb::DeleteAll));
         assert_eq!(parse_line("iopkt ndp -an"), Ok(Verb::Show(None)));
@@ -195,7 +225,9 @@ mod tests {
             "iopkt arp -a 10.0.0.9",
             "iopkt arp 2001:db8::9",
             "iopkt ndp 10.0.0.9",
-            "iopkt ndp -s 2001:db8::9 02:00:00:00:00:09",
+            "iopkt arp -s 10.0.0.9 auto",
+            "iopkt arp -s 10.0.0.9 auto temp",
+            "iopkt ndp -s 2001:db8::9 auto pub",
         ] {
             assert!(parse_line(line).is_err(), "{line}");
         }

@@ -404,8 +404,8 @@ pub(crate) struct ArpArgs {
     /// Numbers instead of names; names are never looked up, so this is always so
     #[arg(short = 'n')]
     pub(crate) numeric: bool,
-    /// Add a permanent neighbour
-    #[arg(short = 's', num_args = 2, value_names = ["HOST", "MAC"])]
+    /// Add a permanent neighbour; with `pub` answer for it, MAC may then be auto
+    #[arg(short = 's', num_args = 2..=3, value_names = ["HOST", "MAC", "pub"])]
     #[arg(conflicts_with_all = ["all", "delete"])]
     pub(crate) set: Option<Vec<String>>,
     /// Delete a neighbour; with -a all of them

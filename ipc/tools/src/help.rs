@@ -53,11 +53,13 @@ pub(crate) const ARP: &str = "\
 Examples:
   iopkt arp -an                                 all neighbours
   iopkt arp -s 198.18.77.9 02:00:00:00:00:09    a permanent one
+  iopkt arp -s 198.18.77.50 auto pub            answer for a host that is behind us
   iopkt arp -d 198.18.77.9                      forget it";
 
 pub(crate) const NDP: &str = "\
 Examples:
   iopkt ndp -an                 all neighbours
+  iopkt ndp -s 2001:db8::9 02:00:00:00:00:09    a permanent one
   iopkt ndp -d 2001:db8::9      forget it";
 
 pub(crate) const IFMCSTAT: &str = "\

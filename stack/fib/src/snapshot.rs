@@ -81,6 +81,43 @@ impl<A: Address> Fib<A> {
         self.ways.get((hop as usize).checked_sub(1)?)
     }
 
+    /// What a lookup reads first of all that not every lookup reads: who has many to do asks for it ahead,
+    /// for all of them, then for [`Fib::node`] and [`Fib::value`]. `None`: nothing.
+    #[inline]
+    #[must_use]
+    pub fn place(&self, destination: A) -> Option<&impl Sized> {
+        self.piece(destination)
+    }
+
+    /// What it reads next.
+    #[inline]
+    #[must_use]
+    pub fn node(&self, destination: A) -> Option<&[u32; 8]> {
+        match self.piece(destination)? {
+            Piece::Uniform(_) => None,
+            Piece::Divided(words) => words.first_chunk(),
+        }
+    }
+
+    /// And then.
+    #[inline]
+    #[must_use]
+    pub fn value(&self, destination: A) -> Option<&u32> {
+        match self.piece(destination)? {
+            Piece::Uniform(_) => None,
+            Piece::Divided(words) => trie::value(words, A::eight(destination.bits(), PIECE_BITS)),
+        }
+    }
+
+    #[inline]
+    fn piece(&self, destination: A) -> Option<&Piece> {
+        let bits = destination.bits();
+        match self.groups.get(A::eight(bits, 0) as usize)? {
+            Group::Uniform(_) => None,
+            Group::Divided(pieces) => pieces.get(A::eight(bits, GROUP_BITS) as usize),
+        }
+    }
+
     /// Bytes of memory, those that other snapshots share included.
     #[must_use]
     pub fn memory(&self) -> usize {

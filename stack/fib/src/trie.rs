@@ -44,24 +44,27 @@ pub(crate) fn lookup<A: Address>(words: &[u32], bits: A::Bits, mut skip: u8) -> 
     let mut at = 0_usize;
     loop {
         let node = words.get(at..).unwrap_or_default();
-        let Some((changes, behind)) = node.split_first_chunk::<8>() else { return 0 };
-        let Some((ranks, values)) = behind.split_first_chunk::<2>() else { return 0 };
-        let slot = A::eight(bits, skip);
-        let word = slot >> 5;
-        let set =
-            changes.get(word as usize).copied().unwrap_or(0) << (31_u32.wrapping_sub(slot & 31));
-        let [low, high] = *ranks;
-        let ranks = u64::from(low) | u64::from(high) << 32;
-        let before = (ranks >> (8 * word)) & 0xff;
-        // The first slot always has a value of its own, so that one bit is set at least.
-        let rank = (before as usize).wrapping_add(set.count_ones() as usize).wrapping_sub(1);
-        let value = values.get(rank).copied().unwrap_or(0);
+        let value = value(node, A::eight(bits, skip)).copied().unwrap_or(0);
         if value & NODE == 0 {
             return value;
         }
         at = (value & !NODE) as usize;
         skip = skip.wrapping_add(STRIDE);
     }
+}
+
+/// The value of a slot of the node at the front.
+#[inline]
+pub(crate) fn value(node: &[u32], slot: u32) -> Option<&u32> {
+    let (changes, behind) = node.split_first_chunk::<8>()?;
+    let (ranks, values) = behind.split_first_chunk::<2>()?;
+    let word = slot >> 5;
+    let set = changes.get(word as usize).copied().unwrap_or(0) << (31_u32.wrapping_sub(slot & 31));
+    let [low, high] = *ranks;
+    let ranks = u64::from(low) | u64::from(high) << 32;
+    let before = (ranks >> (8 * word)) & 0xff;
+    // The first slot always has a value of its own, so that one bit is set at least.
+    values.get((before as usize).wrapping_add(set.count_ones() as usize).wrapping_sub(1))
 }
 
 fn fill<A: Address>(words: &mut Vec<u32>, entries: &[Entry<A>], skip: u8, inherited: Hop) {

@@ -3,17 +3,19 @@
 use core::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use rustix::io::Errno;
 use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
 use types::{DropReason, FlowKey, Instant};
 
+use crate::address6::OnLink;
 use crate::client::Client;
 use crate::command::{Command, Event, ListenerId, Outcome, SocketOption, Transport};
 use crate::fast_open::Advice;
 use crate::flow::Flow;
 use crate::flows::Embryo;
 use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
-use crate::network::{Addresses, Network};
+use crate::network::{Addresses, Network, StaticNeighbor};
 use crate::option::{self, Options};
 use crate::socket::{Datagram, Kind, Signal, Socket, SocketId, Stream};
 use crate::tx_port::TxEnd;
@@ -96,7 +98,9 @@ impl Worker {
     }
 
     fn adopt(&mut self, network: &Arc<Network>) {
-        self.out.neighbors.retain_pinned(|a| network.neighbors.iter().any(|n| n.address == a));
+        let pinned: HashSet<IpAddr> = network.neighbors.iter().map(|n| n.address).collect();
+        self.out.neighbors.retain_pinned(|address| pinned.contains(&IpAddr::from(address)));
+        self.out.neighbors6.retain_pinned(|who| pinned.contains(&IpAddr::from(who.address)));
         self.out.network = Arc::clone(network);
         self.out.addresses = Addresses::of(network);
         self.out.adopt_bridges();
@@ -104,8 +108,14 @@ impl Worker {
         self.resets.set_rate(network.host.resets_per_second);
         self.out.generation = self.out.generation.wrapping_add(1);
         for pinned in &network.neighbors {
-            let waiting = self.out.neighbors.pin(pinned.address, pinned.mac, pinned.interface);
-            self.out.neighbor_learned(waiting, pinned.mac, pinned.interface);
+            let StaticNeighbor { address, mac, interface } = *pinned;
+            let waiting = match address {
+                IpAddr::V4(address) => self.out.neighbors.pin(address, mac, interface),
+                IpAddr::V6(address) => {
+                    self.out.neighbors6.pin(OnLink { address, interface }, mac, interface)
+                }
+            };
+            self.out.neighbor_learned(waiting, mac, interface);
         }
     }
 

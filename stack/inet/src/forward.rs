@@ -171,7 +171,7 @@ impl Worker {
 
 /// One hop less to live (RFC 1624: the checksum follows).
 #[inline]
-fn age(header: &mut ipv4::Header) {
+pub(crate) fn age(header: &mut ipv4::Header) {
     let before = u16::from_be_bytes([header.ttl, header.protocol]);
     header.ttl = header.ttl.saturating_sub(1);
     let after = u16::from_be_bytes([header.ttl, header.protocol]);
@@ -181,7 +181,7 @@ fn age(header: &mut ipv4::Header) {
 /// Addresses that no packet has on its way (RFC 1812 5.3.7): 0/8, 127/8, and all from 224/3 on. Of
 /// these, groups have been told apart before.
 #[inline]
-fn is_martian(address: Ipv4Addr) -> bool {
+pub(crate) fn is_martian(address: Ipv4Addr) -> bool {
     matches!(address.octets()[0], 0 | 127 | 224..)
 }
 

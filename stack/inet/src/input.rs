@@ -134,11 +134,16 @@ impl Worker {
             self.out.neighbor_learned(waiting, mac, interface);
             self.mesh.neighbor(sender.into(), mac, interface, for_us, now);
         }
-        if !for_us {
-            return Err(DropReason::ArpNotForUs);
-        }
+        let station = if for_us {
+            Some(config.mac)
+        } else {
+            // RFC 1027; who looks whether his own address is taken is not told that it is.
+            let others = network.published(packet.target_ip, interface);
+            others.filter(|_| sender != packet.target_ip)
+        };
+        let station = station.ok_or(DropReason::ArpNotForUs)?;
         if packet.operation == arp::Operation::Request {
-            self.out.arp(packet.reply(config.mac), interface, mac);
+            self.out.arp(packet.reply(station), interface, mac);
         }
         Ok(())
     }

@@ -13,10 +13,10 @@ use crate::network::{Destination, LOOPBACK};
 use crate::worker::Worker;
 
 /// Addresses of a packet.
-struct Ends {
-    source: Ipv6Addr,
-    destination: Ipv6Addr,
-    to: Destination,
+pub(crate) struct Ends {
+    pub(crate) source: Ipv6Addr,
+    pub(crate) destination: Ipv6Addr,
+    pub(crate) to: Destination,
 }
 
 impl Worker {
@@ -92,7 +92,11 @@ impl Worker {
     }
 
     /// Martians, LAND and packets for others.
-    fn check_ends(&self, header: &ipv6::Header, interface: u16) -> Result<Ends, DropReason> {
+    pub(crate) fn check_ends(
+        &self,
+        header: &ipv6::Header,
+        interface: u16,
+    ) -> Result<Ends, DropReason> {
         let (source, destination) = (header.src(), header.dst());
         let addresses = &self.out.addresses;
         if interface != LOOPBACK {

@@ -30,6 +30,7 @@ mod flow_table;
 mod flows;
 mod forward;
 mod forward6;
+mod forward_burst;
 mod fragment;
 mod fragment_input;
 mod groups;

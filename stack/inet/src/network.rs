@@ -92,7 +92,7 @@ pub struct Interface {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaticNeighbor {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// MAC address.
     pub mac: MacAddr,
     /// Interface.
@@ -167,6 +167,15 @@ pub enum ReversePath {
     Loose,
 }
 
+impl HostSettings {
+    /// Packets for others are passed on.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn is_router(&self) -> bool {
+        self.forward || self.forward6
+    }
+}
+
 impl Default for HostSettings {
     fn default() -> Self {
         Self {
@@ -233,6 +242,8 @@ pub struct Network {
     pub fib6: Fib<Ipv6Addr>,
     /// Static neighbours.
     pub neighbors: Vec<StaticNeighbor>,
+    /// Hosts of IPv4 that this one answers for.
+    pub published: Vec<StaticNeighbor>,
     /// The workers of the sockets that are bound to each UDP port of IPv6 (`true`) and of IPv4, in the order
     /// in which they came, where there are several workers.
     pub udp_owners: Arc<HashMap<(u16, bool), Vec<u16>>>,
@@ -291,6 +302,13 @@ impl Addresses {
         }
     }
 
+    /// Neither one of our addresses nor everybody's on one of our networks.
+    #[inline]
+    #[must_use]
+    pub(crate) fn is_nobodys(&self, address: Ipv4Addr) -> bool {
+        !self.ours.contains(&address) && !self.broadcast.contains(&address)
+    }
+
     /// What `address` means to this host.
     #[inline]
     #[must_use]
@@ -341,6 +359,13 @@ impl Network {
         } else {
             Destination::Remote
         }
+    }
+
+    /// The station that we say a host has which is asked for on an interface, if we answer for it.
+    #[must_use]
+    pub fn published(&self, address: Ipv4Addr, interface: u16) -> Option<MacAddr> {
+        let is_it = |n: &&StaticNeighbor| n.address == address && n.interface == interface;
+        self.published.iter().find(is_it).map(|n| n.mac)
     }
 
     /// Interface by index.

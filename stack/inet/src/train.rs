@@ -56,6 +56,12 @@ impl Worker {
         if self.out.network.links.member(interface).is_some() {
             return self.bridge_input(burst, interface, now);
         }
+        if self.out.network.host.is_router() {
+            self.forward_burst(burst, interface, now);
+            if burst.is_empty() {
+                return;
+            }
+        }
         let mut runs = core::mem::take(&mut self.runs);
         let mut places = [Place::Apart; BURST_MAX];
         self.divide(burst.as_slice(), interface, &mut places, &mut runs);

@@ -25,6 +25,7 @@ mod groups;
 mod ipv4;
 pub(crate) mod ipv6;
 mod load;
+mod neighbors;
 mod route_rows;
 mod routes;
 mod row;
@@ -39,8 +40,6 @@ use vlan::Cloned;
 
 /// Addresses of one interface.
 const ADDRESSES_MAX: usize = 64;
-/// Static neighbours.
-const NEIGHBORS_MAX: usize = 1024;
 /// MTU of `lo0`: as large as a packet buffer takes.
 const LOOPBACK_MTU: u16 = 1500;
 
@@ -98,6 +97,8 @@ pub(crate) struct NetworkState {
     /// What has become of it, or of the last one.
     loaded: Loaded,
     neighbors: Vec<StaticNeighbor>,
+    /// Neighbours that this host answers for.
+    published: Vec<StaticNeighbor>,
     udp_owners: Arc<HashMap<(u16, bool), Vec<u16>>>,
     identity: Identity,
     /// Groups that sockets listen to, with their interfaces.
@@ -138,6 +139,7 @@ impl NetworkState {
             loading: None,
             loaded: Loaded::default(),
             neighbors: Vec::new(),
+            published: Vec::new(),
             udp_owners: Arc::default(),
             identity,
             groups: Arc::default(),
@@ -206,6 +208,7 @@ impl NetworkState {
         self.disconnect_all::<Ipv4Addr>(index);
         self.disconnect_all::<Ipv6Addr>(index);
         self.neighbors.retain(|neighbor| neighbor.interface != index);
+        self.published.retain(|neighbor| neighbor.interface != index);
     }
 
     /// Index of an interface.
@@ -251,6 +254,7 @@ impl NetworkState {
             fib: self.snapshot(&self.rib),
             fib6: self.snapshot(&self.rib6),
             neighbors: self.neighbors.clone(),
+            published: self.published.clone(),
             udp_owners: Arc::clone(&self.udp_owners),
             groups: Arc::clone(&self.groups),
             raw: self.raw,
@@ -337,29 +341,6 @@ impl NetworkState {
     /// `ENXIO`; `EOPNOTSUPP` for `lo0`, which has none.
     pub(crate) fn port_by_name(&mut self, name: &str) -> Result<&mut Port, Errno> {
         self.entry(name)?.port.as_mut().ok_or(Errno::OPNOTSUPP)
-    }
-
-    /// Adds a static neighbour on the link its address belongs to.
-    ///
-    /// # Errors
-    /// `EINVAL`, `ENETUNREACH`, `ENOSPC`.
-    pub(crate) fn add_neighbor(&mut self, address: Ipv4Addr, mac: MacAddr) -> Result<(), Errno> {
-        if !mac.is_unicast() {
-            return Err(Errno::INVAL);
-        }
-        let hop = self.rib.lookup(address).filter(|hop| hop.gateway.is_none());
-        let interface = hop.ok_or(Errno::NETUNREACH)?.interface;
-        self.neighbors.retain(|n| n.address != address);
-        if self.neighbors.len() >= NEIGHBORS_MAX {
-            return Err(Errno::NOSPC);
-        }
-        self.neighbors.push(StaticNeighbor { address, mac, interface });
-        Ok(())
-    }
-
-    /// Forgets a static neighbour, if there is one.
-    pub(crate) fn delete_neighbor(&mut self, address: Ipv4Addr) {
-        self.neighbors.retain(|n| n.address != address);
     }
 
     /// A socket of a worker's is bound to a UDP port in the families that it has there, or no longer.

@@ -150,13 +150,12 @@ impl Control {
                 let by = asked.connection.0;
                 return self.network.load(by, &step, is_there).map(|l| Some(Reply::Loaded(l)));
             }
-            Request::AddNeighbor { address: IpAddr::V4(address), mac } => {
-                self.network.add_neighbor(address, mac)
+            Request::AddNeighbor { address, mac } => self.network.add_neighbor(address, mac),
+            Request::PublishNeighbor { address, mac } => {
+                self.network.publish_neighbor(address, mac)
             }
             Request::DeleteNeighbor { address } => {
-                if let IpAddr::V4(address) = address {
-                    self.network.delete_neighbor(address);
-                }
+                self.network.delete_neighbor(address);
                 for worker in 0..self.worker_count() {
                     self.command(worker, Command::ForgetNeighbor { address });
                 }
@@ -317,7 +316,14 @@ impl Control {
             state: row.state.into(),
             expires_s: row.expires_s,
         });
-        rows.collect()
+        let published = self.network.published().iter().map(|n| NeighborRow {
+            address: n.address,
+            mac: Some(n.mac),
+            interface: self.network.name(n.interface).into(),
+            state: "published".into(),
+            expires_s: None,
+        });
+        rows.chain(published).collect()
     }
 
     fn client_rows(&self) -> Vec<ClientRow> {

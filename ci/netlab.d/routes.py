@@ -1,0 +1,214 @@
+"""Routes of a router: several gateways, such as let nothing pass, MTUs, and very many at once."""
+import json
+import os
+import random
+import re
+import resource
+import time
+
+from lab import HOST, HOST6, IFACE, STACK, STACK6, Lab, check, until
+
+# Two routers behind the stack, each in a namespace of its own, and the host that both know.
+LINKS = (("iop1", "198.18.78.", "2001:db8:78::"), ("iop2", "198.18.79.", "2001:db8:79::"))
+BOTH, BOTH6, NET, NET6 = "203.0.113.1", "2001:db8:113::1", "203.0.113.0/24", "2001:db8:113::/48"
+FLOWS = 200
+
+# Says its name to whoever asks, from the address that was asked.
+ANSWERS = """
+import socket, sys
+family, address, name = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.bind((address, 7))
+while True:
+    _, whom = s.recvfrom(100)
+    s.sendto(name.encode(), whom)
+"""
+# Who answers, of each of so many flows, three times.
+ASKS = """
+import json, socket, sys
+family, address, flows = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+names = []
+for flow in range(flows):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.bind(("", 20000 + flow))
+    s.connect((address, 7))
+    s.settimeout(5)
+    said = []
+    for _ in range(3):
+        s.send(b"who?")
+        said.append(s.recv(100).decode())
+    names.append(said)
+print(json.dumps(names))
+"""
+
+
+class TwoWays(Lab):
+    """The host, the daemon, and two routers behind it, each with the same network behind itself."""
+
+    def __init__(self):
+        drivers = ["-d", "net_tap", f"iface={IFACE},address={STACK}/24"]
+        for iface, net, _ in LINKS:
+            drivers += ["-d", "net_tap", f"iface={iface},address={net}2/24"]
+        super().__init__(drivers=drivers, args=["-p", "tcpip", "forward,forward6"])
+        try:
+            self.lay()
+        except BaseException:
+            self.close()
+            raise
+
+    def lay(self):
+        self.routers = []
+        self.iopkt("ifconfig", "tap0", "inet6", f"{STACK6}/64")
+        self.ip("addr", "add", f"{HOST6}/64", "dev", IFACE, "nodad")
+        for version, router in (("-4", STACK), ("-6", STACK6)):
+            self.ip(version, "route", "add", "default", "via", router)
+        for number, (iface, net, net6) in enumerate(LINKS, 1):
+            ns = f"{self.ns}r{number}"
+            self.add_namespace(ns)
+            self.routers.append(ns)
+            self.iopkt("ifconfig", f"tap{number}", "inet6", f"{net6}2/64")
+            self.ip("link", "set", iface, "netns", ns)
+            self.ip("link", "set", iface, "up", ns=ns)
+            for address in (f"{net}1/24", f"{net6}1/64"):
+                self.ip("addr", "add", address, "dev", iface, *(["nodad"] if ":" in address else []), ns=ns)
+            for version, via in (("-4", f"{net}2"), ("-6", f"{net6}2")):
+                self.ip(version, "route", "add", "default", "via", via, ns=ns)
+            self.ip("addr", "add", f"{BOTH}/32", "dev", "lo", ns=ns)
+            self.ip("addr", "add", f"{BOTH6}/128", "dev", "lo", "nodad", ns=ns)
+            for family, address in ((2, BOTH), (10, BOTH6)):
+                self.spawn(["python3", "-c", ANSWERS, family, address, number], ns=ns)
+        for link, _, net6 in LINKS:
+            until("the stack's addresses", lambda: self.exec("ping", "-c", 1, "-W", 1, f"{net6}1", ok=False).returncode == 0)
+
+    def answers(self, address):
+        return json.loads(self.exec("python3", "-c", ASKS, 10 if ":" in address else 2, address, FLOWS).stdout)
+
+    def lost(self, said):
+        sent, got = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", said).groups())
+        check(sent > 100, said)
+        return sent - got
+
+
+def one_each(names):
+    """Each flow has one router; how many have the first."""
+    check(all(len(set(said)) == 1 for said in names), "a flow changes its router")
+    return [said[0] for said in names]
+
+
+def equal_routes():
+    """Two kernels as equal next hops, both versions: both are used, each flow has one; one that goes takes only its own flows along."""
+    with TwoWays() as lab:
+        found = []
+        for net, address, at in ((NET, BOTH, 1), (NET6, BOTH6, 2)):
+            six = ["-inet6"] if at == 2 else []
+            ways = [link[at] + "1" for link in LINKS]
+            for way in ways:
+                lab.iopkt("route", "add", *six, net, way)
+            check(len([row for row in lab.table("route", "show") if row["gateway"] in ways]) == 2, "not both are listed")
+            check(len(lab.table("route", "get", address)) == 2, "not both are told")
+            refused = lab.iopkt("route", "add", *six, net, ways[0], ok=False)
+            check(refused.returncode == 1 and "there is one" in refused.stderr, refused.stderr)
+            before = one_each(lab.answers(address))
+            first = before.count("1")
+            check(FLOWS * 0.3 < first < FLOWS * 0.7, f"{first} of {FLOWS} flows by the first")
+            lab.iopkt("route", "delete", *six, net, ways[1])
+            check(set(one_each(lab.answers(address))) == {"1"}, "the second is still used")
+            lab.iopkt("route", "add", *six, net, ways[1])
+            lab.iopkt("route", "delete", *six, net, ways[0])
+            check(set(one_each(lab.answers(address))) == {"2"}, "the first is still used")
+            lab.iopkt("route", "add", *six, net, ways[0])
+            check(one_each(lab.answers(address)) == before, "flows have changed their router for good")
+            found.append(first)
+            lab.iopkt("route", "delete", *six, net)
+        return f"of {FLOWS} flows {found[0]} by the first, of IPv6 {found[1]}" + refusals(lab)
+
+
+def refusals(lab):
+    """-blackhole, -reject and -mtu, as the host sees them."""
+    ping = lambda *argv: lab.exec("ping", "-n", "-c", 1, "-W", 1, *argv, ok=False).stdout
+    metric = lambda reason: lab.metric("iopkt_dropped_packets_total", f'reason="{reason}"')
+    for address, net, way, router, said in (
+            (BOTH, NET, LINKS[0][1] + "1", STACK, "Host Unreachable"), (BOTH6, NET6, LINKS[0][2] + "1", STACK6, "Reject route")):
+        version = "ipv6" if ":" in address else "ipv4"
+        lab.iopkt("route", "add", net, "-blackhole")
+        text = ping(address)
+        check("0 received" in text and "From" not in text and metric(f"{version}_blackhole") == 1, text)
+        lab.iopkt("route", "delete", net)
+        lab.iopkt("route", "add", net, "-reject")
+        text = ping(address)
+        check("0 received" in text and f"From {router}" in text and metric(f"{version}_reject") == 1, text)
+        check(said in text or version == "ipv6", text)
+        lab.iopkt("route", "delete", net)
+        lab.iopkt("route", "add", net, way, "-mtu", "1400")
+        text = ping("-M", "do", "-s", "1400", address)
+        check("0 received" in text and re.search(r"mtu[ =:]*1400", text), text)
+        head = 48 if version == "ipv6" else 28
+        check("1 received" in ping("-M", "do", "-s", 1400 - head, address), "what fits does not pass")
+        lab.iopkt("route", "delete", net)
+    # A host behind the first router with an address of the near network: the stack answers for it.
+    near = "198.18.77.50"
+    lab.ip("addr", "add", f"{near}/32", "dev", "lo", ns=lab.routers[0])
+    lab.iopkt("route", "add", near, LINKS[0][1] + "1")
+    check("0 received" in ping(near), "somebody answers for it")
+    lab.iopkt("arp", "-s", near, "auto", "pub")
+    check("1 received" in ping(near), "nobody answers for it")
+    check([row["state"] for row in lab.table("arp", "-an") if row["address"] == near][-1] == "published", "not listed")
+    lab.iopkt("arp", "-d", near)
+    lab.ip("neigh", "flush", "dev", IFACE)
+    check("0 received" in ping(near), "still answered for")
+    return "; refusals, MTUs and a host answered for as told"
+
+
+def file_of_routes(path, count, ways, seed):
+    """So many random prefixes, most of 24 bits, by these routers in turn; the first leads to both's network."""
+    chance = random.Random(seed)
+    lines = {f"{NET} {ways[0]}"}
+    while len(lines) < count:
+        length = chance.choices((24, chance.randrange(16, 24), chance.randrange(25, 33)), (6, 3, 1))[0]
+        bits = (chance.randrange(11, 127) << 24 | chance.getrandbits(24)) >> (32 - length) << (32 - length)
+        address = ".".join(str(bits >> shift & 255) for shift in (24, 16, 8, 0))
+        lines.add(f"{address}/{length} {ways[len(lines) % 2]}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def many_routes():
+    """200 000 routes (IOPKT_ROUTES=1000000 for a million) are loaded and replaced while pings pass: none is lost, tools are served meanwhile."""
+    count = int(os.environ.get("IOPKT_ROUTES", "200000"))
+    with TwoWays() as lab:
+        ways = [link[1] + "1" for link in LINKS]
+        files = [lab.dir / "first", lab.dir / "second"]
+        file_of_routes(files[0], count, ways, 1)
+        file_of_routes(files[1], count, ways[::-1], 2)
+        memory = lambda: int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{lab.pid()}/status").read()).group(1)) / 1024
+        lab.iopkt("route", "add", NET, ways[0])
+        lab.iopkt("route", "delete", NET)
+        # Time of processors: how long it takes depends on who else wants them. The control thread is the process's first.
+        ticks = lambda: sum(map(int, open(f"/proc/{lab.pid()}/task/{lab.pid()}/stat").read().rpartition(")")[2].split()[11:13]))
+        spent = lambda: ticks() / os.sysconf("SC_CLK_TCK") + resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        before, took, cost, slowest = memory(), [], [], 0.0
+        lab.iopkt("route", "add", "203.0.112.0/23", ways[0])
+        ping = lab.spawn(["ping", "-n", "-q", "-i", "0.002", BOTH], log=lab.dir / "ping.log")
+        for file in (*files, files[0]):
+            started, began = time.monotonic(), spent()
+            load = lab.spawn([lab.bin / "iopkt", "route", "load", "-replace", file], log=lab.dir / "load.txt")
+            while load.poll() is None:
+                asked = time.monotonic()
+                lab.iopkt("ifconfig", "tap0")
+                slowest = max(slowest, time.monotonic() - asked)
+                time.sleep(0.01)
+            took.append(time.monotonic() - started)
+            cost.append(spent() - began)
+            said = (lab.dir / "load.txt").read_text()
+            loaded = int(re.match(r"(\d+) routes taken, 0 refused", said).group(1))
+            check(load.returncode == 0 and loaded >= count, said)
+            row = lab.table("route", "get", BOTH)
+            check(row["gateway"] == (ways[1] if file == files[1] else ways[0]) and row["prefix_len"] == 24, row)
+        time.sleep(0.2)
+        lab.stop(ping, 2)
+        lost = lab.lost((lab.dir / "ping.log").read_text())
+        check(lost <= 1, f"{lost} pings are lost")
+        listed = sum("U" in line.split()[2:3][0] for line in lab.iopkt("route", "show", timeout=120).stdout.splitlines() if line[:1].isdigit())
+        check(listed >= count, f"{listed} routes are listed")
+        check(max(cost) <= 10, f"{cost} s of processors")
+        return (f"{count} routes in {took[0]:.1f} s ({cost[0]:.1f} of processors), replaced in {took[1]:.1f} and {took[2]:.1f} s ({cost[1]:.1f}, {cost[2]:.1f}), {lost} pings lost; another tool waited {slowest * 1000:.0f} ms at most; "
+                f"the daemon grew by {memory() - before:.0f} MiB")
