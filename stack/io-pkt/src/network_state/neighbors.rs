@@ -92,7 +92,7 @@ mod tests {
         let links: Vec<u16> = state.publish().neighbors.iter().map(|n| n.interface).collect();
         assert_eq!(links, [1, 2]);
         let near = Ipv4Addr::new(10, 1, 0, 77);
-        assert_eq!(state.publish_neighbor(near, None), Ok(()));
+        assert_eq!(state.publish_neighbor(near, Some(MAC)), Ok(()));
         assert_eq!(state.publish_neighbor(Ipv4Addr::new(10, 1, 0, 1), None), Err(Errno::INVAL));
         assert_eq!(state.publish_neighbor(Ipv4Addr::new(9, 1, 0, 1), None), Err(Errno::NETUNREACH));
         assert_eq!(state.publish().published[0].interface, 1);
