@@ -63,6 +63,11 @@ def vlan():
         check(log.read_text().split() == ["ready", "priorities", "3"], f"priorities: {log.read_text()}")
         # The untagged link beside it is another network.
         answered(lab, STACK, 2)
+        # Filters of modules judge what comes with a tag, too.
+        lab.iopkt("mount", "-T", "io-pkt", "noping")
+        check("0 received" in lab.exec("ping", "-n", "-c", 2, "-i", "0.1", "-W", 1, "198.18.5.2", ns=host, ok=False).stdout, "a tag leads round a filter")
+        lab.iopkt("umount", "noping")
+        answered(lab, "198.18.5.2", 1, ns=host)
         # TCP and UDP: an unmodified server and client of the stack.
         lab.serve(lab.dir)
         lab.curl("http://198.18.5.2/", ns=host)

@@ -353,7 +353,10 @@ impl Socket {
             return (End::Open, false);
         }
         let announced = queue.has_token();
-        let (end, taken) = descriptor::take_tokens(fd);
+        let (end, taken) = descriptor::take_tokens(fd, |end| {
+            // The worker has hung up since the look at the status: there is one end, and it comes once.
+            let _ = self.let_go.set(end);
+        });
         if !announced && taken == 0 {
             return (end, false);
         }

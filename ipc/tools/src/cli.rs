@@ -440,6 +440,9 @@ pub(crate) struct FpmArgs {
     /// Where zebra finds it.
     #[arg(long, default_value = "127.0.0.1:2620", value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
+    /// Whose zebra gives routes, beside root's and one's own [default: frr].
+    #[arg(long, value_name = "NAME|UID")]
+    pub(crate) user: Option<String>,
     /// So long zebra may take to say all it knows, and so long routes stay when it is gone.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) hold: u32,

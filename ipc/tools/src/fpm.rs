@@ -1,9 +1,10 @@
 //! `iopkt fpm`: routes from a routing daemon. FRR's zebra connects to it as to any forwarding plane manager
 //! and says which routes it has chosen; they become the stack's.
 //!
-//! * `netlink`: what zebra sends. * `table`: what it has said so far.
+//! * `netlink`: what zebra sends. * `table`: what it has said so far. * `peer`: whose connection it is.
 
 mod netlink;
+mod peer;
 mod table;
 
 use std::io::{ErrorKind, Read as _};
@@ -17,13 +18,15 @@ use proto::message::{NewRoute, Onward};
 use crate::address;
 use crate::cli::FpmArgs;
 use crate::control::Control;
-use crate::fail::{Failure, describe};
+use crate::fail::{self, Failure, describe};
 use crate::output::print;
 use crate::route::load;
 
 use self::netlink::{Broken, FRAME_MAX, Prefix, frame_length, parse};
 use self::table::{Leads, Table};
 
+/// After so long everything is told once more, where telling it has failed.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Changes that are told together at most, also while more come.
 const CHANGES_MAX: usize = 20_000;
 
@@ -35,8 +38,9 @@ pub(crate) fn main(sock: Option<String>, args: &FpmArgs) -> Result<(), Failure> 
         .map_err(|error| cannot_listen(args.listen, &error))?;
     print(&format!("waiting for zebra at {} (-M dplane_fpm_nl)\n", args.listen))?;
     let hold = Duration::from_secs(args.hold.into());
-    let mut manager =
-        Manager { control, listener, zebra: None, table: Table::default(), hold, due: None };
+    let users = peer::trusted(args.user.as_deref())?;
+    let table = Table::default();
+    let mut manager = Manager { control, listener, users, zebra: None, table, hold, due: None };
     loop {
         manager.turn()?;
     }
@@ -51,6 +55,8 @@ fn cannot_listen(at: SocketAddr, error: &std::io::Error) -> Failure {
 struct Manager {
     control: Control,
     listener: TcpListener,
+    /// Who may give routes.
+    users: Vec<u32>,
     zebra: Option<Zebra>,
     table: Table,
     /// So long a session may take to say what it knows, and so long routes stay without one.
@@ -63,16 +69,45 @@ impl Manager {
     fn turn(&mut self) -> Result<(), Failure> {
         self.wait()?;
         match self.listener.accept() {
-            Ok((stream, from)) => self.begin_session(stream, from)?,
+            Ok((stream, from)) => self.welcome(stream, from)?,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(Failure::failed(format!("cannot accept zebra: {error}"))),
         }
         self.hear()?;
-        if self.due.is_some_and(|due| due <= Instant::now()) {
+        let told = if self.due.is_some_and(|due| due <= Instant::now()) {
             self.due = None;
-            return self.settle();
+            self.settle()
+        } else {
+            self.tell()
+        };
+        let Err(failure) = told else { return Ok(()) };
+        if failure.code != fail::FAILED {
+            return Err(failure);
         }
-        self.tell()
+        // An interface that goes ends a load: everything is told once more.
+        print(&format!("{}; all routes are told again\n", failure.text))?;
+        self.due = Some(Instant::now() + AGAIN);
+        Ok(())
+    }
+
+    /// Routes decide where everybody's packets go: only a routing daemon's user gives them, one at a time.
+    fn welcome(&mut self, stream: TcpStream, from: SocketAddr) -> Result<(), Failure> {
+        let refusal = match peer::owner(&stream) {
+            _ if self.zebra.is_some() => Some("zebra is here already".to_owned()),
+            Ok(uid) if !self.users.contains(&uid) => {
+                Some(format!("it is uid {uid}'s; whose it may be: --user"))
+            }
+            Ok(_) => None,
+            Err(error) if from.ip().is_loopback() => {
+                Some(format!("whose it is can't be told: {error}"))
+            }
+            // The operator listens where others are.
+            Err(_) => None,
+        };
+        match refusal {
+            Some(why) => print(&format!("a connection from {from} is refused: {why}\n")),
+            None => self.begin_session(stream, from),
+        }
     }
 
     fn wait(&self) -> Result<(), Failure> {

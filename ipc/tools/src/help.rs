@@ -120,7 +120,8 @@ pub(crate) const FPM_END: &str = "\
 The routes that zebra has chosen become the stack's, several gateways and blackholes included; those
 of iopkt route add stay and win. Gateways are addresses on networks of the stack's interfaces: of
 IPv6 the global ones (in FRR: set ipv6 next-hop prefer-global). Other tables than the main one are
-left out. What iopkt route load has brought, fpm takes for its own of before.";
+left out. Only root, this user and --user may connect, one at a time; at another address than a
+loopback one whoever can reach it. What iopkt route load has brought, fpm takes for its own of before.";
 
 pub(crate) const CLIENTS: &str = "\
 Examples:

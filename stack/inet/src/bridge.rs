@@ -18,6 +18,7 @@ use wire::ethernet;
 use wire::vlan::TAG_LEN;
 
 use crate::command::{BridgeCommand, CallId, Event, Flush, Handoff, Outcome};
+use crate::filter;
 use crate::hearing::Subject;
 use crate::links::{Bridge, Member, PortState};
 use crate::network::Network;
@@ -97,6 +98,10 @@ impl Worker {
                 Ok(Fate::Own(mbuf, interface)) => self.input(mbuf, interface, now),
                 Err(reason) => self.out.count_drop(reason),
             }
+        }
+        // At the port filters ask for its own station; here it is the bridge's.
+        if self.out.desk.is_some() {
+            filter::input(&mut self.out, &mut own, member.bridge);
         }
         self.burst_input(&mut own, member.bridge, now);
         self.own_frames = own;

@@ -277,6 +277,9 @@ fn gather<T>(
     runs: &mut Vec<Run>,
     goes_on: impl Fn(&T, &T) -> Option<bool>,
 ) {
+    if runs.len() < 2 {
+        return;
+    }
     // Nearly always there is nothing to gather: a bit for each hash of plain segments that was met says so.
     let mut met = [0_u64; 4];
     let (mut index, mut start) = (0_usize, 0_usize);

@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use dpdk::Mbuf;
+use dpdk::{Burst, Mbuf};
 use types::{DropReason, Instant};
 use wire::vlan::{self, Kind, TAG_LEN, Tag};
 
+use crate::filter;
 use crate::input::drop_front;
 use crate::limits::VLAN_DEPTH_MAX;
 use crate::output::Output;
@@ -52,10 +53,25 @@ impl Worker {
             }
             let frame = wire::ethernet::Frame::parse(mbuf.data())?;
             if Kind::of(frame.header.ethertype()).is_none() {
-                return self.ethernet_input(mbuf, interface, now);
+                return match self.judged(mbuf, interface) {
+                    Some(mbuf) => self.ethernet_input(mbuf, interface, now),
+                    None => Ok(()),
+                };
             }
         }
         Err(DropReason::VlanDepth)
+    }
+
+    /// What came with a tag passes modules' filters as what a port brings does; at the port they have seen
+    /// only the tag. `None`: it is gone, and counted.
+    fn judged(&mut self, mbuf: Mbuf, interface: u16) -> Option<Mbuf> {
+        if self.out.desk.is_none() {
+            return Some(mbuf);
+        }
+        let mut burst = Burst::new();
+        burst.extend([mbuf]);
+        filter::input(&mut self.out, &mut burst, interface);
+        burst.pop()
     }
 
     /// No interface is in the VLAN; a protocol module may want it.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lsm_sdk::{Host, Interface};
 use tun_rs::{DeviceBuilder, InterruptEvent, Layer, SyncDevice};
@@ -160,12 +160,15 @@ fn write_all(device: &SyncDevice, frames: &Receiver<Vec<u8>>) {
 impl Reader {
     fn run(&self) {
         let mut frame = vec![0; FRAME_MAX];
+        let mut looked = Instant::now();
         loop {
+            if looked.elapsed() >= LOOK {
+                look(&self.device, &self.addresses);
+                looked = Instant::now();
+            }
             match self.device.recv_intr_timeout(&mut frame, &self.end, Some(LOOK)) {
                 Ok(len) => self.frame(frame.get(..len).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    look(&self.device, &self.addresses);
-                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
                 // It is down; the operator may set it up again.
                 Err(_) => std::thread::sleep(LOOK),

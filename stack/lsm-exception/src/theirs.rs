@@ -23,6 +23,10 @@ const KNOWN: [(&str, u8, &[u16]); 10] = [
 ];
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+/// Where TCP's flags are (RFC 9293 3.1).
+const TCP_FLAGS: usize = 13;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 
 /// Who gets a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,7 @@ impl Theirs {
         let Ok(frame) = Frame::parse(frame) else { return Fate::Stack };
         match self.look(&frame) {
             Look::Resolution => Fate::Both,
-            Look::Packet { to, theirs: true } if to.is_multicast() || ours(to) => Fate::Kernel,
+            Look::Packet { to, comes: true, .. } if to.is_multicast() || ours(to) => Fate::Kernel,
             _ => Fate::Stack,
         }
     }
@@ -94,7 +98,7 @@ impl Theirs {
     /// business here.
     pub(crate) fn may_leave(&self, frame: &[u8]) -> bool {
         let Ok(frame) = Frame::parse(frame) else { return false };
-        matches!(self.look(&frame), Look::Resolution | Look::Packet { theirs: true, .. })
+        matches!(self.look(&frame), Look::Resolution | Look::Packet { leaves: true, .. })
     }
 
     fn look(&self, frame: &Frame<'_>) -> Look {
@@ -105,8 +109,7 @@ impl Theirs {
                 if packet.is_fragment() {
                     return Look::Other;
                 }
-                let theirs = self.has(packet.header.protocol().0, packet.payload);
-                Look::Packet { to: packet.header.dst().into(), theirs }
+                self.packet(packet.header.dst().into(), packet.header.protocol().0, packet.payload)
             }
             EtherType::IPV6 => {
                 let Ok(packet) = ipv6::Packet::parse(frame.payload) else { return Look::Other };
@@ -117,33 +120,37 @@ impl Theirs {
                 if chain.protocol == ipv4::Protocol::ICMPV6 && is_resolution(chain.payload) {
                     return Look::Resolution;
                 }
-                let theirs = self.has(chain.protocol.0, chain.payload);
-                Look::Packet { to: packet.header.dst().into(), theirs }
+                self.packet(packet.header.dst().into(), chain.protocol.0, chain.payload)
             }
             _ => Look::Other,
         }
     }
 
-    /// Daemons are at either end: they call, and they are called.
-    fn has(&self, protocol: u8, payload: &[u8]) -> bool {
+    /// A daemon is called at its port, and calls from another; then TCP's answers come from its peer's port.
+    /// A connection that somebody else opens from a daemon's port is none of theirs.
+    fn packet(&self, to: IpAddr, protocol: u8, payload: &[u8]) -> Look {
         let ports = payload
             .first_chunk::<4>()
-            .map(|[a, b, c, d]| [u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])]);
-        let meant = |port: &Option<u16>| match (port, ports) {
-            (None, _) => true,
-            (Some(port), Some(ports)) => ports.contains(port),
-            (Some(_), None) => false,
-        };
-        self.rules.iter().any(|(its, port)| *its == protocol && meant(port))
+            .map(|[a, b, c, d]| (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])));
+        let has = |port: Option<u16>| self.rules.contains(&(protocol, port));
+        let whole = has(None);
+        let from = ports.is_some_and(|(from, _)| has(Some(from)));
+        let at = ports.is_some_and(|(_, at)| has(Some(at)));
+        let opens =
+            protocol == TCP && payload.get(TCP_FLAGS).is_none_or(|f| f & (SYN | ACK) == SYN);
+        let answers = protocol == TCP && !opens;
+        Look::Packet { to, comes: whole || at || from && answers, leaves: whole || from || at }
     }
 }
 
 enum Look {
     /// ARP or neighbour discovery.
     Resolution,
+    /// It may be taken as it comes, or leave as it goes.
     Packet {
         to: IpAddr,
-        theirs: bool,
+        comes: bool,
+        leaves: bool,
     },
     Other,
 }
@@ -164,10 +171,10 @@ mod tests {
     /// An IPv4 packet of a protocol, to an address, that begins with two ports.
     fn frame(protocol: u8, to: [u8; 4], ports: [u16; 2]) -> Vec<u8> {
         let mut frame = vec![2; 12];
-        frame.extend([8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 1, protocol, 0, 0, 198, 18, 77, 1]);
+        frame.extend([8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 1, protocol, 0, 0, 198, 18, 77, 1]);
         frame.extend(to);
         frame.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
-        frame.extend([0; 4]);
+        frame.extend([0; 16]);
         frame
     }
 
@@ -179,7 +186,12 @@ mod tests {
     fn routing_protocols_for_this_host_are_theirs_at_either_end() {
         let all = Theirs::read(None).unwrap();
         assert_eq!(fate(&all, &frame(TCP, OURS, [40000, 179])), Fate::Kernel);
-        assert_eq!(fate(&all, &frame(TCP, OURS, [179, 40000])), Fate::Kernel);
+        let mut answer = frame(TCP, OURS, [179, 40000]);
+        answer[14 + 20 + TCP_FLAGS] = SYN | ACK;
+        assert_eq!(fate(&all, &answer), Fate::Kernel);
+        answer[14 + 20 + TCP_FLAGS] = SYN;
+        assert_eq!(fate(&all, &answer), Fate::Stack, "a call to somebody else, from their port");
+        assert_eq!(fate(&all, &frame(UDP, OURS, [520, 53])), Fate::Stack);
         assert_eq!(fate(&all, &frame(89, [224, 0, 0, 5], [0, 0])), Fate::Kernel);
         assert_eq!(fate(&all, &frame(TCP, OURS, [40000, 80])), Fate::Stack);
         assert_eq!(fate(&all, &frame(UDP, OURS, [179, 179])), Fate::Stack, "BGP has TCP");

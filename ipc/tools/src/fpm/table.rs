@@ -7,6 +7,8 @@ use super::netlink::{Group, Hop, Message, Onward, Prefix};
 
 /// Groups may name groups, but not without end.
 const DEPTH_MAX: usize = 4;
+/// Stations of one route; a route of the stack's has at most 16.
+const HOPS_MAX: usize = 64;
 
 /// A route as the stack is to have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl Table {
                 let _ = self.changed.insert(to);
             }
             Message::Hops(number, group) => {
-                let changed = self.groups.get(&number).is_some_and(|before| *before != group);
+                let changed = self.groups.get(&number).is_none_or(|before| *before != group);
                 let _before = self.groups.insert(number, group);
                 if changed {
                     let by = |onward: &Onward| self.names(onward, number, 0);
@@ -126,7 +128,8 @@ impl Table {
         match self.groups.get(&number) {
             Some(Group::One(hop)) => vec![*hop],
             Some(Group::Several(numbers)) if depth < DEPTH_MAX => {
-                numbers.iter().flat_map(|number| self.members(*number, depth + 1)).collect()
+                let members = numbers.iter().take(HOPS_MAX);
+                members.flat_map(|number| self.members(*number, depth + 1)).take(HOPS_MAX).collect()
             }
             _ => Vec::new(),
         }
@@ -138,9 +141,10 @@ impl Table {
             return true;
         }
         match self.groups.get(number) {
-            Some(Group::Several(numbers)) if depth < DEPTH_MAX => {
-                numbers.iter().any(|n| self.names(&Onward::Named(*n), wanted, depth + 1))
-            }
+            Some(Group::Several(numbers)) if depth < DEPTH_MAX => numbers
+                .iter()
+                .take(HOPS_MAX)
+                .any(|n| self.names(&Onward::Named(*n), wanted, depth + 1)),
             _ => false,
         }
     }

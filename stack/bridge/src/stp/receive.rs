@@ -17,7 +17,7 @@ const SAYS_DESIGNATED: u8 = 3 << 2;
 
 impl Tree {
     pub(super) fn receive(&mut self, name: u16, bpdu: &Bpdu, now: Instant) {
-        let (own, rapid, times) = (self.id(), self.config.rapid, self.times);
+        let (own, rapid) = (self.id(), self.config.rapid);
         let Some(port) = self.ports.get_mut(&name) else { return };
         if port.info == Info::Disabled {
             return;
@@ -54,7 +54,6 @@ impl Tree {
         if config.flags & flag::ACKNOWLEDGED != 0 && !is_rapid && port.role == Role::Root {
             port.change_until = Instant::ZERO;
         }
-        let _ = times;
         if config.flags & flag::TOPOLOGY_CHANGE != 0 {
             self.hear_change(name, false, now);
         }

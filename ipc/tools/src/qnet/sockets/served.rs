@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,15 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 const ACCEPTED: u64 = 1 << 63;
 
 const SOL_SOCKET: i32 = 1;
+const SO_REUSEADDR: i32 = 2;
 const SO_ERROR: i32 = 4;
+const SO_REUSEPORT: i32 = 15;
+
+/// An address of this host alone: what listens there is not for other nodes.
+fn is_inward(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || address.is_unspecified()
+}
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -127,6 +135,7 @@ impl Served {
                     known.credit = ARRIVED_MAX;
                 }
             }
+            FarCall::Connect(name) if is_inward(name.ip()) => return Err(Errno::ACCESS.into()),
             FarCall::Connect(name) => match socket.connect(fd, name, true) {
                 Ok(()) => known.connected = true,
                 Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
@@ -137,6 +146,15 @@ impl Served {
             },
             FarCall::LocalName => return socket.local_name().map(FarReply::Name).map(Some),
             FarCall::PeerName => return socket.peer_name().map(FarReply::Name).map(Some),
+            // Whoever shares a port shares what comes to it with this machine's own servers.
+            FarCall::SetOption { level: SOL_SOCKET, name: SO_REUSEPORT, .. } => {
+                return Err(Errno::ACCESS.into());
+            }
+            FarCall::SetOption { level: SOL_SOCKET, name: SO_REUSEADDR, .. }
+                if socket.transport() == Transport::Datagram =>
+            {
+                return Err(Errno::ACCESS.into());
+            }
             FarCall::SetOption { level, name, value } => socket.set_option(level, name, &value)?,
             FarCall::Option { level, name } => {
                 return socket.option(level, name).map(FarReply::Value).map(Some);
@@ -369,6 +387,9 @@ impl Socket {
                 true => (None, bytes),
                 false => parse_name(bytes).ok_or(Errno::INVAL)?,
             };
+            if to.is_some_and(|to| is_inward(to.ip())) {
+                return Err(Errno::ACCESS);
+            }
             let sent = socket.send(fd, &[IoSlice::new(payload)], to, SendFlags::DONTWAIT);
             sent.map_err(|error| Errno::from_raw_os_error(number_of(&error)))
         });
