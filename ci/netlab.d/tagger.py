@@ -2,7 +2,7 @@
 
 Usage: tagger.py LINK TAP PRIORITY TAG...       TAG: 0x8100:5, the outermost first
 
-The kernel here knows no VLANs, so what it would do with tags is done by this program, and everything above them
+Not every kernel knows VLANs, so what one would do with tags is done by this program, and everything above them
 (ARP, neighbour discovery, echo, UDP, TCP) by the kernel. It writes a line for each frame with a priority of its own.
 """
 import contextlib
