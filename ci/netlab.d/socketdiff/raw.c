@@ -222,6 +222,7 @@ CASE(raw, sizes)
     set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
     to = at(theirs, 0);
     TRY(sendto(fd, bytes, 1481, 0, SA(&to), LEN));
+    pause_ms(50);
     TRY(sendto(fd, bytes, 1480, 0, SA(&to), LEN));
 }
 CASE(raw, hears_datagrams_of_others)
