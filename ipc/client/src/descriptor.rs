@@ -1,14 +1,11 @@
 //! The client's end of a socket's real descriptor: tokens come in, stuffing goes out.
 
-use core::mem::MaybeUninit;
-use std::io::{self, IoSliceMut};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// What taking the tokens out of a descriptor has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,24 +16,14 @@ pub(crate) enum End {
     Shut,
 }
 
-/// Takes all tokens out; says how many they were. With the last one of a connection comes the end of a pipe,
-/// whose closing tells the daemon of the descriptor's: `keep` has to hold it as long.
-pub(crate) fn take_tokens(fd: BorrowedFd<'_>, mut keep: impl FnMut(OwnedFd)) -> (End, usize) {
+/// Takes all tokens out; says how many they were.
+pub(crate) fn take_tokens(fd: BorrowedFd<'_>) -> (End, usize) {
     let mut tokens = [0; 64];
     let mut taken = 0usize;
     loop {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let received = recvmsg(fd, &mut [IoSliceMut::new(&mut tokens)], &mut control, flags);
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(ends) = message {
-                ends.for_each(&mut keep);
-            }
-        }
-        match received.map(|message| message.bytes) {
-            Ok(0) => return (End::Shut, taken),
-            Ok(len) => {
+        match recv(fd, &mut tokens, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return (End::Shut, taken),
+            Ok((len, _)) => {
                 taken = taken.saturating_add(len);
                 if len < tokens.len() {
                     return (End::Open, taken);

@@ -353,10 +353,7 @@ impl Socket {
             return (End::Open, false);
         }
         let announced = queue.has_token();
-        let (end, taken) = descriptor::take_tokens(fd, |end| {
-            // The worker has hung up since the look at the status: there is one end, and it comes once.
-            let _ = self.let_go.set(end);
-        });
+        let (end, taken) = descriptor::take_tokens(fd);
         if !announced && taken == 0 {
             return (end, false);
         }

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::sync::{Arc, OnceLock};
 
 use proto::message::{Family, Shutdown, Transport};
 use proto::{Reply, Request, SocketHandle};
@@ -35,8 +35,6 @@ pub struct Socket {
     pub(crate) orphaned: AtomicU32,
     /// When the descriptor was last looked at for a daemon that is gone.
     pub(crate) looked_ms: AtomicU64,
-    /// Tells the daemon of the last close, if it was taken out of the descriptor's queue.
-    pub(crate) let_go: OnceLock<OwnedFd>,
 }
 
 /// What the client library remembers of a socket, for all processes that share it.
@@ -249,7 +247,6 @@ impl Socket {
             spin: Spin::default(),
             blocks: AtomicBool::new(false),
             looked_ms: AtomicU64::new(0),
-            let_go: OnceLock::new(),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use rustix::event::epoll::{self, EventFlags};
 use shm::{CellId, LastClose};
 
-use crate::control::{Control, SocketKey};
+use crate::control::{Control, SocketKey, Source};
 
 /// What tells of the last close of each descriptor that hangs up by our doing.
 #[derive(Default)]
@@ -18,8 +19,8 @@ impl Ended {
 }
 
 impl Control {
-    /// Has the last copy of this socket's descriptor been closed? To be asked at each event of our end: that hangs
-    /// up once as we shut it, and once more at the last close.
+    /// Has the last copy of this socket's descriptor been closed? To be asked at each event of our end, which hangs
+    /// up as we shut it, and of the pipe's.
     pub(crate) fn is_let_go(&self, key: SocketKey) -> bool {
         let Some(entry) = self.sockets.get(&key) else { return false };
         match self.ended.0.get(&key) {
@@ -37,7 +38,13 @@ impl Control {
         if self.sockets.get(&key).is_none_or(|entry| entry.handle.generation != cell.generation) {
             return;
         }
+        // The kernel tells our end of the last close before it has closed what is in the other one's queue.
+        let data = Source::Descriptor(key).data();
+        let watched = epoll::add(&self.epoll, &last_close, data, EventFlags::ET);
         let _ = self.ended.0.insert(key, last_close);
+        if watched.is_err() {
+            return self.close_socket(key);
+        }
         if self.is_let_go(key) {
             self.close_socket(key);
         }

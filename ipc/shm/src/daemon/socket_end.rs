@@ -162,6 +162,13 @@ fn hangs_up(fd: &impl AsFd) -> bool {
     fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
 }
 
+impl AsFd for LastClose {
+    /// `POLLHUP` on it says that the last copy of the client's end is closed.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
 impl AsFd for SocketEnd {
     /// `POLLHUP` on it says that the last copy of the client's end is closed, unless [`SocketEnd::is_over`].
     fn as_fd(&self) -> BorrowedFd<'_> {
