@@ -1,5 +1,4 @@
 """Bridges between kernel hosts."""
-import json
 import sys
 import time
 
@@ -31,33 +30,18 @@ class BridgedLab(Lab):
     def __init__(self, *args):
         drivers = [word for iface in (IFACE, FAR_IFACE, THIRD_IFACE) for word in ("-d", "net_tap", f"iface={iface}")]
         super().__init__(drivers=drivers, args=args)
-        try:
-            self.far = self.ns + "f"
-            self.add_namespace(self.far)
-            self.ip("link", "set", FAR_IFACE, "netns", self.far)
-            self.ip("addr", "add", f"{FAR}/24", "dev", FAR_IFACE, ns=self.far)
-            self.ip("link", "set", FAR_IFACE, "up", ns=self.far)
-            self.ip("link", "set", THIRD_IFACE, "up")
-            self.iopkt("ifconfig", "bridge0", "create", f"{STACK}/24")
-            self.iopkt("brconfig", "bridge0", "add", "tap0", "add", "tap1", "up")
-        except BaseException:
-            self.close()
-            raise
 
-    def ping(self, to, *argv, ns=None):
-        return self.exec("ping", "-n", "-i", "0.02", "-W", 1, *argv, to, ns=ns, ok=False).stdout
-
-    def drops(self, reason):
-        return self.metric("iopkt_dropped_packets_total", f'reason="{reason}"')
+    def lay(self):
+        self.far = self.add_host(self.ns + "f", FAR_IFACE, f"{FAR}/24")
+        self.give(THIRD_IFACE)
+        self.iopkt("ifconfig", "bridge0", "create", f"{STACK}/24")
+        self.iopkt("brconfig", "bridge0", "add", "tap0", "add", "tap1", "up")
 
     def stations(self):
         return {row["address"]: row for row in self.table("brconfig", "bridge0", "addr")}
 
     def send(self, *frames, count=1, every_ms=0, ns=None, iface=IFACE):
         self.exec(sys.executable, "-c", SENDER, iface, count, every_ms, *frames, ns=ns)
-
-    def mac(self, iface, ns=None):
-        return json.loads(self.exec("ip", "-j", "link", "show", iface, ns=ns).stdout)[0]["address"]
 
 
 def rate(lab, to, *argv, port=5201):
@@ -76,7 +60,7 @@ def crossed(lab):
     lab.spawn(["iperf3", "-s"], ns=lab.far)
     rates = rate(lab, FAR), rate(lab, FAR, "-R")
     there = lab.stations()
-    places = {lab.mac(IFACE): "tap0", lab.mac(FAR_IFACE, lab.far): "tap1"}
+    places = {lab.host_mac(IFACE): "tap0", lab.host_mac(FAR_IFACE, lab.far): "tap1"}
     check({mac: there[mac]["interface"] for mac in places if mac in there} == places, there)
     check(lab.metric("iopkt_bridge_frames_forwarded_total") > 1000, "not counted")
     return rates
@@ -122,7 +106,7 @@ def forgotten(lab):
 
 def refused(lab):
     """What a bridge does not pass on, each for its own reason."""
-    us, far = lab.mac(IFACE), lab.mac(FAR_IFACE, lab.far)
+    us, far = lab.host_mac(IFACE), lab.host_mac(FAR_IFACE, lab.far)
     answered(lab, FAR, 1)
 
     def dropped(reason, least, act):
@@ -160,7 +144,7 @@ def refused(lab):
 def flooded(lab):
     """A flood of new sources takes no more than maxaddr, and who is known is not forgotten for it; frames for all ports have a limit."""
     answered(lab, FAR, 1)
-    far = lab.mac(FAR_IFACE, lab.far)
+    far = lab.host_mac(FAR_IFACE, lab.far)
     flood = lab.spawn([sys.executable, "-c", SENDER, IFACE, 20_000, 0, "0200000000ee02eeXX" + TAIL])
     before = lab.metric("iopkt_bridge_frames_forwarded_total")
     said = lab.exec("ping", "-n", "-c", 100, "-i", "0.005", "-W", 1, FAR).stdout
@@ -245,10 +229,10 @@ def stp():
         time.sleep(1)
         went = lab.metric("iopkt_bridge_frames_flooded_total") - before
         check(went < 100, f"{went} frames flooded of 20: they go round")
-        check(lab.metric("iopkt_dropped_packets_total", 'reason="bridge_blocked"') > 0, "the port that rests passes frames on")
-        before = lab.metric("iopkt_dropped_packets_total", 'reason="bpdu_format"')
+        check(lab.drops("bridge_blocked") > 0, "the port that rests passes frames on")
+        before = lab.drops("bpdu_format")
         send(lab, "0180c2000000" + "0200000000aa" + "0026424203" + "00" * 35)
-        until("a message that is none is dropped", lambda: lab.metric("iopkt_dropped_packets_total", 'reason="bpdu_format"') > before, 2)
+        until("a message that is none is dropped", lambda: lab.drops("bpdu_format") > before, 2)
         broken = IFACE if tree["root_port"] == "tap0" else FAR_IFACE
         took = outage(lab, STACK, lambda: lab.ip("link", "set", broken, "down"))
         check(took <= 3, f"{took:.2f} s without the link")
@@ -268,7 +252,7 @@ def stormy(lab):
     flooded, began = lab.metric("iopkt_bridge_frames_flooded_total"), time.monotonic()
     time.sleep(2)
     rate = (lab.metric("iopkt_bridge_frames_flooded_total") - flooded) / (time.monotonic() - began)
-    stopped = lab.metric("iopkt_dropped_packets_total", 'reason="bridge_flood"') + lab.metric("iopkt_dropped_packets_total", 'reason="bridge_moving"')
+    stopped = lab.drops("bridge_flood") + lab.drops("bridge_moving")
     check(stopped > 0, "there is no storm")
     # Two ports, each with its limit; a second may begin within another.
     check(rate <= 2 * 2000 * 1.5, f"{rate:.0f} frames a second")

@@ -2,11 +2,10 @@
 import contextlib
 import json
 import os
-import pathlib
 import signal
 import time
 
-from lab import BIN, QUICK, check, random_file, run, until
+from lab import BIN, QUICK, check, random_file, until
 from qnet import Node, digest
 
 # What only beta reaches: a wire of its own with the kernel at the other end.

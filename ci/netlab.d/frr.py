@@ -54,15 +54,9 @@ class RouterLab(Lab):
 
     def __init__(self):
         super().__init__(up=False)
-        try:
-            self.peer = self.ns + "p"
-            self.add_namespace(self.peer)
-            self.ip("link", "set", IFACE, "netns", self.peer)
-            self.ip("addr", "add", f"{HOST}/24", "dev", IFACE, ns=self.peer)
-            self.ip("link", "set", IFACE, "up", ns=self.peer)
-        except BaseException:
-            self.close()
-            raise
+
+    def lay(self):
+        self.peer = self.add_host(self.ns + "p", IFACE, f"{HOST}/24")
 
 
 def prefix(number):

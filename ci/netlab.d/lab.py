@@ -80,6 +80,7 @@ class Lab:
         try:
             self.add_namespace(self.ns)
             self.start_daemon(capture, up)
+            self.lay()
         except BaseException:
             # Nobody else can: there is no lab to leave yet.
             self.close()
@@ -89,6 +90,22 @@ class Lab:
         run("ip", "netns", "add", name)
         self.spaces.append(name)
         self.ip("link", "set", "lo", "up", ns=name)
+
+    def lay(self):
+        """What a lab has beside the daemon and its wire."""
+
+    def add_host(self, name, iface, *addresses):
+        """A kernel host in a namespace of its own, at the other end of one of the daemon's taps."""
+        self.add_namespace(name)
+        self.ip("link", "set", iface, "netns", name)
+        self.give(iface, *addresses, ns=name)
+        return name
+
+    def give(self, iface, *addresses, ns=None):
+        """The kernel's interface is up and has these addresses, at once."""
+        self.ip("link", "set", iface, "up", ns=ns)
+        for address in addresses:
+            self.ip("addr", "add", address, "dev", iface, *(["nodad"] if ":" in address else []), ns=ns)
 
     def start_daemon(self, capture=False, up=True):
         self.log = self.dir / f"io-pkt.{time.monotonic_ns()}.log"
@@ -143,9 +160,9 @@ class Lab:
         """How many of the frames that were judged are such."""
         return len(run("tshark", "-n", "-r", self.pcap, *TSHARK, "-Y", wanted, timeout=600).stdout.splitlines())
 
-    def host_mac(self):
-        """The station at the kernel's end of the wire."""
-        return json.loads(self.exec("ip", "-j", "link", "show", IFACE).stdout)[0]["address"]
+    def host_mac(self, iface=IFACE, ns=None):
+        """The station at the kernel's end of a wire."""
+        return json.loads(self.exec("ip", "-j", "link", "show", iface, ns=ns).stdout)[0]["address"]
 
     def spawn(self, argv, log=None, ns=None, **kwargs):
         argv = ["ip", "netns", "exec", ns or self.ns, *(str(a) for a in argv)]
@@ -222,6 +239,14 @@ class Lab:
         text = self.exec("curl", "-fsS", "http://127.0.0.1:9478/metrics").stdout
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
                    if line.startswith(name) and line[len(name)] in " {" and label in line)
+
+    def ping(self, to, *argv, ns=None):
+        """What the kernel's ping says."""
+        return self.exec("ping", "-n", "-i", "0.01", "-W", 1, *argv, to, ns=ns, ok=False).stdout
+
+    def drops(self, reason):
+        """Packets dropped for this reason."""
+        return int(self.metric("iopkt_dropped_packets_total", f'reason="{reason}"'))
 
     def stop(self, process, how=signal.SIGTERM):
         if process and process.poll() is None:

@@ -103,7 +103,6 @@ def vlan():
 
 def stray(lab):
     """Frames in no VLAN of ours, cut off, with too many tags: each has its reason. One that only says how urgent it is, is the link's."""
-    drops = lambda reason: lab.metric("iopkt_dropped_packets_total", f'reason="{reason}"')
     mac = bytes.fromhex(lab.table("ifconfig", "tap0")[0]["mac"].replace(":", ""))
     ours = bytes.fromhex(lab.host_mac().replace(":", ""))
     tag = lambda number, kind=CUSTOMER: struct.pack(">HH", kind, number)
@@ -112,9 +111,9 @@ def stray(lab):
              ("vlan_depth", tag(0) * 3 + tail), ("ipv4_version", tag(0) + tail), ("ipv4_version", tag(5) + tail)]
     code = "import socket,sys; s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW); s.bind((sys.argv[1],0)); [s.send(bytes.fromhex(f)) for f in sys.argv[2:]]"
     for reason, rest in cases:
-        before = drops(reason)
+        before = lab.drops(reason)
         lab.exec(sys.executable, "-c", code, IFACE, (mac + ours + rest).hex())
-        until(f"a drop as {reason} of {rest.hex()}", lambda: drops(reason) == before + 1, 2)
+        until(f"a drop as {reason} of {rest.hex()}", lambda: lab.drops(reason) == before + 1, 2)
 
 
 def double(lab):

@@ -19,13 +19,8 @@ class LinkedLab(Lab):
 
     def __init__(self):
         super().__init__(up=False)
-        try:
-            self.build()
-        except BaseException:
-            self.close()
-            raise
 
-    def build(self):
+    def lay(self):
         self.far, self.near = self.ns + "f", self.ns + "n"
         for name in (self.far, self.near):
             self.add_namespace(name)

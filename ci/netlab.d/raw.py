@@ -92,25 +92,21 @@ class FarLab(Lab):
 
     def __init__(self):
         super().__init__(drivers=["-d", "net_tap", f"iface={IFACE},address={STACK}/24,address={STACK6}/64"])
-        try:
-            self.far = self.ns + "f"
-            self.add_namespace(self.far)
-            self.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", self.far)
-            for ns, iface, addresses in ((self.ns, IFACE, (f"{HOST6}/64",)), (self.ns, "veth0", (f"{FAR_STACK}/24", f"{FAR_STACK6}/64")),
-                                         (self.far, "veth1", (f"{FAR}/24", f"{FAR6}/64"))):
-                self.ip("link", "set", iface, "up", ns=ns)
-                for address in addresses:
-                    self.ip("addr", "add", address, "dev", iface, *(["nodad"] if ":" in address else []), ns=ns)
-            self.ip("route", "add", "default", "via", FAR_STACK, ns=self.far)
-            self.ip("-6", "route", "add", "default", "via", FAR_STACK6, ns=self.far)
-            self.exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
-            self.exec("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0", ns=self.far)
-            self.iopkt("route", "add", "default", HOST)
-            self.iopkt("route", "add", "-inet6", "default", HOST6)
-            self.settled()
-        except BaseException:
-            self.close()
-            raise
+
+    def lay(self):
+        self.far = self.ns + "f"
+        self.add_namespace(self.far)
+        self.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", self.far)
+        self.give(IFACE, f"{HOST6}/64")
+        self.give("veth0", f"{FAR_STACK}/24", f"{FAR_STACK6}/64")
+        self.give("veth1", f"{FAR}/24", f"{FAR6}/64", ns=self.far)
+        self.ip("route", "add", "default", "via", FAR_STACK, ns=self.far)
+        self.ip("-6", "route", "add", "default", "via", FAR_STACK6, ns=self.far)
+        self.exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+        self.exec("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0", ns=self.far)
+        self.iopkt("route", "add", "default", HOST)
+        self.iopkt("route", "add", "-inet6", "default", HOST6)
+        self.settled()
 
 
 def host_tools():

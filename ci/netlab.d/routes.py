@@ -6,7 +6,7 @@ import re
 import resource
 import time
 
-from lab import HOST, HOST6, IFACE, STACK, STACK6, Lab, check, until
+from lab import HOST6, IFACE, STACK, STACK6, Lab, check, until
 
 # Two routers behind the stack, each in a namespace of its own, and the host that both know.
 LINKS = (("iop1", "198.18.78.", "2001:db8:78::"), ("iop2", "198.18.79.", "2001:db8:79::"))
@@ -50,11 +50,6 @@ class TwoWays(Lab):
         for iface, net, _ in LINKS:
             drivers += ["-d", "net_tap", f"iface={iface},address={net}2/24"]
         super().__init__(drivers=drivers, args=["-p", "tcpip", "forward,forward6"])
-        try:
-            self.lay()
-        except BaseException:
-            self.close()
-            raise
 
     def lay(self):
         self.routers = []
@@ -63,14 +58,9 @@ class TwoWays(Lab):
         for version, router in (("-4", STACK), ("-6", STACK6)):
             self.ip(version, "route", "add", "default", "via", router)
         for number, (iface, net, net6) in enumerate(LINKS, 1):
-            ns = f"{self.ns}r{number}"
-            self.add_namespace(ns)
+            ns = self.add_host(f"{self.ns}r{number}", iface, f"{net}1/24", f"{net6}1/64")
             self.routers.append(ns)
             self.iopkt("ifconfig", f"tap{number}", "inet6", f"{net6}2/64")
-            self.ip("link", "set", iface, "netns", ns)
-            self.ip("link", "set", iface, "up", ns=ns)
-            for address in (f"{net}1/24", f"{net6}1/64"):
-                self.ip("addr", "add", address, "dev", iface, *(["nodad"] if ":" in address else []), ns=ns)
             for version, via in (("-4", f"{net}2"), ("-6", f"{net6}2")):
                 self.ip(version, "route", "add", "default", "via", via, ns=ns)
             self.ip("addr", "add", f"{BOTH}/32", "dev", "lo", ns=ns)
@@ -126,17 +116,16 @@ def equal_routes():
 def refusals(lab):
     """-blackhole, -reject and -mtu, as the host sees them."""
     ping = lambda *argv: lab.exec("ping", "-n", "-c", 1, "-W", 1, *argv, ok=False).stdout
-    metric = lambda reason: lab.metric("iopkt_dropped_packets_total", f'reason="{reason}"')
     for address, net, way, router, said in (
             (BOTH, NET, LINKS[0][1] + "1", STACK, "Host Unreachable"), (BOTH6, NET6, LINKS[0][2] + "1", STACK6, "Reject route")):
         version = "ipv6" if ":" in address else "ipv4"
         lab.iopkt("route", "add", net, "-blackhole")
         text = ping(address)
-        check("0 received" in text and "From" not in text and metric(f"{version}_blackhole") == 1, text)
+        check("0 received" in text and "From" not in text and lab.drops(f"{version}_blackhole") == 1, text)
         lab.iopkt("route", "delete", net)
         lab.iopkt("route", "add", net, "-reject")
         text = ping(address)
-        check("0 received" in text and f"From {router}" in text and metric(f"{version}_reject") == 1, text)
+        check("0 received" in text and f"From {router}" in text and lab.drops(f"{version}_reject") == 1, text)
         check(said in text or version == "ipv6", text)
         lab.iopkt("route", "delete", net)
         lab.iopkt("route", "add", net, way, "-mtu", "1400")

@@ -17,23 +17,11 @@ class RoutedLab(Lab):
     def __init__(self, *args):
         drivers = ["-d", "net_tap", f"iface={IFACE},address={STACK}/24", "-d", "net_tap", f"iface={FAR_IFACE},address={FAR_STACK}/24"]
         super().__init__(drivers=drivers, args=args)
-        try:
-            self.far = self.ns + "f"
-            self.add_namespace(self.far)
-            self.ip("link", "set", FAR_IFACE, "netns", self.far)
-            self.ip("addr", "add", f"{FAR}/24", "dev", FAR_IFACE, ns=self.far)
-            self.ip("link", "set", FAR_IFACE, "up", ns=self.far)
-            self.ip("route", "add", "default", "via", STACK)
-            self.ip("route", "add", "default", "via", FAR_STACK, ns=self.far)
-        except BaseException:
-            self.close()
-            raise
 
-    def ping(self, to, *argv, ns=None):
-        return self.exec("ping", "-n", "-i", "0.01", "-W", 1, *argv, to, ns=ns, ok=False).stdout
-
-    def drops(self, reason):
-        return self.metric("iopkt_dropped_packets_total", f'reason="{reason}"')
+    def lay(self):
+        self.far = self.add_host(self.ns + "f", FAR_IFACE, f"{FAR}/24")
+        self.ip("route", "add", "default", "via", STACK)
+        self.ip("route", "add", "default", "via", FAR_STACK, ns=self.far)
 
 
 def iperf3(lab, to, *argv):
