@@ -1,4 +1,7 @@
 """Raw and ping sockets in unmodified programs: ping, and what they see of ICMP."""
+import json
+import subprocess
+
 from lab import BIN, HOST, HOST6, IFACE, STACK, STACK6, Lab, check, until
 from routing import FAR, FAR6, FAR_STACK, FAR_STACK6
 
@@ -118,6 +121,14 @@ def host_tools():
             check((said["sent"], said["received"]) == (3, 3) and all(row["ttl"] == ttl for row in said["replies"]), said)
         said = lab.iopkt("ping", "-f", "-q", "-c", 500, FAR).stdout
         check("500 packets transmitted, 500 packets received" in said, said)
+        # Ctrl-C ends it with its summary; a request that cannot be sent does not.
+        said = json.loads(lab.exec("timeout", "-s", "INT", 0.5, BIN / "iopkt", "ping", "--json", "-i", "0.02", HOST, ok=False).stdout)
+        check(5 < said["sent"] < 30 and said["received"] >= said["sent"] - 1, said)
+        ping = lab.spawn([BIN / "iopkt", "ping", "-c", 30, "-i", "0.02", "-W", "0.1", "203.0.113.1"], stdout=subprocess.PIPE)
+        check(b"PING" in ping.stdout.readline(), "no ping")
+        lab.iopkt("route", "add", "-net", "203.0.113.0/24", "-reject")
+        said = ping.communicate(timeout=20)[0].decode()
+        check("to 203.0.113.1: No route to host" in said and "30 packets transmitted, 0 packets received" in said, said)
         # What routers and the stack itself say of requests.
         for argv, words in (((FAR, "-T", 1), f"from {HOST}: Time to live exceeded"), (("198.18.77.77",), f"from {STACK}: Destination Host Unreachable"),
                             ((FAR6, "-6", "-T", 1), f"from {HOST6}: Hop limit exceeded")):

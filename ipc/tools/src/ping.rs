@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -32,6 +34,17 @@ struct Row {
     error: Option<String>,
 }
 
+impl Row {
+    fn new(sequence: u16, from: IpAddr) -> Self {
+        Self { sequence, from, bytes: 0, ttl: None, ms: None, error: None }
+    }
+
+    fn of(arrived: &Arrived, sequence: u16) -> Self {
+        let (bytes, ttl) = (arrived.bytes.len(), arrived.ttl);
+        Self { bytes, ttl, ..Self::new(sequence, arrived.from) }
+    }
+}
+
 /// All of it.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -53,27 +66,41 @@ pub(crate) fn main(sock: Option<String>, args: &PingArgs, ipv6: bool) -> Result<
     let want = if ipv6 || args.inet6 { Some(true) } else { args.inet4.then_some(false) };
     let address = probe::resolve(&args.host, want)?;
     let channel = probe::channel(sock)?;
-    let (echoes, errors) = open(&channel, args, address)
-        .map_err(|error| probe::failed(&format!("ping {}", args.host), &error))?;
+    let failed = |error: io::Error| probe::failed(&format!("ping {}", args.host), &error);
+    let (echoes, errors) = open(&channel, args, address).map_err(failed)?;
     let mut session = Session {
         args,
         to: SocketAddr::new(address, 0),
+        interrupt: interrupt().map_err(failed)?,
         id: 0,
         echoes,
         errors,
-        sent: Vec::new(),
-        answered: Vec::new(),
-        rows: Vec::new(),
+        sent: 0,
+        requests: Vec::new(),
+        settled: 0,
         duplicates: 0,
+        times: Times::default(),
+        rows: Vec::new(),
     };
     if !args.json {
         print(&format!("PING {} ({address}): {} data bytes\n", args.host, args.size))?;
     }
-    session.run().map_err(|error| probe::failed(&format!("ping {}", args.host), &error))?;
+    let ended = session.run();
     let report = session.report();
-    show(&report, args.json, render)?;
+    if report.sent > 0 {
+        // Whatever has ended it.
+        show(&report, args.json, render)?;
+    }
+    ended.map_err(failed)?;
     let heard = report.received > 0;
     if heard { Ok(()) } else { Err(Failure::new(crate::fail::FAILED, String::new())) }
+}
+
+/// From Ctrl-C on there is something to read in it.
+fn interrupt() -> io::Result<UnixStream> {
+    let (reads, writes) = UnixStream::pair()?;
+    let _ = signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, writes)?;
+    Ok(reads)
 }
 
 /// The line for requests, and one that hears what routers say of them, for who may have that.
@@ -101,18 +128,67 @@ fn open(
     Ok((echoes, Line::of_icmp(channel, ipv6).ok()))
 }
 
+/// The newest request with a sequence number.
+struct Request {
+    sent: Instant,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Out,
+    Failed,
+    Answered,
+}
+
+/// The times of the answers.
+#[derive(Default)]
+struct Times {
+    count: u32,
+    sum: f64,
+    squares: f64,
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+impl Times {
+    fn add(&mut self, ms: f64) {
+        self.count = self.count.saturating_add(1);
+        self.sum += ms;
+        self.squares += ms * ms;
+        self.min = Some(self.min.map_or(ms, |min| min.min(ms)));
+        self.max = Some(self.max.map_or(ms, |max| max.max(ms)));
+    }
+
+    fn average(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / f64::from(self.count))
+    }
+
+    fn deviation(&self) -> Option<f64> {
+        let average = self.average()?;
+        // Never less than nothing, however it is rounded.
+        Some((self.squares / f64::from(self.count) - average * average).max(0.0).sqrt())
+    }
+}
+
 struct Session<'a> {
     args: &'a PingArgs,
     to: SocketAddr,
+    /// Readable from Ctrl-C on.
+    interrupt: UnixStream,
     /// The identifier of the requests, known from the first one on.
     id: u16,
     echoes: Line,
     errors: Option<Line>,
-    /// When each request went out.
-    sent: Vec<Instant>,
-    answered: Vec<bool>,
-    rows: Vec<Row>,
+    sent: u32,
+    /// By their sequence numbers, of which there are 65536.
+    requests: Vec<Request>,
+    /// Requests that nothing is to come for any more.
+    settled: u32,
     duplicates: u32,
+    times: Times,
+    /// What `--json` shows; else nothing is kept.
+    rows: Vec<Row>,
 }
 
 impl Session<'_> {
@@ -127,30 +203,40 @@ impl Session<'_> {
         let ends = self.args.deadline.map(|s| started + Duration::from_secs_f64(s));
         loop {
             self.ask()?;
-            let last = self.args.count.is_some_and(|count| self.sent.len() >= count as usize);
+            let last = self.is_last();
             let next = Instant::now() + if last { patience } else { interval };
             let until = ends.map_or(next, |ends| ends.min(next));
-            while !(self.is_done() || (self.args.flood && !last && self.is_answered())) {
-                let lines: Vec<&Line> =
-                    [Some(&self.echoes), self.errors.as_ref()].into_iter().flatten().collect();
-                if !probe::wait(&lines, until)? {
+            while !(self.is_done() || (self.args.flood && !last && self.is_settled())) {
+                if !self.wait(until)? {
                     break;
                 }
                 self.hear()?;
             }
             let over = ends.is_some_and(|ends| Instant::now() >= ends);
-            if last || over || (self.args.once && self.received() > 0) {
+            if last || over || self.is_interrupted(Instant::now())? || self.is_enough() {
                 return Ok(());
             }
-            if !self.args.flood {
-                std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            if !self.args.flood && self.is_interrupted(until)? {
+                return Ok(());
             }
         }
     }
 
-    /// Sends the next request.
+    /// Waits until something has come. `false`: the time is over, or Ctrl-C was pressed.
+    fn wait(&self, until: Instant) -> io::Result<bool> {
+        let mut all = vec![self.interrupt.as_fd(), self.echoes.as_fd()];
+        all.extend(self.errors.as_ref().map(AsFd::as_fd));
+        Ok(probe::wait(&all, until)? && !self.is_interrupted(Instant::now())?)
+    }
+
+    /// Was Ctrl-C pressed, or is it until then?
+    fn is_interrupted(&self, until: Instant) -> io::Result<bool> {
+        probe::wait(&[self.interrupt.as_fd()], until)
+    }
+
+    /// Sends the next request. One that cannot be sent is lost, unless it is the first: then none can.
     fn ask(&mut self) -> io::Result<()> {
-        let sequence = u16::try_from(self.sent.len() & 0xffff).unwrap_or(0);
+        let sequence = u16::try_from(self.sent & 0xffff).unwrap_or(0);
         let text: Vec<u8> =
             (0..self.args.size).map(|at| u8::try_from(at & 0xff).unwrap_or(0)).collect();
         // Identifier and checksum are the stack's to fill in.
@@ -160,27 +246,47 @@ impl Session<'_> {
             icmp::Header::echo_request(0, sequence).as_bytes().to_vec()
         };
         message.extend(text);
-        self.sent.push(Instant::now());
-        self.answered.push(false);
-        self.echoes.send(&message, self.to)?;
-        self.id = self.echoes.port()?;
+        let request = Request { sent: Instant::now(), fate: Fate::Out };
+        match self.requests.get_mut(usize::from(sequence)) {
+            Some(earlier) => *earlier = request,
+            None => self.requests.push(request),
+        }
+        let sent = self.echoes.send(&message, self.to);
+        if self.sent == 0 {
+            sent?;
+            self.id = self.echoes.port()?;
+        } else if let Err(error) = sent {
+            let row = Row { error: Some(error.to_string()), ..Row::new(sequence, self.to.ip()) };
+            self.trouble(row);
+        }
+        self.sent = self.sent.saturating_add(1);
         Ok(())
     }
 
-    fn is_answered(&self) -> bool {
-        self.answered.last().copied().unwrap_or(false)
+    /// Nothing is to come for the newest request.
+    fn is_settled(&self) -> bool {
+        let newest = self.sent.wrapping_sub(1) & 0xffff;
+        let newest = usize::try_from(newest).ok().and_then(|at| self.requests.get(at));
+        newest.is_some_and(|request| request.fate != Fate::Out)
+    }
+
+    /// As many have been sent as are wanted.
+    fn is_last(&self) -> bool {
+        self.args.count.is_some_and(|count| self.sent >= count)
+    }
+
+    /// An answer was wanted, and has come.
+    fn is_enough(&self) -> bool {
+        self.args.once && self.received() > 0
     }
 
     /// Nothing more is to come.
     fn is_done(&self) -> bool {
-        let all = self.args.count.is_some_and(|count| self.sent.len() >= count as usize)
-            && self.answered.iter().all(|answered| *answered);
-        all || (self.args.once && self.received() > 0)
+        (self.is_last() && self.settled >= self.sent) || self.is_enough()
     }
 
     fn received(&self) -> u32 {
-        let answers = self.rows.iter().filter(|row| row.ms.is_some()).count();
-        u32::try_from(answers).unwrap_or(u32::MAX).saturating_sub(self.duplicates)
+        self.times.count.saturating_sub(self.duplicates)
     }
 
     fn hear(&mut self) -> io::Result<()> {
@@ -198,57 +304,54 @@ impl Session<'_> {
                 probe::said(&arrived, true)
                 && (id, to) == (self.id, self.to.ip())
             {
-                self.trouble(&arrived, sequence, words);
+                self.trouble(Row { error: Some(words), ..Row::of(&arrived, sequence) });
             }
         }
     }
 
     fn answer(&mut self, arrived: &Arrived, sequence: u16) {
-        // The last request with that number.
-        let at = (0..self.sent.len()).rev().find(|at| at & 0xffff == usize::from(sequence));
-        let Some(at) = at else { return };
-        let ms = self.sent.get(at).map(|sent| sent.elapsed().as_secs_f64() * 1e3);
-        if let Some(answered) = self.answered.get_mut(at) {
-            self.duplicates += u32::from(*answered);
-            *answered = true;
+        let Some(request) = self.requests.get_mut(usize::from(sequence)) else { return };
+        let ms = request.sent.elapsed().as_secs_f64() * 1e3;
+        match std::mem::replace(&mut request.fate, Fate::Answered) {
+            Fate::Out => self.settled = self.settled.saturating_add(1),
+            Fate::Failed => {}
+            Fate::Answered => self.duplicates = self.duplicates.saturating_add(1),
         }
-        let (from, bytes, ttl) = (arrived.from, arrived.bytes.len(), arrived.ttl);
-        self.tell(Row { sequence, from, bytes, ttl, ms, error: None });
+        self.times.add(ms);
+        self.tell(Row { ms: Some(ms), ..Row::of(arrived, sequence) });
     }
 
-    fn trouble(&mut self, arrived: &Arrived, sequence: u16, words: String) {
-        if let Some(answered) = self.answered.get_mut(usize::from(sequence)) {
-            *answered = true;
+    /// Nothing has come of a request.
+    fn trouble(&mut self, row: Row) {
+        let request = self.requests.get_mut(usize::from(row.sequence));
+        if let Some(request) = request.filter(|request| request.fate == Fate::Out) {
+            request.fate = Fate::Failed;
+            self.settled = self.settled.saturating_add(1);
         }
-        let (from, bytes, ttl) = (arrived.from, arrived.bytes.len(), arrived.ttl);
-        self.tell(Row { sequence, from, bytes, ttl, ms: None, error: Some(words) });
+        self.tell(row);
     }
 
     fn tell(&mut self, row: Row) {
-        if !(self.args.json || self.args.quiet || self.args.flood) {
+        if self.args.json {
+            self.rows.push(row);
+        } else if !(self.args.quiet || self.args.flood) {
             // Nobody listens any more: the summary will find out.
             let _ = print(&line(&row));
         }
-        self.rows.push(row);
     }
 
     fn report(self) -> Report {
-        let times: Vec<f64> = self.rows.iter().filter_map(|row| row.ms).collect();
-        let count = times.len() as f64;
-        let some = |value: f64| (!times.is_empty()).then_some(value);
-        let avg = times.iter().sum::<f64>() / count.max(1.0);
-        let variance = times.iter().map(|ms| (ms - avg).powi(2)).sum::<f64>() / count.max(1.0);
         Report {
             host: self.args.host.clone(),
             address: self.to.ip(),
             size: self.args.size,
-            sent: u32::try_from(self.sent.len()).unwrap_or(u32::MAX),
+            sent: self.sent,
             received: self.received(),
             duplicates: self.duplicates,
-            min_ms: times.iter().copied().reduce(f64::min),
-            avg_ms: some(avg),
-            max_ms: times.iter().copied().reduce(f64::max),
-            stddev_ms: some(variance.sqrt()),
+            min_ms: self.times.min,
+            avg_ms: self.times.average(),
+            max_ms: self.times.max,
+            stddev_ms: self.times.deviation(),
             replies: self.rows,
         }
     }
@@ -260,6 +363,9 @@ fn line(row: &Row) -> String {
     match (ms, error) {
         (Some(ms), _) => {
             format!("{bytes} bytes from {from}: icmp_seq={sequence}{ttl} time={ms:.3} ms\n")
+        }
+        (None, Some(error)) if *bytes == 0 => {
+            format!("to {from}: {error} for icmp_seq={sequence}\n")
         }
         (None, Some(error)) => {
             format!("{bytes} bytes from {from}: {error} for icmp_seq={sequence}\n")
@@ -332,5 +438,16 @@ round-trip min/avg/max/stddev = 0.100/0.200/0.300/0.050 ms
         assert_eq!(line(&row), "64 bytes from 198.18.77.1: icmp_seq=2 ttl=64 time=0.123 ms\n");
         let row = Row { ms: None, error: Some("No route".into()), ..row };
         assert_eq!(line(&row), "64 bytes from 198.18.77.1: No route for icmp_seq=2\n");
+        let row = Row { bytes: 0, ..row };
+        assert_eq!(line(&row), "to 198.18.77.1: No route for icmp_seq=2\n");
+    }
+
+    #[test]
+    fn the_spread_of_times_needs_none_of_them_kept() {
+        let mut times = Times::default();
+        assert_eq!((times.average(), times.deviation()), (None, None));
+        [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0].into_iter().for_each(|ms| times.add(ms));
+        assert_eq!((times.min, times.max), (Some(2.0), Some(9.0)));
+        assert_eq!((times.average(), times.deviation()), (Some(5.0), Some(2.0)));
     }
 }

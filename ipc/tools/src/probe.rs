@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -142,19 +142,27 @@ impl Line {
     }
 }
 
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 fn family(ipv6: bool) -> Family {
     if ipv6 { Family::Inet6 } else { Family::Inet }
 }
 
-/// Waits until something has come on one of the lines. `false`: the time is over.
-pub(crate) fn wait(lines: &[&Line], until: Instant) -> io::Result<bool> {
-    let left = until.saturating_duration_since(Instant::now());
-    let mut all: Vec<_> = lines.iter().map(|line| PollFd::new(&line.fd, PollFlags::IN)).collect();
-    let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
-    match poll(&mut all, Some(&left)) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(errno) => Err(errno.into()),
+/// Waits until one of the descriptors is readable. `false`: the time is over.
+pub(crate) fn wait(all: &[BorrowedFd<'_>], until: Instant) -> io::Result<bool> {
+    let mut all: Vec<_> = all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+        match poll(&mut all, Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use wire::{icmp, icmp6};
 use zerocopy::IntoBytes;
 
 use crate::cli::TracerouteArgs;
-use crate::fail::Failure;
+use crate::fail::{Failure, USAGE};
 use crate::output::{print, show};
 use crate::probe::{self, About, Line, Said, Trouble};
 
@@ -43,6 +44,11 @@ struct Way {
 
 /// Runs `traceroute`.
 pub(crate) fn main(sock: Option<String>, args: &TracerouteArgs) -> Result<(), Failure> {
+    let (first, max) = (args.first, args.max);
+    if first > max {
+        let text = format!("hop {first} is beyond the last, {max}: write -m {first} or more");
+        return Err(Failure::new(USAGE, text));
+    }
     let want = if args.inet6 { Some(true) } else { args.inet4.then_some(false) };
     let address = probe::resolve(&args.host, want)?;
     let channel = probe::channel(sock)?;
@@ -57,7 +63,7 @@ pub(crate) fn main(sock: Option<String>, args: &TracerouteArgs) -> Result<(), Fa
         ))?;
     }
     let mut way = Way { host: args.host.clone(), address, reached: false, hops: Vec::new() };
-    for hop in args.first..=args.max {
+    for hop in first..=max {
         let (answers, ended) = tracer.hop(hop).map_err(failed)?;
         let row = Hop { hop, answers };
         if !args.json {
@@ -169,7 +175,7 @@ impl<'a> Tracer<'a> {
                     _ => {}
                 }
             }
-            if !probe::wait(&[&self.hears], until)? {
+            if !probe::wait(&[self.hears.as_fd()], until)? {
                 return Ok(None);
             }
         }

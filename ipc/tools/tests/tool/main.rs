@@ -189,6 +189,7 @@ fn wrong_words_are_usage_errors_and_ask_nothing() {
         ("arp -d", "needs a host"),
         ("arp -s 10.0.0.1", "-s"),
         ("run", "COMMAND"),
+        ("traceroute -f 9 -m 3 10.0.0.1", "write -m 9 or more"),
         ("man nothing", "no command"),
     ] {
         assert_fails(&stack.iopkt(line), 64, &[part]);
