@@ -372,9 +372,6 @@ impl Control {
     /// How long this thread may sleep.
     fn sleep_time(&self) -> Option<Duration> {
         let soon = Duration::from_millis(1);
-        if self.network.is_loading() {
-            return Some(Duration::ZERO);
-        }
         let waits = self.has_backlog() || self.accounts.anybody_waits();
         let patience = self.protocols.patience();
         let engines = [
@@ -382,6 +379,7 @@ impl Control {
             self.until_links(),
             self.until_members(),
             self.until_dhcp(),
+            self.network.until_load(self.now()),
             patience,
         ];
         waits.then_some(soon).into_iter().chain(engines.into_iter().flatten()).min()

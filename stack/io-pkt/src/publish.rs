@@ -54,7 +54,7 @@ impl Control {
 
     /// Goes on with a load of many routes.
     pub(crate) fn attend_routes(&mut self) {
-        if self.network.attend_load() {
+        if self.network.attend_load(self.now()) {
             self.publish();
         }
     }

@@ -147,8 +147,8 @@ impl Control {
             }
             Request::LoadRoutes(step) => {
                 let is_there = |by| self.connections.contains_key(&ConnectionId(by));
-                let by = asked.connection.0;
-                return self.network.load(by, &step, is_there).map(|l| Some(Reply::Loaded(l)));
+                let (by, now) = (asked.connection.0, self.now());
+                return self.network.load(by, &step, is_there, now).map(|l| Some(Reply::Loaded(l)));
             }
             Request::AddNeighbor { address, mac } => self.network.add_neighbor(address, mac),
             Request::PublishNeighbor { address, mac } => {

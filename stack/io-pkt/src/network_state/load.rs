@@ -3,15 +3,17 @@
 //!
 //! ```text
 //!   Begin ──► Routes … ──► End ──► what earlier loads brought is swept ──► the snapshot is made ──► published
-//!                           └─ or the connection closes
+//!                           └─ or the connection closes, or says nothing for ten seconds
 //! ```
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
 use std::collections::HashSet;
 
 use fib::{Fib, Net, Rib, Route, RouteFlags};
 use proto::message::{Load, Loaded, NewRoute};
 use rustix::io::Errno;
+use types::Instant;
 
 use super::NetworkState;
 use super::routes::{Family, mtu_of, route_errno};
@@ -21,11 +23,17 @@ const SWEEP_STEP: usize = 4_096;
 /// Pieces of a snapshot made in one step, of 65 536: some milliseconds where routes are dense.
 const PIECES_STEP: usize = 256;
 
+/// A load that says nothing for so long has left: while it is there nobody's routes get to the workers. Its
+/// asker sends one step after the other, which take milliseconds.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
 /// A load that is under way.
 #[derive(Debug)]
 pub(super) struct Loading {
     /// Whose it is.
     by: u32,
+    /// When it last said something.
+    heard: Instant,
     stage: Stage,
     /// Destinations of routes that it has brought.
     brought: HashSet<(IpAddr, u8)>,
@@ -54,14 +62,19 @@ impl NetworkState {
         by: u32,
         step: &Load,
         is_there: impl Fn(u32) -> bool,
+        now: Instant,
     ) -> Result<Loaded, Errno> {
         let coming = self.loading.as_ref().map(|l| (l.by, matches!(l.stage, Stage::Coming)));
+        if let Some(loading) = self.loading.as_mut().filter(|loading| loading.by == by) {
+            loading.heard = now;
+        }
         match step {
             Load::Begin => {
                 if coming.is_some_and(|(owner, coming)| !coming || owner != by && is_there(owner)) {
                     return Err(Errno::BUSY);
                 }
-                self.loading = Some(Loading { by, stage: Stage::Coming, brought: HashSet::new() });
+                let (stage, brought) = (Stage::Coming, HashSet::new());
+                self.loading = Some(Loading { by, heard: now, stage, brought });
                 self.loaded = Loaded::default();
             }
             Load::Ask => {}
@@ -143,10 +156,13 @@ impl NetworkState {
         if self.loading.is_some() { rib.published() } else { rib.publish() }
     }
 
-    /// There is something left to do for a load.
+    /// How long until there is something to do for a load.
     #[must_use]
-    pub(crate) fn is_loading(&self) -> bool {
-        self.loading.as_ref().is_some_and(|loading| !matches!(loading.stage, Stage::Coming))
+    pub(crate) fn until_load(&self, now: Instant) -> Option<Duration> {
+        self.loading.as_ref().map(|loading| match loading.stage {
+            Stage::Coming => (loading.heard + SILENCE_MAX).since(now),
+            _ => Duration::ZERO,
+        })
     }
 
     /// A connection has closed: its load ends with what has come.
@@ -159,10 +175,14 @@ impl NetworkState {
     }
 
     /// Does a little of what is left. `true`: now the workers are to be told.
-    pub(crate) fn attend_load(&mut self) -> bool {
+    pub(crate) fn attend_load(&mut self, now: Instant) -> bool {
+        if self.until_load(now) != Some(Duration::ZERO) {
+            return false;
+        }
         let Some(stage) = self.loading.as_ref().map(|loading| loading.stage) else { return false };
         let next = match stage {
-            Stage::Coming => return false,
+            // As if its connection had closed.
+            Stage::Coming => Stage::Making,
             Stage::Sweeping(from) => {
                 self.sweep(from).map_or(Stage::Sweeping6(Net::DEFAULT), Stage::Sweeping)
             }
@@ -221,15 +241,15 @@ mod tests {
     }
 
     fn step(state: &mut NetworkState, step: &Load) -> Result<Loaded, Errno> {
-        state.load(1, step, |_| true)
+        state.load(1, step, |_| true, Instant::ZERO)
     }
 
     fn whole(state: &mut NetworkState, routes: Vec<NewRoute>, replace: bool) -> Loaded {
         let _ = step(state, &Load::Begin).unwrap();
         let _ = step(state, &Load::Routes(routes)).unwrap();
         assert!(step(state, &Load::End { replace }).unwrap().under_way);
-        while !state.attend_load() {
-            assert!(state.is_loading());
+        while !state.attend_load(Instant::ZERO) {
+            assert_eq!(state.until_load(Instant::ZERO), Some(Duration::ZERO));
         }
         step(state, &Load::Ask).unwrap()
     }
@@ -250,7 +270,7 @@ mod tests {
         assert_eq!(next(&state, 999).as_deref(), Some(ONE), "as before");
         assert_eq!(next(&state, 2000), None);
         let _ = step(&mut state, &Load::End { replace: false }).unwrap();
-        while !state.attend_load() {}
+        while !state.attend_load(Instant::ZERO) {}
         assert_eq!(next(&state, 999).as_deref(), Some(TWO));
         assert_eq!(next(&state, 2000).as_deref(), Some(TWO));
         assert_eq!(next(&state, 5).as_deref(), Some(ONE), "nothing was to go");
@@ -306,7 +326,7 @@ mod tests {
         assert_eq!(told.gone, 1);
         assert_eq!(next(&state, 1).as_deref(), Some(ONE), "not yet");
         let _ = step(&mut state, &Load::End { replace: false }).unwrap();
-        while !state.attend_load() {}
+        while !state.attend_load(Instant::ZERO) {}
         assert_eq!((next(&state, 1), next(&state, 2).as_deref()), (None, Some(ONE)));
         assert_eq!(next(&state, 20_000).as_deref(), Some(ONE));
     }
@@ -316,13 +336,33 @@ mod tests {
         let mut state = state();
         let _ = step(&mut state, &Load::Begin).unwrap();
         let _ = step(&mut state, &Load::Routes(vec![route(1, ONE)])).unwrap();
-        assert_eq!(state.load(2, &Load::Begin, |_| true), Err(Errno::BUSY));
-        assert_eq!(state.load(2, &Load::Routes(Vec::new()), |_| true), Err(Errno::CANCELED));
+        let mut other = |step: &Load| state.load(2, step, |_| true, Instant::ZERO);
+        assert_eq!(other(&Load::Begin), Err(Errno::BUSY));
+        assert_eq!(other(&Load::Routes(Vec::new())), Err(Errno::CANCELED));
         state.load_left(1);
-        while !state.attend_load() {}
+        while !state.attend_load(Instant::ZERO) {}
         assert_eq!(next(&state, 1).as_deref(), Some(ONE), "what had come is in force");
-        let _ = state.load(2, &Load::Begin, |_| true).unwrap();
-        let _ = state.load(3, &Load::Begin, |_| false).unwrap();
+        let _ = state.load(2, &Load::Begin, |_| true, Instant::ZERO).unwrap();
+        let _ = state.load(3, &Load::Begin, |_| false, Instant::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_load_that_stands_still_is_over() {
+        let mut state = state();
+        let _ = step(&mut state, &Load::Begin).unwrap();
+        let heard = Instant::ZERO + SILENCE_MAX / 2;
+        let more = Load::Routes(vec![route(1, ONE)]);
+        let _ = state.load(1, &more, |_| true, heard).unwrap();
+        let (own, gateway) = (route(20_000, ONE).destination, ONE.parse().unwrap());
+        state.add_route(own, 24, gateway).unwrap();
+        assert!(!state.attend_load(Instant::ZERO + SILENCE_MAX));
+        assert_eq!(state.until_load(Instant::ZERO + SILENCE_MAX), Some(SILENCE_MAX / 2));
+        assert_eq!(next(&state, 20_000), None, "it waits with the others");
+        while !state.attend_load(heard + SILENCE_MAX) {
+            assert_eq!(state.until_load(heard + SILENCE_MAX), Some(Duration::ZERO));
+        }
+        assert_eq!([next(&state, 1), next(&state, 20_000)], [Some(ONE.into()), Some(ONE.into())]);
+        assert_eq!(step(&mut state, &more), Err(Errno::CANCELED));
     }
 
     #[test]
