@@ -102,7 +102,8 @@ impl NetworkState {
     ///
     /// # Errors
     /// `ENXIO` for either interface, `EOPNOTSUPP` for one that is no VLAN, `EINVAL`, `EBUSY` if it is over
-    /// another one, `EEXIST` if the VLAN has an interface there, `EMLINK` for too many tags.
+    /// another one, `EEXIST` if the VLAN has an interface there, `EMLINK` for too many tags, `ELOOP` over a
+    /// bridge that it, or what is over it, is a port of.
     pub(crate) fn set_vlan(&mut self, name: &str, to: Option<&proto::Vlan>) -> Result<(), Errno> {
         let index = self.index(name)?;
         let entry = self.entry(name)?;
@@ -126,11 +127,12 @@ impl NetworkState {
         if self.interfaces.iter().any(taken) {
             return Err(Errno::EXIST);
         }
-        if self.is_over_bridge(parent) && self.is_member(index) {
-            return Err(Errno::LOOP);
-        }
         if self.tags_over(index, parent) > VLAN_DEPTH_MAX {
             return Err(Errno::MLINK);
+        }
+        // What is over it would be over the bridge too.
+        if self.is_over_bridge(parent) && self.carries_member(index) {
+            return Err(Errno::LOOP);
         }
         let mtu_max = self.vlan_mtu_max(parent);
         let mac = self.mac(parent);
@@ -164,6 +166,12 @@ impl NetworkState {
         let Some(less) = most.checked_sub(1) else { return 0 };
         let children = self.children(index).into_iter();
         children.map(|child| self.tags_above(child, less).saturating_add(1)).max().unwrap_or(0)
+    }
+
+    /// An interface is a port of a bridge, or one that is over it is.
+    fn carries_member(&self, index: u16) -> bool {
+        self.is_member(index)
+            || self.children(index).into_iter().any(|child| self.carries_member(child))
     }
 
     /// VLANs that are over an interface.
@@ -265,6 +273,8 @@ impl NetworkState {
 
 #[cfg(test)]
 mod tests {
+    use proto::BridgeVerb;
+
     use super::super::tests::with_links;
     use super::*;
 
@@ -319,6 +329,21 @@ mod tests {
         assert_eq!(state.set_vlan("vlan0", Some(&over("vlan1", 1))), Err(Errno::MLINK));
         state.set_vlan("vlan0", Some(&over("tap1", 1))).unwrap();
         assert_eq!(state.set_vlan("vlan2", Some(&over("vlan1", 3))), Err(Errno::MLINK));
+    }
+
+    #[test]
+    fn a_vlan_does_not_go_over_a_bridge_that_has_what_is_over_it() {
+        let mut state = with_links(1);
+        for name in ["bridge0", "vlan0", "vlan1"] {
+            state.create(name, 1).unwrap();
+        }
+        state.set_vlan("vlan1", Some(&over("vlan0", 2))).unwrap();
+        let span = |on| BridgeVerb::Span { interface: "vlan1".into(), on };
+        let _ = state.change_bridge("bridge0", &span(true)).unwrap();
+        assert_eq!(state.set_vlan("vlan0", Some(&over("bridge0", 1))), Err(Errno::LOOP));
+        let _ = state.change_bridge("bridge0", &span(false)).unwrap();
+        assert_eq!(state.set_vlan("vlan0", Some(&over("bridge0", 1))), Ok(()));
+        assert_eq!(state.change_bridge("bridge0", &span(true)), Err(Errno::LOOP));
     }
 
     #[test]
