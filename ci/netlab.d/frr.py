@@ -105,6 +105,17 @@ def become_the_stacks(lab, peer):
     until("its return", lambda: loaded(lab) == COUNT)
 
 
+def strangers(lab):
+    """Only a routing daemon's user gives routes, and one at a time."""
+    said = lambda: (lab.dir / "fpm.log").read_text()
+    call = "import socket; s = socket.create_connection(('127.0.0.1', 2620)); s.settimeout(5); print(len(s.recv(1)))"
+    check(lab.exec("python3", "-c", call).stdout == "0\n" and "zebra is here already" in said(), said())
+    lab.spawn([BIN / "iopkt", "fpm", "--listen", "127.0.0.1:2621"], log=lab.dir / "fpm2.log")
+    until("another one", lambda: "waiting" in (lab.dir / "fpm2.log").read_text())
+    lab.exec("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", call.replace("2620", "2621"))
+    check("it is uid 65534's" in (lab.dir / "fpm2.log").read_text(), (lab.dir / "fpm2.log").read_text())
+
+
 def frr():
     """FRR's bgpd speaks to another by the stack's interface; what it learns is the stack's, by FPM, and goes with zebra; nothing is left."""
     if not shutil.which("vtysh"):
@@ -114,6 +125,7 @@ def frr():
         manager = lab.spawn([BIN / "iopkt", "fpm", "--hold", 2], log=lab.dir / "fpm.log")
         peer, ours = exception_path(lab)
         become_the_stacks(lab, peer)
+        strangers(lab)
         # Without zebra its routes stay for a while; the operator's own stay for good.
         lab.stop(ours.zebra, signal.SIGKILL)
         time.sleep(0.5)

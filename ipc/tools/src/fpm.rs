@@ -25,10 +25,10 @@ use crate::route::load;
 use self::netlink::{Broken, FRAME_MAX, Prefix, frame_length, parse};
 use self::table::{Leads, Table};
 
-/// After so long everything is told once more, where telling it has failed.
+/// After so long everything is told once more, where telling has failed.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Changes that are told together at most, also while more come.
-const CHANGES_MAX: usize = 20_000;
+/// What is read before the stack is told, also while more comes: a megabyte, some twenty thousand routes.
+const READS_MAX: usize = 16;
 
 /// Runs `fpm`.
 pub(crate) fn main(sock: Option<String>, args: &FpmArgs) -> Result<(), Failure> {
@@ -74,19 +74,18 @@ impl Manager {
             Err(error) => return Err(Failure::failed(format!("cannot accept zebra: {error}"))),
         }
         self.hear()?;
-        let told = if self.due.is_some_and(|due| due <= Instant::now()) {
-            self.due = None;
-            self.settle()
-        } else {
-            self.tell()
-        };
-        let Err(failure) = told else { return Ok(()) };
-        if failure.code != fail::FAILED {
-            return Err(failure);
+        let is_due = self.due.is_some_and(|due| due <= Instant::now());
+        match if is_due { self.settle() } else { self.tell() } {
+            Ok(()) if is_due => self.due = None,
+            Ok(()) => {}
+            // An interface that goes ends a load: everything is told once more, by and by.
+            Err(failure) if failure.code == fail::FAILED => {
+                print(&format!("{}; all routes are told again\n", failure.text))?;
+                self.table.tell_again();
+                std::thread::sleep(AGAIN);
+            }
+            Err(failure) => return Err(failure),
         }
-        // An interface that goes ends a load: everything is told once more.
-        print(&format!("{}; all routes are told again\n", failure.text))?;
-        self.due = Some(Instant::now() + AGAIN);
         Ok(())
     }
 
@@ -219,7 +218,7 @@ impl Zebra {
     /// Reads what there is, but not for ever.
     fn hear(&mut self, table: &mut Table) -> Result<(), End> {
         let mut space = vec![0; FRAME_MAX];
-        while table.changes() < CHANGES_MAX {
+        for _ in 0..READS_MAX {
             match self.stream.read(&mut space) {
                 Ok(0) => return Err(End::Closed),
                 Ok(length) => self.bytes.extend(space.get(..length).unwrap_or_default()),

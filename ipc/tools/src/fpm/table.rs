@@ -78,9 +78,10 @@ impl Table {
         self.routes.clear();
     }
 
-    /// How many routes the stack has not heard of.
-    pub(super) fn changes(&self) -> usize {
-        self.changed.len()
+    /// Nobody knows what the stack has heard of: it hears everything once more.
+    pub(super) fn tell_again(&mut self) {
+        self.changed.extend(self.routes.keys());
+        self.changed.extend(&self.told);
     }
 
     /// What the stack has not heard: `None` for a route that it has and that is gone. A route without a
@@ -197,6 +198,15 @@ mod tests {
         assert_eq!(table.take_changes(), [(to(1), None)]);
         table.apply(Message::Gone(to(1)));
         assert_eq!(table.take_changes(), []);
+    }
+
+    #[test]
+    fn everything_can_be_told_once_more() {
+        let mut table = with([straight(1, A), straight(2, A)]);
+        let _told = table.take_changes();
+        table.apply(Message::Gone(to(2)));
+        table.tell_again();
+        assert_eq!(table.take_changes(), [(to(1), by(&[A])), (to(2), None)]);
     }
 
     #[test]
