@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use io_pkt_client::far::{self, FarCall, FarReply, FarRequest, Stage};
+use io_pkt_client::far::{self, Broker, FarCall, FarReply, FarRequest, Stage};
 use io_pkt_client::{Family, Transport};
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t, ssize_t};
 
@@ -153,12 +153,13 @@ impl Far {
             Name::Unspecified(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
         };
         let wait = !self.is_stream() || !is_nonblocking(self.fd)?;
+        let broker = Broker::dial()?;
         // Until it is decided it is not writable.
         let stuffs = !wait && state.stage == Stage::Fresh;
         let stuffed = if stuffs { far::stuff(borrow(&self.fd))? } else { 0 };
         let call = FarCall::Connect(address);
         let request = FarRequest::Call { secret: self.secret, call, stuffed, wait };
-        far::ask(&request).map(drop)
+        broker.ask(&request).map(drop)
     }
 
     /// The next connection with its peer's name, and the socket's family.
@@ -173,9 +174,11 @@ impl Far {
             _ if self.is_stream() => return Err(os(libc::EINVAL)),
             _ => return Err(os(libc::EOPNOTSUPP)),
         }
-        far::take_arrival(borrow(&self.fd)).map_err(|error| self.why(error))?;
-        match far::ask(&FarRequest::Accept { secret: self.secret })? {
+        let broker = far::take_arrival(borrow(&self.fd)).map_err(|error| self.why(error))?;
+        match broker.ask(&FarRequest::Accept { secret: self.secret })? {
             (FarReply::Name(peer), Some(fd)) => Ok((fd, peer, domain(state.family))),
+            // There was no room for it.
+            (FarReply::Name(_), None) => Err(os(libc::EMFILE)),
             _ => Err(os(libc::EPROTO)),
         }
     }
