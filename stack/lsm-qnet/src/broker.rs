@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use proto::far::Heard;
 use qnet::NodeId;
 
-/// Bytes of messages that wait to be heard: 128 sockets may have used up their windows.
+/// Bytes of messages that wait to be heard: 128 sockets may have used up their windows. When there are more, the
+/// node that has most of them is cut off.
 const WAITING_MAX: usize = 16 << 20;
 
 /// The broker of this node.
@@ -16,23 +17,27 @@ const WAITING_MAX: usize = 16 << 20;
 pub(crate) struct Broker {
     /// The client of the path that hears, and whether it waits.
     hearer: Option<(u64, bool)>,
-    waiting: VecDeque<Heard>,
+    waiting: VecDeque<(NodeId, Heard)>,
     len: usize,
     /// The nodes that something was said to, or that have said something.
     peers: BTreeMap<NodeId, String>,
 }
 
-/// A message has come that nobody can take: its node is to know.
+/// What this node has said nobody hears: it is to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unheard;
+pub(crate) struct Unheard(pub(crate) NodeId);
+
+/// Another client is the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken;
 
 impl Broker {
     /// A client wants to hear: at once, or when there is something. `Err`: another one does.
-    pub(crate) fn hear(&mut self, handle: u64) -> Result<Option<Heard>, Unheard> {
+    pub(crate) fn hear(&mut self, handle: u64) -> Result<Option<Heard>, Taken> {
         if self.hearer.is_some_and(|(hearer, _)| hearer != handle) {
-            return Err(Unheard);
+            return Err(Taken);
         }
-        let heard = self.waiting.pop_front();
+        let heard = self.waiting.pop_front().map(|(_, heard)| heard);
         self.len = self.len.saturating_sub(heard.as_ref().map_or(0, cost));
         self.hearer = Some((handle, heard.is_none()));
         Ok(heard)
@@ -48,7 +53,7 @@ impl Broker {
         let is_end = message.is_empty();
         let known = if is_end { self.peers.remove(&node).is_some() } else { true };
         let Some((hearer, waits)) = self.hearer else {
-            return if is_end { Ok(None) } else { Err(Unheard) };
+            return if is_end { Ok(None) } else { Err(Unheard(node)) };
         };
         if !known {
             return Ok(None);
@@ -59,30 +64,34 @@ impl Broker {
             self.remember(node, &heard);
             return Ok(Some((hearer, heard)));
         }
-        if self.len.saturating_add(cost(&heard)) > WAITING_MAX && !is_end {
-            // What came before is of no use without it.
-            self.forget_messages(&heard.node);
-            let end = Heard { node: heard.node, message: Vec::new() };
-            let _ = self.peers.remove(&node);
-            self.len = self.len.saturating_add(cost(&end));
-            self.waiting.push_back(end);
-            return Err(Unheard);
-        }
         self.remember(node, &heard);
         self.len = self.len.saturating_add(cost(&heard));
-        self.waiting.push_back(heard);
-        Ok(None)
+        self.waiting.push_back((node, heard));
+        let cut_off = if self.len > WAITING_MAX && !is_end { self.cut_off() } else { None };
+        cut_off.map_or(Ok(None), |node| Err(Unheard(node)))
+    }
+
+    /// Forgets what the node has said that has said most: what came before is of no use without the rest.
+    fn cut_off(&mut self) -> Option<NodeId> {
+        let mut of_nodes: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for (node, heard) in &self.waiting {
+            let of_node = of_nodes.entry(*node).or_default();
+            *of_node = of_node.saturating_add(cost(heard));
+        }
+        let (most, _) = of_nodes.into_iter().max_by_key(|(_, len)| *len)?;
+        let at = self.waiting.iter().position(|(node, _)| *node == most)?;
+        let (_, first) = self.waiting.remove(at)?;
+        self.waiting.retain(|(node, _)| *node != most);
+        self.waiting.push_back((most, Heard { node: first.node, message: Vec::new() }));
+        self.len = self.waiting.iter().map(|(_, heard)| cost(heard)).sum();
+        let _ = self.peers.remove(&most);
+        Some(most)
     }
 
     fn remember(&mut self, node: NodeId, heard: &Heard) {
         if !heard.message.is_empty() {
             self.spoke(node, heard.node.clone());
         }
-    }
-
-    fn forget_messages(&mut self, name: &str) {
-        self.waiting.retain(|heard| heard.node != name);
-        self.len = self.waiting.iter().map(cost).sum();
     }
 
     /// Something is said to a node.
@@ -138,9 +147,9 @@ mod tests {
     #[test]
     fn one_client_is_the_broker_and_when_it_goes_its_peers_are_named() {
         let mut broker = Broker::default();
-        assert_eq!(push(&mut broker, b"one"), Err(Unheard), "there is none yet");
+        assert_eq!(push(&mut broker, b"one"), Err(Unheard(BETA)), "there is none yet");
         assert_eq!(broker.hear(7), Ok(None));
-        assert_eq!(broker.hear(8), Err(Unheard));
+        assert_eq!(broker.hear(8), Err(Taken));
         let _ = push(&mut broker, b"one");
         assert_eq!(broker.gone(8), []);
         assert_eq!(broker.gone(7), [BETA]);
@@ -171,5 +180,22 @@ mod tests {
         assert_eq!(taken, 15);
         assert_eq!(broker.hear(7), Ok(Some(heard(b""))), "nothing else is left of it");
         assert_eq!(broker.hear(7), Ok(None));
+    }
+
+    #[test]
+    fn who_speaks_when_there_is_too_much_is_not_cut_off_for_another() {
+        const GAMMA: NodeId = NodeId(3);
+        let mut broker = Broker::default();
+        let _ = (broker.hear(7), push(&mut broker, b"one"));
+        let gamma = |broker: &mut Broker| broker.push(GAMMA, "gamma".into(), vec![2; 1 << 19]);
+        assert_eq!(gamma(&mut broker), Ok(None));
+        let piece = vec![1; 1 << 20];
+        for _ in 0..15 {
+            assert_eq!(push(&mut broker, &piece), Ok(None));
+        }
+        assert_eq!(gamma(&mut broker), Err(Unheard(BETA)));
+        let said: Vec<Heard> = core::iter::from_fn(|| broker.hear(7).unwrap()).collect();
+        let said = said.iter().map(|heard| (heard.node.as_str(), heard.message.len()));
+        assert_eq!(said.collect::<Vec<_>>(), [("gamma", 1 << 19), ("gamma", 1 << 19), ("beta", 0)]);
     }
 }

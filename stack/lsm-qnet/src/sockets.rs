@@ -14,7 +14,7 @@ use qnet::{Discard, Kif, Layer, NodeId, SendError};
 use rustix::io::Errno;
 use types::Instant;
 
-use crate::broker::Unheard;
+use crate::broker::{Taken, Unheard};
 use crate::relay::{Deed, errno};
 use crate::{Node, Qnet, clock};
 
@@ -52,7 +52,7 @@ impl Qnet {
     /// The broker wants to hear what other nodes say.
     pub(crate) fn listen(&self, handle: u64, to: &mut [u8]) -> Result<Answer, OpenError> {
         let heard = self.node().broker.hear(handle);
-        let Some(heard) = heard.map_err(|Unheard| errno(Errno::BUSY))? else {
+        let Some(heard) = heard.map_err(|Taken| errno(Errno::BUSY))? else {
             return Ok(Answer::Later);
         };
         let bytes = proto::emit(&heard).map_err(|proto::MalformedMessage| OpenError::TOO_LONG)?;
@@ -81,8 +81,8 @@ impl Qnet {
                 let bytes = proto::emit(&heard).map_err(|proto::MalformedMessage| Errno::MSGSIZE);
                 Some(Deed::Answer(handle, bytes))
             }
-            Err(Unheard) => {
-                self.say_nobody(node, from, now);
+            Err(Unheard(whom)) => {
+                self.say_nobody(node, whom, now);
                 None
             }
         }
