@@ -58,6 +58,8 @@ struct Entry {
     accept_routers: bool,
     /// Hosts on the link are told that this is a router, while it is one.
     advertise: bool,
+    /// The operator wants its port to receive frames for others.
+    promiscuous: bool,
     /// A server is asked for its address.
     dhcp: Option<Box<Dhcp>>,
     /// Routes in force that routers have told of.
@@ -69,6 +71,7 @@ impl Entry {
         let link = Link::new(&config.name, config.mac, identity);
         let (watches, told_routes) = (Vec::new(), Vec::new());
         let (cloned, dhcp) = (None, None);
+        let promiscuous = port.as_ref().is_some_and(|port| port.receives().0);
         Self {
             config,
             port,
@@ -77,6 +80,7 @@ impl Entry {
             link,
             accept_routers: false,
             advertise: false,
+            promiscuous,
             dhcp,
             told_routes,
         }
@@ -209,6 +213,7 @@ impl NetworkState {
         self.disconnect_all::<Ipv6Addr>(index);
         self.neighbors.retain(|neighbor| neighbor.interface != index);
         self.published.retain(|neighbor| neighbor.interface != index);
+        self.fit_receivers();
     }
 
     /// Index of an interface.

@@ -38,10 +38,11 @@ impl Control {
         mode: ReceiveMode,
         on: bool,
     ) -> Result<(), Errno> {
-        let port = self.network.port_by_name(name)?;
         match mode {
-            ReceiveMode::Promiscuous => port.set_promiscuous(on).map_err(errno),
-            ReceiveMode::AllMulticast => port.set_allmulticast(on).map_err(errno),
+            ReceiveMode::Promiscuous => self.network.set_promiscuous(name, on),
+            ReceiveMode::AllMulticast => {
+                self.network.port_by_name(name)?.set_allmulticast(on).map_err(errno)
+            }
         }
     }
 

@@ -44,8 +44,6 @@ pub(super) struct Member {
     pub(super) number: u8,
     learns: bool,
     discovers: bool,
-    /// Its port received frames for others before.
-    was_promiscuous: bool,
     /// It is of the spanning tree.
     pub(super) stp: bool,
     pub(super) priority: u8,
@@ -202,7 +200,14 @@ impl NetworkState {
 
     fn add_member(&mut self, name: &str, port: &str) -> Result<(), Errno> {
         let interface = self.free_port(name, port)?;
-        let was_promiscuous = self.hear_everything(interface)?;
+        let carrier = self.carrier_of(interface).ok_or(Errno::NXIO)?;
+        let _ = self.port_mut(carrier).ok_or(Errno::INVAL)?;
+        self.insert_member(name, interface)?;
+        self.fit_receivers();
+        Ok(())
+    }
+
+    fn insert_member(&mut self, name: &str, interface: u16) -> Result<(), Errno> {
         let (_, bridge) = self.bridge_mut(name)?;
         let taken = |number: &u8| bridge.members.iter().any(|m| m.number == *number);
         let number = (1..=u8::MAX).find(|number| !taken(number)).ok_or(Errno::NOSPC)?;
@@ -211,7 +216,6 @@ impl NetworkState {
             number,
             learns: true,
             discovers: true,
-            was_promiscuous,
             stp: false,
             priority: PORT_PRIORITY,
             cost: None,
@@ -221,39 +225,63 @@ impl NetworkState {
         Ok(())
     }
 
-    /// Frames for others come in by the port that carries this interface. Says whether they did before.
-    fn hear_everything(&mut self, interface: u16) -> Result<bool, Errno> {
-        let entry = self.interfaces.get(usize::from(interface)).ok_or(Errno::NXIO)?;
-        let carrier = self.carrier(entry).config.index;
-        let port = self.port_mut(carrier).ok_or(Errno::INVAL)?;
-        let before = port.receives().0;
-        if !before && let Err(error) = port.set_promiscuous(true) {
-            // Some drivers receive everything as it is, and can't be told to.
-            tracing::warn!("{}: {error}; frames for others may not come in", port.name());
+    fn carrier_of(&self, interface: u16) -> Option<u16> {
+        let entry = self.interfaces.get(usize::from(interface))?;
+        Some(self.carrier(entry).config.index)
+    }
+
+    /// Frames for others come in by ports that carry bridges' ports, and where the operator wants them.
+    pub(super) fn fit_receivers(&mut self) {
+        for index in 0..u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX) {
+            let wanted = self.hears_everything(index);
+            let Some(port) = self.port_mut(index).filter(|port| port.receives().0 != wanted) else {
+                continue;
+            };
+            // A port that goes on hearing others does no harm.
+            if let Err(error) = port.set_promiscuous(wanted)
+                && wanted
+            {
+                // Some drivers receive everything as it is, and can't be told to.
+                tracing::warn!("{}: {error}; frames for others may not come in", port.name());
+            }
         }
-        Ok(before)
+    }
+
+    fn hears_everything(&self, port: u16) -> bool {
+        let bridges = self.interfaces.iter().filter_map(Entry::bridge);
+        let mut members = bridges.flat_map(|bridge| &bridge.members);
+        let is_wanted = self.interfaces.get(usize::from(port)).is_some_and(|e| e.promiscuous);
+        is_wanted || members.any(|m| self.carrier_of(m.interface) == Some(port))
+    }
+
+    /// The operator wants frames for others by a port, or no longer. A bridge goes on having them.
+    ///
+    /// # Errors
+    /// `ENXIO`, `EOPNOTSUPP`, the driver's.
+    pub(crate) fn set_promiscuous(&mut self, name: &str, on: bool) -> Result<(), Errno> {
+        let entry = self.entry(name)?;
+        let index = entry.config.index;
+        let had = core::mem::replace(&mut entry.promiscuous, on);
+        let wanted = self.hears_everything(index);
+        let set = self.port_by_name(name).and_then(|port| {
+            port.set_promiscuous(wanted).map_err(|error| Errno::from_raw_os_error(error.errno()))
+        });
+        if set.is_err()
+            && let Ok(entry) = self.entry(name)
+        {
+            entry.promiscuous = had;
+        }
+        set
     }
 
     fn delete_member(&mut self, name: &str, port: &str) -> Result<(), Errno> {
         let interface = self.index(port)?;
         let (_, bridge) = self.bridge_mut(name)?;
         let at = bridge.members.iter().position(|m| m.interface == interface);
-        let member = bridge.members.remove(at.ok_or(Errno::NOENT)?);
+        let _ = bridge.members.remove(at.ok_or(Errno::NOENT)?);
         bridge.statics.retain(|(_, port)| *port != interface);
-        self.let_go(&member);
+        self.fit_receivers();
         Ok(())
-    }
-
-    /// A port is none any more.
-    fn let_go(&mut self, member: &Member) {
-        let Some(entry) = self.interfaces.get(usize::from(member.interface)) else { return };
-        let carrier = self.carrier(entry).config.index;
-        if !member.was_promiscuous
-            && let Some(port) = self.port_mut(carrier)
-        {
-            // A port that goes on hearing others does no harm.
-            let _ = port.set_promiscuous(false);
-        }
     }
 
     fn set_span(&mut self, name: &str, port: &str, on: bool) -> Result<(), Errno> {
@@ -278,11 +306,6 @@ impl NetworkState {
                 bridge.statics.retain(|(_, port)| *port != index);
             }
         }
-    }
-
-    /// A bridge goes: its ports hear what they heard before.
-    pub(super) fn free_members(&mut self, members: &[Member]) {
-        members.iter().for_each(|member| self.let_go(member));
     }
 
     /// What the workers are told of bridges.
@@ -381,5 +404,39 @@ impl NetworkState {
     /// `ENXIO`, `EOPNOTSUPP`.
     pub(crate) fn bridge_index(&mut self, name: &str) -> Result<u16, Errno> {
         self.bridge_mut(name).map(|(index, _)| index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::with_links;
+    use super::*;
+
+    #[test]
+    fn a_port_hears_everything_while_any_bridge_has_what_it_carries_or_the_operator_wants_it() {
+        let mut state = with_links(2);
+        for name in ["bridge0", "bridge1", "vlan0", "vlan1"] {
+            state.create(name, 1).unwrap();
+        }
+        let mut vlans = [0; 2];
+        for (number, id) in (0..2_u8).zip(5..) {
+            let name = format!("vlan{number}");
+            let vlan = proto::Vlan { parent: "tap1".into(), id, priority: 0, service: false };
+            state.set_vlan(&name, Some(&vlan)).unwrap();
+            vlans[usize::from(number)] = state.index(&name).unwrap();
+            state.insert_member(&format!("bridge{number}"), vlans[usize::from(number)]).unwrap();
+        }
+        assert_eq!([1, 2].map(|port| state.hears_everything(port)), [true, false]);
+        let delete = BridgeVerb::Delete("vlan0".into());
+        let _ = state.change_bridge("bridge0", &delete).unwrap();
+        assert!(state.hears_everything(1), "the other bridge has the other VLAN");
+        assert!(state.remove_cloned(vlans[1]));
+        assert!(!state.hears_everything(1));
+        state.insert_member("bridge0", 1).unwrap();
+        state.interfaces[1].promiscuous = true;
+        let bridge = state.index("bridge0").unwrap();
+        assert!(state.remove_cloned(bridge) && state.hears_everything(1));
+        state.interfaces[1].promiscuous = false;
+        assert!(!state.hears_everything(1));
     }
 }

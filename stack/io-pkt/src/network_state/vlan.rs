@@ -147,6 +147,7 @@ impl NetworkState {
             entry.config.mtu = mtu_max;
         }
         self.adopt_mac(index, mac);
+        self.fit_receivers();
         if is_new { self.set_up(name, true) } else { Ok(()) }
     }
 
@@ -197,6 +198,7 @@ impl NetworkState {
         let name = entry.config.name.clone();
         // It was just found.
         let _ = self.set_up(&name, false);
+        self.fit_receivers();
     }
 
     /// An interface goes: what is over it stays without it.
@@ -236,9 +238,8 @@ impl NetworkState {
     /// Takes an interface out that has no port. `false`: it has one.
     pub(crate) fn remove_cloned(&mut self, index: u16) -> bool {
         let entry = self.interfaces.get_mut(usize::from(index));
-        let Some(cloned) = entry.and_then(|entry| entry.cloned.take()) else { return false };
-        if let Cloned::Bridge(bridge) = cloned {
-            self.free_members(&bridge.members);
+        if entry.and_then(|entry| entry.cloned.take()).is_none() {
+            return false;
         }
         self.clear_interface(index);
         true
