@@ -35,6 +35,7 @@ use rustix::net::{
     SocketFlags, SocketType, accept_with, bind, connect, listen, recv, sendmsg, socket_with,
     sockopt,
 };
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::fail::Failure;
 use crate::qnet::door::{Door, Doors};
@@ -42,8 +43,15 @@ use mouth::{Key, Mouth};
 use near::{Answer, Near};
 use served::Served;
 
-/// Programs that wait for an answer at a time.
+/// Programs that wait for an answer at a time, of all users and of one but root.
 const ASKERS_MAX: usize = 512;
+const OF_USER_MAX: usize = 128;
+
+/// A program says what it wants at once; a connection that says nothing is closed after this.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Connections of a listener that wait to be accepted at the other node.
+const ARRIVED_MAX: u32 = 16;
 
 /// A request is no longer.
 const REQUEST_MAX: usize = 8192;
@@ -60,6 +68,15 @@ struct Asker {
     socket: OwnedFd,
     uid: u32,
     waits: bool,
+    /// When it came, or was answered.
+    since: Instant,
+}
+
+/// A broker with as many askers as these has room for one more of a user.
+fn has_room<'a>(askers: impl ExactSizeIterator<Item = &'a Asker>, uid: u32) -> bool {
+    let all = askers.len();
+    let of_user = askers.filter(|asker| asker.uid == uid).count();
+    all < ASKERS_MAX && (uid == 0 || of_user < OF_USER_MAX)
 }
 
 /// What a descriptor that is looked at belongs to.
@@ -81,12 +98,18 @@ struct Broker {
     served: Option<Served>,
     askers: BTreeMap<u64, Asker>,
     last_asker: u64,
+    /// There are descriptors for those who ask, as far as is known.
+    takes: bool,
     /// How each node was named by those who wanted it: with a policy, perhaps.
     names: BTreeMap<String, String>,
 }
 
 /// Runs until the module goes.
 pub(crate) fn main(doors: &Doors, prefix: &str, serve: bool) -> Result<(), Failure> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With fewer descriptors there are fewer sockets.
+    let _ = setrlimit(Resource::Nofile, limit);
     let open = || doors.open().map_err(super::closed);
     let (ear, voice) = (open()?, open()?);
     io_pkt_client::set_sock_prefix(prefix);
@@ -105,6 +128,7 @@ pub(crate) fn main(doors: &Doors, prefix: &str, serve: bool) -> Result<(), Failu
         served: serve.then(Served::default),
         askers: BTreeMap::new(),
         last_asker: 0,
+        takes: true,
         names: BTreeMap::new(),
     };
     let ended = broker.run();
@@ -159,18 +183,16 @@ impl Broker {
 
     /// What has happened within a time.
     fn wait(&self, patience: Duration) -> Result<Vec<(Of, PollFlags)>, Errno> {
-        let is_full = self.mouth.is_full();
-        let ours = [
-            (Of::Ear, self.ear.as_fd(), PollFlags::IN),
-            (Of::Path, self.path.as_fd(), PollFlags::IN),
-        ];
+        let accepts = if self.takes { PollFlags::IN } else { PollFlags::empty() };
+        let ours =
+            [(Of::Ear, self.ear.as_fd(), PollFlags::IN), (Of::Path, self.path.as_fd(), accepts)];
         let askers = self.askers.iter().map(|(id, asker)| {
             let flags = if asker.waits { PollFlags::empty() } else { PollFlags::IN };
             (Of::Asker(*id), asker.socket.as_fd(), flags)
         });
-        let near = self.near.watches(is_full);
+        let near = self.near.watches(&self.mouth);
         let near = near.map(|(key, fd, flags)| (Of::Near(key.clone()), fd, flags));
-        let served = self.served.iter().flat_map(|served| served.watches(is_full));
+        let served = self.served.iter().flat_map(|served| served.watches(&self.mouth));
         let served = served.map(|(key, fd, flags)| (Of::Served(key.clone()), fd, flags));
         let (of, mut fds): (Vec<Of>, Vec<PollFd<'_>>) = ours
             .into_iter()
@@ -196,7 +218,7 @@ impl Broker {
             Of::Ear => self.hear()?,
             Of::Path => self.accept(),
             Of::Asker(id) => self.ask(id),
-            Of::Near(key) => self.near.ready(&key, events, &mut self.mouth),
+            Of::Near(key) => self.near.ready(&key, events, (&mut self.mouth, Instant::now())),
             Of::Served(key) => {
                 if let Some(served) = &mut self.served {
                     served.ready(&key, events, &mut self.mouth);
@@ -280,6 +302,9 @@ impl Broker {
 
     fn tick(&mut self, now: Instant) {
         self.near.tick(now, &mut self.mouth);
+        self.takes = true;
+        let silent = |asker: &Asker| !asker.waits && now.duration_since(asker.since) >= SILENCE_MAX;
+        self.askers.retain(|_, asker| !silent(asker));
         if let Some(served) = &mut self.served {
             served.tick(now);
         }
@@ -292,11 +317,20 @@ impl Broker {
 
     fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = accept_with(&self.path, flags) else { return };
+        let socket = match accept_with(&self.path, flags) {
+            Ok(socket) => socket,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                // Until the next tick: it would be told of the one who waits again and again.
+                self.takes = false;
+                return;
+            }
+            Err(_) => return,
+        };
         let Ok(peer) = sockopt::socket_peercred(&socket) else { return };
-        if self.askers.len() < ASKERS_MAX {
+        let uid = peer.uid.as_raw();
+        if has_room(self.askers.values(), uid) {
             self.last_asker += 1;
-            let asker = Asker { socket, uid: peer.uid.as_raw(), waits: false };
+            let asker = Asker { socket, uid, waits: false, since: Instant::now() };
             let _ = self.askers.insert(self.last_asker, asker);
         }
     }
@@ -324,7 +358,7 @@ impl Broker {
                 self.answer(Answer { asker: id, answer, descriptor: None });
             }
         } else {
-            self.near.request(id, request, &mut self.mouth);
+            self.near.request(id, request, (&mut self.mouth, Instant::now()));
         }
     }
 
@@ -357,7 +391,7 @@ impl Broker {
 
     fn answer(&mut self, Answer { asker, answer, descriptor }: Answer) {
         let Some(asker) = self.askers.get_mut(&asker) else { return };
-        asker.waits = false;
+        (asker.waits, asker.since) = (false, Instant::now());
         let Ok(bytes) = proto::emit(&answer) else { return };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -377,4 +411,27 @@ fn tell(voice: &Door, node: &str, message: &[u8]) -> Result<String, Errno> {
     let tell = Tell { node: node.into(), message: message.to_vec() };
     voice.request(TELL, &tell)?;
     voice.reply()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_user_leaves_room_for_others_to_ask() {
+        let mut askers = BTreeMap::new();
+        let mut come = |uid| {
+            let room = has_room(askers.values(), uid);
+            if room {
+                let socket = fs::File::open("/dev/null").unwrap().into();
+                let asker = Asker { socket, uid, waits: false, since: Instant::now() };
+                let _ = askers.insert(askers.len(), asker);
+            }
+            room
+        };
+        assert_eq!((0..ASKERS_MAX).filter(|_| come(1000)).count(), OF_USER_MAX);
+        assert_eq!((0..ASKERS_MAX).filter(|_| come(1001)).count(), OF_USER_MAX);
+        assert_eq!((0..ASKERS_MAX).filter(|_| come(0)).count(), ASKERS_MAX - 2 * OF_USER_MAX);
+        assert!(!come(0));
+    }
 }

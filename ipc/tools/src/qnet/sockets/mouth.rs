@@ -1,12 +1,15 @@
 //! What is to be said to other nodes' brokers, and what has come and is not passed on yet.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use proto::far::FarMessage;
 use rustix::io::Errno;
 
-/// With so many bytes waiting to be said nothing more is read from sockets.
+/// With so many bytes waiting for a node nothing more is read from its sockets.
 const WAITING_MAX: usize = 1 << 20;
+
+/// A node that lets so many bytes wait is lost: beside what was read from sockets, answers to what it says.
+const QUEUE_MAX: usize = 8 << 20;
 
 /// A socket here or there: the other node's whole name, and the number that both brokers have for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,11 +18,18 @@ pub(super) struct Key {
     pub(super) socket: u64,
 }
 
-/// Messages in the order in which they are to be said.
+/// Messages in the order in which they are to be said to each node.
 #[derive(Debug, Default)]
 pub(super) struct Mouth {
-    waiting: VecDeque<(String, Vec<u8>)>,
+    nodes: BTreeMap<String, Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Vec<u8>>,
     len: usize,
+    /// More has come than it may let wait.
+    overflows: bool,
 }
 
 impl Mouth {
@@ -27,34 +37,67 @@ impl Mouth {
     pub(super) fn say(&mut self, node: &str, message: &FarMessage) {
         // Everything that is said has a limit below a message's.
         let Ok(bytes) = proto::emit(message) else { return };
-        self.len += bytes.len();
-        self.waiting.push_back((node.to_owned(), bytes));
+        let queue = match self.nodes.get_mut(node) {
+            Some(queue) => queue,
+            None => self.nodes.entry(node.to_owned()).or_default(),
+        };
+        queue.push(bytes);
     }
 
-    /// Nothing more is to be read.
-    pub(super) fn is_full(&self) -> bool {
-        self.len > WAITING_MAX
+    /// Nothing more is to be read from sockets of a node.
+    pub(super) fn is_full(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|queue| queue.len > WAITING_MAX)
     }
 
-    /// Says what there is. The nodes that can't be reached; `true`: more has to wait.
+    /// Says what there is; a node that has to wait is in nobody else's way. The nodes that can't be reached;
+    /// `true`: more has to wait.
     pub(super) fn speak(
         &mut self,
         mut tell: impl FnMut(&str, &[u8]) -> Result<(), Errno>,
     ) -> Result<(Vec<String>, bool), Errno> {
         let mut lost = Vec::new();
-        while let Some((node, bytes)) = self.waiting.pop_front() {
-            match tell(&node, &bytes) {
-                Ok(()) => {}
-                Err(Errno::AGAIN) => {
-                    self.waiting.push_front((node, bytes));
-                    return Ok((lost, true));
-                }
-                Err(errno @ (Errno::PIPE | Errno::CONNRESET)) => return Err(errno),
-                Err(_) => lost.push(node),
+        for (node, queue) in &mut self.nodes {
+            if core::mem::take(&mut queue.overflows) {
+                lost.push(node.clone());
             }
-            self.len -= bytes.len();
+            match queue.speak(|bytes| tell(node, bytes)) {
+                Ok(()) | Err(Errno::AGAIN) => {}
+                Err(errno @ (Errno::PIPE | Errno::CONNRESET)) => return Err(errno),
+                Err(_) => {
+                    *queue = Queue::default();
+                    lost.push(node.clone());
+                }
+            }
         }
-        Ok((lost, false))
+        self.nodes.retain(|_, queue| !queue.waiting.is_empty());
+        Ok((lost, !self.nodes.is_empty()))
+    }
+}
+
+impl Queue {
+    fn push(&mut self, bytes: Vec<u8>) {
+        if self.overflows {
+            return;
+        }
+        self.len += bytes.len();
+        self.waiting.push_back(bytes);
+        if self.len > QUEUE_MAX {
+            // What came before is of no use without the rest: the node is to forget it too.
+            *self = Self { overflows: true, ..Self::default() };
+            if let Ok(end) = proto::emit(&FarMessage::Forget) {
+                self.len = end.len();
+                self.waiting.push_back(end);
+            }
+        }
+    }
+
+    fn speak(&mut self, mut tell: impl FnMut(&[u8]) -> Result<(), Errno>) -> Result<(), Errno> {
+        while let Some(bytes) = self.waiting.front() {
+            tell(bytes)?;
+            self.len -= bytes.len();
+            let _ = self.waiting.pop_front();
+        }
+        Ok(())
     }
 }
 
@@ -142,9 +185,52 @@ mod tests {
             Ok(())
         };
         assert_eq!(mouth.speak(&mut tell), Ok((Vec::new(), true)));
-        assert_eq!(mouth.speak(|_, _| Err(Errno::HOSTUNREACH)).unwrap().0, ["beta", "beta"]);
+        assert_eq!(mouth.speak(|_, _| Err(Errno::HOSTUNREACH)), Ok((vec!["beta".into()], false)));
         assert_eq!(said, [FarMessage::End { socket: 0 }]);
-        assert_eq!((mouth.len, mouth.is_full()), (0, false));
+        assert!(mouth.nodes.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_takes_nothing_is_in_nobodys_way_and_lost_when_too_much_waits_for_it() {
+        let mut mouth = Mouth::default();
+        let data = |socket| FarMessage::Data { socket, bytes: vec![7; 32 << 10] };
+        let mut said: Vec<FarMessage> = Vec::new();
+        let mut lost = Vec::new();
+        let mut full = 0;
+        for socket in 0..1000 {
+            mouth.say("alpha", &data(socket));
+            mouth.say("beta", &data(socket));
+            let spoken = mouth.speak(|node, bytes| match node {
+                "alpha" => Err(Errno::AGAIN),
+                _ => {
+                    said.push(proto::parse(bytes).unwrap());
+                    Ok(())
+                }
+            });
+            let (gone, waits) = spoken.unwrap();
+            assert!(waits && !mouth.is_full("beta"));
+            assert!(mouth.nodes["alpha"].len <= QUEUE_MAX);
+            full += usize::from(mouth.is_full("alpha"));
+            lost.extend(gone);
+            if !lost.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(said, (0..said.len() as u64).map(data).collect::<Vec<_>>());
+        assert_eq!(lost, ["alpha"]);
+        assert!(said.len() > QUEUE_MAX / (33 << 10) && full > 0);
+        mouth.say("alpha", &FarMessage::Ping);
+        let mut told: Vec<FarMessage> = Vec::new();
+        let tell = |_: &str, bytes: &[u8]| {
+            told.push(proto::parse(bytes).unwrap());
+            Ok(())
+        };
+        let _ = mouth.speak(tell).unwrap();
+        assert_eq!(
+            told,
+            [FarMessage::Forget, FarMessage::Ping],
+            "it is to forget what it has heard"
+        );
     }
 
     #[test]

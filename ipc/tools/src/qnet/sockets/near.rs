@@ -6,22 +6,21 @@
 //!                        └── refused, node lost ──▶ Ended, until its error has been told
 //! ```
 
+mod socket;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use proto::far::{
-    DATA_MAX, FarAnswer, FarCall, FarMessage, FarReply, FarRequest, SECRET_MARK, SECRET_MASK,
-    Stage, VERSION, WINDOW,
+    DATA_MAX, FarAnswer, FarCall, FarMessage, FarReply, FarRequest, Stage, VERSION, WINDOW,
 };
 use proto::message::{Family, Transport};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown,
-    socketpair,
-};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
+use super::ARRIVED_MAX;
 use super::mouth::{Backlog, Key, Mouth};
 
 /// Sockets at a time, of all programs and of those of one user but root: each may have two windows of bytes
@@ -31,6 +30,13 @@ const OF_USER_MAX: usize = 128;
 
 /// A node that does not answer within this is not there.
 const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// One that leaves a call unanswered for so long stands still: before it there is at most what sockets have in
+/// their windows.
+const CALL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a program has written before its end has so much time from one piece to the next.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// An error that nobody asks for is forgotten after this: a program that has closed its end can no longer be told
 /// from one that has not.
@@ -73,6 +79,8 @@ struct Socket {
     /// The node has said that no more comes; the program has.
     ended_in: bool,
     ended_out: bool,
+    /// The program has closed it with bytes in it that can't go yet; when, or when some last went.
+    gone: Option<Instant>,
     /// Bytes in the descriptor that are not the program's.
     stuffed: u32,
     /// Connections that wait to be accepted.
@@ -86,6 +94,18 @@ struct Socket {
 struct Call {
     asker: Option<u64>,
     what: What,
+    since: Instant,
+}
+
+impl Call {
+    /// How long the node may take; the stack there decides how long it tries to connect.
+    fn patience(&self) -> Option<Duration> {
+        match self.what {
+            What::Open => Some(OPEN_PATIENCE),
+            What::Listen | What::Other => Some(CALL_PATIENCE),
+            What::Connect => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +138,17 @@ impl Near {
         family: Family,
         transport: Transport,
     ) -> Result<(u64, FarMessage), Errno> {
-        let of_user = self.sockets.values().filter(|socket| socket.uid == uid).count();
-        if self.sockets.len() >= SOCKETS_MAX || (uid != 0 && of_user >= OF_USER_MAX) {
+        if !self.has_room(uid) {
             return Err(Errno::MFILE);
         }
         self.last += 1;
         let call = FarCall::Open { version: VERSION, family, transport };
         Ok((self.last, FarMessage::Call { socket: self.last, number: 0, call }))
+    }
+
+    fn has_room(&self, uid: u32) -> bool {
+        let of_user = self.sockets.values().filter(|socket| socket.uid == uid).count();
+        self.sockets.len() < SOCKETS_MAX && (uid == 0 || of_user < OF_USER_MAX)
     }
 
     /// It has been told.
@@ -136,7 +160,7 @@ impl Near {
         now: Instant,
     ) -> Result<(), Errno> {
         let mut socket = Socket::new(uid, family, transport, now)?;
-        let _ = socket.calls.insert(0, Call { asker: Some(asker), what: What::Open });
+        let _ = socket.calls.insert(0, Call { asker: Some(asker), what: What::Open, since: now });
         self.insert(key, socket);
         Ok(())
     }
@@ -157,7 +181,12 @@ impl Near {
     }
 
     /// A program asks for something; opening is not done here.
-    pub(super) fn request(&mut self, asker: u64, request: FarRequest, mouth: &mut Mouth) {
+    pub(super) fn request(
+        &mut self,
+        asker: u64,
+        request: FarRequest,
+        (mouth, now): (&mut Mouth, Instant),
+    ) {
         let secret = match &request {
             FarRequest::State { secret, .. }
             | FarRequest::Accept { secret }
@@ -175,7 +204,8 @@ impl Near {
                 match socket.begin(&call, stuffed, wait) {
                     Ok((number, what)) => {
                         let waits = what != What::Connect || wait;
-                        let call_of = Call { asker: waits.then_some(asker), what };
+                        let asker_of = waits.then_some(asker);
+                        let call_of = Call { asker: asker_of, what, since: now };
                         let _ = socket.calls.insert(number, call_of);
                         let socket = key.socket;
                         mouth.say(&key.node, &FarMessage::Call { socket, number, call });
@@ -245,6 +275,7 @@ impl Near {
             }
             FarMessage::Credit { count, .. } => {
                 socket.credit = socket.credit.saturating_add(count).min(WINDOW);
+                socket.gone = socket.gone.map(|_| now);
             }
             FarMessage::End { .. } => {
                 socket.ended_in = true;
@@ -327,9 +358,9 @@ impl Near {
         peer: std::net::SocketAddr,
         now: Instant,
     ) -> bool {
-        let full = self.sockets.len() >= SOCKETS_MAX;
         let Some(of) = self.sockets.get(listener) else { return false };
-        if full || of.stage != Stage::Listening {
+        let is_full = of.arrivals.len() >= ARRIVED_MAX as usize || !self.has_room(of.uid);
+        if is_full || of.stage != Stage::Listening {
             return false;
         }
         let Ok(mut socket) = Socket::new(of.uid, of.family, Transport::Stream, now) else {
@@ -349,17 +380,22 @@ impl Near {
     }
 
     /// Which descriptors to look at, and for what.
-    pub(super) fn watches(
-        &self,
-        is_full: bool,
-    ) -> impl Iterator<Item = (&Key, BorrowedFd<'_>, PollFlags)> {
-        self.sockets.iter().filter_map(move |(key, socket)| {
-            Some((key, socket.end.as_fd(), socket.watch(is_full)?))
+    pub(super) fn watches<'a>(
+        &'a self,
+        mouth: &'a Mouth,
+    ) -> impl Iterator<Item = (&'a Key, BorrowedFd<'a>, PollFlags)> {
+        self.sockets.iter().filter_map(|(key, socket)| {
+            Some((key, socket.end.as_fd(), socket.watch(mouth.is_full(&key.node))?))
         })
     }
 
     /// A descriptor has something to tell.
-    pub(super) fn ready(&mut self, key: &Key, events: PollFlags, mouth: &mut Mouth) {
+    pub(super) fn ready(
+        &mut self,
+        key: &Key,
+        events: PollFlags,
+        (mouth, now): (&mut Mouth, Instant),
+    ) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
         if events.contains(PollFlags::OUT) {
             socket.pass_on(key, mouth);
@@ -368,14 +404,26 @@ impl Near {
         if !hung_up && !events.contains(PollFlags::IN) {
             return;
         }
+        if socket.reads() && !socket.may_read(mouth.is_full(&key.node)) {
+            if hung_up {
+                // What was written before still goes.
+                let _since = socket.gone.get_or_insert(now);
+            }
+            return;
+        }
         let is_over = !socket.reads() || socket.read(key, hung_up, mouth);
         if hung_up && is_over {
-            mouth.say(&key.node, &FarMessage::Close { socket: key.socket });
-            for (arrival, _) in &socket.arrivals {
-                let socket = arrival.socket;
-                mouth.say(&arrival.node, &FarMessage::Close { socket });
-            }
-            let _ = self.remove(key);
+            self.close(key, mouth);
+        }
+    }
+
+    /// A program has closed its socket.
+    fn close(&mut self, key: &Key, mouth: &mut Mouth) {
+        let Some(socket) = self.remove(key) else { return };
+        mouth.say(&key.node, &FarMessage::Close { socket: key.socket });
+        for (arrival, _) in &socket.arrivals {
+            let socket = arrival.socket;
+            mouth.say(&arrival.node, &FarMessage::Close { socket });
         }
     }
 
@@ -391,16 +439,24 @@ impl Near {
 
     /// Time has passed.
     pub(super) fn tick(&mut self, now: Instant, mouth: &mut Mouth) {
-        let late = |socket: &Socket| {
-            let age = now.duration_since(socket.since);
-            let opening = socket.calls.values().any(|call| call.what == What::Open);
-            (opening && age >= OPEN_PATIENCE) || (socket.stage == Stage::Ended && age >= ERROR_KEPT)
-        };
-        let late = self.sockets.iter().filter(|(_, socket)| late(socket));
-        for key in late.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-            self.fail(&key, Errno::HOSTUNREACH.raw_os_error(), mouth, now);
+        let over = |since: Instant, patience: Duration| now.duration_since(since) >= patience;
+        let silent = |call: &Call| call.patience().is_some_and(|most| over(call.since, most));
+        let lost = Errno::HOSTUNREACH.raw_os_error();
+        for key in self.of(|socket| socket.calls.values().any(silent)) {
+            self.fail(&key, lost, mouth, now);
+        }
+        for key in self.of(|socket| socket.stage == Stage::Ended && over(socket.since, ERROR_KEPT))
+        {
             let _ = self.remove(&key);
         }
+        for key in self.of(|socket| socket.gone.is_some_and(|since| over(since, CLOSE_PATIENCE))) {
+            self.close(&key, mouth);
+        }
+    }
+
+    /// The sockets of which something is true.
+    fn of(&self, is: impl Fn(&Socket) -> bool) -> Vec<Key> {
+        self.sockets.iter().filter(|(_, socket)| is(socket)).map(|(key, _)| key.clone()).collect()
     }
 
     /// A program waits for an answer no longer.
@@ -416,155 +472,6 @@ impl Near {
     pub(super) fn nodes(&self) -> impl Iterator<Item = &str> {
         let alive = self.sockets.iter().filter(|(_, socket)| socket.stage != Stage::Ended);
         alive.map(|(key, _)| key.node.as_str())
-    }
-}
-
-impl Socket {
-    fn new(uid: u32, family: Family, transport: Transport, now: Instant) -> Result<Self, Errno> {
-        let kind = match transport {
-            Transport::Stream => SocketType::STREAM,
-            // Datagrams whose end is noticed.
-            Transport::Datagram | Transport::Raw => SocketType::SEQPACKET,
-        };
-        let flags = SocketFlags::CLOEXEC;
-        let (end, theirs) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
-        let mut random = [0; 8];
-        let _all = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let secret = SECRET_MARK | u64::from_ne_bytes(random) & !SECRET_MASK;
-        shm::write_secret(&theirs, secret)?;
-        Ok(Self {
-            uid,
-            family,
-            transport,
-            secret,
-            end,
-            theirs: Some(theirs),
-            stage: Stage::Fresh,
-            error: 0,
-            since: now,
-            credit: WINDOW,
-            backlog: Backlog::default(),
-            ended_in: false,
-            ended_out: false,
-            stuffed: 0,
-            arrivals: VecDeque::new(),
-            calls: BTreeMap::new(),
-            last_call: 0,
-        })
-    }
-
-    fn is_stream(&self) -> bool {
-        self.transport == Transport::Stream
-    }
-
-    /// A call is about to be made: its number.
-    fn begin(&mut self, call: &FarCall, stuffed: u32, wait: bool) -> Result<(u32, What), Errno> {
-        let what = match call {
-            FarCall::Open { .. } => return Err(Errno::INVAL),
-            FarCall::Connect(_) if self.is_stream() => What::Connect,
-            FarCall::Listen { .. } => What::Listen,
-            _ => What::Other,
-        };
-        if what == What::Connect {
-            match self.stage {
-                Stage::Fresh => {}
-                Stage::Connecting => return Err(Errno::ALREADY),
-                Stage::Listening | Stage::Connected => return Err(Errno::ISCONN),
-                Stage::Ended => return Err(Errno::CONNABORTED),
-            }
-            self.stage = Stage::Connecting;
-            self.stuffed = if wait { 0 } else { stuffed };
-        }
-        self.last_call = self.last_call.wrapping_add(1);
-        Ok((self.last_call, what))
-    }
-
-    fn connected(&mut self) {
-        self.unstuff();
-        self.stage = Stage::Connected;
-    }
-
-    /// Takes out what made the program's descriptor not writable.
-    fn unstuff(&mut self) {
-        let mut stuffing = [0; 4096];
-        while self.stuffed > 0 {
-            let len = (self.stuffed as usize).min(stuffing.len());
-            let into = stuffing.get_mut(..len).unwrap_or_default();
-            match recv(&self.end, into, RecvFlags::DONTWAIT) {
-                Ok((taken @ 1.., _)) => {
-                    self.stuffed -= u32::try_from(taken).unwrap_or(self.stuffed).min(self.stuffed);
-                }
-                Err(Errno::INTR) => {}
-                _ => self.stuffed = 0,
-            }
-        }
-    }
-
-    /// What the program writes is for the node.
-    fn reads(&self) -> bool {
-        !self.ended_out && (self.stage == Stage::Connected || !self.is_stream())
-    }
-
-    fn watch(&self, is_full: bool) -> Option<PollFlags> {
-        if self.stage == Stage::Ended || (self.reads() && (self.credit == 0 || is_full)) {
-            // Without credit its end would be told again and again.
-            let waits = self.stage != Stage::Ended && !self.backlog.is_empty();
-            return waits.then_some(PollFlags::OUT);
-        }
-        let mut flags = PollFlags::empty();
-        if self.reads() {
-            flags |= PollFlags::IN;
-        }
-        if !self.backlog.is_empty() {
-            flags |= PollFlags::OUT;
-        }
-        Some(flags)
-    }
-
-    /// Reads once. `true`: there is nothing more.
-    fn read(&mut self, key: &Key, hung_up: bool, mouth: &mut Mouth) -> bool {
-        let room = if self.is_stream() { DATA_MAX.min(self.credit as usize) } else { DATA_MAX };
-        let mut bytes = vec![0; room];
-        let socket = key.socket;
-        match recv(&self.end, &mut bytes[..], RecvFlags::DONTWAIT) {
-            Ok((len @ 1.., whole)) if len == whole => {
-                bytes.truncate(len);
-                self.credit = self.credit.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX));
-                mouth.say(&key.node, &FarMessage::Data { socket, bytes });
-                false
-            }
-            // A datagram that is too long.
-            Ok((1.., _)) | Err(Errno::AGAIN | Errno::INTR) => false,
-            _ => {
-                self.ended_out = true;
-                if !hung_up {
-                    mouth.say(&key.node, &FarMessage::End { socket });
-                }
-                true
-            }
-        }
-    }
-
-    /// Gives the program what has come.
-    fn pass_on(&mut self, key: &Key, mouth: &mut Mouth) {
-        if self.stage == Stage::Ended {
-            return;
-        }
-        let (end, is_stream) = (&self.end, self.is_stream());
-        let (gone, result) = self.backlog.drain(is_stream, |bytes| send(end, bytes, quietly()));
-        let mut gone = gone;
-        if result.is_err() {
-            // The program reads no more.
-            gone += u32::try_from(self.backlog.len()).unwrap_or(0);
-            self.backlog.clear();
-        }
-        if gone > 0 {
-            mouth.say(&key.node, &FarMessage::Credit { socket: key.socket, count: gone });
-        }
-        if self.ended_in && self.backlog.is_empty() {
-            // The program may be gone.
-            let _ = shutdown(end, Shutdown::Write);
-        }
     }
 }
 

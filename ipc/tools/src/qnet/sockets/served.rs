@@ -17,14 +17,12 @@ use proto::message::{Family, Transport};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
+use super::ARRIVED_MAX;
 use super::mouth::{Backlog, Key, Mouth};
 
 /// Sockets of one node, and of all: each may have a window of bytes here.
 const OF_NODE_MAX: usize = 64;
 const SOCKETS_MAX: usize = 256;
-
-/// Connections that wait to be accepted at the other node.
-const ARRIVED_MAX: u32 = 16;
 
 /// Ports up to this one are the operator's.
 const PORTS_RESERVED: u16 = 1023;
@@ -190,13 +188,13 @@ impl Served {
     }
 
     /// Which descriptors to look at, and for what.
-    pub(super) fn watches(
-        &self,
-        is_full: bool,
-    ) -> impl Iterator<Item = (&Key, BorrowedFd<'_>, PollFlags)> {
-        self.sockets.iter().filter_map(move |(key, socket)| {
+    pub(super) fn watches<'a>(
+        &'a self,
+        mouth: &'a Mouth,
+    ) -> impl Iterator<Item = (&'a Key, BorrowedFd<'a>, PollFlags)> {
+        self.sockets.iter().filter_map(|(key, socket)| {
             let accepts = !socket.listens || self.has_room(&key.node);
-            let flags = socket.watch(is_full || !accepts);
+            let flags = socket.watch(mouth.is_full(&key.node) || !accepts);
             (!flags.is_empty()).then(|| (key, socket.fd.as_fd(), flags))
         })
     }

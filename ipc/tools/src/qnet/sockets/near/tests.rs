@@ -1,6 +1,7 @@
 //! A program's socket, whatever its node says: what the program's descriptor shows.
 
 use rustix::event::{PollFd, Timespec, poll};
+use rustix::net::{RecvFlags, recv};
 
 use super::*;
 
@@ -33,7 +34,7 @@ impl Case {
     fn connect(&mut self, result: Result<FarReply, i32>, stuffed: u32, wait: bool) {
         let call = FarCall::Connect("198.18.77.1:80".parse().unwrap());
         let request = FarRequest::Call { secret: self.secret, call, stuffed, wait };
-        self.near.request(ASKER, request, &mut self.mouth);
+        self.near.request(ASKER, request, (&mut self.mouth, self.now));
         if wait {
             assert_eq!(self.told(), [], "it is not decided");
         } else {
@@ -53,7 +54,7 @@ impl Case {
 
     fn error(&mut self) -> i32 {
         let request = FarRequest::State { secret: self.secret, take_error: true };
-        self.near.request(ASKER, request, &mut self.mouth);
+        self.near.request(ASKER, request, (&mut self.mouth, self.now));
         match self.told().pop().unwrap() {
             Ok(FarReply::State { error, .. }) => error,
             other => panic!("{other:?}"),
@@ -61,12 +62,12 @@ impl Case {
     }
 
     /// Lets the broker look at the descriptor.
-    fn look(&mut self, is_full: bool) {
-        let watches = self.near.watches(is_full);
+    fn look(&mut self) {
+        let watches = self.near.watches(&self.mouth);
         let watches: Vec<_> =
             watches.map(|(key, fd, flags)| (key.clone(), events(fd, flags))).collect();
         for (key, events) in watches.into_iter().filter(|(_, events)| !events.is_empty()) {
-            self.near.ready(&key, events, &mut self.mouth);
+            self.near.ready(&key, events, (&mut self.mouth, self.now));
         }
     }
 
@@ -111,7 +112,7 @@ fn a_connecting_socket_is_writable_when_it_is_decided_and_has_no_stuffing_then()
     assert_eq!(events(&case.program, PollFlags::OUT), PollFlags::OUT);
     let _all = send(&case.program, b"text", quietly()).unwrap();
     let _call = case.said();
-    case.look(false);
+    case.look();
     let socket = case.key.socket;
     assert_eq!(case.said(), [FarMessage::Data { socket, bytes: b"text".to_vec() }]);
 }
@@ -141,17 +142,73 @@ fn no_more_is_read_than_there_is_credit_for() {
     let mut taken = 0;
     for _ in 0..1000 {
         taken += send(&case.program, &[1; 4096], quietly()).unwrap_or(0);
-        case.look(false);
+        case.look();
     }
     let len =
         |said: &FarMessage| if let FarMessage::Data { bytes, .. } = said { bytes.len() } else { 0 };
     assert_eq!(case.said().iter().map(len).sum::<usize>(), WINDOW as usize);
     case.hear(FarMessage::Credit { socket: case.key.socket, count: 5 });
-    case.look(true);
-    assert_eq!(case.said(), [], "others have to go first");
-    case.look(false);
+    let other = FarMessage::Data { socket: 0, bytes: vec![3; DATA_MAX] };
+    while !case.mouth.is_full("beta") {
+        case.mouth.say("beta", &other);
+    }
+    case.look();
+    assert!(case.said().into_iter().all(|said| said == other), "others have to go first");
+    case.look();
     assert_eq!(case.said().iter().map(len).sum::<usize>(), 5);
     assert!(taken > WINDOW as usize);
+}
+
+#[test]
+fn what_a_program_wrote_before_its_end_goes_while_the_node_takes_it() {
+    let mut case = Case::open(Transport::Stream);
+    case.connect(Ok(FarReply::Done), 0, true);
+    let _call = case.said();
+    let socket = case.key.socket;
+    let mut more = 0;
+    while more == 0 {
+        case.look();
+        if case.near.sockets[&case.key].credit == 0 {
+            more = send(&case.program, &[2; 5], quietly()).unwrap();
+        } else {
+            let _some = send(&case.program, &[1; 4096], quietly()).unwrap();
+        }
+    }
+    let _window = case.said();
+    let nothing = std::fs::File::open("/dev/null").unwrap();
+    drop(core::mem::replace(&mut case.program, nothing.into()));
+    case.look();
+    assert_eq!(case.near.watches(&case.mouth).count(), 0, "its end is known");
+    case.now += CLOSE_PATIENCE;
+    case.hear(FarMessage::Credit { socket, count: 3 });
+    case.near.tick(case.now, &mut case.mouth);
+    case.look();
+    assert_eq!(case.said(), [FarMessage::Data { socket, bytes: vec![2; 3] }]);
+    case.near.tick(case.now + CLOSE_PATIENCE / 2, &mut case.mouth);
+    assert_eq!(case.said(), [], "the node may take more");
+    case.near.tick(case.now + CLOSE_PATIENCE, &mut case.mouth);
+    assert_eq!(case.said(), [FarMessage::Close { socket }]);
+    assert!(case.near.sockets.is_empty());
+}
+
+#[test]
+fn a_listener_has_so_many_that_wait_and_its_user_so_many_sockets() {
+    let mut case = Case::open(Transport::Stream);
+    let listener = case.near.sockets.get_mut(&case.key).unwrap();
+    (listener.stage, listener.uid) = (Stage::Listening, 1000);
+    let (key, now) = (case.key.clone(), case.now);
+    let peer = "198.18.77.1:4000".parse().unwrap();
+    let mut numbers = 1 << 63..;
+    let mut arrive = |near: &mut Near| near.arrived(&key, numbers.next().unwrap(), peer, now);
+    let count = (0..100).take_while(|_| arrive(&mut case.near)).count();
+    assert_eq!(count, ARRIVED_MAX as usize);
+    let secret = case.secret;
+    let mut count = case.near.sockets.len();
+    for _ in 0..SOCKETS_MAX {
+        case.near.request(ASKER, FarRequest::Accept { secret }, (&mut case.mouth, case.now));
+        count += usize::from(arrive(&mut case.near));
+    }
+    assert_eq!(count, OF_USER_MAX);
 }
 
 #[test]
@@ -167,7 +224,7 @@ fn what_a_program_has_not_read_waits_and_is_credited_when_it_has() {
     let (mut got, mut credit) = (0, 0);
     for _ in 0..1000 {
         got += case.read().map_or(0, |bytes| bytes.len());
-        case.look(false);
+        case.look();
         for said in case.said() {
             let FarMessage::Credit { count, .. } = said else { panic!("{said:?}") };
             credit += count;
@@ -190,7 +247,7 @@ fn a_connection_that_has_arrived_is_a_byte_on_the_listener() {
         stuffed: 0,
         wait: true,
     };
-    case.near.request(ASKER, listen, &mut case.mouth);
+    case.near.request(ASKER, listen, (&mut case.mouth, case.now));
     let (number, socket) = (case.near.sockets[&case.key].last_call, case.key.socket);
     case.hear(FarMessage::Answer { socket, number, result: Ok(FarReply::Done) });
     assert_eq!(case.told(), [Ok(FarReply::Done)]);
@@ -199,7 +256,11 @@ fn a_connection_that_has_arrived_is_a_byte_on_the_listener() {
     case.hear(FarMessage::Arrived { listener: socket, socket: 1 << 63, peer });
     assert_eq!(case.read(), Ok(vec![1]));
     let _before = case.said();
-    case.near.request(ASKER, FarRequest::Accept { secret: case.secret }, &mut case.mouth);
+    case.near.request(
+        ASKER,
+        FarRequest::Accept { secret: case.secret },
+        (&mut case.mouth, case.now),
+    );
     let answer = case.near.take_answers().pop().unwrap();
     assert_eq!(answer.answer.0, Ok(FarReply::Name(peer)));
     assert!(answer.descriptor.is_some());
@@ -208,7 +269,7 @@ fn a_connection_that_has_arrived_is_a_byte_on_the_listener() {
     case.hear(FarMessage::Arrived { listener: socket, socket: 3 << 62, peer });
     let nothing = std::fs::File::open("/dev/null").unwrap();
     drop(core::mem::replace(&mut case.program, nothing.into()));
-    case.look(false);
+    case.look();
     let closed = |socket| FarMessage::Close { socket };
     assert_eq!(case.said(), [closed(socket), closed(3 << 62)]);
     assert_eq!(case.near.sockets.len(), 1, "the accepted one lives on");
@@ -224,7 +285,7 @@ fn when_a_node_is_lost_all_its_sockets_say_so_and_are_forgotten_in_time() {
         }
         let call = FarCall::LocalName;
         let request = FarRequest::Call { secret: case.secret, call, stuffed: 0, wait: true };
-        case.near.request(ASKER, request, &mut case.mouth);
+        case.near.request(ASKER, request, (&mut case.mouth, case.now));
         let _connected = case.told();
         case.near.lost("gamma", case.now);
         assert_eq!(case.told(), []);
@@ -250,6 +311,27 @@ fn a_node_that_does_not_answer_is_given_up() {
     let told = near.take_answers().pop().unwrap();
     assert_eq!(told.answer.0, Err(Errno::HOSTUNREACH.raw_os_error()));
     assert!(near.sockets.is_empty() && near.secrets.is_empty());
+}
+
+#[test]
+fn a_node_that_leaves_a_call_unanswered_is_given_up_unless_it_connects() {
+    let mut case = Case::open(Transport::Stream);
+    let secret = case.secret;
+    let ask = |case: &mut Case, call| {
+        let request = FarRequest::Call { secret, call, stuffed: 0, wait: true };
+        case.near.request(ASKER, request, (&mut case.mouth, case.now));
+    };
+    ask(&mut case, FarCall::Connect("198.18.77.1:80".parse().unwrap()));
+    case.now += CALL_PATIENCE;
+    case.near.tick(case.now, &mut case.mouth);
+    assert_eq!(case.told(), [], "the stack there decides how long it tries");
+    ask(&mut case, FarCall::LocalName);
+    case.near.tick(case.now + CALL_PATIENCE / 2, &mut case.mouth);
+    assert_eq!(case.told(), []);
+    case.near.tick(case.now + CALL_PATIENCE, &mut case.mouth);
+    let lost = Errno::HOSTUNREACH.raw_os_error();
+    assert_eq!(case.told(), [Err(lost), Err(lost)]);
+    assert_eq!(case.error(), lost, "the socket is over");
 }
 
 #[test]
