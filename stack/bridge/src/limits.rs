@@ -39,6 +39,10 @@ pub const HELLO_MIN: Duration = Duration::from_secs(1);
 /// Messages that a port sends a second (17.13.12, TxHoldCount).
 pub const MESSAGES_PER_SECOND: u8 = 6;
 
+/// Time between two times at which all that was learned at a port is forgotten: a table of millions takes some
+/// hundredths of a second to search. A station that went the wrong way meanwhile does so no longer than this.
+pub const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
 /// Messages that wait to be sent: two for each port of a large bridge.
 pub const MESSAGES_MAX: usize = 512;
 

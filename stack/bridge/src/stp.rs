@@ -18,12 +18,14 @@ use wire::bpdu::Bpdu;
 
 use crate::limits::{MESSAGES_MAX, ROUNDS_MAX};
 
+mod flush;
 mod port;
 mod receive;
 mod roles;
 mod step;
 mod transmit;
 
+use flush::Flushes;
 use port::{Info, Port};
 pub use port::{PortConfig, PortRow, Role, State};
 
@@ -97,7 +99,7 @@ pub struct Tree {
     times: Times,
     root_port: Option<u16>,
     out: VecDeque<(u16, Bpdu)>,
-    flushes: Vec<u16>,
+    flushes: Flushes,
     changes: u64,
     /// Up to when everything is done.
     settled: Instant,
@@ -116,7 +118,7 @@ impl Tree {
             times: own_times(&config),
             root_port: None,
             out: VecDeque::new(),
-            flushes: Vec::new(),
+            flushes: Flushes::default(),
             changes: 0,
             settled: Instant::ZERO,
         }
@@ -168,6 +170,7 @@ impl Tree {
     /// A port goes.
     pub fn remove_port(&mut self, name: u16, now: Instant) {
         if self.ports.remove(&name).is_some() {
+            self.flushes.remove(name);
             self.settle(now);
         }
     }
@@ -203,7 +206,8 @@ impl Tree {
     /// When something is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.ports.values().filter_map(|port| port.next_timeout(self.settled)).min()
+        let ports = self.ports.values().filter_map(|port| port.next_timeout(self.settled));
+        ports.chain(self.flushes.next_timeout(self.settled)).min()
     }
 
     /// The next message to send, and by which port.
@@ -211,9 +215,9 @@ impl Tree {
         self.out.pop_front()
     }
 
-    /// Ports whose stations are to be forgotten.
-    pub fn take_flushes(&mut self) -> Vec<u16> {
-        core::mem::take(&mut self.flushes)
+    /// Ports whose stations are to be forgotten now.
+    pub fn take_flushes(&mut self, now: Instant) -> Vec<u16> {
+        self.flushes.take(now)
     }
 
     /// The root, what the way there costs, and the port it leads by.

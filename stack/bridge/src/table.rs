@@ -280,9 +280,16 @@ impl Table {
         self.retain(|s| s.pinned && !statics_too);
     }
 
-    /// Forgets what was learned at a port.
-    pub fn flush_port(&mut self, port: u16) {
-        self.retain(|s| s.pinned || s.port != port);
+    /// Forgets what was learned at some ports, in one walk.
+    pub fn flush_ports(&mut self, ports: &[u16]) {
+        let mut goes = vec![false; self.at_ports.len()];
+        for port in ports {
+            if let Some(goes) = goes.get_mut(usize::from(*port)) {
+                *goes = true;
+            }
+        }
+        let goes = |port: u16| goes.get(usize::from(port)).copied().unwrap_or(false);
+        self.retain(|s| s.pinned || !goes(s.port));
     }
 
     /// Forgets stations that have been silent for too long.

@@ -52,7 +52,10 @@ impl Bridging {
             self.statics.clone_from(&bridge.statics);
         }
         let gone = self.floods.extract_if(.., |(port, _)| !bridge.members.contains(port));
-        gone.for_each(|(port, _)| self.table.flush_port(port));
+        let gone: Vec<u16> = gone.map(|(port, _)| port).collect();
+        if !gone.is_empty() {
+            self.table.flush_ports(&gone);
+        }
         for port in &bridge.members {
             match self.floods.iter_mut().find(|(there, _)| there == port) {
                 Some((_, limit)) => limit.set_rate(bridge.floods_per_second),
@@ -303,7 +306,7 @@ impl Worker {
         let Some(bridging) = self.out.bridging(bridge) else { return };
         match what {
             Flush::Learned => bridging.table.flush(false),
-            Flush::Port(port) => bridging.table.flush_port(port),
+            Flush::Ports(ports) => bridging.table.flush_ports(&ports),
             Flush::One(mac) => {
                 let is_static = bridging.statics.iter().any(|(there, _)| *there == mac);
                 if !is_static {

@@ -371,12 +371,12 @@ pub enum Outcome {
 }
 
 /// Stations of a bridge that are to be forgotten. Static ones stay: they go with the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flush {
     /// All that were learned.
     Learned,
-    /// Those of a port.
-    Port(u16),
+    /// Those of some ports.
+    Ports(Arc<[u16]>),
     /// One.
     One(MacAddr),
 }

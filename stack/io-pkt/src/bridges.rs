@@ -23,7 +23,7 @@ impl Control {
         if let Some(what) = flush {
             // First what is static, which the workers keep until they are told.
             self.publish();
-            self.flush_stations(bridge, what);
+            self.flush_stations(bridge, &what);
         }
         self.attend_trees();
         Ok(())
@@ -42,8 +42,8 @@ impl Control {
         if work.changed {
             self.publish_to_workers();
         }
-        for (bridge, port) in work.flushes {
-            self.flush_stations(bridge, Flush::Port(port));
+        for (bridge, ports) in work.flushes {
+            self.flush_stations(bridge, &Flush::Ports(ports.into()));
         }
         for (interface, source, bpdu) in work.messages {
             let frame = bpdu.emit(source).as_bytes().into();
@@ -61,8 +61,9 @@ impl Control {
     }
 
     /// All workers forget stations of a bridge.
-    fn flush_stations(&mut self, bridge: u16, what: Flush) {
+    fn flush_stations(&mut self, bridge: u16, what: &Flush) {
         for worker in 0..self.worker_count() {
+            let what = what.clone();
             self.command(worker, Command::Bridge(BridgeCommand::Flush { bridge, what }));
         }
     }

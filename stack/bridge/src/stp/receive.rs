@@ -81,7 +81,7 @@ impl Tree {
         for (name, port) in &mut self.ports {
             if *name != from && port.active {
                 port.note_change(&times, now);
-                self.flushes.push(*name);
+                self.flushes.want(*name);
             }
         }
     }

@@ -131,7 +131,7 @@ impl Tree {
         } else {
             port.change_until = Instant::ZERO;
             port.acknowledge = false;
-            self.flushes.push(name);
+            self.flushes.want(name);
         }
         true
     }

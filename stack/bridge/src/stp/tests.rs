@@ -75,7 +75,7 @@ impl World {
                     self.waiting.push((self.now + DELAY, *to, bpdu));
                 }
             }
-            let flushes = tree.take_flushes().into_iter();
+            let flushes = tree.take_flushes(self.now).into_iter();
             self.flushed.extend(flushes.map(|port| (bridge, port)));
         }
         self.no_loop();
@@ -210,6 +210,24 @@ fn a_broken_link_is_replaced_at_once_and_stations_are_forgotten() {
     world.set_link((2, 1), true, true);
     world.run(SECOND * 10);
     assert!(world.is_tree());
+}
+
+#[test]
+fn a_change_said_again_and_again_makes_a_port_forget_once_a_second_and_after_the_last() {
+    let mut world = ring(3, TreeConfig::default());
+    world.run(SECOND * 10);
+    world.flushed.clear();
+    let of = |world: &World, end| world.flushed.iter().filter(|flushed| **flushed == end).count();
+    for _ in 0..250 {
+        world.run(SECOND / 100);
+        world.trees[0].bpdu_arrives(1, &Bpdu::TopologyChange, world.now);
+        world.collect();
+    }
+    assert_eq!(of(&world, (0, 2)), 3);
+    world.run(SECOND);
+    assert_eq!(of(&world, (0, 2)), 4);
+    world.run(SECOND * 10);
+    assert_eq!(of(&world, (0, 2)), 4);
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn what_another_worker_has_learned_is_known_here_too() {
     table.hear(A, 4, at(1));
     assert_eq!(table.learn(A, 4, at(1)), Ok(Change::None));
     let _ = table.learn(B, 3, at(1)).unwrap();
-    table.flush_port(4);
+    table.flush_ports(&[5, 4, 500]);
     assert_eq!((table.find(A, at(1)), table.find(B, at(1))), (None, Some(3)));
 }
 

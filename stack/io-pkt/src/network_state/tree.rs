@@ -28,7 +28,7 @@ pub(crate) struct TreeWork {
     /// Ports have another state: the workers are to know first.
     pub(crate) changed: bool,
     /// Bridges and ports whose stations are to be forgotten.
-    pub(crate) flushes: Vec<(u16, u16)>,
+    pub(crate) flushes: Vec<(u16, Vec<u16>)>,
     /// Messages, and the ports to send them by.
     pub(crate) messages: Vec<(u16, MacAddr, Bpdu)>,
 }
@@ -137,7 +137,10 @@ impl NetworkState {
             tree.timeout(now);
             let messages = core::iter::from_fn(|| tree.poll_transmit());
             work.messages.extend(messages.map(|(port, bpdu)| (port, MacAddr::ZERO, bpdu)));
-            work.flushes.extend(tree.take_flushes().into_iter().map(|port| (number, port)));
+            let flushes = tree.take_flushes(now);
+            if !flushes.is_empty() {
+                work.flushes.push((number, flushes));
+            }
         }
         for member in members {
             let state = tree.as_ref().and_then(|tree| tree.state(member.interface));
