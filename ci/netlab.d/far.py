@@ -1,6 +1,5 @@
 """SOCK=/net/NODE: unmodified programs at one node whose sockets are another node's."""
 import contextlib
-import json
 import os
 import signal
 import time
@@ -67,7 +66,8 @@ def qnet_sockets():
         check(said.stdout.strip() == "all hold", said)
         beta.spawn(["iperf3", "-s", "-B", PEER, "--forceflush"], log=beta.dir / "iperf3.log")
         until("iperf3's server", lambda: "listening" in (beta.dir / "iperf3.log").read_text())
-        rates = [json.loads(at_beta(alpha, "iperf3", "-c", PEER, "-t", 1, "-J", *way).stdout)["end"]["sum_received"]["bits_per_second"] for way in ((), ("-R",))]
+        under = (BIN / "iopkt", "run", "--sock", "/net/beta", "--")
+        rates = [alpha.iperf3(PEER, "-t", 1, *way, under=under)["end"]["sum_received"]["bits_per_second"] for way in ((), ("-R",))]
         # Who may not.
         said = beta.iopkt("run", "--sock", "/net/alpha", "--", "true", ok=False)
         check(said.returncode != 0 and "not for others" in said.stderr, said)
