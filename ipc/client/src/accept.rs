@@ -98,7 +98,7 @@ impl Socket {
     /// leave the token where it is.
     fn settle_listener(&self, fd: BorrowedFd<'_>) -> End {
         let mut queue = self.memory.receive();
-        let (end, _) = descriptor::take_tokens(fd);
+        let end = descriptor::take_tokens(fd);
         queue.arm();
         drop(queue);
         if self.has(Status::ACCEPTABLE) {

@@ -16,22 +16,56 @@ pub(crate) enum End {
     Shut,
 }
 
-/// Takes all tokens out; says how many they were.
-pub(crate) fn take_tokens(fd: BorrowedFd<'_>) -> (End, usize) {
+/// Takes all tokens out of a listener's descriptor.
+pub(crate) fn take_tokens(fd: BorrowedFd<'_>) -> End {
     let mut tokens = [0; 64];
-    let mut taken = 0usize;
     loop {
-        match recv(fd, &mut tokens, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return (End::Shut, taken),
-            Ok((len, _)) => {
-                taken = taken.saturating_add(len);
-                if len < tokens.len() {
-                    return (End::Open, taken);
-                }
-            }
+        let (end, len) = take(fd, &mut tokens);
+        if len < tokens.len() {
+            return end;
+        }
+    }
+}
+
+/// What is known of a token before it is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// The daemon has said that it is in there, and whatever else is comes behind it.
+    Announced,
+    /// Somebody has seen one, which may be the last of the connection.
+    Seen,
+    Unknown,
+}
+
+/// Takes the token out, and says whether there was one. With the last token of a connection comes what tells the daemon
+/// of the last close, and is to stay: the daemon says that one `is_last` before it sends it, so one that was seen before
+/// that is asked is another.
+pub(crate) fn take_token(
+    fd: BorrowedFd<'_>,
+    token: Token,
+    is_last: impl FnOnce() -> bool,
+) -> (End, bool) {
+    let may_be_last = match token {
+        Token::Announced => false,
+        Token::Seen => is_last(),
+        Token::Unknown => !holds_token(fd) || is_last(),
+    };
+    if may_be_last {
+        return (End::Open, false);
+    }
+    // Never two: a client asks for the next one when it has taken this one out.
+    let (end, len) = take(fd, &mut [0]);
+    (end, len > 0)
+}
+
+fn take(fd: BorrowedFd<'_>, tokens: &mut [u8]) -> (End, usize) {
+    loop {
+        match recv(fd, &mut *tokens, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return (End::Shut, 0),
+            Ok((len, _)) => return (End::Open, len),
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return (End::Open, taken),
-            Err(_) => return (End::Shut, taken),
+            Err(Errno::AGAIN) => return (End::Open, 0),
+            Err(_) => return (End::Shut, 0),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 use shm::{Ancillary, Datagram, ReceiveQueue, Status};
 
-use crate::descriptor::{self, End};
+use crate::descriptor::{self, End, Token};
 use crate::option::timeout;
 use crate::segments::SEGMENTS_MAX;
 use crate::socket::{Socket, mark};
@@ -240,7 +240,7 @@ impl Socket {
             descriptor::take_urgent(fd);
         }
         if let Some(len) = len {
-            let tell = queue.worth_telling() | (!peek && self.settle(fd, &mut queue).1);
+            let tell = queue.worth_telling() | (!peek && self.settle(fd, hint, &mut queue).1);
             drop(queue);
             if tell {
                 let _ = self.memory.post_arm();
@@ -250,7 +250,7 @@ impl Socket {
         let (end, again) = match hint.sleeps && !queue.has_token() {
             // It is armed; the sleep finds out the rest.
             true => (End::Open, false),
-            false => self.settle(fd, &mut queue),
+            false => self.settle(fd, hint, &mut queue),
         };
         drop(queue);
         if again {
@@ -296,7 +296,7 @@ impl Socket {
         }
         if let Some(error) = self.take_error() {
             let mut queue = self.memory.receive();
-            let (_, tell) = self.settle(fd, &mut queue);
+            let (_, tell) = self.settle(fd, hint, &mut queue);
             drop(queue);
             if tell {
                 let _ = self.memory.post_arm();
@@ -314,7 +314,7 @@ impl Socket {
             Some(_) => peek,
             None => hint.sleeps && !queue.has_token(),
         };
-        let (end, tell) = if left { (End::Open, false) } else { self.settle(fd, &mut queue) };
+        let (end, tell) = if left { (End::Open, false) } else { self.settle(fd, hint, &mut queue) };
         drop(queue);
         if tell {
             let _ = self.memory.post_arm();
@@ -343,18 +343,23 @@ impl Socket {
     /// Makes the descriptor say what the queue says: if all has been read, no token stays in it, and
     /// a new one is asked for. True: the worker must look once more, since something waits that no
     /// token may have been written for.
-    fn settle(&self, fd: BorrowedFd<'_>, queue: &mut ReceiveQueue<'_>) -> (End, bool) {
+    fn settle(
+        &self,
+        fd: BorrowedFd<'_>,
+        hint: Hint,
+        queue: &mut ReceiveQueue<'_>,
+    ) -> (End, bool) {
         let waits = |queue: &ReceiveQueue<'_>| queue.unread() > 0 || self.memory.has_error();
         if waits(queue) {
             return (End::Open, false);
         }
-        if self.has(Status::GONE) {
-            // The descriptor stays readable, and what is in it tells the daemon of its last close.
-            return (End::Open, false);
-        }
-        let announced = queue.has_token();
-        let (end, taken) = descriptor::take_tokens(fd);
-        if !announced && taken == 0 {
+        let token = match queue.has_token() {
+            true => Token::Announced,
+            false if hint.has_seen(queue) => Token::Seen,
+            false => Token::Unknown,
+        };
+        let (end, taken) = descriptor::take_token(fd, token, || self.has(Status::GONE));
+        if token != Token::Announced && !taken {
             return (end, false);
         }
         queue.arm();
@@ -396,9 +401,14 @@ pub(crate) fn is_announced(fd: BorrowedFd<'_>, queue: &ReceiveQueue<'_>) -> bool
 }
 
 impl Hint {
-    /// [`is_announced`]. The token that was seen is still there unless the queue has been armed since.
+    /// [`is_announced`].
     fn is_announced(self, fd: BorrowedFd<'_>, queue: &ReceiveQueue<'_>) -> bool {
-        self.token_of == Some(queue.times_armed()) || is_announced(fd, queue)
+        self.has_seen(queue) || is_announced(fd, queue)
+    }
+
+    /// The token that was seen is still there unless the queue has been armed since.
+    fn has_seen(self, queue: &ReceiveQueue<'_>) -> bool {
+        self.token_of == Some(queue.times_armed())
     }
 }
 

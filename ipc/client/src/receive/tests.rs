@@ -17,6 +17,7 @@ use rustix::net::{
 use shm::{Arena, CellId, Lane, SocketEnd, Status, StreamProducer, WorkersPage};
 
 use super::{Attempt, Hint, some};
+use crate::descriptor::{self, Token};
 use crate::{Channel, RecvFlags, Socket, Transport};
 
 /// The daemon's side of one connected stream.
@@ -193,6 +194,37 @@ fn what_tells_of_the_last_close_is_left_in_the_descriptor() {
     assert!(!last_close.has_come());
     drop(client);
     assert!(last_close.has_come());
+}
+
+/// The worker ends the connection between any two steps of a client that takes a token out.
+#[test]
+fn what_tells_of_the_last_close_is_not_taken_for_a_token() {
+    for (token, earlier) in [
+        (Token::Announced, true),
+        (Token::Seen, true),
+        (Token::Unknown, true),
+        (Token::Unknown, false),
+    ] {
+        let (mut peer, client) = connected("takes");
+        if earlier {
+            assert!(peer.lane.in_armed(peer.cell) && peer.end.send_token());
+        }
+        let end = |peer: &Peer| {
+            let last_close = peer.end.last_close().unwrap();
+            peer.end.hang_up();
+            last_close
+        };
+        let mut last_close = (token == Token::Announced).then(|| end(&peer));
+        let (_, taken) = descriptor::take_token(client.fd.as_fd(), token, || {
+            last_close = Some(end(&peer));
+            false
+        });
+        assert_eq!(taken, earlier, "{token:?}");
+        let last_close = last_close.unwrap_or_else(|| end(&peer));
+        assert!(!last_close.has_come(), "{token:?} {earlier}");
+        drop(client);
+        assert!(last_close.has_come());
+    }
 }
 
 /// Every byte arrives though the client only reads when the kernel says so, while the worker
