@@ -343,12 +343,7 @@ impl Socket {
     /// Makes the descriptor say what the queue says: if all has been read, no token stays in it, and
     /// a new one is asked for. True: the worker must look once more, since something waits that no
     /// token may have been written for.
-    fn settle(
-        &self,
-        fd: BorrowedFd<'_>,
-        hint: Hint,
-        queue: &mut ReceiveQueue<'_>,
-    ) -> (End, bool) {
+    fn settle(&self, fd: BorrowedFd<'_>, hint: Hint, queue: &mut ReceiveQueue<'_>) -> (End, bool) {
         let waits = |queue: &ReceiveQueue<'_>| queue.unread() > 0 || self.memory.has_error();
         if waits(queue) {
             return (End::Open, false);

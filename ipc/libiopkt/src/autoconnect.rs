@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use libc::c_int;
 
@@ -29,10 +30,10 @@ pub(crate) fn with_a_way<T>(
     };
     match script {
         Some(script) if !waits() => {
-            let _ = begin(script, &BACKGROUND);
+            let _ = begin(script, &BACKGROUND, &PACE);
             result
         }
-        Some(script) if makes_one(script) => call(),
+        Some(script) if makes_one(script, &PACE) => call(),
         _ => result,
     }
 }
@@ -72,21 +73,48 @@ const FOREGROUND: [&str; 2] = ["-c", r#"exec 3<&0 "$0" </dev/null"#];
 /// The same, which wait for nothing. Nobody sees the script end but the lock.
 const BACKGROUND: [&str; 2] = ["-c", r#"exec 3<&0; "$0" </dev/null &"#];
 
+/// How often the script is started: a program that tries again and again would start it as often.
+struct Pace {
+    between: Duration,
+    /// When it last ended, and whether it has made a way.
+    last: Mutex<Option<(Instant, bool)>>,
+}
+
+static PACE: Pace = Pace { between: Duration::from_secs(1), last: Mutex::new(None) };
+
+impl Pace {
+    /// What it came to the last time, if that was a moment ago, or else what `start` says.
+    fn keep(&self, start: impl FnOnce() -> bool) -> bool {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match last {
+            Some((at, made)) if at.elapsed() < self.between => made,
+            _ => {
+                let made = start();
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((Instant::now(), made));
+                made
+            }
+        }
+    }
+}
+
 /// Runs the script, unless somebody is at it: then that is waited for. True: it is worth another try.
-fn makes_one(script: &OsString) -> bool {
-    begin(script, &FOREGROUND)
+fn makes_one(script: &OsString, pace: &Pace) -> bool {
+    begin(script, &FOREGROUND, pace)
         .unwrap_or_else(|| File::open(script).is_ok_and(|file| lock(&file, libc::LOCK_EX)))
 }
 
-/// Has a shell run the script. `None`: somebody is at it.
-fn begin(script: &OsString, shell: &[&str]) -> Option<bool> {
+/// Has a shell run the script, unless that was done a moment ago. `None`: somebody is at it.
+fn begin(script: &OsString, shell: &[&str], pace: &Pace) -> Option<bool> {
     let Ok(file) = File::open(script) else { return Some(false) };
     if !lock(&file, libc::LOCK_EX | libc::LOCK_NB) {
         return None;
     }
-    let mut command = Command::new("/bin/sh");
-    let command = command.args(shell).arg(script).env_remove("AUTOCONNECT").stdin(file);
-    Some(command.status().is_ok_and(|status| status.success()))
+    Some(pace.keep(|| {
+        let mut command = Command::new("/bin/sh");
+        let command = command.args(shell).arg(script).env_remove("AUTOCONNECT").stdin(file);
+        command.status().is_ok_and(|status| status.success())
+    }))
 }
 
 /// Whoever may read the script may hold this lock, which ends with the last copy of the file's descriptor.
@@ -117,18 +145,24 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         };
         let script = OsString::from(&path);
+        let pace = &Pace { between: Duration::ZERO, last: Mutex::new(None) };
         say("#!/bin/sh\nexit 0\n");
-        assert!(makes_one(&script));
+        assert!(makes_one(&script, pace));
         say("#!/bin/sh\nexit 1\n");
-        assert!(!makes_one(&script));
+        assert!(!makes_one(&script, pace));
         let done = path.with_extension("done");
         say(&format!("#!/bin/sh\nsleep 0.2\ntouch {}\n", done.display()));
-        assert_eq!(begin(&script, &BACKGROUND), Some(true));
+        assert_eq!(begin(&script, &BACKGROUND, pace), Some(true));
         assert!(!done.exists(), "nobody has waited");
-        assert_eq!(begin(&script, &BACKGROUND), None, "it is under way");
-        assert!(makes_one(&script) && done.exists());
+        assert_eq!(begin(&script, &BACKGROUND, pace), None, "it is under way");
+        assert!(makes_one(&script, pace) && done.exists());
+        std::fs::remove_file(&done).unwrap();
+        say(&format!("#!/bin/sh\necho >>{}\n", done.display()));
+        let pace = &Pace { between: Duration::from_secs(3600), last: Mutex::new(None) };
+        assert!((0..9).all(|_| makes_one(&script, pace)));
+        assert_eq!(std::fs::read(&done).unwrap(), b"\n", "it was started once");
         std::fs::remove_file(&done).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert!(!makes_one(&script));
+        assert!(!makes_one(&script, pace));
     }
 }
