@@ -312,6 +312,11 @@ impl<A: Address> Rib<A> {
     /// that lets no packet pass.
     #[must_use]
     pub fn lookup(&self, destination: A) -> Option<NextHop<A>> {
+        let snapshots = self.snapshots.borrow();
+        if snapshots.is_fresh {
+            return snapshots.published.lookup(destination);
+        }
+        drop(snapshots);
         self.best_up_to(A::LEN, destination)?.first()
     }
 

@@ -53,12 +53,17 @@ proptest! {
         for (destination, interface) in routes.iter().zip(0..) {
             let _exists = rib.add(Route::on_link(*destination, interface));
         }
+        let _before = rib.publish();
         for delete in deletes {
             let _not_found = rib.delete(*delete.get(&routes));
         }
         let left: Vec<Route> = rib.iter().copied().collect();
+        for probe in &probes {
+            prop_assert_eq!(rib.lookup(*probe), oracle(&left, *probe), "not published: {}", probe);
+        }
         for probe in probes {
             prop_assert_eq!(rib.publish().lookup(probe), oracle(&left, probe), "{}", probe);
+            prop_assert_eq!(rib.lookup(probe), oracle(&left, probe), "published: {}", probe);
         }
     }
 
