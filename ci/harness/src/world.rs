@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, RxQueue, TxQueue, Units};
 use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions};
 use fib::{Ipv4Net, Ipv6Net, Rib, Route};
-use inet::command::{Command, Event, ListenerId, Outcome, SocketOption, Transport};
+use inet::command::{Command, Event, Handoff, ListenerId, Outcome, SocketOption, Transport};
 use inet::network::{Address, Address6, Interface, Link6, Network, RawKind, RawWanted, TxChecksum};
 use inet::steer::{self, Doorbell, Mesh};
 use inet::{Parts, Pools, SocketId, Worker, WorkerCounters};
@@ -63,6 +63,8 @@ pub struct World {
     pub events: Vec<Event>,
     commands: SyncSender<Command>,
     incoming: Receiver<Event>,
+    /// From other workers, and to them.
+    mesh: (SyncSender<Handoff>, Receiver<Handoff>),
     to_worker: (TxQueue, Burst),
     from_worker: (RxQueue, Burst),
     /// Goes nowhere: what a port alone costs.
@@ -100,6 +102,14 @@ impl World {
     /// # Errors
     /// What DPDK, the module or the kernel refused, as text.
     pub fn among(module: Option<&str>, workers: u16) -> Result<Self, String> {
+        Self::as_worker(module, 0, workers)
+    }
+
+    /// The same for worker `me` of so many.
+    ///
+    /// # Errors
+    /// What DPDK, the module or the kernel refused, as text.
+    pub fn as_worker(module: Option<&str>, me: u16, workers: u16) -> Result<Self, String> {
         let prefix = format!("io-pkt-harness-{}", std::process::id());
         let args = EalArgs::new(&prefix).memory(Memory::Ordinary { mib: 64 });
         let eal = Eal::init(&args.to_vec()).map_err(|e| e.to_string())?;
@@ -117,14 +127,16 @@ impl World {
         let (commands, command_rx) = sync_channel(1024);
         let (event_tx, incoming) = sync_channel(65_536);
         let (mesh_tx, inbox) = sync_channel(16);
+        let (others_tx, handed) = sync_channel(1024);
         let doorbell = || Doorbell::new().map(Arc::new).map_err(|e| e.to_string());
-        let others = (0..workers).map(|_| Ok((mesh_tx.clone(), doorbell()?)));
+        let line = |worker| if worker == me { mesh_tx.clone() } else { others_tx.clone() };
+        let others = (0..workers).map(|worker| Ok((line(worker), doorbell()?)));
         let others = others.collect::<Result<Vec<_>, String>>()?;
         let mut worker = Worker::new(Parts {
             pools: Pools::new(pool.clone()).map_err(|e| e.to_string())?,
             commands: command_rx,
             events: (event_tx, doorbell()?),
-            mesh: Mesh::new(0, others, inbox),
+            mesh: Mesh::new(me, others, inbox),
             secret: [7; 16],
             counters: Arc::new(WorkerCounters::default()),
         });
@@ -142,6 +154,7 @@ impl World {
             events: Vec::new(),
             commands,
             incoming,
+            mesh: (mesh_tx, handed),
             to_worker: (peer_tx, Burst::new()),
             from_worker: (peer_rx, Burst::new()),
             wire: (alone_tx, alone_rx),
@@ -263,6 +276,17 @@ impl World {
         rows.flat_map(|row| row.attachments).collect()
     }
 
+    /// What the worker has handed over to others since the last call.
+    pub fn handed(&mut self) -> Vec<Handoff> {
+        self.mesh.1.try_iter().collect()
+    }
+
+    /// Another worker hands something over; the next breath takes it.
+    pub fn hand(&mut self, what: Handoff) {
+        // The channel is larger than what is handed over between two breaths.
+        let _ = self.mesh.0.try_send(what);
+    }
+
     /// Sends a command; the next breath carries it out.
     pub fn send(&mut self, command: Command) {
         // The channel is larger than what is sent between two breaths.
@@ -370,13 +394,18 @@ impl World {
         }
     }
 
+    /// The worker learns that there are raw sockets of these kinds.
+    pub fn want_raw(&mut self, kinds: &[RawKind]) {
+        let raw = RawWanted::by(kinds.iter().copied());
+        self.send(Command::Network(Arc::new(Network { raw, ..network() })));
+    }
+
     /// A raw or ping socket, and packets that are for it.
     ///
     /// # Errors
     /// The worker's or the kernel's refusal.
     pub fn open_raw(&mut self, kind: RawKind) -> Result<(SocketId, CellId, OwnedFd), String> {
-        let raw = RawWanted::by(core::iter::once(kind));
-        self.send(Command::Network(Arc::new(Network { raw, ..network() })));
+        self.want_raw(&[kind]);
         let (ours, theirs) = SocketEnd::pair().map_err(|e| e.to_string())?;
         let (client, descriptor) = (CLIENT, Arc::new(ours));
         match self.call(|call| Command::OpenRaw { call, client, kind, descriptor })? {
@@ -461,6 +490,7 @@ impl World {
             self.each_sent(|_| {});
             self.events.clear();
         }
+        drop(self.handed());
         self.pool.in_use()
     }
 }

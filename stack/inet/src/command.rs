@@ -102,6 +102,17 @@ pub enum SocketOption {
 pub enum Command {
     /// A new configuration is in force.
     Network(Arc<Network>),
+    /// A socket of a worker's is bound to a UDP port, or no longer. Told where there are several workers.
+    UdpOwner {
+        /// Its address.
+        local: SocketAddr,
+        /// One for IPv6 alone.
+        v6_only: bool,
+        /// The worker.
+        owner: u16,
+        /// Bound.
+        bound: bool,
+    },
     /// A client has attached.
     Attach {
         /// Its slot.

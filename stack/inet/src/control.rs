@@ -25,6 +25,9 @@ impl Worker {
     pub(crate) fn command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Network(network) => self.adopt(&network),
+            Command::UdpOwner { local, v6_only, owner, bound } => {
+                self.udp_owners.set(local, v6_only, owner, bound);
+            }
             Command::Attach { client, lane } => self.clients.insert(client, Client::new(lane)),
             Command::Detach { client } => self.detach(client, now),
             Command::Open { call, client, transport, descriptor } => {

@@ -2,7 +2,6 @@
 //! (RFC 1112, RFC 3493 5.2, RFC 3678).
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
 use dpdk::Mbuf;
 use mcast::Filter;
@@ -160,12 +159,12 @@ impl Worker {
 
     /// Gives a copy of a packet to each other worker that has sockets of its port; how many there are.
     fn tell_others(&mut self, port: (u16, bool), interface: u16, packet: &[&[u8]]) -> usize {
-        let network = Arc::clone(&self.out.network);
-        let owners = network.udp_owners.get(&port).map(Vec::as_slice).unwrap_or_default();
         let len = packet.iter().map(|part| part.len()).sum();
-        let others = (0..self.mesh.workers()).filter(|to| *to != self.mesh.me);
         let mut count = 0;
-        for to in others.filter(|to| owners.contains(to)) {
+        for to in 0..self.mesh.workers() {
+            if to == self.mesh.me || !self.udp_owners.of(port).contains(&to) {
+                continue;
+            }
             count += 1;
             // Joined of pieces it may be longer than a frame.
             let Some(mut mbuf) = self.out.pools.alloc_for(len) else {

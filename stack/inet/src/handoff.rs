@@ -76,6 +76,14 @@ pub enum Handoff {
         /// The packet.
         mbuf: Mbuf,
     },
+    /// A message of ICMP's about a packet or a ping of the other worker's, from its IP header on; the sender
+    /// has checked and counted it.
+    Message {
+        /// Interface it came in on.
+        interface: u16,
+        /// The packet.
+        mbuf: Mbuf,
+    },
     /// A neighbour was learned.
     Neighbor {
         /// Its address.

@@ -12,6 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::input::{Received, drop_front};
 use crate::network::{Destination, LOOPBACK};
 use crate::output::ip_version;
+use crate::overheard::About;
 use crate::packet_out::PacketOut;
 use crate::raw::Quoted;
 use crate::worker::Worker;
@@ -32,32 +33,35 @@ impl Worker {
                 Err(DropReason::IcmpBroadcast)
             }
             Type::ECHO_REQUEST => self.echo_reply(mbuf, received, now),
-            Type::ECHO_REPLY => self.ping_input(&mbuf, received, message.header.echo_id(), now),
+            Type::ECHO_REPLY => match self.icmp_about(&mbuf, received, &message, now) {
+                Ok(()) => Ok(()),
+                Err(why) => self.or_another(mbuf, received, &About::Echo { inet6: false }, why),
+            },
             Type::DESTINATION_UNREACHABLE => {
-                let quoted = message.quoted()?;
-                let told =
-                    self.unreachable(&quoted, message.header.code(), message.header.mtu(), now);
-                if received.heard { Ok(()) } else { told }
+                let about = About::quoted(&message.quoted()?);
+                match self.icmp_about(&mbuf, received, &message, now) {
+                    Ok(()) => Ok(()),
+                    Err(why) => self.or_another(mbuf, received, &about, why),
+                }
             }
             _ if received.heard => Ok(()),
             _ => Err(DropReason::IcmpType),
         }
     }
 
-    /// Another worker has taken this message in, and counted it; it may be about a socket that is here.
-    pub(crate) fn icmp_overheard(
+    /// Tells whoever of this worker's a message is about.
+    pub(crate) fn icmp_about(
         &mut self,
         mbuf: &Mbuf,
         received: &Received,
+        message: &icmp::Message<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let message = icmp::Message::parse(received.segment(mbuf).unwrap_or_default())?;
-        message.verify()?;
-        match message.header.kind() {
-            Type::ECHO_REPLY => self.ping_input(mbuf, received, message.header.echo_id(), now),
+        let header = message.header;
+        match header.kind() {
+            Type::ECHO_REPLY => self.ping_input(mbuf, received, header.echo_id(), now),
             Type::DESTINATION_UNREACHABLE => {
-                let header = message.header;
-                self.raw_quoted(&message.quoted()?, header.code(), header.mtu(), now)
+                self.unreachable(&message.quoted()?, header.code(), header.mtu(), now)
             }
             _ => Ok(()),
         }

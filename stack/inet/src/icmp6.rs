@@ -16,6 +16,7 @@ use crate::hearing::Subject;
 use crate::input::{Received, drop_front};
 use crate::neighbor::Ask;
 use crate::network::{Destination, LOOPBACK};
+use crate::overheard::About;
 use crate::packet_out::PacketOut;
 use crate::raw::Quoted;
 use crate::worker::Worker;
@@ -47,17 +48,16 @@ impl Worker {
         match message.header.kind() {
             Type::ECHO_REQUEST if source.is_unspecified() => Err(DropReason::Ipv6Source),
             Type::ECHO_REQUEST => self.echo_reply6(mbuf, received, (source, destination), now),
-            Type::ECHO_REPLY => self.ping_input(&mbuf, received, message.header.echo().0, now),
-            Type::DESTINATION_UNREACHABLE => {
-                let said = Said::Unreachable(unreachable_errno(message.header.code()));
-                let told = self.error6(&message.quoted()?, said, received.interface, now);
-                if received.heard { Ok(()) } else { told }
-            }
-            Type::PACKET_TOO_BIG => {
-                let quoted = message.quoted()?;
-                let mtu = told_mtu(&quoted, message.header.rest.get());
-                let said = Said::TooBig(mtu.ok_or(DropReason::Icmp6Quoted)?);
-                self.error6(&quoted, said, received.interface, now)
+            Type::ECHO_REPLY => match self.icmp6_about(&mbuf, received, &message, now) {
+                Ok(()) => Ok(()),
+                Err(why) => self.or_another(mbuf, received, &About::Echo { inet6: true }, why),
+            },
+            Type::DESTINATION_UNREACHABLE | Type::PACKET_TOO_BIG => {
+                let about = About::quoted6(&message.quoted()?);
+                match self.icmp6_about(&mbuf, received, &message, now) {
+                    Ok(()) => Ok(()),
+                    Err(why) => self.or_another(mbuf, received, &about, why),
+                }
             }
             Type::MLD_QUERY => self.mld_input(&mbuf, received, now),
             Type(133..=137) => self.ndp_input(&mbuf, received, now),
@@ -66,30 +66,25 @@ impl Worker {
         }
     }
 
-    /// Another worker has taken this message in, and counted it; it may be about a socket that is here.
-    pub(crate) fn icmp6_overheard(
+    /// Tells whoever of this worker's a message is about.
+    pub(crate) fn icmp6_about(
         &mut self,
         mbuf: &Mbuf,
         received: &Received,
+        message: &icmp6::Message<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let message = icmp6::Message::parse(received.segment(mbuf).unwrap_or_default())?;
-        let (IpAddr::V6(source), IpAddr::V6(destination)) = (received.source, received.destination)
-        else {
-            return Err(DropReason::Icmp6Type);
-        };
-        message.verify(source, destination)?;
-        match message.header.kind() {
-            Type::ECHO_REPLY => self.ping_input(mbuf, received, message.header.echo().0, now),
+        let header = message.header;
+        match header.kind() {
+            Type::ECHO_REPLY => self.ping_input(mbuf, received, header.echo().0, now),
             Type::DESTINATION_UNREACHABLE => {
-                let said = Said::Unreachable(unreachable_errno(message.header.code()));
-                self.raw_quoted6(&message.quoted()?, said, now)
+                let said = Said::Unreachable(unreachable_errno(header.code()));
+                self.error6(&message.quoted()?, said, received.interface, now)
             }
             Type::PACKET_TOO_BIG => {
                 let quoted = message.quoted()?;
-                let mtu = told_mtu(&quoted, message.header.rest.get());
-                let said = Said::TooBig(mtu.ok_or(DropReason::Icmp6Quoted)?);
-                self.raw_quoted6(&quoted, said, now)
+                let mtu = told_mtu(&quoted, header.rest.get()).ok_or(DropReason::Icmp6Quoted)?;
+                self.error6(&quoted, Said::TooBig(mtu), received.interface, now)
             }
             _ => Ok(()),
         }

@@ -51,6 +51,7 @@ pub mod network;
 mod option;
 mod output;
 mod output6;
+mod overheard;
 mod packet_out;
 mod pairs;
 mod passive;
@@ -76,6 +77,7 @@ mod timer_wheel;
 mod train;
 mod tx_port;
 mod udp;
+mod udp_owners;
 mod vlan;
 mod worker;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use autoconf::State;
 use fib::Fib;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use types::MacAddr;
 
 use crate::address6::OnLink;
@@ -191,7 +191,7 @@ impl Default for HostSettings {
 }
 
 /// What a raw socket is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RawKind {
     /// Packets of IPv6.
     pub inet6: bool,
@@ -201,11 +201,13 @@ pub struct RawKind {
     pub ping: bool,
 }
 
-/// Protocols whose packets go to raw sockets, too.
+/// Protocols whose packets go to raw sockets, too, and whether somebody pings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawWanted {
     v4: [u64; 4],
     v6: [u64; 4],
+    pings4: bool,
+    pings6: bool,
 }
 
 impl RawWanted {
@@ -214,12 +216,24 @@ impl RawWanted {
     pub fn by(kinds: impl Iterator<Item = RawKind>) -> Self {
         let mut wanted = Self::default();
         for kind in kinds {
-            let words = if kind.inet6 { &mut wanted.v6 } else { &mut wanted.v4 };
-            if let Some(word) = words.get_mut(usize::from(kind.protocol >> 6)) {
+            let (words, pings) = if kind.inet6 {
+                (&mut wanted.v6, &mut wanted.pings6)
+            } else {
+                (&mut wanted.v4, &mut wanted.pings4)
+            };
+            if kind.ping {
+                *pings = true;
+            } else if let Some(word) = words.get_mut(usize::from(kind.protocol >> 6)) {
                 *word |= 1 << (kind.protocol & 63);
             }
         }
         wanted
+    }
+
+    /// Is there a ping socket?
+    #[must_use]
+    pub(crate) const fn pings(&self, inet6: bool) -> bool {
+        if inet6 { self.pings6 } else { self.pings4 }
     }
 
     /// Is there a socket for this protocol?
@@ -244,9 +258,6 @@ pub struct Network {
     pub neighbors: Vec<StaticNeighbor>,
     /// Hosts of IPv4 that this one answers for.
     pub published: Vec<StaticNeighbor>,
-    /// The workers of the sockets that are bound to each UDP port of IPv6 (`true`) and of IPv4, in the order
-    /// in which they came, where there are several workers.
-    pub udp_owners: Arc<HashMap<(u16, bool), Vec<u16>>>,
     /// What raw sockets are open for.
     pub raw: RawWanted,
     /// Groups that sockets of this host listen to, with their interfaces.

@@ -195,12 +195,10 @@ impl Worker {
         let packet = mbuf.data();
         let segment = received.segment(mbuf).unwrap_or_default();
         let _ = self.raw_deliver(&Heard { received: &received, protocol, packet, segment }, now);
-        // What concerns nobody here has been counted there.
-        let _ = match protocol {
-            ipv4::Protocol::ICMP => self.icmp_overheard(mbuf, &received, now),
-            ipv4::Protocol::ICMPV6 => self.icmp6_overheard(mbuf, &received, now),
-            _ => Ok(()),
-        };
+        if matches!(protocol, ipv4::Protocol::ICMP | ipv4::Protocol::ICMPV6) {
+            // What concerns nobody here has been counted there.
+            let _ = self.overheard(mbuf, &received, now);
+        }
     }
 
     fn raw_deliver(&mut self, packet: &Heard<'_>, now: Instant) -> bool {
@@ -325,7 +323,7 @@ impl Quoted {
 }
 
 /// What a packet is that has been looked at before.
-fn checked(bytes: &[u8], interface: u16) -> Option<(Received, ipv4::Protocol)> {
+pub(crate) fn checked(bytes: &[u8], interface: u16) -> Option<(Received, ipv4::Protocol)> {
     let mut received = Received {
         interface,
         source: IpAddr::from([0; 4]),

@@ -53,8 +53,7 @@ impl Worker {
         let found = self.udp_sockets(to, from, all);
         if found.is_empty() {
             let port = (to.port(), to.is_ipv6());
-            let owner = self.out.network.udp_owners.get(&port).and_then(|all| all.last());
-            if let Some(owner) = owner.copied().filter(|o| *o != self.mesh.me) {
+            if let Some(owner) = self.udp_owners.other(port, self.mesh.me) {
                 return self.hand_over(mbuf, received, owner);
             }
             self.port_unreachable(&mbuf, received, now);

@@ -39,6 +39,7 @@ use crate::steer::{Doorbell, Mesh};
 use crate::timer_wheel::{Timer, Timers};
 use crate::train::Run;
 use crate::tx_port::TxEnd;
+use crate::udp_owners::UdpOwners;
 
 /// Events on their way to the control plane. A worker never waits for it: what the channel does
 /// not take now is offered again in the next breath.
@@ -100,6 +101,8 @@ pub struct Worker {
     pub(crate) flows: Flows,
     pub(crate) listeners: Listeners,
     pub(crate) udp_ports: HashMap<u16, Vec<SocketId>>,
+    /// Who else has some.
+    pub(crate) udp_owners: UdpOwners,
     /// Sockets of protocol modules.
     pub(crate) module_sockets: HashSet<SocketId>,
     /// Raw sockets.
@@ -160,6 +163,7 @@ impl Worker {
             flows: Flows::new(parts.secret),
             listeners: Listeners::default(),
             udp_ports: HashMap::new(),
+            udp_owners: UdpOwners::default(),
             module_sockets: HashSet::new(),
             raw_sockets: HashSet::new(),
             ping_ids: HashMap::new(),
@@ -298,6 +302,7 @@ impl Worker {
             }
             Handoff::Group { interface, mbuf } => self.group_handoff(&mbuf, interface, now),
             Handoff::Raw { interface, mbuf } => self.raw_handoff(&mbuf, interface, now),
+            Handoff::Message { interface, mbuf } => self.message_handoff(&mbuf, interface, now),
             Handoff::Frame { interface, mbuf } => self.out.relay(mbuf, interface),
             Handoff::Station { bridge, mac, port, at } => {
                 self.station_handoff(bridge, mac, port, at);

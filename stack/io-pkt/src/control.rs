@@ -253,8 +253,8 @@ pub(crate) struct Control {
     pub(crate) ended: Ended,
     /// The values that a socket was given last.
     pub(crate) last_values: Rc<Values>,
-    /// How many raw and ping sockets there are, by family (IPv6's: `true`) and protocol.
-    pub(crate) raw_open: BTreeMap<(bool, u8), usize>,
+    /// How many raw and ping sockets there are of each kind.
+    pub(crate) raw_open: BTreeMap<RawKind, usize>,
     pub(crate) clients: HashMap<u16, Client>,
     pub(crate) accounts: Accounts,
     pub(crate) leaving: HashMap<u16, Leaving>,

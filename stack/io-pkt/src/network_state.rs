@@ -1,13 +1,13 @@
 //! The control plane's own copy of the network: interfaces, addresses, routes. Each change makes a
 //! new snapshot for the workers.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use autoconf::{Identity, Link, Origin, State};
 use devnp::Port;
 use fib::{Rib, Route};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use inet::network::{
     Address, Interface, LOOPBACK, Link6, Network, RawWanted, StaticNeighbor, TxChecksum,
 };
@@ -103,7 +103,6 @@ pub(crate) struct NetworkState {
     neighbors: Vec<StaticNeighbor>,
     /// Neighbours that this host answers for.
     published: Vec<StaticNeighbor>,
-    udp_owners: Arc<HashMap<(u16, bool), Vec<u16>>>,
     identity: Identity,
     /// Groups that sockets listen to, with their interfaces.
     pub(crate) groups: Arc<HashSet<(u16, IpAddr)>>,
@@ -144,7 +143,6 @@ impl NetworkState {
             loaded: Loaded::default(),
             neighbors: Vec::new(),
             published: Vec::new(),
-            udp_owners: Arc::default(),
             identity,
             groups: Arc::default(),
             raw: RawWanted::default(),
@@ -260,7 +258,6 @@ impl NetworkState {
             fib6: self.snapshot(&self.rib6),
             neighbors: self.neighbors.clone(),
             published: self.published.clone(),
-            udp_owners: Arc::clone(&self.udp_owners),
             groups: Arc::clone(&self.groups),
             raw: self.raw,
             tcp: self.tuning.tcp,
@@ -346,31 +343,6 @@ impl NetworkState {
     /// `ENXIO`; `EOPNOTSUPP` for `lo0`, which has none.
     pub(crate) fn port_by_name(&mut self, name: &str) -> Result<&mut Port, Errno> {
         self.entry(name)?.port.as_mut().ok_or(Errno::OPNOTSUPP)
-    }
-
-    /// A socket of a worker's is bound to a UDP port in the families that it has there, or no longer.
-    pub(crate) fn set_udp_owner(
-        &mut self,
-        local: SocketAddr,
-        v6_only: bool,
-        (worker, bound): (u16, bool),
-    ) {
-        let both = local.is_ipv6() && local.ip().is_unspecified() && !v6_only;
-        for six in [false, true] {
-            if both || six == local.is_ipv6() {
-                let port = (local.port(), six);
-                let all = Arc::make_mut(&mut self.udp_owners);
-                let owners = all.entry(port).or_default();
-                if bound {
-                    owners.push(worker);
-                } else if let Some(at) = owners.iter().position(|owner| *owner == worker) {
-                    let _ = owners.remove(at);
-                }
-                if owners.is_empty() {
-                    let _ = all.remove(&port);
-                }
-            }
-        }
     }
 
     /// Name of an interface.
@@ -504,25 +476,6 @@ mod tests {
         assert_eq!(rows[0].name, "lo0");
         assert_eq!(rows[0].addresses[0].address, Ipv4Addr::LOCALHOST);
         assert!(rows[0].up && rows[0].running);
-    }
-
-    #[test]
-    fn a_port_has_an_owner_in_each_family() {
-        let mut state = NetworkState::new(Tuning::default());
-        let (four, six) = ("0.0.0.0:53".parse().unwrap(), "[::]:53".parse().unwrap());
-        let owners = |state: &NetworkState| {
-            let owners = state.publish().udp_owners;
-            [false, true].map(|six| owners.get(&(53, six)).cloned().unwrap_or_default())
-        };
-        state.set_udp_owner(four, false, (0, true));
-        state.set_udp_owner(six, true, (1, true));
-        assert_eq!(owners(&state), [vec![0], vec![1]]);
-        state.set_udp_owner(six, true, (1, false));
-        assert_eq!(owners(&state), [vec![0], vec![]]);
-        state.set_udp_owner(six, false, (1, true));
-        assert_eq!(owners(&state), [vec![0, 1], vec![1]], "one socket has both");
-        state.set_udp_owner(four, false, (0, false));
-        assert_eq!(owners(&state), [vec![1], vec![1]], "the other socket stays");
     }
 
     #[test]

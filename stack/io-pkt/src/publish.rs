@@ -67,8 +67,10 @@ impl Control {
         owner: (u16, bool),
     ) {
         if self.workers.len() > 1 {
-            self.network.set_udp_owner(local, v6_only, owner);
-            self.publish_to_workers();
+            let (owner, bound) = owner;
+            for worker in 0..self.worker_count() {
+                self.command(worker, Command::UdpOwner { local, v6_only, owner, bound });
+            }
         }
     }
 

@@ -65,18 +65,12 @@ impl Control {
     /// A raw or ping socket has come, or is gone: the workers are told which packets there are sockets for, if
     /// that is news.
     pub(crate) fn publish_raw(&mut self, kind: RawKind, come: bool) {
-        let count = self.raw_open.entry((kind.inet6, kind.protocol)).or_default();
+        let count = self.raw_open.entry(kind).or_default();
         *count = if come { count.saturating_add(1) } else { count.saturating_sub(1) };
         let is_news = *count == usize::from(come);
         if is_news {
             self.raw_open.retain(|_, count| *count > 0);
-            let kinds = self.raw_open.keys();
-            let kinds = kinds.map(|(inet6, protocol)| RawKind {
-                inet6: *inet6,
-                protocol: *protocol,
-                ping: false,
-            });
-            self.network.raw = RawWanted::by(kinds);
+            self.network.raw = RawWanted::by(self.raw_open.keys().copied());
             self.publish_to_workers();
         }
     }
