@@ -112,11 +112,11 @@ class FamilyLab(ProtocolLab):
         check(process.poll() is None, log.read_text())
         return process
 
-    def build_client(self, native):
+    def build_client(self, native, source="family_client.c"):
         """A program in C: for `iopkt run`, or with the library's own calls."""
         to = self.dir / ("native" if native else "unmodified")
         library = ["-DNATIVE", "-I", ROOT / "ipc/libiopkt/include", f"-L{BIN}", f"-Wl,-rpath,{BIN}", "-liopkt"] if native else []
-        run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", to, HERE / "family_client.c", *library)
+        run("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", to, HERE / source, *library)
         return [to] if native else [BIN / "iopkt", "run", "--", to]
 
     def dropped(self, reason):

@@ -274,6 +274,12 @@ def protocol_faults():
             wrong = bytearray(whole)
             wrong[at + place:at + place + 4] = struct.pack("<I", value)
             (lab.modules / f"lsm-{name}.so").write_bytes(wrong)
+        # A table that ends where an older header's did is one.
+        older = bytearray(whole)
+        older[at + 8:at + 12] = struct.pack("<I", 216)
+        (lab.modules / "lsm-older.so").write_bytes(older)
+        lab.mount("lsm-older")
+        lab.iopkt("umount", "example")
         (lab.modules / "lsm-cut.so").write_bytes(whole[:len(whole) // 2])
         (lab.modules / "lsm-open.so").write_bytes(whole)
         (lab.modules / "lsm-open.so").chmod(0o666)

@@ -1,19 +1,20 @@
 //! A protocol module for tests: does a little of everything, and fails in the way that its option
-//! says: `fail=open|filter|receive|timer|work|event|path`, by a panic; `refuse` to open, or
+//! says: `fail=open|filter|receive|timer|work|event|path|stream`, by a panic; `refuse` to open, or
 //! `hang` there for ever.
 //!
 //! Otherwise: frames of EtherType 0x88b5 and packets of IP protocol 253 (both for experiments) come
 //! back; `block=MS` blocks the module's own thread for so long again and again; the path `faulty` says
 //! what was written to it. `iopkt sysctl` has it drop (`drop`) or take (`take`) packets of an IP
-//! protocol, and set the time to live (`ttl`) of those that go.
+//! protocol, and set the time to live (`ttl`) of those that go. Streams of family 62 lead back to themselves.
 #![deny(unsafe_code)]
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lsm_sdk::{
-    Answer, Arrival, Attachment, Context, Destination, Direction, Event, Frames, Host, OpenError,
-    Packet, Peer, Point, Protocol, Questions, Received, Variable, export_protocol,
+    Answer, Arrival, Attachment, Context, Destination, Direction, Event, Frames, Host, Name,
+    OpenError, Opening, Packet, Peer, Point, Protocol, Questions, Received, Socket, Variable,
+    export_protocol,
 };
 
 export_protocol!(Faulty);
@@ -22,6 +23,10 @@ export_protocol!(Faulty);
 const ETHERTYPE: u16 = 0x88b5;
 /// Experiments and testing (RFC 3692).
 const PROTOCOL: u8 = 253;
+/// A family of streams, which Linux has not given away.
+const FAMILY: u16 = 62;
+/// `_IOWR('p', 2, uint64_t)`: the bytes that go in come back in reverse order.
+const REVERSE: u32 = 0xc008_7002;
 /// Ethernet's header.
 const ETHERNET: usize = 14;
 /// A millisecond.
@@ -84,6 +89,7 @@ impl Protocol for Faulty {
         let _ = host.attach_tap(&both, Some("tap0"))?;
         let _ = host.attach_filter(Point::Interface, &both, 10, None)?;
         let _ = host.make_path("faulty", 0o666)?;
+        let _ = host.attach_streams(FAMILY, 0)?;
         this.fail_in("open");
         if let Some(ms) = host.option("block").and_then(|ms| ms.parse().ok()) {
             block(host, Duration::from_millis(ms));
@@ -177,6 +183,57 @@ impl Protocol for Faulty {
         let room = to.get_mut(..text.len()).ok_or(OpenError::INVALID)?;
         room.copy_from_slice(text.as_bytes());
         Ok(Answer::Bytes(text.len()))
+    }
+
+    fn socket_open(&self, _: &mut Context<'_, Self>, _: &Opening) -> Result<(), OpenError> {
+        Ok(())
+    }
+
+    /// Whatever its peer is called, it is its own.
+    fn socket_connect(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        peer: Option<Name>,
+    ) -> Result<(), OpenError> {
+        cx.connected(socket, peer)
+    }
+
+    fn socket_room(&self, cx: &mut Context<'_, Self>, socket: Socket, bytes: u32) {
+        // Streams are this worker's.
+        let _ = cx.want(socket, bytes);
+    }
+
+    fn socket_send(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        _: Option<Name>,
+        text: Packet,
+    ) -> Result<(), OpenError> {
+        self.fail_in("stream");
+        cx.deliver(socket, Name::default(), text).map_err(|_| OpenError::IO)
+    }
+
+    fn socket_end(&self, cx: &mut Context<'_, Self>, socket: Socket) {
+        // As above.
+        let _ = cx.finish(socket, None);
+    }
+
+    fn socket_ioctl(
+        &self,
+        _: &mut Context<'_, Self>,
+        _: Socket,
+        request: u32,
+        data: &[u8],
+        to: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        if request != REVERSE || data.len() != to.len() {
+            return Err(OpenError::NO_REQUEST);
+        }
+        to.copy_from_slice(data);
+        to.reverse();
+        Ok(to.len())
     }
 }
 

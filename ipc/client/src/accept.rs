@@ -45,6 +45,9 @@ impl Socket {
         loop {
             // As with bytes: nothing is taken before its token is there.
             if is_announced(fd, &self.memory.receive()) {
+                if let Some(error) = self.take_error() {
+                    return Err(error);
+                }
                 match self.try_accept(fd) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
@@ -83,7 +86,7 @@ impl Socket {
                 socket.memory.receive_timeout_ms().store(patience, Ordering::Relaxed);
                 let patience = self.memory.send_timeout_ms().load(Ordering::Relaxed);
                 socket.memory.send_timeout_ms().store(patience, Ordering::Relaxed);
-                let inherited = self.memory.marks() & (mark::OOB_INLINE | mark::INET6);
+                let inherited = self.memory.marks() & mark::OF_LISTENER;
                 socket.memory.add_marks(mark::CONNECTED | inherited);
                 socket.linger_s.store(self.linger_s.load(Ordering::Relaxed), Ordering::Relaxed);
                 let remote = self.outward(remote);

@@ -179,6 +179,19 @@ impl Socket {
         }
     }
 
+    /// `ioctl()` of a protocol module's socket: what comes back, at most `room` bytes.
+    ///
+    /// # Errors
+    /// `ENOTTY`: there is no such request; `EINVAL`: too many bytes; the module's; `ECONNRESET`: the daemon is gone.
+    pub fn ioctl(&self, request: u32, data: &[u8], room: u32) -> io::Result<Vec<u8>> {
+        let data = data.to_vec();
+        let request = Request::Ioctl { socket: self.handle, request, data, room };
+        match self.channel.call(request)?.0 {
+            Reply::Value(value) => Ok(value),
+            _ => Err(Errno::PROTO.into()),
+        }
+    }
+
     fn error_option(&self) -> i32 {
         // A call that reported the error before has cleared both; here it is the same.
         let seen = self.memory.take_error();

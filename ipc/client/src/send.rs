@@ -212,6 +212,10 @@ impl Socket {
         mut push: impl FnMut(&mut SendQueue<'_>) -> Result<usize, PushError>,
     ) -> io::Result<usize> {
         loop {
+            if !patience.may_restart && self.memory.has_error() {
+                // It has sent some, so it is the next call that says why there is no more.
+                return Err(Errno::PIPE.into());
+            }
             if !self.check_stream(fd)? {
                 // Still connecting: the descriptor is stuffed until that is decided.
                 patience.check(fd)?;

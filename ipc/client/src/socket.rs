@@ -74,6 +74,8 @@ pub(crate) mod mark {
     /// From here on: of a protocol module's, the number of its family, if that is neither `AF_INET` nor
     /// `AF_INET6`; of a raw or ping socket, its protocol.
     pub(crate) const NUMBER_SHIFT: u32 = 16;
+    /// What connections have as their listener has it.
+    pub(crate) const OF_LISTENER: u32 = OOB_INLINE | INET6 | MODULE | u32::MAX << NUMBER_SHIFT;
 }
 
 impl Socket {
@@ -89,16 +91,17 @@ impl Socket {
         Self::request(channel, family, transport, 0)
     }
 
-    /// `socket()` of a family or a protocol that a protocol module has brought: a datagram socket.
+    /// `socket()` of a family or a protocol that a protocol module has brought: a datagram socket or a stream.
     ///
     /// # Errors
     /// `EAFNOSUPPORT`, `EPROTONOSUPPORT`: no module has it; the module's; those of [`Socket::open_in`].
     pub fn open_of_module(
         channel: &Arc<Channel>,
         family: Family,
+        transport: Transport,
         protocol: u16,
     ) -> io::Result<(Self, OwnedFd)> {
-        let (socket, fd) = Self::request(channel, family, Transport::Datagram, protocol)?;
+        let (socket, fd) = Self::request(channel, family, transport, protocol)?;
         socket.memory.add_marks(mark::MODULE);
         Ok((socket, fd))
     }

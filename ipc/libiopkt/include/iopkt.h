@@ -143,6 +143,7 @@ int iopkt_fcntl(int fd, int command, ...);
  * FIONREAD, SIOCOUTQ, SIOCATMARK, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX, and what netdevice(7) asks about
  * interfaces, which are those of the socket's stack: SIOCGIFCONF, SIOCGIFNAME, SIOCGIFINDEX, SIOCGIFFLAGS,
  * SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFDSTADDR, SIOCGIFMTU, SIOCGIFMETRIC, SIOCGIFHWADDR.
+ * On sockets of a protocol module also what that knows, by a number of _IO, _IOR, _IOW or _IOWR.
  * Others: ENOTTY. The third argument is a pointer.
  */
 int iopkt_ioctl(int fd, unsigned long request, ...);

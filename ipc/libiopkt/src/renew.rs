@@ -12,7 +12,7 @@ use io_pkt_client::{Socket, Transport};
 use libc::c_int;
 
 use crate::description::Description;
-use crate::errno::number_of;
+use crate::errno::{number_of, os};
 use crate::loopback;
 use crate::table::{self, Held};
 
@@ -22,6 +22,10 @@ const PORT_PAUSE: Duration = Duration::from_millis(1);
 
 /// Puts a fresh socket behind every number of this one, whose connection, if there is one, is reset.
 pub(crate) fn renew(fd: c_int, held: &Held) -> io::Result<()> {
+    if held.socket.is_of_module() {
+        // Its protocol is not known here.
+        return Err(os(libc::EOPNOTSUPP));
+    }
     let channel = held.socket.channel();
     let (socket, new) = Socket::open_in(channel, held.socket.family(), Transport::Stream)?;
     let fresh = table::hold(Description::new(socket, channel));

@@ -88,8 +88,8 @@ enum Whose {
     KernelsOrModules,
 }
 
-/// TCP, UDP, ICMP and raw packets over IPv4 and IPv6 are the stack's. Other kinds of stream are refused by the
-/// stack, so that a program tries TCP instead of passing it by.
+/// TCP, UDP, ICMP and raw packets over IPv4 and IPv6 are the stack's. Other kinds of stream are a module's or refused by
+/// the stack, so that a program tries TCP instead of passing it by.
 fn whose(family: c_int, kind: c_int, protocol: c_int) -> Whose {
     let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
     match (family, kind, protocol) {
@@ -106,7 +106,7 @@ fn whose(family: c_int, kind: c_int, protocol: c_int) -> Whose {
         ) => Whose::Kernels,
         (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, _) => Whose::ModulesOrKernels,
         (libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX, _, _) => Whose::Kernels,
-        (_, libc::SOCK_DGRAM, _) => Whose::KernelsOrModules,
+        (_, libc::SOCK_DGRAM | libc::SOCK_STREAM, _) => Whose::KernelsOrModules,
         _ => Whose::Kernels,
     }
 }

@@ -12,8 +12,7 @@ use crate::table::{
 };
 pub use crate::way::{Leads, Way};
 
-/// A socket of the asking client: an index into its own cells, and a generation that makes a stale
-/// index harmless.
+/// A socket of the asking client: an index into its own cells, and a generation that makes a stale index harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SocketHandle {
     /// Index of the socket's cell in the client's memory.
@@ -100,15 +99,13 @@ pub enum Request {
         name: String,
     },
     /// Which socket does the descriptor with this ticket belong to? Whoever holds it may ask.
-    /// → [`Reply::Identified`]. `ENOTSOCK`: none of this daemon; `EACCES`: its client belongs to
-    /// another user.
+    /// → [`Reply::Identified`]. `ENOTSOCK`: none of this daemon; `EACCES`: its client belongs to another user.
     Identify {
         /// What the descriptor shows.
         ticket: Ticket,
     },
     /// First request of a process that holds another client's socket and wants to use it.
-    /// → [`Reply::Attached`] to that client. Errors as for [`Request::Attach`] and
-    /// [`Request::Identify`].
+    /// → [`Reply::Attached`] to that client. Errors as for [`Request::Attach`] and [`Request::Identify`].
     Join {
         /// What the socket's descriptor shows.
         ticket: Ticket,
@@ -193,6 +190,17 @@ pub enum Request {
         /// `SO_…`, `TCP_…`.
         name: i32,
     },
+    /// `ioctl()` of a protocol module's socket. → [`Reply::Value`]. `ENOTTY`: there is no such request.
+    Ioctl {
+        /// The socket.
+        socket: SocketHandle,
+        /// Its number.
+        request: u32,
+        /// What goes in.
+        data: Vec<u8>,
+        /// Bytes that may come back.
+        room: u32,
+    },
     /// `getsockname()`. → [`Reply::Name`].
     LocalName {
         /// The socket.
@@ -238,8 +246,7 @@ pub enum Request {
     Modules,
     /// All tunables. → [`Reply::Tunables`].
     Tunables,
-    /// What an interface's driver knows of its device and has counted.
-    /// → [`Reply::Nic`]. `ENXIO`.
+    /// What an interface's driver knows of its device and has counted. → [`Reply::Nic`]. `ENXIO`.
     Nic {
         /// Interface name.
         interface: String,

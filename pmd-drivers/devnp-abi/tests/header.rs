@@ -14,15 +14,18 @@ fn the_header_is_generated_from_the_definitions() {
     let header = crate_folder.join(format!("../include/iopkt/{name}.h"));
     let mut config = cbindgen::Config::from_file(crate_folder.join("cbindgen.toml")).unwrap();
     // C has no modules: the constants need a prefix.
-    let source = fs::read_to_string(crate_folder.join("src/lib.rs")).unwrap();
-    for name in source.split("pub const ").skip(1).filter_map(|rest| rest.split(':').next()) {
-        let _ = config.export.rename.insert(name.into(), format!("{prefix}_{name}"));
+    let folder = fs::read_dir(crate_folder.join("src")).unwrap();
+    let mut files: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in &files {
+        let source = fs::read_to_string(file).unwrap();
+        for name in source.split("pub const ").skip(1).filter_map(|rest| rest.split(':').next()) {
+            let _ = config.export.rename.insert(name.into(), format!("{prefix}_{name}"));
+        }
     }
-    let bindings = cbindgen::Builder::new()
-        .with_config(config)
-        .with_src(crate_folder.join("src/lib.rs"))
-        .generate()
-        .unwrap();
+    let builder =
+        files.iter().fold(cbindgen::Builder::new(), |builder, file| builder.with_src(file));
+    let bindings = builder.with_config(config).generate().unwrap();
     let mut text = Vec::new();
     bindings.write(&mut text);
     let text = String::from_utf8(text).unwrap();

@@ -113,6 +113,8 @@ impl OpenError {
     pub const NOT_SUPPORTED: Self = Self(95);
     /// No such option of a socket.
     pub const NO_OPTION: Self = Self(92);
+    /// There is no such `ioctl`.
+    pub const NO_REQUEST: Self = Self(25);
     /// A fault of the driver.
     pub const IO: Self = Self(5);
 

@@ -65,6 +65,9 @@
 // protocol 0 and ICMP's, TCP's and UDP's are the stack's.
 #define LSM_TO_SOCKETS 6
 
+// [`Attach::to`]: sockets of type `SOCK_STREAM`, of families and protocols as with [`TO_SOCKETS`].
+#define LSM_TO_STREAMS 8
+
 // [`Attach::value`], [`Arrival::direction`]: packets that come.
 #define LSM_IN 1
 
@@ -299,11 +302,28 @@ struct lsm_api {
     // Gives packets to a socket of the module's, a datagram each, all from one sender; says how many were
     // taken, from the front: the others are still the caller's. Those for a socket that is gone, or whose
     // reader is too slow, are dropped and counted.
+    //
+    // A stream gets text so, from nobody in particular, in no more bytes than [`Module::socket_room`] has
+    // said. Streams are all the first worker's: others take nothing for them, here and in what follows, which
+    // answers 0, or -EINVAL there. [`Api::call_in_worker`] leads to it.
     uint16_t (*deliver)(struct lsm_context *context,
                         uint64_t socket,
                         const struct lsm_name *from,
                         struct devnp_mbuf **packets,
                         uint16_t count);
+    // Somebody called `from` connects to a stream that listens. [`Module::socket_arrived`] says what has come
+    // of it, and names the attempt by `tag`.
+    int32_t (*arrive)(struct lsm_context *context,
+                      uint64_t listener,
+                      const struct lsm_name *from,
+                      uint64_t tag);
+    // A stream's `connect()` has led to its peer. The stream is called `name` from now on, unless that is null.
+    int32_t (*connected)(struct lsm_context *context, uint64_t socket, const struct lsm_name *name);
+    // So many bytes more of what a program sends are wanted: [`Module::socket_send`] gets no others.
+    int32_t (*want)(struct lsm_context *context, uint64_t socket, uint32_t bytes);
+    // With 0: nothing follows what was delivered. With an errno: the stream has ended in both directions, or its
+    // `connect()` has failed; nothing more is said of it but that it is closed.
+    int32_t (*finish)(struct lsm_context *context, uint64_t socket, int32_t error);
 };
 
 // What the packets of a call have in common.
@@ -458,19 +478,24 @@ struct lsm_module {
                            struct lsm_context *context,
                            uint64_t socket,
                            struct lsm_name *name);
-    // `connect()`: 0, or a negative errno. With null the socket gives up its peer. May be null: none can have one.
+    // `connect()`: 0, or a negative errno. With null the socket gives up its peer. A stream's attempt is under
+    // way then, until [`Api::connected`] or [`Api::finish`]. May be null: none can have one.
     int32_t (*socket_connect)(void *instance,
                               struct lsm_context *context,
                               uint64_t socket,
                               const struct lsm_name *peer);
     // A program sends a datagram: the packet is the module's now. 0, or a negative errno, which the program
     // gets with its next call. `to` is null if the program has named nobody: then the socket has a peer.
+    // What a stream's program sends comes so, too, without borders and no more than [`Api::want`] has said; with an
+    // errno the stream has ended.
     int32_t (*socket_send)(void *instance,
                            struct lsm_context *context,
                            uint64_t socket,
                            const struct lsm_name *to,
                            struct devnp_mbuf *packet);
-    // The last copy of the socket's descriptor is closed. May be null.
+    // The last copy of the socket's descriptor is closed. A stream's text that waits to be wanted goes first, and
+    // its end; without that end it is reset: text that it has got was not read, or its client has more of it than
+    // can be kept. May be null.
     void (*socket_close)(void *instance, struct lsm_context *context, uint64_t socket);
     // `setsockopt()` of a level other than SOL_SOCKET, IP, IPV6, TCP, UDP: 0, or a negative errno. May be null.
     int32_t (*socket_set_option)(void *instance,
@@ -488,6 +513,35 @@ struct lsm_module {
                                int32_t name,
                                void *to,
                                size_t room);
+    // `listen()`: 0, or a negative errno. `backlog` and one more may wait to be accepted. May be null: none listens.
+    int32_t (*socket_listen)(void *instance,
+                             struct lsm_context *context,
+                             uint64_t socket,
+                             uint32_t backlog);
+    // What has come of [`Api::arrive`]: the stream's name in all calls, or 0 and an errno: `ECONNREFUSED`, it does
+    // not listen; `EAGAIN`, too many wait; `ENOBUFS`, `ENFILE`. May be null.
+    void (*socket_arrived)(void *instance,
+                           struct lsm_context *context,
+                           uint64_t tag,
+                           uint64_t socket,
+                           int32_t error);
+    // There is room for so many bytes more of what a program has to read: when the stream has its peer, and when
+    // some have been read. May be null: nothing is ever delivered.
+    void (*socket_room)(void *instance, struct lsm_context *context, uint64_t socket, uint32_t bytes);
+    // The program sends nothing more: `shutdown()`, or it has closed the stream. All it has sent was passed. A
+    // stream that listened does so no longer. May be null.
+    void (*socket_end)(void *instance, struct lsm_context *context, uint64_t socket);
+    // `ioctl()` of a number that is not the stack's, on a socket of either type, with the `len` bytes that the
+    // number says go in (`_IOW`, `_IOWR`), at most 1024: how many of at most `room` bytes that it says come back
+    // (`_IOR`, `_IOWR`) were written, or a negative errno. May be null.
+    ptrdiff_t (*socket_ioctl)(void *instance,
+                              struct lsm_context *context,
+                              uint64_t socket,
+                              uint32_t request,
+                              const void *data,
+                              size_t len,
+                              void *to,
+                              size_t room);
 };
 
 #endif  /* IOPKT_LSM_H */

@@ -97,6 +97,14 @@ impl Worker {
                     self.ready.push_back(id);
                 }
             }
+            Kind::ModuleStream(stream) => {
+                let range = Range { offset: posted.offset, len: posted.length };
+                match stream.push(range, &mut self.spare_queues) {
+                    Ok(true) => self.stream_ready(id),
+                    Ok(false) => {}
+                    Err(_) => self.client_misbehaved(Some(slot), Misbehaviour::TooManyRanges),
+                }
+            }
             Kind::Unconnected(_) | Kind::Listening { .. } => {}
         }
     }
@@ -110,6 +118,9 @@ impl Worker {
         socket.signal.writable = true;
         if first {
             self.signals.push(id);
+        }
+        if matches!(socket.kind, Kind::ModuleStream(_)) {
+            return self.stream_read(id, now);
         }
         let Some(client) = self.clients.owner_mut(owner) else { return };
         let refreshed = match &mut socket.kind {
@@ -283,8 +294,14 @@ impl Worker {
 
     /// A listening socket is an ordinary one again; whoever waits in accept is woken and told so.
     pub(crate) fn stop_listening(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.find_mut(id) {
+            socket.kind = Kind::Unconnected(Box::default());
+        }
+        self.wake_acceptors(id);
+    }
+
+    pub(crate) fn wake_acceptors(&mut self, id: SocketId) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
-        socket.kind = Kind::Unconnected(Box::default());
         let Some(client) = self.clients.owner_mut(socket.client) else { return };
         client.lane.set_status(socket.cell, Status::empty());
         let Some(descriptor) = &socket.descriptor else { return };
@@ -329,8 +346,13 @@ pub(crate) fn raise(
 
 /// Both sides have closed, and the peer has acknowledged it; or there is no connection any more.
 fn is_gone(kind: &Kind) -> bool {
-    matches!(kind, Kind::Stream(stream)
-        if matches!(stream.tcb.state(), tcp::State::TimeWait | tcp::State::Closed))
+    match kind {
+        Kind::Stream(stream) => {
+            matches!(stream.tcb.state(), tcp::State::TimeWait | tcp::State::Closed)
+        }
+        Kind::ModuleStream(stream) => stream.is_gone(),
+        _ => false,
+    }
 }
 
 fn has_news(kind: &Kind, failed: bool, lane: &Lane) -> bool {
@@ -340,6 +362,7 @@ fn has_news(kind: &Kind, failed: bool, lane: &Lane) -> bool {
         }
         Kind::Datagram(datagram) => !datagram.recv.is_read(lane) || failed,
         Kind::Module(module) => !module.datagram.recv.is_read(lane) || failed,
+        Kind::ModuleStream(stream) => stream.has_news(lane),
         Kind::Raw(raw) => !raw.datagram.recv.is_read(lane) || failed,
         Kind::Listening { waiting } => *waiting,
         Kind::Unconnected(_) => false,
@@ -355,6 +378,7 @@ fn has_room(kind: &Kind, send_buffer: u32, failed: bool) -> bool {
                 && stream.send.len() <= send_buffer - send_buffer / 3
                 && stream.tcb.wants_text()
         }
+        Kind::ModuleStream(stream) => stream.has_room(send_buffer),
         Kind::Datagram(_) | Kind::Module(_) | Kind::Raw(_) => true,
         Kind::Unconnected(_) | Kind::Listening { .. } => false,
     }

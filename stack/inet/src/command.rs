@@ -13,6 +13,7 @@ use types::{Instant, MacAddr};
 
 use crate::groups::Multicast;
 pub use crate::handoff::{ClaimedBy, Handoff};
+pub use crate::module_command::{ModuleCommand, ModuleIoctl, ModuleOption, OpenModule};
 use crate::network::{Network, RawKind};
 pub use crate::option::MtuDiscover;
 use crate::socket::SocketId;
@@ -33,6 +34,8 @@ pub enum Transport {
     Datagram,
     /// Datagrams of a protocol module's own.
     Module,
+    /// A stream of a protocol module's own.
+    ModuleStream,
     /// Echo messages of ICMP.
     Ping,
     /// Packets of an IP protocol.
@@ -136,8 +139,8 @@ pub enum Command {
         /// The daemon's end of the socket's descriptor.
         descriptor: Arc<SocketEnd>,
     },
-    /// A new socket of a protocol module's. → [`Outcome::Opened`].
-    OpenModule(Box<OpenModule>),
+    /// For a socket of a protocol module's.
+    Module(Box<ModuleCommand>),
     /// A new raw socket, at the worker [`crate::RAW_WORKER`]. → [`Outcome::Opened`].
     OpenRaw {
         /// Answer to this call.
@@ -232,8 +235,6 @@ pub enum Command {
         /// The option.
         option: SocketOption,
     },
-    /// `setsockopt()` and `getsockopt()` of a module's own level. → [`Outcome::Value`].
-    ModuleOption(Box<ModuleOption>),
     /// What a socket's user has decided about groups.
     Multicast {
         /// Answer to this call.
@@ -390,34 +391,6 @@ pub enum Flush {
     Ports(Arc<[u16]>),
     /// One.
     One(MacAddr),
-}
-
-/// A new socket of a protocol module's.
-#[derive(Debug)]
-pub struct OpenModule {
-    /// Answer to this call.
-    pub call: CallId,
-    /// Owner.
-    pub client: u16,
-    /// Its family and protocol.
-    pub kind: lsm::SocketKind,
-    /// Who opens it.
-    pub by: lsm::Opener,
-    /// The daemon's end of the socket's descriptor.
-    pub descriptor: Arc<SocketEnd>,
-}
-
-/// An option of a module's own level.
-#[derive(Debug)]
-pub struct ModuleOption {
-    /// Answer to this call.
-    pub call: CallId,
-    /// The socket.
-    pub socket: SocketId,
-    /// Level and number.
-    pub option: (i32, i32),
-    /// Its new value; else it is asked for.
-    pub value: Option<Vec<u8>>,
 }
 
 /// State of one socket.

@@ -10,10 +10,9 @@ use types::{DropReason, FlowKey, Instant};
 
 use crate::address6::OnLink;
 use crate::client::Client;
-use crate::command::{Command, Event, ListenerId, Outcome, SocketOption, Transport};
+use crate::command::{Command, Event, Outcome, SocketOption, Transport};
 use crate::fast_open::Advice;
 use crate::flow::Flow;
-use crate::flows::Embryo;
 use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
 use crate::network::{Addresses, Network, StaticNeighbor};
 use crate::option::{self, Options};
@@ -34,7 +33,7 @@ impl Worker {
                 let result = self.open(client, transport, descriptor);
                 self.done(call, result);
             }
-            Command::OpenModule(open) => self.open_of_module(*open, now),
+            Command::Module(command) => self.module_command(*command, now),
             Command::OpenRaw { call, client, kind, descriptor } => {
                 let result = self.open_raw(client, kind, descriptor);
                 self.done(call, result);
@@ -64,7 +63,6 @@ impl Worker {
                 self.done(call, result);
             }
             Command::Close { socket, reset } => self.close(socket, reset, now),
-            Command::ModuleOption(option) => self.module_option(&option, now),
             Command::SetOption { call, socket, option } => {
                 let result = self.set_option(socket, option, now);
                 self.done(call, result);
@@ -141,7 +139,7 @@ impl Worker {
         client.lane.set_status(cell, Status::empty());
         let kind = match transport {
             Transport::Stream => Kind::Unconnected(Box::default()),
-            Transport::Datagram | Transport::Module | Transport::Ping | Transport::Raw => {
+            _ => {
                 let recv = DatagramProducer::new(cell, options.receive_buffer);
                 Kind::Datagram(Box::new(Datagram::new(recv)))
             }
@@ -175,6 +173,7 @@ impl Worker {
                 self.udp_ports.entry(local.port()).or_default().push(id);
             }
             Kind::Module(_) => self.module_bind(id, local, now)?,
+            Kind::ModuleStream(_) => self.stream_bind(id, local, now)?,
             Kind::Raw(_) => self.raw_named(id, local, None),
             Kind::Unconnected(_) | Kind::Listening { .. } | Kind::Stream(_) => {}
         }
@@ -200,6 +199,7 @@ impl Worker {
                 Ok(Outcome::Done)
             }
             Kind::Module(_) => self.module_connect(id, remote, now).map(|()| Outcome::Done),
+            Kind::ModuleStream(_) => self.stream_connect(id, remote, now),
             Kind::Raw(_) => {
                 self.raw_named(id, local, remote);
                 Ok(Outcome::Done)
@@ -297,51 +297,6 @@ impl Worker {
         Ok(if holds_syn { Outcome::SynHeld } else { Outcome::Done })
     }
 
-    fn acceptable(&mut self, id: SocketId, waiting: bool) {
-        let Some(socket) = self.sockets.find_mut(id) else { return };
-        // A client may ask to listen while its connection attempt is under way: that one stays.
-        if !matches!(socket.kind, Kind::Unconnected(_) | Kind::Listening { .. }) {
-            return;
-        }
-        socket.kind = Kind::Listening { waiting };
-        if let Some(client) = self.clients.owner_mut(socket.client) {
-            let status = if waiting { Status::ACCEPTABLE } else { Status::empty() };
-            client.lane.set_status(socket.cell, status);
-        }
-        self.raise(id, Signal { readable: true, ..Signal::default() });
-    }
-
-    fn accepted(&mut self, id: SocketId, descriptor: Arc<SocketEnd>, now: Instant) {
-        let Some(socket) = self.sockets.find_mut(id) else { return };
-        socket.descriptor = Some(descriptor);
-        let mut hang_up = socket.signal.hang_up;
-        let mut left = None;
-        if let Kind::Stream(stream) = &mut socket.kind {
-            hang_up |= stream.tcb.state() == tcp::State::CloseWait;
-            left = stream.waiting_at.take();
-        }
-        let urgent = socket.signal.urgent;
-        socket.signal = Signal { readable: true, writable: true, hang_up, urgent };
-        self.signals.push(id);
-        if let Some(listener) = left {
-            self.leave_listener(listener, now);
-        }
-    }
-
-    fn unlisten(&mut self, id: ListenerId, now: Instant) {
-        if self.listeners.remove(id).is_none() {
-            return;
-        }
-        let its = |(number, e): (u32, &Embryo)| (e.listener == id).then_some(number);
-        let numbers: Vec<u32> = self.flows.embryos.iter().filter_map(its).collect();
-        for number in numbers {
-            // Its peer may think that it is connected.
-            if let Some(embryo) = self.flows.remove_embryo(number, &mut self.timers) {
-                self.send_segment(&embryo.flow, &embryo.half_open.abort(), now);
-            }
-        }
-    }
-
     fn shutdown(
         &mut self,
         id: SocketId,
@@ -359,6 +314,7 @@ impl Worker {
         }
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         match &mut socket.kind {
+            Kind::ModuleStream(_) => return self.stream_shutdown(id, (read, write), now),
             Kind::Listening { .. } if read => {
                 self.stop_listening(id);
                 return Ok(Outcome::Done);
@@ -416,6 +372,9 @@ impl Worker {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         socket.descriptor = None;
         let reset = reset || socket.options.linger_zero;
+        if matches!(socket.kind, Kind::ModuleStream(_)) {
+            return self.stream_close(id, reset, now);
+        }
         let Kind::Stream(stream) = &mut socket.kind else {
             self.module_close(id, now);
             return self.free_socket(id);
@@ -489,6 +448,13 @@ impl Worker {
                     module.datagram.recv.release(&mut client.lane);
                 }
             }
+            Kind::ModuleStream(stream) => {
+                let _ = self.module_sockets.remove(&id);
+                self.orphan_bytes = self.orphan_bytes.saturating_sub(stream.send.private_len());
+                if let Some(client) = lane {
+                    stream.recv.release(&mut client.lane);
+                }
+            }
             Kind::Raw(raw) => {
                 let named = (raw.kind.ping, raw.datagram.local);
                 if let Some(client) = lane {
@@ -522,6 +488,9 @@ impl Worker {
     fn orphan(&mut self, id: SocketId, now: Instant) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let owner = socket.client.take();
+        if matches!(socket.kind, Kind::ModuleStream(_)) {
+            return self.stream_orphan(id, owner, now);
+        }
         let Kind::Stream(stream) = &mut socket.kind else { return };
         let len = stream.send.len() as usize;
         if let Some(client) = self.clients.owner_mut(owner) {
@@ -561,6 +530,7 @@ impl Worker {
             }
             Kind::Datagram(datagram) => datagram.recv.set_limit(options.receive_buffer),
             Kind::Module(module) => module.datagram.recv.set_limit(options.receive_buffer),
+            Kind::ModuleStream(stream) => stream.recv.set_limit(options.receive_buffer),
             Kind::Raw(raw) => raw.set_option(option, options.receive_buffer),
             Kind::Unconnected(preset) => preset.record(option),
             Kind::Listening { .. } => {}

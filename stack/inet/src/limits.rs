@@ -34,6 +34,16 @@ pub const BUFFER_TEXT: u32 = 2048;
 /// say, less the longest headers.
 pub const TSO_TEXT_MAX: u32 = 65_535 - 20 - 60;
 
+/// Text of a module's stream in one packet: with headers of the module's own it fits an Ethernet frame.
+pub const MODULE_TEXT: u32 = 1408;
+
+/// A module is told of room when it is this part of the receive buffer: not with each byte that is read.
+pub const MODULE_ROOM_PARTS: u32 = 4;
+
+/// Pause between two looks for blocks that other sockets of a client have given back, while a stream of a
+/// module's waits for some: nothing tells of them.
+pub const MODULE_BLOCKS_EVERY: Duration = Duration::from_millis(10);
+
 /// Frames that wait for a port's transmit queue; above it TCP pauses and datagrams are dropped.
 pub const TX_BACKLOG_MAX: usize = 256;
 

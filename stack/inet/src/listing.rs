@@ -39,6 +39,11 @@ impl Worker {
                 info.acknowledged = stream.send.released();
                 info.tcp = Some(stream.tcb.info());
             }
+            Kind::ModuleStream(stream) => {
+                (info.local, info.remote) = (stream.local, stream.remote);
+                info.recv_queue = stream.recv.unread();
+                info.send_queue = stream.send.len();
+            }
             kind => {
                 if let Some(datagram) = kind.datagram() {
                     info.local = datagram.local;
@@ -87,6 +92,9 @@ impl Worker {
                     let (local, remote) = self.flows.ends(&s.flow);
                     let state = s.tcb.state().name();
                     (local, Some(remote), state, s.recv.unread(), s.send.len())
+                }
+                Kind::ModuleStream(s) => {
+                    (s.local_or_unnamed(), s.remote, s.state(), s.recv.unread(), s.send.len())
                 }
                 kind => match kind
                     .datagram()

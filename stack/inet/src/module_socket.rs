@@ -8,55 +8,73 @@
 use core::net::SocketAddr;
 
 use dpdk::Mbuf;
-use lsm::{Desk, Name, Owner};
+use lsm::{Desk, Name, Owner, STREAM, SocketOf};
 use rustix::io::Errno;
-use shm::{Ancillary, DatagramProducer, TxDescriptor};
+use shm::{Ancillary, DatagramProducer, StreamProducer, TxDescriptor};
 use types::{DropReason, Instant};
 
 use crate::attend::raise;
 use crate::client::Posted;
-use crate::command::{Handoff, Misbehaviour, ModuleOption, OpenModule, Outcome, Transport};
+use crate::command::{
+    Handoff, Misbehaviour, ModuleCommand, ModuleIoctl, ModuleOption, OpenModule, Outcome, Transport,
+};
 use crate::limits::SOCKETS_MAX;
+use crate::module_stream::ModuleStream;
 use crate::socket::{Datagram, Kind, ModuleSocket, Signal, SocketId};
 use crate::worker::Worker;
 
-/// What modules know a socket by: `worker << 54 | index << 32 | generation`.
+/// What modules know a socket by: `stream << 63 | worker << 54 | index << 32 | generation`.
 const INDEX_BITS: u32 = 22;
-const _: () = assert!(SOCKETS_MAX <= 1 << INDEX_BITS && shm::layout::LANES_MAX <= 1 << 10);
+const _: () = assert!(SOCKETS_MAX <= 1 << INDEX_BITS && shm::layout::LANES_MAX <= 1 << 9);
 
-fn number_of(worker: u16, id: SocketId) -> u64 {
-    u64::from(worker) << (32 + INDEX_BITS) | u64::from(id.index) << 32 | u64::from(id.generation)
+pub(crate) fn number_of(worker: u16, id: SocketId, stream: bool) -> u64 {
+    let kind = if stream { STREAM } else { 0 };
+    let (worker, index) = (u64::from(worker), u64::from(id.index));
+    kind | worker << (32 + INDEX_BITS) | index << 32 | u64::from(id.generation)
 }
 
-fn named_by(number: u64) -> (u16, SocketId) {
+pub(crate) fn named_by(number: u64) -> (u16, SocketId) {
     let low = |bits: u64| u32::try_from(bits & 0xffff_ffff).unwrap_or(0);
     let index = low(number >> 32) & ((1 << INDEX_BITS) - 1);
-    let worker = u16::try_from(number >> (32 + INDEX_BITS)).unwrap_or(u16::MAX);
+    let worker = u16::try_from((number & !STREAM) >> (32 + INDEX_BITS)).unwrap_or(u16::MAX);
     (worker, SocketId { index, generation: low(number) })
 }
 
 impl Worker {
-    /// A new socket, if the module agrees.
-    pub(crate) fn open_of_module(&mut self, open: OpenModule, now: Instant) {
-        let call = open.call;
-        let result = self.try_open_of_module(open, now);
+    pub(crate) fn module_command(&mut self, command: ModuleCommand, now: Instant) {
+        let (call, result) = match command {
+            ModuleCommand::Open(open) => (open.call, self.open_of_module(open, now)),
+            ModuleCommand::Option(asked) => (asked.call, self.module_option(&asked, now)),
+            ModuleCommand::Ioctl(asked) => (asked.call, self.module_ioctl(&asked, now)),
+            ModuleCommand::Listen { call, socket, listener, backlog } => {
+                (call, self.stream_listen(socket, (listener, backlog), now))
+            }
+        };
         self.done(call, result);
     }
 
-    fn try_open_of_module(&mut self, open: OpenModule, now: Instant) -> Result<Outcome, Errno> {
+    /// A new socket, if the module agrees.
+    fn open_of_module(&mut self, open: OpenModule, now: Instant) -> Result<Outcome, Errno> {
         let OpenModule { client: slot, kind, by, descriptor, .. } = open;
         let Outcome::Opened { socket: id, cell } =
             self.open(slot, Transport::Datagram, descriptor)?
         else {
             return Err(Errno::NOBUFS);
         };
-        let number = number_of(self.mesh.me, id);
+        let number = number_of(self.mesh.me, id, kind.stream);
         let opened = self.ask(now, |desk| desk.socket_open(kind, number, by));
         match (opened, self.sockets.find_mut(id)) {
             (Ok(of), Some(socket)) => {
-                let recv = DatagramProducer::new(cell, socket.options.receive_buffer);
-                socket.kind =
-                    Kind::Module(Box::new(ModuleSocket { of, datagram: Datagram::new(recv) }));
+                let limit = socket.options.receive_buffer;
+                socket.kind = if kind.stream {
+                    Kind::ModuleStream(Box::new(ModuleStream::new(
+                        of,
+                        StreamProducer::new(cell, limit),
+                    )))
+                } else {
+                    let datagram = Datagram::new(DatagramProducer::new(cell, limit));
+                    Kind::Module(Box::new(ModuleSocket { of, datagram }))
+                };
                 let _ = self.module_sockets.insert(id);
                 Ok(Outcome::Opened { socket: id, cell })
             }
@@ -96,13 +114,8 @@ impl Worker {
     }
 
     /// An option of a level of the module's own: its new value, or it is asked for.
-    pub(crate) fn module_option(&mut self, option: &ModuleOption, now: Instant) {
-        let result = self.try_module_option(option, now);
-        self.done(option.call, result);
-    }
-
-    fn try_module_option(&mut self, asked: &ModuleOption, now: Instant) -> Result<Outcome, Errno> {
-        let (of, option) = (self.module_of(asked.socket)?.of, asked.option);
+    fn module_option(&mut self, asked: &ModuleOption, now: Instant) -> Result<Outcome, Errno> {
+        let (of, option) = (self.of_module(asked.socket)?, asked.option);
         let Some(value) = &asked.value else {
             return self.ask(now, |desk| desk.socket_option(&of, option)).map(Outcome::Value);
         };
@@ -111,6 +124,13 @@ impl Worker {
         self.drain_client_in_time(owner, now);
         self.ask(now, |desk| desk.socket_set_option(&of, option, value))?;
         Ok(Outcome::Done)
+    }
+
+    /// `ioctl()` of a number that is not the stack's.
+    fn module_ioctl(&mut self, asked: &ModuleIoctl, now: Instant) -> Result<Outcome, Errno> {
+        let ModuleIoctl { socket, request, ref data, room, .. } = *asked;
+        let of = self.of_module(socket)?;
+        self.ask(now, |desk| desk.socket_ioctl(&of, request, data, room)).map(Outcome::Value)
     }
 
     /// A socket is about to be freed.
@@ -158,7 +178,12 @@ impl Worker {
     pub(crate) fn module_input(&mut self, socket: u64, owner: Owner, from: Name, mbuf: Mbuf) {
         let (worker, id) = named_by(socket);
         if worker == self.mesh.me {
-            if let Err(reason) = self.module_deliver(id, owner, from, mbuf) {
+            let delivered = if socket & STREAM != 0 {
+                self.stream_input(id, owner, mbuf)
+            } else {
+                self.module_deliver(id, owner, from, mbuf)
+            };
+            if let Err(reason) = delivered {
                 self.out.count_drop(reason);
             }
             return;
@@ -213,10 +238,14 @@ impl Worker {
 
     /// Nobody serves this socket any longer: it has been told so.
     fn is_dropped(&mut self, id: SocketId) -> bool {
-        let Some(socket) = self.sockets.find_mut(id) else { return false };
-        let Kind::Module(module) = &socket.kind else { return false };
-        if self.out.desk.as_ref().is_some_and(|desk| desk.serves(&module.of)) {
+        let Ok(of) = self.of_module(id) else { return false };
+        if self.out.desk.as_ref().is_some_and(|desk| desk.serves(&of)) {
             return false;
+        }
+        let Some(socket) = self.sockets.find_mut(id) else { return false };
+        if matches!(socket.kind, Kind::ModuleStream(_)) {
+            self.stream_dropped(id);
+            return true;
         }
         socket.error = Some(Errno::NETDOWN);
         if let Some(client) = self.clients.owner_mut(socket.client) {
@@ -234,8 +263,16 @@ impl Worker {
         }
     }
 
+    fn of_module(&mut self, id: SocketId) -> Result<SocketOf, Errno> {
+        match &self.sockets.find(id).ok_or(Errno::BADF)?.kind {
+            Kind::Module(module) => Ok(module.of),
+            Kind::ModuleStream(stream) => Ok(stream.of),
+            _ => Err(Errno::BADF),
+        }
+    }
+
     /// Calls a module, and sends what it wants sent.
-    fn ask<T>(
+    pub(crate) fn ask<T>(
         &mut self,
         now: Instant,
         call: impl FnOnce(&mut Desk) -> Result<T, Errno>,
@@ -258,7 +295,10 @@ mod tests {
         for worker in [0, 1, 63] {
             for (index, generation) in [(0, 0), (most, 7), (3, u32::MAX)] {
                 let id = SocketId { index, generation };
-                assert_eq!(named_by(number_of(worker, id)), (worker, id));
+                for stream in [false, true] {
+                    let number = number_of(worker, id, stream);
+                    assert_eq!((named_by(number), number & STREAM != 0), ((worker, id), stream));
+                }
             }
         }
     }

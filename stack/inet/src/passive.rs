@@ -6,8 +6,9 @@
 //! ```
 
 use core::net::SocketAddr;
+use std::sync::Arc;
 
-use shm::{Status, StreamProducer};
+use shm::{SocketEnd, Status, StreamProducer};
 use tcp::{
     Arrival, HalfOpen, HalfOpenVerdict, ListenVerdict, SegmentIn, SegmentOut, SynCookie,
     SynCookies, Tcb,
@@ -406,6 +407,70 @@ impl Worker {
         let (local, remote) = self.flows.ends(flow);
         self.events.send(Event::Established { listener, socket: id, cell, local, remote });
         Ok((id, arrival))
+    }
+
+    /// Connections wait to be accepted at a listening socket, or none any more.
+    pub(crate) fn acceptable(&mut self, id: SocketId, waiting: bool) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        // A client may ask to listen while its connection attempt is under way: that one stays.
+        match &mut socket.kind {
+            Kind::Unconnected(_) | Kind::Listening { .. } => {
+                socket.kind = Kind::Listening { waiting };
+            }
+            Kind::ModuleStream(stream) => {
+                if !stream.set_acceptable(waiting) {
+                    return;
+                }
+            }
+            _ => return,
+        }
+        if let Some(client) = self.clients.owner_mut(socket.client) {
+            let status = if waiting { Status::ACCEPTABLE } else { Status::empty() };
+            client.lane.set_status(socket.cell, status);
+        }
+        self.raise(id, Signal { readable: true, ..Signal::default() });
+    }
+
+    /// A connection has been accepted.
+    pub(crate) fn accepted(&mut self, id: SocketId, descriptor: Arc<SocketEnd>, now: Instant) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        socket.descriptor = Some(descriptor);
+        let mut hang_up = socket.signal.hang_up;
+        let mut left = None;
+        if let Kind::Stream(stream) = &mut socket.kind {
+            hang_up |= stream.tcb.state() == tcp::State::CloseWait;
+            left = stream.waiting_at.take();
+        }
+        let mut left_stream = None;
+        if let Kind::ModuleStream(stream) = &mut socket.kind {
+            let over;
+            (left_stream, over) = stream.accepted();
+            hang_up |= over;
+        }
+        let urgent = socket.signal.urgent;
+        socket.signal = Signal { readable: true, writable: true, hang_up, urgent };
+        self.signals.push(id);
+        if let Some(listener) = left {
+            self.leave_listener(listener, now);
+        }
+        if let Some(listener) = left_stream {
+            self.leave_stream_listener(listener);
+        }
+    }
+
+    /// Nobody else is let in.
+    pub(crate) fn unlisten(&mut self, id: ListenerId, now: Instant) {
+        if self.listeners.remove(id).is_none() {
+            return;
+        }
+        let its = |(number, e): (u32, &Embryo)| (e.listener == id).then_some(number);
+        let numbers: Vec<u32> = self.flows.embryos.iter().filter_map(its).collect();
+        for number in numbers {
+            // Its peer may think that it is connected.
+            if let Some(embryo) = self.flows.remove_embryo(number, &mut self.timers) {
+                self.send_segment(&embryo.flow, &embryo.half_open.abort(), now);
+            }
+        }
     }
 }
 

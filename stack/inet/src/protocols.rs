@@ -11,6 +11,7 @@ use wire::{ethernet, ipv4};
 use crate::command::{CallId, ClaimedBy, Handoff, Outcome};
 use crate::input::{Received, drop_front};
 use crate::limits::TTL;
+use crate::module_stream::Turns;
 use crate::packet_out::PacketOut;
 use crate::worker::Worker;
 
@@ -24,6 +25,9 @@ impl Worker {
             self.out.desk.get_or_insert_with(|| Box::new(Desk::new(me))).adopt(plan);
         }
         self.drop_module_sockets();
+        if self.out.desk.is_none() {
+            self.module_streams = Turns::default();
+        }
         self.done(call, Ok(Outcome::Done));
     }
 
@@ -110,12 +114,13 @@ impl Worker {
         self.claim(claim, ClaimedBy::Protocol(protocol.0), received.interface, mbuf)
     }
 
-    /// Calls and timers of modules. `true`: there were some.
+    /// Calls and timers of modules, and what their streams have sent. `true`: there were some.
     pub(crate) fn attend_protocols(&mut self, now: Instant) -> bool {
         let Some(desk) = &mut self.out.desk else { return false };
         desk.set_now(now);
         let busy = desk.attend();
-        busy | self.send_for_protocols(now)
+        let sent = self.send_for_protocols(now);
+        busy | sent | self.attend_streams(now)
     }
 
     /// Sends what modules want sent. `true`: there was something.
@@ -129,6 +134,7 @@ impl Worker {
                 Sending::Datagram { socket, owner, from, mbuf } => {
                     self.module_input(socket, owner, from, mbuf);
                 }
+                Sending::Stream { socket, owner, word } => self.stream_said(socket, owner, word),
             }
         }
         busy

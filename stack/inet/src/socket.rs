@@ -13,6 +13,7 @@ use crate::command::{ListenerId, Transport};
 use crate::flow::Flow;
 use crate::groups::Multicast;
 use crate::limits::{AWAKE_MAX, DOZE_BUDGET, SOCKETS_MAX};
+use crate::module_stream::ModuleStream;
 use crate::network::RawKind;
 use crate::option::{Options, Preset};
 use crate::output::Hop;
@@ -74,8 +75,13 @@ impl Socket {
     /// A connection whose FIN has not been asked for.
     pub(crate) fn is_open_for_writing(&self) -> bool {
         use tcp::State::{CloseWait, Established, SynReceived, SynSent};
-        let Kind::Stream(stream) = &self.kind else { return false };
-        matches!(stream.tcb.state(), SynSent | SynReceived | Established | CloseWait)
+        match &self.kind {
+            Kind::Stream(stream) => {
+                matches!(stream.tcb.state(), SynSent | SynReceived | Established | CloseWait)
+            }
+            Kind::ModuleStream(stream) => stream.is_open_for_writing(),
+            _ => false,
+        }
     }
 
     /// Nobody's, for a connection that wakes.
@@ -107,8 +113,10 @@ pub(crate) enum Kind {
     Stream(Stream),
     /// A datagram socket.
     Datagram(Box<Datagram>),
-    /// A protocol module's.
+    /// A protocol module's, of datagrams.
     Module(Box<ModuleSocket>),
+    /// A stream of a protocol module's.
+    ModuleStream(Box<ModuleStream>),
     /// One of an IP protocol's packets.
     Raw(Box<RawSocket>),
 }
@@ -121,6 +129,7 @@ impl Kind {
             Self::Unconnected(_) | Self::Listening { .. } | Self::Stream(_) => Transport::Stream,
             Self::Datagram(_) => Transport::Datagram,
             Self::Module(_) => Transport::Module,
+            Self::ModuleStream(_) => Transport::ModuleStream,
             Self::Raw(raw) if raw.kind.ping => Transport::Ping,
             Self::Raw(_) => Transport::Raw,
         }
@@ -134,7 +143,7 @@ impl Kind {
             Self::Datagram(datagram) => Some(datagram),
             Self::Module(module) => Some(&module.datagram),
             Self::Raw(raw) => Some(&raw.datagram),
-            Self::Unconnected(_) | Self::Listening { .. } | Self::Stream(_) => None,
+            _ => None,
         }
     }
 
@@ -146,7 +155,7 @@ impl Kind {
             Self::Datagram(datagram) => Some(datagram),
             Self::Module(module) => Some(&mut module.datagram),
             Self::Raw(raw) => Some(&mut raw.datagram),
-            Self::Unconnected(_) | Self::Listening { .. } | Self::Stream(_) => None,
+            _ => None,
         }
     }
 }

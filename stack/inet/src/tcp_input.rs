@@ -260,7 +260,7 @@ impl Worker {
     /// Takes back what quiet sockets of a client hold though it has been read: nothing else tells the
     /// worker of it before their next event. A client that lies is found out at that one.
     #[cold]
-    fn sweep_blocks(&mut self, owner: Option<u16>) {
+    pub(crate) fn sweep_blocks(&mut self, owner: Option<u16>) {
         let Some(client) = self.clients.owner_mut(owner) else { return };
         for number in client.sweep() {
             let Some(id) = self.sockets.id(number) else { continue };

@@ -26,8 +26,9 @@ use crate::filter;
 use crate::flows::Flows;
 use crate::hearing::Hearing;
 use crate::ids::Ids;
-use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
+use crate::limits::{ICMP_ERRORS_PER_SECOND, MODULE_BLOCKS_EVERY, RESETS_PER_SECOND};
 use crate::listener::Listeners;
+use crate::module_stream::Turns;
 use crate::output::Output;
 use crate::path_mtu::PathMtus;
 use crate::pools::Pools;
@@ -105,6 +106,8 @@ pub struct Worker {
     pub(crate) udp_owners: UdpOwners,
     /// Sockets of protocol modules.
     pub(crate) module_sockets: HashSet<SocketId>,
+    /// Streams of theirs that have something to do.
+    pub(crate) module_streams: Turns,
     /// Raw sockets.
     pub(crate) raw_sockets: HashSet<SocketId>,
     /// Ping sockets, by their identifiers.
@@ -165,6 +168,7 @@ impl Worker {
             udp_ports: HashMap::new(),
             udp_owners: UdpOwners::default(),
             module_sockets: HashSet::new(),
+            module_streams: Turns::default(),
             raw_sockets: HashSet::new(),
             ping_ids: HashMap::new(),
             group_sockets: Vec::new(),
@@ -369,6 +373,7 @@ impl Worker {
     pub fn may_sleep(&self) -> bool {
         self.ready.is_empty()
             && self.events.waiting.is_empty()
+            && self.module_streams.may_sleep()
             && !self.out.is_backlogged()
             && !self.out.has_looped()
             && !self.clients.any_pending()
@@ -380,7 +385,9 @@ impl Worker {
     pub fn next_timeout(&self) -> Option<Instant> {
         let protocols = self.out.desk.as_ref().and_then(|desk| desk.next_timeout());
         let held = self.clients.next_timeout();
-        self.timers.next().into_iter().chain(protocols).chain(held).min()
+        let blocks = self.module_streams.wait_for_blocks();
+        let blocks = blocks.then(|| self.out.now + MODULE_BLOCKS_EVERY);
+        self.timers.next().into_iter().chain(protocols).chain(held).chain(blocks).min()
     }
 
     /// The control plane has asked the worker to stop.

@@ -223,7 +223,7 @@ impl Control {
         let entry = self.shown(id, ticket)?;
         let client = self.clients.get(&entry.client).ok_or(Errno::NOTSOCK)?;
         let transport = match entry.transport {
-            Transport::Stream => WireTransport::Stream,
+            Transport::Stream | Transport::ModuleStream => WireTransport::Stream,
             Transport::Datagram | Transport::Module | Transport::Ping => WireTransport::Datagram,
             Transport::Raw => WireTransport::Raw,
         };

@@ -4,17 +4,26 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use inet::command::{Command, ModuleOption, OpenModule, SocketInfo, Transport};
-use lsm::{OPTION_BYTES_MAX, Opener, SocketKind};
+use inet::command::{
+    Command, ListenerId, ModuleCommand, ModuleIoctl, ModuleOption, OpenModule, SocketInfo,
+    Transport,
+};
+use lsm::{OPTION_BYTES_MAX, Opener, STREAM_WORKER, SocketKind};
 use proto::Reply;
 use proto::message::{Family, Transport as WireTransport};
 use rustix::io::Errno;
 
-use crate::control::{ConnectionId, Control, SocketKey};
+use crate::control::{AcceptQueue, ConnectionId, Control, SocketEntry, SocketKey};
 use crate::options::sol;
 use crate::pending::{Asked, NewSocket, Pending, Then};
 use crate::quota::{Kind, Taken};
 use crate::requests::descriptor_pair;
+
+impl SocketEntry {
+    fn is_module_stream(&self) -> bool {
+        self.transport == Transport::ModuleStream
+    }
+}
 
 impl Control {
     pub(crate) fn try_open_of_module(
@@ -29,22 +38,32 @@ impl Control {
             Family::Inet6 => (10, Errno::PROTONOSUPPORT),
             Family::Module(family) => (family, Errno::AFNOSUPPORT),
         };
-        let kind = SocketKind { family, protocol };
-        let single = self.protocols.serves(kind).ok_or(absent)?;
-        if transport != WireTransport::Datagram {
-            return Err(Errno::SOCKTNOSUPPORT);
-        }
+        let stream = match transport {
+            WireTransport::Stream => true,
+            WireTransport::Datagram => false,
+            WireTransport::Raw => return Err(Errno::SOCKTNOSUPPORT),
+        };
+        let kind = SocketKind { family, protocol, stream };
+        let Some(single) = self.protocols.serves(kind) else {
+            let other = SocketKind { stream: !stream, ..kind };
+            let has_other = self.protocols.serves(other).is_some();
+            return Err(if has_other { Errno::SOCKTNOSUPPORT } else { absent });
+        };
         let connection = self.connections.get(&asked.connection).ok_or(Errno::BADF)?;
         let by = Opener { pid: connection.pid, uid: connection.sender };
         let client = self.client_of(asked.connection).ok_or(Errno::NOTCONN)?;
         let (client, opening) = (client.slot.index(), Taken::of(&client.account, Kind::Sockets)?);
         let (ours, theirs) = descriptor_pair()?;
         self.next_worker = (self.next_worker + 1) % self.worker_count().max(1);
-        let worker = if single { 0 } else { self.next_worker };
+        let worker = match (stream, single) {
+            (true, _) => STREAM_WORKER,
+            (_, true) => 0,
+            _ => self.next_worker,
+        };
         let then = Then::Open(NewSocket {
             client,
             worker,
-            transport: Transport::Module,
+            transport: if stream { Transport::ModuleStream } else { Transport::Module },
             inet6: family == 10,
             raw: None,
             ours: Arc::clone(&ours),
@@ -55,7 +74,7 @@ impl Control {
         let pending = Pending { connection, sequence: asked.sequence, then };
         self.call(worker, pending, |call| {
             let open = OpenModule { call, client, kind, by, descriptor: ours };
-            Command::OpenModule(Box::new(open))
+            Command::Module(Box::new(ModuleCommand::Open(open)))
         });
         Ok(())
     }
@@ -80,7 +99,9 @@ impl Control {
         let dissolve = to.is_ipv4() && to.ip().is_unspecified();
         let remote = (!dissolve).then_some(to);
         let (connection, sequence) = (Some(asked.connection), asked.sequence);
-        let pending = Pending { connection, sequence, then: Then::Answer };
+        let is_stream = self.sockets.get(&key).is_some_and(|e| e.is_module_stream());
+        let then = if is_stream { Then::UnderWay } else { Then::Answer };
+        let pending = Pending { connection, sequence, then };
         self.call(worker, pending, |call| Command::Connect {
             call,
             socket,
@@ -89,6 +110,65 @@ impl Control {
             fast_open: false,
         });
         true
+    }
+
+    /// `false`: it is no module's.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: datagrams; `ENOBUFS`: too many listen.
+    pub(crate) fn listen_module(
+        &mut self,
+        (id, sequence): (ConnectionId, u32),
+        key: SocketKey,
+        backlog: u32,
+    ) -> Result<bool, Errno> {
+        let Some((worker, socket)) = self.of_module(key) else { return Ok(false) };
+        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
+        if !entry.is_module_stream() {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let owner = self.clients.get(&entry.client).ok_or(Errno::BADF)?;
+        let queue =
+            entry.listening.is_none().then(|| AcceptQueue::of(&owner.account)).transpose()?;
+        let (listener, backlog) = (ListenerId(key.0), backlog.min(self.network.tuning.somaxconn));
+        let then = Then::ListenModule(key, queue);
+        let pending = Pending { connection: Some(id), sequence, then };
+        self.call(worker, pending, |call| {
+            let listen = ModuleCommand::Listen { call, socket, listener, backlog };
+            Command::Module(Box::new(listen))
+        });
+        Ok(true)
+    }
+
+    /// The module lets connections in.
+    pub(crate) fn module_listens(&mut self, key: SocketKey, queue: Option<Box<AcceptQueue>>) {
+        if let (Some(entry), Some(queue)) = (self.sockets.get_mut(&key), queue) {
+            let _ = entry.listening.get_or_insert(queue);
+        }
+    }
+
+    /// `ioctl()` of a number that is not the stack's.
+    ///
+    /// # Errors
+    /// `ENOTTY`: it is no module's; `EINVAL`: no value is so long.
+    pub(crate) fn ioctl(
+        &mut self,
+        (id, sequence): (ConnectionId, u32),
+        key: SocketKey,
+        request: u32,
+        (data, room): (Vec<u8>, u32),
+    ) -> Result<(), Errno> {
+        let (worker, socket) = self.of_module(key).ok_or(Errno::NOTTY)?;
+        let room = usize::try_from(room).map_err(|_| Errno::INVAL)?;
+        if data.len() > OPTION_BYTES_MAX || room > OPTION_BYTES_MAX {
+            return Err(Errno::INVAL);
+        }
+        let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
+        self.call(worker, pending, |call| {
+            let asked = ModuleIoctl { call, socket, request, data, room };
+            Command::Module(Box::new(ModuleCommand::Ioctl(asked)))
+        });
+        Ok(())
     }
 
     /// `false`: it is no module's.
@@ -127,14 +207,16 @@ impl Control {
         let value = value.map(<[u8]>::to_vec);
         let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
         self.call(worker, pending, |call| {
-            Command::ModuleOption(Box::new(ModuleOption { call, socket, option, value }))
+            let asked = ModuleOption { call, socket, option, value };
+            Command::Module(Box::new(ModuleCommand::Option(asked)))
         });
         Ok(true)
     }
 
     fn of_module(&self, key: SocketKey) -> Option<(u16, inet::SocketId)> {
         let entry = self.sockets.get(&key)?;
-        (entry.transport == Transport::Module).then_some((entry.handle.worker, entry.id))
+        let is_modules = matches!(entry.transport, Transport::Module | Transport::ModuleStream);
+        is_modules.then_some((entry.handle.worker, entry.id))
     }
 }
 

@@ -36,7 +36,7 @@ impl Control {
             _ => {}
         }
         let inet6 = entry.values.inet6;
-        let is_modules = entry.transport == Transport::Module;
+        let is_modules = matches!(entry.transport, Transport::Module | Transport::ModuleStream);
         if let Some(change) = multicast::parse(level, name, value).filter(|_| !is_modules) {
             let change = if level == sol::IPV6 && !inet6 { Err(Errno::NOPROTOOPT) } else { change };
             return self.set_multicast((id, sequence), key, change?);

@@ -328,7 +328,7 @@ impl Values {
                 None => return Ok(None),
             },
             (o::SOCKET, o::SO_TYPE) => match transport {
-                Transport::Stream => 1,
+                Transport::Stream | Transport::ModuleStream => 1,
                 Transport::Raw => 3,
                 _ => 2,
             },

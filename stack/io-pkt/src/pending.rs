@@ -15,7 +15,9 @@ use rustix::io::Errno;
 use shm::{CellId, SocketEnd};
 
 use crate::client;
-use crate::control::{ConnectionId, Control, Peer, SocketEntry, SocketKey, Source, Waiting};
+use crate::control::{
+    AcceptQueue, ConnectionId, Control, Peer, SocketEntry, SocketKey, Source, Waiting,
+};
 use crate::module_sockets;
 use crate::options;
 use crate::protocols::Adoption;
@@ -87,6 +89,10 @@ pub(crate) enum Then {
     Open(NewSocket),
     /// A connection attempt is under way: answer `EINPROGRESS`; on a collision try another port.
     Connect(Attempt),
+    /// An attempt of a module's stream: answer `EINPROGRESS`.
+    UnderWay,
+    /// A module's stream listens, with this queue if it is new.
+    ListenModule(SocketKey, Option<Box<AcceptQueue>>),
     /// A listener that so many workers do not know yet: answer when the last one does.
     Listen(Rc<Cell<u16>>),
     /// The state of a socket, for one option.
@@ -179,6 +185,11 @@ impl Control {
                 return self.connected(asked, result, &attempt);
             }
             (_, Err(errno)) => Err(errno),
+            (Then::UnderWay, Ok(_)) => Err(Errno::INPROGRESS),
+            (Then::ListenModule(key, queue), Ok(_)) => {
+                self.module_listens(key, queue);
+                Ok(Reply::Done)
+            }
             (Then::Listen(left), Ok(_)) => {
                 left.set(left.get().saturating_sub(1));
                 if left.get() > 0 {

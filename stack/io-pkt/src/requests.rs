@@ -57,6 +57,10 @@ impl Control {
             Request::Option { socket, level, name } => {
                 self.option(id, sequence, socket, level, name)
             }
+            Request::Ioctl { socket, request, data, room } => self
+                .socket(id, socket)
+                .and_then(|key| self.ioctl((id, sequence), key, request, (data, room)))
+                .map(|()| None),
             Request::LocalName { socket } => self.local_name(id, sequence, socket),
             Request::PeerName { socket } => self.peer_name(id, sequence, socket),
             other => self.table_request(id, sequence, other),
@@ -231,6 +235,9 @@ impl Control {
         backlog: u32,
     ) -> Result<Option<Reply>, Errno> {
         let key = self.socket(id, handle)?;
+        if self.listen_module((id, sequence), key, backlog)? {
+            return Ok(None);
+        }
         let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
         if entry.transport != Transport::Stream {
             return Err(Errno::OPNOTSUPP);
@@ -293,7 +300,7 @@ impl Control {
         handle: SocketHandle,
     ) -> Result<(), Errno> {
         let (key, entry) = self.entry(id, handle)?;
-        let (values, client) = (*entry.values, entry.client);
+        let (values, client, transport) = (*entry.values, entry.client, entry.transport);
         let queue = entry.listening.as_ref().ok_or(Errno::INVAL)?;
         if queue.waiting.is_empty() {
             return Err(Errno::AGAIN);
@@ -318,7 +325,7 @@ impl Control {
             client,
             handle: socket,
             id: waiting.socket,
-            transport: Transport::Stream,
+            transport,
             descriptor: Arc::clone(&ours),
             peer: Some(Peer::of(waiting.remote)),
             // The listener holds the port.

@@ -537,7 +537,7 @@ fn protocol(transport: Transport) -> &'static str {
     match transport {
         Transport::Stream => "tcp",
         Transport::Datagram => "udp",
-        Transport::Module => "module",
+        Transport::Module | Transport::ModuleStream => "module",
         Transport::Ping => "icmp",
         Transport::Raw => "raw",
     }

@@ -18,7 +18,7 @@
 //! packet's pointer owns it: what `receive` gets is the module's, to free or to send; what `tap` and
 //! `filter` get stays the daemon's, unless the filter says [`CONSUMED`].
 //!
-//! The C header `stack/include/iopkt/lsm.h` is this file's (`cargo test -p lsm-abi`; `LSM_HEADER=write` writes it).
+//! The C header `stack/include/iopkt/lsm.h` is made of this crate's files (`cargo test -p lsm-abi`; `LSM_HEADER=write` writes it).
 //!
 //! **What may change.** Fields are only ever appended, and the `size` of each table says how far its
 //! writer knew it: a reader looks at no field beyond. What can't be said so gets a new
@@ -26,10 +26,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod module;
+
 use core::ffi::{c_char, c_void};
 
 pub use devnp_abi::Mbuf as Packet;
 use devnp_abi::{Api as DriverApi, Mbuf};
+pub use module::Module;
 
 /// First word of every [`Module`]: `lsm1` in memory on a little-endian machine.
 pub const MAGIC: u32 = 0x316d_736c;
@@ -73,6 +76,8 @@ pub const TO_FILTER_INET6: u32 = 7;
 /// protocol [`Attach::value`] % 65536. `AF_UNSPEC` and `AF_UNIX` can't be had; of `AF_INET` and `AF_INET6`
 /// protocol 0 and ICMP's, TCP's and UDP's are the stack's.
 pub const TO_SOCKETS: u32 = 6;
+/// [`Attach::to`]: sockets of type `SOCK_STREAM`, of families and protocols as with [`TO_SOCKETS`].
+pub const TO_STREAMS: u32 = 8;
 
 /// [`Attach::value`], [`Arrival::direction`]: packets that come.
 pub const IN: u32 = 1;
@@ -390,6 +395,10 @@ pub struct Api {
     /// Gives packets to a socket of the module's, a datagram each, all from one sender; says how many were
     /// taken, from the front: the others are still the caller's. Those for a socket that is gone, or whose
     /// reader is too slow, are dropped and counted.
+    ///
+    /// A stream gets text so, from nobody in particular, in no more bytes than [`Module::socket_room`] has
+    /// said. Streams are all the first worker's: others take nothing for them, here and in what follows, which
+    /// answers 0, or -EINVAL there. [`Api::call_in_worker`] leads to it.
     pub deliver: unsafe extern "C" fn(
         context: *mut Context,
         socket: u64,
@@ -397,203 +406,26 @@ pub struct Api {
         packets: *mut *mut Mbuf,
         count: u16,
     ) -> u16,
+    /// Somebody called `from` connects to a stream that listens. [`Module::socket_arrived`] says what has come
+    /// of it, and names the attempt by `tag`.
+    pub arrive: unsafe extern "C" fn(
+        context: *mut Context,
+        listener: u64,
+        from: *const Name,
+        tag: u64,
+    ) -> i32,
+    /// A stream's `connect()` has led to its peer. The stream is called `name` from now on, unless that is null.
+    pub connected:
+        unsafe extern "C" fn(context: *mut Context, socket: u64, name: *const Name) -> i32,
+    /// So many bytes more of what a program sends are wanted: [`Module::socket_send`] gets no others.
+    pub want: unsafe extern "C" fn(context: *mut Context, socket: u64, bytes: u32) -> i32,
+    /// With 0: nothing follows what was delivered. With an errno: the stream has ended in both directions, or its
+    /// `connect()` has failed; nothing more is said of it but that it is closed.
+    pub finish: unsafe extern "C" fn(context: *mut Context, socket: u64, error: i32) -> i32,
 }
 
-/// The exported table. Functions may be null where it says so. `instance` is what `open` made.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Module {
-    /// [`MAGIC`].
-    pub magic: u32,
-    /// [`ABI_VERSION`].
-    pub abi: u32,
-    /// Bytes of this table.
-    pub size: u32,
-    /// [`KIND_PROTOCOL`].
-    pub kind: u32,
-    /// `THREADING_…`.
-    pub threading: u32,
-    /// `FLAG_…`.
-    pub flags: u32,
-    /// The protocol's name: up to 15 letters, digits, `-`, `_`.
-    pub name: *const c_char,
-    /// The module's own version, for listings.
-    pub version: *const c_char,
-    /// Its options as `bind=INTERFACE rate=NUMBER fast`: any other is refused with this text.
-    pub options: *const c_char,
-    /// Begins. `api` stays valid until the process ends, `host` until `close` returns. 0, or a negative
-    /// errno: then `close` is not called.
-    pub open: Option<
-        unsafe extern "C" fn(api: *const Api, host: *const Host, instance: *mut *mut c_void) -> i32,
-    >,
-    /// Ends. No call is under way, none follows.
-    pub close: Option<unsafe extern "C" fn(instance: *mut c_void)>,
-    /// Packets of an EtherType or a protocol: the module's now. 0, or [`FAILED`]. May be null if it
-    /// attaches to none.
-    pub receive: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            arrival: *const Arrival,
-            packets: *mut *mut Mbuf,
-            count: u16,
-        ) -> i32,
-    >,
-    /// A look at frames, which stay the daemon's and are not to be changed. 0, or [`FAILED`]. May be
-    /// null if it attaches to none.
-    pub tap: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            arrival: *const Arrival,
-            packets: *const *const Mbuf,
-            count: u16,
-        ) -> i32,
-    >,
-    /// Writes a verdict for each packet; they are all [`PASS`] before. Bytes may be changed in place.
-    /// 0, or [`FAILED`]: then the verdicts written so far hold. May be null if it attaches to none.
-    pub filter: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            arrival: *const Arrival,
-            packets: *const *mut Mbuf,
-            verdicts: *mut u8,
-            count: u16,
-        ) -> i32,
-    >,
-    /// The worker's timer. 0, or [`FAILED`]. May be null.
-    pub timer: Option<unsafe extern "C" fn(instance: *mut c_void, context: *mut Context) -> i32>,
-    /// What [`Api::call_in_worker`] asked for. 0, or [`FAILED`]. With a null context: the module is
-    /// about to be closed, the argument is to be freed. May be null.
-    pub call: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            argument: *mut c_void,
-        ) -> i32,
-    >,
-    /// What [`Api::defer`] asked for, on the module's thread. `last` is 1 if the module is about to be
-    /// closed and the argument is only to be freed. 0, or [`FAILED`]. May be null.
-    pub work: Option<
-        unsafe extern "C" fn(instance: *mut c_void, argument: *mut c_void, last: i32) -> i32,
-    >,
-    /// Something has changed, on the module's thread. 0, or [`FAILED`]. May be null.
-    pub event: Option<unsafe extern "C" fn(instance: *mut c_void, event: *const Event) -> i32>,
-    /// Somebody opens a path: 0, or a negative errno. What is written to `handle` names it in the
-    /// other calls. One thread serves all paths of a module, request by request; whoever blocks in it
-    /// makes the module's other users wait, and nobody else. May be null: nobody may.
-    pub path_open: Option<
-        unsafe extern "C" fn(instance: *mut c_void, peer: *const Peer, handle: *mut u64) -> i32,
-    >,
-    /// Reads: how many of at most `len` bytes from `offset` on were written to `to`, 0 at the end, a
-    /// negative errno, or [`PATH_LATER`]. May be null.
-    pub path_read: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            handle: u64,
-            offset: u64,
-            to: *mut c_void,
-            len: usize,
-        ) -> isize,
-    >,
-    /// Writes: how many bytes were taken, or a negative errno. May be null.
-    pub path_write: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            handle: u64,
-            offset: u64,
-            data: *const c_void,
-            len: usize,
-        ) -> isize,
-    >,
-    /// Anything else, by number, with `len` bytes from the asker: how many of at most `room` bytes were
-    /// written to `to`, a negative errno, or [`PATH_LATER`]. May be null.
-    pub path_ioctl: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            handle: u64,
-            request: u32,
-            data: *const c_void,
-            len: usize,
-            to: *mut c_void,
-            room: usize,
-        ) -> isize,
-    >,
-    /// Whoever had it open is gone. May be null.
-    pub path_close: Option<unsafe extern "C" fn(instance: *mut c_void, handle: u64)>,
-    /// A program opens a socket of [`TO_SOCKETS`]: 0, or a negative errno for the program. This and what
-    /// follows are calls of the worker that has the socket, always the same one. When the module goes, or
-    /// has failed, its sockets answer `ENETDOWN`, and nothing more is said about them.
-    pub socket_open: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            what: *const Opening,
-        ) -> i32,
-    >,
-    /// `bind()`: 0, or a negative errno. What the module makes of `name` is the socket's name (a port that
-    /// was left open, for example). A program that sends first is bound to a name of zeros. May be null: no
-    /// socket has a name, and sending needs none.
-    pub socket_bind: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            socket: u64,
-            name: *mut Name,
-        ) -> i32,
-    >,
-    /// `connect()`: 0, or a negative errno. With null the socket gives up its peer. May be null: none can have one.
-    pub socket_connect: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            socket: u64,
-            peer: *const Name,
-        ) -> i32,
-    >,
-    /// A program sends a datagram: the packet is the module's now. 0, or a negative errno, which the program
-    /// gets with its next call. `to` is null if the program has named nobody: then the socket has a peer.
-    pub socket_send: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            socket: u64,
-            to: *const Name,
-            packet: *mut Mbuf,
-        ) -> i32,
-    >,
-    /// The last copy of the socket's descriptor is closed. May be null.
-    pub socket_close:
-        Option<unsafe extern "C" fn(instance: *mut c_void, context: *mut Context, socket: u64)>,
-    /// `setsockopt()` of a level other than SOL_SOCKET, IP, IPV6, TCP, UDP: 0, or a negative errno. May be null.
-    pub socket_set_option: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            socket: u64,
-            level: i32,
-            name: i32,
-            value: *const c_void,
-            len: usize,
-        ) -> i32,
-    >,
-    /// `getsockopt()` of such a level: how many of `room` bytes were written, or a negative errno. May be null.
-    pub socket_option: Option<
-        unsafe extern "C" fn(
-            instance: *mut c_void,
-            context: *mut Context,
-            socket: u64,
-            level: i32,
-            name: i32,
-            to: *mut c_void,
-            room: usize,
-        ) -> isize,
-    >,
-}
-
-const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 21 * 8);
-const _: () = assert!(size_of::<Api>() == 8 + 22 * 8);
+const _: () = assert!(size_of::<Module>() == 24 + 3 * 8 + 26 * 8);
+const _: () = assert!(size_of::<Api>() == 8 + 26 * 8);
 const _: () = assert!(size_of::<Attach>() == 24 && size_of::<Arrival>() == 16);
 const _: () = assert!(size_of::<Variable>() == 48 && size_of::<Peer>() == 24);
 const _: () = assert!(size_of::<Name>() == 28 && size_of::<Opening>() == 24);

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use devnp_sdk::Packet;
+use devnp_sdk::{OpenError, Packet};
 use lsm_abi as abi;
 
 use crate::Protocol;
@@ -79,7 +79,8 @@ impl<'a, P: Protocol> Context<'a, P> {
     }
 
     /// Gives a datagram to a socket of the module's. One for a socket that is gone, or whose reader is too
-    /// slow, is dropped and counted.
+    /// slow, is dropped and counted. A stream gets text so, in no more bytes than
+    /// [`Protocol::socket_room`] has said; `from` means nothing then.
     ///
     /// # Errors
     /// As for [`send_frame`](Self::send_frame).
@@ -93,6 +94,55 @@ impl<'a, P: Protocol> Context<'a, P> {
         // SAFETY: the daemon did not take it: it is ours as before.
         if taken == 1 { Ok(()) } else { Err(unsafe { again(raw) }) }
     }
+}
+
+/// What is said of streams, which need [`Host::attach_streams`]. They are all the first worker's: others answer
+/// with an error, and [`Host::call_in_worker`] leads there.
+impl<P: Protocol> Context<'_, P> {
+    /// Somebody of this name connects to a stream that listens: [`Protocol::socket_arrived`] says what has come of
+    /// it, by the tag.
+    ///
+    /// # Errors
+    /// This worker has no streams.
+    pub fn arrive(&mut self, listener: Socket, from: Name, tag: u64) -> Result<(), OpenError> {
+        let from = from.to_abi(0);
+        // SAFETY: the call is not over; a complete structure.
+        said(unsafe { (self.host.api().arrive)(self.raw, listener.0, &raw const from, tag) })
+    }
+
+    /// A stream's `connect()` has led to its peer; with a name it is called that from now on.
+    ///
+    /// # Errors
+    /// This worker has no streams.
+    pub fn connected(&mut self, socket: Socket, name: Option<Name>) -> Result<(), OpenError> {
+        let name = name.map(|name| name.to_abi(0));
+        let name = name.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        // SAFETY: the call is not over; a complete structure or null.
+        said(unsafe { (self.host.api().connected)(self.raw, socket.0, name) })
+    }
+
+    /// So many bytes more of what a stream's program sends are wanted.
+    ///
+    /// # Errors
+    /// This worker has no streams.
+    pub fn want(&mut self, socket: Socket, bytes: u32) -> Result<(), OpenError> {
+        // SAFETY: the call is not over.
+        said(unsafe { (self.host.api().want)(self.raw, socket.0, bytes) })
+    }
+
+    /// Nothing follows what was delivered; with an error the stream has ended in both directions, or its
+    /// `connect()` has failed.
+    ///
+    /// # Errors
+    /// This worker has no streams.
+    pub fn finish(&mut self, socket: Socket, error: Option<OpenError>) -> Result<(), OpenError> {
+        // SAFETY: the call is not over.
+        said(unsafe { (self.host.api().finish)(self.raw, socket.0, error.map_or(0, |e| e.0)) })
+    }
+}
+
+fn said(code: i32) -> Result<(), OpenError> {
+    if code == 0 { Ok(()) } else { Err(OpenError(code.saturating_neg())) }
 }
 
 /// # Safety

@@ -14,6 +14,7 @@ use crate::types::{Answer, Arrival, Event, Peer};
 use crate::{Protocol, Threading};
 
 mod sockets;
+mod streams;
 
 /// What a module exports.
 #[derive(Debug)]
@@ -76,6 +77,11 @@ impl Export {
             socket_close: Some(sockets::close::<P>),
             socket_set_option: Some(sockets::set_option::<P>),
             socket_option: Some(sockets::option::<P>),
+            socket_listen: Some(streams::listen::<P>),
+            socket_arrived: Some(streams::arrived::<P>),
+            socket_room: Some(streams::room::<P>),
+            socket_end: Some(streams::end::<P>),
+            socket_ioctl: Some(streams::ioctl::<P>),
         })
     }
 }

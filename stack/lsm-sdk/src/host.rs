@@ -123,6 +123,18 @@ impl<P: Protocol> Host<P> {
         self.attach(abi::TO_SOCKETS, kind, 0, None)
     }
 
+    /// Stream sockets of this address family and protocol, as with [`attach_sockets`](Self::attach_sockets).
+    ///
+    /// # Errors
+    /// As there; the daemon is older than streams.
+    pub fn attach_streams(&self, family: u16, protocol: u16) -> Result<Attachment, OpenError> {
+        if (self.api.size as usize) < size_of::<abi::Api>() {
+            return Err(OpenError::NOT_SUPPORTED);
+        }
+        let kind = u32::from(family) << 16 | u32::from(protocol);
+        self.attach(abi::TO_STREAMS, kind, 0, None)
+    }
+
     fn attach(
         &self,
         to: u32,

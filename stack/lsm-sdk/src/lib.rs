@@ -158,7 +158,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         if name == Name::default() { Ok(name) } else { Err(OpenError::NOT_SUPPORTED) }
     }
 
-    /// `connect()`; `None`: the socket gives up its peer.
+    /// `connect()`; `None`: the socket gives up its peer. A stream's attempt is under way then, until
+    /// [`Context::connected`] or [`Context::finish`].
     ///
     /// # Errors
     /// There is no way there.
@@ -172,7 +173,8 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         Err(OpenError::NOT_SUPPORTED)
     }
 
-    /// A program sends a datagram; `None`: to its peer, which it has then.
+    /// A program sends a datagram; `None`: to its peer, which it has then. A stream's text comes so, too, as far
+    /// as [`Context::want`] has said.
     ///
     /// # Errors
     /// It can't go; the program gets this with its next call.
@@ -217,7 +219,60 @@ pub trait Protocol: Sized + Send + Sync + 'static {
         Err(OpenError::NO_OPTION)
     }
 
-    /// The last copy of the socket's descriptor is closed.
+    /// `listen()` on a stream: [`Context::arrive`] may follow. `backlog` and one more may wait to be accepted.
+    ///
+    /// # Errors
+    /// The name is taken, or needs to be one.
+    fn socket_listen(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        backlog: u32,
+    ) -> Result<(), OpenError> {
+        let _ = (cx, socket, backlog);
+        Err(OpenError::NOT_SUPPORTED)
+    }
+
+    /// What has come of [`Context::arrive`], by its tag: the new stream, or why there is none.
+    fn socket_arrived(
+        &self,
+        cx: &mut Context<'_, Self>,
+        tag: u64,
+        arrived: Result<Socket, OpenError>,
+    ) {
+        let _ = (cx, tag, arrived);
+    }
+
+    /// A stream has room for so many bytes more to be delivered: when it has its peer, and when some have been
+    /// read.
+    fn socket_room(&self, cx: &mut Context<'_, Self>, socket: Socket, bytes: u32) {
+        let _ = (cx, socket, bytes);
+    }
+
+    /// A stream's program sends nothing more; all it has sent was passed. One that listened does so no longer.
+    fn socket_end(&self, cx: &mut Context<'_, Self>, socket: Socket) {
+        let _ = (cx, socket);
+    }
+
+    /// `ioctl()` on a socket, of a number that is not the stack's, with the bytes that go in: how many of those
+    /// that come back were written.
+    ///
+    /// # Errors
+    /// There is no such request, or it fails.
+    fn socket_ioctl(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        request: u32,
+        data: &[u8],
+        to: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        let _ = (cx, socket, request, data, to);
+        Err(OpenError::NO_REQUEST)
+    }
+
+    /// The last copy of the socket's descriptor is closed. A stream without
+    /// [`socket_end`](Self::socket_end) before is reset.
     fn socket_close(&self, cx: &mut Context<'_, Self>, socket: Socket) {
         let _ = (cx, socket);
     }

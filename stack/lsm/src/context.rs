@@ -10,6 +10,7 @@ use lsm_abi as abi;
 
 use crate::limits::SENDING_MAX;
 use crate::sockets::{Name, Owner};
+use crate::streams::{Word, is_elsewhere};
 
 /// Where a module's packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +52,17 @@ pub enum Sending {
         owner: Owner,
         /// Its sender.
         from: Name,
-        /// The datagram.
+        /// The datagram, or a stream's text.
         mbuf: Mbuf,
+    },
+    /// A word about a stream.
+    Stream {
+        /// Which, or the one that listens.
+        socket: u64,
+        /// The module, whose socket it has to be.
+        owner: Owner,
+        /// What about it.
+        word: Word,
     },
 }
 
@@ -78,7 +88,7 @@ impl Context<'_> {
 
 /// # Safety
 /// `context` came from [`Context::as_abi`], and the call that it was made for is not over.
-unsafe fn context<'a>(context: *mut abi::Context) -> Option<&'a mut Context<'a>> {
+pub(crate) unsafe fn context<'a>(context: *mut abi::Context) -> Option<&'a mut Context<'a>> {
     // SAFETY: by this function's contract; the module has one call under way with it, and so nobody
     // else uses it now.
     unsafe { context.cast::<Context<'a>>().as_mut() }
@@ -142,7 +152,11 @@ pub(crate) unsafe extern "C" fn deliver(
     // SAFETY: the module passes a complete structure, or null.
     let from = Name::of(&unsafe { from.as_ref() }.copied().unwrap_or_default());
     // SAFETY: the module passes what it was called with.
-    let Some(owner) = (unsafe { context(of) }).map(|context| context.owner) else { return 0 };
+    let there = (unsafe { context(of) }).map(|context| (context.owner, context.worker));
+    let Some((owner, worker)) = there else { return 0 };
+    if is_elsewhere(socket, worker) {
+        return 0;
+    }
     // SAFETY: the module passes its context and `count` packets that it owns.
     unsafe { send(of, packets, count, |mbuf| Sending::Datagram { socket, owner, from, mbuf }) }
 }

@@ -20,6 +20,7 @@ use crate::limits::{ATTACHMENTS_MAX, CALLS_MAX, PATHS_MAX};
 use crate::path::PathEnd;
 use crate::plan::Point;
 use crate::sockets;
+use crate::streams;
 use crate::thread::{Job, Jobs};
 use crate::variable::{Variable, Variables};
 
@@ -310,6 +311,10 @@ pub(crate) fn api(packet: &'static DriverApi) -> &'static abi::Api {
             path,
             path_answer: crate::answers::path_answer,
             deliver: context::deliver,
+            arrive: streams::arrive,
+            connected: streams::connected,
+            want: streams::want,
+            finish: streams::finish,
         })
     };
     &API.get_or_init(table).0
@@ -405,7 +410,8 @@ fn wanted(to: u32, value: u32) -> Option<To> {
         abi::TO_FILTER_INET if directions => Some(To::Filter(Point::Inet, value)),
         abi::TO_FILTER_INET6 if directions => Some(To::Filter(Point::Inet6, value)),
         abi::TO_FILTER_INTERFACE if directions => Some(To::Filter(Point::Interface, value)),
-        abi::TO_SOCKETS => sockets::wanted(value).map(To::Sockets),
+        abi::TO_SOCKETS => sockets::wanted(value, false).map(To::Sockets),
+        abi::TO_STREAMS => sockets::wanted(value, true).map(To::Sockets),
         _ => None,
     }
 }

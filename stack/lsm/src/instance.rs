@@ -28,7 +28,7 @@ pub(crate) enum To {
     Tap(u32),
     /// A filter of packets of these directions.
     Filter(Point, u32),
-    /// Datagram sockets.
+    /// Sockets.
     Sockets(SocketKind),
 }
 

@@ -16,7 +16,7 @@
 //! * [`Desk`]: one worker's side of the modules, which calls them burst by burst.
 //! * [`Interface`], [`Event`]: what modules are told of the network.
 //! * [`VariableRow`]: numbers that operator and module share. `path`: a module's own paths.
-//! * [`SocketKind`], [`SocketOf`]: sockets of a module's own families and protocols.
+//! * [`SocketKind`], [`SocketOf`]: sockets of a module's own families and protocols; [`Word`]: what it says of streams.
 //!
 //! Nobody stops for a module that comes or goes: each worker takes up the new plan between two
 //! bursts. A module that fails is called no more; that it stands in the plan costs a branch.
@@ -33,6 +33,7 @@ mod modules;
 mod path;
 mod plan;
 mod sockets;
+mod streams;
 mod thread;
 mod variable;
 
@@ -44,4 +45,5 @@ pub use instance::{AttachmentRow, Instance};
 pub use modules::{Id, Modules, ProtocolRow, Report, Surroundings, bare_name};
 pub use plan::{Claim, Direction, Plan, Point};
 pub use sockets::{Name, OPTION_BYTES_MAX, Opener, Owner, SocketKind, SocketOf};
+pub use streams::{STREAM, STREAM_WORKER, Word};
 pub use variable::{SetVariableError, VariableRow};

@@ -111,4 +111,9 @@ const EMPTY: Module = Module {
     socket_close: None,
     socket_set_option: None,
     socket_option: None,
+    socket_listen: None,
+    socket_arrived: None,
+    socket_room: None,
+    socket_end: None,
+    socket_ioctl: None,
 };

@@ -25,27 +25,34 @@ const INET: [u16; 2] = [2, 10];
 /// Their protocols that are the stack's.
 const STACK_PROTOCOLS: [u16; 5] = [0, 1, 6, 17, 58];
 
-/// What a program asks for when it opens a datagram socket.
+/// What a program asks for when it opens a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketKind {
     /// Address family.
     pub family: u16,
     /// Protocol.
     pub protocol: u16,
+    /// Streams, not datagrams.
+    pub stream: bool,
 }
 
 impl fmt::Display for SocketKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sockets of family {} protocol {}", self.family, self.protocol)
+        let what = if self.stream { "streams" } else { "sockets" };
+        write!(f, "{what} of family {} protocol {}", self.family, self.protocol)
     }
 }
 
 /// What a module may have of what it asks for.
-pub(crate) fn wanted(value: u32) -> Option<SocketKind> {
+pub(crate) fn wanted(value: u32, stream: bool) -> Option<SocketKind> {
     let family = u16::try_from(value >> 16).ok()?;
     let protocol = u16::try_from(value & 0xffff).ok()?;
     let is_stacks = INET.contains(&family) && STACK_PROTOCOLS.contains(&protocol);
-    (!KERNEL_FAMILIES.contains(&family) && !is_stacks).then_some(SocketKind { family, protocol })
+    (!KERNEL_FAMILIES.contains(&family) && !is_stacks).then_some(SocketKind {
+        family,
+        protocol,
+        stream,
+    })
 }
 
 /// A loaded module, as its sockets know it. Never used again.
@@ -72,7 +79,7 @@ impl Name {
         Self { port: name.port, scope: name.scope, address: name.address }
     }
 
-    fn to_abi(self, family: u16) -> abi::Name {
+    pub(crate) fn to_abi(self, family: u16) -> abi::Name {
         let Self { port, scope, address } = self;
         abi::Name { size: 28, family, port, scope, address }
     }
@@ -237,7 +244,7 @@ impl Desk {
         self.seats.iter().position(|seat| seat.instance.owner == owner)
     }
 
-    fn call_owner(
+    pub(crate) fn call_owner(
         &mut self,
         of: &SocketOf,
         call: impl FnOnce(&Instance, &mut Context<'_>) -> Result<(), Errno>,
@@ -248,7 +255,19 @@ impl Desk {
 }
 
 impl SocketOf {
+    /// Another one of the same attachment.
+    #[must_use]
+    pub fn sibling(&self, socket: u64) -> Self {
+        Self { socket, ..*self }
+    }
+
     /// The module whose it is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// It is this module's.
     #[must_use]
     pub fn is_of(&self, owner: Owner) -> bool {
         self.owner == owner
@@ -348,11 +367,7 @@ impl Instance {
         // SAFETY: open; room for so many bytes, the module's during the call.
         let len =
             unsafe { option(self.raw, context.as_abi(), of.socket, level, name, bytes, room) };
-        match usize::try_from(len) {
-            // What says that it has written more has not been ours to judge.
-            Ok(len) => Ok(len.min(room)),
-            Err(_) => said(i32::try_from(len).unwrap_or(i32::MIN)).map(|()| 0),
-        }
+        counted(len, room)
     }
 
     fn socket_close(&self, context: &mut Context<'_>, of: &SocketOf) {
@@ -363,13 +378,22 @@ impl Instance {
     }
 
     /// A function, unless the module has failed.
-    fn running<F>(&self, function: Option<F>) -> Result<Option<F>, Errno> {
+    pub(crate) fn running<F>(&self, function: Option<F>) -> Result<Option<F>, Errno> {
         if self.is_running() { Ok(function) } else { Err(Errno::NETDOWN) }
     }
 }
 
+/// So many bytes of `room`, or a negative errno.
+pub(crate) fn counted(len: isize, room: usize) -> Result<usize, Errno> {
+    match usize::try_from(len) {
+        // What says that it has written more has not been ours to judge.
+        Ok(len) => Ok(len.min(room)),
+        Err(_) => said(i32::try_from(len).unwrap_or(i32::MIN)).map(|()| 0),
+    }
+}
+
 /// 0, or a negative errno.
-fn said(code: i32) -> Result<(), Errno> {
+pub(crate) fn said(code: i32) -> Result<(), Errno> {
     match code {
         0 => Ok(()),
         code => Err(Errno::from_raw_os_error(code.saturating_neg().clamp(1, 4095))),
@@ -382,9 +406,10 @@ mod tests {
 
     #[test]
     fn the_kernels_families_and_the_stacks_protocols_are_not_to_be_had() {
-        let value = |family: u32, protocol: u32| wanted(family << 16 | protocol);
-        assert_eq!(value(2, 136), Some(SocketKind { family: 2, protocol: 136 }));
-        assert_eq!(value(60, 0), Some(SocketKind { family: 60, protocol: 0 }));
+        let value = |family: u32, protocol: u32| wanted(family << 16 | protocol, true);
+        let kind = |family, protocol| Some(SocketKind { family, protocol, stream: true });
+        assert_eq!(value(2, 136), kind(2, 136));
+        assert_eq!(value(60, 0), kind(60, 0));
         for (family, protocol) in [(0, 1), (1, 1), (2, 0), (2, 6), (2, 17), (10, 58), (10, 0)] {
             assert_eq!(value(family, protocol), None, "{family} {protocol}");
         }

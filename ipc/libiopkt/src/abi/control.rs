@@ -220,8 +220,34 @@ pub unsafe extern "C" fn iopkt_fcntl(fd: c_int, command: c_int, argument: usize)
     }
 }
 
-/// `ioctl(2)`: `FIONREAD`, `TIOCOUTQ` (`SIOCOUTQ`), `SIOCATMARK`, the modes of the descriptor, and
-/// what netdevice(7) asks about interfaces: those of the socket's stack. Nothing is changed this way.
+/// A request of a protocol module's socket: its number says how many bytes go in and come back.
+///
+/// # Safety
+/// As for [`iopkt_ioctl`].
+unsafe fn ask_module(held: &Held, request: c_ulong, argument: *mut c_void) -> io::Result<()> {
+    if !held.socket.is_of_module() {
+        return Err(os(libc::ENOTTY));
+    }
+    // As asm-generic/ioctl.h has it; the kernel looks at no more bits either.
+    let number = u32::try_from(request & 0xffff_ffff).unwrap_or(0);
+    let len = number >> 16 & 0x3fff;
+    let (goes_in, comes_back) = (number & 1 << 30 != 0, number & 1 << 31 != 0);
+    let size = usize::try_from(len).unwrap_or(0);
+    if size > 0 && argument.is_null() {
+        return Err(os(libc::EFAULT));
+    }
+    let mut data = vec![0_u8; if goes_in { size } else { 0 }];
+    let bytes = argument.cast::<u8>();
+    // SAFETY: so many bytes are there, by the caller's promise.
+    unsafe { core::ptr::copy_nonoverlapping(bytes, data.as_mut_ptr(), data.len()) };
+    let answer = held.socket.ioctl(number, &data, if comes_back { len } else { 0 })?;
+    // SAFETY: room for no fewer bytes, by the caller's promise.
+    unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), bytes, answer.len().min(size)) };
+    Ok(())
+}
+
+/// `ioctl(2)`: `FIONREAD`, `TIOCOUTQ` (`SIOCOUTQ`), `SIOCATMARK`, the modes of the descriptor, what netdevice(7) asks
+/// about interfaces, which are those of the socket's stack and not changed this way, and what protocol modules know of their own sockets.
 ///
 /// # Safety
 /// As for the C call: `argument` is what `request` wants.
@@ -245,7 +271,8 @@ pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut
                 // SAFETY: the caller's promise.
                 return status(unsafe { interface::ask(&held, request, argument) });
             }
-            _ => return status(Err(os(libc::ENOTTY))),
+            // SAFETY: the caller's promise.
+            _ => return status(unsafe { ask_module(&held, request, argument) }),
         }
     }
     if request == libc::FIONREAD

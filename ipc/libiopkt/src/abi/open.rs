@@ -151,7 +151,7 @@ pub extern "C" fn iopkt_shutdown(fd: c_int, how: c_int) -> c_int {
         libc::SHUT_RDWR => Shutdown::Both,
         _ => return status(Err(os(libc::EINVAL))),
     };
-    if held.is_stream() && held.socket.is_undecided() {
+    if held.is_stream() && held.socket.is_undecided() && !held.socket.is_of_module() {
         return status(renew(fd, &held));
     }
     status(held.socket.shutdown(borrow(&fd), how))
@@ -165,7 +165,7 @@ enum Wanted {
     /// The stack's own.
     Own(Transport),
     /// A protocol module's, with this protocol.
-    OfModule(u16),
+    OfModule(Transport, u16),
     /// Packets of this IP protocol, or echo messages alone.
     Raw(Transport, u8),
 }
@@ -176,8 +176,9 @@ impl Wanted {
         Ok(Self::Raw(transport, protocol))
     }
 
-    fn of_module(protocol: c_int) -> io::Result<Self> {
-        u16::try_from(protocol).map(Self::OfModule).map_err(|_| os(libc::EINVAL))
+    fn of_module(transport: Transport, protocol: c_int) -> io::Result<Self> {
+        let protocol = u16::try_from(protocol).map_err(|_| os(libc::EINVAL))?;
+        Ok(Self::OfModule(transport, protocol))
     }
 }
 
@@ -190,7 +191,12 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
         number => Family::Module(u16::try_from(number).map_err(|_| os(libc::EAFNOSUPPORT))?),
     };
     let wanted = match (family, kind & !FLAGS, protocol) {
-        (Family::Module(_), libc::SOCK_DGRAM, _) => Wanted::of_module(protocol)?,
+        (Family::Module(_), libc::SOCK_DGRAM, _) => {
+            Wanted::of_module(Transport::Datagram, protocol)?
+        }
+        (Family::Module(_), libc::SOCK_STREAM, _) => {
+            Wanted::of_module(Transport::Stream, protocol)?
+        }
         (Family::Module(_), _, _) => return Err(os(libc::EAFNOSUPPORT)),
         (_, libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Wanted::Own(Transport::Stream),
         (_, libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Wanted::Own(Transport::Datagram),
@@ -202,8 +208,11 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
         (_, libc::SOCK_RAW, 0) => return Err(os(libc::EPROTONOSUPPORT)),
         (_, libc::SOCK_RAW, _) => Wanted::raw(Transport::Raw, protocol)?,
         (_, libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 | libc::IPPROTO_TCP)
-        | (_, libc::SOCK_STREAM, _) => return Err(os(libc::EPROTONOSUPPORT)),
-        (_, libc::SOCK_DGRAM, _) => Wanted::of_module(protocol)?,
+        | (_, libc::SOCK_STREAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 | libc::IPPROTO_UDP) => {
+            return Err(os(libc::EPROTONOSUPPORT));
+        }
+        (_, libc::SOCK_DGRAM, _) => Wanted::of_module(Transport::Datagram, protocol)?,
+        (_, libc::SOCK_STREAM, _) => Wanted::of_module(Transport::Stream, protocol)?,
         _ => return Err(os(libc::ESOCKTNOSUPPORT)),
     };
     let transport = if let Wanted::Own(transport) = wanted { Some(transport) } else { None };
@@ -218,7 +227,9 @@ fn open(family: c_int, kind: c_int, protocol: c_int) -> io::Result<c_int> {
         Wanted::Raw(transport, protocol) => {
             Socket::open_raw(&channel, family, transport, protocol)?
         }
-        Wanted::OfModule(protocol) => Socket::open_of_module(&channel, family, protocol)?,
+        Wanted::OfModule(transport, protocol) => {
+            Socket::open_of_module(&channel, family, transport, protocol)?
+        }
     };
     set_modes(&fd, kind)?;
     enter(Description::new(socket, &channel), fd)

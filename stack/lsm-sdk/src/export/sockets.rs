@@ -15,7 +15,7 @@ use crate::types::{Name, Opening, Socket};
 ///
 /// # Safety
 /// `context` is the daemon's for this call.
-unsafe fn in_worker<P: Protocol>(
+pub(super) unsafe fn in_worker<P: Protocol>(
     instance: *mut c_void,
     context: *mut abi::Context,
     call: impl FnOnce(&P, &mut Context<'_, P>) -> Result<(), OpenError>,
