@@ -1,6 +1,6 @@
 /* io-pkt: what a protocol module (lsm-NAME.so) and the daemon say to each other.
  *
- * Generated from stack/lsm-abi/src/lib.rs; do not edit. How to write a protocol: stack/README.md.
+ * Generated from stack/lsm-abi; do not edit. How to write a protocol: stack/README.md.
  * A module exports one variable:
  *
  *     const struct lsm_module lsm_module = { .magic = LSM_MAGIC, ... };
