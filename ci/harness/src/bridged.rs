@@ -1,6 +1,7 @@
 //! A bridge between the two links of the worker, and stations behind both.
 
-use inet::links::{Bridge, Links, Member, PortState, Traffic};
+use inet::links::{Bridge, Member, PortState, Traffic};
+use inet::network::Network;
 use std::sync::Arc;
 use types::MacAddr;
 use wire::{IntoBytes, ethernet};
@@ -10,9 +11,11 @@ use crate::router::FAR;
 use crate::world::World;
 
 /// Interface of the bridge.
-const BRIDGE: u16 = 3;
+pub const BRIDGE: u16 = 3;
+/// Its address.
+pub const BRIDGE_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 2, 2]);
 /// Interface of the first link.
-const NEAR: u16 = 1;
+pub const NEAR: u16 = 1;
 
 /// A bridge with stations.
 #[derive(Debug)]
@@ -41,15 +44,11 @@ impl Bridged {
     pub fn new(world: &mut World, stations: u32) -> Result<Self, String> {
         world.become_router()?;
         world.route([], |network| {
-            let mut bridge = network.interfaces.get(usize::from(NEAR)).cloned();
-            if let Some(bridge) = &mut bridge {
-                (bridge.index, bridge.name) = (BRIDGE, "bridge0".into());
-                bridge.mac = MacAddr([0x02, 0, 0, 0, 2, 2]);
-                bridge.addresses.clear();
-                bridge.addresses6.clear();
-            }
-            network.interfaces.extend(bridge);
-            network.links = links(stations);
+            bridge_between(network, [NEAR, FAR], |bridge, _| {
+                bridge.settings.stations_max = stations.saturating_add(100);
+                // Stations are made known by frames that nobody is known for.
+                bridge.floods_per_second = u32::MAX;
+            });
         });
         for first in (0..stations).step_by(BURST as usize) {
             for number in (first..stations).take(BURST as usize) {
@@ -85,24 +84,36 @@ impl Bridged {
     }
 }
 
-fn links(stations: u32) -> Links {
-    let settings = bridge::Settings {
-        stations_max: stations.saturating_add(100),
-        ..bridge::Settings::default()
-    };
-    let bridge = Bridge {
-        members: [NEAR, FAR].into(),
+/// Makes two interfaces the ports of a bridge, beside what is there already.
+pub fn bridge_between(
+    network: &mut Network,
+    ports: [u16; 2],
+    change: impl FnOnce(&mut Bridge, &mut Member),
+) {
+    let mut interface = network.interfaces.get(usize::from(NEAR)).cloned();
+    if let Some(bridge) = &mut interface {
+        (bridge.index, bridge.name) = (BRIDGE, "bridge0".into());
+        bridge.mac = BRIDGE_MAC;
+        bridge.addresses.clear();
+        bridge.addresses6.clear();
+    }
+    network.interfaces.extend(interface);
+    let mut bridge = Bridge {
+        members: ports.into(),
         spans: [].into(),
-        settings,
+        settings: bridge::Settings::default(),
         statics: [].into(),
         stp: false,
-        // Stations are made known by frames that nobody is known for.
-        floods_per_second: u32::MAX,
+        floods_per_second: 1000,
         traffic: Arc::new(Traffic::new(1)),
     };
-    let (learns, discovers, state) = (true, true, PortState::Forwarding);
-    let member = Member { bridge: BRIDGE, learns, discovers, state };
-    let mut links = Links::default();
-    links.add_bridge(BRIDGE, bridge, [(NEAR, member), (FAR, member)]);
-    links
+    let mut member = Member {
+        bridge: BRIDGE,
+        learns: true,
+        discovers: true,
+        stp: false,
+        state: PortState::Forwarding,
+    };
+    change(&mut bridge, &mut member);
+    network.links.add_bridge(BRIDGE, bridge, ports.map(|port| (port, member)));
 }

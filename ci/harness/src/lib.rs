@@ -2,6 +2,7 @@
 //!
 //! * [`World`]: a worker with a `net_ring` port, its control plane and a client's memory.
 //! * [`acks`]: what the acknowledgements of a hostile peer cost.
+//! * [`bridged`]: a bridge between two links of the worker.
 //! * [`forwarding`]: packets that the worker passes on.
 //! * [`frame`]: frames as a peer would send them, and ways to spoil them.
 //! * [`frame6`]: the same over IPv6.
@@ -15,7 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acks;
-mod bridged;
+pub mod bridged;
 pub mod forwarding;
 pub mod frame;
 pub mod frame6;

@@ -101,6 +101,8 @@ pub enum Refusal {
     Static,
     /// Its source moves too often.
     Moving,
+    /// Its source is the bridge itself.
+    Own,
 }
 
 /// A station, for listings.
@@ -122,6 +124,8 @@ pub struct Table {
     secret: Secret,
     settings: Settings,
     refresh: Duration,
+    /// Addresses of the bridge and its ports.
+    own: Box<[MacAddr]>,
     stations: HashTable<Station>,
     /// Stations by port.
     at_ports: Vec<u32>,
@@ -136,6 +140,7 @@ impl Table {
             secret,
             settings,
             refresh: Duration::ZERO,
+            own: Box::default(),
             stations: HashTable::new(),
             at_ports: Vec::new(),
             swept: Instant::ZERO,
@@ -150,6 +155,15 @@ impl Table {
         // What never ages is noted every half minute, so that tables of several workers agree.
         let ages = settings.timeout.unwrap_or(TIMEOUT);
         self.refresh = ages.checked_div(REFRESH_PARTS).unwrap_or(ages);
+    }
+
+    /// The addresses of the bridge and its ports: who sends from one of them becomes no station, else he
+    /// would get what is for this host.
+    pub fn set_own(&mut self, own: &[MacAddr]) {
+        if *self.own != *own {
+            self.own = own.into();
+            self.retain(|s| s.pinned || !own.contains(&s.mac));
+        }
     }
 
     /// The port of a station.
@@ -167,7 +181,7 @@ impl Table {
     #[inline]
     pub fn learn(&mut self, mac: MacAddr, port: u16, now: Instant) -> Result<Change, Refusal> {
         let Some(station) = self.stations.find_mut(self.secret.hash(mac), |s| s.mac == mac) else {
-            return Ok(self.take_in(mac, port, now));
+            return self.take_in(mac, port, now);
         };
         if station.port == port {
             if now.since(station.seen) < self.refresh || station.pinned {
@@ -201,7 +215,10 @@ impl Table {
     }
 
     #[cold]
-    fn take_in(&mut self, mac: MacAddr, port: u16, now: Instant) -> Change {
+    fn take_in(&mut self, mac: MacAddr, port: u16, now: Instant) -> Result<Change, Refusal> {
+        if self.own.contains(&mac) {
+            return Err(Refusal::Own);
+        }
         if self.is_full() && now.since(self.swept) >= SWEEP_EVERY {
             self.swept = now;
             self.age(now);
@@ -209,10 +226,10 @@ impl Table {
         let at_port = self.at_ports.get(usize::from(port)).copied().unwrap_or(0);
         let most = self.settings.port_max;
         if self.is_full() || (most > 0 && at_port >= most) {
-            return Change::Unlearned;
+            return Ok(Change::Unlearned);
         }
         self.put(mac, port, now, false);
-        Change::New
+        Ok(Change::New)
     }
 
     fn is_full(&self) -> bool {

@@ -19,7 +19,7 @@ use wire::vlan::TAG_LEN;
 
 use crate::command::{BridgeCommand, CallId, Event, Flush, Handoff, Outcome};
 use crate::filter;
-use crate::hearing::Subject;
+use crate::limits::BPDUS_PER_SECOND;
 use crate::links::{Bridge, Member, PortState};
 use crate::network::Network;
 use crate::output::Output;
@@ -31,42 +31,65 @@ pub(crate) struct Bridging {
     interface: u16,
     table: Table,
     statics: Box<[(MacAddr, u16)]>,
-    /// What ports may bring for all others, by their index.
-    floods: Vec<(u16, RateLimit)>,
+    ports: Vec<Limits>,
+}
+
+/// What a port may bring a second.
+struct Limits {
+    port: u16,
+    /// For all others.
+    floods: RateLimit,
+    /// Of what bridges tell each other.
+    bpdus: RateLimit,
 }
 
 impl Bridging {
-    fn new(interface: u16, secret: Secret, bridge: &Bridge) -> Self {
+    fn new(interface: u16, secret: Secret, network: &Network, bridge: &Bridge) -> Self {
         let table = Table::new(secret, bridge.settings);
-        let mut new = Self { interface, table, statics: Box::default(), floods: Vec::new() };
-        new.adopt(bridge);
+        let mut new = Self { interface, table, statics: Box::default(), ports: Vec::new() };
+        new.adopt(network, bridge);
         new
     }
 
     /// Takes over what the operator has decided.
-    fn adopt(&mut self, bridge: &Bridge) {
+    fn adopt(&mut self, network: &Network, bridge: &Bridge) {
         self.table.set(bridge.settings);
+        let all = bridge.members.iter().copied().chain([self.interface]);
+        let own: Vec<MacAddr> = all.filter_map(|i| Some(network.interface(i)?.mac)).collect();
+        self.table.set_own(&own);
         if self.statics != bridge.statics {
             self.statics.iter().for_each(|(mac, _)| self.table.forget(*mac));
             bridge.statics.iter().for_each(|(mac, port)| self.table.pin(*mac, *port));
             self.statics.clone_from(&bridge.statics);
         }
-        let gone = self.floods.extract_if(.., |(port, _)| !bridge.members.contains(port));
-        let gone: Vec<u16> = gone.map(|(port, _)| port).collect();
+        let gone = self.ports.extract_if(.., |there| !bridge.members.contains(&there.port));
+        let gone: Vec<u16> = gone.map(|there| there.port).collect();
         if !gone.is_empty() {
             self.table.flush_ports(&gone);
         }
-        for port in &bridge.members {
-            match self.floods.iter_mut().find(|(there, _)| there == port) {
-                Some((_, limit)) => limit.set_rate(bridge.floods_per_second),
-                None => self.floods.push((*port, RateLimit::new(bridge.floods_per_second))),
+        let rate = bridge.floods_per_second;
+        for port in bridge.members.iter().copied() {
+            match self.limits(port) {
+                Some(there) => there.floods.set_rate(rate),
+                None => self.ports.push(Limits {
+                    port,
+                    floods: RateLimit::new(rate),
+                    bpdus: RateLimit::new(BPDUS_PER_SECOND),
+                }),
             }
         }
     }
 
+    fn limits(&mut self, port: u16) -> Option<&mut Limits> {
+        self.ports.iter_mut().find(|there| there.port == port)
+    }
+
     fn may_flood(&mut self, port: u16, now: Instant) -> bool {
-        let limit = self.floods.iter_mut().find(|(there, _)| *there == port);
-        limit.is_some_and(|(_, limit)| limit.permit(now))
+        self.limits(port).is_some_and(|limits| limits.floods.permit(now))
+    }
+
+    fn may_tell(&mut self, port: u16, now: Instant) -> bool {
+        self.limits(port).is_some_and(|limits| limits.bpdus.permit(now))
     }
 }
 
@@ -78,36 +101,56 @@ enum Fate {
     Gone,
 }
 
-/// Where a frame has come in.
-struct Arrival<'a> {
+/// Where frames have come in, and what is asked of each of them.
+#[derive(Clone, Copy)]
+struct Arrival {
     port: u16,
     member: Member,
-    bridge: &'a Bridge,
-    network: &'a Network,
+    /// Addresses of the bridge and of the port.
+    own: MacAddr,
+    of_port: MacAddr,
+    /// Of the bridge.
+    stp: bool,
+    spans: bool,
 }
 
 impl Worker {
     /// A burst from a port of a bridge.
     pub(crate) fn bridge_input(&mut self, burst: &mut Burst, port: u16, now: Instant) {
-        let network = Arc::clone(&self.out.network);
-        let Some(member) = network.links.member(port) else { return };
-        let Some(bridge) = network.links.bridge(member.bridge) else { return };
-        let arrival = Arrival { port, member, bridge, network: &network };
+        let Some(arrival) = self.arrival(port) else {
+            return burst.drain().for_each(|_| self.out.count_drop(DropReason::InterfaceDown));
+        };
+        let bridge = arrival.member.bridge;
         let mut own = core::mem::take(&mut self.own_frames);
         for mbuf in burst.drain() {
             match self.bridge_frame(mbuf, &arrival, now) {
                 Ok(Fate::Gone) => {}
-                Ok(Fate::Own(mbuf, interface)) if interface == member.bridge => own.extend([mbuf]),
+                Ok(Fate::Own(mbuf, interface)) if interface == bridge => own.extend([mbuf]),
                 Ok(Fate::Own(mbuf, interface)) => self.input(mbuf, interface, now),
                 Err(reason) => self.out.count_drop(reason),
             }
         }
+        let traffic = self.out.network.links.bridge(bridge).filter(|_| !own.is_empty());
+        if let Some(share) = traffic.and_then(|bridge| bridge.traffic.of(self.mesh.me)) {
+            own.iter().for_each(|mbuf| share.received(mbuf.packet_len()));
+        }
         // At the port filters ask for its own station; here it is the bridge's.
         if self.out.desk.is_some() {
-            filter::input(&mut self.out, &mut own, member.bridge);
+            filter::input(&mut self.out, &mut own, bridge);
         }
-        self.burst_input(&mut own, member.bridge, now);
+        self.burst_input(&mut own, bridge, now);
         self.own_frames = own;
+    }
+
+    /// `None`: the bridge, or the port, is down.
+    fn arrival(&self, port: u16) -> Option<Arrival> {
+        let network = &self.out.network;
+        let member = network.links.member(port)?;
+        let bridge = network.links.bridge(member.bridge)?;
+        let mac = |index| network.interface(index).filter(|i| i.up).map(|i| i.mac);
+        let (own, of_port) = (mac(member.bridge)?, mac(port)?);
+        let (stp, spans) = (bridge.stp, !bridge.spans.is_empty());
+        Some(Arrival { port, member, own, of_port, stp, spans })
     }
 
     /// A frame of a VLAN that is a port of a bridge.
@@ -121,20 +164,16 @@ impl Worker {
     fn bridge_frame(
         &mut self,
         mut mbuf: Mbuf,
-        arrival: &Arrival<'_>,
+        arrival: &Arrival,
         now: Instant,
     ) -> Result<Fate, DropReason> {
-        let Arrival { port, member, bridge, network } = *arrival;
-        let is_up = |index| network.interface(index).filter(|config| config.up);
-        let (Some(own), Some(of_port)) = (is_up(member.bridge), is_up(port)) else {
-            return Err(DropReason::InterfaceDown);
-        };
+        let Arrival { port, member, .. } = *arrival;
         if !mbuf.linearize() {
             return Err(DropReason::MbufChain);
         }
         let header = ethernet::Frame::parse(mbuf.data())?.header;
         let (to, source) = (header.dst(), header.src());
-        if bpdu::is_reserved(to) && (bridge.stp || to != bpdu::BRIDGES) {
+        if bpdu::is_reserved(to) && (arrival.stp || to != bpdu::BRIDGES) {
             return self.bridges_input(&mbuf, arrival, now);
         }
         if member.state == PortState::Discarding {
@@ -146,16 +185,13 @@ impl Worker {
         if member.state == PortState::Learning {
             return Err(DropReason::BridgeBlocked);
         }
-        if !bridge.spans.is_empty() {
-            self.out.span(&mbuf, bridge);
+        if arrival.spans {
+            self.out.span(&mbuf, member.bridge);
         }
-        if to == own.mac {
-            if let Some(share) = bridge.traffic.of(self.mesh.me) {
-                share.received(mbuf.packet_len());
-            }
+        if to == arrival.own {
             return Ok(Fate::Own(mbuf, member.bridge));
         }
-        if to == of_port.mac {
+        if to == arrival.of_port {
             return Ok(Fate::Own(mbuf, port));
         }
         if to.is_group() {
@@ -177,7 +213,7 @@ impl Worker {
     fn bridge_learn(
         &mut self,
         source: MacAddr,
-        arrival: &Arrival<'_>,
+        arrival: &Arrival,
         now: Instant,
     ) -> Result<(), DropReason> {
         let (bridge, port) = (arrival.member.bridge, arrival.port);
@@ -190,12 +226,13 @@ impl Worker {
             }
             Err(Refusal::Static) => Err(DropReason::BridgeStatic),
             Err(Refusal::Moving) => Err(DropReason::BridgeMoving),
+            Err(Refusal::Own) => Err(DropReason::BridgeOwn),
         }
     }
 
     /// A station is new, has moved or was heard again.
     #[cold]
-    fn bridge_changed(&mut self, change: Change, mac: MacAddr, arrival: &Arrival<'_>, at: Instant) {
+    fn bridge_changed(&mut self, change: Change, mac: MacAddr, arrival: &Arrival, at: Instant) {
         let counters = &self.counters.bridge;
         match change {
             Change::New => counters.stations_learned.increment(),
@@ -225,15 +262,20 @@ impl Worker {
     fn bridges_input(
         &mut self,
         mbuf: &Mbuf,
-        arrival: &Arrival<'_>,
+        arrival: &Arrival,
         now: Instant,
     ) -> Result<Fate, DropReason> {
         let to = ethernet::Frame::parse(mbuf.data())?.header.dst();
-        if to != bpdu::BRIDGES {
+        let Arrival { port, member, .. } = *arrival;
+        if to != bpdu::BRIDGES || !member.stp {
             return Err(DropReason::BridgeReserved);
         }
         let _ = Bpdu::parse(mbuf.data())?;
-        self.let_hear_frame(Subject::Bridges, mbuf, arrival.port, now)?;
+        let bridging = self.out.bridging(member.bridge).ok_or(DropReason::InterfaceDown)?;
+        if !bridging.may_tell(port, now) {
+            return Err(DropReason::ControlQueueFull);
+        }
+        self.events.send(Event::HeardFrame { interface: port, frame: mbuf.data().into() });
         Ok(Fate::Gone)
     }
 
@@ -242,7 +284,7 @@ impl Worker {
     fn bridge_group(
         &mut self,
         mbuf: Mbuf,
-        arrival: &Arrival<'_>,
+        arrival: &Arrival,
         now: Instant,
     ) -> Result<Fate, DropReason> {
         let bridging = self.out.bridging(arrival.member.bridge).ok_or(DropReason::InterfaceDown)?;
@@ -250,10 +292,7 @@ impl Worker {
             return Err(DropReason::BridgeFlood);
         }
         if let Some(copy) = self.out.copy(&mbuf) {
-            let _others = self.out.flood(copy, Some(arrival.port), arrival.bridge, false);
-        }
-        if let Some(share) = arrival.bridge.traffic.of(self.mesh.me) {
-            share.received(mbuf.packet_len());
+            let _others = self.out.flood(copy, Some(arrival.port), arrival.member.bridge, false);
         }
         Ok(Fate::Own(mbuf, arrival.member.bridge))
     }
@@ -264,19 +303,21 @@ impl Worker {
         &mut self,
         mbuf: Mbuf,
         to: MacAddr,
-        arrival: &Arrival<'_>,
+        arrival: &Arrival,
         now: Instant,
     ) -> Result<Fate, DropReason> {
-        let Arrival { port, member, bridge, network } = *arrival;
+        let Arrival { port, member, .. } = *arrival;
+        let network = &self.out.network;
         let is_its = |index: &&u16| network.interface(**index).is_some_and(|i| i.mac == to);
-        if let Some(index) = bridge.members.iter().find(is_its) {
+        let bridge = network.links.bridge(member.bridge);
+        if let Some(index) = bridge.and_then(|bridge| bridge.members.iter().find(is_its)) {
             return Ok(Fate::Own(mbuf, *index));
         }
         let bridging = self.out.bridging(member.bridge).ok_or(DropReason::InterfaceDown)?;
         if !bridging.may_flood(port, now) {
             return Err(DropReason::BridgeFlood);
         }
-        if self.out.flood(mbuf, Some(port), bridge, true) {
+        if self.out.flood(mbuf, Some(port), member.bridge, true) {
             Ok(Fate::Gone)
         } else {
             Err(DropReason::BridgeNowhere)
@@ -324,10 +365,10 @@ impl Output {
         self.bridges.retain(|there| network.links.bridge(there.interface).is_some());
         for (interface, bridge) in network.links.bridges() {
             match self.bridging(interface) {
-                Some(there) => there.adopt(bridge),
+                Some(there) => there.adopt(&network, bridge),
                 None => {
                     let secret = self.ids.bridge_secret();
-                    self.bridges.push(Bridging::new(interface, secret, bridge));
+                    self.bridges.push(Bridging::new(interface, secret, &network, bridge));
                 }
             }
         }
@@ -340,19 +381,23 @@ impl Output {
     }
 
     /// A frame of this host's own for a bridge.
-    pub(crate) fn transmit_bridged(&mut self, mbuf: Mbuf, interface: u16, bridge: &Bridge) {
+    pub(crate) fn transmit_bridged(&mut self, mbuf: Mbuf, interface: u16) {
+        let Some(bridge) = self.network.links.bridge(interface) else {
+            return self.count_drop(DropReason::InterfaceDown);
+        };
         if let Some(share) = bridge.traffic.of(self.worker) {
             share.sent(mbuf.packet_len());
         }
+        let spans = !bridge.spans.is_empty();
         let to = mbuf.data().first_chunk().map_or(MacAddr::BROADCAST, |to| MacAddr(*to));
         let now = self.now;
         let known = self.bridging(interface).and_then(|there| there.table.find(to, now));
-        if !bridge.spans.is_empty() {
-            self.span(&mbuf, bridge);
+        if spans {
+            self.span(&mbuf, interface);
         }
         match known {
             Some(port) => self.transmit_member(mbuf, port),
-            None if self.flood(mbuf, None, bridge, !to.is_group()) => {}
+            None if self.flood(mbuf, None, interface, !to.is_group()) => {}
             None => self.count_drop(DropReason::BridgeNowhere),
         }
     }
@@ -375,23 +420,15 @@ impl Output {
 
     /// By all ports but the one it came from. `false`: there is none.
     #[cold]
-    fn flood(&mut self, mbuf: Mbuf, from: Option<u16>, bridge: &Bridge, unknown: bool) -> bool {
-        let network = Arc::clone(&self.network);
-        let takes = |port: &&u16| {
-            let member = network.links.member(**port);
-            let takes = member.is_some_and(|member| {
-                member.state == PortState::Forwarding && (member.discovers || !unknown)
-            });
-            let is_up = network.interface(**port).is_some_and(|config| config.up);
-            Some(**port) != from && takes && is_up
-        };
-        let mut ports = bridge.members.iter().filter(takes).copied().peekable();
-        if ports.peek().is_none() {
+    fn flood(&mut self, mbuf: Mbuf, from: Option<u16>, bridge: u16, unknown: bool) -> bool {
+        let mut next = self.flooded(bridge, 0, from, unknown);
+        if next.is_none() {
             return false;
         }
         self.counters().bridge.frames_flooded.increment();
-        while let Some(port) = ports.next() {
-            if ports.peek().is_none() {
+        while let Some((place, port)) = next {
+            next = self.flooded(bridge, place.saturating_add(1), from, unknown);
+            if next.is_none() {
                 self.transmit_member(mbuf, port);
                 break;
             }
@@ -402,13 +439,37 @@ impl Output {
         true
     }
 
+    /// The first port from this place on that gets what is for all.
+    fn flooded(
+        &self,
+        bridge: u16,
+        place: usize,
+        from: Option<u16>,
+        unknown: bool,
+    ) -> Option<(usize, u16)> {
+        let links = &self.network.links;
+        let takes = |(_, port): &(usize, u16)| {
+            let takes = links.member(*port).is_some_and(|member| {
+                member.state == PortState::Forwarding && (member.discovers || !unknown)
+            });
+            let is_up = self.network.interface(*port).is_some_and(|config| config.up);
+            Some(*port) != from && takes && is_up
+        };
+        let members = links.bridge(bridge)?.members.iter().copied();
+        members.enumerate().skip(place).find(takes)
+    }
+
     /// A copy for each interface that looks on.
     #[cold]
-    fn span(&mut self, mbuf: &Mbuf, bridge: &Bridge) {
-        for port in &bridge.spans {
-            let is_up = self.network.interface(*port).is_some_and(|config| config.up);
+    fn span(&mut self, mbuf: &Mbuf, bridge: u16) {
+        for place in 0.. {
+            let bridge = self.network.links.bridge(bridge);
+            let Some(port) = bridge.and_then(|bridge| bridge.spans.get(place).copied()) else {
+                return;
+            };
+            let is_up = self.network.interface(port).is_some_and(|config| config.up);
             if is_up && let Some(copy) = self.copy(mbuf) {
-                self.transmit(copy, *port);
+                self.transmit(copy, port);
             }
         }
     }
@@ -432,22 +493,5 @@ impl Output {
             return self.count_drop(DropReason::MbufExhausted);
         }
         self.module_frame(mbuf, interface);
-    }
-}
-
-impl Worker {
-    /// Lets the control plane have a frame, within the subject's limit.
-    fn let_hear_frame(
-        &mut self,
-        subject: Subject,
-        mbuf: &Mbuf,
-        interface: u16,
-        now: Instant,
-    ) -> Result<(), DropReason> {
-        if !self.hearing.permit(subject, now) {
-            return Err(DropReason::ControlQueueFull);
-        }
-        self.events.send(Event::HeardFrame { interface, frame: mbuf.data().into() });
-        Ok(())
     }
 }

@@ -21,17 +21,15 @@ pub(crate) enum Subject {
     Groups,
     /// Addresses that servers give (RFC 2131).
     Dhcp,
-    /// Which ports of bridges are of the tree (IEEE 802.1D 9).
-    Bridges,
 }
 
 /// The limits of all subjects.
 #[derive(Debug)]
-pub(crate) struct Hearing([RateLimit; 5]);
+pub(crate) struct Hearing([RateLimit; 4]);
 
 impl Default for Hearing {
     fn default() -> Self {
-        Self([RateLimit::new(HEARD_PER_SECOND); 5])
+        Self([RateLimit::new(HEARD_PER_SECOND); 4])
     }
 }
 

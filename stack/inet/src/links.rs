@@ -8,6 +8,8 @@ use hashbrown::HashMap;
 use types::MacAddr;
 use wire::vlan::{Kind, Tag, Tci};
 
+use crate::limits::VLAN_DEPTH_MAX;
+
 /// A VLAN on a link.
 #[derive(Clone, Debug)]
 pub struct Vlan {
@@ -38,6 +40,8 @@ pub struct Links {
     tagged: HashMap<(u16, Kind, u16), u16>,
     bridges: HashMap<u16, Arc<Bridge>>,
     members: Vec<Option<Member>>,
+    /// A VLAN over this link is a port of a bridge.
+    carriers: Vec<bool>,
 }
 
 impl Links {
@@ -57,13 +61,10 @@ impl Links {
         ports: impl IntoIterator<Item = (u16, Member)>,
     ) {
         for (index, member) in ports {
-            let place = usize::from(index);
-            if self.members.len() <= place {
-                self.members.resize(place.saturating_add(1), None);
-            }
-            if let Some(room) = self.members.get_mut(place) {
-                *room = Some(member);
-            }
+            put(&mut self.members, index, Some(member));
+            let parent = |index: &u16| self.vlans.get(index).map(|vlan| vlan.parent);
+            let over = core::iter::successors(parent(&index), parent).take(VLAN_DEPTH_MAX);
+            over.for_each(|link| put(&mut self.carriers, link, true));
         }
         let _ = self.bridges.insert(interface, Arc::new(bridge));
     }
@@ -88,10 +89,8 @@ impl Links {
 
     /// A VLAN over this link is a port of a bridge: frames for others are for it.
     #[must_use]
-    pub(crate) fn carries_members(&self, parent: u16) -> bool {
-        let over =
-            |(index, vlan): (&u16, &Vlan)| vlan.parent == parent && self.member(*index).is_some();
-        self.vlans.iter().any(over)
+    pub(crate) fn carries_members(&self, link: u16) -> bool {
+        self.carriers.get(usize::from(link)).copied().unwrap_or_default()
     }
 
     /// An interface that is a VLAN.
@@ -104,6 +103,17 @@ impl Links {
     #[must_use]
     pub fn tagged(&self, parent: u16, kind: Kind, id: u16) -> Option<u16> {
         self.tagged.get(&(parent, kind, id)).copied()
+    }
+}
+
+/// In a list by interface.
+fn put<T: Clone + Default>(list: &mut Vec<T>, index: u16, value: T) {
+    let place = usize::from(index);
+    if list.len() <= place {
+        list.resize(place.saturating_add(1), T::default());
+    }
+    if let Some(room) = list.get_mut(place) {
+        *room = value;
     }
 }
 
@@ -183,6 +193,8 @@ pub struct Member {
     pub learns: bool,
     /// It gets frames for stations that nobody knows (`discover`).
     pub discovers: bool,
+    /// It is of the spanning tree: what bridges say there is listened to.
+    pub stp: bool,
     /// What the spanning tree lets it do.
     pub state: PortState,
 }

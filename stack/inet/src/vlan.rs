@@ -6,8 +6,6 @@
 //! ```
 //! A VLAN over a VLAN has frames with two tags (QinQ). VLANs have their parent's address.
 
-use std::sync::Arc;
-
 use dpdk::{Burst, Mbuf};
 use types::{DropReason, Instant};
 use wire::vlan::{self, Kind, TAG_LEN, Tag};
@@ -37,10 +35,6 @@ impl Worker {
             if !vlan::strip(mbuf.data_mut()) || !drop_front(&mut mbuf, TAG_LEN) {
                 return Err(DropReason::VlanTooShort);
             }
-            if self.out.network.links.member(interface).is_some() {
-                self.bridge_one(mbuf, interface, now);
-                return Ok(());
-            }
             let up = self.out.network.interface(interface).is_some_and(|config| config.up);
             if !up {
                 return Err(DropReason::InterfaceDown);
@@ -50,6 +44,10 @@ impl Worker {
                 && let Some(share) = vlan.traffic.of(self.mesh.me)
             {
                 share.received(mbuf.packet_len());
+            }
+            if self.out.network.links.member(interface).is_some() {
+                self.bridge_one(mbuf, interface, now);
+                return Ok(());
             }
             let frame = wire::ethernet::Frame::parse(mbuf.data())?;
             if Kind::of(frame.header.ethertype()).is_none() {
@@ -89,12 +87,8 @@ impl Output {
     /// A frame for an interface that has no port: its tag goes in, and it is its parent's.
     #[inline(never)]
     pub(crate) fn transmit_over(&mut self, mut mbuf: Mbuf, interface: u16) {
-        if let Some(bridge) = self.network.links.bridge(interface) {
-            let bridge = Arc::clone(bridge);
-            return self.transmit_bridged(mbuf, interface, &bridge);
-        }
         let Some(vlan) = self.network.links.vlan(interface) else {
-            return self.count_drop(DropReason::InterfaceDown);
+            return self.transmit_bridged(mbuf, interface);
         };
         let (parent, tag) = (vlan.parent, vlan.tag());
         if !self.network.interface(parent).is_some_and(|config| config.up) {

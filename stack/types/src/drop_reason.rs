@@ -49,6 +49,7 @@ drop_reasons! {
     BridgeBlocked "bridge_blocked" "bridge" "By a port that the spanning tree does not use."
     BridgeStatic "bridge_static" "bridge" "Its source is a static address of another port."
     BridgeMoving "bridge_moving" "bridge" "Its source is heard at several ports in turn: a loop, or somebody who claims its address."
+    BridgeOwn "bridge_own" "bridge" "Its source is an address of the bridge or of a port of it: a loop, or somebody who claims it."
     BridgeSamePort "bridge_same_port" "bridge" "Its destination is where it came from."
     BridgeFlood "bridge_flood" "bridge" "More frames for all ports than one port may bring a second."
     BridgeNowhere "bridge_nowhere" "bridge" "No other port takes it."

@@ -122,3 +122,17 @@ fn keyed_addresses_do_not_fall_together() {
     // As many of 2^16 places as chance would give: 63 %.
     assert!(hashes.len() > 39_000, "{}", hashes.len());
 }
+
+#[test]
+fn the_bridges_own_addresses_are_nobodys_stations() {
+    let mut table = table(Settings::default());
+    assert_eq!(table.learn(A, 1, at(0)), Ok(Change::New));
+    table.set_own(&[A]);
+    assert_eq!(table.find(A, at(0)), None, "it was learned before it was ours");
+    assert_eq!(table.learn(A, 1, at(1)), Err(Refusal::Own));
+    table.hear(A, 2, at(1));
+    assert_eq!((table.find(A, at(1)), table.len()), (None, 0));
+    // What is ours no longer may be somebody's.
+    table.set_own(&[B]);
+    assert_eq!(table.learn(A, 1, at(2)), Ok(Change::New));
+}

@@ -314,9 +314,8 @@ impl NetworkState {
             let Some(bridge) = entry.bridge() else { continue };
             let index = entry.config.index;
             let port = |m: &Member| {
-                let (learns, discovers) = (m.learns, m.discovers);
-                let state = m.state;
-                (m.interface, PortOfBridge { bridge: index, learns, discovers, state })
+                let Member { learns, discovers, stp, state, .. } = *m;
+                (m.interface, PortOfBridge { bridge: index, learns, discovers, stp, state })
             };
             links.add_bridge(index, bridge.published(), bridge.members.iter().map(port));
         }
