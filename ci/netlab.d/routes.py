@@ -4,9 +4,10 @@ import os
 import random
 import re
 import resource
+import signal
 import time
 
-from lab import HOST6, IFACE, STACK, STACK6, Lab, check, until
+from lab import HOST, HOST6, IFACE, STACK, STACK6, Lab, check, until
 
 # Two routers behind the stack, each in a namespace of its own, and the host that both know.
 LINKS = (("iop1", "198.18.78.", "2001:db8:78::"), ("iop2", "198.18.79.", "2001:db8:79::"))
@@ -147,6 +148,75 @@ def refusals(lab):
     lab.ip("neigh", "flush", "dev", IFACE)
     check("0 received" in ping(near), "still answered for")
     return "; refusals, MTUs and a host answered for as told"
+
+
+class Listener:
+    """`iopkt route monitor --json` and what it has said."""
+
+    def __init__(self, lab):
+        self.log = lab.dir / f"monitor{len(lab.processes)}.json"
+        self.process = lab.spawn([lab.bin / "iopkt", "route", "monitor", "--json"], log=self.log)
+        # Whether it listens already shows in what it hears.
+        net = "192.0.2.0/24"
+        while not self.events("route", "added", destination="192.0.2.0"):
+            lab.iopkt("route", "add", net, "-blackhole")
+            lab.iopkt("route", "delete", net)
+
+    def events(self, kind, change=None, **wanted):
+        lines = self.log.read_text().rpartition("\n")[0].splitlines()
+        events = [event[kind] for event in map(json.loads, lines) if kind in event]
+        inner = lambda event: event[kind] if isinstance(event.get(kind), dict) else event
+        return [event for event in events if change in (None, event.get("change")) and wanted.items() <= inner(event).items()]
+
+    def hears(self, kind, change, **wanted):
+        until(f"{kind} {change} {wanted}", lambda: self.events(kind, change, **wanted))
+
+
+def route_monitor():
+    """Listeners hear of routes, addresses, interfaces, of carriers as the kernel's end goes and comes, of neighbours as the kernel answers; who does not read hears how much he has missed."""
+    with Lab() as lab:
+        listener, words = Listener(lab), lab.dir / "monitor.txt"
+        lab.spawn([lab.bin / "iopkt", "route", "monitor"], log=words)
+        second = Listener(lab)
+        lab.iopkt("route", "add", NET, "198.18.77.1")
+        listener.hears("route", "added", destination="203.0.113.0", prefix_len=24, gateway="198.18.77.1", interface="tap0")
+        lab.iopkt("route", "delete", NET)
+        listener.hears("route", "deleted", destination="203.0.113.0")
+        lab.iopkt("ifconfig", "tap0", "alias", "198.18.77.9/24")
+        listener.hears("address", "added", address="198.18.77.9", prefix_len=24)
+        lab.iopkt("ifconfig", "vlan7", "create")
+        listener.hears("interface", "added", name="vlan7")
+        lab.iopkt("ifconfig", "vlan7", "destroy")
+        listener.hears("interface", "deleted", name="vlan7")
+        lab.ip("link", "set", IFACE, "down")
+        listener.hears("interface", "changed", name="tap0", up=True, running=False)
+        lab.ip("link", "set", IFACE, "up")
+        listener.hears("interface", "changed", name="tap0", running=True)
+        first, other = lab.host_mac(), "02:00:00:00:00:77"
+        lab.iopkt("arp", "-d", HOST, ok=False)
+        lab.ip("neigh", "flush", "dev", IFACE)
+        lab.ping(STACK, "-c", 1)
+        listener.hears("neighbor", "added", interface="tap0", address=HOST, mac=first)
+        lab.ip("link", "set", IFACE, "address", other)
+        lab.ip("neigh", "flush", "dev", IFACE)
+        lab.ping(STACK, "-c", 1)
+        listener.hears("neighbor", "changed", address=HOST, mac=other)
+        lab.iopkt("arp", "-d", HOST)
+        listener.hears("neighbor", "deleted", address=HOST, mac=other)
+        text = words.read_text()
+        check("RTM_ADD: Add Route: 203.0.113.0/24 198.18.77.1 tap0 UGS" in text and "RTM_LLINFO_UPD: neighbour changed" in text, text)
+        # One who does not read: the others hear all of it, and he how much of it he did not.
+        count, file = 30000, lab.dir / "routes"
+        file.write_text("".join(f"10.{n >> 8}.{n & 255}.0/24 198.18.77.1\n" for n in range(count)))
+        second.process.send_signal(signal.SIGSTOP)
+        lab.iopkt("route", "load", file)
+        told = lambda who: len([e for e in who.events("route", "added") if e["route"]["destination"].startswith("10.")])
+        missed = lambda who: sum(e["count"] for e in who.events("missed"))
+        until("all routes", lambda: told(listener) + missed(listener) == count, 30)
+        second.process.send_signal(signal.SIGCONT)
+        until("the rest", lambda: told(second) + missed(second) == count, 30)
+        check(missed(second) > 0, "nothing was missed")
+        return f"who did not read heard {told(second)} of {count} routes and that {missed(second)} are missing, the other {told(listener)}"
 
 
 def file_of_routes(path, count, ways, seed):

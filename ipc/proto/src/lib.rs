@@ -17,6 +17,7 @@
 
 mod address;
 mod bytes;
+pub mod event;
 pub mod far;
 pub mod link;
 pub mod message;
@@ -27,6 +28,7 @@ pub mod table;
 pub mod tcp_info;
 mod way;
 
+pub use event::{Change, LinkRow, NetworkEvent};
 pub use link::{BridgeRow, BridgeVerb, MemberRow, StationRow, TreeRow, Vlan};
 pub use message::{
     Answer, Automatic, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket,

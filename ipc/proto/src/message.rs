@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
+use crate::event::NetworkEvent;
 use crate::link::{BridgeRow, BridgeVerb, StationRow, Vlan};
 use crate::table::{
     ClientRow, CounterRow, GroupRow, InterfaceRow, ModuleRow, NeighborRow, NicRow, RouteRow,
@@ -256,6 +257,9 @@ pub enum Request {
         /// The address; IPv4's own for one that is mapped.
         to: IpAddr,
     },
+    /// What happens to the network. → [`Reply::Done`], then [`Reply::Events`] as answers to the same request, as
+    /// long as the connection lasts. `EBUSY` if that is so already, `ENOBUFS` if too many listen.
+    Monitor,
     /// All bridges. → [`Reply::Bridges`].
     Bridges,
     /// Stations of a bridge, by pages. → [`Reply::Stations`]. `ENXIO`, `EOPNOTSUPP` if it is no bridge.
@@ -569,6 +573,8 @@ pub enum Reply {
     Nic(Box<NicRow>),
     /// Where datagrams to an address go.
     Way(Way),
+    /// What has happened.
+    Events(Vec<NetworkEvent>),
     /// Bridges.
     Bridges(Vec<BridgeRow>),
     /// One page of stations; an empty one ends the list.

@@ -429,7 +429,7 @@ pub(crate) struct RouteArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// show | add [-net | -host] {default | NETWORK/LEN | HOST} {GATEWAY | -blackhole | -reject} [-mtu BYTES] |
-    /// delete {default | NETWORK/LEN | HOST} [GATEWAY] | get HOST | load [-replace] FILE
+    /// delete {default | NETWORK/LEN | HOST} [GATEWAY] | get HOST | load [-replace] FILE | monitor
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "VERB")]
     pub(crate) words: Vec<String>,
 }

@@ -13,7 +13,7 @@ use proto::table::{
     ClientRow, CounterRow, DaemonRow, GroupRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow,
     SocketRow, TunableRow, WorkerRow,
 };
-use proto::{Answer, Call, MESSAGE_MAX, Reply, Request, paths};
+use proto::{Answer, Call, MESSAGE_MAX, NetworkEvent, Reply, Request, paths};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -78,6 +78,45 @@ impl Control {
     /// Path of the daemon's socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Asks for all that happens to the network, and gives it on as it comes, as long as `each` wants more.
+    pub(crate) fn watch(
+        &mut self,
+        mut each: impl FnMut(Vec<NetworkEvent>) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        match self.change(Request::Monitor) {
+            Ok(()) => {}
+            Err(CallError::Refused(errno)) => {
+                let hint = "others listen already, as many as may; end one of them";
+                return Err(Failure::refused("cannot watch the network", errno, hint));
+            }
+            Err(CallError::Broken(failure)) => return Err(failure),
+        }
+        // Nothing may happen for hours.
+        set_socket_timeout(&self.socket, Timeout::Recv, None)
+            .map_err(|error| Failure::failed(describe(error.raw_os_error())))?;
+        let mut buffer = vec![0_u8; MESSAGE_MAX + 1];
+        loop {
+            let received = recv(&self.socket, &mut *buffer, RecvFlags::empty());
+            let length = match received {
+                Ok((_, 0)) | Err(Errno::CONNRESET | Errno::PIPE) => {
+                    let path = self.path.display();
+                    return Err(Failure::failed(format!("io-pkt at {path} has ended")));
+                }
+                Ok((_, length)) => length,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(Failure::failed(describe(error.raw_os_error()))),
+            };
+            match proto::parse::<Answer>(buffer.get(..length).unwrap_or_default()) {
+                Ok(Answer { result: Ok(Reply::Events(events)), .. }) => {
+                    if !each(events)? {
+                        return Ok(());
+                    }
+                }
+                _ => return Err(Failure::other_version(&self.path)),
+            }
+        }
     }
 
     /// One request, one reply.

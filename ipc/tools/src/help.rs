@@ -107,7 +107,8 @@ Examples:
   iopkt route delete 10.0.0.0/8
   iopkt route get 8.8.8.8        which route would be taken?
   iopkt route load routes.txt    a route a line, as after add; all at once, a million too
-  iopkt route load -replace routes.txt            those of earlier loads that are not in it go";
+  iopkt route load -replace routes.txt            those of earlier loads that are not in it go
+  iopkt route monitor            a line for each route, address, interface and neighbour that comes, changes or goes";
 
 pub(crate) const FPM: &str = "\
 Examples:

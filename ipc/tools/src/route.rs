@@ -16,6 +16,7 @@ use crate::netstat::render_routes;
 use crate::output::{escape, show};
 
 pub(crate) mod load;
+mod monitor;
 
 /// A network and its prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ enum Verb {
     Delete(Network, Option<IpAddr>),
     Get(IpAddr),
     Load { file: String, replace: bool },
+    Monitor,
 }
 
 /// Runs the tool.
@@ -51,6 +53,7 @@ pub(crate) fn main(mut sock: Option<String>, mut args: RouteArgs) -> Result<(), 
             }
             show(&*rows, args.json, |rows| render_one(host, rows))
         }
+        Verb::Monitor => monitor::watch(&mut control, args.json),
         Verb::Load { file, replace } => load::load(&mut control, &file, replace, args.json),
         Verb::Add(new) => {
             control.change(Request::AddRoute(new)).map_err(|error| explain(error, &Verb::Add(new)))
@@ -71,11 +74,11 @@ fn parse(words: &[String]) -> Result<Verb, String> {
     let verb = words.remove(0);
     match verb {
         "load" => return parse_load(&words),
-        "show" | "add" | "delete" | "del" | "get" => {}
+        "show" | "add" | "delete" | "del" | "get" | "monitor" => {}
         _ => {
-            let near = nearest(verb, ["show", "add", "delete", "get", "load"]);
+            let near = nearest(verb, ["show", "add", "delete", "get", "load", "monitor"]);
             let hint = near.map_or_else(
-                || "verbs are show, add, delete, get and load".into(),
+                || "verbs are show, add, delete, get, load and monitor".into(),
                 |n| format!("did you mean {n}?"),
             );
             return Err(format!("unknown verb {verb:?}; {hint}"));
@@ -88,6 +91,7 @@ fn parse(words: &[String]) -> Result<Verb, String> {
     let mask = take_mask(&mut words)?;
     match (verb, words.as_slice()) {
         ("show", []) => Ok(Verb::Show),
+        ("monitor", []) => Ok(Verb::Monitor),
         ("delete" | "del", [to]) => Ok(Verb::Delete(network(to, kind, mask, six)?, None)),
         ("delete" | "del", [to, gateway]) => {
             let gateway = host(gateway)?;
@@ -281,7 +285,7 @@ fn explain(error: CallError, verb: &Verb) -> Failure {
             }
             Failure::refused(&what, errno, "see: iopkt route show")
         }
-        Verb::Show | Verb::Get(_) | Verb::Load { .. } => {
+        Verb::Show | Verb::Get(_) | Verb::Load { .. } | Verb::Monitor => {
             Failure::refused("cannot read the routes", errno, "")
         }
     }

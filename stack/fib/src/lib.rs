@@ -3,6 +3,7 @@
 //! * [`Rib`]: the route base. The control plane adds and deletes routes here.
 //! * [`Fib`]: what a worker looks up: an immutable snapshot that [`Rib::publish`] makes.
 //! * [`Way`]: how packets go on, over one next hop or one of several.
+//! * [`Changes`]: what has become of routes, for whoever watches them.
 //! * [`Route`], [`Net`], [`NextHop`], [`RouteFlags`]: what a route is made of.
 //!
 //! All are for one family of addresses, [`Ipv4Addr`](core::net::Ipv4Addr) unless they are told.
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod changes;
 mod net;
 mod pieces;
 mod rib;
@@ -32,6 +34,7 @@ mod trie;
 mod way;
 
 pub use address::Address;
+pub use changes::Changes;
 pub use net::{BadPrefix, Ipv4Net, Ipv6Net, Net};
 pub use rib::{AddRouteError, DeleteRouteError, Rib};
 pub use route::{NextHop, Route, RouteFlags};

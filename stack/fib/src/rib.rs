@@ -6,6 +6,7 @@ use core::ops::Bound;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::address::Address;
+use crate::changes::Changes;
 use crate::net::{BadPrefix, Net};
 use crate::pieces::{Leading, Pieces, Routes};
 use crate::route::{NextHop, Route};
@@ -49,6 +50,8 @@ pub struct Rib<A: Address = Ipv4Addr> {
     /// Next hops beside the first.
     others: BTreeMap<Net<A>, Vec<NextHop<A>>>,
     snapshots: RefCell<Snapshots<A>>,
+    /// What has changed, if somebody watches.
+    watched: Option<Changes<A>>,
 }
 
 /// What was published last, what it is made of, and what was found out for it.
@@ -85,7 +88,18 @@ impl<A: Address> Rib<A> {
             routes: BTreeMap::new(),
             others: BTreeMap::new(),
             snapshots: RefCell::new(snapshots),
+            watched: None,
         }
+    }
+
+    /// Changes are kept for [`Rib::take_changes`] from now on, or no longer.
+    pub fn watch(&mut self, on: bool) {
+        self.watched = on.then(Changes::default);
+    }
+
+    /// What has changed since the last call, if that is kept.
+    pub fn take_changes(&mut self) -> Changes<A> {
+        self.watched.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
     /// Adds a route.
@@ -117,9 +131,10 @@ impl<A: Address> Rib<A> {
         if self.paths(first).count() >= Self::PATHS_MAX {
             return Err(AddRouteError::TooMany(net));
         }
+        let before = *first;
         self.check(&route)?;
         self.others.entry(net).or_default().push(route.next_hop);
-        self.changed(net);
+        self.changed(net, Some(before));
         Ok(())
     }
 
@@ -136,7 +151,7 @@ impl<A: Address> Rib<A> {
                 == (route.next_hop, route.mtu, route.refusal())
         });
         if !same || had_others {
-            self.changed(route.destination);
+            self.changed(route.destination, before);
         }
         Ok(())
     }
@@ -158,7 +173,7 @@ impl<A: Address> Rib<A> {
         let route = self.routes.remove(&destination);
         let route = route.ok_or(DeleteRouteError::NotFound(destination))?;
         let _others = self.others.remove(&destination);
-        self.changed(destination);
+        self.changed(destination, Some(route));
         Ok(route)
     }
 
@@ -179,7 +194,7 @@ impl<A: Address> Rib<A> {
             return Err(DeleteRouteError::NotFound(destination));
         }
         self.keep(&route, &hops);
-        self.changed(destination);
+        self.changed(destination, Some(route));
         Ok(())
     }
 
@@ -210,11 +225,18 @@ impl<A: Address> Rib<A> {
             let left: Vec<NextHop<A>> =
                 hops.iter().filter(|hop| hop.interface != interface).copied().collect();
             if left.len() < hops.len() {
+                self.note(net, Some(route));
                 self.keep(&route, &left);
             }
         }
-        self.routes
-            .retain(|_, route| route.next_hop.interface != interface || route.refusal().is_some());
+        let Self { routes, watched, .. } = self;
+        routes.retain(|net, route| {
+            let stays = route.next_hop.interface != interface || route.refusal().is_some();
+            if let Some(changes) = watched.as_mut().filter(|_| !stays) {
+                changes.note(*net, Some(*route));
+            }
+            stays
+        });
         let snapshots = self.snapshots.get_mut();
         snapshots.is_fresh = false;
         snapshots.gateways.clear();
@@ -373,7 +395,8 @@ impl<A: Address> Rib<A> {
 
     /// A route came or went: what was found out for destinations in its prefix holds no longer, nor
     /// anything behind gateways there.
-    fn changed(&mut self, net: Net<A>) {
+    fn changed(&mut self, net: Net<A>, before: Option<Route<A>>) {
+        self.note(net, before);
         let snapshots = self.snapshots.get_mut();
         snapshots.is_fresh = false;
         let before = snapshots.gateways.len();
@@ -384,6 +407,13 @@ impl<A: Address> Rib<A> {
             snapshots.pieces.touch(net);
         } else {
             snapshots.pieces.touch_all();
+        }
+    }
+
+    /// For whoever watches: the route to this destination was so.
+    fn note(&mut self, net: Net<A>, before: Option<Route<A>>) {
+        if let Some(changes) = &mut self.watched {
+            changes.note(net, before);
         }
     }
 

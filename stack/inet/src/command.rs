@@ -13,6 +13,7 @@ use types::{Instant, MacAddr};
 
 use crate::groups::Multicast;
 pub use crate::handoff::{ClaimedBy, Handoff};
+pub use crate::hearing::NeighborNews;
 pub use crate::module_command::{ModuleCommand, ModuleIoctl, ModuleOption, OpenModule};
 use crate::network::{Network, RawKind};
 pub use crate::option::MtuDiscover;
@@ -514,6 +515,8 @@ pub enum Event {
         /// The frame.
         frame: Box<[u8]>,
     },
+    /// Something has become of a neighbour, and somebody wants to hear it.
+    Neighbor(NeighborNews),
     /// A client broke the rules of its rings.
     Misbehaved {
         /// Its slot.

@@ -99,6 +99,8 @@ impl Worker {
     }
 
     fn adopt(&mut self, network: &Arc<Network>) {
+        // What all workers are told one of them tells on.
+        self.watch_neighbors(network.watched && self.mesh.me == 0);
         let pinned: HashSet<IpAddr> = network.neighbors.iter().map(|n| n.address).collect();
         self.out.neighbors.retain_pinned(|address| pinned.contains(&IpAddr::from(address)));
         self.out.neighbors6.retain_pinned(|who| pinned.contains(&IpAddr::from(who.address)));
@@ -118,12 +120,20 @@ impl Worker {
             };
             self.out.neighbor_learned(waiting, mac, interface);
         }
+        self.watch_neighbors(network.watched);
+    }
+
+    fn watch_neighbors(&mut self, on: bool) {
+        (self.out.neighbors.watched, self.out.neighbors6.watched) = (on, on);
     }
 
     fn forget_neighbor(&mut self, address: IpAddr) {
+        let watched = self.out.network.watched;
+        self.watch_neighbors(watched && self.mesh.me == 0);
         for _ in 0..self.out.forget_neighbor(address) {
             self.out.count_drop(DropReason::NeighborUnresolved);
         }
+        self.watch_neighbors(watched);
     }
 
     pub(crate) fn open(

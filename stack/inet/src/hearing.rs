@@ -1,8 +1,10 @@
 //! What the control plane gets to hear of what comes in, each subject within a limit of its own: who
 //! floods one silences none of the others.
 
+use core::net::IpAddr;
+
 use dpdk::Mbuf;
-use types::{DropReason, Instant};
+use types::{DropReason, Instant, MacAddr};
 
 use crate::command::Event;
 use crate::input::Received;
@@ -21,15 +23,32 @@ pub(crate) enum Subject {
     Groups,
     /// Addresses that servers give (RFC 2131).
     Dhcp,
+    /// What becomes of neighbours, for whoever wants to hear it.
+    Neighbors,
+}
+
+/// Something that has become of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeighborNews {
+    /// Its address.
+    pub address: IpAddr,
+    /// Interface.
+    pub interface: u16,
+    /// Its MAC address before, if it was known.
+    pub before: Option<MacAddr>,
+    /// And now.
+    pub after: Option<MacAddr>,
+    /// So much else has become of neighbours before, for which there was no room.
+    pub unsaid: u64,
 }
 
 /// The limits of all subjects.
 #[derive(Debug)]
-pub(crate) struct Hearing([RateLimit; 4]);
+pub(crate) struct Hearing([RateLimit; 5]);
 
 impl Default for Hearing {
     fn default() -> Self {
-        Self([RateLimit::new(HEARD_PER_SECOND); 4])
+        Self([RateLimit::new(HEARD_PER_SECOND); 5])
     }
 }
 
@@ -58,6 +77,21 @@ impl Worker {
         self.events.send(Event::Heard { interface, packet: packet.into() });
         Ok(())
     }
+
+    /// Tells what has become of neighbours, within the limit.
+    #[cold]
+    pub(crate) fn tell_of_neighbors(&mut self, now: Instant) {
+        let (all, unsaid) = self.out.take_neighbor_news();
+        self.unsaid = self.unsaid.saturating_add(unsaid);
+        for news in all {
+            if self.hearing.permit(Subject::Neighbors, now) {
+                let unsaid = core::mem::take(&mut self.unsaid);
+                self.events.send(Event::Neighbor(NeighborNews { unsaid, ..news }));
+            } else {
+                self.unsaid = self.unsaid.saturating_add(1);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -70,7 +104,7 @@ mod tests {
         let mut hearing = Hearing::default();
         let heard = (0..1000).filter(|_| hearing.permit(Subject::Dhcp, now)).count();
         assert_eq!(heard, HEARD_PER_SECOND as usize);
-        for other in [Subject::Duplicates, Subject::Routers, Subject::Groups] {
+        for other in [Subject::Duplicates, Subject::Routers, Subject::Groups, Subject::Neighbors] {
             assert!(hearing.permit(other, now), "{other:?}");
         }
     }

@@ -315,7 +315,7 @@ impl Worker {
         now: Instant,
     ) {
         let who = OnLink { address, interface };
-        let waiting = self.out.neighbors6.learn(who, mac, interface, for_us, now);
+        let waiting = self.out.neighbors6.hear(who, mac, interface, for_us, now);
         self.out.neighbor_learned(waiting, mac, interface);
         self.mesh.neighbor(address.into(), mac, interface, for_us, now);
     }

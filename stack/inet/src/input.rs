@@ -130,7 +130,7 @@ impl Worker {
         }
         let for_us = ours(packet.target_ip);
         if !sender.is_unspecified() && !sender.is_broadcast() {
-            let waiting = self.out.neighbors.learn(sender, mac, interface, for_us, now);
+            let waiting = self.out.neighbors.hear(sender, mac, interface, for_us, now);
             self.out.neighbor_learned(waiting, mac, interface);
             self.mesh.neighbor(sender.into(), mac, interface, for_us, now);
         }

@@ -6,6 +6,10 @@ use core::time::Duration;
 /// answers to our own questions are few, and each wakes a thread.
 pub const HEARD_PER_SECOND: u32 = 64;
 
+/// News of neighbours between two breaths that are kept for whoever wants to hear them: more than may be told
+/// in a second.
+pub const NEIGHBOR_NEWS_MAX: usize = 64;
+
 /// Messages of other bridges a second and port that a worker lets the control plane have: a bridge sends
 /// at most ten by one port (IEEE 802.1D-2004 table 17-1, Transmit Hold Count), and each wakes a thread.
 pub const BPDUS_PER_SECOND: u32 = 16;

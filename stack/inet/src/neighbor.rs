@@ -9,8 +9,8 @@ use hashbrown::HashMap;
 use types::{DropReason, Instant, MacAddr};
 
 use crate::limits::{
-    NEIGHBOR_FAILED, NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_PROBES_MAX, NEIGHBOR_QUEUE_MAX,
-    NEIGHBOR_REACHABLE, NEIGHBORS_EVICTED, NEIGHBORS_MAX,
+    NEIGHBOR_FAILED, NEIGHBOR_NEWS_MAX, NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_PROBES_MAX,
+    NEIGHBOR_QUEUE_MAX, NEIGHBOR_REACHABLE, NEIGHBORS_EVICTED, NEIGHBORS_MAX,
 };
 
 /// What is known about a neighbour.
@@ -83,6 +83,19 @@ pub(crate) struct Row<A> {
     pub due: Option<Instant>,
 }
 
+/// Something that has become of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct News<A> {
+    /// Its address.
+    pub address: A,
+    /// Interface.
+    pub interface: u16,
+    /// Its MAC address before, if it was known.
+    pub before: Option<MacAddr>,
+    /// And now.
+    pub after: Option<MacAddr>,
+}
+
 /// Neighbours of one worker: `A` is an address on a link, `P` a packet.
 #[derive(Debug)]
 pub(crate) struct Neighbors<A, P> {
@@ -92,11 +105,23 @@ pub(crate) struct Neighbors<A, P> {
     recent: Option<(A, MacAddr, Instant)>,
     /// Packets that were lost with evicted entries and are not counted yet.
     lost_count: usize,
+    /// Somebody wants to hear what becomes of them.
+    pub(crate) watched: bool,
+    news: Vec<News<A>>,
+    /// News for which there was no room.
+    unsaid: u64,
 }
 
 impl<A, P> Default for Neighbors<A, P> {
     fn default() -> Self {
-        Self { table: HashMap::with_capacity(64), recent: None, lost_count: 0 }
+        Self {
+            table: HashMap::with_capacity(64),
+            recent: None,
+            lost_count: 0,
+            watched: false,
+            news: Vec::new(),
+            unsaid: 0,
+        }
     }
 }
 
@@ -149,7 +174,11 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
             State::Known { mac, confirmed, .. } if now.since(*confirmed) < NEIGHBOR_REACHABLE => {
                 Resolution::Send(packet, *mac)
             }
-            State::Known { asked, .. } if *asked >= NEIGHBOR_PROBES_MAX && now >= neighbor.due => {
+            State::Known { mac, asked, .. }
+                if *asked >= NEIGHBOR_PROBES_MAX && now >= neighbor.due =>
+            {
+                let mac = *mac;
+                self.note(to, interface, (Some(mac), None));
                 self.begin(to, interface, packet, now)
             }
             State::Known { mac, asked, .. } => {
@@ -214,6 +243,48 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
         core::mem::take(&mut self.lost_count)
     }
 
+    /// As [`learn`](Self::learn), from the station itself: whoever watches is told if it is news.
+    pub(crate) fn hear(
+        &mut self,
+        from: A,
+        mac: MacAddr,
+        interface: u16,
+        create: bool,
+        now: Instant,
+    ) -> Vec<P> {
+        let before = self.station(from);
+        let waiting = self.learn(from, mac, interface, create, now);
+        self.note(from, interface, (before, self.station(from)));
+        waiting
+    }
+
+    fn note(
+        &mut self,
+        address: A,
+        interface: u16,
+        (before, after): (Option<MacAddr>, Option<MacAddr>),
+    ) {
+        if !self.watched || before == after {
+            return;
+        }
+        if self.news.len() < NEIGHBOR_NEWS_MAX {
+            self.news.push(News { address, interface, before, after });
+        } else {
+            self.unsaid = self.unsaid.saturating_add(1);
+        }
+    }
+
+    /// There is something to take.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// What has become of neighbours since the last call, and how much else.
+    pub(crate) fn take_news(&mut self) -> (Vec<News<A>>, u64) {
+        (core::mem::take(&mut self.news), core::mem::take(&mut self.unsaid))
+    }
+
     /// A station has told us its address. `create`: also when we did not ask (it asked for us).
     /// Returns the packets that waited for it.
     pub(crate) fn learn(
@@ -249,6 +320,7 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
     /// Sets an entry that neither expires nor is overwritten. Returns the packets that waited.
     pub(crate) fn pin(&mut self, address: A, mac: MacAddr, interface: u16) -> Vec<P> {
         self.recent = None;
+        self.note(address, interface, (self.station(address), Some(mac)));
         let neighbor =
             Neighbor { interface, state: State::Permanent { mac }, due: Instant::FAR_FUTURE };
         match self.table.insert(address, neighbor) {
@@ -260,6 +332,9 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
     /// Forgets an entry, if there is one. Returns the packets that waited.
     pub(crate) fn forget(&mut self, address: A) -> Vec<P> {
         self.recent = None;
+        if let Some(interface) = self.table.get(&address).map(|neighbor| neighbor.interface) {
+            self.note(address, interface, (self.station(address), None));
+        }
         match self.table.remove(&address) {
             Some(Neighbor { state: State::Incomplete { waiting, .. }, .. }) => waiting,
             _ => Vec::new(),

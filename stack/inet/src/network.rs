@@ -260,6 +260,8 @@ pub struct Network {
     pub published: Vec<StaticNeighbor>,
     /// What raw sockets are open for.
     pub raw: RawWanted,
+    /// Somebody wants to hear what becomes of neighbours.
+    pub watched: bool,
     /// Groups that sockets of this host listen to, with their interfaces.
     pub groups: Arc<HashSet<(u16, IpAddr)>>,
     /// TCP.

@@ -18,6 +18,7 @@ use crate::address6::OnLink;
 use crate::bridge::Bridging;
 use crate::counters::WorkerCounters;
 use crate::family::Family;
+use crate::hearing::NeighborNews;
 use crate::ids::Ids;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TX_BACKLOG_MAX};
 use crate::neighbor::{Ask, Due, Neighbors, Resolution};
@@ -482,6 +483,29 @@ impl Output {
             };
             self.ethernet(mbuf, interface, mac, kind);
         }
+    }
+
+    /// Something has become of neighbours that somebody wants to hear.
+    #[inline]
+    pub(crate) fn has_neighbor_news(&self) -> bool {
+        self.neighbors.has_news() || self.neighbors6.has_news()
+    }
+
+    /// What that is, and how much else there was.
+    pub(crate) fn take_neighbor_news(&mut self) -> (Vec<NeighborNews>, u64) {
+        let (v4, unsaid4) = self.neighbors.take_news();
+        let (v6, unsaid6) = self.neighbors6.take_news();
+        let news = |address, interface, before, after| NeighborNews {
+            address,
+            interface,
+            before,
+            after,
+            unsaid: 0,
+        };
+        let v4 = v4.into_iter().map(|n| news(n.address.into(), n.interface, n.before, n.after));
+        let v6 =
+            v6.into_iter().map(|n| news(n.address.address.into(), n.interface, n.before, n.after));
+        (v4.chain(v6).collect(), unsaid4.saturating_add(unsaid6))
     }
 
     /// Asks again for neighbours that have not answered; returns the packets that can't be sent.

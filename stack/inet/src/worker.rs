@@ -136,6 +136,8 @@ pub struct Worker {
     pub(crate) resets: StrangerLimits,
     pub(crate) arp_defences: RateLimit,
     pub(crate) hearing: Hearing,
+    /// News of neighbours that were too many.
+    pub(crate) unsaid: u64,
     pub(crate) orphan_bytes: usize,
     /// Connections whose users have closed them.
     pub(crate) orphans: usize,
@@ -189,6 +191,7 @@ impl Worker {
             resets: StrangerLimits::new(parts.secret, RESETS_PER_SECOND),
             arp_defences: RateLimit::new(1),
             hearing: Hearing::default(),
+            unsaid: 0,
             orphan_bytes: 0,
             orphans: 0,
             fast_open: FastOpen::default(),
@@ -240,6 +243,9 @@ impl Worker {
         let mut busy = self.attend_control(now);
         busy |= self.inhale(now);
         busy |= self.attend(now);
+        if self.out.has_neighbor_news() {
+            self.tell_of_neighbors(now);
+        }
         busy |= self.exhale(now);
         self.counters.worker.breaths.increment();
         self.counters.worker.busy_breaths.add(u64::from(busy));

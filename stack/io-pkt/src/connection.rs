@@ -118,15 +118,28 @@ impl Connection {
         result: Result<Reply, Errno>,
         descriptors: &[BorrowedFd<'_>],
     ) -> bool {
+        self.send(sequence, result, descriptors).is_ok()
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// The kernel's, `EAGAIN` if the peer has not read enough of what it was sent before; `EMSGSIZE`.
+    pub(crate) fn send(
+        &self,
+        sequence: u32,
+        result: Result<Reply, Errno>,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), Errno> {
         let result = result.map_err(Errno::raw_os_error);
-        let Ok(bytes) = proto::emit(&Answer { sequence, result }) else { return false };
+        let bytes = proto::emit(&Answer { sequence, result }).map_err(|_| Errno::MSGSIZE)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-            return false;
+            return Err(Errno::MSGSIZE);
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, flags).is_ok()
+        sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, flags).map(drop)
     }
 }
 

@@ -22,21 +22,23 @@ use proto::{MESSAGE_MAX, SocketHandle};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use shm::{Arena, CellId, SocketEnd};
+use shm::{Arena, SocketEnd};
 
+use crate::accept_queue::AcceptQueue;
 use crate::client::Client;
 use crate::connection::{Connection, Received, Trusted, spare_descriptor};
 use crate::drivers::{Drivers, Polled};
 use crate::ended::Ended;
 use crate::ephemeral::Ephemeral;
 use crate::members::Members;
+use crate::monitor::Monitors;
 use crate::network_state::NetworkState;
 use crate::options::Values;
 use crate::pending::Pending;
 use crate::port_table::PortTable;
 use crate::protocols::Protocols;
 use crate::publish::SharedPage;
-use crate::quota::{Account, Accounts, Kind, Taken};
+use crate::quota::{Accounts, Kind, Taken};
 use crate::socket_table::SocketTable;
 use crate::tables::ScrapeRequest;
 
@@ -90,52 +92,6 @@ impl Source {
             _ if data >> 63 == 1 => Self::Descriptor(SocketKey(data & !(1 << 63))),
             _ => Self::Connection(ConnectionId(u32::try_from(data & 0xffff_ffff).unwrap_or(0))),
         }
-    }
-}
-
-/// A connection that nobody has accepted yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiting {
-    pub(crate) socket: SocketId,
-    pub(crate) cell: CellId,
-    pub(crate) worker: u16,
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-}
-
-/// Connections to accept at a listening socket.
-#[derive(Debug)]
-pub(crate) struct AcceptQueue {
-    pub(crate) waiting: VecDeque<Waiting>,
-    /// A listener's place among its user's.
-    _seat: Taken,
-    /// Name and values of the connection accepted last: most of the next ones have the same.
-    last: Option<(Rc<SocketAddr>, Rc<Values>)>,
-}
-
-impl AcceptQueue {
-    /// The queue of a new listener.
-    ///
-    /// # Errors
-    /// `ENOBUFS`: its user has as many as may be.
-    pub(crate) fn of(account: &Rc<Account>) -> Result<Box<Self>, Errno> {
-        let seat = Taken::of(account, Kind::Listeners)?;
-        Ok(Box::new(Self { waiting: VecDeque::new(), _seat: seat, last: None }))
-    }
-
-    /// What a connection accepted now gets, in memory that it shares with those that have the same.
-    pub(crate) fn share(
-        &mut self,
-        name: SocketAddr,
-        values: Values,
-    ) -> (Rc<SocketAddr>, Rc<Values>) {
-        let fresh = values;
-        let (last_name, last_values) = self.last.take().unzip();
-        let name = last_name.filter(|last| **last == name).unwrap_or_else(|| Rc::new(name));
-        let values = last_values.filter(|last| **last == values);
-        let values = values.unwrap_or_else(|| Rc::new(fresh));
-        self.last = Some((Rc::clone(&name), Rc::clone(&values)));
-        (name, values)
     }
 }
 
@@ -261,6 +217,7 @@ pub(crate) struct Control {
     pub(crate) pending: HashMap<CallId, Pending>,
     pub(crate) network: NetworkState,
     pub(crate) members: Members,
+    pub(crate) monitors: Monitors,
     pub(crate) drivers: Drivers,
     pub(crate) protocols: Protocols,
     pub(crate) ports: PortTable,
@@ -318,6 +275,7 @@ impl Control {
             pending: HashMap::new(),
             network,
             members: Members::default(),
+            monitors: Monitors::default(),
             drivers,
             protocols,
             ports: PortTable::default(),
@@ -365,6 +323,7 @@ impl Control {
             self.attend_dhcp();
             self.attend_members();
             self.attend_routes();
+            self.attend_monitors();
             self.flush_commands();
         }
     }
@@ -379,6 +338,7 @@ impl Control {
             self.until_links(),
             self.until_members(),
             self.until_dhcp(),
+            self.until_monitors(),
             self.network.until_load(self.now()),
             patience,
         ];
@@ -452,6 +412,7 @@ impl Control {
         let Some(connection) = self.connections.remove(&id) else { return };
         let _ = epoll::delete(&self.epoll, connection.fd());
         self.network.load_left(id.0);
+        self.listens_no_longer(id);
         if let Some(client) = connection.client {
             self.left(id, client);
         }

@@ -8,6 +8,7 @@
 //!   `options` are its parts.
 #![forbid(unsafe_code)]
 
+mod accept_queue;
 mod addresses;
 mod args;
 mod argv;
@@ -28,6 +29,7 @@ mod links;
 mod manual;
 mod members;
 mod module_sockets;
+mod monitor;
 mod network_state;
 mod nic;
 mod option_requests;

@@ -13,7 +13,8 @@ use proto::Reply;
 use proto::message::{Family, Transport as WireTransport};
 use rustix::io::Errno;
 
-use crate::control::{AcceptQueue, ConnectionId, Control, SocketEntry, SocketKey};
+use crate::accept_queue::AcceptQueue;
+use crate::control::{ConnectionId, Control, SocketEntry, SocketKey};
 use crate::options::sol;
 use crate::pending::{Asked, NewSocket, Pending, Then};
 use crate::quota::{Kind, Taken};

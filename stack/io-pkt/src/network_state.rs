@@ -20,6 +20,7 @@ use crate::drivers::Watch;
 use crate::tuning::Tuning;
 
 mod bridge;
+pub(crate) mod changes;
 mod dhcp;
 mod groups;
 mod ipv4;
@@ -108,6 +109,8 @@ pub(crate) struct NetworkState {
     pub(crate) groups: Arc<HashSet<(u16, IpAddr)>>,
     /// What raw sockets are open for.
     pub(crate) raw: RawWanted,
+    /// Somebody watches.
+    watched: bool,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -146,6 +149,7 @@ impl NetworkState {
             identity,
             groups: Arc::default(),
             raw: RawWanted::default(),
+            watched: false,
             tuning,
         }
     }
@@ -260,6 +264,7 @@ impl NetworkState {
             published: self.published.clone(),
             groups: Arc::clone(&self.groups),
             raw: self.raw,
+            watched: self.watched,
             tcp: self.tuning.tcp,
             links: self.links(),
             host: self.tuning.host,

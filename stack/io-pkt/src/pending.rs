@@ -14,10 +14,9 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use shm::{CellId, SocketEnd};
 
+use crate::accept_queue::{AcceptQueue, Waiting};
 use crate::client;
-use crate::control::{
-    AcceptQueue, ConnectionId, Control, Peer, SocketEntry, SocketKey, Source, Waiting,
-};
+use crate::control::{ConnectionId, Control, Peer, SocketEntry, SocketKey, Source};
 use crate::module_sockets;
 use crate::options;
 use crate::protocols::Adoption;
@@ -134,6 +133,7 @@ impl Control {
             Event::Freed { .. } => {}
             Event::Heard { interface, packet } => self.heard(interface, &packet),
             Event::HeardFrame { interface, frame } => self.heard_frame(interface, &frame),
+            Event::Neighbor(news) => self.neighbor_news(&news),
             Event::Detached { client } => {
                 let Some(leaving) = self.leaving.get_mut(&client) else { return };
                 leaving.workers_left = leaving.workers_left.saturating_sub(1);

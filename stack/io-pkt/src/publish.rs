@@ -49,6 +49,7 @@ impl Control {
         self.publish_to_workers();
         self.page.network_has_changed();
         self.members.network_changed();
+        self.monitors.network_changed();
         self.network_changed();
     }
 

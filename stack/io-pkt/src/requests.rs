@@ -12,9 +12,10 @@ use proto::{Call, Reply, Request, SocketHandle};
 use rustix::io::Errno;
 use shm::SocketEnd;
 
+use crate::accept_queue::AcceptQueue;
 use crate::addresses::any;
 use crate::connection::Connection;
-use crate::control::{AcceptQueue, CALLS_MAX, ConnectionId, Control, Peer, SocketEntry, SocketKey};
+use crate::control::{CALLS_MAX, ConnectionId, Control, Peer, SocketEntry, SocketKey};
 use crate::pending::{Asked, Attempt, NewSocket, Pending, Target, Then};
 use crate::port_table::Sharing;
 use crate::quota::{Kind, Taken};
@@ -63,6 +64,7 @@ impl Control {
                 .map(|()| None),
             Request::LocalName { socket } => self.local_name(id, sequence, socket),
             Request::PeerName { socket } => self.peer_name(id, sequence, socket),
+            Request::Monitor => self.listen_to_network(id, sequence).map(Some),
             other => self.table_request(id, sequence, other),
         };
         match result {

@@ -54,7 +54,7 @@ impl NetworkState {
         .unwrap_or_default()
     }
 
-    fn rows_of<A: fib::Address + Into<IpAddr>>(
+    pub(super) fn rows_of<A: fib::Address + Into<IpAddr>>(
         &self,
         rib: &Rib<A>,
         route: &Route<A>,
