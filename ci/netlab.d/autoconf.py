@@ -119,6 +119,53 @@ def radvd_host():
         return f"{own[0]}; {judged}"
 
 
+# Asks for a page in two parts; between them it waits until a file is there.
+SLOW = """
+import os, socket, sys, time
+address, path = sys.argv[1:3]
+s = socket.create_connection((address, 8080))
+s.sendall(b"GET /small HTTP/1.0\\r\\n")
+print(s.getsockname()[0], flush=True)
+while not os.path.exists(path):
+    time.sleep(0.02)
+s.sendall(b"\\r\\n")
+print(s.recv(100).split(b"\\r\\n")[0].decode(), flush=True)
+"""
+
+
+def temporary_addresses():
+    """Beside the stable address of radvd's prefix is one that changes: what begins here comes from it, the next one comes before its end, and what goes on keeps its own."""
+    if not shutil.which("radvd"):
+        raise Skipped("radvd is missing: apt-get install radvd")
+    with Lab(drivers=["-d", "net_tap", f"iface={IFACE},address={STACK}/24"]) as lab:
+        for setting in ("use_tempaddr=1", "temppltime=6", "tempvltime=30", "dad_count=0"):
+            lab.iopkt("sysctl", f"net.inet6.ip6.{setting}")
+        lab.exec("ip", "-6", "addr", "add", f"{GATEWAY}/64", "dev", IFACE, "nodad")
+        lab.exec("ip", "-6", "addr", "add", f"{FAR}/128", "dev", "lo", "nodad")
+        lab.exec("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        random_file(lab.dir / "small", 1000)
+        url, heard = lab.serve_from_kernel(FAR)
+        radvd(lab, "radvd", 60, 60, 40)
+        lab.iopkt("ifconfig", "tap0", "inet6", "accept_rtadv")
+        made = lambda *flags: [a for a, said in rows(lab).items() if a.startswith(PREFIX) and said == {"autoconf", *flags}]
+        first = until("a temporary address", lambda: made("temporary"))[0]
+        [stable] = made()
+        check(first != stable and "ff:fe" not in first, f"{first} beside {stable}")
+        until("the default route", lambda: default_route(lab))
+        said, go = lab.dir / "slow.log", lab.dir / "go"
+        lab.client("python3", "-c", SLOW, FAR, go, log=said)
+        until("a connection from it", lambda: first in said.read_text())
+        second = until("the next one", lambda: [a for a in made("temporary") if a != first])[0]
+        until("the end of the first one's use", lambda: made("temporary", "deprecated") == [first])
+        lab.fetched(f"{url}/small")
+        check(f"{second} - -" in heard.read_text(), heard.read_text())
+        go.touch()
+        until("the rest of the page", lambda: "200 OK" in said.read_text())
+        lab.iopkt("sysctl", "net.inet6.ip6.prefer_tempaddr=0")
+        until("the stable address's turn", lambda: lab.fetched(f"{url}/small") and f"{stable} - -" in heard.read_text())
+        return f"{first}, then {second} beside {stable}"
+
+
 DNSMASQ = ["--no-daemon", "--conf-file=/dev/null", "--port=0", "--bind-interfaces", f"--interface={IFACE}", "--log-dhcp",
            "--dhcp-option=option:router,198.18.77.1", "--dhcp-option=option:mtu,1400", "--dhcp-option-force=option:T1,3",
            "--dhcp-authoritative"]

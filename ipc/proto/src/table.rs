@@ -12,7 +12,8 @@ pub struct AddressRow {
     pub address: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
-    /// BSD's words: `tentative`, `duplicated`, `deprecated`; `autoconf` if a router's prefix has made it.
+    /// BSD's words: `tentative`, `duplicated`, `deprecated`; `autoconf` if a router's prefix has made it, and
+    /// `temporary` if another will take its place.
     pub flags: Vec<String>,
 }
 

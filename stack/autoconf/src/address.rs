@@ -34,6 +34,15 @@ pub enum Origin {
     Link,
     /// A prefix that a router has advertised.
     Advertised,
+    /// The same, and it is replaced by another from time to time (RFC 8981).
+    Temporary,
+}
+
+impl Origin {
+    /// A router's word has made it.
+    pub(crate) const fn is_told(self) -> bool {
+        matches!(self, Self::Advertised | Self::Temporary)
+    }
 }
 
 /// One address of ours.
@@ -51,6 +60,10 @@ pub struct Own {
     pub(crate) valid_until: Instant,
     /// Up to then it is preferred.
     pub(crate) preferred_until: Instant,
+    /// No router makes it preferred, or valid, for longer.
+    pub(crate) preferred_max: Instant,
+    /// See there.
+    pub(crate) valid_max: Instant,
     /// How many identifiers were taken before this one.
     pub(crate) tries: u8,
     pub(crate) probe: Probe,
@@ -77,6 +90,8 @@ impl Own {
             origin,
             valid_until: Instant::FAR_FUTURE,
             preferred_until: Instant::FAR_FUTURE,
+            preferred_max: Instant::FAR_FUTURE,
+            valid_max: Instant::FAR_FUTURE,
             tries: 0,
             probe: Probe { left: 0, due: None, nonce: None },
         }

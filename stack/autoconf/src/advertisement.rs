@@ -135,21 +135,22 @@ impl Link {
     /// RFC 4862 5.5.3 (d) and (e).
     fn autonomous(&mut self, said: &Prefix, now: Instant) {
         let made_of = |own: &Own| {
-            own.origin == Origin::Advertised
-                && own.address.to_bits() >> 64 == said.prefix.to_bits() >> 64
+            own.origin.is_told() && own.address.to_bits() >> 64 == said.prefix.to_bits() >> 64
         };
         let valid = Duration::from_secs(said.valid_lifetime.into());
         let preferred_until = after(now, said.preferred_lifetime);
-        let mut known = self.own.iter_mut().filter(|own| made_of(own)).peekable();
-        if known.peek().is_some() {
-            for own in known {
+        self.renewal.next = Some(Instant::ZERO);
+        let is_stable = |own: &Own| own.origin == Origin::Advertised && made_of(own);
+        if self.own.iter().any(is_stable) {
+            for own in self.own.iter_mut().filter(|own| made_of(own)) {
                 let left = own.valid_until.since(now);
                 if valid > VALID_MIN || valid > left {
                     own.valid_until = after(now, said.valid_lifetime);
                 } else if left > VALID_MIN {
                     own.valid_until = now + VALID_MIN;
                 }
-                own.preferred_until = preferred_until;
+                own.preferred_until = preferred_until.min(own.preferred_max);
+                own.valid_until = own.valid_until.min(own.valid_max);
                 let before = own.state;
                 if own.state.is_usable() {
                     own.state = own.lived(now);

@@ -11,13 +11,15 @@ use crate::link::{Link, Message, News, below};
 impl Link {
     /// Addresses whose search begins, goes on or ends.
     pub(crate) fn probe(&mut self, now: Instant, random: &mut dyn FnMut() -> u64) {
-        let Self { own, settings, out, news, changed, retrans, .. } = self;
+        let Self { own, settings, out, news, changed, retrans, renewal, .. } = self;
         for own in own.iter_mut().filter(|own| own.state == State::Tentative) {
             let Some(due) = own.probe.due else {
                 // Who was just told to use an address has not started together with all others.
                 let delay = match own.origin {
                     Origin::Operator => core::time::Duration::ZERO,
-                    Origin::Link | Origin::Advertised => below(FIRST_DELAY_MAX, random()),
+                    Origin::Link | Origin::Advertised | Origin::Temporary => {
+                        below(FIRST_DELAY_MAX, random())
+                    }
                 };
                 own.probe.left = settings.dad_count;
                 own.probe.due = Some(now + delay);
@@ -34,6 +36,11 @@ impl Link {
                 out.push_back(Message::Probe { target: own.address, nonce });
             } else {
                 own.state = own.lived(now);
+                match own.origin {
+                    Origin::Advertised => renewal.next = Some(Instant::ZERO),
+                    Origin::Temporary => renewal.taken = 0,
+                    Origin::Operator | Origin::Link => {}
+                }
                 news.push(News::Usable(own.address));
                 *changed = true;
             }
@@ -61,6 +68,9 @@ impl Link {
         let own = *own;
         self.changed = true;
         self.counts.duplicates = self.counts.duplicates.saturating_add(1);
+        if own.origin == Origin::Temporary {
+            return self.temporary_taken(target);
+        }
         self.news.push(News::Duplicate(target, station));
         if own.origin != Origin::Operator && own.tries < IDENTIFIERS_MAX && own.valid_until > now {
             self.try_another(own);

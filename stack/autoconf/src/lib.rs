@@ -13,6 +13,7 @@
 //! | `advertisement.rs` | what routers say: themselves, prefixes, MTU, hop limit | 4861 6.3, 4191, 4862 5.5 |
 //! | `router.rs` | what a router says, and when | 4861 6.2 |
 //! | `stable.rs` | interface identifiers that stay and tell nothing | 7217 |
+//! | `temporary.rs` | addresses that change | 8981 |
 //! | `dhcp.rs` | an IPv4 address from a server | 2131, 2132 |
 //! | `limits.rs` | each limit and its reason | |
 #![forbid(unsafe_code)]
@@ -32,9 +33,11 @@ pub mod limits;
 mod link;
 mod router;
 mod stable;
+mod temporary;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Origin, Own, State};
 pub use link::{Counts, Link, Message, News, Settings};
 pub use stable::{Identity, link_local};
+pub use temporary::Temporary;

@@ -14,6 +14,21 @@ pub const ADVERTISED_MAX: usize = 16;
 /// Other interface identifiers tried when one is taken (RFC 7217 6, `IDGEN_RETRIES`).
 pub const IDENTIFIERS_MAX: u8 = 3;
 
+/// Temporary addresses of one link: with the usual lifetimes there are three or four of a prefix.
+pub const TEMPORARY_MAX: usize = 32;
+
+/// Temporary addresses in turn that other stations may have before none is made any more (RFC 8981 3.8,
+/// `TEMP_IDGEN_RETRIES`).
+pub const TEMPORARY_TAKEN_MAX: u8 = 3;
+
+/// The next temporary address is made so long before the end of the last one, and what finding out takes
+/// that nobody else has it (RFC 8981 3.8, `REGEN_ADVANCE`).
+pub const REGEN_ADVANCE_MIN: Duration = Duration::from_secs(2);
+
+/// A temporary address is used for up to so much less than it may be, as chance has it (RFC 8981 3.8,
+/// `MAX_DESYNC_FACTOR`).
+pub const DESYNC_PERCENT: u32 = 40;
+
 /// Router solicitations sent for one advertisement (RFC 4861 10, `MAX_RTR_SOLICITATIONS`).
 pub const SOLICITATIONS_MAX: u8 = 3;
 

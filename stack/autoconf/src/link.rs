@@ -14,6 +14,7 @@ use crate::limits::{
 };
 use crate::router::Advertising;
 use crate::stable::{Identity, link_local};
+use crate::temporary::{Renewal, Temporary};
 
 /// What the operator has decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Settings {
     pub advertise: bool,
     /// Probes for each address before it is used; 0: it is used at once.
     pub dad_count: u8,
+    /// Beside each stable address of a prefix there is one that changes.
+    pub temporary: Option<Temporary>,
 }
 
 /// A message for the link.
@@ -91,6 +94,7 @@ pub struct Link {
     pub(crate) prefixes: Vec<OnLink>,
     pub(crate) soliciting: Option<Soliciting>,
     pub(crate) advertising: Option<Advertising>,
+    pub(crate) renewal: Renewal,
     pub(crate) mtu: Option<u16>,
     pub(crate) hop_limit: Option<u8>,
     pub(crate) retrans: Duration,
@@ -115,6 +119,7 @@ impl Link {
             prefixes: Vec::new(),
             soliciting: None,
             advertising: None,
+            renewal: Renewal::default(),
             mtu: None,
             hop_limit: None,
             retrans: RETRANS_TIMER,
@@ -201,12 +206,15 @@ impl Link {
             self.add_link_local();
             self.solicit();
         }
+        if settings.temporary != before.temporary {
+            self.renewal = Renewal { next: Some(Instant::ZERO), taken: 0 };
+        }
         if settings.advertise != before.advertise {
             self.set_advertising(settings.advertise);
         }
         if before.accept && !settings.accept {
             self.forget();
-            self.own.retain(|own| own.origin != Origin::Advertised);
+            self.own.retain(|own| !own.origin.is_told());
         }
     }
 
@@ -217,7 +225,7 @@ impl Link {
         }
         self.forget();
         if !up {
-            self.own.retain(|own| own.origin != Origin::Advertised);
+            self.own.retain(|own| !own.origin.is_told());
             return;
         }
         for own in core::mem::take(&mut self.own) {
@@ -235,6 +243,7 @@ impl Link {
         self.prefixes.clear();
         (self.mtu, self.hop_limit, self.retrans) = (None, None, RETRANS_TIMER);
         self.soliciting = None;
+        self.renewal = Renewal::default();
         self.changed = true;
     }
 
@@ -279,6 +288,7 @@ impl Link {
         }
         self.probe(now, random);
         self.expire(now);
+        self.make_temporary(now, random);
         self.advertise(now, random);
         let Some(soliciting) = self.soliciting else { return };
         self.soliciting = match soliciting.due {
@@ -330,7 +340,7 @@ impl Link {
         let prefixes = self.prefixes.iter().map(|prefix| prefix.until);
         let soliciting = self.soliciting.map(|what| what.due.unwrap_or(Instant::ZERO));
         let all = own.chain(routers).chain(prefixes).chain(soliciting);
-        let all = all.chain(self.next_advertisement());
+        let all = all.chain(self.next_advertisement()).chain(self.renewal.next);
         all.min().filter(|due| *due != Instant::FAR_FUTURE)
     }
 

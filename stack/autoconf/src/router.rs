@@ -104,7 +104,8 @@ mod tests {
     use super::*;
     use crate::{Identity, Settings};
 
-    const ROUTER: Settings = Settings { accept: false, advertise: true, dad_count: 0 };
+    const ROUTER: Settings =
+        Settings { accept: false, advertise: true, dad_count: 0, temporary: None };
 
     fn link() -> Link {
         let mut link = Link::new("tap0", MacAddr([2, 0, 0, 0, 0, 9]), Identity { secret: [1; 16] });

@@ -30,12 +30,16 @@ impl Identity {
         hasher.write(&prefix.to_be_bytes());
         hasher.write(interface.as_bytes());
         hasher.write(&[0xff, tries]);
-        let mut identifier = hasher.finish();
-        if is_reserved(identifier) {
-            identifier ^= RESERVED_FLIP;
-        }
-        Ipv6Addr::from_bits(prefix | u128::from(identifier))
+        with_identifier(Ipv6Addr::from_bits(prefix), hasher.finish())
     }
+}
+
+/// The address with another one's prefix of 64 bits and this identifier, or with one like it if it is reserved.
+pub(crate) fn with_identifier(prefix: Ipv6Addr, mut identifier: u64) -> Ipv6Addr {
+    if is_reserved(identifier) {
+        identifier ^= RESERVED_FLIP;
+    }
+    Ipv6Addr::from_bits(prefix.to_bits() & PREFIX | u128::from(identifier))
 }
 
 const PREFIX: u128 = !(u64::MAX as u128);

@@ -12,6 +12,8 @@ use wire::ndp::Ndp;
 use crate::limits::{ADVERTISED_MAX, IDENTIFIERS_MAX, PREFIXES_MAX, ROUTERS_MAX};
 use crate::{Identity, Link, Message, News, Origin, Settings, State};
 
+mod temporary;
+
 const MAC: MacAddr = MacAddr([0x02, 0x1b, 0x63, 0x84, 0x45, 0xe6]);
 const IDENTITY: Identity = Identity { secret: [7; 16] };
 const OURS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
@@ -29,7 +31,7 @@ fn soon() -> Instant {
 /// A link whose host asks `dad_count` times and believes routers if `accept`.
 fn link(dad_count: u8, accept: bool) -> Link {
     let mut link = Link::new("tap0", MAC, IDENTITY);
-    link.set(Settings { accept, advertise: false, dad_count });
+    link.set(Settings { accept, dad_count, ..Settings::default() });
     link
 }
 

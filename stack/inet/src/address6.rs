@@ -17,13 +17,15 @@ pub struct Address6 {
     pub prefix_len: u8,
     /// What it may be used for.
     pub state: State,
+    /// Of several that would do, it is taken: it changes, and the others do not (RFC 6724 5, rule 7).
+    pub favoured: bool,
 }
 
 impl Address6 {
     /// An address that may be used for everything.
     #[must_use]
     pub const fn preferred(address: Ipv6Addr, prefix_len: u8) -> Self {
-        Self { address, prefix_len, state: State::Preferred }
+        Self { address, prefix_len, state: State::Preferred, favoured: false }
     }
 }
 
@@ -94,7 +96,7 @@ impl Addresses {
 
 impl Network {
     /// The source address for packets to `destination` that leave by an interface (RFC 6724 5, rules 1,
-    /// 2, 3 and 8).
+    /// 2, 3, 7 and 8).
     #[must_use]
     pub fn source_for6(&self, destination: Ipv6Addr, interface: u16) -> Option<Ipv6Addr> {
         if destination.is_loopback() {
@@ -123,7 +125,7 @@ impl Interface {
             // Of those that reach as far the narrowest, else the widest.
             let reach = if scope >= wanted { (1, Reverse(scope)) } else { (0, Reverse(!scope)) };
             let common = (address.to_bits() ^ destination.to_bits()).leading_zeros();
-            (address == destination, reach, own.state, common)
+            (address == destination, reach, own.state, own.favoured, common)
         };
         let usable = self.addresses6.iter().filter(|a| a.state.is_usable());
         usable.max_by_key(preference).map(|a| a.address)
@@ -226,6 +228,17 @@ mod tests {
             (addresses[1].state, addresses[2].state) = (near, far);
             assert_eq!(network.source_for6(to, 1), Some(expected), "{near:?} {far:?}");
         }
+    }
+
+    #[test]
+    fn an_address_that_changes_is_the_source_unless_it_may_not_be_or_does_not_reach() {
+        let mut network = network();
+        let source = |network: &Network, to: &str| network.source_for6(to.parse().unwrap(), 1);
+        network.interfaces[1].addresses6[2].favoured = true;
+        assert_eq!(source(&network, "2001:db8:1::9"), Some(FAR), "though another is nearer");
+        assert_eq!(source(&network, "fe80::9"), Some(LINK_LOCAL));
+        network.interfaces[1].addresses6[2].state = State::Deprecated;
+        assert_eq!(source(&network, "2001:db8:1::9"), Some(NEAR));
     }
 
     #[test]

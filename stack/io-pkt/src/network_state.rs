@@ -57,6 +57,8 @@ struct Entry {
     link: Link,
     /// Routers on the link are believed.
     accept_routers: bool,
+    /// Addresses that change are taken before others (RFC 6724 5, rule 7).
+    prefer_temporary: bool,
     /// Hosts on the link are told that this is a router, while it is one.
     advertise: bool,
     /// The operator wants its port to receive frames for others.
@@ -80,6 +82,7 @@ impl Entry {
             watches,
             link,
             accept_routers: false,
+            prefer_temporary: true,
             advertise: false,
             promiscuous,
             dhcp,
@@ -450,8 +453,12 @@ fn address_flags(own: &autoconf::Own) -> Vec<String> {
         State::Deprecated => Some("deprecated"),
         State::Preferred => None,
     };
-    let autoconf = (own.origin == Origin::Advertised).then_some("autoconf");
-    state.into_iter().chain(autoconf).map(Into::into).collect()
+    let origin: &[&str] = match own.origin {
+        Origin::Advertised => &["autoconf"],
+        Origin::Temporary => &["autoconf", "temporary"],
+        Origin::Operator | Origin::Link => &[],
+    };
+    state.into_iter().chain(origin.iter().copied()).map(Into::into).collect()
 }
 
 #[cfg(test)]

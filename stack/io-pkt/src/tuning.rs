@@ -5,6 +5,9 @@
 
 mod table;
 
+use core::time::Duration;
+
+use autoconf::Temporary;
 use inet::network::{HostSettings, TcpSettings};
 use proto::table::TunableRow;
 use tcp::Algorithm;
@@ -59,6 +62,14 @@ pub(crate) struct Tuning {
     pub(crate) accept_routers: bool,
     /// Probes for an IPv6 address before it is used (RFC 4862 5.1).
     pub(crate) dad_count: u8,
+    /// Beside each address of an advertised prefix there is one that changes (RFC 8981).
+    pub(crate) use_temporary: bool,
+    /// Those are taken for what begins here.
+    pub(crate) prefer_temporary: bool,
+    /// Seconds for which one is used for what begins.
+    pub(crate) temporary_preferred_s: u32,
+    /// Seconds after which one is gone.
+    pub(crate) temporary_valid_s: u32,
     /// What stable identifiers are made from (RFC 7217); `None`: what the machine is known by.
     pub(crate) stable_secret: Option<[u8; 16]>,
     /// What only the command line decides.
@@ -75,9 +86,22 @@ impl Default for Tuning {
             ttl: inet::limits::TTL,
             accept_routers: false,
             dad_count: 1,
+            use_temporary: false,
+            prefer_temporary: true,
+            temporary_preferred_s: 86_400,
+            temporary_valid_s: 172_800,
             stable_secret: None,
             fixed: Fixed::default(),
         }
+    }
+}
+
+impl Tuning {
+    /// How long addresses that change are used, if there are to be some.
+    pub(crate) fn temporary(&self) -> Option<Temporary> {
+        let lives = [self.temporary_preferred_s, self.temporary_valid_s];
+        let [preferred, valid] = lives.map(|seconds| Duration::from_secs(seconds.into()));
+        self.use_temporary.then_some(Temporary { preferred, valid })
     }
 }
 

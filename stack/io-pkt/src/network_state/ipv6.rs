@@ -145,7 +145,8 @@ impl NetworkState {
         let tells = self.interfaces.get(usize::from(index)).is_some_and(|entry| entry.advertise);
         let advertise = tells && self.tuning.host.forward6;
         let dad_count = if index == LOOPBACK { 0 } else { self.tuning.dad_count };
-        Settings { accept, advertise, dad_count }
+        let temporary = self.tuning.temporary();
+        Settings { accept, advertise, dad_count, temporary }
     }
 
     /// A link has heard a message.
@@ -167,12 +168,14 @@ impl NetworkState {
             if entry.is_gone() {
                 continue;
             }
+            let favours = self.tuning.prefer_temporary;
+            let favoured = core::mem::replace(&mut entry.prefer_temporary, favours);
             entry.link.set(settings);
             entry.link.timeout(now, random);
             let sent = core::iter::from_fn(|| entry.link.poll_transmit());
             work.messages.extend(sent.map(|message| (index, message)));
             work.news.extend(entry.link.take_news().into_iter().map(|news| (index, news)));
-            if entry.link.take_changed() {
+            if entry.link.take_changed() || favours != favoured {
                 work.changed = true;
                 entry.adopt_link();
                 self.adopt_routes(index);
@@ -258,10 +261,12 @@ impl NetworkState {
 impl Entry {
     /// Makes what the link knows the interface's.
     pub(super) fn adopt_link(&mut self) {
+        let favours = self.prefer_temporary;
         let address = |own: &Own| Address6 {
             address: own.address,
             prefix_len: own.prefix_len,
             state: own.state,
+            favoured: own.origin == Origin::Temporary && favours,
         };
         self.config.addresses6 = self.link.addresses().map(address).collect();
         self.config.link6 = Link6 {

@@ -13,6 +13,9 @@ pub(crate) const MINMSS: (u32, u32) = (limits::MSS_MIN as u32, 1460);
 /// Errors that a host sends: more of them would be a flood of its own.
 const PER_SECOND_MAX: u32 = 1_000_000;
 
+/// Lives of temporary addresses: up to a year.
+const TEMPORARY_S: (u32, u32) = (1, 31_536_000);
+
 fn told(value: impl Into<u64>) -> String {
     value.into().to_string()
 }
@@ -242,6 +245,11 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         dad_count
     ),
     flag!("net.inet6.ip6.forwarding", "1: pass IPv6 packets for others on", host.forward6),
+    flag!(
+        "net.inet6.ip6.prefer_tempaddr",
+        "1: what begins here comes from a temporary address where there is one",
+        prefer_temporary
+    ),
     Tunable {
         name: "net.inet6.ip6.stable_secret",
         text: "what addresses from advertised prefixes are made with, 32 hexadecimal digits; only whether there \
@@ -252,6 +260,23 @@ pub(crate) static TUNABLES: &[Tunable] = &[
             Ok(())
         }),
     },
+    number!(
+        "net.inet6.ip6.temppltime",
+        "seconds for which a temporary address is used for what begins (for those made from now on)",
+        TEMPORARY_S,
+        temporary_preferred_s
+    ),
+    number!(
+        "net.inet6.ip6.tempvltime",
+        "seconds after which a temporary address is gone (for those made from now on)",
+        TEMPORARY_S,
+        temporary_valid_s
+    ),
+    flag!(
+        "net.inet6.ip6.use_tempaddr",
+        "1: make an address that changes beside each stable one of an advertised prefix (RFC 8981)",
+        use_temporary
+    ),
 ];
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Cubic, Algorithm::NewReno, Algorithm::Bbr];
