@@ -219,6 +219,62 @@ def route_monitor():
         return f"who did not read heard {told(second)} of {count} routes and that {missed(second)} are missing, the other {told(listener)}"
 
 
+class TwoRouters(Lab):
+    """The kernel's end of the wire is a port of a bridge; it is one router, and on the bridge there is another, in a namespace of its own."""
+
+    def lay(self):
+        self.other = f"{self.ns}r"
+        self.add_namespace(self.other)
+        self.ip("addr", "flush", "dev", IFACE)
+        self.ip("link", "add", "br0", "type", "bridge")
+        self.ip("link", "set", IFACE, "master", "br0")
+        self.ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", self.other)
+        self.ip("link", "set", "veth0", "master", "br0", "up")
+        self.give("br0", f"{HOST}/24", f"{HOST6}/64")
+        self.give("veth1", "198.18.77.3/24", "2001:db8:77::3/64", ns=self.other)
+        self.give("lo", f"{BOTH}/32", "203.0.113.2/32", f"{BOTH6}/128", ns=self.other)
+        self.forwards(True)
+        links = [self.link_local("br0"), self.link_local("veth1", self.other)]
+        self.ways = {HOST: "198.18.77.3", links[0]: links[1]}
+        self.ip("route", "add", NET, "via", "198.18.77.3")
+        self.ip("-6", "route", "add", NET6, "via", links[1], "dev", "br0")
+        self.iopkt("ifconfig", "tap0", "inet6", f"{STACK6}/64")
+        self.iopkt("route", "add", "default", HOST)
+        self.iopkt("route", "add", "-inet6", "default", links[0])
+
+    def forwards(self, on):
+        for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+            self.exec("sysctl", "-qw", f"{name}={int(on)}")
+
+    def link_local(self, iface, ns=None):
+        def usable():
+            shown = json.loads(self.exec("ip", "-6", "-j", "addr", "show", "dev", iface, "scope", "link", ns=ns).stdout)
+            return [a["local"] for link in shown for a in link.get("addr_info", []) if "local" in a and not a.get("tentative")]
+        return until(f"{iface}'s address of the link", usable)[0]
+
+    def reaches(self, address):
+        return self.iopkt("ping6" if ":" in address else "ping", "-c", 1, address, ok=False).returncode == 0
+
+
+def host_redirects():
+    """A kernel router that is not the nearest says so: the host goes by the nearer one from then on, in both versions, unless it is told not to believe it."""
+    with TwoRouters() as lab:
+        for address in (BOTH, BOTH6):
+            until(f"the way to {address}", lambda: lab.reaches(address))
+        by = lambda address: lab.table("route", "get", address)
+        for (router, nearer), address in zip(lab.ways.items(), (BOTH, BOTH6)):
+            until(f"the nearer way to {address}", lambda: by(address)["gateway"] == nearer)
+            check("H" in by(address)["flags"] and "D" in by(address)["flags"] and by(address)["prefix_len"] in (32, 128), by(address))
+        lab.forwards(False)
+        check(lab.reaches(BOTH) and lab.reaches(BOTH6), "the router is still gone by")
+        lab.forwards(True)
+        lab.iopkt("sysctl", "net.inet.icmp.rediraccept=0")
+        before = lab.drops("icmp_redirect")
+        until("one that is not believed", lambda: lab.reaches("203.0.113.2") and lab.drops("icmp_redirect") > before)
+        check(by("203.0.113.2")["gateway"] == HOST, by("203.0.113.2"))
+        return f"to {BOTH} by {by(BOTH)['gateway']}, to {BOTH6} by {by(BOTH6)['gateway']}"
+
+
 def file_of_routes(path, count, ways, seed):
     """So many random prefixes, most of 24 bits, by these routers in turn; the first leads to both's network."""
     chance = random.Random(seed)

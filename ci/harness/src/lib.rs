@@ -29,4 +29,4 @@ pub mod router;
 pub mod time;
 mod world;
 
-pub use world::{LOCAL, LOCAL_LINK6, LOCAL_MAC, LOCAL6, PEER, PEER_MAC, PEER6, World};
+pub use world::{LOCAL, LOCAL_LINK6, LOCAL_MAC, LOCAL6, PEER, PEER_MAC, PEER6, World, network};

@@ -551,7 +551,9 @@ fn map_client(files: SlotFiles) -> Result<Arc<ClientMap>, String> {
     ClientMap::map(files).map_err(|e| e.to_string())
 }
 
-pub(crate) fn network() -> Network {
+/// The configuration that a worker starts with.
+#[must_use]
+pub fn network() -> Network {
     let interface = |index, name: &str, mac, address, prefix_len| Interface {
         index,
         name: name.into(),

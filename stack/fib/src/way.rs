@@ -83,6 +83,16 @@ impl<A: Address> Way<A> {
         }
     }
 
+    /// Whether packets of some flow go to this hop.
+    #[must_use]
+    pub fn has(&self, hop: NextHop<A>) -> bool {
+        match &self.to {
+            To::One(one) => *one == hop,
+            To::Several(members) => members.iter().any(|member| member.hop == hop),
+            To::Nowhere(_) => false,
+        }
+    }
+
     /// Whether packets of some flow leave by this interface.
     #[must_use]
     pub fn leaves_by(&self, interface: u16) -> bool {

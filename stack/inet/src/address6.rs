@@ -17,15 +17,27 @@ pub struct Address6 {
     pub prefix_len: u8,
     /// What it may be used for.
     pub state: State,
-    /// Of several that would do, it is taken: it changes, and the others do not (RFC 6724 5, rule 7).
-    pub favoured: bool,
+    /// Whether it is taken where others would do as well (RFC 6724 5, rule 7).
+    pub favour: Favour,
+}
+
+/// How an address that changes compares with those that do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Favour {
+    /// It changes, and is taken only if there is no other.
+    Less,
+    /// It does not change.
+    #[default]
+    Same,
+    /// It changes, and is taken.
+    More,
 }
 
 impl Address6 {
     /// An address that may be used for everything.
     #[must_use]
     pub const fn preferred(address: Ipv6Addr, prefix_len: u8) -> Self {
-        Self { address, prefix_len, state: State::Preferred, favoured: false }
+        Self { address, prefix_len, state: State::Preferred, favour: Favour::Same }
     }
 }
 
@@ -125,7 +137,7 @@ impl Interface {
             // Of those that reach as far the narrowest, else the widest.
             let reach = if scope >= wanted { (1, Reverse(scope)) } else { (0, Reverse(!scope)) };
             let common = (address.to_bits() ^ destination.to_bits()).leading_zeros();
-            (address == destination, reach, own.state, own.favoured, common)
+            (address == destination, reach, own.state, own.favour, common)
         };
         let usable = self.addresses6.iter().filter(|a| a.state.is_usable());
         usable.max_by_key(preference).map(|a| a.address)
@@ -234,11 +246,16 @@ mod tests {
     fn an_address_that_changes_is_the_source_unless_it_may_not_be_or_does_not_reach() {
         let mut network = network();
         let source = |network: &Network, to: &str| network.source_for6(to.parse().unwrap(), 1);
-        network.interfaces[1].addresses6[2].favoured = true;
+        network.interfaces[1].addresses6[2].favour = Favour::More;
         assert_eq!(source(&network, "2001:db8:1::9"), Some(FAR), "though another is nearer");
         assert_eq!(source(&network, "fe80::9"), Some(LINK_LOCAL));
         network.interfaces[1].addresses6[2].state = State::Deprecated;
         assert_eq!(source(&network, "2001:db8:1::9"), Some(NEAR));
+        let addresses = &mut network.interfaces[1].addresses6;
+        (addresses[2].state, addresses[2].favour) = (State::Preferred, Favour::Less);
+        assert_eq!(source(&network, "2001:db8:2::9"), Some(NEAR), "though it is nearer");
+        network.interfaces[1].addresses6[1].state = State::Tentative;
+        assert_eq!(source(&network, "2001:db8:2::9"), Some(FAR));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub use crate::hearing::NeighborNews;
 pub use crate::module_command::{ModuleCommand, ModuleIoctl, ModuleOption, OpenModule};
 use crate::network::{Network, RawKind};
 pub use crate::option::MtuDiscover;
+pub use crate::redirect_input::Redirected;
 use crate::socket::SocketId;
 
 /// Names a call until its [`Event::Done`] comes back.
@@ -515,6 +516,8 @@ pub enum Event {
         /// The frame.
         frame: Box<[u8]>,
     },
+    /// A router names a nearer next hop, and is to be believed.
+    Redirected(Redirected),
     /// Something has become of a neighbour, and somebody wants to hear it.
     Neighbor(NeighborNews),
     /// A client broke the rules of its rings.

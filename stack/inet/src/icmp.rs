@@ -44,6 +44,7 @@ impl Worker {
                     Err(why) => self.or_another(mbuf, received, &about, why),
                 }
             }
+            Type::REDIRECT => self.redirected(&message, received, now),
             _ if received.heard => Ok(()),
             _ => Err(DropReason::IcmpType),
         }

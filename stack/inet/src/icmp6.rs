@@ -225,9 +225,8 @@ impl Worker {
             Ndp::RouterSolicitation(_) if self.advertises(interface) => {
                 self.let_hear(Subject::Routers, mbuf, received, now)
             }
-            Ndp::RouterSolicitation(_) | Ndp::RouterAdvertisement(..) | Ndp::Redirect(..) => {
-                Err(DropReason::Icmp6Type)
-            }
+            Ndp::Redirect(said, _) => self.redirected6(said, packet.header.src(), interface, now),
+            Ndp::RouterSolicitation(_) | Ndp::RouterAdvertisement(..) => Err(DropReason::Icmp6Type),
         }
     }
 

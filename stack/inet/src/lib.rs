@@ -64,6 +64,7 @@ mod rate_limit;
 mod raw;
 mod raw_output;
 mod reassembly;
+mod redirect_input;
 mod route;
 mod segment_output;
 mod send_queue;

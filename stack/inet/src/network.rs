@@ -11,7 +11,7 @@ use hashbrown::HashSet;
 use types::MacAddr;
 
 use crate::address6::OnLink;
-pub use crate::address6::{Address6, Link6};
+pub use crate::address6::{Address6, Favour, Link6};
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::links::Links;
 
@@ -151,6 +151,10 @@ pub struct HostSettings {
     pub forward6: bool,
     /// Senders on a link are told of a router there that is nearer (RFC 1812 5.2.7.2).
     pub redirects: bool,
+    /// Of the router in use we believe, where we are none ourselves, that another one is nearer.
+    pub redirects_believed: bool,
+    /// The same in IPv6.
+    pub redirects6_believed: bool,
     /// Where packets for others may come from.
     pub reverse_path: ReversePath,
 }
@@ -185,6 +189,8 @@ impl Default for HostSettings {
             forward: false,
             forward6: false,
             redirects: true,
+            redirects_believed: true,
+            redirects6_believed: true,
             reverse_path: ReversePath::Unchecked,
         }
     }

@@ -339,7 +339,7 @@ impl Control {
             self.until_members(),
             self.until_dhcp(),
             self.until_monitors(),
-            self.network.until_load(self.now()),
+            self.network.until_routes(self.now()),
             patience,
         ];
         waits.then_some(soon).into_iter().chain(engines.into_iter().flatten()).min()

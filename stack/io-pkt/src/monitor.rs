@@ -26,8 +26,8 @@ const LISTENERS_MAX: usize = 64;
 /// Those of one user: several daemons of routing and a few people who look.
 const LISTENERS_OF_USER_MAX: usize = 8;
 
-/// Events that wait for a listener that does not read: some seconds of a busy network, about 200 kB.
-const WAITING_MAX: usize = 1024;
+/// Events that wait for a listener that does not read: more than one step of a load of routes, about 800 kB.
+const WAITING_MAX: usize = 4096;
 
 /// Events of one message: of the longest names they fit.
 const EVENTS_OF_MESSAGE: usize = 128;

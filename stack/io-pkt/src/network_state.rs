@@ -27,6 +27,7 @@ mod ipv4;
 pub(crate) mod ipv6;
 mod load;
 mod neighbors;
+mod redirects;
 mod route_rows;
 mod routes;
 mod row;
@@ -36,6 +37,7 @@ mod way;
 
 use dhcp::Dhcp;
 use load::Loading;
+use redirects::Redirects;
 use routes::network;
 use vlan::Cloned;
 
@@ -114,6 +116,8 @@ pub(crate) struct NetworkState {
     pub(crate) raw: RawWanted,
     /// Somebody watches.
     watched: bool,
+    /// Routes that redirects have made.
+    redirects: Redirects,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -153,6 +157,7 @@ impl NetworkState {
             groups: Arc::default(),
             raw: RawWanted::default(),
             watched: false,
+            redirects: Redirects::new(),
             tuning,
         }
     }

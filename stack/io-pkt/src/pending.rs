@@ -133,6 +133,7 @@ impl Control {
             Event::Freed { .. } => {}
             Event::Heard { interface, packet } => self.heard(interface, &packet),
             Event::HeardFrame { interface, frame } => self.heard_frame(interface, &frame),
+            Event::Redirected(said) => self.redirected(&said),
             Event::Neighbor(news) => self.neighbor_news(&news),
             Event::Detached { client } => {
                 let Some(leaving) = self.leaving.get_mut(&client) else { return };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use inet::command::Command;
+use inet::command::{Command, Redirected};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use shm::WorkersPage;
@@ -53,9 +53,17 @@ impl Control {
         self.network_changed();
     }
 
-    /// Goes on with a load of many routes.
+    /// Goes on with a load of many routes, and ends what routers have said of some.
     pub(crate) fn attend_routes(&mut self) {
-        if self.network.attend_load(self.now()) {
+        let now = self.now();
+        if self.network.attend_load(now) | self.network.end_redirects(now) {
+            self.publish();
+        }
+    }
+
+    /// A router names a nearer next hop.
+    pub(crate) fn redirected(&mut self, said: &Redirected) {
+        if self.network.redirect(said, self.now()) {
             self.publish();
         }
     }

@@ -150,6 +150,13 @@ impl Header {
         Self::new(Type::REDIRECT, code, [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])])
     }
 
+    /// The router that a redirect names.
+    #[must_use]
+    pub fn router(&self) -> Ipv4Addr {
+        let [first, second] = self.rest.map(U16::get);
+        Ipv4Addr::from_bits(u32::from(first) << 16 | u32::from(second))
+    }
+
     /// Says that the quoted packet was too long on its way.
     #[must_use]
     pub const fn time_exceeded(code: Code) -> Self {

@@ -5,7 +5,7 @@ use core::net::Ipv6Addr;
 use autoconf::limits::{PREFIX_PREFERRED_S, PREFIX_VALID_S, ROUTER_LIFETIME_S};
 use autoconf::{Identity, Link, Message, News, Origin, Own, Settings};
 use fib::{Net, NextHop, Route, RouteFlags};
-use inet::network::{Address6, LOOPBACK, Link6};
+use inet::network::{Address6, Favour, LOOPBACK, Link6};
 use rustix::io::Errno;
 use types::Instant;
 use wire::ndp::{RouterMessage, RouterPrefix};
@@ -261,12 +261,12 @@ impl NetworkState {
 impl Entry {
     /// Makes what the link knows the interface's.
     pub(super) fn adopt_link(&mut self) {
-        let favours = self.prefer_temporary;
+        let temporary = if self.prefer_temporary { Favour::More } else { Favour::Less };
         let address = |own: &Own| Address6 {
             address: own.address,
             prefix_len: own.prefix_len,
             state: own.state,
-            favoured: own.origin == Origin::Temporary && favours,
+            favour: if own.origin == Origin::Temporary { temporary } else { Favour::Same },
         };
         self.config.addresses6 = self.link.addresses().map(address).collect();
         self.config.link6 = Link6 {

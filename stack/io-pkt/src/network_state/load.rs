@@ -115,6 +115,9 @@ impl NetworkState {
         let flags = RouteFlags::STATIC | RouteFlags::LOADED;
         let route = self.operators_route(destination, new.onward)?;
         let route = Route { flags: route.flags | flags, mtu, ..route };
+        if new.prefix_len == A::LEN {
+            self.end_redirect(to.into());
+        }
         let before = A::rib(self).route(destination).copied();
         let is_full = before.is_none() && A::rib(self).len() >= super::routes::ROUTES_MAX;
         match before {
@@ -158,7 +161,7 @@ impl NetworkState {
 
     /// How long until there is something to do for a load.
     #[must_use]
-    pub(crate) fn until_load(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn until_load(&self, now: Instant) -> Option<Duration> {
         self.loading.as_ref().map(|loading| match loading.stage {
             Stage::Coming => (loading.heard + SILENCE_MAX).since(now),
             _ => Duration::ZERO,

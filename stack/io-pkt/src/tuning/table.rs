@@ -115,6 +115,11 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         (0, PER_SECOND_MAX),
         host.icmp_errors_per_second
     ),
+    flag!(
+        "net.inet.icmp.rediraccept",
+        "1: go by a nearer router that the one in use names, where nothing is passed on for others",
+        host.redirects_believed
+    ),
     fixed("net.inet.ip.anonportmax", "last port for sockets that ask for none", |_| {
         told(crate::ephemeral::LAST)
     }),
@@ -232,6 +237,11 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         "net.inet.udp.reuseport_unicast",
         "1: a datagram to one address goes to all sockets that share its port",
         host.udp_to_all
+    ),
+    flag!(
+        "net.inet6.icmp6.rediraccept",
+        "1: the same as net.inet.icmp.rediraccept for IPv6",
+        host.redirects6_believed
     ),
     flag!(
         "net.inet6.ip6.accept_rtadv",
