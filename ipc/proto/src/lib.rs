@@ -24,6 +24,7 @@ pub mod message;
 pub mod path;
 pub mod paths;
 pub mod qnet;
+mod route;
 pub mod table;
 pub mod tcp_info;
 mod way;
