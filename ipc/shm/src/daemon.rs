@@ -1,5 +1,6 @@
 //! The daemon's side.
 
+mod account;
 mod arena;
 mod blocks;
 pub(crate) mod consumed;

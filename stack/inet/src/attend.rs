@@ -242,6 +242,7 @@ impl Worker {
             return false;
         }
         let mut signals = core::mem::take(&mut self.signals);
+        Lane::published();
         for id in signals.drain(..) {
             self.signal(id);
         }
@@ -249,6 +250,7 @@ impl Worker {
         true
     }
 
+    /// What there is to tell has been published before that of any of them is asked for.
     fn signal(&mut self, id: SocketId) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let Some(descriptor) = &socket.descriptor else { return };
@@ -258,7 +260,7 @@ impl Worker {
         self.clients.enliven(slot);
         let Some(client) = self.clients.find_mut(slot) else { return };
         if signal.readable
-            && client.lane.in_armed(socket.cell)
+            && client.lane.in_arm(socket.cell)
             && has_news(&socket.kind, socket.error.is_some(), &client.lane)
         {
             // A closed end is the control thread's business; it sees the hang-up.
@@ -268,7 +270,7 @@ impl Worker {
         }
         if signal.writable
             && has_room(&socket.kind, socket.options.send_buffer, socket.error.is_some())
-            && client.lane.out_armed(socket.cell)
+            && client.lane.out_arm(socket.cell)
         {
             let _ = descriptor.drain();
             client.lane.out_drained(socket.cell);

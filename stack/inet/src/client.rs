@@ -189,7 +189,9 @@ impl Clients {
     pub(crate) fn fetch_posted(&self, found: &[u16]) {
         for client in found.iter().filter_map(|slot| self.owner(Some(*slot))) {
             client.lane.ahead().into_iter().for_each(dpdk::prefetch);
-            dpdk::prefetch(&**client.lane.slot());
+            let (share, counts) = client.lane.account_ahead();
+            dpdk::prefetch(share);
+            dpdk::prefetch(counts);
         }
     }
 

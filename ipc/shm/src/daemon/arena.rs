@@ -4,12 +4,13 @@
 //! range at start and maps each client's memory files into a slot of it.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+use super::account::{Account, Counts};
 use super::lane::Lane;
 use super::share::Share;
 use crate::layout::{ARENA_PAGE, LANES_MAX, READ_LEN, SLOT_LEN, WRITE_LEN};
@@ -158,11 +159,8 @@ pub struct Slot {
     pub(crate) read: Region,
     pub(crate) write: Region,
     taken: [AtomicBool; LANES_MAX as usize],
-    rx_memory: AtomicU64,
     share: Arc<Share>,
-    packets: AtomicU64,
-    memory_refused: AtomicU64,
-    packets_held: AtomicU64,
+    counts: Vec<Arc<Counts>>,
 }
 
 // SAFETY: the regions are only reached by atomics and opaque copies.
@@ -192,11 +190,8 @@ impl Slot {
             read,
             write,
             taken: [const { AtomicBool::new(false) }; LANES_MAX as usize],
-            rx_memory: AtomicU64::new(0),
             share,
-            packets: AtomicU64::new(0),
-            memory_refused: AtomicU64::new(0),
-            packets_held: AtomicU64::new(0),
+            counts: (0..lanes).map(|_| Arc::default()).collect(),
         }
     }
 
@@ -219,53 +214,47 @@ impl Slot {
             return None;
         }
         let taken = self.taken.get(usize::from(worker))?;
+        let account = self.account(worker)?;
         if taken.swap(true, Ordering::Relaxed) {
             return None;
         }
-        Some(Lane::new(Arc::clone(self), worker))
+        Some(Lane::new(Arc::clone(self), worker, account))
     }
 
     /// Bytes of receive blocks in use, for listings.
     #[must_use]
     pub fn rx_memory_in_use(&self) -> u64 {
-        self.rx_memory.load(Ordering::Relaxed)
+        let [memory, ..] = self.counted();
+        memory
     }
 
     /// Packets posted, for listings.
     #[must_use]
     pub fn packets(&self) -> u64 {
-        self.packets.load(Ordering::Relaxed)
+        let [_, packets, ..] = self.counted();
+        packets
     }
 
     /// How often its user's share has ended: of memory, of packets a second.
     #[must_use]
     pub fn share_ended(&self) -> [u64; 2] {
-        [&self.memory_refused, &self.packets_held].map(|count| count.load(Ordering::Relaxed))
+        let [.., memory, packets] = self.counted();
+        [memory, packets]
     }
 
-    pub(crate) fn share(&self) -> &Share {
-        &self.share
+    /// The counts of a lane, and the share it counts against.
+    pub(super) fn account(&self, worker: u16) -> Option<Account> {
+        Some(Account::new(&self.share, self.counts.get(usize::from(worker))?))
     }
 
-    pub(crate) fn packets_posted(&self, now_ns: u64, count: u64) {
-        let _ = self.packets.fetch_add(count, Ordering::Relaxed);
-        self.share.packets.charge(now_ns, count);
-    }
-
-    pub(crate) fn packets_held(&self) {
-        let _ = self.packets_held.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn take_rx_memory(&self, len: u64) -> bool {
-        let taken = self.share.take(len);
-        let count = if taken { &self.rx_memory } else { &self.memory_refused };
-        let _ = count.fetch_add(if taken { len } else { 1 }, Ordering::Relaxed);
-        taken
-    }
-
-    pub(crate) fn free_rx_memory(&self, len: u64) {
-        self.share.give(len);
-        let _ = self.rx_memory.fetch_sub(len, Ordering::Relaxed);
+    /// The counts of all lanes together.
+    fn counted(&self) -> [u64; 4] {
+        let sum = |sum: [u64; 4], counts: &Arc<Counts>| {
+            let [a, b, c, d] = counts.values();
+            let [e, f, g, h] = sum;
+            [a.wrapping_add(e), b.wrapping_add(f), c.wrapping_add(g), d.wrapping_add(h)]
+        };
+        self.counts.iter().fold([0; 4], sum)
     }
 }
 

@@ -6,14 +6,13 @@ use core::sync::atomic::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::account::Account;
 use super::arena::Slot;
 use super::blocks::{self, BlockPool};
 use super::misbehaved::PeerMisbehaved;
 use super::stream::Blocks;
 use crate::datagram_header::DatagramHeader;
-use crate::layout::{
-    self, BLOCK_LEN, DATAGRAM_MAX, LAP, RING_LEN, TX_AREA_LEN, read_cell, write_cell,
-};
+use crate::layout::{self, DATAGRAM_MAX, LAP, RING_LEN, TX_AREA_LEN, read_cell, write_cell};
 use crate::loan::Loan;
 use crate::region::Region;
 use crate::status::Status;
@@ -120,6 +119,7 @@ pub struct Lane {
     position: u32,
     worker: u16,
     pub(super) slot: Arc<Slot>,
+    account: Account,
     first_cell: u32,
     /// How many cells there are.
     cells: u32,
@@ -143,7 +143,7 @@ pub struct Lane {
 unsafe impl Send for Lane {}
 
 impl Lane {
-    pub(super) fn new(slot: Arc<Slot>, worker: u16) -> Self {
+    pub(super) fn new(slot: Arc<Slot>, worker: u16, account: Account) -> Self {
         let lanes = slot.lanes();
         let cells = layout::cells_per_lane(lanes);
         let blocks = layout::rx_blocks_per_lane(lanes);
@@ -153,6 +153,7 @@ impl Lane {
             position: 0,
             worker,
             slot,
+            account,
             first_cell: cells.saturating_mul(u32::from(worker)),
             cells,
             fresh: 0,
@@ -348,11 +349,22 @@ impl Lane {
         }
     }
 
+    /// Everything published so far is seen before what the worker looks at from now on: the fence that must be
+    /// between publishing and [`Lane::in_arm`] or [`Lane::out_arm`], once for all sockets of a burst.
+    pub fn published() {
+        fence(Ordering::SeqCst);
+    }
+
     /// Does the client wait for a token? Ask after publishing (bytes, an error, a connection); the
     /// fence that must be in between is in here. If so, and if the client has not read everything
     /// meanwhile ([`super::StreamProducer::is_read`]): write the token, then [`Lane::in_token_sent`].
     pub fn in_armed(&mut self, cell: CellId) -> bool {
-        fence(Ordering::SeqCst);
+        Self::published();
+        self.in_arm(cell)
+    }
+
+    /// The same after [`Lane::published`].
+    pub fn in_arm(&mut self, cell: CellId) -> bool {
         if !self.is_live(cell) {
             return false;
         }
@@ -374,7 +386,12 @@ impl Lane {
     /// Does the client wait for room to send? Ask after releasing bytes, and when a third of the send
     /// buffer is free take the stuffing out, then [`Lane::out_drained`].
     pub fn out_armed(&mut self, cell: CellId) -> bool {
-        fence(Ordering::SeqCst);
+        Self::published();
+        self.out_arm(cell)
+    }
+
+    /// The same after [`Lane::published`].
+    pub fn out_arm(&mut self, cell: CellId) -> bool {
         if !self.is_live(cell) {
             return false;
         }
@@ -416,12 +433,16 @@ impl Lane {
         [self.read.u32(read_cell::word(cell, read_cell::GENERATION)), text, told]
     }
 
+    /// What [`Lane::may_read`] and [`Lane::charge`] look at.
+    #[must_use]
+    pub fn account_ahead(&self) -> (&impl Sized, &impl Sized) {
+        self.account.ahead()
+    }
+
     /// Receive blocks left to this lane, and to the client's user.
     #[must_use]
     pub fn free_blocks(&self) -> u32 {
-        let share = self.slot.share().memory_left().checked_div(u64::from(BLOCK_LEN));
-        let share = share.and_then(|blocks| u32::try_from(blocks).ok());
-        self.pool.count().min(share.unwrap_or(u32::MAX))
+        self.pool.count().min(self.account.blocks_left())
     }
 
     /// May more of the client's ring be read by now? Else: when.
@@ -429,17 +450,12 @@ impl Lane {
     /// # Errors
     /// The time in nanoseconds at which its user has waited for what has been sent.
     pub fn may_read(&self, now_ns: u64) -> Result<(), u64> {
-        let packets = &self.slot.share().packets;
-        if packets.is_open(now_ns) {
-            return Ok(());
-        }
-        self.slot.packets_held();
-        Err(packets.opens_at())
+        self.account.may_post(now_ns)
     }
 
     /// So many packets have been made of what was read.
     pub fn charge(&self, now_ns: u64, packets: u64) {
-        self.slot.packets_posted(now_ns, packets);
+        self.account.posted(now_ns, packets);
     }
 
     /// Room for what a connection knows of its blocks.
@@ -467,19 +483,19 @@ impl Lane {
 
     pub(super) fn take_blocks(&mut self, count: u32) -> Option<u32> {
         let len = blocks::bytes(count);
-        if !self.slot.take_rx_memory(len) {
+        if !self.account.take(len) {
             return None;
         }
         let first = self.pool.take_run(count);
         if first.is_none() {
-            self.slot.free_rx_memory(len);
+            self.account.give(len);
         }
         first
     }
 
     pub(super) fn give_blocks(&mut self, first: u32, count: u32) {
         self.pool.give(first, count);
-        self.slot.free_rx_memory(blocks::bytes(count));
+        self.account.give(blocks::bytes(count));
     }
 
     pub(super) fn word(&self, cell: CellId, word: usize) -> &AtomicU32 {
