@@ -32,6 +32,9 @@ def two_ends(lab):
         lab.ip("link", "set", link, "up", ns=name)
     # As Debian has it, but not for new namespaces: everybody may ask for echoes.
     lab.exec("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647", ns=here)
+    for name in (there, lab.ns):
+        # Servers take text on SYNs, too.
+        lab.exec("sysctl", "-qw", "net.ipv4.tcp_fastopen=3", ns=name)
     return here, there
 
 

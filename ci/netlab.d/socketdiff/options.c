@@ -220,3 +220,27 @@ CASE(option, multicast_membership)
     TRY(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &wrong, sizeof wrong));
     TRY(setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &wrong, 4));
 }
+/* TCP_INFO's busy and limited times, which <netinet/tcp.h> does not know yet. */
+static void waited(const char *when, int fd)
+{
+    uint64_t info[29] = {0}, *busy = info + 168 / 8;
+    socklen_t len = sizeof info;
+    NEED(getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len));
+    say("%s: busy %d, limited by the window %d, by the buffer %d", when, busy[0] >= 250000, busy[1] >= 250000,
+        busy[2] >= 250000);
+    say("%s: within busy: %d", when, busy[1] + busy[2] <= busy[0]);
+}
+CASE(option, info_waited)
+{
+    static char room[1 << 16];
+    int id, fd = connected(&id);
+    NEED(send(fd, "x", 1, 0));
+    NEED(peer_recv(id, room, 1, 0));
+    await_sent(fd);
+    pause_ms(300);
+    waited("nothing to send", fd);
+    nonblocking(fd);
+    fill(fd);
+    pause_ms(300);
+    waited("nobody reads", fd);
+}

@@ -98,14 +98,15 @@ impl Socket {
                 Err(error) => return Err(error),
             }
             if done >= total {
+                self.wait_for_handshake(fd, nonblocking || total == 0)?;
                 return Ok(done);
             }
         }
     }
 
     /// `sendto()` with `MSG_FASTOPEN`: connects and sends in one (RFC 7413). The text goes with the SYN
-    /// if the server's cookie is known, and the call returns as soon as it is posted. Else the SYN asks
-    /// for a cookie, and the text follows when there is a connection.
+    /// if the server's cookie is known, else the SYN asks for one, and the text follows when there is a
+    /// connection. Either way a call that may wait does so until then.
     ///
     /// # Errors
     /// Those of [`Socket::connect`] and [`Socket::send`]. `EINPROGRESS`: the call may not wait, there
@@ -125,6 +126,25 @@ impl Socket {
         let text = data.iter().any(|slice| !slice.is_empty());
         self.connect_stream(fd, to, nonblocking, text)?;
         self.send(fd, data, None, flags)
+    }
+
+    /// Text was sent that may have gone with the SYN: a call that may wait returns when the handshake is over,
+    /// as Linux's does, and one whose time is up has sent its text all the same.
+    fn wait_for_handshake(&self, fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
+        if nonblocking || !self.has(Status::OPENING) || descriptor::is_nonblocking(fd)? {
+            return Ok(());
+        }
+        self.stuff_until_decided(fd);
+        match self.wait_connected(fd, Errno::INPROGRESS) {
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(()),
+            Err(error) => {
+                if self.has(Status::CLOSED) {
+                    self.memory.remove_marks(mark::CONNECTED);
+                }
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Gives room for up to `wanted` stream bytes that follow each other in memory, to be written where they

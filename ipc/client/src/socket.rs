@@ -364,14 +364,18 @@ impl Socket {
             result => return result,
         }
         self.memory.add_marks(mark::CONNECTING);
-        // Not writable until it is decided. It may have failed already: then nothing goes in.
-        let _ = descriptor::stuff(fd);
-        self.memory.send().arm();
-        let _ = self.memory.post_arm();
+        self.stuff_until_decided(fd);
         if nonblocking {
             return Err(Errno::INPROGRESS.into());
         }
         self.wait_connected(fd, Errno::INPROGRESS)
+    }
+
+    /// Not writable until the attempt is decided. It may have failed already: then nothing goes in.
+    pub(crate) fn stuff_until_decided(&self, fd: BorrowedFd<'_>) {
+        let _ = descriptor::stuff(fd);
+        self.memory.send().arm();
+        let _ = self.memory.post_arm();
     }
 
     fn connect_datagram(&self, address: SocketAddr) -> io::Result<()> {
@@ -386,7 +390,7 @@ impl Socket {
     }
 
     /// Waits for the outcome, and answers `undecided` if the socket's send timeout is over before.
-    fn wait_connected(&self, fd: BorrowedFd<'_>, undecided: Errno) -> io::Result<()> {
+    pub(crate) fn wait_connected(&self, fd: BorrowedFd<'_>, undecided: Errno) -> io::Result<()> {
         let mut patience = Patience::new(false, timeout(self.memory.send_timeout_ms()));
         loop {
             if self.attempt_is_told()
@@ -462,7 +466,7 @@ impl Socket {
     fn attempt_is_told(&self) -> bool {
         match self.memory.status() {
             Some(status) if status.contains(Status::CLOSED) => true,
-            Some(status) => status.contains(Status::CONNECTED) && self.memory.send().is_drained(),
+            Some(status) => is_established(status) && self.memory.send().is_drained(),
             None => true,
         }
     }
@@ -471,7 +475,7 @@ impl Socket {
     fn attempt(&self) -> Option<io::Result<()>> {
         let status = self.memory.status();
         match status {
-            Some(status) if status.contains(Status::CONNECTED) => {
+            Some(status) if is_established(status) => {
                 self.memory.add_marks(mark::CONNECTED);
                 Some(Ok(()))
             }
@@ -585,4 +589,9 @@ impl Socket {
         let reset = Errno::CONNRESET.raw_os_error();
         if errno == reset && self.has(Status::EOF) { Errno::PIPE.raw_os_error() } else { errno }
     }
+}
+
+/// The handshake is over. A Fast Open client may write before that.
+fn is_established(status: Status) -> bool {
+    status.contains(Status::CONNECTED) && !status.contains(Status::OPENING)
 }

@@ -74,6 +74,9 @@ pub struct TcpInfo {
     pub data_segs_in: u32,
     pub data_segs_out: u32,
     pub delivery_rate: u64,
+    pub busy_time: u64,
+    pub rwnd_limited: u64,
+    pub sndbuf_limited: u64,
     pub delivered: u32,
     pub delivered_ce: u32,
     pub bytes_sent: u64,
@@ -106,7 +109,8 @@ impl TcpInfo {
         longs(&mut bytes, &[self.bytes_acked, self.bytes_received]);
         words(&mut bytes, &[self.segs_out, self.segs_in, self.notsent_bytes, self.min_rtt]);
         words(&mut bytes, &[self.data_segs_in, self.data_segs_out]);
-        longs(&mut bytes, &[self.delivery_rate, 0, 0, 0]);
+        longs(&mut bytes, &[self.delivery_rate, self.busy_time]);
+        longs(&mut bytes, &[self.rwnd_limited, self.sndbuf_limited]);
         words(&mut bytes, &[self.delivered, self.delivered_ce]);
         longs(&mut bytes, &[self.bytes_sent, self.bytes_retrans]);
         words(&mut bytes, &[self.dsack_dups, self.reord_seen, self.rcv_ooopack, self.snd_wnd]);
@@ -137,6 +141,9 @@ mod tests {
             pacing_rate: 5,
             segs_out: 6,
             delivery_rate: 7,
+            busy_time: 11,
+            rwnd_limited: 12,
+            sndbuf_limited: 13,
             delivered: 8,
             bytes_sent: 9,
             snd_wnd: 10,
@@ -155,6 +162,9 @@ mod tests {
             (104, 5),
             (136, 6),
             (160, 7),
+            (168, 11),
+            (176, 12),
+            (184, 13),
             (192, 8),
             (200, 9),
             (228, 10),

@@ -23,6 +23,10 @@ impl Status {
     /// Both directions are over, however it came to that: the token that is in the descriptor stays there.
     pub const GONE: Self = Self(1 << 4);
 
+    /// Beside `CONNECTED`: the user may write, but the handshake is not over. The SYN waits for text, or has
+    /// taken it along (Fast Open).
+    pub const OPENING: Self = Self(1 << 5);
+
     /// No bit.
     #[must_use]
     pub const fn empty() -> Self {

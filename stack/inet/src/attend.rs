@@ -7,7 +7,7 @@ use types::Instant;
 use crate::command::{Event, Misbehaviour};
 use crate::limits::{CLIENT_BUDGET, POSTED_PER_PACKET, TIMER_BUDGET, TIMERS_AHEAD};
 use crate::send_queue::Range;
-use crate::socket::{Kind, Signal, Socket, SocketId};
+use crate::socket::{Kind, Signal, Socket, SocketId, Stream};
 use crate::tcp_input::Text;
 use crate::timer_wheel::{Endpoint, Fired, Owner};
 use crate::worker::Worker;
@@ -126,6 +126,8 @@ impl Worker {
         let refreshed = match &mut socket.kind {
             Kind::Stream(stream) => {
                 let refreshed = stream.recv.refresh(&mut client.lane);
+                let room = has_free_third(stream, socket.options.send_buffer);
+                stream.tcb.user_waits(!room && client.lane.out_armed(socket.cell), now);
                 let lane = Some(&mut client.lane);
                 let text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
                 stream.tcb.window_opened(&text, now);
@@ -377,11 +379,16 @@ fn has_room(kind: &Kind, send_buffer: u32, failed: bool) -> bool {
         Kind::Stream(_) if failed => true,
         Kind::Stream(stream) => {
             (stream.tcb.state() != tcp::State::SynSent || stream.tcb.holds_syn())
-                && stream.send.len() <= send_buffer - send_buffer / 3
+                && has_free_third(stream, send_buffer)
                 && stream.tcb.wants_text()
         }
         Kind::ModuleStream(stream) => stream.has_room(send_buffer),
         Kind::Datagram(_) | Kind::Module(_) | Kind::Raw(_) => true,
         Kind::Unconnected(_) | Kind::Listening { .. } => false,
     }
+}
+
+/// Room enough to call the socket writable.
+pub(crate) fn has_free_third(stream: &Stream, send_buffer: u32) -> bool {
+    stream.send.len() <= send_buffer - send_buffer / 3
 }

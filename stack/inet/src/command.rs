@@ -420,6 +420,8 @@ pub struct SocketInfo {
     pub now: Instant,
     /// TCP's own view.
     pub tcp: Option<tcp::Info>,
+    /// For how long the connection has waited for what.
+    pub waited: tcp::Waited,
 }
 
 /// A row of `netstat`.

@@ -289,7 +289,8 @@ impl Worker {
         socket.kind = Kind::Stream(stream);
         socket.error = None;
         // With a cookie the user may write before there is a connection; the SYN waits for that.
-        let status = if holds_syn { Status::CONNECTED } else { Status::empty() };
+        let early = Status::CONNECTED | Status::OPENING;
+        let status = if holds_syn { early } else { Status::empty() };
         if let Some(client) = self.clients.owner_mut(socket.client) {
             client.lane.set_status(cell, status);
         }

@@ -38,6 +38,7 @@ impl Worker {
                 info.received = stream.recv.published();
                 info.acknowledged = stream.send.released();
                 info.tcp = Some(stream.tcb.info());
+                info.waited = stream.tcb.waited(now);
             }
             Kind::ModuleStream(stream) => {
                 (info.local, info.remote) = (stream.local, stream.remote);

@@ -8,6 +8,7 @@ use tcp::{
 };
 use types::{DropReason, FlowKey, Instant};
 
+use crate::attend::has_free_third;
 use crate::command::Misbehaviour;
 use crate::flow::Flow;
 use crate::flows::Remains;
@@ -288,6 +289,9 @@ impl Worker {
             let freed_len = private_len.saturating_sub(stream.send.private_len());
             self.orphan_bytes = self.orphan_bytes.saturating_sub(freed_len);
             socket.options.grow_send_buffer(&stream.tcb);
+            if has_free_third(stream, socket.options.send_buffer) {
+                stream.tcb.user_waits(false, now);
+            }
             if let Some(client) = &client {
                 let limit = stream.tcb.send_limit(socket.options.send_buffer);
                 client.lane.set_send_buffer(socket.cell, limit);

@@ -193,6 +193,7 @@ impl Tcb {
             self.recover_by_ack(seg, una, false, now);
         }
         self.search_on_ack(now);
+        self.note_all_acknowledged(now);
         if fin_acked {
             self.fin_acknowledged(now, arrival);
         }

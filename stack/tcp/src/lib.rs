@@ -46,7 +46,7 @@
 //! | `nagle`, `delayed_ack` | small segments, late ACKs and what users say about them | 9293 §3.7.4, §3.8.6.3 |
 //! | `tuning` | buffers that grow with the connection | |
 //! | `burst` | segments of several MSS, to be cut at the edge | |
-//! | `rare`, `info` | settings few users change; what `TCP_INFO` shows | |
+//! | `rare`, `info`, `chrono` | settings few users change; what `TCP_INFO` shows; what was waited for | |
 //! | `rtt` | round-trip time and RTO | 6298 |
 //! | `plpmtud` | size of segments | 1191, 4821, 5927 |
 //! | `timestamp` | timestamps and PAWS | 7323 |
@@ -72,6 +72,7 @@ mod ack;
 mod burst;
 mod cc;
 mod challenge;
+mod chrono;
 mod config;
 mod delayed_ack;
 mod delivery;
@@ -128,6 +129,7 @@ mod user_timeout;
 mod tests;
 
 pub use cc::Algorithm;
+pub use chrono::Waited;
 pub use config::Config;
 pub use delivery::DeliveryRate;
 pub use ecn::{Codepoint, EcnMode};

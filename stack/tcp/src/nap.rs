@@ -6,6 +6,7 @@ use types::Instant;
 
 use crate::cc::{Algorithm, Congestion};
 use crate::challenge::ChallengeLimit;
+use crate::chrono::Chrono;
 use crate::ecn::Ecn;
 use crate::info::Counts;
 use crate::keepalive::KeepaliveState;
@@ -30,8 +31,8 @@ pub struct Nap {
     una: SeqNum,
     wnd: u32,
     wnd_max: u32,
+    /// SND.WL1; SND.WL2 is SND.UNA: whatever acknowledges less is too old to have a say.
     wl1: SeqNum,
-    wl2: SeqNum,
     /// RCV.NXT and Last.ACK.sent.
     rcv_nxt: SeqNum,
     adv: SeqNum,
@@ -41,6 +42,7 @@ pub struct Nap {
     reordering: Reordering,
     counts: Counts,
     tuning: ReceiveTuning,
+    busy: u32,
     ecn: Ecn,
     challenge: ChallengeLimit,
     sent_at: Stamp,
@@ -87,7 +89,6 @@ impl Tcb {
             wnd: self.snd.wnd,
             wnd_max: self.snd.wnd_max,
             wl1: self.snd.wl1,
-            wl2: self.snd.wl2,
             rcv_nxt: self.rcv.nxt,
             adv: self.rcv.adv,
             rcv_wnd_max: self.rcv.wnd_max,
@@ -96,6 +97,7 @@ impl Tcb {
             reordering: self.reordering,
             counts: self.counts,
             tuning: self.tuning,
+            busy: self.chrono.nap(),
             ecn: self.ecn,
             challenge: self.challenge,
             sent_at: self.snd.sent_at,
@@ -134,7 +136,7 @@ impl Tcb {
                 wnd: nap.wnd,
                 wnd_max: nap.wnd_max,
                 wl1: nap.wl1,
-                wl2: nap.wl2,
+                wl2: una,
                 queued: 0,
                 mss: nap.mss,
                 scale: nap.scale,
@@ -164,6 +166,7 @@ impl Tcb {
             nagle: Nagle::resumed(nap.nodelay, nap.cork, una),
             counts: nap.counts,
             tuning: nap.tuning,
+            chrono: Chrono::resumed(nap.busy),
             rare: nap.rare,
             mss_floor: nap.mss_floor,
             ack: AckIntent::None,

@@ -79,6 +79,7 @@ impl Tcb {
             None => {
                 self.note_app_limit();
                 self.update_persist(now);
+                self.note_wait(now);
             }
         }
         self.assert_invariants();

@@ -4,6 +4,7 @@ use types::Instant;
 
 use crate::cc::Congestion;
 use crate::challenge::ChallengeLimit;
+use crate::chrono::Chrono;
 use crate::ecn::Ecn;
 use crate::flight::Flight;
 use crate::info::Counts;
@@ -42,6 +43,7 @@ pub struct Tcb {
     pub(crate) nagle: Nagle,
     pub(crate) counts: Counts,
     pub(crate) tuning: ReceiveTuning,
+    pub(crate) chrono: Chrono,
     pub(crate) rare: Option<Box<Rare>>,
     /// A smaller MSS of the peer counts as this one.
     pub(crate) mss_floor: u16,
@@ -76,7 +78,7 @@ pub struct Tcb {
     pub(crate) sack: bool,
 }
 
-const _: () = assert!(size_of::<Tcb>() <= 280, "a connection costs more than planned");
+const _: () = assert!(size_of::<Tcb>() <= 296, "a connection costs more than planned");
 
 /// Does the peer wait for an ACK?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +205,7 @@ impl Tcb {
             nagle: Nagle::new(config.nodelay, iss),
             counts: Counts::default(),
             tuning: ReceiveTuning::default(),
+            chrono: Chrono::new(),
             rare: Rare::configured(config),
             mss_floor: config.mss_floor,
             ack: AckIntent::None,

@@ -8,6 +8,7 @@
 
 mod attack;
 mod burst;
+mod chrono;
 mod close;
 mod congestion;
 mod data;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use io_pkt_client::{Ancillary, Received, RecvFlags, SendFlags};
 use libc::{c_int, c_void, iovec, sockaddr, socklen_t, ssize_t};
 
-use super::borrow;
+use super::{borrow, open};
 use crate::errno::{count, number_of, os};
 use crate::loopback::{self, Side};
 use crate::name::{self, Name};
@@ -240,7 +240,11 @@ pub(super) fn send(
     let known: SendFlags = message::send_flags(flags);
     held.settle();
     let result = match to {
-        Target::Connecting(to) => held.socket.send_connecting(borrow(&fd), from, to, known),
+        Target::Connecting(to) => {
+            let sent = held.socket.send_connecting(borrow(&fd), from, to, known);
+            open::renew_failed(fd, held, &sent);
+            sent
+        }
         _ if held.is_stream() => held.socket.send(borrow(&fd), from, None, known),
         Target::Stack(to) => {
             let waits = || autoconnect::may_wait(fd, flags);

@@ -294,17 +294,22 @@ fn connect(fd: c_int, held: &Held, name: Name) -> io::Result<Side> {
             // Settled before the outcome: a nonblocking connect goes on by itself.
             held.settle();
             let result = held.socket.connect(borrow(&fd), address, is_nonblocking(fd)?);
-            let failed = |error: &io::Error| {
-                !matches!(number_of(error), libc::EINPROGRESS | libc::EALREADY | libc::EINTR)
-            };
-            if result.as_ref().is_err_and(failed) && held.socket.has_failed() {
-                // Without a daemon it can't be used again, and that is not what this call is about.
-                let _ = renew(fd, held);
-            }
+            renew_failed(fd, held, &result);
             result?;
         }
     }
     Ok(side)
+}
+
+/// An attempt to connect that has failed leaves a socket that can make another.
+pub(super) fn renew_failed<T>(fd: c_int, held: &Held, result: &io::Result<T>) {
+    let failed = |error: &io::Error| {
+        !matches!(number_of(error), libc::EINPROGRESS | libc::EALREADY | libc::EINTR)
+    };
+    if result.as_ref().is_err_and(failed) && held.socket.has_failed() {
+        // Without a daemon it can't be used again, and that is not what this call is about.
+        let _ = renew(fd, held);
+    }
 }
 
 /// A stream gives up its peer, if it has one.

@@ -1,5 +1,7 @@
 //! `TCP_INFO`: the engine's words in Linux's.
 
+use core::time::Duration;
+
 use inet::command::SocketInfo;
 use proto::tcp_info::{TcpInfo, option};
 use tcp::State;
@@ -69,6 +71,9 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
         data_segs_in: tcp.text_segments_in,
         data_segs_out: tcp.text_segments_out,
         delivery_rate: tcp.delivery_rate.bytes_per_second,
+        busy_time: micros(info.waited.busy),
+        rwnd_limited: micros(info.waited.window),
+        sndbuf_limited: micros(info.waited.room),
         delivered: tcp.delivered,
         delivered_ce: tcp.delivered_marked,
         bytes_sent: info
@@ -81,6 +86,10 @@ fn connection(info: &SocketInfo, tcp: &tcp::Info) -> TcpInfo {
         reord_seen: u32::from(tcp.reordering_seen),
         snd_wnd: tcp.snd_wnd,
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// IPv4 and TCP without options.

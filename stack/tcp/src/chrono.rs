@@ -1,0 +1,151 @@
+//! What the sender has waited for, and how long: the busy and limited times of `TCP_INFO`, as Linux counts them.
+//!
+//! ```text
+//!   nothing queued │ acknowledgments │ the peer's window │ acknowledgments, its user having no room │ …
+//!                  └──────────────────── busy ───────────────────────────────────────────────────────┘
+//! ```
+//! The question is asked when there is no more to send; the answer holds until the next one.
+
+use core::time::Duration;
+
+use types::Instant;
+
+use crate::Tcb;
+use crate::stamp::Stamp;
+
+/// What keeps the sender from being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// Nothing is queued.
+    No,
+    /// The network, or the congestion window.
+    Acks,
+    /// The peer has no room for what the congestion window would let go.
+    Window,
+    /// Everything is sent, and the send buffer has no room for what the user would write.
+    Room,
+}
+
+/// For how long a connection has waited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// Text was queued.
+    pub busy: Duration,
+    /// Of that: the peer's window held it back.
+    pub window: Duration,
+    /// Of that: all was sent, and the user could not write more.
+    pub room: Duration,
+}
+
+/// The present wait, and the sum of all before it. Limited times are in [`crate::rare::Troubles`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chrono {
+    busy_us: u64,
+    since: Stamp,
+    waits: Waits,
+    /// The user waits for room.
+    full: bool,
+}
+
+impl Chrono {
+    pub(crate) const fn new() -> Self {
+        Self { busy_us: 0, since: Stamp::NEVER, waits: Waits::No, full: false }
+    }
+
+    /// What an idle connection keeps: units of [`NAP_UNIT_US`], up to 19 hours of them.
+    pub(crate) fn nap(self) -> u32 {
+        let units = self.busy_us.saturating_add(NAP_UNIT_US / 2).checked_div(NAP_UNIT_US);
+        units.and_then(|units| u32::try_from(units).ok()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn resumed(nap: u32) -> Self {
+        Self { busy_us: u64::from(nap).saturating_mul(NAP_UNIT_US), ..Self::new() }
+    }
+
+    fn present(&self, now: Instant) -> Duration {
+        match self.waits {
+            Waits::No => Duration::ZERO,
+            _ => now.since(self.since.instant()),
+        }
+    }
+}
+
+/// Shorter than the shortest round trip that counts.
+const NAP_UNIT_US: u64 = 16;
+
+impl Tcb {
+    /// How long the connection has waited by now.
+    #[must_use]
+    pub fn waited(&self, now: Instant) -> Waited {
+        let (before, present) = (self.troubles(), self.chrono.present(now));
+        let sum = |us: u64, counts: bool| {
+            Duration::from_micros(us).saturating_add(if counts { present } else { Duration::ZERO })
+        };
+        let waits = self.chrono.waits;
+        Waited {
+            busy: sum(self.chrono.busy_us, true),
+            window: sum(before.window_us, waits == Waits::Window),
+            room: sum(before.room_us, waits == Waits::Room),
+        }
+    }
+
+    /// Does the user wait for room in the send buffer?
+    pub fn user_waits(&mut self, full: bool, now: Instant) {
+        if self.chrono.full != full {
+            self.chrono.full = full;
+            self.note_wait(now);
+        }
+    }
+
+    /// There is no more to send for now.
+    #[inline]
+    pub(crate) fn note_wait(&mut self, now: Instant) {
+        let waits = self.waits();
+        if waits != self.chrono.waits {
+            self.wait_changes(waits, now);
+        }
+    }
+
+    /// Everything that was queued is acknowledged.
+    #[inline]
+    pub(crate) fn note_all_acknowledged(&mut self, now: Instant) {
+        if self.snd.queued == 0 && self.chrono.waits != Waits::No {
+            self.wait_changes(Waits::No, now);
+        }
+    }
+
+    fn wait_changes(&mut self, waits: Waits, now: Instant) {
+        let present = self.chrono.present(now);
+        let us = u64::try_from(present.as_micros()).unwrap_or(u64::MAX);
+        self.chrono.busy_us = self.chrono.busy_us.saturating_add(us);
+        match self.chrono.waits {
+            Waits::No | Waits::Acks => {}
+            Waits::Window => {
+                let troubles = &mut self.rare_mut().troubles;
+                troubles.window_us = troubles.window_us.saturating_add(us);
+            }
+            Waits::Room => {
+                let troubles = &mut self.rare_mut().troubles;
+                troubles.room_us = troubles.room_us.saturating_add(us);
+            }
+        }
+        self.chrono.waits = waits;
+        self.chrono.since = Stamp::of(now);
+    }
+
+    fn waits(&self) -> Waits {
+        let in_flight = self.snd.in_flight();
+        let unsent = self.snd.queued.saturating_sub(in_flight);
+        if self.snd.queued == 0 {
+            Waits::No
+        } else if unsent == 0 {
+            if self.chrono.full { Waits::Room } else { Waits::Acks }
+        } else {
+            let next = unsent.min(self.snd.mss.into());
+            let pipe = self.flight.as_ref().map_or(0, |flight| flight.pipe());
+            let may_go = pipe.saturating_add(next) <= self.cc.cwnd();
+            let has_room = self.snd.wnd.saturating_sub(in_flight) >= next;
+            if may_go && !has_room { Waits::Window } else { Waits::Acks }
+        }
+    }
+}
