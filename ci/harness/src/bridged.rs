@@ -105,6 +105,7 @@ pub fn bridge_between(
         statics: [].into(),
         stp: false,
         floods_per_second: 1000,
+        snoop: false,
         traffic: Arc::new(Traffic::new(1)),
     };
     let mut member = Member {

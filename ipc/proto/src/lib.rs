@@ -30,7 +30,10 @@ pub mod tcp_info;
 mod way;
 
 pub use event::{Change, LinkRow, NetworkEvent};
-pub use link::{BridgeRow, BridgeVerb, MemberRow, StationRow, TreeRow, Vlan};
+pub use link::{
+    BridgePage, BridgeRow, BridgeVerb, LaggEndRow, LaggPortRow, LaggProtocol, LaggRow, LaggVerb,
+    ListeningRow, MemberRow, StationRow, TreeRow, Vlan,
+};
 pub use message::{
     Answer, Automatic, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket,
 };

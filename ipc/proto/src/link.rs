@@ -1,5 +1,7 @@
 //! Interfaces that are made of others.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
@@ -66,6 +68,8 @@ pub enum BridgeVerb {
     },
     /// `flood`: frames for all ports that one port may bring a second.
     Flood(u32),
+    /// `snoop`: packets to groups of IP go to those who listen.
+    Snoop(bool),
     /// `stp`: this port is of the spanning tree.
     Stp {
         /// Interface name.
@@ -141,6 +145,8 @@ pub struct BridgeRow {
     pub timeout_s: u32,
     /// Frames for all ports that one port may bring a second.
     pub flood: u32,
+    /// Packets to groups of IP go to those who listen.
+    pub snoop: bool,
     /// Its ports.
     pub members: Vec<MemberRow>,
     /// Interfaces that get a copy of all frames.
@@ -181,4 +187,87 @@ pub struct StationRow {
     pub fixed: bool,
     /// Seconds until it is forgotten if it stays silent; none if it never is.
     pub expires_s: Option<u32>,
+}
+
+/// How ports of an aggregated link are chosen (`laggproto`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LaggProtocol {
+    /// Both ends agree (IEEE 802.1AX).
+    #[default]
+    Lacp,
+    /// All that have a carrier.
+    LoadBalance,
+    /// The first that has one.
+    Failover,
+}
+
+/// What an aggregated link is to do, with `ifconfig`'s words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LaggVerb {
+    /// `laggproto`: how ports are chosen.
+    Protocol(LaggProtocol),
+    /// `laggport`: an interface becomes a port.
+    Add(String),
+    /// `-laggport`: it is none any more.
+    Delete(String),
+}
+
+/// An aggregated link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaggRow {
+    /// How its ports are chosen.
+    pub protocol: LaggProtocol,
+    /// They, in the order in which they came.
+    pub ports: Vec<LaggPortRow>,
+}
+
+/// A port of an aggregated link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaggPortRow {
+    /// Interface name.
+    pub interface: String,
+    /// `master`: its address is the whole link's; `active`: it has a carrier; `collecting`, `distributing`.
+    pub flags: Vec<String>,
+    /// This end, as LACP has it.
+    pub actor: Option<LaggEndRow>,
+    /// The other, if it was heard.
+    pub partner: Option<LaggEndRow>,
+}
+
+/// One end of a link (IEEE 802.1AX 6.4.2.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaggEndRow {
+    /// The system's priority.
+    pub system_priority: u16,
+    /// The system.
+    pub system: MacAddr,
+    /// Ports with the same one may be aggregated.
+    pub key: u16,
+    /// The port's priority.
+    pub port_priority: u16,
+    /// The port.
+    pub port: u16,
+    /// `activity`, `timeout`, `aggregation`, `sync`, `collecting`, `distributing`, `defaulted`, `expired`.
+    pub state: Vec<String>,
+}
+
+/// Which rows of a bridge's table are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgePage {
+    /// The bridge.
+    pub bridge: String,
+    /// How many rows the asker has.
+    pub skip: u32,
+}
+
+/// A port of a bridge with listeners to a group, or with a router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListeningRow {
+    /// The group; none: a router is there.
+    pub group: Option<IpAddr>,
+    /// The port.
+    pub interface: String,
+    /// Seconds until it is forgotten if nothing is heard.
+    pub expires_s: u32,
 }

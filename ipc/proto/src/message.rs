@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
 use crate::event::NetworkEvent;
-use crate::link::{BridgeRow, BridgeVerb, StationRow, Vlan};
+use crate::link::{BridgePage, BridgeRow, BridgeVerb, LaggVerb, ListeningRow, StationRow, Vlan};
 pub use crate::route::{Load, Loaded, NewRoute, Onward};
 use crate::table::{
     ClientRow, CounterRow, GroupRow, InterfaceRow, ModuleRow, NeighborRow, NicRow, RouteRow,
@@ -264,12 +264,9 @@ pub enum Request {
     /// All bridges. → [`Reply::Bridges`].
     Bridges,
     /// Stations of a bridge, by pages. → [`Reply::Stations`]. `ENXIO`, `EOPNOTSUPP` if it is no bridge.
-    Stations {
-        /// The bridge.
-        bridge: String,
-        /// Skip this many.
-        skip: u32,
-    },
+    Stations(BridgePage),
+    /// Groups that have listeners at a bridge's ports, by pages. → [`Reply::Listening`]. The same.
+    Listening(BridgePage),
     // ---- privileged from here on ----
     /// Adds (or makes primary) an interface address. → [`Reply::Done`]. `ENXIO` unknown interface.
     AddAddress {
@@ -401,7 +398,7 @@ pub enum Request {
         /// Prefix length, 1…32.
         prefix_len: u8,
     },
-    /// Makes an interface that is made of others, by its name: `vlan0`. → [`Reply::Done`]. `EINVAL` for a name
+    /// Makes an interface that is made of others, by its name: `vlan0`, `bridge0`, `lagg0`. → [`Reply::Done`]. `EINVAL` for a name
     /// of no such kind, `EEXIST`, `ENOSPC`.
     Create {
         /// Interface name.
@@ -423,6 +420,14 @@ pub enum Request {
         bridge: String,
         /// What it is to do.
         verb: BridgeVerb,
+    },
+    /// Changes an aggregated link. → [`Reply::Done`]. `ENXIO`, `EOPNOTSUPP` if it is none, `ENOENT` for no port of it,
+    /// `EINVAL` for what has no driver, `EBUSY`, `EADDRINUSE` for what has addresses, `EEXIST`, `ENOSPC`.
+    Lagg {
+        /// The aggregated link.
+        lagg: String,
+        /// What it is to do.
+        verb: LaggVerb,
     },
 }
 
@@ -516,6 +521,8 @@ pub enum Reply {
     Bridges(Vec<BridgeRow>),
     /// One page of stations; an empty one ends the list.
     Stations(Vec<StationRow>),
+    /// Ports with listeners.
+    Listening(Vec<ListeningRow>),
 }
 
 /// A request on the wire.

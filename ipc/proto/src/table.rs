@@ -58,6 +58,8 @@ pub struct InterfaceRow {
     pub all_multicast: bool,
     /// The VLAN that it is.
     pub vlan: Option<crate::Vlan>,
+    /// The aggregated link that it is.
+    pub lagg: Option<crate::LaggRow>,
 }
 
 /// What a driver knows of its device and has counted: `nic_config` and `nic_stats` of io-pkt.

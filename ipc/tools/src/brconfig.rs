@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use proto::{BridgeRow, BridgeVerb, Reply, Request, StationRow, TreeRow};
+use proto::{BridgePage, BridgeRow, BridgeVerb, ListeningRow, Reply, Request, StationRow, TreeRow};
 use rustix::io::Errno;
 use types::{MacAddr, nearest};
 
@@ -12,7 +12,7 @@ use crate::fail::Failure;
 use crate::output::{escape, show};
 
 /// Words after the bridge's name.
-const WORDS: [&str; 28] = [
+const WORDS: [&str; 31] = [
     "up",
     "down",
     "add",
@@ -32,6 +32,9 @@ const WORDS: [&str; 28] = [
     "span",
     "-span",
     "flood",
+    "groups",
+    "snoop",
+    "-snoop",
     "stp",
     "-stp",
     "maxage",
@@ -63,6 +66,10 @@ pub(crate) fn main(mut sock: Option<String>, mut args: BrconfigArgs) -> Result<(
         let rows = stations(&mut Control::open(sock)?, name)?;
         return show(&*rows, args.json, render_stations);
     }
+    if words == ["groups"] {
+        let rows = listening(&mut Control::open(sock)?, name)?;
+        return show(&*rows, args.json, render_listening);
+    }
     let steps = parse(words).map_err(Failure::usage)?;
     let mut control = Control::open(sock)?;
     if steps.is_empty() {
@@ -82,18 +89,36 @@ fn bridges(control: &mut Control) -> Result<Vec<BridgeRow>, Failure> {
 }
 
 fn stations(control: &mut Control, name: &str) -> Result<Vec<StationRow>, Failure> {
-    let mut rows: Vec<StationRow> = Vec::new();
+    pages(control, (name, "addr"), Request::Stations, |reply| match reply {
+        Reply::Stations(page) => Some(page),
+        _ => None,
+    })
+}
+
+fn listening(control: &mut Control, name: &str) -> Result<Vec<ListeningRow>, Failure> {
+    pages(control, (name, "groups"), Request::Listening, |reply| match reply {
+        Reply::Listening(page) => Some(page),
+        _ => None,
+    })
+}
+
+/// All pages of a bridge's table.
+fn pages<T>(
+    control: &mut Control,
+    (name, word): (&str, &str),
+    request: impl Fn(BridgePage) -> Request,
+    page: impl Fn(Reply) -> Option<Vec<T>>,
+) -> Result<Vec<T>, Failure> {
+    let mut rows = Vec::new();
     for _ in 0..PAGES_MAX {
         let skip = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        let page = match control.call(Request::Stations { bridge: name.into(), skip }) {
-            Ok(Reply::Stations(page)) => page,
-            Ok(_) => return Err(Failure::other_version(control.path())),
-            Err(error) => return Err(explain(error, name, "addr")),
-        };
-        if page.is_empty() {
+        let reply = control.call(request(BridgePage { bridge: name.into(), skip }));
+        let reply = reply.map_err(|error| explain(error, name, word))?;
+        let next = page(reply).ok_or_else(|| Failure::other_version(control.path()))?;
+        if next.is_empty() {
             break;
         }
-        rows.extend(page);
+        rows.extend(next);
     }
     Ok(rows)
 }
@@ -107,7 +132,9 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
         steps.push(match word {
             "up" => Step::Up(true),
             "down" => Step::Up(false),
-            "addr" => return Err("addr stands alone: iopkt brconfig bridge0 addr".into()),
+            "addr" | "groups" => {
+                return Err(format!("{word} stands alone: iopkt brconfig bridge0 {word}"));
+            }
             _ => Step::Do(verb(word, &mut argument)?),
         });
     }
@@ -129,6 +156,7 @@ fn verb<'a>(
         "ifmaxaddr" => BridgeVerb::PortAddresses(number(word, argument()?)?),
         "timeout" => BridgeVerb::Timeout(number(word, argument()?)?),
         "flood" => BridgeVerb::Flood(number(word, argument()?)?),
+        "snoop" | "-snoop" => BridgeVerb::Snoop(on),
         "static" => {
             let interface = argument()?.into();
             BridgeVerb::Static { interface, address: address(argument()?)? }
@@ -211,6 +239,7 @@ fn described(verb: &BridgeVerb) -> String {
         BridgeVerb::DeleteAddress(address) => format!("deladdr {address}"),
         BridgeVerb::Flush { all } => if *all { "flushall" } else { "flush" }.into(),
         BridgeVerb::Flood(most) => format!("flood {most}"),
+        BridgeVerb::Snoop(on) => format!("{}snoop", sign(on)),
         BridgeVerb::Stp { interface, on } => format!("{}stp {interface}", sign(on)),
         BridgeVerb::MaxAge(seconds) => format!("maxage {seconds}"),
         BridgeVerb::ForwardDelay(seconds) => format!("fwddelay {seconds}"),
@@ -261,11 +290,12 @@ fn render_one(text: &mut String, row: &BridgeRow) -> std::fmt::Result {
     writeln!(text, "\taddress: {}", row.mac)?;
     writeln!(
         text,
-        "\tAddress cache: max {} timeout {}, at most {} at one interface, flood {}/s",
+        "\tAddress cache: max {} timeout {}, at most {} at one interface, flood {}/s{}",
         row.max_addresses,
         row.timeout_s,
         if row.port_addresses == 0 { "all".into() } else { row.port_addresses.to_string() },
-        row.flood
+        row.flood,
+        if row.snoop { ", snoop" } else { "" }
     )?;
     if let Some(tree) = &row.tree {
         render_tree(text, tree)?;
@@ -322,6 +352,16 @@ fn render_stations(rows: &[StationRow]) -> String {
         let interface = escape(&row.interface);
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "\t{} {interface} {expires} flags={flags}", row.address);
+    }
+    text
+}
+
+fn render_listening(rows: &[ListeningRow]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let group = row.group.map_or_else(|| "router".into(), |group| group.to_string());
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(text, "\t{group} {} {}", escape(&row.interface), row.expires_s);
     }
     text
 }
@@ -383,6 +423,7 @@ mod tests {
             port_addresses: 0,
             timeout_s: 1200,
             flood: 10_000,
+            snoop: true,
             members: vec![member],
             spans: vec!["tap2".into()],
             tree: None,
@@ -390,7 +431,7 @@ mod tests {
         let expected = "\
 bridge0: flags=1<UP>
 \taddress: 02:00:00:00:00:01
-\tAddress cache: max 100 timeout 1200, at most all at one interface, flood 10000/s
+\tAddress cache: max 100 timeout 1200, at most all at one interface, flood 10000/s, snoop
 \tInterfaces:
 \t\ttap0 flags=3<LEARNING,DISCOVER>
 \t\t\tport 1 forwarding
@@ -406,5 +447,13 @@ bridge0: flags=1<UP>
         let text = render_stations(&[station(false, Some(1199)), station(true, None)]);
         assert!(text.starts_with("\t02:00:00:00:00:09 tap0 1199 flags=0<>\n"), "{text}");
         assert!(text.ends_with("tap0 0 flags=1<STATIC>\n"), "{text}");
+        let listening = |group: Option<std::net::IpAddr>| ListeningRow {
+            group,
+            interface: "tap0".into(),
+            expires_s: 255,
+        };
+        let group = std::net::Ipv4Addr::new(239, 1, 2, 3).into();
+        let text = render_listening(&[listening(None), listening(Some(group))]);
+        assert_eq!(text, "\trouter tap0 255\n\t239.1.2.3 tap0 255\n");
     }
 }

@@ -191,7 +191,8 @@ pub(crate) struct IfconfigArgs {
     pub(crate) json: bool,
     /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
     /// [mtu BYTES] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] [accept_rtadv | -accept_rtadv] [rtadv | -rtadv]
-    /// [dhcp | -dhcp] [create] [vlan ID vlanif INTERFACE | -vlanif] [vlanpcp 0-7] [vlanproto 802.1q | 802.1ad] |
+    /// [dhcp | -dhcp] [create] [vlan ID vlanif INTERFACE | -vlanif] [vlanpcp 0-7] [vlanproto 802.1q | 802.1ad]
+    /// [laggproto lacp | loadbalance | failover] [laggport INTERFACE] [-laggport INTERFACE] |
     /// drvspec NUMBER [TEXT] | destroy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
     pub(crate) words: Vec<String>,
@@ -208,8 +209,9 @@ pub(crate) struct BrconfigArgs {
     pub(crate) json: bool,
     /// BRIDGE [up | down] [add IF] [delete IF] [span IF | -span IF] [learn IF | -learn IF]
     /// [discover IF | -discover IF] [static IF MAC] [deladdr MAC] [flush | flushall] [maxaddr N]
-    /// [ifmaxaddr N] [timeout SECONDS] [flood N] [stp IF | -stp IF] [proto rstp | proto stp] [priority N]
-    /// [maxage SECONDS] [fwddelay SECONDS] [hellotime SECONDS] [ifpriority IF N] [ifpathcost IF N] | addr
+    /// [ifmaxaddr N] [timeout SECONDS] [flood N] [snoop | -snoop] [stp IF | -stp IF] [proto rstp | proto stp] [priority N]
+    /// [maxage SECONDS] [fwddelay SECONDS] [hellotime SECONDS] [ifpriority IF N] [ifpathcost IF N] |
+    /// addr | groups
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "BRIDGE")]
     pub(crate) words: Vec<String>,
 }

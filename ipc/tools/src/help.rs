@@ -28,6 +28,7 @@ Examples:
   iopkt ifconfig sim0 drvspec 1 loss=5          a command of the driver's own
   iopkt ifconfig vlan0 create vlan 5 vlanif tap0 198.18.5.2/24
   iopkt ifconfig vlan0 vlanpcp 3                frames more urgent than others
+  iopkt ifconfig lagg0 create laggproto lacp laggport tap0 laggport tap1 198.18.77.2/24
   iopkt ifconfig tap1 destroy                   take it away";
 
 pub(crate) const BRCONFIG: &str = "\
@@ -39,6 +40,8 @@ Examples:
   iopkt brconfig bridge0 maxaddr 1000 timeout 300
   iopkt brconfig bridge0 static tap0 02:00:00:00:00:09
   iopkt brconfig bridge0 -learn tap1 span tap2
+  iopkt brconfig bridge0 snoop                  packets to groups for those who listen only (RFC 4541)
+  iopkt brconfig bridge0 groups                 listeners and routers, and where they are
   iopkt brconfig bridge0 stp tap0 stp tap1      no loops with other bridges (802.1w, 802.1D)";
 
 pub(crate) const NETSTAT: &str = "\

@@ -16,6 +16,7 @@ use crate::mount;
 use crate::nic;
 use crate::output::{escape, print, show};
 
+mod lagg;
 mod vlan;
 
 use vlan::VlanWords;
@@ -41,6 +42,8 @@ pub(crate) enum Step {
     Automatic(Automatic, bool),
     /// It is a VLAN over another one.
     Vlan(VlanWords),
+    /// It is several others used as one.
+    Lagg(proto::LaggVerb),
 }
 
 /// Words after the interface's name.
@@ -114,7 +117,7 @@ fn make(control: &mut Control, name: &str) -> Result<(), Failure> {
         CallError::Refused(errno) => {
             let hint = match Errno::from_raw_os_error(errno) {
                 Errno::EXIST => "it is there",
-                Errno::INVAL => "what can be made is vlan0, vlan1, … and bridge0, bridge1, …; drivers come by iopkt mount",
+                Errno::INVAL => "what can be made is vlan0, bridge0, lagg0 and others of each; drivers come by iopkt mount",
                 _ => "the daemon's log says more",
             };
             Failure::refused(&format!("{}: cannot create it", escape(name)), errno, hint)
@@ -146,10 +149,15 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
     let mut steps = Vec::new();
     let mut address = AddressWords::default();
     let mut vlan = VlanWords::default();
+    let mut links = Vec::new();
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
         let mut argument = || words.next().ok_or_else(|| format!("{word} needs a value"));
         if vlan.take(word, &mut argument)? {
+            continue;
+        }
+        if let Some(verb) = lagg::verb(word, &mut argument)? {
+            links.push(Step::Lagg(verb));
             continue;
         }
         let on = !word.starts_with('-');
@@ -164,23 +172,21 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
                 steps.push(Step::Mtu(mtu));
             }
             "lladdr" | "ether" | "link" => {
-                let text = argument()?;
-                let mac = text.parse().map_err(|_| {
-                    format!("{word} {text:?} is not a MAC address like 02:00:00:00:00:01")
-                })?;
-                steps.push(Step::Mac(mac));
+                steps.push(Step::Mac(mac(word, argument()?)?));
             }
             "promisc" | "-promisc" => steps.push(Step::Receive(ReceiveMode::Promiscuous, on)),
             "allmulti" | "-allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, on)),
             "inet" => address.set_address_of(argument()?, false)?,
-            "accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, true)),
-            "-accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, false)),
+            "accept_rtadv" | "-accept_rtadv" => {
+                steps.push(Step::Automatic(Automatic::Routers, on));
+            }
             "dhcp" | "-dhcp" => steps.push(Step::Automatic(Automatic::Dhcp, on)),
             "rtadv" | "-rtadv" => steps.push(Step::Automatic(Automatic::Advertise, on)),
             "inet6" => match argument()? {
                 // BSD's: inet6 accept_rtadv.
-                "accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, true)),
-                "-accept_rtadv" => steps.push(Step::Automatic(Automatic::Routers, false)),
+                word @ ("accept_rtadv" | "-accept_rtadv") => {
+                    steps.push(Step::Automatic(Automatic::Routers, !word.starts_with('-')));
+                }
                 word => address.set_address_of(word, true)?,
             },
             "netmask" => address.set_len(address::parse_mask(argument()?)?)?,
@@ -198,9 +204,6 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             }
             "alias" | "add" => address.mode = Mode::Alias,
             "-alias" | "delete" | "remove" => address.mode = Mode::Remove,
-            "create" => return Err("create comes first: iopkt ifconfig vlan0 create".into()),
-            "destroy" => return Err("destroy stands alone: iopkt ifconfig tap1 destroy".into()),
-            "drvspec" => return Err("drvspec stands alone: iopkt ifconfig sim0 drvspec 1".into()),
             _ if is_address(word) => address.set_address(word)?,
             _ => return Err(unknown(word)),
         }
@@ -213,7 +216,13 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
     if !vlan.is_empty() {
         steps.insert(0, Step::Vlan(vlan));
     }
+    drop(steps.splice(0..0, links));
     Ok(steps)
+}
+
+fn mac(word: &str, text: &str) -> Result<MacAddr, String> {
+    let wrong = |_| format!("{word} {text:?} is not a MAC address like 02:00:00:00:00:01");
+    text.parse().map_err(wrong)
 }
 
 /// The words that together make one address.
@@ -308,7 +317,13 @@ fn is_address(word: &str) -> bool {
 }
 
 fn unknown(word: &str) -> String {
-    match nearest(word, WORDS.into_iter().chain(vlan::WORDS)) {
+    match word {
+        "create" => return "create comes first: iopkt ifconfig vlan0 create".into(),
+        "destroy" => return "destroy stands alone: iopkt ifconfig tap1 destroy".into(),
+        "drvspec" => return "drvspec stands alone: iopkt ifconfig sim0 drvspec 1".into(),
+        _ => {}
+    }
+    match nearest(word, WORDS.into_iter().chain(vlan::WORDS).chain(lagg::WORDS)) {
         Some(near) => format!("unknown word {word:?}; did you mean {near}?"),
         None => format!("unknown word {word:?}; see: iopkt ifconfig --help"),
     }
@@ -353,6 +368,7 @@ fn plan(row: &InterfaceRow, step: &Step) -> Result<Vec<Request>, Failure> {
             let vlan = words.over(row).map_err(Failure::usage)?;
             vec![Request::SetVlan { interface: interface(), vlan }]
         }
+        Step::Lagg(ref verb) => vec![Request::Lagg { lagg: interface(), verb: verb.clone() }],
     })
 }
 
@@ -404,6 +420,20 @@ fn explain(error: CallError, row: &InterfaceRow, step: &Step) -> Failure {
                 _ => "lo0 has no VLANs",
             };
             (format!("{name}: cannot make it a VLAN"), hint.into())
+        }
+        Step::Lagg(ref verb) => {
+            let hint = match Errno::from_raw_os_error(errno) {
+                Errno::NXIO => "there is no interface of this name; see: iopkt ifconfig -l",
+                Errno::OPNOTSUPP => "it is no aggregated link; make one: iopkt ifconfig lagg0 create",
+                Errno::INVAL => "a port has a driver of its own",
+                Errno::BUSY => "it is a port of another interface, or a VLAN is over it",
+                Errno::ADDRINUSE => "it has addresses; take them away first: iopkt ifconfig IF delete ADDRESS",
+                Errno::EXIST => "it is a port already",
+                Errno::NOENT => "it is no port",
+                Errno::NOSPC => "there are as many ports as may be",
+                _ => "the daemon's log says more",
+            };
+            (format!("{name}: {}", lagg::described(verb)), hint.into())
         }
         Step::Receive(..) => {
             (format!("{name}: cannot change what it receives"), "its driver can't".into())
@@ -462,6 +492,9 @@ fn render_one(text: &mut String, row: &InterfaceRow) -> std::fmt::Result {
     }
     if let Some(vlan) = &row.vlan {
         text.push_str(&vlan::line(vlan));
+    }
+    if let Some(lagg) = &row.lagg {
+        lagg::lines(text, lagg)?;
     }
     if row.speed_mbps > 0 {
         writeln!(text, "\tmedia: Ethernet {} Mbit/s", row.speed_mbps)?;

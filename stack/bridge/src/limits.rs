@@ -48,3 +48,15 @@ pub const MESSAGES_MAX: usize = 512;
 
 /// Rounds of steps of all ports: each has a few, and none comes back to where it was.
 pub const ROUNDS_MAX: usize = 64;
+
+/// Groups of a bridge that are passed on to their listeners only; others go to all. Each costs 16 bytes a port.
+pub const GROUPS_MAX: usize = 1024;
+
+/// A port has listeners for so long after it has reported any: two questions of a router and the answer (RFC 3376 8.4).
+pub const MEMBERSHIP_TIME: Duration = Duration::from_secs(260);
+
+/// Who has not asked for so long has gone (RFC 3376 8.5).
+pub const QUERIER_TIME: Duration = Duration::from_secs(255);
+
+/// So often a router asks for the last listeners to a group before it takes them for gone (RFC 3376 8.9).
+pub const LAST_MEMBER_QUERIES: u32 = 2;

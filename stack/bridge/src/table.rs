@@ -23,7 +23,12 @@ impl Secret {
     #[inline]
     fn hash(self, mac: MacAddr) -> u64 {
         let [a, b, c, d, e, f] = mac.0;
-        let word = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        self.mix(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+
+    /// A word, mixed with the key.
+    #[inline]
+    pub(crate) fn mix(self, word: u64) -> u64 {
         let Self([before, by]) = self;
         // The second product spreads what a weak key leaves together.
         fold(fold(word ^ before, by | 1), 0x9e37_79b9_7f4a_7c15)

@@ -4,13 +4,14 @@
 //!  burst of a member ──► reserved group? ──► control thread (bridges talk), or dropped
 //!                        └► learn source ──► for this host ────────► burst_input(bridge0)
 //!                                            known station ─────────► the same buffer by the other port
-//!                                            group, or unknown ─────► copies by all others, within a limit
+//!                                            group, or unknown ─────► copies by all others, within a limit;
+//!                                            of IP, with snooping ──► by listeners' ports (snoop.rs)
 //! ```
 //! Each worker has a table of its own ([`bridge::Table`]); what it learns it tells the others.
 
 use std::sync::Arc;
 
-use bridge::{Change, Refusal, Secret, Table};
+use bridge::{Change, Groups, Refusal, Secret, Table};
 use dpdk::{Burst, Mbuf};
 use types::{DropReason, Instant, MacAddr};
 use wire::bpdu::{self, Bpdu};
@@ -24,12 +25,14 @@ use crate::links::{Bridge, Member, PortState};
 use crate::network::Network;
 use crate::output::Output;
 use crate::rate_limit::RateLimit;
+use crate::snoop::Reach;
 use crate::worker::Worker;
 
 /// A bridge at one worker.
 pub(crate) struct Bridging {
     interface: u16,
     table: Table,
+    pub(crate) groups: Groups,
     statics: Box<[(MacAddr, u16)]>,
     ports: Vec<Limits>,
 }
@@ -46,7 +49,9 @@ struct Limits {
 impl Bridging {
     fn new(interface: u16, secret: Secret, network: &Network, bridge: &Bridge) -> Self {
         let table = Table::new(secret, bridge.settings);
-        let mut new = Self { interface, table, statics: Box::default(), ports: Vec::new() };
+        let groups = Groups::new(secret);
+        let (statics, ports) = (Box::default(), Vec::new());
+        let mut new = Self { interface, table, groups, statics, ports };
         new.adopt(network, bridge);
         new
     }
@@ -65,7 +70,10 @@ impl Bridging {
         let gone = self.ports.extract_if(.., |there| !bridge.members.contains(&there.port));
         let gone: Vec<u16> = gone.map(|there| there.port).collect();
         if !gone.is_empty() {
-            self.table.flush_ports(&gone);
+            self.forget_ports(&gone);
+        }
+        if !bridge.snoop {
+            self.groups.flush();
         }
         let rate = bridge.floods_per_second;
         for port in bridge.members.iter().copied() {
@@ -82,6 +90,11 @@ impl Bridging {
 
     fn limits(&mut self, port: u16) -> Option<&mut Limits> {
         self.ports.iter_mut().find(|there| there.port == port)
+    }
+
+    fn forget_ports(&mut self, ports: &[u16]) {
+        self.table.flush_ports(ports);
+        ports.iter().for_each(|port| self.groups.flush_port(*port));
     }
 
     fn may_flood(&mut self, port: u16, now: Instant) -> bool {
@@ -103,15 +116,26 @@ enum Fate {
 
 /// Where frames have come in, and what is asked of each of them.
 #[derive(Clone, Copy)]
-struct Arrival {
-    port: u16,
-    member: Member,
+pub(crate) struct Arrival {
+    pub(crate) port: u16,
+    pub(crate) member: Member,
     /// Addresses of the bridge and of the port.
     own: MacAddr,
     of_port: MacAddr,
     /// Of the bridge.
     stp: bool,
     spans: bool,
+    snoops: bool,
+}
+
+/// Whom a frame for several is for.
+#[derive(Clone, Copy)]
+struct Flood {
+    bridge: u16,
+    from: Option<u16>,
+    /// It is for one station, and nobody knows where that is.
+    unknown: bool,
+    reach: Reach,
 }
 
 impl Worker {
@@ -149,8 +173,8 @@ impl Worker {
         let bridge = network.links.bridge(member.bridge)?;
         let mac = |index| network.interface(index).filter(|i| i.up).map(|i| i.mac);
         let (own, of_port) = (mac(member.bridge)?, mac(port)?);
-        let (stp, spans) = (bridge.stp, !bridge.spans.is_empty());
-        Some(Arrival { port, member, own, of_port, stp, spans })
+        let (stp, spans, snoops) = (bridge.stp, !bridge.spans.is_empty(), bridge.snoop);
+        Some(Arrival { port, member, own, of_port, stp, spans, snoops })
     }
 
     /// A frame of a VLAN that is a port of a bridge.
@@ -291,8 +315,10 @@ impl Worker {
         if !bridging.may_flood(arrival.port, now) {
             return Err(DropReason::BridgeFlood);
         }
+        let reach = if arrival.snoops { self.snoop(&mbuf, arrival, now)? } else { Reach::ALL };
         if let Some(copy) = self.out.copy(&mbuf) {
-            let _others = self.out.flood(copy, Some(arrival.port), arrival.member.bridge, false);
+            let (bridge, from) = (arrival.member.bridge, Some(arrival.port));
+            let _others = self.out.flood(copy, Flood { bridge, from, unknown: false, reach });
         }
         Ok(Fate::Own(mbuf, arrival.member.bridge))
     }
@@ -317,11 +343,9 @@ impl Worker {
         if !bridging.may_flood(port, now) {
             return Err(DropReason::BridgeFlood);
         }
-        if self.out.flood(mbuf, Some(port), member.bridge, true) {
-            Ok(Fate::Gone)
-        } else {
-            Err(DropReason::BridgeNowhere)
-        }
+        let (bridge, from) = (member.bridge, Some(port));
+        let to = Flood { bridge, from, unknown: true, reach: Reach::ALL };
+        if self.out.flood(mbuf, to) { Ok(Fate::Gone) } else { Err(DropReason::BridgeNowhere) }
     }
 
     /// What the control plane has to say.
@@ -331,6 +355,7 @@ impl Worker {
                 self.out.finished_frame(&frame, interface);
             }
             BridgeCommand::Stations { call, bridge } => self.list_stations(call, bridge, now),
+            BridgeCommand::Listening { call, bridge } => self.list_groups(call, bridge, now),
             BridgeCommand::Flush { bridge, what } => self.flush_stations(bridge, what),
         }
     }
@@ -346,8 +371,11 @@ impl Worker {
     fn flush_stations(&mut self, bridge: u16, what: Flush) {
         let Some(bridging) = self.out.bridging(bridge) else { return };
         match what {
-            Flush::Learned => bridging.table.flush(false),
-            Flush::Ports(ports) => bridging.table.flush_ports(&ports),
+            Flush::Learned => {
+                bridging.table.flush(false);
+                bridging.groups.flush();
+            }
+            Flush::Ports(ports) => bridging.forget_ports(&ports),
             Flush::One(mac) => {
                 let is_static = bridging.statics.iter().any(|(there, _)| *there == mac);
                 if !is_static {
@@ -388,17 +416,21 @@ impl Output {
         if let Some(share) = bridge.traffic.of(self.worker) {
             share.sent(mbuf.packet_len());
         }
-        let spans = !bridge.spans.is_empty();
+        let (spans, snoops) = (!bridge.spans.is_empty(), bridge.snoop);
         let to = mbuf.data().first_chunk().map_or(MacAddr::BROADCAST, |to| MacAddr(*to));
         let now = self.now;
         let known = self.bridging(interface).and_then(|there| there.table.find(to, now));
         if spans {
             self.span(&mbuf, interface);
         }
-        match known {
-            Some(port) => self.transmit_member(mbuf, port),
-            None if self.flood(mbuf, None, interface, !to.is_group()) => {}
-            None => self.count_drop(DropReason::BridgeNowhere),
+        if let Some(port) = known {
+            return self.transmit_member(mbuf, port);
+        }
+        let (bridge, from, unknown) = (interface, None, !to.is_group());
+        let snoops = snoops && !unknown;
+        let reach = if snoops { self.reach(&mbuf, interface) } else { Reach::ALL };
+        if !self.flood(mbuf, Flood { bridge, from, unknown, reach }) {
+            self.count_drop(DropReason::BridgeNowhere);
         }
     }
 
@@ -420,14 +452,14 @@ impl Output {
 
     /// By all ports but the one it came from. `false`: there is none.
     #[cold]
-    fn flood(&mut self, mbuf: Mbuf, from: Option<u16>, bridge: u16, unknown: bool) -> bool {
-        let mut next = self.flooded(bridge, 0, from, unknown);
+    fn flood(&mut self, mbuf: Mbuf, to: Flood) -> bool {
+        let mut next = self.flooded(&to, 0);
         if next.is_none() {
             return false;
         }
         self.counters().bridge.frames_flooded.increment();
         while let Some((place, port)) = next {
-            next = self.flooded(bridge, place.saturating_add(1), from, unknown);
+            next = self.flooded(&to, place.saturating_add(1));
             if next.is_none() {
                 self.transmit_member(mbuf, port);
                 break;
@@ -440,22 +472,16 @@ impl Output {
     }
 
     /// The first port from this place on that gets what is for all.
-    fn flooded(
-        &self,
-        bridge: u16,
-        place: usize,
-        from: Option<u16>,
-        unknown: bool,
-    ) -> Option<(usize, u16)> {
+    fn flooded(&self, to: &Flood, place: usize) -> Option<(usize, u16)> {
         let links = &self.network.links;
-        let takes = |(_, port): &(usize, u16)| {
+        let takes = |(place, port): &(usize, u16)| {
             let takes = links.member(*port).is_some_and(|member| {
-                member.state == PortState::Forwarding && (member.discovers || !unknown)
+                member.state == PortState::Forwarding && (member.discovers || !to.unknown)
             });
             let is_up = self.network.interface(*port).is_some_and(|config| config.up);
-            Some(*port) != from && takes && is_up
+            Some(*port) != to.from && takes && is_up && to.reach.has(*place)
         };
-        let members = links.bridge(bridge)?.members.iter().copied();
+        let members = links.bridge(to.bridge)?.members.iter().copied();
         members.enumerate().skip(place).find(takes)
     }
 

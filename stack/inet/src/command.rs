@@ -349,6 +349,13 @@ pub enum BridgeCommand {
         /// The bridge's interface.
         bridge: u16,
     },
+    /// Groups that have listeners at a bridge's ports. → [`Outcome::Listening`].
+    Listening {
+        /// Answer to this call.
+        call: CallId,
+        /// The bridge's interface.
+        bridge: u16,
+    },
     /// Forget stations of a bridge.
     Flush {
         /// The bridge's interface.
@@ -382,6 +389,8 @@ pub enum Outcome {
     Neighbors(Vec<NeighborSummary>),
     /// Stations of a bridge.
     Stations(Vec<bridge::Row>),
+    /// Groups that have listeners at a bridge's ports.
+    Listening(Vec<bridge::Listening>),
 }
 
 /// Stations of a bridge that are to be forgotten. Static ones stay: they go with the configuration.

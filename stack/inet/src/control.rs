@@ -107,6 +107,7 @@ impl Worker {
         self.out.network = Arc::clone(network);
         self.out.addresses = Addresses::of(network);
         self.out.adopt_bridges();
+        self.out.slows.retain(|port| network.links.joined(port).is_some());
         self.icmp_errors.set_rate(network.host.icmp_errors_per_second);
         self.resets.set_rate(network.host.resets_per_second);
         self.out.generation = self.out.generation.wrapping_add(1);

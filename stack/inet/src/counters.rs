@@ -29,6 +29,8 @@ counters! {
     pub struct BridgeCounters "bridge" {
         frames_forwarded "Frames passed on to the port of a known station.",
         frames_flooded "Frames sent to all ports: for a group, or for a station that nobody knows.",
+        frames_to_listeners "Frames to a group sent to the ports of its listeners and of routers alone.",
+        groups_refused "Reports of listeners to a group not taken in, because there are as many groups as may be.",
         stations_learned "Stations heard for the first time.",
         stations_moved "Stations heard at another port than before.",
         stations_refused "Stations not learned, because there are as many as may be.",

@@ -42,6 +42,28 @@ pub enum Handoff {
         /// When.
         at: Instant,
     },
+    /// Somebody behind a bridge's port listens to a group.
+    Listening {
+        /// The bridge's interface.
+        bridge: u16,
+        /// The port.
+        port: u16,
+        /// The group.
+        group: IpAddr,
+        /// When.
+        at: Instant,
+    },
+    /// Somebody behind a bridge's port asks who listens.
+    Asked {
+        /// The bridge's interface.
+        bridge: u16,
+        /// The port.
+        port: u16,
+        /// What.
+        asked: bridge::Asked,
+        /// When.
+        at: Instant,
+    },
     /// A packet for a protocol module that the other worker alone may call.
     Claimed {
         /// What makes it the module's.

@@ -14,6 +14,10 @@ pub const NEIGHBOR_NEWS_MAX: usize = 64;
 /// at most ten by one port (IEEE 802.1D-2004 table 17-1, Transmit Hold Count), and each wakes a thread.
 pub const BPDUS_PER_SECOND: u32 = 16;
 
+/// Messages about an aggregated link a second that one port lets the control plane have: as many as slow protocols
+/// may send together (IEEE 802.3 57A.3).
+pub const SLOW_PER_SECOND: u32 = 10;
+
 /// Tags of a frame: a provider's and a customer's (IEEE 802.1ad).
 pub const VLAN_DEPTH_MAX: usize = 2;
 

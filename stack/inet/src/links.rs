@@ -1,4 +1,4 @@
-//! Interfaces that are made of others: VLANs over a link, bridges. A part of the snapshot.
+//! Interfaces that are made of others: VLANs over a link, bridges, aggregated links. A part of the snapshot.
 
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub struct Links {
     members: Vec<Option<Member>>,
     /// A VLAN over this link is a port of a bridge.
     carriers: Vec<bool>,
+    laggs: HashMap<u16, Lagg>,
+    joined: Vec<Option<Joined>>,
 }
 
 impl Links {
@@ -67,6 +69,30 @@ impl Links {
             over.for_each(|link| put(&mut self.carriers, link, true));
         }
         let _ = self.bridges.insert(interface, Arc::new(bridge));
+    }
+
+    /// Adds an aggregated link by the index of its interface, and its ports.
+    pub fn add_lagg(
+        &mut self,
+        interface: u16,
+        lagg: Lagg,
+        ports: impl IntoIterator<Item = (u16, Joined)>,
+    ) {
+        ports.into_iter().for_each(|(index, joined)| put(&mut self.joined, index, Some(joined)));
+        let _ = self.laggs.insert(interface, lagg);
+    }
+
+    /// An interface that is an aggregated link.
+    #[must_use]
+    pub fn lagg(&self, interface: u16) -> Option<&Lagg> {
+        self.laggs.get(&interface)
+    }
+
+    /// An interface as a port of an aggregated link.
+    #[inline]
+    #[must_use]
+    pub fn joined(&self, interface: u16) -> Option<Joined> {
+        self.joined.get(usize::from(interface)).copied().flatten()
     }
 
     /// An interface that is a bridge.
@@ -176,6 +202,8 @@ pub struct Bridge {
     pub settings: Settings,
     /// Addresses that the operator has put at ports.
     pub statics: Box<[(MacAddr, u16)]>,
+    /// Packets to groups of IP go to those who listen.
+    pub snoop: bool,
     /// It takes part in a spanning tree: what bridges tell each other is its own.
     pub stp: bool,
     /// Frames for all ports that one port may bring a second.
@@ -209,4 +237,24 @@ pub enum PortState {
     /// It learns and passes on.
     #[default]
     Forwarding,
+}
+
+/// An aggregated link, as the workers see it.
+#[derive(Clone, Debug)]
+pub struct Lagg {
+    /// Ports that are sent by.
+    pub distributing: Box<[u16]>,
+    /// What went through.
+    pub traffic: Arc<Traffic>,
+}
+
+/// A port of an aggregated link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The aggregated link's interface.
+    pub lagg: u16,
+    /// What comes in is taken.
+    pub collects: bool,
+    /// The other end speaks LACP with the control plane.
+    pub lacp: bool,
 }

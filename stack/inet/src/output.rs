@@ -20,6 +20,7 @@ use crate::counters::WorkerCounters;
 use crate::family::Family;
 use crate::hearing::NeighborNews;
 use crate::ids::Ids;
+use crate::lagg::Slows;
 use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TX_BACKLOG_MAX};
 use crate::neighbor::{Ask, Due, Neighbors, Resolution};
 use crate::network::{Addresses, Destination, LOOPBACK, Network, TxChecksum};
@@ -73,6 +74,7 @@ pub(crate) struct Output {
     /// When this breath began.
     pub now: Instant,
     pub bridges: Vec<Bridging>,
+    pub slows: Slows,
     ports: Vec<Option<TxPort>>,
     loopback: VecDeque<Mbuf>,
     counters: Arc<WorkerCounters>,
@@ -91,6 +93,7 @@ impl Output {
             worker: ids.worker(),
             now: Instant::ZERO,
             bridges: Vec::new(),
+            slows: Slows::default(),
             ids,
             desk: None,
             neighbors_timer: Timer::default(),

@@ -53,6 +53,9 @@ impl Worker {
         if burst.is_empty() {
             return;
         }
+        if let Some(joined) = self.out.network.links.joined(interface) {
+            return self.lagg_input(burst, interface, joined, now);
+        }
         if self.out.network.links.member(interface).is_some() {
             return self.bridge_input(burst, interface, now);
         }

@@ -88,6 +88,9 @@ impl Output {
     #[inline(never)]
     pub(crate) fn transmit_over(&mut self, mut mbuf: Mbuf, interface: u16) {
         let Some(vlan) = self.network.links.vlan(interface) else {
+            if self.network.links.lagg(interface).is_some() {
+                return self.transmit_aggregated(mbuf, interface);
+            }
             return self.transmit_bridged(mbuf, interface);
         };
         let (parent, tag) = (vlan.parent, vlan.tag());
@@ -109,6 +112,9 @@ impl Output {
         let links = &self.network.links;
         if let Some(vlan) = links.vlan(interface) {
             return self.has_room(vlan.parent);
+        }
+        if let Some(lagg) = links.lagg(interface) {
+            return lagg.distributing.iter().all(|port| self.has_room(*port));
         }
         links
             .bridge(interface)

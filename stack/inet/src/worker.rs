@@ -317,6 +317,12 @@ impl Worker {
             Handoff::Station { bridge, mac, port, at } => {
                 self.station_handoff(bridge, mac, port, at);
             }
+            Handoff::Listening { bridge, port, group, at } => {
+                self.listening_handoff(bridge, port, group, at);
+            }
+            Handoff::Asked { bridge, port, asked, at } => {
+                self.asked_handoff(bridge, port, &asked, at);
+            }
             Handoff::Claimed { by, interface, mbuf } => self.claimed_input(by, mbuf, interface),
             Handoff::Datagram { socket, owner, from, mbuf } => {
                 self.module_input(socket, owner, from, mbuf);

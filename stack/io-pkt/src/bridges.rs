@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use inet::command::{BridgeCommand, Command, Flush};
-use proto::{BridgeVerb, Reply};
+use proto::{BridgePage, BridgeVerb, Reply};
 use rustix::io::Errno;
 use wire::bpdu::Bpdu;
+use wire::lacp::Slow;
 
 use crate::control::Control;
 use crate::pending::{Asked, Pending, Then};
 
-/// Stations in one answer; the asker skips what it has.
-const STATIONS_PER_PAGE: usize = 512;
+/// Stations or groups in one answer; the asker skips what it has.
+const ROWS_PER_PAGE: usize = 512;
 
 impl Control {
     /// Changes a bridge.
@@ -51,8 +52,11 @@ impl Control {
         }
     }
 
-    /// A worker has heard what another bridge says.
+    /// A worker has heard what another bridge says, or the other end of an aggregated link.
     pub(crate) fn heard_frame(&mut self, interface: u16, frame: &[u8]) {
+        if wire::ethernet::Frame::parse(frame).is_ok_and(|frame| Slow::is(frame.header)) {
+            return self.heard_slow(interface, frame);
+        }
         if let Ok(bpdu) = Bpdu::parse(frame) {
             let now = self.now();
             self.network.heard_bpdu(interface, &bpdu, now);
@@ -75,21 +79,45 @@ impl Control {
     pub(crate) fn ask_stations(
         &mut self,
         asked: Asked,
-        name: &str,
-        skip: u32,
+        page: &BridgePage,
     ) -> Result<Option<Reply>, Errno> {
-        let bridge = self.network.bridge_index(name)?;
-        let Asked { connection, sequence } = asked;
-        let then = Then::Stations { bridge, skip };
-        let pending = Pending { connection: Some(connection), sequence, then };
+        let (bridge, skip) = (self.network.bridge_index(&page.bridge)?, page.skip);
+        let pending = pending(asked, Then::Stations { bridge, skip });
         self.call(0, pending, |call| Command::Bridge(BridgeCommand::Stations { call, bridge }));
+        Ok(None)
+    }
+
+    /// The same for groups.
+    ///
+    /// # Errors
+    /// `ENXIO`, `EOPNOTSUPP` if it is no bridge.
+    pub(crate) fn ask_listening(
+        &mut self,
+        asked: Asked,
+        page: &BridgePage,
+    ) -> Result<Option<Reply>, Errno> {
+        let (bridge, skip) = (self.network.bridge_index(&page.bridge)?, page.skip);
+        let pending = pending(asked, Then::Listening { skip });
+        self.call(0, pending, |call| Command::Bridge(BridgeCommand::Listening { call, bridge }));
         Ok(None)
     }
 
     /// One page of what it has answered.
     pub(crate) fn stations(&self, bridge: u16, skip: u32, rows: &[bridge::Row]) -> Reply {
-        let rows = self.network.station_rows(bridge, rows).into_iter();
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        Reply::Stations(rows.skip(skip).take(STATIONS_PER_PAGE).collect())
+        Reply::Stations(one_page(self.network.station_rows(bridge, rows), skip))
     }
+
+    /// The same for groups.
+    pub(crate) fn listening(&self, skip: u32, rows: &[bridge::Listening]) -> Reply {
+        Reply::Listening(one_page(self.network.listening_rows(rows), skip))
+    }
+}
+
+fn pending(Asked { connection, sequence }: Asked, then: Then) -> Pending {
+    Pending { connection: Some(connection), sequence, then }
+}
+
+fn one_page<T>(rows: Vec<T>, skip: u32) -> Vec<T> {
+    let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+    rows.into_iter().skip(skip).take(ROWS_PER_PAGE).collect()
 }

@@ -2,18 +2,19 @@
 
 use rustix::io::Errno;
 
-use crate::config::{Bridge, Config, Vlan};
+use crate::config::{Bridge, Config, Lagg, Vlan};
 use crate::control::Control;
 
 impl Control {
-    /// Makes the bridges and VLANs of the configuration: what is over another one after that. One that fails
-    /// is reported and left out; returns how many.
+    /// Makes the aggregated links, bridges and VLANs of the configuration: what is over another one after that. One
+    /// that fails is reported and left out; returns how many.
     pub(crate) fn make_cloned(&mut self, config: &Config) -> usize {
         let over =
             |name: &String| config.bridges.contains_key(name) || config.vlans.contains_key(name);
         let (later, first): (Vec<_>, Vec<_>) =
             config.vlans.iter().partition(|(_, vlan)| over(&vlan.vlanif));
-        let mut failed = first.into_iter().filter(|(name, v)| !self.make_vlan(name, v)).count();
+        let mut failed = config.laggs.iter().filter(|(name, l)| !self.make_lagg(name, l)).count();
+        failed += first.into_iter().filter(|(name, v)| !self.make_vlan(name, v)).count();
         failed += config.bridges.iter().filter(|(name, b)| !self.make_bridge(name, b)).count();
         failed + later.into_iter().filter(|(name, v)| !self.make_vlan(name, v)).count()
     }
@@ -35,6 +36,24 @@ impl Control {
         self.publish();
         let automatic = (vlan.accept_rtadv, vlan.dhcp);
         self.address_interface(name, &vlan.address, automatic).is_none()
+    }
+
+    fn make_lagg(&mut self, name: &str, lagg: &Lagg) -> bool {
+        if let Err(errno) = self.network.create(name, self.worker_count()) {
+            tracing::error!("[lagg.{name}]: {errno}; names are lagg0, lagg1, …");
+            return false;
+        }
+        for verb in lagg.verbs() {
+            if let Err(errno) = self.change_lagg(name, &verb) {
+                tracing::error!(
+                    "[lagg.{name}]: {verb:?}: {errno}; a port is an interface with a driver, without addresses, and of nothing else"
+                );
+                return false;
+            }
+        }
+        self.publish();
+        let automatic = (lagg.accept_rtadv, lagg.dhcp);
+        self.address_interface(name, &lagg.address, automatic).is_none()
     }
 
     fn make_bridge(&mut self, name: &str, bridge: &Bridge) -> bool {

@@ -18,6 +18,7 @@ use crate::tuning::Tuning;
 
 mod bridge;
 mod interface;
+mod lagg;
 mod quota;
 mod route;
 mod tcp;
@@ -25,6 +26,7 @@ mod vlan;
 
 pub(crate) use bridge::Bridge;
 pub(crate) use interface::{AddressLen, Interface, interface};
+pub(crate) use lagg::Lagg;
 pub(crate) use quota::{Limits, QuotaSection};
 pub(crate) use route::{Destination, Route};
 pub(crate) use tcp::{FastOpenKey, TcpSection};
@@ -154,6 +156,9 @@ pub(crate) struct Config {
     /// Bridges by the names of their interfaces.
     #[serde(default, rename = "bridge")]
     pub bridges: BTreeMap<String, Bridge>,
+    /// Aggregated links by the names of their interfaces.
+    #[serde(default, rename = "lagg")]
+    pub laggs: BTreeMap<String, Lagg>,
     /// VLANs by the names of their interfaces.
     #[serde(default, rename = "vlan")]
     pub vlans: BTreeMap<String, Vlan>,
@@ -321,7 +326,8 @@ impl Config {
         let vlans = self.vlans.values().flat_map(|vlan| &vlan.address);
         let bridges = self.bridges.values().flat_map(|bridge| &bridge.address);
         let ports = self.interfaces.iter().flat_map(|interface| &interface.address);
-        ports.chain(vlans).chain(bridges)
+        let laggs = self.laggs.values().flat_map(|lagg| &lagg.address);
+        ports.chain(vlans).chain(bridges).chain(laggs)
     }
 
     /// What can be told to fail without trying it, for `--check`.

@@ -320,6 +320,7 @@ impl Control {
             self.run_jobs(eal);
             self.attend_links();
             self.attend_trees();
+            self.attend_laggs();
             self.attend_dhcp();
             self.attend_members();
             self.attend_routes();
@@ -335,6 +336,7 @@ impl Control {
         let patience = self.protocols.patience();
         let engines = [
             self.until_trees(),
+            self.until_laggs(),
             self.until_links(),
             self.until_members(),
             self.until_dhcp(),

@@ -24,6 +24,7 @@ mod drivers;
 mod ended;
 mod ephemeral;
 mod error;
+mod laggs;
 mod links;
 #[cfg(test)]
 mod manual;

@@ -25,6 +25,7 @@ mod dhcp;
 mod groups;
 mod ipv4;
 pub(crate) mod ipv6;
+mod lagg;
 mod load;
 mod neighbors;
 mod redirects;
@@ -209,6 +210,7 @@ impl NetworkState {
     fn clear_interface(&mut self, index: u16) {
         self.take_off_children(index);
         self.leave_bridges(index);
+        self.leave_laggs(index);
         // Its index may be another's soon, and no snapshot may name it then.
         self.end_load();
         let Some(entry) = self.interfaces.get_mut(usize::from(index)) else { return };
@@ -289,11 +291,13 @@ impl NetworkState {
     /// # Errors
     /// `ENXIO`.
     pub(crate) fn set_up(&mut self, name: &str, up: bool) -> Result<(), Errno> {
+        let index = self.index(name)?;
+        let joined = self.is_joined(index);
         let entry = self.entry(name)?;
         let was_up = core::mem::replace(&mut entry.config.up, up);
-        entry.link.set_up(up);
+        let own_network = up && !joined;
+        entry.link.set_up(own_network);
         entry.adopt_link();
-        let index = entry.config.index;
         if up {
             self.reconnect(index);
         }
@@ -339,6 +343,7 @@ impl NetworkState {
         port.set_mac(mac).map_err(|error| Errno::from_raw_os_error(error.errno()))?;
         let index = entry.config.index;
         self.adopt_mac(index, mac);
+        self.fit_laggs_of(index);
         Ok(index)
     }
 

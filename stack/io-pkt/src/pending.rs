@@ -100,6 +100,8 @@ pub(crate) enum Then {
     PeerName,
     /// Stations of a bridge.
     Stations { bridge: u16, skip: u32 },
+    /// Groups that have listeners at its ports.
+    Listening { skip: u32 },
     /// The state of a module's socket, for its name or its peer's.
     ModuleName { peer: bool },
     /// A worker gives up the queues of an interface.
@@ -205,6 +207,9 @@ impl Control {
             (Then::Answer, Ok(Outcome::Value(value))) => Ok(Reply::Value(value)),
             (Then::Stations { bridge, skip }, Ok(Outcome::Stations(rows))) => {
                 Ok(self.stations(bridge, skip, &rows))
+            }
+            (Then::Listening { skip }, Ok(Outcome::Listening(rows))) => {
+                Ok(self.listening(skip, &rows))
             }
             (Then::ModuleName { peer }, Ok(Outcome::Info(info))) => {
                 module_sockets::name(&info, peer)

@@ -68,8 +68,11 @@ impl Control {
             }
             Request::Nic { interface } => Reply::Nic(Box::new(self.nic_row(&interface)?)),
             Request::Bridges => Reply::Bridges(self.network.bridge_rows()),
-            Request::Stations { bridge, skip } => {
-                return self.ask_stations(Asked { connection: id, sequence }, &bridge, skip);
+            Request::Stations(page) => {
+                return self.ask_stations(Asked { connection: id, sequence }, &page);
+            }
+            Request::Listening(page) => {
+                return self.ask_listening(Asked { connection: id, sequence }, &page);
             }
             Request::Groups => Reply::Groups(self.group_rows()),
             Request::Daemon => Reply::Daemon(self.daemon_row()),
@@ -137,6 +140,7 @@ impl Control {
             Request::SetMac { interface, mac } => self.set_mac(&interface, mac),
             Request::SetReceive { interface, mode, on } => self.set_receive(&interface, mode, on),
             Request::Bridge { bridge, verb } => self.change_bridge(&bridge, &verb),
+            Request::Lagg { lagg, verb } => self.change_lagg(&lagg, &verb),
             Request::Create { interface } => self.network.create(&interface, self.worker_count()),
             Request::SetVlan { interface, vlan } => {
                 self.network.set_vlan(&interface, vlan.as_ref())

@@ -23,6 +23,8 @@ impl EtherType {
     pub const VLAN: Self = Self(0x8100);
     /// IPv6 (RFC 2464).
     pub const IPV6: Self = Self(0x86dd);
+    /// Slow protocols (IEEE 802.3 57A).
+    pub const SLOW_PROTOCOLS: Self = Self(0x8809);
     /// A provider's VLAN tag follows (IEEE 802.1ad).
     pub const SERVICE_VLAN: Self = Self(0x88a8);
 }

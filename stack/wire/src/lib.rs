@@ -15,6 +15,7 @@
 //! | [`ethernet`] | frames of EtherType encapsulation | 894 |
 //! | [`vlan`] | tags of VLANs | IEEE 802.1Q |
 //! | [`bpdu`] | what bridges tell each other | IEEE 802.1D |
+//! | [`lacp`] | what both ends of an aggregated link tell each other | IEEE 802.1AX |
 //! | [`arp`] | address resolution | 826, 5227 |
 //! | [`ipv4`] | packets and options | 791 |
 //! | [`icmp`] | messages and quoted packets | 792, 1122, 1191, 1812 |
@@ -23,6 +24,7 @@
 //! | [`ndp`] | neighbour and router discovery | 4861, 8106 |
 //! | [`igmp`] | who listens to which group of IPv4 | 2236, 3376 |
 //! | [`mld`] | who listens to which group of IPv6 | 3810 |
+//! | [`snoop`] | which groups listeners and routers speak of, to a bridge | 4541 |
 //! | [`udp`] | datagrams | 768 |
 //! | [`tcp`] | segments; options are the engine's | 9293 |
 //! | [`plain`] | all of a usual TCP frame at once | 894, 791, 9293, 7323 |
@@ -47,10 +49,12 @@ pub mod icmp6;
 pub mod igmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod lacp;
 pub mod mld;
 pub mod ndp;
 pub mod plain;
 mod quoted;
+pub mod snoop;
 pub mod tcp;
 pub mod udp;
 pub mod vlan;

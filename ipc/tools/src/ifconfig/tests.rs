@@ -104,6 +104,7 @@ pub(crate) fn tap0() -> InterfaceRow {
         promiscuous: false,
         all_multicast: false,
         vlan: None,
+        lagg: None,
     }
 }
 
@@ -185,4 +186,41 @@ fn a_vlan_has_a_number_and_an_interface_whatever_they_are_called() {
         let error = parse_line(line).expect_err(line);
         assert!(error.contains(part), "{line}: {error}");
     }
+}
+
+#[test]
+fn an_aggregated_link_has_freebsds_words_and_lines() {
+    let row = InterfaceRow { name: "lagg0".into(), ..tap0() };
+    let steps = parse_line("laggproto lacp laggport tap0 -laggport tap1 198.18.5.2/24").unwrap();
+    let request = |verb| vec![Request::Lagg { lagg: "lagg0".into(), verb }];
+    for (step, verb) in steps.iter().zip([
+        proto::LaggVerb::Protocol(proto::LaggProtocol::Lacp),
+        proto::LaggVerb::Add("tap0".into()),
+        proto::LaggVerb::Delete("tap1".into()),
+    ]) {
+        assert_eq!(plan(&row, step), Ok(request(verb)));
+    }
+    assert!(matches!(steps[3], Step::Set(..)), "the address comes last: {steps:?}");
+    assert!(parse_line("laggproto roundrobin").expect_err("none").contains("loadbalance"));
+    assert!(parse_line("lagport tap0").expect_err("none").contains("did you mean laggport?"));
+    let end = proto::LaggEndRow {
+        system_priority: 0x8000,
+        system: MacAddr([2, 0, 0, 0, 0, 1]),
+        key: 100,
+        port_priority: 0x8000,
+        port: 1,
+        state: vec!["activity".into(), "sync".into()],
+    };
+    let port = proto::LaggPortRow {
+        interface: "tap0".into(),
+        flags: vec!["master".into(), "active".into(), "distributing".into()],
+        actor: Some(end),
+        partner: None,
+    };
+    let lagg = proto::LaggRow { protocol: proto::LaggProtocol::Lacp, ports: vec![port] };
+    let text = render(&[InterfaceRow { lagg: Some(lagg), ..row }]);
+    let lines = "\tlaggproto lacp lagghash l2,l3,l4\n\
+                 \tlaggport: tap0 flags=15<MASTER,ACTIVE,DISTRIBUTING>\n\
+                 \t\tactor (8000,02:00:00:00:00:01,0064,8000,0001) <ACTIVITY,SYNC>\n";
+    assert!(text.contains(lines), "{text}");
 }

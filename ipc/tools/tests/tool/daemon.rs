@@ -181,6 +181,7 @@ fn interface() -> InterfaceRow {
         promiscuous: false,
         all_multicast: false,
         vlan: None,
+        lagg: None,
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct Bridge {
     pub timeout: Option<u32>,
     /// Frames for all ports that one port may bring a second.
     pub flood: Option<u32>,
+    /// Packets to groups of IP go to those who listen.
+    #[serde(default)]
+    pub snoop: bool,
     /// Ports that are of the spanning tree.
     #[serde(default)]
     pub stp: Vec<String>,
@@ -81,6 +84,7 @@ impl Bridge {
             self.fwddelay.map(Verb::ForwardDelay),
             self.hellotime.map(Verb::HelloTime),
             (self.proto == Proto::Stp).then_some(Verb::Rapid(false)),
+            self.snoop.then_some(Verb::Snoop(true)),
         ];
         let members = self.add.iter().cloned().map(Verb::Add);
         let trees = self.stp.iter().map(|i| Verb::Stp { interface: i.clone(), on: true });

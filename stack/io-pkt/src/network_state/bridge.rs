@@ -9,7 +9,7 @@ use bridge::stp::{PortConfig, Tree, TreeConfig};
 use inet::command::Flush;
 use inet::links::{Links, Member as PortOfBridge, PortState, Traffic};
 use inet::network::LOOPBACK;
-use proto::{BridgeRow, BridgeVerb, MemberRow, StationRow};
+use proto::{BridgeRow, BridgeVerb, ListeningRow, MemberRow, StationRow};
 use rustix::io::Errno;
 use types::MacAddr;
 
@@ -33,6 +33,7 @@ pub(super) struct Bridge {
     statics: Vec<(MacAddr, u16)>,
     settings: Settings,
     floods_per_second: u32,
+    snoop: bool,
     pub(super) tree: Option<Box<Tree>>,
     pub(super) tree_config: TreeConfig,
     pub(super) traffic: Arc<Traffic>,
@@ -62,6 +63,7 @@ impl Bridge {
             statics: Vec::new(),
             settings: Settings::default(),
             floods_per_second: FLOODS_PER_SECOND,
+            snoop: false,
             tree: None,
             tree_config: TreeConfig::default(),
             traffic: Arc::new(Traffic::new(workers)),
@@ -83,6 +85,7 @@ impl Bridge {
             spans: self.spans.clone().into(),
             settings: self.settings,
             statics: self.statics.clone().into(),
+            snoop: self.snoop,
             stp: self.tree.is_some(),
             floods_per_second: self.floods_per_second,
             traffic: Arc::clone(&self.traffic),
@@ -165,6 +168,7 @@ impl NetworkState {
                 self.bridge_mut(name)?.1.settings.timeout = timeout;
             }
             BridgeVerb::Flood(most) => self.bridge_mut(name)?.1.floods_per_second = *most,
+            BridgeVerb::Snoop(on) => self.bridge_mut(name)?.1.snoop = *on,
             tree => self.change_tree(name, tree)?,
         }
         Ok((index, flush))
@@ -176,6 +180,9 @@ impl NetworkState {
         let port = self.index(port)?;
         if port == LOOPBACK || port == bridge {
             return Err(Errno::INVAL);
+        }
+        if self.is_joined(port) {
+            return Err(Errno::BUSY);
         }
         let there = |e: &&Entry| e.bridge().is_some_and(|b| b.has(port));
         match self.interfaces.iter().find(there) {
@@ -201,7 +208,10 @@ impl NetworkState {
     fn add_member(&mut self, name: &str, port: &str) -> Result<(), Errno> {
         let interface = self.free_port(name, port)?;
         let carrier = self.carrier_of(interface).ok_or(Errno::NXIO)?;
-        let _ = self.port_mut(carrier).ok_or(Errno::INVAL)?;
+        let carrier = self.interfaces.get(usize::from(carrier)).ok_or(Errno::NXIO)?;
+        if carrier.port.is_none() && carrier.lagg().is_none() {
+            return Err(Errno::INVAL);
+        }
         self.insert_member(name, interface)?;
         self.fit_receivers();
         Ok(())
@@ -251,7 +261,9 @@ impl NetworkState {
         let bridges = self.interfaces.iter().filter_map(Entry::bridge);
         let mut members = bridges.flat_map(|bridge| &bridge.members);
         let is_wanted = self.interfaces.get(usize::from(port)).is_some_and(|e| e.promiscuous);
-        is_wanted || members.any(|m| self.carrier_of(m.interface) == Some(port))
+        is_wanted
+            || self.is_joined(port)
+            || members.any(|m| self.carrier_of(m.interface) == Some(port))
     }
 
     /// The operator wants frames for others by a port, or no longer. A bridge goes on having them.
@@ -369,6 +381,7 @@ impl NetworkState {
             port_addresses: port_max,
             timeout_s: timeout.map_or(0, |t| u32::try_from(t.as_secs()).unwrap_or(u32::MAX)),
             flood: bridge.floods_per_second,
+            snoop: bridge.snoop,
             members: bridge.members.iter().map(member).collect(),
             spans: bridge.spans.iter().map(|span| self.name(*span).into()).collect(),
             tree: self.tree_row(bridge),
@@ -394,6 +407,21 @@ impl NetworkState {
             })
             .collect();
         rows.sort_by(|a, b| (&a.interface, a.address).cmp(&(&b.interface, b.address)));
+        rows
+    }
+
+    /// Ports with listeners as the tools show them: routers first.
+    #[must_use]
+    pub(crate) fn listening_rows(&self, listening: &[bridge::Listening]) -> Vec<ListeningRow> {
+        let mut rows: Vec<ListeningRow> = listening
+            .iter()
+            .map(|row| ListeningRow {
+                group: row.group,
+                interface: self.name(row.port).into(),
+                expires_s: u32::try_from(row.left.as_secs()).unwrap_or(u32::MAX),
+            })
+            .collect();
+        rows.sort_by(|a, b| (a.group, &a.interface).cmp(&(b.group, &b.interface)));
         rows
     }
 

@@ -105,7 +105,7 @@ impl NetworkState {
         if nobodys || stray || !(1..=32).contains(&len) || everybodys {
             return Err(Errno::INVAL);
         }
-        Ok(index)
+        if self.is_joined(index) { Err(Errno::BUSY) } else { Ok(index) }
     }
 
     /// Adds the routes to an interface's own networks that are missing.

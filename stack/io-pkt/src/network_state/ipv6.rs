@@ -38,6 +38,9 @@ impl NetworkState {
             return Err(Errno::INVAL);
         }
         let index = self.index(name)?;
+        if self.is_joined(index) {
+            return Err(Errno::BUSY);
+        }
         let of_the_link = address.is_unicast_link_local();
         let clashes = self.interfaces.iter().any(|entry| {
             let same_link = !of_the_link || entry.config.index == index;

@@ -3,6 +3,7 @@
 use devnp::Port;
 use proto::table::InterfaceRow;
 
+use super::vlan::Cloned;
 use super::{Entry, NetworkState, address_rows};
 
 impl NetworkState {
@@ -20,7 +21,10 @@ impl NetworkState {
             mtu: config.mtu,
             up: config.up,
             running: self.runs(entry),
-            speed_mbps: link.and_then(|l| l.speed_mbps).unwrap_or(0),
+            speed_mbps: match self.carrier(entry).lagg() {
+                Some(lagg) => Self::lagg_speed(lagg),
+                None => link.and_then(|l| l.speed_mbps).unwrap_or(0),
+            },
             addresses: address_rows(entry),
             rx_packets: 0,
             rx_bytes: 0,
@@ -31,6 +35,7 @@ impl NetworkState {
             promiscuous,
             all_multicast,
             vlan: self.vlan_row(entry),
+            lagg: self.lagg_row(entry),
         };
         counted(row, entry)
     }
@@ -40,6 +45,9 @@ impl NetworkState {
         let carrier = self.carrier(entry);
         if let Some(bridge) = carrier.bridge() {
             return self.bridge_runs(bridge);
+        }
+        if let Some(lagg) = carrier.lagg() {
+            return Self::lagg_runs(lagg);
         }
         let link = carrier.port.as_ref().and_then(|port| port.link().ok());
         entry.is_loopback() || link.is_some_and(|link| link.up)
@@ -76,10 +84,11 @@ impl Entry {
 
     /// The driver's name of an interface without one.
     fn kind(&self) -> &'static str {
-        match (&self.cloned, self.bridge()) {
-            (None, _) => "loopback",
-            (_, Some(_)) => "bridge",
-            _ => "vlan",
+        match self.cloned {
+            None => "loopback",
+            Some(Cloned::Bridge(_)) => "bridge",
+            Some(Cloned::Lagg(_)) => "lagg",
+            Some(Cloned::Vlan(..)) => "vlan",
         }
     }
 }

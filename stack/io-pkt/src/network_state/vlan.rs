@@ -10,6 +10,7 @@ use types::MacAddr;
 use wire::vlan::{IDS, Kind, PRIORITY_MAX, TAG_LEN};
 
 use super::bridge::Bridge;
+use super::lagg::Lagg;
 use super::{Entry, NetworkState};
 
 /// Interfaces without a port: as many VLANs as there are on one link.
@@ -24,6 +25,8 @@ pub(super) enum Cloned {
     Vlan(Option<Vlan>, Arc<Traffic>),
     /// A bridge.
     Bridge(Box<Bridge>),
+    /// An aggregated link.
+    Lagg(Box<Lagg>),
 }
 
 /// An address for an interface that has no port (IEEE 802: locally administered).
@@ -48,19 +51,22 @@ impl Entry {
         match &self.cloned {
             Some(Cloned::Vlan(_, traffic)) => Some(traffic),
             Some(Cloned::Bridge(bridge)) => Some(&bridge.traffic),
+            Some(Cloned::Lagg(lagg)) => Some(&lagg.traffic),
             None => None,
         }
     }
 }
 
 impl NetworkState {
-    /// Makes an interface that has no port: `vlan0`, `bridge0`.
+    /// Makes an interface that has no port: `vlan0`, `bridge0`, `lagg0`.
     ///
     /// # Errors
     /// `EINVAL` for a name that no kind of interface has, `EEXIST`, `ENOSPC`.
     pub(crate) fn create(&mut self, name: &str, workers: u16) -> Result<(), Errno> {
         let (cloned, mac, number) = if let Some(number) = name.strip_prefix("vlan") {
             (Cloned::Vlan(None, Arc::new(Traffic::new(workers))), MacAddr::ZERO, number)
+        } else if let Some(number) = name.strip_prefix("lagg") {
+            (Cloned::Lagg(Box::new(Lagg::new(workers))), own_mac()?, number)
         } else {
             let number = name.strip_prefix("bridge").ok_or(Errno::INVAL)?;
             (Cloned::Bridge(Box::new(Bridge::new(workers))), own_mac()?, number)
@@ -102,7 +108,7 @@ impl NetworkState {
     ///
     /// # Errors
     /// `ENXIO` for either interface, `EOPNOTSUPP` for one that is no VLAN, `EINVAL`, `EBUSY` if it is over
-    /// another one, `EEXIST` if the VLAN has an interface there, `EMLINK` for too many tags, `ELOOP` over a
+    /// another one or the other is a port of an aggregated link, `EEXIST` if the VLAN has an interface there, `EMLINK` for too many tags, `ELOOP` over a
     /// bridge that it, or what is over it, is a port of.
     pub(crate) fn set_vlan(&mut self, name: &str, to: Option<&proto::Vlan>) -> Result<(), Errno> {
         let index = self.index(name)?;
@@ -117,7 +123,7 @@ impl NetworkState {
         if !IDS.contains(&to.id) || to.priority > PRIORITY_MAX || parent == LOOPBACK {
             return Err(Errno::INVAL);
         }
-        if had.is_some_and(|vlan| vlan.parent != parent) {
+        if had.is_some_and(|vlan| vlan.parent != parent) || self.is_joined(parent) {
             return Err(Errno::BUSY);
         }
         let kind = if to.service { Kind::Service } else { Kind::Customer };
@@ -176,7 +182,7 @@ impl NetworkState {
     }
 
     /// VLANs that are over an interface.
-    fn children(&self, parent: u16) -> Vec<u16> {
+    pub(super) fn children(&self, parent: u16) -> Vec<u16> {
         let over = |e: &&Entry| e.vlan().is_some_and(|vlan| vlan.parent == parent);
         self.interfaces.iter().filter(over).map(|e| e.config.index).collect()
     }
@@ -224,6 +230,7 @@ impl NetworkState {
             }
             self.fit_children(child);
         }
+        self.fit_laggs_of(parent);
     }
 
     /// The longest packet that an interface without a port takes; `None`: it has one.
@@ -232,14 +239,18 @@ impl NetworkState {
         if let Some(bridge) = entry.bridge() {
             return Some(self.bridge_mtu_max(bridge));
         }
+        if let Some(lagg) = entry.lagg() {
+            return Some(self.lagg_mtu_max(lagg));
+        }
         Some(entry.vlan().map_or(1500, |vlan| self.vlan_mtu_max(vlan.parent)))
     }
 
     /// Takes an interface out that has no port. `false`: it has one.
     pub(crate) fn remove_cloned(&mut self, index: u16) -> bool {
         let entry = self.interfaces.get_mut(usize::from(index));
-        if entry.and_then(|entry| entry.cloned.take()).is_none() {
-            return false;
+        let Some(cloned) = entry.and_then(|entry| entry.cloned.take()) else { return false };
+        if let Cloned::Lagg(lagg) = cloned {
+            self.free_lagg_ports(&lagg);
         }
         self.clear_interface(index);
         true
@@ -250,6 +261,7 @@ impl NetworkState {
         let there = self.interfaces.iter().filter(|e| !e.is_gone());
         let mut links = Links::new(there.filter_map(|e| Some((e.config.index, e.vlan()?.clone()))));
         self.add_bridges(&mut links);
+        self.add_laggs(&mut links);
         links
     }
 
