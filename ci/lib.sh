@@ -12,7 +12,7 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # What building and running needs on a fresh Debian 12, and what the tests need beyond that.
 build_packages="build-essential ca-certificates curl libclang-dev libdpdk-dev dpdk libhwloc-dev libudev-dev libpcap-dev libnuma-dev pkg-config"
 run_packages="iproute2 iputils-ping python3"
-test_packages="apache2-utils curl dnsmasq-base dropbear-bin ethtool frr git haproxy inetutils-traceroute iperf3 iproute2 iputils-ping lighttpd memcached mtr-tiny netcat-openbsd nginx-light openssh-client openssl procps prometheus radvd redis-server redis-tools socat strace tcpdump tshark unbound user-mode-linux valgrind wget wrk"
+test_packages="apache2-utils curl dnsmasq-base dpdk-dev dropbear-bin ethtool frr git haproxy inetutils-traceroute iperf3 iproute2 iputils-ping iputils-tracepath lighttpd memcached mtr-tiny netcat-openbsd nginx-light openssh-client openssl procps prometheus radvd redis-server redis-tools socat strace tcpdump traceroute tshark unbound user-mode-linux valgrind wget wrk"
 
 # install_packages NAME...: those that are missing, with apt; says what it does.
 install_packages() {

@@ -33,8 +33,8 @@ def two_ends(lab):
     # As Debian has it, but not for new namespaces: everybody may ask for echoes.
     lab.exec("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647", ns=here)
     for name in (there, lab.ns):
-        # Servers take text on SYNs, too.
-        lab.exec("sysctl", "-qw", "net.ipv4.tcp_fastopen=3", ns=name)
+        # Servers take text on SYNs, too, and every datagram that nobody wants is told of.
+        lab.exec("sysctl", "-qw", "net.ipv4.tcp_fastopen=3", "net.ipv4.icmp_ratelimit=0", ns=name)
     return here, there
 
 

@@ -121,6 +121,14 @@ impl Eal {
         hotplug::remove(bus, name)
     }
 
+    /// Lets secondary processes copy the packets of all ports (`dpdk-dumpcap`).
+    ///
+    /// # Errors
+    /// DPDK's library for that is not there.
+    pub fn allow_capture(&self) -> Result<(), PluginError> {
+        plugin::start_capture()
+    }
+
     /// Whether EAL's memory is hugepages.
     #[must_use]
     pub fn has_hugepages(&self) -> bool {

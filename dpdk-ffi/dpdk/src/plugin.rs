@@ -5,7 +5,8 @@
 //! 4110, 65535, 65535]]}` for each of its drivers: the names, options and PCI devices (vendor, device,
 //! and those of the subsystem; 65535 is any) that it knows.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int, c_void};
+use core::ptr::NonNull;
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,7 +22,39 @@ const ANY: u16 = 0xffff;
 /// Before EAL starts: buses and buffers.
 pub(crate) fn load_core(args: &[String]) -> Result<(), PluginError> {
     let pci = (!args.iter().any(|arg| arg == "--no-pci")).then_some(PCI);
+    let alone = args.iter().any(|arg| arg == "--in-memory" || arg == "--no-shconf");
+    if !alone {
+        load_all_with_queues();
+    }
     CORE.into_iter().chain(pci).try_for_each(load)
+}
+
+/// A secondary process finds the lists of its libraries (`rte_tailq`) in the primary, or does not start, whether it
+/// needs them or not. So all libraries of DPDK that have such lists are loaded for it.
+fn load_all_with_queues() {
+    const MARK: &[u8] = b"rte_eal_tailq_register";
+    let abi = abi();
+    let libraries = folder();
+    let Some(libraries) = libraries.parent().and_then(Path::parent) else { return };
+    let fits = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("librte_") && name.ends_with(&format!(".so.{abi}"))
+    };
+    let entries = fs::read_dir(libraries).into_iter().flatten().filter_map(Result::ok);
+    let has_lists = |bytes: &[u8]| bytes.windows(MARK.len()).any(|window| window == MARK);
+    for file in entries.map(|entry| entry.path()).filter(fits) {
+        // One that can't be loaded here a tool can't load either.
+        if says(&file, has_lists) {
+            let _ = open(&file);
+        }
+    }
+}
+
+/// The plug-ins' folder says which ABI this is: `pmds-23.0`.
+fn abi() -> String {
+    let folder = folder();
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.trim_start_matches("pmds-").split('.').next().unwrap_or_default().to_owned()
 }
 
 /// The drivers of a device: of the PCI device at this address, or those that the name of a virtual
@@ -138,15 +171,38 @@ fn load(name: &str) -> Result<(), PluginError> {
     open(&file(name))
 }
 
+/// What lets `dpdk-dumpcap` and `dpdk-pdump` copy packets (`rte_pdump_init`). Nobody else needs this library.
+pub(crate) fn start_capture() -> Result<(), PluginError> {
+    let file = PathBuf::from(format!("librte_pdump.so.{}", abi()));
+    let handle = handle_of(&file)?;
+    // SAFETY: a library that stays loaded, and a C string.
+    let start = unsafe { libc::dlsym(handle.as_ptr(), c"rte_pdump_init".as_ptr()) };
+    let wrong = |reason: &str| PluginError { file: file.clone(), reason: reason.into() };
+    let start = NonNull::new(start).ok_or_else(|| wrong("it has no rte_pdump_init"))?;
+    // SAFETY: `int rte_pdump_init(void)` since DPDK 16.07.
+    let start = unsafe {
+        core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(start.as_ptr())
+    };
+    // SAFETY: EAL runs; the function registers itself with EAL's channel to secondary processes.
+    match unsafe { start() } {
+        0 => Ok(()),
+        _ => Err(wrong("rte_pdump_init fails")),
+    }
+}
+
 fn open(file: &Path) -> Result<(), PluginError> {
+    handle_of(file).map(drop)
+}
+
+fn handle_of(file: &Path) -> Result<NonNull<c_void>, PluginError> {
     let wrong = |reason| PluginError { file: file.into(), reason };
     let path = CString::new(file.as_os_str().as_bytes())
         .map_err(|_| wrong("its path has a NUL byte".into()))?;
     // SAFETY: a C string. The library's initialisers enter its drivers into DPDK's lists, which
     // the caller keeps others from: EAL has not started, or the control lock is held.
     let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
-    if !handle.is_null() {
-        return Ok(());
+    if let Some(handle) = NonNull::new(handle) {
+        return Ok(handle);
     }
     // SAFETY: returns a C string of this thread, or null.
     let error = unsafe { libc::dlerror() };

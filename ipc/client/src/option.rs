@@ -21,6 +21,8 @@ const SO_RCVTIMEO_OLD: i32 = 20;
 const SO_SNDTIMEO_OLD: i32 = 21;
 const SO_RCVTIMEO_NEW: i32 = 66;
 const SO_SNDTIMEO_NEW: i32 = 67;
+const SO_BINDTODEVICE: i32 = 25;
+const SO_BINDTOIFINDEX: i32 = 62;
 const SO_TIMESTAMP: i32 = 29;
 const SO_TIMESTAMPNS: i32 = 35;
 const IPPROTO_IP: i32 = 0;
@@ -30,8 +32,11 @@ const IP_PKTINFO: i32 = 8;
 const IP_RECVTTL: i32 = 12;
 const IP_RECVTOS: i32 = 13;
 const IPPROTO_IPV6: i32 = 41;
+const IPV6_RECVERR: i32 = 25;
 const IPV6_RECVPKTINFO: i32 = 49;
 const IPV6_RECVHOPLIMIT: i32 = 51;
+/// RFC 2292's of the same meaning, which tracepath asks for; it is told as RFC 3542's.
+const IPV6_2292HOPLIMIT: i32 = 8;
 const IPV6_RECVTCLASS: i32 = 66;
 const SOCK_STREAM: i32 = 1;
 const SOCK_DGRAM: i32 = 2;
@@ -69,6 +74,15 @@ impl Socket {
         }
         let request = Request::SetOption { socket: self.handle, level, name, value: value.clone() };
         self.done(request)?;
+        if level == SOL_SOCKET && matches!(name, SO_BINDTODEVICE | SO_BINDTOIFINDEX) {
+            let is_on = value.iter().any(|byte| *byte != 0);
+            if !self.is_stream() {
+                self.memory.set_bound_to_device(is_on);
+            }
+        }
+        if (level, name) == (IPPROTO_IPV6, IPV6_RECVERR) {
+            self.wants_reports.store(value.iter().any(|byte| *byte != 0), Ordering::Relaxed);
+        }
         if (level, name) == (SOL_SOCKET, SO_OOBINLINE) {
             self.set_urgent_inline(value.iter().any(|byte| *byte != 0));
         }
@@ -150,7 +164,7 @@ impl Socket {
             (IPPROTO_IP, IP_RECVTTL) => Some(mark::RECVTTL),
             (IPPROTO_IP, IP_RECVTOS) => Some(mark::RECVTOS),
             (IPPROTO_IPV6, IPV6_RECVPKTINFO) if inet6 => Some(mark::PKTINFO),
-            (IPPROTO_IPV6, IPV6_RECVHOPLIMIT) if inet6 => Some(mark::RECVTTL),
+            (IPPROTO_IPV6, IPV6_RECVHOPLIMIT | IPV6_2292HOPLIMIT) if inet6 => Some(mark::RECVTTL),
             (IPPROTO_IPV6, IPV6_RECVTCLASS) if inet6 => Some(mark::RECVTOS),
             (SOL_SOCKET, SO_TIMESTAMP) => Some(mark::TIMESTAMP),
             (SOL_SOCKET, SO_TIMESTAMPNS) => Some(mark::TIMESTAMP | mark::NANOSECONDS),

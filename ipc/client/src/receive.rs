@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
+use proto::{ExtendedError, Reply, Request};
 use rustix::io::Errno;
 use shm::{Ancillary, Datagram, ReceiveQueue, Status};
 
@@ -42,6 +43,17 @@ pub struct Received {
     pub truncated: bool,
     /// What came with it: datagrams only.
     pub ancillary: Option<Ancillary>,
+}
+
+/// What a descriptor of a unix socket's can't say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unspoken {
+    /// Errors wait for [`Socket::recv_error`].
+    pub reports: bool,
+    /// The next call fails.
+    pub error: bool,
+    /// Something can be read.
+    pub unread: bool,
 }
 
 /// What is known of the descriptor before an attempt to read.
@@ -181,6 +193,41 @@ impl Socket {
             if left == 0 || taken == 0 {
                 return Ok(len.saturating_sub(left));
             }
+        }
+    }
+
+    /// `recvmsg(MSG_ERRQUEUE)`: the first error that waits about what the socket has sent, for those who have asked
+    /// for them (`IP_RECVERR`, `IPV6_RECVERR`).
+    ///
+    /// # Errors
+    /// `EAGAIN`: none waits; it is never waited for.
+    pub fn recv_error(&self, fd: BorrowedFd<'_>) -> io::Result<ExtendedError> {
+        if !self.has(Status::ERRORS) {
+            return Err(Errno::AGAIN.into());
+        }
+        // The daemon says the number of the next one again.
+        let _ = self.memory.take_error();
+        let request = Request::TakeExtendedError { socket: self.handle };
+        let Reply::ExtendedError(mut error) = self.channel.call(request)?.0 else {
+            return Err(Errno::PROTO.into());
+        };
+        error.to = self.outward(error.to);
+        let mut queue = self.memory.receive();
+        let (_, tell) = self.settle(fd, Hint::default(), &mut queue);
+        drop(queue);
+        if tell {
+            let _ = self.memory.post_arm();
+        }
+        Ok(*error)
+    }
+
+    /// What `poll` is to say of it beside what its descriptor says.
+    #[must_use]
+    pub fn unspoken(&self) -> Unspoken {
+        Unspoken {
+            reports: self.has(Status::ERRORS),
+            error: self.memory.has_error(),
+            unread: self.memory.unread() > 0,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::wait::Patience;
 pub(crate) const SEGMENTS_MAX: usize = 128;
 
 /// Longest payload of a packet of IPv4 before it is cut.
-const WHOLE_MAX: usize = 65_507;
+pub(crate) const WHOLE_MAX: usize = 65_507;
 
 const SOL_UDP: i32 = 17;
 const UDP_SEGMENT: i32 = 103;

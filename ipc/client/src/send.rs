@@ -13,6 +13,7 @@ use shm::{Ancillary, PushError, SendQueue, Status, TxFlags};
 
 use crate::descriptor;
 use crate::option::timeout;
+use crate::segments::WHOLE_MAX;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
 
@@ -270,7 +271,9 @@ impl Socket {
             if self.memory.status().is_none() || self.daemon_is_gone(fd) {
                 return Err(Errno::PIPE.into());
             }
-            if let Some(error) = self.take_error() {
+            // As in Linux, who sends by a raw socket hears of earlier packets when he receives.
+            let reports = self.transport() != Transport::Raw;
+            if let Some(error) = if reports { self.take_error() } else { None } {
                 return Err(error);
             }
             let mut queue = self.memory.send();
@@ -279,7 +282,16 @@ impl Socket {
             }
             let why = match queue.push_datagram(to, ancillary, data) {
                 Ok(()) => return Ok(()),
-                Err(PushError::TooLong) => return Err(Errno::MSGSIZE.into()),
+                Err(PushError::TooLong) => {
+                    if matches!(to, Some(SocketAddr::V6(_)))
+                        && self.wants_reports.load(Ordering::Relaxed)
+                    {
+                        // The worker says how long it may be. No packet of IPv6 takes this one.
+                        let whole = vec![0; WHOLE_MAX];
+                        let _ = queue.push_datagram(to, ancillary, &[IoSlice::new(&whole)]);
+                    }
+                    return Err(Errno::MSGSIZE.into());
+                }
                 Err(why) => why,
             };
             if !self.out_of_room(fd, queue, why, len)? {

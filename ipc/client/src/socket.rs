@@ -31,6 +31,8 @@ pub struct Socket {
     pub(crate) spin: Spin,
     /// Receiving has waited, as its descriptor was in blocking mode when somebody last looked.
     pub(crate) blocks: AtomicBool,
+    /// This process has asked for errors in full (`IPV6_RECVERR`).
+    pub(crate) wants_reports: AtomicBool,
     /// How often accept has failed because the daemon is gone.
     pub(crate) orphaned: AtomicU32,
     /// When the descriptor was last looked at for a daemon that is gone.
@@ -246,6 +248,7 @@ impl Socket {
             handle,
             transport,
             linger_s: AtomicU32::new(0),
+            wants_reports: AtomicBool::new(false),
             orphaned: AtomicU32::new(0),
             spin: Spin::default(),
             blocks: AtomicBool::new(false),

@@ -60,8 +60,8 @@ impl Socket {
         to: Option<SocketAddr>,
         source: Option<IpAddr>,
     ) -> io::Result<()> {
-        if self.is_of_module() {
-            // Where its names lead the module knows.
+        if self.is_of_module() || self.memory.is_bound_to_device() {
+            // Where its names lead the module knows; what leaves by one interface has ways of its own.
             return Ok(());
         }
         let leads = to.and_then(|to| self.leads(to.ip()));

@@ -89,9 +89,11 @@ ssize_t iopkt_sendto(int fd, const void *buf, size_t len, int flags, const struc
 ssize_t iopkt_sendmsg(int fd, const struct msghdr *msg, int flags);
 
 /*
- * Receiving: MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC. The error queue is always empty:
- * MSG_ERRQUEUE: EAGAIN. Control messages come with datagrams, those that were asked for: IP_PKTINFO,
- * IP_RECVTTL, IP_RECVTOS, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, SO_TIMESTAMP, SO_TIMESTAMPNS.
+ * Receiving: MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC; MSG_ERRQUEUE, where IP_RECVERR or IPV6_RECVERR
+ * has asked for errors to be kept, as many as 64. libc's poll and epoll_wait show their POLLERR under iopkt run
+ * alone; here such an error makes the socket readable until a call has returned its number.
+ * Control messages come with datagrams, those that were asked for: IP_PKTINFO, IP_RECVTTL, IP_RECVTOS,
+ * IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, SO_TIMESTAMP, SO_TIMESTAMPNS.
  */
 ssize_t iopkt_read(int fd, void *buf, size_t len);
 ssize_t iopkt_readv(int fd, const struct iovec *iov, int count);

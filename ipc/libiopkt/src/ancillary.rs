@@ -135,8 +135,16 @@ fn take6(ancillary: &mut Ancillary, kind: c_int, data: &[u8]) -> io::Result<()> 
 /// # Safety
 /// `header.msg_control` has room for `header.msg_controllen` bytes, or it is null.
 pub(crate) unsafe fn write(header: &mut msghdr, ancillary: &Ancillary, wishes: Wishes) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { write_all(header, messages(ancillary, wishes)) }
+}
+
+/// [`write`] for messages of any kind: level, type and data.
+///
+/// # Safety
+/// As for [`write`].
+pub(crate) unsafe fn write_all(header: &mut msghdr, bytes: Vec<(c_int, c_int, Vec<u8>)>) -> bool {
     let room = if header.msg_control.is_null() { 0 } else { header.msg_controllen };
-    let bytes = messages(ancillary, wishes);
     let mut written = 0;
     let mut cut = false;
     for (level, kind, data) in bytes {
@@ -163,7 +171,7 @@ pub(crate) unsafe fn write(header: &mut msghdr, ancillary: &Ancillary, wishes: W
 }
 
 /// Level, type and data of each message, in Linux's order.
-fn messages(ancillary: &Ancillary, wishes: Wishes) -> Vec<(c_int, c_int, Vec<u8>)> {
+pub(crate) fn messages(ancillary: &Ancillary, wishes: Wishes) -> Vec<(c_int, c_int, Vec<u8>)> {
     let mut list = Vec::new();
     if wishes.timestamp {
         let at = wall_time(ancillary.at_ns);

@@ -3,7 +3,7 @@
 //! When this library is preloaded, `read` and its like in libc's namespace are our own. Whatever
 //! must reach the kernel for a descriptor of the table therefore goes through `syscall`.
 
-use libc::{c_int, c_long, c_uint, c_ulong, c_void, iovec, msghdr, sockaddr, socklen_t};
+use libc::{c_char, c_int, c_long, c_uint, c_ulong, c_void, iovec, msghdr, sockaddr, socklen_t};
 
 /// Defines unsafe functions that are one system call each and answer as the C call does.
 macro_rules! system_calls {
@@ -32,6 +32,7 @@ system_calls! {
         from: *mut sockaddr, from_len: *mut socklen_t) -> isize;
     sendmsg = SYS_sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> isize;
     recvmsg = SYS_recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> isize;
+    openat = SYS_openat(folder: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int;
     socket = SYS_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
     bind = SYS_bind(fd: c_int, name: *const sockaddr, len: socklen_t) -> c_int;
     listen = SYS_listen(fd: c_int, backlog: c_int) -> c_int;

@@ -12,6 +12,8 @@
 //! * `given`: descriptors that come from elsewhere.
 //! * `name`, `message`, `ancillary`, `errno`: translation of `sockaddr`, scatter lists, flags, control
 //!   messages and errors.
+//! * `error_queue`: what became of what a socket has sent.
+//! * [`readiness`]: what `poll` and `epoll` say of a socket beside what its descriptor says.
 //! * `autoconnect`: what is done when there is no way to a peer.
 //! * `loopback`: why and how a socket moves to the kernel.
 //! * `interface`: the stack's interfaces in the words of `netdevice(7)`.
@@ -26,6 +28,7 @@ mod autoconnect;
 mod cork;
 mod description;
 mod errno;
+mod error_queue;
 mod far;
 mod given;
 mod interface;
@@ -34,6 +37,7 @@ mod loopback;
 mod message;
 mod name;
 mod process;
+pub mod readiness;
 mod renew;
 mod table;
 

@@ -23,8 +23,8 @@ pub(crate) fn send_flags(flags: c_int) -> SendFlags {
     asked.fold(SendFlags::empty(), |known, (_, flag)| known | flag)
 }
 
-/// Flags of `recv`. There is no error queue: it is always empty (`EAGAIN`).
-pub(crate) fn recv_flags(flags: c_int) -> io::Result<RecvFlags> {
+/// Flags of `recv`; `MSG_ERRQUEUE` is the caller's part.
+pub(crate) fn recv_flags(flags: c_int) -> RecvFlags {
     const KNOWN: [(c_int, RecvFlags); 5] = [
         (libc::MSG_DONTWAIT, RecvFlags::DONTWAIT),
         (libc::MSG_PEEK, RecvFlags::PEEK),
@@ -32,11 +32,8 @@ pub(crate) fn recv_flags(flags: c_int) -> io::Result<RecvFlags> {
         (libc::MSG_TRUNC, RecvFlags::TRUNC),
         (libc::MSG_OOB, RecvFlags::OOB),
     ];
-    if flags & libc::MSG_ERRQUEUE != 0 {
-        return Err(os(libc::EAGAIN));
-    }
     let asked = KNOWN.into_iter().filter(|(bit, _)| flags & bit != 0);
-    Ok(asked.fold(RecvFlags::empty(), |known, (_, flag)| known | flag))
+    asked.fold(RecvFlags::empty(), |known, (_, flag)| known | flag)
 }
 
 /// The program's bytes to send.
@@ -155,18 +152,16 @@ mod tests {
     #[test]
     fn flags_the_stack_knows_are_passed_on() {
         let flags = recv_flags(libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC);
-        assert_eq!(flags.unwrap(), RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        assert_eq!(flags, RecvFlags::PEEK | RecvFlags::DONTWAIT);
         let flags = send_flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT);
         assert_eq!(flags, SendFlags::DONTWAIT);
         assert_eq!(send_flags(libc::MSG_OOB), SendFlags::OOB);
-        assert_eq!(recv_flags(libc::MSG_OOB).unwrap(), RecvFlags::OOB);
+        assert_eq!(recv_flags(libc::MSG_OOB), RecvFlags::OOB);
     }
 
     #[test]
-    fn unknown_flags_are_ignored_and_the_error_queue_is_empty() {
-        let errno = |error: io::Error| error.raw_os_error().unwrap();
+    fn unknown_flags_are_ignored() {
         assert_eq!(send_flags(libc::MSG_ZEROCOPY | libc::MSG_EOR), SendFlags::empty());
-        assert_eq!(recv_flags(libc::MSG_ERRQUEUE).map_err(errno), Err(libc::EAGAIN));
     }
 
     #[test]

@@ -6,13 +6,14 @@
 //!
 //! It shadows libc's socket calls and those that take any descriptor. `AF_INET` and `AF_INET6` stream and datagram
 //! sockets go to the stack; for every other descriptor the next function of the same name is called,
-//! after one look at libiopkt's table. What waits for descriptors (`select`, `poll`, `epoll`) is not
-//! shadowed: a stack's socket is a descriptor of the kernel's that is ready when the socket is.
+//! after one look at libiopkt's table. What waits for descriptors (`select`, `poll`, `epoll`) is the
+//! kernel's: a stack's socket is a descriptor of the kernel's that is ready when the socket is. Errors alone are added.
 //!
 //! What a program inherits over `exec`, or receives over a unix socket, is looked at when it comes.
 //!
 //! * `next`: the functions behind ours, and the macros that define ours.
 //! * `transfer`: reading and writing. `control`: naming, options, modes. `number`: closing and copying.
+//! * `readiness`: what `poll` and `epoll` say of errors.
 //! * `interface`: lists of interfaces.
 //! * `socket`: which sockets are the stack's; what happens if there is none.
 //! * `stdio`: streams on a socket's descriptor, which reach the kernel past libc's public functions.
@@ -31,6 +32,7 @@ pub mod control;
 pub mod interface;
 mod next;
 pub mod number;
+pub mod readiness;
 pub mod socket;
 pub mod splice;
 mod stdio;

@@ -18,6 +18,7 @@
 mod address;
 mod bytes;
 pub mod event;
+mod extended_error;
 pub mod far;
 pub mod link;
 pub mod message;
@@ -30,6 +31,7 @@ pub mod tcp_info;
 mod way;
 
 pub use event::{Change, LinkRow, NetworkEvent};
+pub use extended_error::ExtendedError;
 pub use link::{
     BridgePage, BridgeRow, BridgeVerb, LaggEndRow, LaggPortRow, LaggProtocol, LaggRow, LaggVerb,
     ListeningRow, MemberRow, StationRow, TreeRow, Vlan,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
 use crate::event::NetworkEvent;
+use crate::extended_error::ExtendedError;
 use crate::link::{BridgePage, BridgeRow, BridgeVerb, LaggVerb, ListeningRow, StationRow, Vlan};
 pub use crate::route::{Load, Loaded, NewRoute, Onward};
 use crate::table::{
@@ -261,6 +262,11 @@ pub enum Request {
     /// What happens to the network. → [`Reply::Done`], then [`Reply::Events`] as answers to the same request, as
     /// long as the connection lasts. `EBUSY` if that is so already, `ENOBUFS` if too many listen.
     Monitor,
+    /// `recvmsg(MSG_ERRQUEUE)`. → [`Reply::ExtendedError`]; `EAGAIN`.
+    TakeExtendedError {
+        /// The socket.
+        socket: SocketHandle,
+    },
     /// All bridges. → [`Reply::Bridges`].
     Bridges,
     /// Stations of a bridge, by pages. → [`Reply::Stations`]. `ENXIO`, `EOPNOTSUPP` if it is no bridge.
@@ -517,6 +523,8 @@ pub enum Reply {
     Way(Way),
     /// What has happened.
     Events(Vec<NetworkEvent>),
+    /// An error about something that a socket has sent.
+    ExtendedError(Box<ExtendedError>),
     /// Bridges.
     Bridges(Vec<BridgeRow>),
     /// One page of stations; an empty one ends the list.

@@ -148,7 +148,8 @@ pub(crate) mod own_cell {
     pub(crate) const RX_TOLD: usize = 40;
     /// The `RX_URGENT` whose byte has been read by itself.
     pub(crate) const URGENT_READ: usize = 48;
-    /// Of a datagram socket in that place: `UDP_SEGMENT`, and above 16 bits whether `UDP_GRO` is on.
+    /// Of a datagram socket in that place: `UDP_SEGMENT`, above 16 bits whether `UDP_GRO` is on, and above that whether
+    /// it is bound to an interface.
     pub(crate) const SEGMENTS: usize = URGENT_READ;
     /// Longest waits of receiving and of sending, in milliseconds; 0: without end.
     pub(crate) const RX_TIMEOUT: usize = 56;

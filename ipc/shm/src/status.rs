@@ -27,6 +27,9 @@ impl Status {
     /// taken it along (Fast Open).
     pub const OPENING: Self = Self(1 << 5);
 
+    /// Errors about what the socket has sent wait for its user (`MSG_ERRQUEUE`).
+    pub const ERRORS: Self = Self(1 << 6);
+
     /// No bit.
     #[must_use]
     pub const fn empty() -> Self {

@@ -11,6 +11,8 @@ use rustix::io::Errno;
 use shm::{CellId, Lane, LastClose, PeerMisbehaved, SocketEnd};
 use types::{Instant, MacAddr};
 
+use crate::device::Device;
+pub use crate::error_queue::{ExtendedError, Origin};
 use crate::groups::Multicast;
 pub use crate::handoff::{ClaimedBy, Handoff};
 pub use crate::hearing::NeighborNews;
@@ -94,6 +96,15 @@ pub enum SocketOption {
     V6Only(bool),
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     MtuDiscover(MtuDiscover),
+    /// `SO_BINDTODEVICE`: it sends and receives by one interface alone.
+    Device(Device),
+    /// `IP_RECVERR`, `IPV6_RECVERR`: errors about what it has sent are kept for its user. Streams have no use for it.
+    ReceiveErrors {
+        /// Those of IPv6's packets.
+        v6: bool,
+        /// Or no longer.
+        on: bool,
+    },
     /// `IP_HDRINCL`, `IPV6_HDRINCL`: what a raw socket sends begins with an IP header.
     HeaderIncluded(bool),
     /// `ICMP_FILTER`, `ICMPV6_FILTER`: a raw socket does not hear messages of these types.
@@ -262,6 +273,13 @@ pub enum Command {
         /// Read and clear `SO_ERROR`.
         take_error: bool,
     },
+    /// The first of the errors that wait at a socket. → [`Outcome::ExtendedError`]; `EAGAIN`.
+    TakeExtendedError {
+        /// Answer to this call.
+        call: CallId,
+        /// The socket.
+        socket: SocketId,
+    },
     /// All sockets. → [`Outcome::Sockets`].
     ListSockets {
         /// Answer to this call.
@@ -383,6 +401,8 @@ pub enum Outcome {
     Info(Box<SocketInfo>),
     /// An option's value.
     Value(Vec<u8>),
+    /// An error about something that the socket has sent.
+    ExtendedError(Box<ExtendedError>),
     /// Sockets.
     Sockets(Vec<SocketSummary>),
     /// Neighbours.

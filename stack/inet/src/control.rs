@@ -47,9 +47,7 @@ impl Worker {
                 self.done(call, Ok(Outcome::Done));
             }
             Command::ListenerOption { listener, option } => {
-                if let Some(listener) = self.listeners.get_mut(listener) {
-                    listener.inherited.set(option);
-                }
+                self.listeners.set_option(listener, option);
             }
             Command::Unlisten { listener } => self.unlisten(listener, now),
             Command::Connect { call, socket, local, remote, fast_open } => {
@@ -73,6 +71,10 @@ impl Worker {
             }
             Command::Info { call, socket, take_error } => {
                 let result = self.info(socket, take_error, now);
+                self.done(call, result);
+            }
+            Command::TakeExtendedError { call, socket } => {
+                let result = self.take_extended_error(socket);
                 self.done(call, result);
             }
             Command::ListSockets { call } => self.list_sockets(call),
@@ -530,6 +532,9 @@ impl Worker {
         option: SocketOption,
         now: Instant,
     ) -> Result<Outcome, Errno> {
+        if let SocketOption::ReceiveErrors { v6, on } = option {
+            self.receive_errors(id, v6, on);
+        }
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         socket.options.set(option);
         let options = socket.options;

@@ -223,7 +223,8 @@ impl Worker {
         let Some(socket) = self.sockets.find(id) else { return false };
         let Kind::Datagram(datagram) = &socket.kind else { return false };
         let groups = datagram.multicast.as_deref().filter(|_| to.ip().is_multicast());
-        datagram.score(to, from, socket.options.v6_only).is_some()
+        datagram.score(to, from, &socket.options).is_some()
+            && socket.options.device.takes(interface)
             && groups.is_none_or(|groups| groups.hears(to.ip(), from.ip(), interface))
     }
 

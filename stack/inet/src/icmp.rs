@@ -4,11 +4,13 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use dpdk::Mbuf;
 use rustix::io::Errno;
+use shm::Ancillary;
 use types::{DropReason, FlowKey, Instant};
 use wire::icmp::{self, Code, Type};
 use wire::{checksum, ipv4};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::error_queue::{Origin, Report};
 use crate::input::{Received, drop_front};
 use crate::network::{Destination, LOOPBACK};
 use crate::output::ip_version;
@@ -37,7 +39,7 @@ impl Worker {
                 Ok(()) => Ok(()),
                 Err(why) => self.or_another(mbuf, received, &About::Echo { inet6: false }, why),
             },
-            Type::DESTINATION_UNREACHABLE => {
+            kind if is_about_ours(kind) => {
                 let about = About::quoted(&message.quoted()?);
                 match self.icmp_about(&mbuf, received, &message, now) {
                     Ok(()) => Ok(()),
@@ -61,8 +63,11 @@ impl Worker {
         let header = message.header;
         match header.kind() {
             Type::ECHO_REPLY => self.ping_input(mbuf, received, header.echo_id(), now),
-            Type::DESTINATION_UNREACHABLE => {
-                self.unreachable(&message.quoted()?, header.code(), header.mtu(), now)
+            kind if is_about_ours(kind) => {
+                let quoted = message.quoted()?;
+                let report = report(header, &quoted, Report::came_with(received, now));
+                let report = Report { offender: Some(received.source), ..report };
+                self.quoted_error(&quoted, &report, now)
             }
             _ => Ok(()),
         }
@@ -72,8 +77,7 @@ impl Worker {
     fn raw_quoted(
         &mut self,
         quoted: &icmp::Quoted<'_>,
-        code: Code,
-        mtu: u16,
+        report: &Report<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
         let about = Quoted {
@@ -81,11 +85,9 @@ impl Worker {
             protocol: quoted.header.protocol(),
             asked: quoted.echo_id(),
         };
-        let known = if code == Code::FRAGMENTATION_NEEDED {
-            let mtu = told_mtu(quoted.header.total_len.get(), mtu);
-            self.raw_path_mtu(&about, mtu.ok_or(DropReason::IcmpQuoted)?, now)
-        } else {
-            self.raw_unreachable(&about, unreachable_errno(code))
+        let known = match path_mtu(quoted, report)? {
+            Some(mtu) => self.raw_path_mtu(&about, mtu, report, now),
+            None => self.raw_error(&about, report),
         };
         if known { Ok(()) } else { Err(DropReason::IcmpQuoted) }
     }
@@ -120,39 +122,38 @@ impl Worker {
 
     /// An error about a packet of ours. Off-path attackers can forge these, so nothing is believed
     /// that doesn't quote a flow of ours, and an established connection survives (RFC 5927).
-    fn unreachable(
+    fn quoted_error(
         &mut self,
         quoted: &icmp::Quoted<'_>,
-        code: Code,
-        mtu: u16,
+        report: &Report<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
+        let protocol = quoted.header.protocol();
         let Some((local_port, remote_port)) = quoted.ports() else {
-            return self.raw_quoted(quoted, code, mtu, now);
+            return self.raw_quoted(quoted, report, now);
         };
+        if self.out.network.raw.has(false, protocol.0) {
+            // That raw sockets are told too is no reason to count it otherwise.
+            let _ = self.raw_quoted(quoted, report, now);
+        }
         let key = FlowKey {
             local_addr: quoted.header.src().into(),
             remote_addr: quoted.header.dst().into(),
             local_port,
             remote_port,
         };
+        let mtu = path_mtu(quoted, report)?;
+        let Some(sequence) = quoted.tcp_sequence() else {
+            return match mtu {
+                Some(mtu) => self.udp_path_mtu(&key, mtu, report, now),
+                None => self.udp_error(&key, report),
+            };
+        };
         let flow = self.flows.hold(&key, LOOPBACK).ok_or(DropReason::IcmpQuoted)?;
-        let sequence = quoted.tcp_sequence().unwrap_or(0);
-        match quoted.header.protocol() {
-            ipv4::Protocol::TCP if code == Code::FRAGMENTATION_NEEDED => {
-                let mtu = told_mtu(quoted.header.total_len.get(), mtu);
-                let mtu = mtu.ok_or(DropReason::IcmpQuoted)?;
-                self.tcp_path_mtu(&flow, sequence, mtu, now)
-            }
-            ipv4::Protocol::TCP => {
-                self.tcp_unreachable(&flow, sequence, unreachable_errno(code), now)
-            }
-            ipv4::Protocol::UDP if code == Code::FRAGMENTATION_NEEDED => {
-                let mtu = told_mtu(quoted.header.total_len.get(), mtu);
-                self.udp_path_mtu(&key, mtu.ok_or(DropReason::IcmpQuoted)?, now)
-            }
-            ipv4::Protocol::UDP => self.udp_unreachable(&key, unreachable_errno(code)),
-            _ => Err(DropReason::IcmpQuoted),
+        match mtu {
+            Some(mtu) => self.tcp_path_mtu(&flow, sequence, mtu, now),
+            None if report.for_all => self.tcp_unreachable(&flow, sequence, report.errno, now),
+            None => Ok(()),
         }
     }
 
@@ -244,8 +245,12 @@ impl Worker {
             let header = icmp::Header::destination_unreachable(Code::HOST_UNREACHABLE);
             return self.icmp_error(packet, 0, header, Some(quoted.header.src()), now);
         }
+        let header = icmp::Header::destination_unreachable(Code::HOST_UNREACHABLE);
+        let ancillary = Ancillary { at_ns: now.as_nanos(), ..Ancillary::default() };
+        let offender = Some(quoted.header.src().into());
+        let report = Report { offender, ..report(&header, &quoted, ancillary) };
         // A reason not to tell a socket is no reason to count the packet twice.
-        let _ = self.unreachable(&quoted, Code::HOST_UNREACHABLE, 0, now);
+        let _ = self.quoted_error(&quoted, &report, now);
     }
 }
 
@@ -261,12 +266,53 @@ fn told_mtu(len: u16, mtu: u16) -> Option<u16> {
     }
 }
 
+/// Errors about packets that a socket may have sent. A router's word for a better way is none.
+fn is_about_ours(kind: Type) -> bool {
+    matches!(kind, Type::DESTINATION_UNREACHABLE | Type::TIME_EXCEEDED | Type::PARAMETER_PROBLEM)
+}
+
+/// What an error says. Only those who ask for it hear that a packet was too long on its way.
+fn report<'a>(
+    header: &icmp::Header,
+    quoted: &icmp::Quoted<'a>,
+    ancillary: Ancillary,
+) -> Report<'a> {
+    let (errno, info) = match header.kind() {
+        Type::TIME_EXCEEDED => (Errno::HOSTUNREACH, 0),
+        Type::PARAMETER_PROBLEM => (Errno::PROTO, header.pointer().into()),
+        _ if header.code() == Code::FRAGMENTATION_NEEDED => (Errno::MSGSIZE, header.mtu().into()),
+        _ => (unreachable_errno(header.code()), 0),
+    };
+    Report {
+        errno,
+        origin: Origin::Icmp,
+        kind: (header.kind, header.code),
+        info,
+        offender: None,
+        ancillary,
+        packet: (quoted.packet, quoted.header.header_len()),
+        for_all: header.kind() != Type::TIME_EXCEEDED,
+    }
+}
+
+/// The longest packet that fits, if an error is about that.
+fn path_mtu(quoted: &icmp::Quoted<'_>, report: &Report<'_>) -> Result<Option<u16>, DropReason> {
+    if report.errno != Errno::MSGSIZE {
+        return Ok(None);
+    }
+    let said = u16::try_from(report.info).unwrap_or(u16::MAX);
+    told_mtu(quoted.header.total_len.get(), said).map(Some).ok_or(DropReason::IcmpQuoted)
+}
+
 /// Linux's errno for an unreachable code (RFC 1122 4.2.3.9 calls 2, 3 and 4 hard errors).
 fn unreachable_errno(code: Code) -> Errno {
     match code {
-        Code::PORT_UNREACHABLE => Errno::CONNREFUSED,
+        Code::NET_UNREACHABLE | Code(6 | 9 | 11) => Errno::NETUNREACH,
         Code::PROTOCOL_UNREACHABLE => Errno::NOPROTOOPT,
-        Code::NET_UNREACHABLE => Errno::NETUNREACH,
+        Code::PORT_UNREACHABLE => Errno::CONNREFUSED,
+        Code::SOURCE_ROUTE_FAILED => Errno::OPNOTSUPP,
+        Code(7) => Errno::HOSTDOWN,
+        Code(8) => Errno::NONET,
         _ => Errno::HOSTUNREACH,
     }
 }

@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use dpdk::Mbuf;
 use rustix::io::Errno;
+use shm::Ancillary;
 use types::{DropReason, FlowKey, Instant, MacAddr};
 use wire::icmp6::{self, Code, Type};
 use wire::ndp::{Ndp, NeighborAdvertisement, NeighborMessage};
@@ -12,6 +13,7 @@ use wire::{ipv4, ipv6};
 use zerocopy::IntoBytes;
 
 use crate::address6::OnLink;
+use crate::error_queue::{Origin, Report};
 use crate::hearing::Subject;
 use crate::input::{Received, drop_front};
 use crate::neighbor::Ask;
@@ -20,15 +22,6 @@ use crate::overheard::About;
 use crate::packet_out::PacketOut;
 use crate::raw::Quoted;
 use crate::worker::Worker;
-
-/// What an error says of a packet of ours.
-#[derive(Clone, Copy, Debug)]
-enum Said {
-    /// It can't be delivered (RFC 4443 3.1).
-    Unreachable(Errno),
-    /// A link on the way takes no more than so many bytes (RFC 4443 3.2).
-    TooBig(u16),
-}
 
 impl Worker {
     pub(crate) fn icmp6_input(
@@ -52,7 +45,7 @@ impl Worker {
                 Ok(()) => Ok(()),
                 Err(why) => self.or_another(mbuf, received, &About::Echo { inet6: true }, why),
             },
-            Type::DESTINATION_UNREACHABLE | Type::PACKET_TOO_BIG => {
+            kind if is_about_ours(kind) => {
                 let about = About::quoted6(&message.quoted()?);
                 match self.icmp6_about(&mbuf, received, &message, now) {
                     Ok(()) => Ok(()),
@@ -77,14 +70,11 @@ impl Worker {
         let header = message.header;
         match header.kind() {
             Type::ECHO_REPLY => self.ping_input(mbuf, received, header.echo().0, now),
-            Type::DESTINATION_UNREACHABLE => {
-                let said = Said::Unreachable(unreachable_errno(header.code()));
-                self.error6(&message.quoted()?, said, received.interface, now)
-            }
-            Type::PACKET_TOO_BIG => {
+            kind if is_about_ours(kind) => {
                 let quoted = message.quoted()?;
-                let mtu = told_mtu(&quoted, header.rest.get()).ok_or(DropReason::Icmp6Quoted)?;
-                self.error6(&quoted, Said::TooBig(mtu), received.interface, now)
+                let report = report(header, &quoted, Report::came_with(received, now));
+                let report = Report { offender: Some(received.source), ..report };
+                self.error6(&quoted, &report, received.interface, now)
             }
             _ => Ok(()),
         }
@@ -94,7 +84,7 @@ impl Worker {
     fn raw_quoted6(
         &mut self,
         quoted: &icmp6::Quoted<'_>,
-        said: Said,
+        report: &Report<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
         let about = Quoted {
@@ -102,9 +92,9 @@ impl Worker {
             protocol: quoted.protocol,
             asked: quoted.echo_id(),
         };
-        let known = match said {
-            Said::Unreachable(errno) => self.raw_unreachable(&about, errno),
-            Said::TooBig(mtu) => self.raw_path_mtu(&about, mtu, now),
+        let known = match path_mtu(quoted, report)? {
+            Some(mtu) => self.raw_path_mtu(&about, mtu, report, now),
+            None => self.raw_error(&about, report),
         };
         if known { Ok(()) } else { Err(DropReason::Icmp6Quoted) }
     }
@@ -146,37 +136,40 @@ impl Worker {
     fn error6(
         &mut self,
         quoted: &icmp6::Quoted<'_>,
-        said: Said,
+        report: &Report<'_>,
         interface: u16,
         now: Instant,
     ) -> Result<(), DropReason> {
         let Some((local_port, remote_port)) = quoted.ports() else {
-            return self.raw_quoted6(quoted, said, now);
+            return self.raw_quoted6(quoted, report, now);
         };
+        if self.out.network.raw.has(true, quoted.protocol.0) {
+            // That raw sockets are told too is no reason to count it otherwise.
+            let _ = self.raw_quoted6(quoted, report, now);
+        }
         let key = FlowKey {
             local_addr: quoted.header.src().into(),
             remote_addr: quoted.header.dst().into(),
             local_port,
             remote_port,
         };
-        if let Some(sequence) = quoted.tcp_sequence() {
+        let mtu = path_mtu(quoted, report)?;
+        let told = if let Some(sequence) = quoted.tcp_sequence() {
             let flow = self.flows.hold(&key, interface).ok_or(DropReason::Icmp6Quoted)?;
-            let result = match said {
-                Said::Unreachable(errno) => self.tcp_unreachable(&flow, sequence, errno, now),
-                Said::TooBig(mtu) => self.tcp_path_mtu(&flow, sequence, mtu, now),
+            let told = match mtu {
+                Some(mtu) => self.tcp_path_mtu(&flow, sequence, mtu, now),
+                None if report.for_all => self.tcp_unreachable(&flow, sequence, report.errno, now),
+                None => Ok(()),
             };
             self.flows.let_go(&flow);
-            return result.map_err(|_| DropReason::Icmp6Quoted);
-        }
-        match (quoted.protocol, said) {
-            (ipv4::Protocol::UDP, Said::Unreachable(errno)) => {
-                self.udp_unreachable(&key, errno).map_err(|_| DropReason::Icmp6Quoted)
+            told
+        } else {
+            match mtu {
+                Some(mtu) => self.udp_path_mtu(&key, mtu, report, now),
+                None => self.udp_error(&key, report),
             }
-            (ipv4::Protocol::UDP, Said::TooBig(mtu)) => {
-                self.udp_path_mtu(&key, mtu, now).map_err(|_| DropReason::Icmp6Quoted)
-            }
-            _ => Err(DropReason::Icmp6Quoted),
-        }
+        };
+        told.map_err(|_| DropReason::Icmp6Quoted)
     }
 
     /// A packet that could not be sent since no neighbour answered.
@@ -185,10 +178,15 @@ impl Worker {
         if !self.out.addresses.has6(quoted.header.src()) {
             return self.address_unreachable_for_others(packet, now);
         }
-        // A reason not to tell a socket is no reason to count the packet twice.
-        let said = Said::Unreachable(Errno::HOSTUNREACH);
         let link = self.out.network.only_link6().map_or(LOOPBACK, |interface| interface.index);
-        let _ = self.error6(&quoted, said, link, now);
+        let kind = Type::DESTINATION_UNREACHABLE;
+        let header = icmp6::Header::new(kind, Code::ADDRESS_UNREACHABLE, 0);
+        let ancillary =
+            Ancillary { interface: link.into(), at_ns: now.as_nanos(), ..Ancillary::default() };
+        let offender = Some(quoted.header.src().into());
+        let report = Report { offender, ..report(&header, &quoted, ancillary) };
+        // A reason not to tell a socket is no reason to count the packet twice.
+        let _ = self.error6(&quoted, &report, link, now);
     }
 
     fn ndp_input(
@@ -401,12 +399,55 @@ fn told_mtu(quoted: &icmp6::Quoted<'_>, mtu: u32) -> Option<u16> {
     u16::try_from(mtu).ok().filter(|_| mtu < len)
 }
 
-/// Linux's errno for an unreachable code.
+/// Errors about packets that a socket may have sent.
+fn is_about_ours(kind: Type) -> bool {
+    matches!(
+        kind,
+        Type::DESTINATION_UNREACHABLE
+            | Type::PACKET_TOO_BIG
+            | Type::TIME_EXCEEDED
+            | Type::PARAMETER_PROBLEM
+    )
+}
+
+/// What an error says. Only those who ask for it hear that a packet was too long on its way.
+fn report<'a>(
+    header: &icmp6::Header,
+    quoted: &icmp6::Quoted<'a>,
+    ancillary: Ancillary,
+) -> Report<'a> {
+    let errno = match header.kind() {
+        Type::DESTINATION_UNREACHABLE => unreachable_errno(header.code()),
+        Type::PACKET_TOO_BIG => Errno::MSGSIZE,
+        Type::TIME_EXCEEDED => Errno::HOSTUNREACH,
+        _ => Errno::PROTO,
+    };
+    Report {
+        errno,
+        origin: Origin::Icmp6,
+        kind: (header.kind, header.code),
+        info: header.rest.get(),
+        offender: None,
+        ancillary,
+        packet: (quoted.packet, ipv6::Header::LEN),
+        for_all: header.kind() != Type::TIME_EXCEEDED,
+    }
+}
+
+/// The longest packet that fits, if an error is about that (RFC 4443 3.2).
+fn path_mtu(quoted: &icmp6::Quoted<'_>, report: &Report<'_>) -> Result<Option<u16>, DropReason> {
+    if report.errno != Errno::MSGSIZE {
+        return Ok(None);
+    }
+    told_mtu(quoted, report.info).map(Some).ok_or(DropReason::Icmp6Quoted)
+}
+
+/// Linux's errno for an unreachable code (RFC 4443 3.1).
 fn unreachable_errno(code: Code) -> Errno {
     match code {
         Code::PORT_UNREACHABLE => Errno::CONNREFUSED,
         Code::NO_ROUTE => Errno::NETUNREACH,
-        Code::ADMINISTRATIVELY_PROHIBITED => Errno::ACCESS,
+        Code::ADMINISTRATIVELY_PROHIBITED | Code(5 | 6) => Errno::ACCESS,
         _ => Errno::HOSTUNREACH,
     }
 }

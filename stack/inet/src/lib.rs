@@ -22,6 +22,8 @@ mod client;
 pub mod command;
 mod control;
 mod counters;
+mod device;
+mod error_queue;
 mod family;
 mod fast_open;
 mod filter;
@@ -90,6 +92,7 @@ pub use counters::{
     ArpCounters, BridgeCounters, Icmp6Counters, IcmpCounters, Ipv4Counters, Ipv6Counters,
     LoopCounters, Row, TcpCounters, UdpCounters, WorkerCounters,
 };
+pub use device::{Device, DeviceWay, DeviceWays};
 pub use groups::{Casting, Membership, Multicast};
 pub use pools::Pools;
 pub use raw::RAW_WORKER;

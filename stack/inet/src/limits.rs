@@ -236,3 +236,7 @@ pub const PATH_MTU_MIN: u16 = 552;
 
 /// The same for IPv6, where every link takes as much (RFC 8200 5).
 pub const PATH_MTU_MIN6: u16 = 1280;
+
+/// Errors about what one socket has sent that wait for its user (`IP_RECVERR`): as many as a traceroute has probes
+/// under way, each with at most a quoted packet of 1232 bytes.
+pub const ERRORS_MAX: usize = 64;

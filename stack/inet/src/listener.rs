@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::command::ListenerId;
+use crate::command::{ListenerId, SocketOption};
+use crate::device::Device;
 use crate::flow::Flow;
 use crate::limits::LISTENERS_MAX;
 use crate::option::Inherited;
@@ -48,6 +49,8 @@ pub(crate) struct Listeners {
     by_address: HashMap<SocketAddr, Vec<ListenerId>>,
     /// Those at every IPv6 address who take connections over IPv4, too (RFC 3493 3.7), by port.
     of_both: HashMap<u16, Vec<ListenerId>>,
+    /// Some have been bound to an interface.
+    any_bound: bool,
     by_id: HashMap<ListenerId, Listener>,
 }
 
@@ -61,6 +64,7 @@ impl Listeners {
         backlog: u32,
         inherited: Inherited,
     ) -> bool {
+        self.any_bound |= inherited.socket.device != Device::ANY;
         if let Some(listener) = self.by_id.get_mut(&id) {
             listener.engine.set_backlog(backlog);
             listener.inherited = inherited;
@@ -88,7 +92,10 @@ impl Listeners {
     /// IPv4 or of both.
     /// `hash` is the flow's: it chooses the member of a group, and nobody outside can.
     #[must_use]
-    pub(crate) fn find(&self, local: SocketAddr, hash: u64) -> Option<ListenerId> {
+    pub(crate) fn find(&self, local: SocketAddr, interface: u16, hash: u64) -> Option<ListenerId> {
+        if self.any_bound {
+            return self.find_by(local, interface, hash);
+        }
         let any = match local.ip() {
             IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), local.port()),
             IpAddr::V6(_) => SocketAddr::new(core::net::Ipv6Addr::UNSPECIFIED.into(), local.port()),
@@ -99,6 +106,41 @@ impl Listeners {
         let members = u64::try_from(group.len()).unwrap_or(1);
         let member = hash.checked_rem(members).and_then(|n| usize::try_from(n).ok())?;
         group.get(member).copied()
+    }
+
+    /// The same where some are bound to interfaces: those come first that are bound to this one.
+    #[cold]
+    fn find_by(&self, local: SocketAddr, interface: u16, hash: u64) -> Option<ListenerId> {
+        let any = |v6| match v6 {
+            false => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), local.port()),
+            true => SocketAddr::new(core::net::Ipv6Addr::UNSPECIFIED.into(), local.port()),
+        };
+        let both = self.of_both.get(&local.port()).filter(|_| local.is_ipv4());
+        let groups =
+            [self.by_address.get(&local), self.by_address.get(&any(local.is_ipv6())), both];
+        let member = |device: Device| {
+            groups.into_iter().flatten().find_map(|group| {
+                let is_its = |id: &&ListenerId| self.device_of(**id) == device;
+                let count = u64::try_from(group.iter().filter(is_its).count()).ok()?;
+                let member = usize::try_from(hash.checked_rem(count)?).ok()?;
+                group.iter().filter(is_its).nth(member).copied()
+            })
+        };
+        member(Device::of(interface)).or_else(|| member(Device::ANY))
+    }
+
+    /// The interface that a listener is bound to.
+    #[must_use]
+    pub(crate) fn device_of(&self, id: ListenerId) -> Device {
+        self.by_id.get(&id).map_or(Device::ANY, |listener| listener.inherited.socket.device)
+    }
+
+    /// Sets an option for connections to come.
+    pub(crate) fn set_option(&mut self, id: ListenerId, option: SocketOption) {
+        if let Some(listener) = self.by_id.get_mut(&id) {
+            listener.inherited.set(option);
+            self.any_bound |= listener.inherited.socket.device != Device::ANY;
+        }
     }
 
     /// A SYN that replaces a connection in TIME-WAIT finds room here.
@@ -167,10 +209,13 @@ mod tests {
         let mut listeners = listener(5);
         let exact = SocketAddr::from(([10, 0, 0, 1], 80));
         assert!(listeners.insert(ListenerId(2), 0, exact, 5, Inherited::default()));
-        assert_eq!(listeners.find(exact, 0), Some(ListenerId(2)));
-        assert_eq!(listeners.find(SocketAddr::from(([10, 0, 0, 2], 80)), 0), Some(ListenerId(1)));
+        assert_eq!(listeners.find(exact, 1, 0), Some(ListenerId(2)));
+        assert_eq!(
+            listeners.find(SocketAddr::from(([10, 0, 0, 2], 80)), 1, 0),
+            Some(ListenerId(1))
+        );
         assert!(listeners.remove(ListenerId(2)).is_some());
-        assert_eq!(listeners.find(exact, 0), Some(ListenerId(1)));
+        assert_eq!(listeners.find(exact, 1, 0), Some(ListenerId(1)));
     }
 
     #[test]
@@ -178,10 +223,11 @@ mod tests {
         let every = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         let mut listeners = Listeners::default();
         let mut only = Inherited::default();
-        only.set(crate::command::SocketOption::V6Only(true));
+        only.set(SocketOption::V6Only(true));
         assert!(listeners.insert(ListenerId(1), 0, every(80), 5, Inherited::default()));
         assert!(listeners.insert(ListenerId(2), 0, every(81), 5, only));
-        let at = |listeners: &Listeners, address: &str| listeners.find(address.parse().unwrap(), 0);
+        let at =
+            |listeners: &Listeners, address: &str| listeners.find(address.parse().unwrap(), 1, 0);
         assert_eq!(at(&listeners, "10.0.0.1:80"), Some(ListenerId(1)));
         assert_eq!(at(&listeners, "[fe80::1]:80"), Some(ListenerId(1)));
         assert_eq!(at(&listeners, "10.0.0.1:81"), None);
@@ -191,13 +237,30 @@ mod tests {
     }
 
     #[test]
+    fn who_is_bound_to_an_interface_comes_first_there_and_never_elsewhere() {
+        let mut listeners = listener(5);
+        let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
+        let exact = SocketAddr::from(([10, 0, 0, 1], 80));
+        let mut bound = Inherited::default();
+        bound.set(SocketOption::Device(Device::of(2)));
+        assert!(listeners.insert(ListenerId(2), 0, local, 5, bound));
+        assert_eq!(listeners.find(exact, 2, 0), Some(ListenerId(2)));
+        assert_eq!(listeners.find(exact, 1, 0), Some(ListenerId(1)));
+        assert_eq!(listeners.device_of(ListenerId(2)), Device::of(2));
+        assert!(listeners.remove(ListenerId(1)).is_some());
+        assert_eq!(listeners.find(exact, 1, 0), None);
+        listeners.set_option(ListenerId(2), SocketOption::Device(Device::of(1)));
+        assert_eq!(listeners.find(exact, 1, 0), Some(ListenerId(2)));
+    }
+
+    #[test]
     fn flows_are_shared_among_the_members_of_a_group() {
         let mut listeners = listener(5);
         let local = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
         for id in 2..=4 {
             assert!(listeners.insert(ListenerId(id), 0, local, 5, Inherited::default()));
         }
-        let at = |listeners: &Listeners, hash| listeners.find(local, hash).unwrap().0;
+        let at = |listeners: &Listeners, hash| listeners.find(local, 1, hash).unwrap().0;
         let found: Vec<u64> = (0..8).map(|hash| at(&listeners, hash)).collect();
         assert_eq!(found, [1, 2, 3, 4, 1, 2, 3, 4]);
         assert!(listeners.remove(ListenerId(2)).is_some());

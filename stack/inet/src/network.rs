@@ -12,6 +12,7 @@ use types::MacAddr;
 
 use crate::address6::OnLink;
 pub use crate::address6::{Address6, Favour, Link6};
+use crate::device::DeviceWays;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::links::Links;
 
@@ -264,6 +265,8 @@ pub struct Network {
     pub neighbors: Vec<StaticNeighbor>,
     /// Hosts of IPv4 that this one answers for.
     pub published: Vec<StaticNeighbor>,
+    /// Ways by the interfaces that sockets have been bound to.
+    pub device_ways: Arc<[DeviceWays]>,
     /// What raw sockets are open for.
     pub raw: RawWanted,
     /// Somebody wants to hear what becomes of neighbours.

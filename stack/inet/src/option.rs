@@ -7,6 +7,7 @@ use tcp::Tcb;
 use types::Instant;
 
 use crate::command::SocketOption;
+use crate::device::Device;
 use crate::limits::{
     RECEIVE_BUFFER, RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN, SEND_BUFFER, SEND_BUFFER_MAX,
     SEND_BUFFER_MIN, TTL,
@@ -77,6 +78,8 @@ pub(crate) struct Options {
     pub v6_only: bool,
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     pub mtu_discover: MtuDiscover,
+    /// `SO_BINDTODEVICE`.
+    pub device: Device,
 }
 
 impl Default for Options {
@@ -92,6 +95,7 @@ impl Default for Options {
             broadcast: false,
             v6_only: false,
             mtu_discover: MtuDiscover::default(),
+            device: Device::ANY,
         }
     }
 }
@@ -131,6 +135,7 @@ impl Options {
             SocketOption::Broadcast(on) => self.broadcast = on,
             SocketOption::V6Only(on) => self.v6_only = on,
             SocketOption::MtuDiscover(how) => self.mtu_discover = how,
+            SocketOption::Device(device) => self.device = device,
             SocketOption::NoDelay(_)
             | SocketOption::Congestion(_)
             | SocketOption::MaxPacingRate(_)
@@ -145,6 +150,7 @@ impl Options {
             | SocketOption::QuickAck(_)
             | SocketOption::WindowClamp(_)
             | SocketOption::NotSentLow(_)
+            | SocketOption::ReceiveErrors { .. }
             | SocketOption::HeaderIncluded(_)
             | SocketOption::IcmpFilter(_)
             | SocketOption::RawChecksum(_)
@@ -274,6 +280,8 @@ pub(crate) fn apply(tcb: &mut Tcb, option: SocketOption, now: Instant) {
         | SocketOption::Ttl(_)
         | SocketOption::Broadcast(_)
         | SocketOption::V6Only(_)
+        | SocketOption::ReceiveErrors { .. }
+        | SocketOption::Device(_)
         | SocketOption::HeaderIncluded(_)
         | SocketOption::IcmpFilter(_)
         | SocketOption::RawChecksum(_)

@@ -9,11 +9,33 @@ use zerocopy::IntoBytes;
 
 use crate::address6::{ALL_NODES, OnLink, is_of_a_link};
 use crate::neighbor::Ask;
-use crate::network::{Destination, LOOPBACK, TxChecksum};
+use crate::network::{Destination, Interface, LOOPBACK, TxChecksum};
 use crate::output::{Hop, Output, ip_version};
 use crate::route::NoWay;
 use crate::spread;
 use crate::timer_wheel::Timers;
+
+impl Interface {
+    /// By this interface to a station on its link.
+    pub(crate) fn hop6(
+        &self,
+        next: Ipv6Addr,
+        destination: Destination,
+        mtu: Option<u16>,
+    ) -> Hop<Ipv6Addr> {
+        let told = [self.link6.mtu, mtu].into_iter().flatten();
+        Hop {
+            interface: self.index,
+            next,
+            destination,
+            mtu: told.fold(self.mtu, u16::min),
+            checksum: self.tx_checksum,
+            loans: self.loans,
+            tso_buffers_max: 0,
+            tso_ipv4_checksum: false,
+        }
+    }
+}
 
 impl Output {
     /// The way to a destination for packets without ports. Addresses of a link need its interface, unless
@@ -61,17 +83,8 @@ impl Output {
         let interface = network.interface(index).filter(|i| i.up && index != LOOPBACK);
         let interface = interface.ok_or(NoWay::Unknown)?;
         let multicast = to.is_multicast();
-        let told = [interface.link6.mtu, mtu].into_iter().flatten();
-        Ok(Hop {
-            interface: interface.index,
-            next: gateway.unwrap_or(to),
-            destination: if multicast { Destination::Multicast } else { Destination::Remote },
-            mtu: told.fold(interface.mtu, u16::min),
-            checksum: interface.tx_checksum,
-            loans: interface.loans,
-            tso_buffers_max: 0,
-            tso_ipv4_checksum: false,
-        })
+        let destination = if multicast { Destination::Multicast } else { Destination::Remote };
+        Ok(interface.hop6(gateway.unwrap_or(to), destination, mtu))
     }
 
     /// Hands an IPv6 packet to the link `hop` names.

@@ -49,10 +49,12 @@ impl Worker {
     pub(crate) fn listener_segment(
         &mut self,
         flow: &Flow,
+        interface: u16,
         segment: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let found = self.listeners.find(self.flows.local(flow), self.flows.hash(flow));
+        let (local, hash) = (self.flows.local(flow), self.flows.hash(flow));
+        let found = self.listeners.find(local, interface, hash);
         let entry = found.and_then(|id| Some((id, self.listeners.get_mut(id)?)));
         let Some((listener, entry)) = entry else {
             let reset = tcp::closed_reply(segment);
@@ -195,7 +197,8 @@ impl Worker {
             SynCookie { secret: &secret, flow: &self.flows.key(flow), config: &config, rcv_wnd }
                 .syn_ack(syn, now);
         self.counters.tcp.syncookies_sent.increment();
-        self.send_segment(flow, &answer, now);
+        let device = self.listeners.device_of(listener);
+        self.send_segment_by(device, flow, &answer, now);
         Ok(())
     }
 
@@ -243,11 +246,11 @@ impl Worker {
         while let Some(embryo) = self.flows.embryos.get_mut(number)
             && let Some(mut segment) = embryo.half_open.poll_transmit(now)
         {
-            let flow = embryo.flow;
+            let (flow, device) = (embryo.flow, self.listeners.device_of(embryo.listener));
             if embryo.half_open.wants_cookie() {
                 segment.options.fast_open = Some(self.fast_open_cookie(&flow, now));
             }
-            self.send_segment(&flow, &segment, now);
+            self.send_segment_by(device, &flow, &segment, now);
         }
         if let Some(embryo) = self.flows.embryos.get_mut(number) {
             let owner = Owner::Endpoint(Endpoint::HalfOpen(number));

@@ -18,9 +18,10 @@ use types::{DropReason, Instant};
 use wire::{Checksum, ipv4, ipv6};
 
 use crate::command::{Handoff, Outcome, SocketOption, Transport};
+use crate::error_queue::Report;
 use crate::input::Received;
 use crate::network::{Destination, RawKind};
-use crate::socket::{Datagram, Kind, RawSocket, Signal, SocketId};
+use crate::socket::{Datagram, Kind, RawSocket, SocketId};
 use crate::udp::remote;
 use crate::worker::Worker;
 
@@ -207,7 +208,7 @@ impl Worker {
             self.raw_sockets
                 .iter()
                 .copied()
-                .filter(|id| self.raw(*id).is_some_and(|raw| raw.takes(packet))),
+                .filter(|id| self.raw_by(*id, packet.received.interface, |raw| raw.takes(packet))),
         );
         let heard = !wanted.is_empty();
         let with_header = !packet.received.destination.is_ipv6();
@@ -244,7 +245,7 @@ impl Worker {
         let (local, remote) = (received.destination, received.source);
         let named = self.ping_ids.get(&id).into_iter().flatten();
         let asked = named.copied().find(|socket| {
-            self.raw(*socket).is_some_and(|raw| {
+            self.raw_by(*socket, received.interface, |raw| {
                 raw.kind.inet6 == local.is_ipv6() && raw.is_between(local, remote)
             })
         });
@@ -256,6 +257,13 @@ impl Worker {
             _ if received.heard => Ok(()),
             _ => Err(DropReason::IcmpEchoReply),
         }
+    }
+
+    /// Is it one that takes what comes by an interface, and this?
+    fn raw_by(&self, id: SocketId, interface: u16, takes: impl Fn(&RawSocket) -> bool) -> bool {
+        let options = self.sockets.find(id).map(|socket| socket.options);
+        options.is_some_and(|options| options.device.takes(interface))
+            && self.raw(id).is_some_and(takes)
     }
 
     fn raw(&self, id: SocketId) -> Option<&RawSocket> {
@@ -272,31 +280,30 @@ impl Worker {
         self.raw_sockets.iter().chain(named).copied().filter(may).collect()
     }
 
-    /// A packet of a protocol without ports could not be delivered: whoever is connected learns it.
-    /// `true`: somebody has.
-    pub(crate) fn raw_unreachable(&mut self, about: &Quoted, errno: Errno) -> bool {
+    /// Something has become of a packet of a protocol without ports: those learn it who may have sent it. `true`:
+    /// somebody has.
+    pub(crate) fn raw_error(&mut self, about: &Quoted, report: &Report<'_>) -> bool {
+        let (_, remote) = about.ends;
+        let to = SocketAddr::new(remote, 0);
         let mut told = false;
         for id in self.senders(about) {
-            let Some(socket) = self.sockets.find_mut(id) else { continue };
-            if socket.kind.datagram().is_none_or(|datagram| datagram.remote.is_none()) {
-                continue;
-            }
-            socket.error = Some(errno);
-            if let Some(client) = self.clients.owner_mut(socket.client) {
-                client.set_error(socket.cell, errno);
-            }
-            self.raise(id, Signal { readable: true, ..Signal::default() });
-            told = true;
+            told |= self.report(id, to, report);
         }
         told
     }
 
     /// A router has said that such a packet did not fit. `true`: somebody here sends them.
-    pub(crate) fn raw_path_mtu(&mut self, about: &Quoted, mtu: u16, now: Instant) -> bool {
+    pub(crate) fn raw_path_mtu(
+        &mut self,
+        about: &Quoted,
+        mtu: u16,
+        report: &Report<'_>,
+        now: Instant,
+    ) -> bool {
         let known = !self.senders(about).is_empty();
         if known {
             self.path_mtus.lower(about.ends.1, mtu, now);
-            let _ = self.raw_unreachable(about, Errno::MSGSIZE);
+            let _ = self.raw_error(about, report);
         }
         known
     }

@@ -11,6 +11,7 @@ use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::client::Posted;
+use crate::error_queue::NotSent;
 use crate::family::Family;
 use crate::network::{Destination, RawKind};
 use crate::output::Hop;
@@ -35,12 +36,17 @@ impl Worker {
     /// One packet that a client has posted.
     pub(crate) fn raw_output(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) {
         let result = self.raw_send(id, posted, now);
-        self.datagram_taken(id, posted, result);
+        self.datagram_taken(id, posted, result.map_err(NotSent::errno));
     }
 
-    fn raw_send(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) -> Result<(), Errno> {
+    fn raw_send(
+        &mut self,
+        id: SocketId,
+        posted: &TxDescriptor,
+        now: Instant,
+    ) -> Result<(), NotSent> {
         let socket = self.sockets.find(id).ok_or(Errno::BADF)?;
-        let Kind::Raw(raw) = &socket.kind else { return Err(Errno::BADF) };
+        let Kind::Raw(raw) = &socket.kind else { return Err(Errno::BADF.into()) };
         let local = raw.datagram.local;
         let dress = Dress {
             kind: raw.kind,
@@ -53,12 +59,12 @@ impl Worker {
         let Posted { header, offset, len } = client.datagram(posted, now)?;
         let Aim { to, source, casting, options } = said.aim(&header)?;
         if to.is_ipv6() != dress.kind.inet6 {
-            return Err(Errno::AFNOSUPPORT);
+            return Err(Errno::AFNOSUPPORT.into());
         }
         let mut mbuf = self.out.pools.alloc_for(len).ok_or(Errno::MSGSIZE)?;
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
         if !client.lane.copy_out(offset, mbuf.data_mut()) {
-            return Err(Errno::FAULT);
+            return Err(Errno::FAULT.into());
         }
         if dress.kind.ping {
             ask(mbuf.data_mut(), &dress)?;
@@ -69,7 +75,7 @@ impl Worker {
         };
         let (local_addr, remote_addr) = (local, to.ip());
         let flow = FlowKey { local_addr, remote_addr, local_port: 0, remote_port: 0 };
-        match to {
+        let sent = match to {
             SocketAddr::V4(to) => {
                 let (out, hop) = self.udp_way(&flow, *to.ip(), &options, &casting)?;
                 let out = PacketOut { protocol: ipv4::Protocol(dress.kind.protocol), ..out };
@@ -82,7 +88,11 @@ impl Worker {
                 let mtu = self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now);
                 self.raw_emit6(mbuf, &out, &Hop { mtu, ..hop }, &dress, now)
             }
+        };
+        if let Err(NotSent::TooLong(mtu)) = sent {
+            self.report_too_long(id, to, mtu, now);
         }
+        sent
     }
 
     fn raw_emit4(
@@ -92,7 +102,7 @@ impl Worker {
         hop: &Hop,
         dress: &Dress,
         now: Instant,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), NotSent> {
         if dress.header_included {
             finish_header(&mut mbuf, out.source, hop.mtu, || self.out.next_id(out.destination))?;
             self.out.counters().ipv4.packets_sent.increment();
@@ -109,13 +119,13 @@ impl Worker {
         hop: &Hop<Ipv6Addr>,
         dress: &Dress,
         now: Instant,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), NotSent> {
         if dress.header_included {
             if mbuf.data().len() > usize::from(hop.mtu) {
-                return Err(Errno::MSGSIZE);
+                return Err(NotSent::TooLong(hop.mtu));
             }
             if ipv6::Packet::parse(mbuf.data()).is_err() {
-                return Err(Errno::INVAL);
+                return Err(Errno::INVAL.into());
             }
             self.out.counters().ipv6.packets_sent.increment();
             self.out.link6(mbuf, hop, now, &mut self.timers);
@@ -134,15 +144,15 @@ impl Worker {
         out: &PacketOut<F>,
         hop: &Hop<F>,
         now: Instant,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), NotSent> {
         let source: IpAddr = out.source.into();
         if source.is_loopback() && hop.destination != Destination::Local {
-            return Err(Errno::INVAL);
+            return Err(Errno::INVAL.into());
         }
         let len = mbuf.data().len();
         let fits = len <= usize::from(hop.mtu.saturating_sub(F::HEADER_LEN));
         if !fits && !out.cut.here || len > usize::from(u16::MAX - F::HEADER_LEN) {
-            return Err(Errno::MSGSIZE);
+            return Err(NotSent::TooLong(hop.mtu));
         }
         self.out.packet(mbuf, out, hop, now, &mut self.timers);
         Ok(())
@@ -197,16 +207,16 @@ fn finish_header(
     source: Ipv4Addr,
     mtu: u16,
     next_id: impl FnOnce() -> u16,
-) -> Result<(), Errno> {
+) -> Result<(), NotSent> {
     let packet = mbuf.data_mut();
     if packet.len() > usize::from(mtu) {
-        return Err(Errno::MSGSIZE);
+        return Err(NotSent::TooLong(mtu));
     }
     let len = u16::try_from(packet.len()).map_err(|_| Errno::MSGSIZE)?;
     let (header, _) = ipv4::Header::mut_from_prefix(packet).map_err(|_| Errno::INVAL)?;
     let header_len = header.header_len();
     if header_len < ipv4::Header::LEN {
-        return Err(Errno::INVAL);
+        return Err(Errno::INVAL.into());
     }
     if header.src().is_unspecified() {
         header.src = source.octets();

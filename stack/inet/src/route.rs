@@ -34,6 +34,23 @@ impl From<NoWay> for Errno {
     }
 }
 
+impl Interface {
+    /// By this interface to a station on its link.
+    #[inline]
+    pub(crate) fn hop(&self, next: Ipv4Addr, destination: Destination, mtu: Option<u16>) -> Hop {
+        Hop {
+            interface: self.index,
+            next,
+            destination,
+            mtu: mtu.map_or(self.mtu, |mtu| mtu.min(self.mtu)),
+            checksum: self.tx_checksum,
+            loans: self.loans,
+            tso_buffers_max: self.tso_buffers_max,
+            tso_ipv4_checksum: self.tso_ipv4_checksum,
+        }
+    }
+}
+
 impl Output {
     /// The way to a destination for packets without ports.
     ///
@@ -76,16 +93,7 @@ impl Output {
         if !interface.up {
             return Err(NoWay::Unknown);
         }
-        Ok(Hop {
-            interface: interface.index,
-            next: gateway.unwrap_or(to),
-            destination,
-            mtu: mtu.map_or(interface.mtu, |mtu| mtu.min(interface.mtu)),
-            checksum: interface.tx_checksum,
-            loans: interface.loans,
-            tso_buffers_max: interface.tso_buffers_max,
-            tso_ipv4_checksum: interface.tso_ipv4_checksum,
-        })
+        Ok(interface.hop(gateway.unwrap_or(to), destination, mtu))
     }
 
     fn loopback_mtu(&self) -> u16 {

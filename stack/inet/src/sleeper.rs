@@ -15,6 +15,7 @@ use types::Instant;
 
 use crate::client::Clients;
 use crate::command::{MtuDiscover, SocketSummary, Transport};
+use crate::device::Device;
 use crate::flow::Flow;
 use crate::option::Options;
 use crate::send_queue::SendQueue;
@@ -59,7 +60,9 @@ impl Sleeper {
             return None;
         };
         let Kind::Stream(stream) = &mut socket.kind else { return None };
-        if !socket.signal.is_empty() || stream.is_busy() {
+        // What is bound to an interface is remembered nowhere here.
+        let is_bound = options.device != Device::ANY;
+        if is_bound || !socket.signal.is_empty() || stream.is_busy() {
             return None;
         }
         if stream.recv.unread() > 0 {
@@ -117,6 +120,7 @@ impl Sleeper {
             broadcast: false,
             v6_only: false,
             mtu_discover: MtuDiscover::default(),
+            device: Device::ANY,
         };
         if !matches!(socket.kind, Kind::Stream(_)) {
             socket.kind = Kind::Stream(Stream::blank(self.flow, cell));

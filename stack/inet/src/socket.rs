@@ -10,6 +10,8 @@ use tcp::Tcb;
 
 use crate::client::Clients;
 use crate::command::{ListenerId, Transport};
+use crate::device::Device;
+use crate::error_queue::ErrorQueue;
 use crate::flow::Flow;
 use crate::groups::Multicast;
 use crate::limits::{AWAKE_MAX, DOZE_BUDGET, SOCKETS_MAX};
@@ -249,26 +251,28 @@ pub(crate) struct Datagram {
     pub released: u64,
     /// Its groups, if its user has said anything about any.
     pub multicast: Option<Box<Multicast>>,
+    /// What is reported about what it has sent, if its user wants that.
+    pub errors: Option<Box<ErrorQueue>>,
 }
 
 impl Datagram {
     /// Without names.
     #[must_use]
     pub(crate) fn new(recv: DatagramProducer) -> Self {
-        Self { local: None, remote: None, recv, released: 0, multicast: None }
+        Self { local: None, remote: None, recv, released: 0, multicast: None, errors: None }
     }
 
     /// Does a datagram with these addresses belong to this socket? How well? One bound to every IPv6
     /// address takes IPv4's too (RFC 3493 3.7) unless it is `v6_only`.
     #[must_use]
-    pub(crate) fn score(&self, to: SocketAddr, from: SocketAddr, v6_only: bool) -> Option<u8> {
+    pub(crate) fn score(&self, to: SocketAddr, from: SocketAddr, options: &Options) -> Option<u8> {
         let local = self.local?;
         if local.port() != to.port() {
             return None;
         }
-        let mut score = 0;
+        let mut score = if options.device == Device::ANY { 0 } else { 4 };
         if local.is_ipv4() != to.is_ipv4() {
-            let takes_both = local.is_ipv6() && is_any(local.ip()) && !v6_only;
+            let takes_both = local.is_ipv6() && is_any(local.ip()) && !options.v6_only;
             if !takes_both {
                 return None;
             }

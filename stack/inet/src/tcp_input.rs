@@ -10,6 +10,7 @@ use types::{DropReason, FlowKey, Instant};
 
 use crate::attend::has_free_third;
 use crate::command::Misbehaviour;
+use crate::device::Device;
 use crate::flow::Flow;
 use crate::flows::Remains;
 use crate::input::Received;
@@ -141,7 +142,7 @@ impl Worker {
             options: tcp::Options::parse(parsed.options),
             text: parsed.text,
         };
-        let result = self.tcp_segment(&flow, endpoint, &segment, now);
+        let result = self.tcp_segment((&flow, received.interface), endpoint, &segment, now);
         self.flows.let_go(&flow);
         self.finish(mbuf);
         result
@@ -149,7 +150,7 @@ impl Worker {
 
     fn tcp_segment(
         &mut self,
-        flow: &Flow,
+        (flow, interface): (&Flow, u16),
         endpoint: Option<Endpoint>,
         segment: &SegmentIn<'_>,
         now: Instant,
@@ -168,15 +169,15 @@ impl Worker {
                 let remains = self.flows.remains.get_mut(number);
                 let remains = remains.ok_or(DropReason::TcpNoListener)?;
                 let verdict = remains.time_wait.segment_arrives(segment, now);
-                self.time_wait_verdict(flow, number, verdict, segment, now)
+                self.time_wait_verdict((flow, interface), number, verdict, segment, now)
             }
-            None => self.listener_segment(flow, segment, now),
+            None => self.listener_segment(flow, interface, segment, now),
         }
     }
 
     fn time_wait_verdict(
         &mut self,
-        flow: &Flow,
+        (flow, interface): (&Flow, u16),
         number: u32,
         verdict: TimeWaitVerdict,
         segment: &SegmentIn<'_>,
@@ -189,10 +190,11 @@ impl Worker {
             }
             TimeWaitVerdict::Reopen(beyond) => {
                 self.flows.remove_remains(number, &mut self.timers);
-                let listener = self.listeners.find(self.flows.local(flow), self.flows.hash(flow));
+                let (local, hash) = (self.flows.local(flow), self.flows.hash(flow));
+                let listener = self.listeners.find(local, interface, hash);
                 match listener.filter(|id| self.listeners.has_room(*id)) {
                     Some(listener) => self.passive_open(flow, listener, segment, Some(beyond), now),
-                    None => self.listener_segment(flow, segment, now),
+                    None => self.listener_segment(flow, interface, segment, now),
                 }
             }
             TimeWaitVerdict::Drop(reason) => Err(reason),
@@ -468,7 +470,7 @@ impl Worker {
     /// The engine's parameters for a connection over the way to its peer.
     pub(crate) fn stream_config(&mut self, flow: &Flow) -> tcp::Config {
         let mtu = match flow.pair() {
-            None => self.route_of(flow).ok().map(|hop| hop.mtu),
+            None => self.route_of(Device::ANY, flow).ok().map(|hop| hop.mtu),
             Some(_) => self.way6(flow).map(|(_, hop)| hop.mtu),
         };
         let settings = &self.out.network.tcp;
@@ -489,15 +491,26 @@ impl Worker {
 
     /// Sends a segment that carries no text.
     pub(crate) fn send_segment(&mut self, flow: &Flow, segment: &SegmentOut, now: Instant) {
+        self.send_segment_by(Device::ANY, flow, segment, now);
+    }
+
+    /// The same for a socket that may be bound to an interface.
+    pub(crate) fn send_segment_by(
+        &mut self,
+        device: Device,
+        flow: &Flow,
+        segment: &SegmentOut,
+        now: Instant,
+    ) {
         let options = &crate::option::Options::default();
         if flow.pair().is_some() {
-            let Some((hosts, hop)) = self.way6(flow) else {
+            let Some((hosts, hop)) = self.way6_from(device, flow) else {
                 return self.out.count_drop(DropReason::Ipv6NoRoute);
             };
             let way = Way { flow, hosts, hop: &hop, options };
             return self.out.bare_segment(&way, segment, now, &mut self.timers);
         }
-        let Ok(hop) = self.route_of(flow) else {
+        let Ok(hop) = self.route_of(device, flow) else {
             return self.out.count_drop(DropReason::Ipv4NoRoute);
         };
         let way = Way { flow, hosts: (flow.local_addr, flow.remote_addr), hop: &hop, options };

@@ -5,6 +5,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use tcp::Flags;
 use types::{DropReason, Instant};
 
+use crate::device::Device;
 use crate::family::Family;
 use crate::flow::Flow;
 use crate::flows::Flows;
@@ -51,10 +52,12 @@ impl Worker {
 
     /// One connection's turn. `true`: it has more to send.
     pub(crate) fn transmit_stream(&mut self, id: SocketId, now: Instant) -> bool {
-        let Some(stream) = self.sockets.stream_mut(id) else { return false };
+        let Some(socket) = self.sockets.find_mut(id) else { return false };
+        let device = socket.options.device;
+        let Kind::Stream(stream) = &mut socket.kind else { return false };
         let flow = stream.flow;
         if flow.pair().is_some() {
-            return match self.way6(&flow) {
+            return match self.way6_from(device, &flow) {
                 Some((hosts, hop)) => self.transmit_along(id, hosts, &hop, now),
                 None => self.discard_output(id, now),
             };
@@ -62,7 +65,7 @@ impl Worker {
         let hop = match stream.hop {
             Some((hop, generation)) if generation == self.out.generation => hop,
             _ => {
-                let Ok(hop) = way4(&self.out, &self.flows, &flow) else {
+                let Ok(hop) = way4(&self.out, &self.flows, device, &flow) else {
                     // The engine sends into the void and its timers decide when to give up.
                     return self.discard_output(id, now);
                 };
@@ -74,8 +77,25 @@ impl Worker {
     }
 
     /// The way of an IPv4 flow to its peer.
-    pub(crate) fn route_of(&self, flow: &Flow) -> Result<Hop, NoWay> {
-        way4(&self.out, &self.flows, flow)
+    pub(crate) fn route_of(&self, device: Device, flow: &Flow) -> Result<Hop, NoWay> {
+        way4(&self.out, &self.flows, device, flow)
+    }
+
+    /// [`Worker::way6`] of a socket that may be bound to an interface; such a way is its own.
+    #[inline]
+    pub(crate) fn way6_from(
+        &mut self,
+        device: Device,
+        flow: &Flow,
+    ) -> Option<((Ipv6Addr, Ipv6Addr), Hop<Ipv6Addr>)> {
+        if device == Device::ANY {
+            return self.way6(flow);
+        }
+        let pair = *self.flows.pairs.entry(flow)?.pair();
+        let zone = Some(pair.zone).filter(|zone| *zone != LOOPBACK);
+        let spread = || spread::to_host6(pair.remote);
+        let hop = self.out.route6_from(device, pair.remote, zone, spread).ok()?;
+        Some(((pair.local, pair.remote), hop))
     }
 
     /// Addresses of an IPv6 flow and the way to its peer, which is remembered for all flows between
@@ -191,8 +211,8 @@ fn tso_text_max(buffers_max: u16) -> u32 {
 }
 
 /// The way of an IPv4 flow to its peer.
-fn way4(out: &Output, flows: &Flows, flow: &Flow) -> Result<Hop, NoWay> {
-    out.route_flow(flow.remote_addr, || spread::of_socket(&flows.key(flow)))
+fn way4(out: &Output, flows: &Flows, device: Device, flow: &Flow) -> Result<Hop, NoWay> {
+    out.route_from(device, flow.remote_addr, || spread::of_socket(&flows.key(flow)))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 use crate::attend::raise;
 use crate::client::Posted;
 use crate::command::Misbehaviour;
+use crate::error_queue::{NotSent, Report};
 use crate::family::Family;
 use crate::groups::Casting;
 use crate::hearing::Subject;
@@ -50,7 +51,7 @@ impl Worker {
         let to = SocketAddr::new(received.destination, datagram.header.dst_port.get());
         let from = remote(received, datagram.header.src_port.get());
         let all = self.out.network.host.udp_to_all;
-        let found = self.udp_sockets(to, from, all);
+        let found = self.udp_sockets(to, from, Some(received.interface), all);
         if found.is_empty() {
             let port = (to.port(), to.is_ipv6());
             if let Some(owner) = self.udp_owners.other(port, self.mesh.me) {
@@ -80,14 +81,17 @@ impl Worker {
         self.out.network.interface(interface).is_some_and(|config| config.dhcp)
     }
 
-    /// The best match, or all if the operator wants it so.
-    fn udp_sockets(&self, to: SocketAddr, from: SocketAddr, all: bool) -> Matches {
+    /// The best match, or all if the operator wants it so, of those that take what comes by an interface.
+    fn udp_sockets(&self, to: SocketAddr, from: SocketAddr, by: Option<u16>, all: bool) -> Matches {
         let mut matches = Matches::default();
         let mut best = None;
         for id in self.udp_ports.get(&to.port()).into_iter().flatten() {
             let Some(socket) = self.sockets.find(*id) else { continue };
             let Kind::Datagram(datagram) = &socket.kind else { continue };
-            match datagram.score(to, from, socket.options.v6_only) {
+            if by.is_some_and(|interface| !socket.options.device.takes(interface)) {
+                continue;
+            }
+            match datagram.score(to, from, &socket.options) {
                 Some(_) if all => matches.push(*id),
                 Some(score) if best < Some(score) => {
                     best = Some(score);
@@ -127,7 +131,7 @@ impl Worker {
     /// One datagram that a client has posted: an address header, then the payload.
     pub(crate) fn udp_output(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) {
         let result = self.udp_send(id, posted, now);
-        self.datagram_taken(id, posted, result);
+        self.datagram_taken(id, posted, result.map_err(NotSent::errno));
     }
 
     /// A client has its memory back, and hears what came of its datagram.
@@ -153,9 +157,14 @@ impl Worker {
         raise(socket, id, signal, &mut self.signals);
     }
 
-    fn udp_send(&mut self, id: SocketId, posted: &TxDescriptor, now: Instant) -> Result<(), Errno> {
+    fn udp_send(
+        &mut self,
+        id: SocketId,
+        posted: &TxDescriptor,
+        now: Instant,
+    ) -> Result<(), NotSent> {
         let socket = self.sockets.find(id).ok_or(Errno::BADF)?;
-        let Kind::Datagram(datagram) = &socket.kind else { return Err(Errno::BADF) };
+        let Kind::Datagram(datagram) = &socket.kind else { return Err(Errno::BADF.into()) };
         let local = datagram.local.ok_or(Errno::DESTADDRREQ)?;
         let (said, owner) = (Said::by(datagram, socket.options), socket.client);
         let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
@@ -166,7 +175,7 @@ impl Worker {
             None => local,
         };
         if to.port() == 0 {
-            return Err(Errno::INVAL);
+            return Err(Errno::INVAL.into());
         }
         let looped = casting.looped;
         let payload = Payload { owner, offset, len, looped, ports: (local.port(), to.port()) };
@@ -176,7 +185,7 @@ impl Worker {
             local_port: local.port(),
             remote_port: to.port(),
         };
-        match to {
+        let sent = match to {
             SocketAddr::V4(to) => {
                 let (out, hop) = self.udp_way(&flow, *to.ip(), &options, &casting)?;
                 let hop = Hop {
@@ -193,7 +202,11 @@ impl Worker {
                 };
                 self.udp_emit(&payload, out, &hop, now)
             }
+        };
+        if let Err(NotSent::TooLong(mtu)) = sent {
+            self.report_too_long(id, to, mtu, now);
         }
+        sent
     }
 
     /// The longest packet to a host, as far as its sender wants to know.
@@ -214,15 +227,16 @@ impl Worker {
         &mut self,
         flow: &FlowKey,
         mtu: u16,
+        report: &Report<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
         // One that we did not send is none of ours (RFC 5927).
-        if self.udp_sockets(flow.local(), flow.remote(), false).is_empty() {
+        if self.udp_sockets(flow.local(), flow.remote(), None, false).is_empty() {
             return Err(DropReason::IcmpQuoted);
         }
         self.path_mtus.lower(flow.remote_addr, mtu, now);
         // Nobody is connected: then there is nobody to tell.
-        let _ = self.udp_unreachable(flow, Errno::MSGSIZE);
+        let _ = self.udp_error(flow, report);
         Ok(())
     }
 
@@ -234,11 +248,12 @@ impl Worker {
         options: &Options,
         casting: &Casting,
     ) -> Result<(PacketOut, Hop), Errno> {
-        let hop = match casting.interface.filter(|_| destination.is_multicast()) {
+        let of_group = casting.interface.or_else(|| options.device.interface());
+        let hop = match of_group.filter(|_| destination.is_multicast()) {
             Some(interface) => {
                 self.out.group_hop(destination, interface).ok_or(Errno::NETUNREACH)?
             }
-            None => self.out.route_flow(destination, || spread::of_socket(flow))?,
+            None => self.out.route_from(options.device, destination, || spread::of_socket(flow))?,
         };
         let named = casting.source.filter(|_| destination.is_multicast());
         if hop.destination == Destination::Broadcast && !options.broadcast {
@@ -271,11 +286,12 @@ impl Worker {
         let zone = u16::try_from(to.scope_id()).map_err(|_| Errno::NODEV)?;
         let zone = Some(zone).filter(|zone| *zone != LOOPBACK);
         let hop = if destination.is_multicast() {
-            let link = zone.or(interface).or_else(|| self.out.first_link6());
+            let link = zone.or(interface).or_else(|| options.device.interface());
+            let link = link.or_else(|| self.out.first_link6());
             let hop = link.and_then(|link| self.out.group_hop(destination, link));
             hop.ok_or(Errno::NETUNREACH)?
         } else {
-            self.out.route6_flow(destination, zone, || spread::of_socket(flow))?
+            self.out.route6_from(options.device, destination, zone, || spread::of_socket(flow))?
         };
         let source = match flow.local_addr {
             IpAddr::V4(_) => return Err(Errno::AFNOSUPPORT),
@@ -297,22 +313,22 @@ impl Worker {
         mut out: PacketOut<F>,
         hop: &Hop<F>,
         now: Instant,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), NotSent> {
         let (source, destination) = (out.source.into(), out.destination.into());
         // RFC 1122 3.2.1.3 (g), RFC 4291 2.5.3: no such address may be outside of a host.
         if source.is_loopback() && hop.destination != Destination::Local {
-            return Err(Errno::INVAL);
+            return Err(Errno::INVAL.into());
         }
         let len = payload.len.checked_add(udp::Header::LEN).ok_or(Errno::MSGSIZE)?;
         let fits = len <= usize::from(hop.mtu.saturating_sub(F::HEADER_LEN));
         let head_len = udp::Header::LEN + usize::from(F::HEADER_LEN);
         if !fits && (!out.cut.here || payload.len + head_len > usize::from(u16::MAX)) {
-            return Err(Errno::MSGSIZE);
+            return Err(NotSent::TooLong(hop.mtu));
         }
         let mut mbuf = self.out.pools.alloc_for(payload.len).ok_or(Errno::NOBUFS)?;
         let client = self.clients.owner_mut(payload.owner).ok_or(Errno::BADF)?;
         if !client.lane.copy_out(payload.offset, mbuf.data_mut()) {
-            return Err(Errno::FAULT);
+            return Err(Errno::FAULT.into());
         }
         let (from, to) = payload.ports;
         let ends = (SocketAddr::new(source, from), SocketAddr::new(destination, to));
@@ -345,22 +361,16 @@ impl Worker {
         }
     }
 
-    /// Nobody listens at the peer: a connected socket learns it (RFC 1122 4.1.3.3).
-    pub(crate) fn udp_unreachable(
+    /// Something has become of a datagram: its socket learns it (RFC 1122 4.1.3.3).
+    pub(crate) fn udp_error(
         &mut self,
         flow: &FlowKey,
-        errno: Errno,
+        report: &Report<'_>,
     ) -> Result<(), DropReason> {
-        let found = self.udp_sockets(flow.local(), flow.remote(), false);
+        let found = self.udp_sockets(flow.local(), flow.remote(), None, false);
         let mut told = Err(DropReason::IcmpQuoted);
         for id in found {
-            let Some(socket) = self.sockets.find_mut(id) else { continue };
-            if matches!(&socket.kind, Kind::Datagram(d) if d.remote.is_some()) {
-                socket.error = Some(errno);
-                if let Some(client) = self.clients.owner_mut(socket.client) {
-                    client.set_error(socket.cell, errno);
-                }
-                self.raise(id, Signal { readable: true, ..Signal::default() });
+            if self.report(id, flow.remote(), report) {
                 told = Ok(());
             }
         }

@@ -5,6 +5,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
+use inet::Device;
 use inet::command::Transport;
 use rustix::io::Errno;
 
@@ -85,8 +86,11 @@ impl Control {
         &self,
         bound: Option<SocketAddr>,
         to: SocketAddr,
+        device: Device,
     ) -> Result<SocketAddr, Errno> {
         let chosen = bound.map(|local| local.ip()).filter(|ip| !ip.is_unspecified());
+        let own = |interface| self.network.source_by(interface, to.ip());
+        let chosen = chosen.or_else(|| own(device.interface()?));
         match (chosen, to) {
             (None, SocketAddr::V4(to)) => {
                 let source = self.network.source_for(*to.ip());

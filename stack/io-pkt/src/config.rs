@@ -72,6 +72,9 @@ pub(crate) struct EalSection {
     pub args: Vec<String>,
     /// Use hugepages if there are any [default: true].
     pub hugepages: Option<bool>,
+    /// Other processes of DPDK may attach, which can then read and write all of the daemon's packet memory.
+    #[serde(default)]
+    pub multi_process: bool,
 }
 
 /// The whole file.

@@ -19,6 +19,7 @@ mod config;
 mod connection;
 mod control;
 mod control_path;
+mod device;
 mod dhcp;
 mod drivers;
 mod ended;

@@ -2,6 +2,7 @@
 //! new snapshot for the workers.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use autoconf::{Identity, Link, Origin, State};
@@ -21,6 +22,7 @@ use crate::tuning::Tuning;
 
 mod bridge;
 pub(crate) mod changes;
+mod device;
 mod dhcp;
 mod groups;
 mod ipv4;
@@ -119,6 +121,8 @@ pub(crate) struct NetworkState {
     watched: bool,
     /// Routes that redirects have made.
     redirects: Redirects,
+    /// Interfaces that sockets have been bound to.
+    devices: BTreeSet<u16>,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -159,6 +163,7 @@ impl NetworkState {
             raw: RawWanted::default(),
             watched: false,
             redirects: Redirects::new(),
+            devices: BTreeSet::new(),
             tuning,
         }
     }
@@ -273,6 +278,7 @@ impl NetworkState {
             neighbors: self.neighbors.clone(),
             published: self.published.clone(),
             groups: Arc::clone(&self.groups),
+            device_ways: self.device_ways().into(),
             raw: self.raw,
             watched: self.watched,
             tcp: self.tuning.tcp,

@@ -1,7 +1,7 @@
 //! `setsockopt` and `getsockopt`: what the control plane knows it answers, the rest its worker.
 
-use inet::command::{Command, ListenerId, Transport};
-use proto::{Reply, SocketHandle};
+use inet::command::{self, Command, ListenerId, Transport};
+use proto::{ExtendedError, Reply, SocketHandle};
 use rustix::io::Errno;
 
 use crate::control::{ConnectionId, Control, Peer};
@@ -43,8 +43,14 @@ impl Control {
         }
         let (worker, socket) = (entry.handle.worker, entry.id);
         let (mut values, listening) = (*entry.values, entry.listening.is_some());
-        let option = values.set(level, name, value, closed)?;
-        self.set_values(key, values);
+        let option = match self.set_device(id, key, (level, name), value)? {
+            None => {
+                let option = values.set(level, name, value, closed)?;
+                self.set_values(key, values);
+                option
+            }
+            device => device,
+        };
         let Some(option) = option else { return Ok(Some(Reply::Done)) };
         if listening {
             let listener = ListenerId(key.0);
@@ -78,6 +84,9 @@ impl Control {
         {
             return Ok(Some(Reply::Value(value)));
         }
+        if let Some(value) = self.device_value(key, level, name) {
+            return Ok(Some(Reply::Value(value)));
+        }
         let (_, entry) = self.entry(id, handle)?;
         let listening = entry.listening.is_some();
         let (transport, connected) = (entry.transport, entry.peer.is_some());
@@ -92,6 +101,19 @@ impl Control {
         Ok(None)
     }
 
+    /// `recvmsg(MSG_ERRQUEUE)`.
+    pub(crate) fn extended_error(
+        &mut self,
+        (id, sequence): (ConnectionId, u32),
+        handle: SocketHandle,
+    ) -> Result<Option<Reply>, Errno> {
+        let (_, entry) = self.entry(id, handle)?;
+        let (worker, socket) = (entry.handle.worker, entry.id);
+        let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
+        self.call(worker, pending, |call| Command::TakeExtendedError { call, socket });
+        Ok(None)
+    }
+
     /// `IP_MTU`: of the way to the socket's peer.
     fn path_mtu(&mut self, id: ConnectionId, handle: SocketHandle) -> Result<Reply, Errno> {
         let (_, entry) = self.entry(id, handle)?;
@@ -99,4 +121,22 @@ impl Control {
         let mtu = self.network.mtu_for(peer).ok_or(Errno::NOTCONN)?;
         Ok(Reply::Value(u32::from(mtu).to_ne_bytes().to_vec()))
     }
+}
+
+/// An error about what a socket has sent, as its user's library has it.
+pub(crate) fn told(error: command::ExtendedError) -> Reply {
+    let ancillary = error.ancillary;
+    Reply::ExtendedError(Box::new(ExtendedError {
+        errno: error.errno.raw_os_error(),
+        origin: error.origin as u8,
+        kind: error.kind,
+        info: error.info,
+        to: error.to,
+        offender: error.offender,
+        local: ancillary.local,
+        interface: ancillary.interface,
+        ttl_tos: ancillary.ttl.zip(ancillary.tos),
+        at_ns: ancillary.at_ns,
+        quoted: error.quoted.into_vec(),
+    }))
 }

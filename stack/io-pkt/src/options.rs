@@ -1,5 +1,6 @@
 //! `setsockopt` and `getsockopt` by Linux's numbers.
 
+use inet::Device;
 use inet::command::{MtuDiscover, SocketInfo, SocketOption, Transport};
 use inet::limits::{RECEIVE_BUFFER_MAX, RECEIVE_BUFFER_MIN, SEND_BUFFER_MAX, SEND_BUFFER_MIN};
 use rustix::io::Errno;
@@ -37,6 +38,8 @@ pub(crate) mod sol {
     pub(crate) const SO_BSDCOMPAT: i32 = 14;
     pub(crate) const SO_REUSEPORT: i32 = 15;
     pub(crate) const SO_PASSCRED: i32 = 16;
+    pub(crate) const SO_BINDTODEVICE: i32 = 25;
+    pub(crate) const SO_BINDTOIFINDEX: i32 = 62;
     pub(crate) const SO_RCVLOWAT: i32 = 18;
     pub(crate) const SO_SNDLOWAT: i32 = 19;
     pub(crate) const SO_RCVTIMEO: i32 = 20;
@@ -48,6 +51,7 @@ pub(crate) mod sol {
     pub(crate) const IP_TOS: i32 = 1;
     pub(crate) const IP_TTL: i32 = 2;
     pub(crate) const IP_MTU_DISCOVER: i32 = 10;
+    pub(crate) const IP_RECVERR: i32 = 11;
     pub(crate) const IP_MTU: i32 = 14;
     pub(crate) const IP_BIND_ADDRESS_NO_PORT: i32 = 24;
 }
@@ -69,6 +73,8 @@ pub(crate) struct Values {
     pub reuse_port: bool,
     /// `SO_BROADCAST`.
     pub broadcast: bool,
+    /// `SO_BINDTODEVICE`.
+    pub device: Device,
     tcp: TcpValues,
     oob_inline: bool,
     linger: Option<u32>,
@@ -88,6 +94,8 @@ pub(crate) struct Values {
     no_check: bool,
     mtu_discover: MtuDiscover,
     address_no_port: bool,
+    /// `IP_RECVERR`, `IPV6_RECVERR`.
+    receive_errors: [bool; 2],
 }
 
 impl Default for Values {
@@ -99,6 +107,7 @@ impl Default for Values {
             reuse_address: false,
             reuse_port: false,
             broadcast: false,
+            device: Device::ANY,
             tcp: TcpValues::default(),
             oob_inline: false,
             linger: None,
@@ -116,6 +125,7 @@ impl Default for Values {
             no_check: false,
             mtu_discover: MtuDiscover::default(),
             address_no_port: false,
+            receive_errors: [false; 2],
         }
     }
 }
@@ -229,6 +239,7 @@ impl Values {
                 Ok(Some(SocketOption::Ttl(self.ttl)))
             }
             o::IP_MTU_DISCOVER => self.set_mtu_discover(number),
+            o::IP_RECVERR => Ok(Some(self.set_receive_errors(false, number != 0))),
             // A port is always chosen for its peer.
             o::IP_BIND_ADDRESS_NO_PORT => {
                 self.address_no_port = number != 0;
@@ -241,6 +252,12 @@ impl Values {
     fn set_mtu_discover(&mut self, number: u32) -> Result<Option<SocketOption>, Errno> {
         self.mtu_discover = MtuDiscover::from_number(number).ok_or(Errno::INVAL)?;
         Ok(Some(SocketOption::MtuDiscover(self.mtu_discover)))
+    }
+
+    fn set_receive_errors(&mut self, v6: bool, on: bool) -> SocketOption {
+        let [of_v4, of_v6] = &mut self.receive_errors;
+        *(if v6 { of_v6 } else { of_v4 }) = on;
+        SocketOption::ReceiveErrors { v6, on }
     }
 
     fn pacing_option(&self) -> SocketOption {
@@ -280,6 +297,7 @@ impl Values {
         options.push(SocketOption::Tos(self.tos));
         options.push(SocketOption::Ttl(self.ttl));
         options.push(SocketOption::V6Only(self.v6_only));
+        options.push(SocketOption::Device(self.device));
         options
     }
 
@@ -352,6 +370,7 @@ impl Values {
             (o::IP, o::IP_TOS) => u32::from(self.tos),
             (o::IP, o::IP_TTL) => u32::from(self.ttl),
             (o::IP, o::IP_MTU_DISCOVER) => self.mtu_discover.number(),
+            (o::IP, o::IP_RECVERR) => u32::from(self.receive_errors[0]),
             (o::IP, o::IP_BIND_ADDRESS_NO_PORT) => u32::from(self.address_no_port),
             (o::IPV6, _) if self.inet6 => self.ipv6_value(name)?,
             (o::SOCKET | o::IP, _) => return Err(Errno::NOPROTOOPT),

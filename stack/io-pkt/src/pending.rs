@@ -18,6 +18,7 @@ use crate::accept_queue::{AcceptQueue, Waiting};
 use crate::client;
 use crate::control::{ConnectionId, Control, Peer, SocketEntry, SocketKey, Source};
 use crate::module_sockets;
+use crate::option_requests;
 use crate::options;
 use crate::protocols::Adoption;
 use crate::quota::Taken;
@@ -205,6 +206,7 @@ impl Control {
             }
             (Then::PeerName, Ok(Outcome::Info(info))) => peer_name(&info),
             (Then::Answer, Ok(Outcome::Value(value))) => Ok(Reply::Value(value)),
+            (Then::Answer, Ok(Outcome::ExtendedError(error))) => Ok(option_requests::told(*error)),
             (Then::Stations { bridge, skip }, Ok(Outcome::Stations(rows))) => {
                 Ok(self.stations(bridge, skip, &rows))
             }

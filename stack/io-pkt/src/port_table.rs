@@ -3,6 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use std::collections::HashMap;
 
+use inet::Device;
 use inet::command::Transport;
 use rustix::io::Errno;
 
@@ -18,6 +19,8 @@ pub(crate) struct Sharing {
     pub(crate) port: Option<u32>,
     /// `IPV6_V6ONLY`: every address of IPv6 is none of IPv4.
     pub(crate) v6_only: bool,
+    /// `SO_BINDTODEVICE`: what is bound to another interface is in nobody's way.
+    pub(crate) device: Device,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,10 +107,11 @@ impl PortTable {
         let key = (Transport::Stream, local.port());
         let entries = self.bound.get_mut(&key).ok_or(Errno::INVAL)?;
         let mine = entries.iter().find(|e| e.owner == owner).ok_or(Errno::INVAL)?;
-        let group = mine.sharing.port;
+        let (group, device) = (mine.sharing.port, mine.sharing.device);
         let taken = |e: &Bound| {
             let same_group = group.is_some() && e.sharing.port == group;
-            e.listening && e.owner != owner && e.address == local.ip() && !same_group
+            let same_device = e.sharing.device.meets(device);
+            e.listening && e.owner != owner && e.address == local.ip() && same_device && !same_group
         };
         if entries.iter().any(taken) {
             return Err(Errno::ADDRINUSE);
@@ -116,6 +120,18 @@ impl PortTable {
             entry.listening = true;
         }
         Ok(())
+    }
+
+    /// A socket is bound to an interface, or no longer, after it was bound to a port.
+    pub(crate) fn set_device(
+        &mut self,
+        transport: Transport,
+        port: u16,
+        owner: Owner,
+        device: Device,
+    ) {
+        let entries = self.bound.get_mut(&(transport, port)).into_iter().flatten();
+        entries.filter(|e| e.owner == owner).for_each(|e| e.sharing.device = device);
     }
 
     /// Says that a socket listens no longer; it stays bound.
@@ -139,6 +155,9 @@ impl PortTable {
 /// Is there an address that both sockets would have? Every address of IPv6 is every one of IPv4, too,
 /// unless a socket keeps to IPv6.
 fn meet((one, of_one): (IpAddr, Sharing), (two, of_two): (IpAddr, Sharing)) -> bool {
+    if !of_one.device.meets(of_two.device) {
+        return false;
+    }
     match (one, two) {
         (IpAddr::V6(v6), IpAddr::V4(_)) => v6.is_unspecified() && !of_one.v6_only,
         (IpAddr::V4(_), IpAddr::V6(v6)) => v6.is_unspecified() && !of_two.v6_only,
@@ -151,7 +170,8 @@ mod tests {
     use super::*;
 
     const TCP: Transport = Transport::Stream;
-    const REUSE: Sharing = Sharing { address: true, port: None, v6_only: false };
+    const REUSE: Sharing =
+        Sharing { address: true, port: None, v6_only: false, device: Device::ANY };
 
     fn at(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -173,6 +193,21 @@ mod tests {
         table.release(TCP, 80, 1);
         table.release(TCP, 80, 2);
         table.bind(TCP, at("0.0.0.0:80"), alone, 5).unwrap();
+    }
+
+    #[test]
+    fn what_is_bound_to_another_interface_is_in_nobodys_way() {
+        let mut table = PortTable::default();
+        let by = |interface| Sharing { device: Device::of(interface), ..Sharing::default() };
+        for (owner, interface) in [(1, 1), (2, 2)] {
+            table.bind(TCP, at("0.0.0.0:80"), by(interface), owner).unwrap();
+            table.listen(at("0.0.0.0:80"), owner).unwrap();
+        }
+        let anywhere = Sharing::default();
+        assert_eq!(table.bind(TCP, at("0.0.0.0:80"), anywhere, 3), Err(Errno::ADDRINUSE));
+        assert_eq!(table.bind(TCP, at("0.0.0.0:80"), by(1), 3), Err(Errno::ADDRINUSE));
+        table.set_device(TCP, 80, 1, Device::of(3));
+        table.bind(TCP, at("0.0.0.0:80"), by(1), 3).unwrap();
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl Control {
                 .socket(id, socket)
                 .and_then(|key| self.ioctl((id, sequence), key, request, (data, room)))
                 .map(|()| None),
+            Request::TakeExtendedError { socket } => self.extended_error((id, sequence), socket),
             Request::LocalName { socket } => self.local_name(id, sequence, socket),
             Request::PeerName { socket } => self.peer_name(id, sequence, socket),
             Request::Monitor => self.listen_to_network(id, sequence).map(Some),
@@ -188,6 +189,7 @@ impl Control {
             address: values.reuse_address,
             port: uid.filter(|_| values.reuse_port),
             v6_only: values.v6_only,
+            device: values.device,
         };
         self.ports.bind(transport, local, sharing, key.0)?;
         let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
@@ -249,9 +251,10 @@ impl Control {
         }
         if entry.local.is_none() {
             let (any, v6_only) = (any(&entry.values), entry.values.v6_only);
+            let device = entry.values.device;
             let port = self.free_port(Transport::Stream, any, None, |_| true)?;
             let local = SocketAddr::new(any, port);
-            let sharing = Sharing { v6_only, ..Sharing::default() };
+            let sharing = Sharing { v6_only, device, ..Sharing::default() };
             self.ports.bind(Transport::Stream, local, sharing, key.0)?;
             self.sockets.get_mut(&key).ok_or(Errno::BADF)?.local = Some(Rc::new(local));
         }
@@ -379,7 +382,7 @@ impl Control {
         let dissolve = !stream && to.is_ipv4() && to.ip().is_unspecified();
         let bound = entry.local();
         let to = self.check_peer(transport, &values, to)?;
-        let mut local = self.source(bound, to)?;
+        let mut local = self.source(bound, to, values.device)?;
         let any = SocketAddr::new(any(&values), 0);
         let port = match bound {
             Some(local) => local.port(),

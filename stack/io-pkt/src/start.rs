@@ -304,15 +304,29 @@ fn descriptors() -> u32 {
 
 /// Brings DPDK up: on hugepages if enough are free, else on ordinary pages.
 fn start_eal(config: &Config, plan: &Plan) -> Result<(Eal, bool), StartError> {
+    let shared = config.eal.multi_process;
     let allowed = config.eal.hugepages.unwrap_or(true);
     let hugepages = allowed && dpdk::hugepages_free() >= HUGEPAGES;
+    if shared && !hugepages {
+        let why = format!(
+            "secondary processes of DPDK need hugepages: sysctl vm.nr_hugepages={}, mount -t hugetlbfs nodev \
+             /dev/hugepages, and no hugepages = false",
+            HUGEPAGES * 2
+        );
+        return Err(StartError::Resources { what: "[eal] multi_process", why });
+    }
     let memory = if hugepages {
         Memory::Hugepages { preallocate_mib: Some(HUGEPAGES * 2) }
     } else {
         Memory::Ordinary { mib: ORDINARY_MIB }
     };
-    let prefix = format!("io-pkt-{}", std::process::id());
-    let mut args = EalArgs::new(&prefix).memory(memory).plan(plan);
+    let prefix = match shared {
+        // One that tools can be told, and under which EAL finds what a killed daemon has left.
+        true => format!("io-pkt{}", config.prefix.replace('/', "-")),
+        false => format!("io-pkt-{}", std::process::id()),
+    };
+    let args = EalArgs::new(&prefix).memory(memory).plan(plan);
+    let mut args = args.multi_process(shared).telemetry(shared);
     for address in config.pci_devices() {
         args = args.allow_pci(&address);
     }
@@ -320,6 +334,15 @@ fn start_eal(config: &Config, plan: &Plan) -> Result<(Eal, bool), StartError> {
         args = args.extra(extra);
     }
     let eal = Eal::init(&args.to_vec()).map_err(|error| StartError::Eal(error.to_string()))?;
+    if shared {
+        tracing::warn!(
+            "multi_process: whoever may open EAL's files can read and change every packet of this stack and stop it; \
+             tools attach with --file-prefix={prefix}"
+        );
+        if let Err(error) = eal.allow_capture() {
+            tracing::warn!("dpdk-dumpcap can't attach: {error}; apt-get install librte-pdump23");
+        }
+    }
     Ok((eal, hugepages))
 }
 

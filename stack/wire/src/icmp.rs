@@ -276,6 +276,8 @@ pub struct Quoted<'a> {
     pub header: &'a ipv4::Header,
     /// The first bytes of its payload.
     pub transport: &'a [u8; 8],
+    /// All that is quoted, from its IP header on.
+    pub packet: &'a [u8],
 }
 
 impl<'a> Quoted<'a> {
@@ -292,7 +294,7 @@ impl<'a> Quoted<'a> {
             let payload = bytes.get(header.header_len()..)?;
             let is_ipv4 = header.version() == 4 && header.header_len() >= ipv4::Header::LEN;
             let transport = payload.first_chunk().filter(|_| is_ipv4)?;
-            Some(Self { header, transport })
+            Some(Self { header, transport, packet: bytes })
         };
         parts().ok_or(DropReason::IcmpQuoted)
     }

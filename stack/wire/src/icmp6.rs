@@ -217,6 +217,8 @@ pub struct Quoted<'a> {
     pub protocol: Protocol,
     /// The first bytes of its payload.
     pub transport: &'a [u8; 8],
+    /// All that is quoted, from its IP header on.
+    pub packet: &'a [u8],
 }
 
 impl<'a> Quoted<'a> {
@@ -230,7 +232,8 @@ impl<'a> Quoted<'a> {
         let parts = || {
             let (header, payload) = ipv6::Header::ref_from_prefix(bytes).ok()?;
             let transport = payload.first_chunk().filter(|_| header.version() == 6)?;
-            Some(Self { header, protocol: Protocol(header.next_header), transport })
+            let protocol = Protocol(header.next_header);
+            Some(Self { header, protocol, transport, packet: bytes })
         };
         parts().ok_or(DropReason::Icmp6Quoted)
     }

@@ -14,7 +14,7 @@ use crate::description::OptionSet;
 use crate::errno::{os, status};
 use crate::far::{self, Far};
 use crate::table::{self, Held};
-use crate::{interface, kernel, message, name};
+use crate::{interface, kernel, message, name, readiness};
 
 /// Is the reader at the urgent byte? From `asm-generic/sockios.h`.
 const SIOCATMARK: c_ulong = 0x8905;
@@ -181,6 +181,12 @@ pub unsafe extern "C" fn iopkt_setsockopt(
             return cork::set(fd, &held, c_int::from_ne_bytes(*on) != 0);
         }
         held.socket.set_option(level, name, value)?;
+        if matches!(
+            (level, name),
+            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+        ) {
+            readiness::expect_reports();
+        }
         held.remember(OptionSet { level, name, value: value.to_vec() });
         Ok(())
     }))

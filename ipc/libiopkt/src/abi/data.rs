@@ -11,7 +11,7 @@ use crate::errno::{count, number_of, os};
 use crate::loopback::{self, Side};
 use crate::name::{self, Name};
 use crate::table::{self, Held};
-use crate::{autoconnect, cork, far, kernel, message};
+use crate::{autoconnect, cork, error_queue, far, kernel, message};
 
 /// `read(2)`.
 ///
@@ -173,7 +173,14 @@ pub unsafe extern "C" fn iopkt_recvfrom(
         // SAFETY: the caller's promise.
         None => unsafe { message::bytes_mut(buf, len) },
     };
-    let received = into.and_then(|into| receive(fd, &held, into, message::recv_flags(flags)?));
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        let into = into.map(|into| [IoSliceMut::new(into)]);
+        // SAFETY: the caller's promise.
+        return count(into.and_then(|mut into| unsafe {
+            error_queue::receive_from(fd, &held, &mut into, (from, from_len))
+        }));
+    }
+    let received = into.and_then(|into| receive(fd, &held, into, message::recv_flags(flags)));
     count(received.and_then(|received| {
         // SAFETY: the caller's promise.
         unsafe { name::write((received.from, held.domain()), from, from_len) }?;

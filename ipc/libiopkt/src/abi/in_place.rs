@@ -22,7 +22,7 @@ pub unsafe extern "C" fn iopkt_recv_zc(
 ) -> ssize_t {
     let look = |bytes: &[u8]| (0, (bytes.as_ptr(), bytes.len()));
     let seen = held(fd)
-        .and_then(|held| held.socket.recv_in_place(borrow(&fd), message::recv_flags(flags)?, look));
+        .and_then(|held| held.socket.recv_in_place(borrow(&fd), message::recv_flags(flags), look));
     count(seen.map(|seen| {
         let (at, len) = seen.unwrap_or((core::ptr::null(), 0));
         // SAFETY: the caller's promise.

@@ -9,7 +9,7 @@ use super::borrow;
 use super::data::{Target, destination, send};
 use crate::errno::{count, os};
 use crate::table::{self, Held};
-use crate::{ancillary, far, given, kernel, message, name};
+use crate::{ancillary, error_queue, far, given, kernel, message, name};
 
 /// `sendmsg(2)`. Of control messages, a datagram's `IP_PKTINFO` (source address), `IP_TTL` and `IP_TOS` count.
 ///
@@ -94,7 +94,11 @@ unsafe fn receive_message(
     let header = unsafe { header.as_mut() }.ok_or_else(|| os(libc::EFAULT))?;
     // SAFETY: the caller's promise.
     let mut into = unsafe { message::scatter(header.msg_iov, header.msg_iovlen) }?;
-    let known = message::recv_flags(flags)?;
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        // SAFETY: the caller's promise.
+        return unsafe { error_queue::receive(fd, held, &mut into, header) };
+    }
+    let known = message::recv_flags(flags);
     let mut scrap = message::scrap(held.is_stream(), flags, message::total(&into));
     if let Some(scrap) = &mut scrap {
         into = vec![IoSliceMut::new(scrap)];

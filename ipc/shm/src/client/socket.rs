@@ -124,13 +124,27 @@ impl SocketMemory {
     #[must_use]
     pub fn segments(&self) -> (u16, bool) {
         let word = self.own_long(own_cell::SEGMENTS).load(Ordering::Relaxed);
-        (u16::try_from(word & 0xffff).unwrap_or(0), word >> 16 != 0)
+        (u16::try_from(word & 0xffff).unwrap_or(0), word >> 16 & 1 != 0)
     }
 
     /// Says so.
     pub fn set_segments(&self, (size, join): (u16, bool)) {
-        let word = u64::from(join) << 16 | u64::from(size);
+        let word =
+            u64::from(self.is_bound_to_device()) << 17 | u64::from(join) << 16 | u64::from(size);
         self.own_long(own_cell::SEGMENTS).store(word, Ordering::Relaxed);
+    }
+
+    /// A datagram socket is bound to an interface: its ways are its own.
+    #[must_use]
+    pub fn is_bound_to_device(&self) -> bool {
+        self.own_long(own_cell::SEGMENTS).load(Ordering::Relaxed) >> 17 & 1 != 0
+    }
+
+    /// Says so.
+    pub fn set_bound_to_device(&self, bound: bool) {
+        let word = self.own_long(own_cell::SEGMENTS);
+        let others = word.load(Ordering::Relaxed) & !(1 << 17);
+        word.store(others | u64::from(bound) << 17, Ordering::Relaxed);
     }
 
     /// The receive queue, locked.

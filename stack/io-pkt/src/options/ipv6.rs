@@ -9,6 +9,7 @@ use super::{Values, int};
 pub(crate) mod name {
     pub(crate) const UNICAST_HOPS: i32 = 16;
     pub(crate) const MTU_DISCOVER: i32 = 23;
+    pub(crate) const RECVERR: i32 = 25;
     pub(crate) const V6ONLY: i32 = 26;
     pub(crate) const TCLASS: i32 = 67;
 }
@@ -44,6 +45,7 @@ impl Values {
                 Ok(Some(SocketOption::Tos(self.tos)))
             }
             name::MTU_DISCOVER => self.set_mtu_discover(number),
+            name::RECVERR => Ok(Some(self.set_receive_errors(true, number != 0))),
             _ => Err(Errno::NOPROTOOPT),
         }
     }
@@ -55,6 +57,7 @@ impl Values {
             name::UNICAST_HOPS => Ok(self.ttl.into()),
             name::TCLASS => Ok(self.tos.into()),
             name::MTU_DISCOVER => Ok(self.mtu_discover.number()),
+            name::RECVERR => Ok(self.receive_errors[1].into()),
             _ => Err(Errno::NOPROTOOPT),
         }
     }

@@ -1,0 +1,88 @@
+"""Sockets that are bound to an interface: two links with the same address behind each."""
+
+from lab import IFACE, STACK, Lab, check, until
+
+OTHER, OTHER_STACK = "198.18.79.1", "198.18.79.2"
+TWICE = "203.0.113.7"
+
+# Says who it is to whoever asks, over UDP and over TCP.
+SAYS = """
+import socket, sys, threading
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("", 7000))
+t = socket.create_server(("", 7000))
+def udp():
+    while True: u.sendto(sys.argv[1].encode(), u.recvfrom(100)[1])
+threading.Thread(target=udp, daemon=True).start()
+print("ready", flush=True)
+while True:
+    c = t.accept()[0]; c.sendall(sys.argv[1].encode()); c.close()
+"""
+
+# What a socket that is bound to each link hears from the one address.
+ASKS = """
+import socket, sys
+for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+    for device in "tap0", "tap1", "tap0":
+        s = socket.socket(socket.AF_INET, kind)
+        s.settimeout(8)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        s.connect((sys.argv[1], 7000)) if kind == socket.SOCK_STREAM else s.sendto(b"?", (sys.argv[1], 7000))
+        print(device, s.recv(100).decode(), s.getsockname()[0] if kind == socket.SOCK_STREAM else "-", flush=True)
+"""
+
+# Two servers at one port, each at a link.
+SERVES = """
+import select, socket, threading
+def serve(device):
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    t = socket.socket()
+    for s in u, t:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
+        s.bind(("", 7001))
+    t.listen(5)
+    while True:
+        for s in select.select([u, t], [], [])[0]:
+            if s is u: u.sendto(device, u.recvfrom(100)[1])
+            else:
+                c = t.accept()[0]; c.sendall(c.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\\0")); c.close()
+threads = [threading.Thread(target=serve, args=(d,), daemon=True) for d in (b"tap0", b"tap1")]
+for t in threads: t.start()
+print("ready", flush=True)
+threads[0].join()
+"""
+
+HEARS = """
+import socket, sys
+for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+    s = socket.socket(socket.AF_INET, kind); s.settimeout(8); s.connect((sys.argv[1], 7001))
+    if kind == socket.SOCK_DGRAM: s.send(b"?")
+    print(s.recv(100).decode(), end=" ")
+"""
+
+
+def ready(lab, log):
+    until("the server", lambda: log.exists() and "ready" in log.read_text(), 20)
+
+
+def bound_sockets():
+    """SO_BINDTODEVICE: an address that is behind both of two links answers by the link that a socket is bound to, whatever the route says; two servers at one port hear one link each."""
+    taps = ["-d", "net_tap", f"iface={IFACE},address={STACK}/24", "-d", "net_tap", f"iface=iop1,address={OTHER_STACK}/24"]
+    with Lab(drivers=taps) as lab:
+        other = lab.add_host(lab.ns + "o", "iop1", f"{OTHER}/24")
+        for name, ns in (("near", lab.ns), ("other", other)):
+            lab.ip("addr", "add", f"{TWICE}/32", "dev", "lo", ns=ns)
+            log = lab.dir / f"{name}.log"
+            lab.spawn(["python3", "-c", SAYS, name], log=log, ns=ns)
+            ready(lab, log)
+        # One has a router, the other nothing: what has no route is on the link.
+        lab.iopkt("route", "add", "default", "198.18.77.1")
+        said = lab.iopkt("run", "--", "python3", "-c", ASKS, TWICE)
+        rows = said.stdout.split("\n")[:-1]
+        check(rows == ["tap0 near -", "tap1 other -", "tap0 near -", f"tap0 near {STACK}", f"tap1 other {OTHER_STACK}", f"tap0 near {STACK}"], f"{rows} {said.stderr}")
+        log = lab.dir / "serves.log"
+        lab.client("python3", "-c", SERVES, log=log)
+        ready(lab, log)
+        for ns, to, device in ((lab.ns, STACK, "tap0"), (other, OTHER_STACK, "tap1")):
+            said = lab.exec("python3", "-c", HEARS, to, ns=ns)
+            check(said.stdout.split() == [device, device], f"{to}: {said.stdout} {said.stderr} {log.read_text()}")
+        return "two links, UDP and TCP, both ways"

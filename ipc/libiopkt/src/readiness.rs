@@ -1,0 +1,196 @@
+//! What `poll` and `epoll` say of a stack's socket beside what the kernel says of its descriptor: `POLLERR`.
+//!
+//! A unix socket that is alive has no error. So whoever stands in front of libc's `poll` and `epoll_wait` asks here
+//! before they wait, whether errors wait that nobody has read (`MSG_ERRQUEUE`), and afterwards what is to be added.
+//! A program whose sockets have not asked for such errors pays for a look at those that are ready.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::ffi::CString;
+
+use libc::{POLLERR, POLLIN, POLLRDNORM, c_int, c_short, epoll_event, nfds_t, pollfd};
+
+use crate::errno::{errno, set_errno};
+use crate::kernel;
+use crate::table::{self, Held};
+
+/// A socket of this program's has asked for errors to be kept.
+static EXPECTED: AtomicBool = AtomicBool::new(false);
+
+/// The kernel says no more than this of a set that is looked through; what is beyond has no `EPOLLERR`.
+const LISTING_MAX: usize = 64 * 1024;
+
+/// `EPOLLET`, `EPOLLONESHOT`: such an event is told once, and the kernel does that.
+const ONCE: u32 = 1 << 31 | 1 << 30;
+
+pub(crate) fn expect_reports() {
+    EXPECTED.store(true, Ordering::Relaxed);
+}
+
+fn are_expected() -> bool {
+    EXPECTED.load(Ordering::Relaxed)
+}
+
+fn reports_at(fd: c_int) -> Option<Held> {
+    table::lookup(fd).filter(|held| held.socket.unspoken().reports)
+}
+
+/// Do errors wait at one of these? Then `poll` is not to wait.
+///
+/// # Safety
+/// `fds` is null or points to `n` entries.
+#[must_use]
+pub unsafe fn reports_wait(fds: *const pollfd, n: nfds_t) -> bool {
+    if !are_expected() || fds.is_null() {
+        return false;
+    }
+    // SAFETY: not null; the caller's promise.
+    let fds = unsafe { core::slice::from_raw_parts(fds, usize::try_from(n).unwrap_or(0)) };
+    fds.iter().any(|entry| reports_at(entry.fd).is_some())
+}
+
+/// Adds `POLLERR` where it belongs, after `poll` has found so many ready; their number then.
+///
+/// # Safety
+/// `fds` points to `n` entries, which the kernel has just filled in.
+#[must_use]
+pub unsafe fn add_errors(fds: *mut pollfd, n: nfds_t, ready: c_int) -> c_int {
+    if fds.is_null() || ready < 0 {
+        return ready;
+    }
+    // SAFETY: not null; the caller's promise.
+    let fds = unsafe { core::slice::from_raw_parts_mut(fds, usize::try_from(n).unwrap_or(0)) };
+    let expected = are_expected();
+    let mut ready = ready;
+    for entry in fds.iter_mut().filter(|entry| entry.revents != 0 || expected) {
+        let Some(held) = table::lookup(entry.fd) else { continue };
+        let before = entry.revents;
+        entry.revents = told(&held, before);
+        if before == 0 && entry.revents != 0 {
+            ready = ready.saturating_add(1);
+        }
+    }
+    ready
+}
+
+/// The events of a socket of which the kernel says `events`: as in Linux, an error alone is nothing to read.
+fn told(held: &Held, events: c_short) -> c_short {
+    let unspoken = held.socket.unspoken();
+    if !unspoken.reports && (!unspoken.error || events == 0) {
+        return events;
+    }
+    let is_stream = held.is_stream();
+    let nothing = !is_stream && !unspoken.unread && events & libc::POLLRDHUP == 0;
+    let readable = POLLIN | POLLRDNORM;
+    POLLERR | if nothing { events & !readable } else { events }
+}
+
+/// Do errors wait at a socket of this set? Then `epoll_wait` is not to wait.
+#[must_use]
+pub fn reports_wait_in(set: c_int) -> bool {
+    are_expected()
+        && table::numbers(0, c_int::MAX).any(|fd| reports_at(fd).is_some())
+        && !reports_in(set).is_empty()
+}
+
+/// Adds `EPOLLERR` where it belongs, after `epoll_wait` has told of so many events; their number then.
+///
+/// # Safety
+/// `events` has room for `room` events, of which the kernel has just filled in so many.
+#[must_use]
+pub unsafe fn add_reports(set: c_int, events: *mut epoll_event, room: c_int, told: c_int) -> c_int {
+    if !are_expected() || events.is_null() || told < 0 {
+        return told;
+    }
+    let mut told = told;
+    for (data, wanted, only) in reports_in(set) {
+        let len = usize::try_from(told).unwrap_or(0);
+        // SAFETY: not null, and so many are filled in.
+        let events_told = unsafe { core::slice::from_raw_parts_mut(events, len) };
+        if let Some(event) = events_told.iter_mut().find(|event| event.u64 == data) {
+            event.events |= libc::EPOLLERR.cast_unsigned();
+            if only {
+                event.events &= !(libc::EPOLLIN | libc::EPOLLRDNORM).cast_unsigned();
+            }
+        } else if wanted & ONCE == 0 && told < room {
+            let event = epoll_event { events: libc::EPOLLERR.cast_unsigned(), u64: data };
+            // SAFETY: `told` is below the room that the caller vouches for.
+            let place = unsafe { events.add(len) };
+            // SAFETY: as above.
+            unsafe { place.write_unaligned(event) };
+            told = told.saturating_add(1);
+        }
+    }
+    told
+}
+
+/// The sockets of a set at which errors wait: what the program calls each, what it wants to hear of it, and whether
+/// there is nothing to read.
+fn reports_in(set: c_int) -> Vec<(u64, u32, bool)> {
+    let before = errno();
+    let listing = listing_of(set);
+    set_errno(before);
+    let report = |(fd, wanted, data): (c_int, u32, u64)| {
+        let held = reports_at(fd)?;
+        Some((data, wanted, !held.is_stream() && !held.socket.unspoken().unread))
+    };
+    listing.lines().filter_map(member).filter_map(report).collect()
+}
+
+/// `tfd:        5 events:       19 data:                7f  pos:0 ino:61 sdev:5`
+fn member(line: &str) -> Option<(c_int, u32, u64)> {
+    let mut words = line.split_whitespace();
+    let mut value = |name| words.next().filter(|word| *word == name).and_then(|_| words.next());
+    let fd = value("tfd:")?.parse().ok()?;
+    let events = u32::from_str_radix(value("events:")?, 16).ok()?;
+    let data = u64::from_str_radix(value("data:")?, 16).ok()?;
+    Some((fd, events, data))
+}
+
+/// What the kernel says of a set's members. The calls are no points of cancellation.
+fn listing_of(set: c_int) -> String {
+    let Ok(path) = CString::new(format!("/proc/self/fdinfo/{set}")) else { return String::new() };
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    // SAFETY: a C string.
+    let fd = unsafe { kernel::openat(libc::AT_FDCWD, path.as_ptr(), flags, 0) };
+    if fd < 0 {
+        return String::new();
+    }
+    let mut all = Vec::new();
+    let mut piece = [0_u8; 4096];
+    while all.len() < LISTING_MAX {
+        // SAFETY: the buffer has this room.
+        let len = unsafe { kernel::read(fd, piece.as_mut_ptr().cast(), piece.len()) };
+        match usize::try_from(len).ok().and_then(|len| piece.get(..len)) {
+            None | Some([]) => break,
+            Some(bytes) => all.extend_from_slice(bytes),
+        }
+    }
+    // SAFETY: opened above, and nobody else's.
+    let _ = unsafe { kernel::close(fd) };
+    String::from_utf8(all).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_names_the_members_of_a_set() {
+        // SAFETY: no pointers.
+        let set = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        let wanted = libc::EPOLLIN.cast_unsigned() | ONCE;
+        let mut event = epoll_event { events: wanted, u64: 0xfeed_0000_0000_beef };
+        // SAFETY: the event is ours.
+        assert_eq!(unsafe { libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, fd, &raw mut event) }, 0);
+        let members: Vec<_> = listing_of(set).lines().filter_map(member).collect();
+        let [(number, events, data)] = members[..] else { panic!("{members:?}") };
+        assert_eq!((number, events & wanted, data), (fd, wanted, 0xfeed_0000_0000_beef));
+        for fd in [fd, set] {
+            // SAFETY: both are ours.
+            assert_eq!(unsafe { libc::close(fd) }, 0);
+        }
+        assert_eq!(listing_of(set), "", "no set");
+    }
+}

@@ -1,0 +1,193 @@
+//! Sockets that are bound to an interface (`SO_BINDTODEVICE`): what they send leaves by it, and nothing else reaches
+//! them. Packets from this host to itself leave by no interface, and go where they always go.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use fib::{Address, Net};
+
+use crate::address6::is_of_a_link;
+use crate::network::{Destination, LOOPBACK, Network};
+use crate::output::{Hop, Output};
+use crate::route::NoWay;
+
+/// The interface that a socket is bound to, if it is: one more than its number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Device(u16);
+
+impl Device {
+    /// Not bound.
+    pub const ANY: Self = Self(0);
+
+    /// Bound to an interface.
+    #[must_use]
+    pub const fn of(interface: u16) -> Self {
+        Self(interface.saturating_add(1))
+    }
+
+    /// Which one.
+    #[inline]
+    #[must_use]
+    pub const fn interface(self) -> Option<u16> {
+        self.0.checked_sub(1)
+    }
+
+    /// Does what comes by an interface reach the socket?
+    #[inline]
+    #[must_use]
+    pub const fn takes(self, interface: u16) -> bool {
+        self.0 == 0 || self.0.wrapping_sub(1) == interface
+    }
+
+    /// Could something reach both?
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 == 0 || other.0 == 0 || self.0 == other.0
+    }
+}
+
+/// A way that leaves by an interface, whether or not another is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceWay<A> {
+    /// Destinations.
+    pub destination: Net<A>,
+    /// Their router.
+    pub gateway: Option<A>,
+    /// Most bytes of a packet.
+    pub mtu: Option<u16>,
+}
+
+/// All ways by one interface that some socket has been bound to; the longest prefixes first.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceWays {
+    /// The interface.
+    pub interface: u16,
+    /// Those of IPv4.
+    pub v4: Vec<DeviceWay<Ipv4Addr>>,
+    /// Those of IPv6.
+    pub v6: Vec<DeviceWay<Ipv6Addr>>,
+}
+
+fn way_of<A: Address>(ways: &[DeviceWay<A>], to: A) -> Option<(Option<A>, Option<u16>)> {
+    let way = ways.iter().find(|way| way.destination.contains(to))?;
+    Some((way.gateway, way.mtu))
+}
+
+impl Network {
+    fn ways_by(&self, interface: u16) -> Option<&DeviceWays> {
+        self.device_ways.iter().find(|ways| ways.interface == interface)
+    }
+}
+
+impl Output {
+    /// [`Output::route_flow`] of a socket that may be bound to an interface.
+    ///
+    /// # Errors
+    /// Why there is none.
+    #[inline]
+    pub(crate) fn route_from(
+        &self,
+        device: Device,
+        to: Ipv4Addr,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop, NoWay> {
+        match device.interface() {
+            None => self.route_flow(to, flow),
+            Some(interface) => self.route_by(interface, to, flow),
+        }
+    }
+
+    /// As Linux has it, a destination without a route by the interface is on its link.
+    #[cold]
+    fn route_by(&self, index: u16, to: Ipv4Addr, flow: impl FnOnce() -> u32) -> Result<Hop, NoWay> {
+        let destination = self.addresses.classify(to);
+        if destination == Destination::Local {
+            return self.route_flow(to, flow);
+        }
+        let interface = self.network.interface(index).filter(|i| i.up && index != LOOPBACK);
+        let interface = interface.ok_or(NoWay::Unknown)?;
+        let best = self.network.fib.way(to);
+        let hop = best.map(|way| way.hop(flow)).transpose()?;
+        let hop = hop.filter(|hop| hop.interface == index);
+        let others = || way_of(&self.network.ways_by(index)?.v4, to);
+        let (gateway, mtu) = match (hop, best) {
+            (Some(hop), Some(way)) => (hop.gateway, way.mtu),
+            _ => others().unwrap_or((None, None)),
+        };
+        Ok(interface.hop(gateway.unwrap_or(to), destination, mtu))
+    }
+
+    /// [`Output::route6_flow`] of a socket that may be bound to an interface.
+    ///
+    /// # Errors
+    /// Why there is none.
+    #[inline]
+    pub(crate) fn route6_from(
+        &self,
+        device: Device,
+        to: Ipv6Addr,
+        zone: Option<u16>,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop<Ipv6Addr>, NoWay> {
+        match device.interface() {
+            None => self.route6_flow(to, zone, flow),
+            Some(interface) => self.route6_by(interface, to, flow),
+        }
+    }
+
+    #[cold]
+    fn route6_by(
+        &self,
+        index: u16,
+        to: Ipv6Addr,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop<Ipv6Addr>, NoWay> {
+        let of_a_link = is_of_a_link(to);
+        let ours = self.addresses.classify6(to, index) == Destination::Local;
+        if of_a_link || ours {
+            return self.route6_flow(to, Some(index), flow);
+        }
+        let interface = self.network.interface(index).filter(|i| i.up && index != LOOPBACK);
+        let interface = interface.ok_or(NoWay::Unknown)?;
+        let best = self.network.fib6.way(to);
+        let hop = best.map(|way| way.hop(flow)).transpose()?;
+        let hop = hop.filter(|hop| hop.interface == index);
+        let (gateway, mtu) = match (hop, best) {
+            (Some(hop), Some(way)) => (hop.gateway, way.mtu),
+            _ => {
+                let ways = self.network.ways_by(index).ok_or(NoWay::Unknown)?;
+                way_of(&ways.v6, to).ok_or(NoWay::Unknown)?
+            }
+        };
+        Ok(interface.hop6(gateway.unwrap_or(to), Destination::Remote, mtu))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_bound_takes_everything() {
+        let bound = Device::of(3);
+        assert_eq!((bound.interface(), Device::ANY.interface()), (Some(3), None));
+        assert!(Device::ANY.takes(0) && Device::ANY.takes(u16::MAX));
+        assert!(bound.takes(3) && !bound.takes(2) && !bound.takes(u16::MAX));
+        assert!(Device::of(0).takes(0) && !Device::of(0).takes(u16::MAX));
+        assert!(bound.meets(Device::ANY) && bound.meets(bound) && !bound.meets(Device::of(2)));
+    }
+
+    #[test]
+    fn the_longest_prefix_is_found_first() {
+        let way = |destination: Net<Ipv4Addr>, gateway: Option<[u8; 4]>| DeviceWay {
+            destination,
+            gateway: gateway.map(Ipv4Addr::from),
+            mtu: None,
+        };
+        let near = Net::new(Ipv4Addr::new(10, 0, 0, 0), 24).unwrap();
+        let ways = [way(near, None), way(Net::DEFAULT, Some([10, 0, 0, 1]))];
+        let gateway = |to: [u8; 4]| way_of(&ways, Ipv4Addr::from(to)).map(|(gateway, _)| gateway);
+        assert_eq!(gateway([10, 0, 0, 9]), Some(None));
+        assert_eq!(gateway([10, 0, 1, 9]), Some(Some(Ipv4Addr::new(10, 0, 0, 1))));
+        assert_eq!(way_of(&ways[..1], Ipv4Addr::new(10, 0, 1, 9)), None);
+    }
+}
