@@ -4,6 +4,7 @@
 //! | target | what the bytes are |
 //! |---|---|
 //! | [`parsers`] | a frame, as it is or with lengths and checksums put right so that it gets deeper |
+//! | [`links`] | frames below IP, and what they make of a spanning tree, of aggregated links and of a table of groups |
 //! | [`options`] | an option list from the wire, and a set of options to write |
 //! | [`endpoint`] | the life of an address pair: segments, calls and timeouts |
 //! | [`cookie`] | a SYN, and ACKs that claim to answer our cookie |
@@ -14,11 +15,13 @@
 mod bytes;
 mod cookie;
 mod endpoint;
+mod links;
 mod options;
 mod parsers;
 mod segment;
 
 pub use cookie::cookie;
 pub use endpoint::endpoint;
+pub use links::links;
 pub use options::options;
 pub use parsers::parsers;

@@ -15,6 +15,11 @@ fn parsers() {
 }
 
 #[test]
+fn links() {
+    check!().with_generator(bytes(400)).for_each(|input| fuzz_targets::links(input));
+}
+
+#[test]
 fn options() {
     check!().with_generator(bytes(80)).for_each(|input| fuzz_targets::options(input));
 }
