@@ -225,6 +225,13 @@ def protocol_answers():
             before = lab.tunable("faulty.events")
             lab.ip("link", "set", IFACE, way)
             until(f"the module knows that the link is {way}", lambda: lab.tunable("faulty.events") != before, 4)
+        # Addresses of both families, when they may be used and when they go.
+        for address, last in (("198.18.99.1/24", 32), (f"{HOST6[:-1]}9/64", 128)):
+            for way in ("alias", "delete"):
+                before = int(lab.tunable("faulty.events"))
+                family = ["inet6"] if last == 128 else []
+                lab.iopkt("ifconfig", "tap0", *family, address, way)
+                until(f"the module knows of {way} {address}", lambda: int(lab.tunable("faulty.events")) > before, 5)
         lab.iopkt("umount", "faulty")
         check(not (lab.run_dir / "dev/faulty").exists(), "its path is still there")
         return "50 frames and 50 packets each way; C and Rust from outside the tree; sysctl and path"

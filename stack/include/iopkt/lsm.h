@@ -122,6 +122,12 @@
 // [`Event::kind`]: an interface has lost the address [`Event::address`].
 #define LSM_EVENT_ADDRESS_REMOVED 5
 
+// [`Event::kind`]: an interface has got the IPv6 address [`Event6::address`], which may be used now.
+#define LSM_EVENT_ADDRESS6_ADDED 6
+
+// [`Event::kind`]: an interface has lost the IPv6 address [`Event6::address`].
+#define LSM_EVENT_ADDRESS6_REMOVED 7
+
 // [`Variable::flags`]: the operator may set it. Without it only the module does, as with a counter.
 #define LSM_VARIABLE_WRITABLE 1
 
@@ -542,6 +548,14 @@ struct lsm_module {
                               size_t len,
                               void *to,
                               size_t room);
+};
+
+// What an event of the kinds [`EVENT_ADDRESS6_ADDED`] and [`EVENT_ADDRESS6_REMOVED`] is the beginning of.
+struct lsm_event6 {
+    // The event; its size is this structure's.
+    struct lsm_event event;
+    // The address that came or went.
+    uint8_t address[16];
 };
 
 #endif  /* IOPKT_LSM_H */

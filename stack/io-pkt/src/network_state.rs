@@ -427,6 +427,11 @@ impl NetworkState {
         let there = self.interfaces.iter().filter(|e| !e.is_gone());
         let interface = |entry: &Entry| {
             let Interface { index, name, mac, mtu, up, addresses, .. } = entry.config.clone();
+            let usable =
+                |own: &&autoconf::Own| matches!(own.state, State::Preferred | State::Deprecated);
+            let v4 = addresses.iter().map(|a| (a.address.into(), a.prefix_len));
+            let v6 = entry.link.addresses().filter(usable);
+            let v6 = v6.map(|own| (own.address.into(), own.prefix_len));
             lsm::Interface {
                 index,
                 name,
@@ -435,7 +440,7 @@ impl NetworkState {
                 up,
                 running: self.runs(entry),
                 loopback: index == LOOPBACK,
-                addresses: addresses.iter().map(|a| (a.address, a.prefix_len)).collect(),
+                addresses: v4.chain(v6).collect(),
             }
         };
         there.map(interface).collect()

@@ -120,6 +120,10 @@ pub const EVENT_CHANGED: u32 = 3;
 pub const EVENT_ADDRESS_ADDED: u32 = 4;
 /// [`Event::kind`]: an interface has lost the address [`Event::address`].
 pub const EVENT_ADDRESS_REMOVED: u32 = 5;
+/// [`Event::kind`]: an interface has got the IPv6 address [`Event6::address`], which may be used now.
+pub const EVENT_ADDRESS6_ADDED: u32 = 6;
+/// [`Event::kind`]: an interface has lost the IPv6 address [`Event6::address`].
+pub const EVENT_ADDRESS6_REMOVED: u32 = 7;
 
 /// [`Variable::flags`]: the operator may set it. Without it only the module does, as with a counter.
 pub const VARIABLE_WRITABLE: u32 = 1;
@@ -235,6 +239,16 @@ pub struct Event {
     pub prefix_len: u8,
     /// Unused.
     pub reserved: [u8; 3],
+}
+
+/// What an event of the kinds [`EVENT_ADDRESS6_ADDED`] and [`EVENT_ADDRESS6_REMOVED`] is the beginning of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event6 {
+    /// The event; its size is this structure's.
+    pub event: Event,
+    /// The address that came or went.
+    pub address: [u8; 16],
 }
 
 /// A number that operator and module share: `iopkt sysctl NAME.VARIABLE`.
@@ -430,3 +444,4 @@ const _: () = assert!(size_of::<Attach>() == 24 && size_of::<Arrival>() == 16);
 const _: () = assert!(size_of::<Variable>() == 48 && size_of::<Peer>() == 24);
 const _: () = assert!(size_of::<Name>() == 28 && size_of::<Opening>() == 24);
 const _: () = assert!(size_of::<Interface>() == 44 && size_of::<Event>() == 60);
+const _: () = assert!(size_of::<Event6>() == 76);

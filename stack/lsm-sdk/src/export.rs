@@ -248,7 +248,10 @@ unsafe extern "C" fn work<P: Protocol>(
 
 unsafe extern "C" fn event<P: Protocol>(instance: *mut c_void, event: *const abi::Event) -> i32 {
     // SAFETY: the daemon's, valid during this call.
-    let Some(event) = (unsafe { event.as_ref() }).and_then(Event::of) else { return 0 };
+    let Some(raw) = (unsafe { event.as_ref() }) else { return 0 };
+    // SAFETY: as above: of such kinds it is the beginning of more.
+    let six = Event::is_of_ipv6(raw).then(|| unsafe { &*event.cast::<abi::Event6>() });
+    let Some(event) = Event::of(raw, six) else { return 0 };
     guarded::<P>(instance, |protocol, _| protocol.event(&event))
 }
 

@@ -1,6 +1,6 @@
 //! What a protocol is told, in Rust's types.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use lsm_abi as abi;
 
@@ -247,11 +247,20 @@ pub enum Event {
     AddressAdded(Interface, Ipv4Addr, u8),
     /// An interface has lost an address.
     AddressRemoved(Interface, Ipv4Addr, u8),
+    /// An interface has got an IPv6 address, which may be used now, with its prefix length.
+    Address6Added(Interface, Ipv6Addr, u8),
+    /// An interface has lost an IPv6 address.
+    Address6Removed(Interface, Ipv6Addr, u8),
 }
 
 impl Event {
+    /// It is the beginning of an [`abi::Event6`].
+    pub(crate) fn is_of_ipv6(raw: &abi::Event) -> bool {
+        matches!(raw.kind, abi::EVENT_ADDRESS6_ADDED | abi::EVENT_ADDRESS6_REMOVED)
+    }
+
     /// `None`: a kind that this SDK does not know.
-    pub(crate) fn of(raw: &abi::Event) -> Option<Self> {
+    pub(crate) fn of(raw: &abi::Event, six: Option<&abi::Event6>) -> Option<Self> {
         let interface = Interface::of(&raw.interface);
         let address = Ipv4Addr::from(raw.address);
         Some(match raw.kind {
@@ -260,6 +269,12 @@ impl Event {
             abi::EVENT_CHANGED => Self::Changed(interface),
             abi::EVENT_ADDRESS_ADDED => Self::AddressAdded(interface, address, raw.prefix_len),
             abi::EVENT_ADDRESS_REMOVED => Self::AddressRemoved(interface, address, raw.prefix_len),
+            abi::EVENT_ADDRESS6_ADDED => {
+                Self::Address6Added(interface, six?.address.into(), raw.prefix_len)
+            }
+            abi::EVENT_ADDRESS6_REMOVED => {
+                Self::Address6Removed(interface, six?.address.into(), raw.prefix_len)
+            }
             _ => return None,
         })
     }

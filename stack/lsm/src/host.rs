@@ -1,7 +1,7 @@
 //! What the daemon does for a module: log, options, packets, calls from thread to thread.
 
 use core::ffi::{CStr, c_char, c_void};
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -53,14 +53,18 @@ pub struct Interface {
     /// Packets to ourselves.
     pub loopback: bool,
     /// Addresses with their prefix lengths, primary first.
-    pub addresses: Vec<(Ipv4Addr, u8)>,
+    pub addresses: Vec<(IpAddr, u8)>,
 }
 
 impl Interface {
     fn to_abi(&self) -> abi::Interface {
         let flag = |on, flag| if on { flag } else { 0 };
-        let (address, prefix_len) =
-            self.addresses.first().copied().unwrap_or((Ipv4Addr::UNSPECIFIED, 0));
+        let v4 = |(address, len): &(IpAddr, u8)| match address {
+            IpAddr::V4(v4) => Some((*v4, *len)),
+            IpAddr::V6(_) => None,
+        };
+        let first = self.addresses.iter().find_map(v4);
+        let (address, prefix_len) = first.unwrap_or((Ipv4Addr::UNSPECIFIED, 0));
         let mut name = [0; 16];
         // One place is left for the terminator.
         for (to, from) in name.iter_mut().take(15).zip(self.name.bytes()) {
@@ -92,30 +96,34 @@ pub enum Event {
     /// An interface is another than before.
     Changed(Interface),
     /// An interface has got an address.
-    AddressAdded(Interface, Ipv4Addr, u8),
+    AddressAdded(Interface, IpAddr, u8),
     /// An interface has lost an address.
-    AddressRemoved(Interface, Ipv4Addr, u8),
+    AddressRemoved(Interface, IpAddr, u8),
 }
 
 impl Event {
-    pub(crate) fn to_abi(&self) -> abi::Event {
-        let (kind, interface, (address, prefix_len)) = match self {
-            Self::Attached(i) => (abi::EVENT_ATTACHED, i, (Ipv4Addr::UNSPECIFIED, 0)),
-            Self::Detached(i) => (abi::EVENT_DETACHED, i, (Ipv4Addr::UNSPECIFIED, 0)),
-            Self::Changed(i) => (abi::EVENT_CHANGED, i, (Ipv4Addr::UNSPECIFIED, 0)),
-            Self::AddressAdded(i, address, len) => (abi::EVENT_ADDRESS_ADDED, i, (*address, *len)),
+    /// As modules read it: of most kinds only the first part.
+    pub(crate) fn to_abi(&self) -> abi::Event6 {
+        let none = (IpAddr::from(Ipv4Addr::UNSPECIFIED), 0);
+        let (kinds, interface, (address, prefix_len)) = match self {
+            Self::Attached(i) => ([abi::EVENT_ATTACHED; 2], i, none),
+            Self::Detached(i) => ([abi::EVENT_DETACHED; 2], i, none),
+            Self::Changed(i) => ([abi::EVENT_CHANGED; 2], i, none),
+            Self::AddressAdded(i, address, len) => {
+                ([abi::EVENT_ADDRESS_ADDED, abi::EVENT_ADDRESS6_ADDED], i, (*address, *len))
+            }
             Self::AddressRemoved(i, address, len) => {
-                (abi::EVENT_ADDRESS_REMOVED, i, (*address, *len))
+                ([abi::EVENT_ADDRESS_REMOVED, abi::EVENT_ADDRESS6_REMOVED], i, (*address, *len))
             }
         };
-        abi::Event {
-            size: 60,
-            kind,
-            interface: interface.to_abi(),
-            address: address.octets(),
-            prefix_len,
-            reserved: [0; 3],
-        }
+        let [v4, v6] = kinds;
+        let (kind, size, address, address6) = match address {
+            IpAddr::V4(address) => (v4, 60, address.octets(), Ipv6Addr::UNSPECIFIED.octets()),
+            IpAddr::V6(address) => (v6, 76, Ipv4Addr::UNSPECIFIED.octets(), address.octets()),
+        };
+        let (interface, reserved) = (interface.to_abi(), [0; 3]);
+        let event = abi::Event { size, kind, interface, address, prefix_len, reserved };
+        abi::Event6 { event, address: address6 }
     }
 }
 
@@ -537,7 +545,7 @@ unsafe extern "C" fn path(of: *const abi::Host, name: *const c_char, mode: u32) 
 mod tests {
     use super::*;
 
-    fn interface(index: u16, name: &str, addresses: &[([u8; 4], u8)]) -> Interface {
+    fn interface(index: u16, name: &str, addresses: &[(&str, u8)]) -> Interface {
         Interface {
             index,
             name: name.into(),
@@ -546,22 +554,27 @@ mod tests {
             up: true,
             running: true,
             loopback: false,
-            addresses: addresses.iter().map(|(a, len)| ((*a).into(), *len)).collect(),
+            addresses: addresses.iter().map(|(a, len)| (a.parse().unwrap(), *len)).collect(),
         }
     }
 
     #[test]
     fn changes_of_the_network_are_told_one_by_one() {
         let network = Network::default();
-        let a = interface(1, "tap0", &[([10, 0, 0, 1], 8)]);
+        let a = interface(1, "tap0", &[("2001:db8::1", 64), ("10.0.0.1", 8)]);
+        assert_eq!((a.to_abi().address, a.to_abi().prefix_len), ([10, 0, 0, 1], 8));
         let told = network.set(core::slice::from_ref(&a));
-        let address = Ipv4Addr::new(10, 0, 0, 1);
-        assert_eq!(told, [Event::Attached(a.clone()), Event::AddressAdded(a.clone(), address, 8)]);
+        let [six, four] = ["2001:db8::1", "10.0.0.1"].map(|a| a.parse::<IpAddr>().unwrap());
+        let added = |address, len| Event::AddressAdded(a.clone(), address, len);
+        assert_eq!(told, [Event::Attached(a.clone()), added(six, 64), added(four, 8)]);
+        let kinds = told.iter().map(|event| (event.to_abi().event.kind, event.to_abi().event.size));
+        assert_eq!(kinds.collect::<Vec<_>>(), [(1, 60), (6, 76), (4, 60)]);
         let mut b = a.clone();
         b.up = false;
         b.addresses.clear();
         let told = network.set(core::slice::from_ref(&b));
-        assert_eq!(told, [Event::Changed(b.clone()), Event::AddressRemoved(b.clone(), address, 8)]);
+        let removed = |address, len| Event::AddressRemoved(b.clone(), address, len);
+        assert_eq!(told, [Event::Changed(b.clone()), removed(six, 64), removed(four, 8)]);
         assert_eq!(network.set(core::slice::from_ref(&b)), []);
         assert_eq!(network.set(&[]), [Event::Detached(b)]);
     }

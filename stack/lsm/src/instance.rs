@@ -333,8 +333,8 @@ impl Instance {
     pub(crate) fn event(&self, event: &Event) {
         if let (true, Some(told)) = (self.is_running(), self.library.table.event) {
             let event = event.to_abi();
-            // SAFETY: open; the event is valid during the call.
-            let code = unsafe { told(self.raw, &raw const event) };
+            // SAFETY: open; the event, and what its kind says is behind it, is valid during the call.
+            let code = unsafe { told(self.raw, (&raw const event).cast()) };
             self.judge(code, "event");
         }
     }
