@@ -2,7 +2,9 @@
 //! cycles of a request and its response.
 //!
 //! `cargo bench -p harness --bench connections -- 1000 10000 100000 1000000`; with `--counted` as few
-//! exchanges as callgrind needs, and how many they were: nothing else here calls `counted`. Bytes are
+//! exchanges as callgrind needs once a line was read from the standard input, and how many they were: nothing
+//! else here calls `counted`. A client has 8192 sockets at most, so a million are those of 125 clients, and so
+//! are a thousand, unless `--clients` says otherwise: what is compared differs in nothing else. Bytes are
 //! counted twice: by the allocator, and by the kernel as private and as shared memory (the clients').
 //! What the control thread has of an accepted connection is not made here, but it is bounded and added.
 //!
@@ -73,24 +75,36 @@ fn quiet(world: &mut World) {
     world.pass(core::time::Duration::from_micros(20));
 }
 
-/// Opens connections until there are `count`.
-fn grow(world: &mut World, peers: &mut Peers, count: usize) -> Result<(), String> {
-    while peers.list.len() < count {
-        let client = match peers.list.len() / usize::from(PER_CLIENT) {
-            0 => 0,
-            _ if peers.list.len().is_multiple_of(PER_CLIENT.into()) => world.add_client()?,
-            n => u16::try_from(n).map_err(|e| e.to_string())?,
-        };
+/// Adds clients until there are so many; how many connections each has.
+fn add_clients(world: &mut World, clients: usize) -> Result<Vec<u16>, String> {
+    for _ in 1..clients {
+        let _ = world.add_client()?;
+    }
+    Ok(vec![0; clients])
+}
+
+/// Opens connections until there are `count`, shared out evenly among the clients, of whom each has `opened`
+/// so many.
+fn grow(
+    world: &mut World,
+    peers: &mut Peers,
+    opened: &mut [u16],
+    count: usize,
+) -> Result<(), String> {
+    let clients = opened.len();
+    for (number, opened) in opened.iter_mut().enumerate() {
+        let share =
+            count.saturating_mul(number + 1) / clients - count.saturating_mul(number) / clients;
+        let end = u16::try_from(share).unwrap_or(u16::MAX).min(PER_CLIENT);
+        let client = u16::try_from(number).map_err(|e| e.to_string())?;
         let port = 80 + client;
-        let done = u16::try_from(peers.list.len() % usize::from(PER_CLIENT)).unwrap_or(0);
-        if done == 0 {
+        if *opened == 0 {
             // A connection acknowledges its first segments one by one until it has seen that it is a
             // dialogue. Each of a thousand has long seen it when it is timed, none of a million had.
             world.listen_with(client, port, 128, vec![SocketOption::QuickAck(false)]);
         }
-        let left = u16::try_from(count - peers.list.len()).unwrap_or(u16::MAX);
-        let end = done.saturating_add(left).min(PER_CLIENT);
-        peers.open(world, (client, port), 10_000 + done..10_000 + end, &mut quiet)?;
+        peers.open(world, (client, port), 10_000 + *opened..10_000 + end, &mut quiet)?;
+        *opened = end.max(*opened);
     }
     Ok(())
 }
@@ -147,19 +161,21 @@ fn exchange(
 }
 
 /// What callgrind is to count: requests and responses on connections chosen at random.
-fn run_counted(size: usize) -> Result<(), String> {
-    let mut world = World::new()?;
-    let mut peers = Peers::new()?;
-    grow(&mut world, &mut peers, size)?;
+fn run_counted(size: usize, clients: usize) -> Result<(), String> {
+    let (mut world, mut peers) = (World::new()?, Peers::new()?);
+    let mut opened = add_clients(&mut world, clients)?;
+    grow(&mut world, &mut peers, &mut opened, size)?;
     settle(&mut world);
     warm(&mut world, &mut peers)?;
+    println!("ready");
+    let _ = std::io::stdin().read_line(&mut String::new()).map_err(|e| e.to_string())?;
     let much = (COUNTED_BURSTS, BATCH.into());
     let _ = exchange(&mut world, &mut peers, &mut Random::new(1), much)?;
     println!("{} requests", COUNTED_BURSTS * usize::from(BATCH));
     Ok(())
 }
 
-fn run(sizes: &[usize]) -> Result<(), String> {
+fn run(sizes: &[usize], clients: usize) -> Result<(), String> {
     let mut world = World::new()?;
     let mut peers = Peers::new()?;
     let mut random = Random::new(1);
@@ -167,13 +183,14 @@ fn run(sizes: &[usize]) -> Result<(), String> {
     list.reserve_exact(sizes.iter().copied().max().unwrap_or(0));
     peers.list = list;
     let start = memory();
+    let mut opened = add_clients(&mut world, clients)?;
     println!(
         "connections  bytes each: allocator  + control  private  shared     RR cycles: median     1 %  singly   opened in"
     );
     for size in sizes {
         let started = Instant::now();
-        grow(&mut world, &mut peers, *size)?;
-        let opened = started.elapsed().as_secs_f64();
+        grow(&mut world, &mut peers, &mut opened, *size)?;
+        let seconds = started.elapsed().as_secs_f64();
         settle(&mut world);
         let each = |now: u64, then: u64| now.saturating_sub(then) / *size as u64;
         let now = memory();
@@ -182,7 +199,7 @@ fn run(sizes: &[usize]) -> Result<(), String> {
         let (median, low) = exchange(&mut world, &mut peers, &mut random, much)?;
         let (single, _) = exchange(&mut world, &mut peers, &mut random, (BURSTS, 1))?;
         println!(
-            "{size:>11}  {:>22}  {:>9}  {:>7}  {:>6}  {median:>19}  {low:>6}  {single:>6}  {opened:>8.1} s",
+            "{size:>11}  {:>22}  {:>9}  {:>7}  {:>6}  {median:>19}  {low:>6}  {single:>6}  {seconds:>8.1} s",
             each(now[0], start[0]),
             each(now[0], start[0]) + CONTROL_LEN,
             each(now[1], start[1]),
@@ -190,7 +207,7 @@ fn run(sizes: &[usize]) -> Result<(), String> {
         );
     }
     println!(
-        "timers armed: {}, flows: {}",
+        "clients: {clients}, timers armed: {}, flows: {}",
         world.worker.usage().timers,
         world.worker.usage().flows
     );
@@ -198,12 +215,18 @@ fn run(sizes: &[usize]) -> Result<(), String> {
 }
 
 fn main() {
-    let sizes: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    let words: Vec<String> = std::env::args().collect();
+    let asked = words.iter().position(|word| word == "--clients").map(|at| at + 1);
+    let number = |at: usize| words.get(at).and_then(|word| word.parse::<usize>().ok());
+    let sizes: Vec<usize> =
+        (0..words.len()).filter(|at| Some(*at) != asked).filter_map(number).collect();
     let sizes = if sizes.is_empty() { vec![1000, 10_000, 100_000, 1_000_000] } else { sizes };
-    let done = if std::env::args().any(|word| word == "--counted") {
-        sizes.first().map_or(Ok(()), |size| run_counted(*size))
+    let most = sizes.iter().copied().max().unwrap_or(0);
+    let clients = asked.and_then(number).unwrap_or_else(|| most.div_ceil(PER_CLIENT.into())).max(1);
+    let done = if words.iter().any(|word| word == "--counted") {
+        sizes.first().map_or(Ok(()), |size| run_counted(*size, clients))
     } else {
-        run(&sizes)
+        run(&sizes, clients)
     };
     if let Err(why) = done {
         eprintln!("connections: {why}");
