@@ -1,4 +1,5 @@
 """Interfaces that configure themselves: duplicate addresses, radvd, dnsmasq."""
+import re
 import shutil
 import signal
 
@@ -178,6 +179,50 @@ def dnsmasq(lab, name, addresses):
     until("dnsmasq", lambda: "DHCP, IP range" in log.read_text() or process.poll() is not None)
     check(process.poll() is None, log.read_text()[-300:])
     return process, log
+
+
+# An announcement of an address that is somebody else's, from the kernel's station.
+CLAIM = """
+import socket, sys
+iface, mac, address = sys.argv[1], bytes.fromhex(sys.argv[2].replace(":", "")), socket.inet_aton(sys.argv[3])
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind((iface, 0x806))
+s.send(b"\\xff" * 6 + mac + bytes.fromhex("08060001080006040001") + mac + address + bytes(6) + address)
+"""
+
+
+def ipv4_link_local():
+    """Without a server an interface has an IPv4 address of the link's own, not the one that the kernel has; it is defended once, then another is taken; with a server's it goes."""
+    with Lab(drivers=["-d", "net_tap", f"iface={IFACE}"]) as lab:
+        log = lab.dir / "arp.txt"
+        lab.spawn(["tcpdump", "-l", "-n", "-i", IFACE, "--immediate-mode", "arp"], log=log)
+        until("tcpdump", lambda: "listening" in log.read_text())
+        has = lambda: [a["address"] for a in lab.table("ifconfig", "tap0")[0]["addresses"] if a["address"].startswith("169.254.")]
+        lab.iopkt("ifconfig", "tap0", "ipv4ll")
+        probe = r"who-has (169\.254\.\d+\.\d+).* tell 0\.0\.0\.0"
+        first = until("a probe", lambda: re.search(probe, log.read_text())).group(1)
+        lab.ip("addr", "add", f"{first}/16", "dev", IFACE)
+        second = until("another address", has, 20)[0]
+        check(second != first and len(re.findall(f"who-has {re.escape(second)} .*tell 0.0.0.0", log.read_text())) == 3, log.read_text())
+        random_file(lab.dir / "small", 1000)
+        url, heard = lab.serve_from_kernel(first)
+        lab.fetched(f"{url}/small")
+        check(f"{second} - -" in heard.read_text(), heard.read_text())
+        check("1 received" in lab.ping(second, "-c", 1), "the kernel does not reach it")
+        announced = lambda: len(re.findall(f"who-has {re.escape(second)} .*tell {re.escape(second)},", log.read_text()))
+        until("two announcements", lambda: announced() == 2)
+        for said in (4, 5):
+            lab.exec("python3", "-c", CLAIM, IFACE, lab.host_mac(), second)
+            # What the kernel's station says, and what the stack says to that, but once.
+            until("the claim and its answer", lambda: announced() == said)
+        until("the end of the address", lambda: second not in has())
+        if shutil.which("dnsmasq"):
+            dnsmasq(lab, "server", "198.18.77.50,198.18.77.60")
+            lab.iopkt("ifconfig", "tap0", "dhcp")
+            given = lambda: [a["address"] for a in lab.table("ifconfig", "tap0")[0]["addresses"] if a["address"].startswith("198.18.77.5")]
+            until("a server's address", given, 20)
+            until("the end of the link's own", lambda: not has())
+        return f"not {first}, which the kernel has, but {second}"
 
 
 def dhcp():

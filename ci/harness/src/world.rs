@@ -564,6 +564,7 @@ pub fn network() -> Network {
         addresses6: Vec::new(),
         link6: Link6::default(),
         dhcp: false,
+        arp_watched: None,
         tx_checksum: TxChecksum::Stack,
         loans: false,
         tso_buffers_max: 0,

@@ -85,6 +85,8 @@ pub enum Automatic {
     Routers,
     /// By a DHCP server, in IPv4.
     Dhcp,
+    /// By itself, in IPv4, while nobody else gives it an address (RFC 3927).
+    LinkLocal,
     /// Not itself, but others: IPv6 hosts on the link are told of this router and its prefixes.
     Advertise,
 }

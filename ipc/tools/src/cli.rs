@@ -191,7 +191,7 @@ pub(crate) struct IfconfigArgs {
     pub(crate) json: bool,
     /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
     /// [mtu BYTES] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] [accept_rtadv | -accept_rtadv] [rtadv | -rtadv]
-    /// [dhcp | -dhcp] [create] [vlan ID vlanif INTERFACE | -vlanif] [vlanpcp 0-7] [vlanproto 802.1q | 802.1ad]
+    /// [dhcp | -dhcp] [ipv4ll | -ipv4ll] [create] [vlan ID vlanif INTERFACE | -vlanif] [vlanpcp 0-7] [vlanproto 802.1q | 802.1ad]
     /// [laggproto lacp | loadbalance | failover] [laggport INTERFACE] [-laggport INTERFACE] |
     /// drvspec NUMBER [TEXT] | destroy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]

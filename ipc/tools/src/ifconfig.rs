@@ -47,7 +47,7 @@ pub(crate) enum Step {
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 29] = [
+const WORDS: [&str; 31] = [
     "inet",
     "inet6",
     "netmask",
@@ -72,6 +72,8 @@ const WORDS: [&str; 29] = [
     "-accept_rtadv",
     "dhcp",
     "-dhcp",
+    "ipv4ll",
+    "-ipv4ll",
     "rtadv",
     "-rtadv",
     "drvspec",
@@ -181,6 +183,7 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
                 steps.push(Step::Automatic(Automatic::Routers, on));
             }
             "dhcp" | "-dhcp" => steps.push(Step::Automatic(Automatic::Dhcp, on)),
+            "ipv4ll" | "-ipv4ll" => steps.push(Step::Automatic(Automatic::LinkLocal, on)),
             "rtadv" | "-rtadv" => steps.push(Step::Automatic(Automatic::Advertise, on)),
             "inet6" => match argument()? {
                 // BSD's: inet6 accept_rtadv.

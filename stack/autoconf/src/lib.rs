@@ -1,4 +1,4 @@
-//! How a host configures itself, on one link, IPv6 by what it hears and IPv4 by DHCP: pure, with time and randomness as arguments.
+//! How a host configures itself, on one link, IPv6 by what it hears and IPv4 by DHCP or by itself: pure, with time and randomness as arguments.
 //!
 //! ```text
 //!   addresses of the operator ──┐                    ┌── poll_transmit: probes, solicitations
@@ -15,6 +15,7 @@
 //! | `stable.rs` | interface identifiers that stay and tell nothing | 7217 |
 //! | `temporary.rs` | addresses that change | 8981 |
 //! | `dhcp.rs` | an IPv4 address from a server | 2131, 2132 |
+//! | `ipv4ll.rs` | an IPv4 address of the link's own | 3927 |
 //! | `limits.rs` | each limit and its reason | |
 #![forbid(unsafe_code)]
 #![warn(
@@ -29,6 +30,7 @@ mod address;
 mod advertisement;
 mod dad;
 pub mod dhcp;
+pub mod ipv4ll;
 pub mod limits;
 mod link;
 mod router;

@@ -98,3 +98,33 @@ pub const DHCP_RETRY_MAX: Duration = Duration::from_secs(64);
 
 /// Time between two requests to make a lease longer, at least (RFC 2131 4.4.5).
 pub const DHCP_RENEW_MIN: Duration = Duration::from_secs(60);
+
+/// Hosts that were started together do not all probe at once (RFC 3927 9, `PROBE_WAIT`).
+pub const LL_PROBE_WAIT: Duration = Duration::from_secs(1);
+
+/// Probes for an IPv4 address of a link's own (RFC 3927 9, `PROBE_NUM`).
+pub const LL_PROBES: u8 = 3;
+
+/// Time between two of them, at least (RFC 3927 9, `PROBE_MIN`).
+pub const LL_PROBE_MIN: Duration = Duration::from_secs(1);
+
+/// And at most so much more (RFC 3927 9, `PROBE_MAX`).
+pub const LL_PROBE_MORE: Duration = Duration::from_secs(1);
+
+/// Time for an answer to the last one (RFC 3927 9, `ANNOUNCE_WAIT`).
+pub const LL_ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
+
+/// Announcements of an address that nobody else has (RFC 3927 9, `ANNOUNCE_NUM`).
+pub const LL_ANNOUNCEMENTS: u8 = 2;
+
+/// Time between them (RFC 3927 9, `ANNOUNCE_INTERVAL`).
+pub const LL_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// After so many conflicts tries are few (RFC 3927 9, `MAX_CONFLICTS`).
+pub const LL_CONFLICTS_MAX: u32 = 10;
+
+/// And so far from each other (RFC 3927 9, `RATE_LIMIT_INTERVAL`).
+pub const LL_PAUSE: Duration = Duration::from_secs(60);
+
+/// An address is defended once within this time, and then given up (RFC 3927 9, `DEFEND_INTERVAL`).
+pub const LL_DEFEND_INTERVAL: Duration = Duration::from_secs(10);

@@ -183,6 +183,7 @@ mod tests {
             addresses6,
             link6: Link6::default(),
             dhcp: false,
+            arp_watched: None,
             tx_checksum: crate::network::TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,

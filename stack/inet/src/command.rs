@@ -302,6 +302,13 @@ pub enum Command {
         /// Address.
         address: IpAddr,
     },
+    /// Tells everybody on a link something about addresses.
+    Arp {
+        /// Interface.
+        interface: u16,
+        /// What.
+        packet: wire::arp::Packet,
+    },
     /// Sends a packet, from its IP header on.
     Packet {
         /// Interface.
@@ -540,7 +547,7 @@ pub enum Event {
         /// The packet.
         packet: Box<[u8]>,
     },
-    /// A frame for the control plane: what bridges tell each other.
+    /// A frame for the control plane: what bridges tell each other, or who has an address of a link's own.
     HeardFrame {
         /// Interface it came in on.
         interface: u16,

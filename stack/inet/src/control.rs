@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use rustix::io::Errno;
 use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
-use types::{DropReason, FlowKey, Instant};
+use types::{DropReason, FlowKey, Instant, MacAddr};
 
 use crate::address6::OnLink;
 use crate::client::Client;
@@ -81,6 +81,9 @@ impl Worker {
             Command::ListNeighbors { call } => self.list_neighbors(call, now),
             Command::ForgetNeighbor { address } => self.forget_neighbor(address),
             Command::Announce { interface, address } => self.announce(interface, address),
+            Command::Arp { interface, packet } => {
+                self.out.arp(packet, interface, MacAddr::BROADCAST);
+            }
             Command::Packet { interface, station, packet } => {
                 self.out.finished(&packet, (interface, station), now, &mut self.timers);
             }

@@ -78,6 +78,22 @@ impl Worker {
         Ok(())
     }
 
+    /// The same for a frame.
+    #[cold]
+    pub(crate) fn let_hear_frame(
+        &mut self,
+        subject: Subject,
+        mbuf: &Mbuf,
+        interface: u16,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        if !self.hearing.permit(subject, now) {
+            return Err(DropReason::ControlQueueFull);
+        }
+        self.events.send(Event::HeardFrame { interface, frame: mbuf.data().into() });
+        Ok(())
+    }
+
     /// Tells what has become of neighbours, within the limit.
     #[cold]
     pub(crate) fn tell_of_neighbors(&mut self, now: Instant) {

@@ -11,6 +11,7 @@ use wire::{arp, ethernet, ipv4};
 
 use crate::command::Handoff;
 use crate::forward::Transit;
+use crate::hearing::Subject;
 use crate::network::{Destination, LOOPBACK};
 use crate::output::ip_version;
 use crate::worker::Worker;
@@ -120,6 +121,12 @@ impl Worker {
         let network = self.out.network.clone();
         let config = network.interface(interface).ok_or(DropReason::InterfaceDown)?;
         let ours = |address| config.addresses.iter().any(|a| a.address == address);
+        // Who has an address of the link's own, or looks for one that is not ours yet (RFC 3927 2.2.1, 2.5).
+        let is_rival = packet.is_probe() && !ours(packet.target_ip);
+        let about = if is_rival { packet.target_ip } else { sender };
+        if config.arp_watched == Some(about) && mac != config.mac {
+            return self.let_hear_frame(Subject::Duplicates, mbuf, interface, now);
+        }
         if ours(sender) {
             if !self.arp_defences.permit(now) {
                 return Err(DropReason::ArpConflict);
@@ -143,7 +150,10 @@ impl Worker {
         };
         let station = station.ok_or(DropReason::ArpNotForUs)?;
         if packet.operation == arp::Operation::Request {
-            self.out.arp(packet.reply(station), interface, mac);
+            // So that all hear who has an address of the link's own (RFC 3927 2.5).
+            let of_link = packet.target_ip.is_link_local();
+            let whom = if of_link { types::MacAddr::BROADCAST } else { mac };
+            self.out.arp(packet.reply(station), interface, whom);
         }
         Ok(())
     }

@@ -79,6 +79,8 @@ pub struct Interface {
     pub link6: Link6,
     /// A server is asked for its address: the control plane hears what servers say.
     pub dhcp: bool,
+    /// An address that the control plane looks for or has given the link itself: it hears who else has it.
+    pub arp_watched: Option<Ipv4Addr>,
     /// Who computes checksums.
     pub tx_checksum: TxChecksum,
     /// The port sends clients' bytes from where they lie.
@@ -444,6 +446,7 @@ mod tests {
             addresses6: Vec::new(),
             link6: Link6::default(),
             dhcp: false,
+            arp_watched: None,
             tx_checksum: TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,

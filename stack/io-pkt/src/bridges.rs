@@ -6,6 +6,7 @@ use inet::command::{BridgeCommand, Command, Flush};
 use proto::{BridgePage, BridgeVerb, Reply};
 use rustix::io::Errno;
 use wire::bpdu::Bpdu;
+use wire::ethernet;
 use wire::lacp::Slow;
 
 use crate::control::Control;
@@ -52,15 +53,20 @@ impl Control {
         }
     }
 
-    /// A worker has heard what another bridge says, or the other end of an aggregated link.
+    /// A worker has heard what another bridge says, or the other end of an aggregated link, or something about
+    /// an address of a link's own.
     pub(crate) fn heard_frame(&mut self, interface: u16, frame: &[u8]) {
-        if wire::ethernet::Frame::parse(frame).is_ok_and(|frame| Slow::is(frame.header)) {
+        if ethernet::Frame::parse(frame).is_ok_and(|frame| Slow::is(frame.header)) {
             return self.heard_slow(interface, frame);
         }
         if let Ok(bpdu) = Bpdu::parse(frame) {
             let now = self.now();
             self.network.heard_bpdu(interface, &bpdu, now);
             self.attend_trees();
+        } else if let Ok(frame) = ethernet::Frame::parse(frame)
+            && frame.header.ethertype() == ethernet::EtherType::ARP
+        {
+            self.heard_arp(interface, &frame);
         }
     }
 

@@ -322,6 +322,7 @@ impl Control {
             self.attend_trees();
             self.attend_laggs();
             self.attend_dhcp();
+            self.attend_link_local();
             self.attend_members();
             self.attend_routes();
             self.attend_monitors();
@@ -340,6 +341,7 @@ impl Control {
             self.until_links(),
             self.until_members(),
             self.until_dhcp(),
+            self.until_link_local(),
             self.until_monitors(),
             self.network.until_routes(self.now()),
             patience,

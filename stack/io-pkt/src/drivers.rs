@@ -331,6 +331,10 @@ impl Control {
             // It was just made, and is not lo0.
             let _ = self.set_automatic(name, Automatic::Advertise, true);
         }
+        if asked.ipv4ll {
+            // As above.
+            let _ = self.set_automatic(name, Automatic::LinkLocal, true);
+        }
         self.address_interface(name, &asked.address, (asked.accept_rtadv, asked.dhcp))
     }
 

@@ -147,6 +147,7 @@ impl Control {
     ) -> Result<(), Errno> {
         match what {
             Automatic::Routers => self.network.set_accept_routers(name, on),
+            Automatic::LinkLocal => self.network.set_link_local(name, on),
             Automatic::Advertise => self.network.set_advertise(name, on),
             Automatic::Dhcp => {
                 let begin = (self.now(), getrandom::u64().unwrap_or(0));

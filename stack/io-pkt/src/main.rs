@@ -25,6 +25,7 @@ mod drivers;
 mod ended;
 mod ephemeral;
 mod error;
+mod ipv4ll;
 mod laggs;
 mod links;
 #[cfg(test)]

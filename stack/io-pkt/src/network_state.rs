@@ -26,6 +26,7 @@ mod device;
 mod dhcp;
 mod groups;
 mod ipv4;
+mod ipv4ll;
 pub(crate) mod ipv6;
 mod lagg;
 mod load;
@@ -39,6 +40,7 @@ mod vlan;
 mod way;
 
 use dhcp::Dhcp;
+use ipv4ll::LinkLocal;
 use load::Loading;
 use redirects::Redirects;
 use routes::network;
@@ -70,6 +72,8 @@ struct Entry {
     promiscuous: bool,
     /// A server is asked for its address.
     dhcp: Option<Box<Dhcp>>,
+    /// An IPv4 address of the link's own is wanted.
+    link_local: Option<Box<LinkLocal>>,
     /// Routes in force that routers have told of.
     told_routes: Vec<Route<Ipv6Addr>>,
 }
@@ -78,7 +82,7 @@ impl Entry {
     fn new(config: Interface, port: Option<Port>, identity: Identity) -> Self {
         let link = Link::new(&config.name, config.mac, identity);
         let (watches, told_routes) = (Vec::new(), Vec::new());
-        let (cloned, dhcp) = (None, None);
+        let (cloned, dhcp, link_local) = (None, None, None);
         let promiscuous = port.as_ref().is_some_and(|port| port.receives().0);
         Self {
             config,
@@ -91,6 +95,7 @@ impl Entry {
             advertise: false,
             promiscuous,
             dhcp,
+            link_local,
             told_routes,
         }
     }
@@ -141,6 +146,7 @@ impl NetworkState {
             addresses6: Vec::new(),
             link6: Link6::default(),
             dhcp: false,
+            arp_watched: None,
             tx_checksum: TxChecksum::Stack,
             loans: false,
             tso_buffers_max: 0,
@@ -182,6 +188,7 @@ impl NetworkState {
             addresses6: Vec::new(),
             link6: Link6::default(),
             dhcp: false,
+            arp_watched: None,
             tx_checksum: if offload { TxChecksum::Port } else { TxChecksum::Stack },
             loans: capabilities.loans,
             tso_buffers_max: if offload { capabilities.tso_buffers_max } else { 0 },
@@ -225,6 +232,8 @@ impl NetworkState {
         entry.config.addresses6.clear();
         entry.told_routes.clear();
         entry.dhcp = None;
+        entry.link_local = None;
+        entry.config.arp_watched = None;
         entry.config.name.clear();
         self.disconnect_all::<Ipv4Addr>(index);
         self.disconnect_all::<Ipv6Addr>(index);

@@ -24,25 +24,29 @@ pub(crate) struct Interface {
     /// A DHCP server is asked for an IPv4 address.
     #[serde(default)]
     pub dhcp: bool,
+    /// While nobody gives it an IPv4 address the interface has one of the link's own.
+    #[serde(default)]
+    pub ipv4ll: bool,
     /// IPv6 hosts on the link are told of this router and its prefixes.
     #[serde(default)]
     pub rtadv: bool,
 }
 
-/// Takes `address=`, `accept_rtadv`, `dhcp` and `rtadv` out of a driver's options: they are the stack's business, not the
+/// Takes `address=`, `accept_rtadv`, `dhcp`, `ipv4ll` and `rtadv` out of a driver's options: they are the stack's business, not the
 /// driver's.
 pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, StartError> {
     let mut address = Vec::new();
     let mut others = Vec::new();
-    let (mut accept_rtadv, mut dhcp, mut rtadv) = (false, false, false);
+    let (mut accept_rtadv, mut dhcp, mut ipv4ll, mut rtadv) = (false, false, false, false);
     for option in options.split(',').filter(|o| !o.is_empty()) {
         match option {
             "accept_rtadv" => accept_rtadv = true,
             "dhcp" => dhcp = true,
+            "ipv4ll" => ipv4ll = true,
             "rtadv" => rtadv = true,
             _ => {}
         }
-        if ["accept_rtadv", "dhcp", "rtadv"].contains(&option) {
+        if ["accept_rtadv", "dhcp", "ipv4ll", "rtadv"].contains(&option) {
             continue;
         }
         match option.strip_prefix("address=") {
@@ -53,7 +57,7 @@ pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, Star
             None => others.push(option),
         }
     }
-    Ok(Interface { driver, options: others.join(","), address, accept_rtadv, dhcp, rtadv })
+    Ok(Interface { driver, options: others.join(","), address, accept_rtadv, dhcp, ipv4ll, rtadv })
 }
 
 /// An address with its prefix length, as text `198.18.77.2/24` or `2001:db8::2/64`.
@@ -164,10 +168,10 @@ mod tests {
     fn the_address_option_is_not_the_drivers() {
         let got = interface(
             "net_tap".into(),
-            "iface=x,address=10.0.0.1/8,accept_rtadv,dhcp,rtadv,mac=020000000001",
+            "iface=x,address=10.0.0.1/8,accept_rtadv,dhcp,ipv4ll,rtadv,mac=020000000001",
         )
         .unwrap();
-        assert!(got.accept_rtadv && got.dhcp && got.rtadv);
+        assert!(got.accept_rtadv && got.dhcp && got.ipv4ll && got.rtadv);
         assert_eq!(got.options, "iface=x,mac=020000000001");
         assert_eq!(got.address[0].address, Ipv4Addr::new(10, 0, 0, 1));
     }

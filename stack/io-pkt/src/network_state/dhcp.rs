@@ -28,6 +28,13 @@ pub(crate) struct DhcpWork {
     pub(crate) news: Vec<(u16, Option<Lease>)>,
 }
 
+impl Dhcp {
+    /// A server has given an address, and it is in force.
+    pub(super) const fn has_lease(&self) -> bool {
+        self.lease.is_some()
+    }
+}
+
 impl NetworkState {
     /// An interface asks a server for its address, or no longer: then there may be something to say to
     /// the server.

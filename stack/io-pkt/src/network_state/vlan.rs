@@ -96,6 +96,7 @@ impl NetworkState {
             tso_buffers_max: 0,
             tso_ipv4_checksum: false,
             dhcp: false,
+            arp_watched: None,
         };
         let mut entry = Entry::new(config, None, self.identity);
         entry.link.set_up(false);
