@@ -144,7 +144,7 @@ def page(result):
               [[f"{r['connections']:,}", number(r["bytes"]), *(number(r[key]) for key in cycles.values())] for r in rows]))
     say(curve("A request and its response in the worker", "cycles", {name: [(r["connections"], r[key]) for r in rows] for name, key in cycles.items()}))
     say(curve("Memory of an idle connection", "bytes", {"worker and control thread": [(r["connections"], r["bytes"]) for r in rows]}))
-    say("<h2>A router</h2>")
+    say("<h2>A router, a bridge</h2>")
     say(table(["", "how many", "cycles of a packet, median", "smallest", "largest", "aim"],
               [[f"{r['path']}, {r['of']}", f"{r['size']:,}", *(number(r[key]) for key in ("cycles", "low", "high")), r["aim"] or "–"] for r in result["forwarding"]]))
     lines = {}

@@ -42,6 +42,9 @@ struct Args {
     /// Neighbours of a router that packets are for, instead of hosts behind other routers.
     #[arg(long, default_value_t = 0)]
     neighbors: u32,
+    /// Stations that a bridge knows.
+    #[arg(long, default_value_t = 1000)]
+    stations: u32,
     /// Times the packets instead: 15 samples of all that the worker does and of the port alone, ns.
     #[arg(long)]
     time: bool,
@@ -58,6 +61,7 @@ fn run(args: &Args) -> Result<(), String> {
             let size = Size { routes: args.routes, neighbors: args.neighbors };
             Path::forwarding(&mut world, args.path, size)?
         }
+        Kind::L2Bridge => Path::bridged(&mut world, args.stations)?,
         kind => Path::new(&mut world, kind)?,
     };
     if args.time {

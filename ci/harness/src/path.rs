@@ -58,10 +58,8 @@ pub enum Kind {
     Syn,
     /// Handshake, accept, one request, both ends close.
     Connection,
-    /// A frame of 60 bytes passes a bridge to one of a thousand known stations.
+    /// A frame of 60 bytes passes a bridge to one of its known stations.
     L2Bridge,
-    /// To one of a million.
-    L2BridgeMillion,
     /// A 64-byte frame of IPv4 comes in and is passed on.
     Ip4Forward,
     /// A frame of IPv6 comes in and is passed on.
@@ -132,8 +130,7 @@ impl Path {
             Kind::TcpReceive | Kind::TcpByte | Kind::TcpPiece => {
                 Ok(Self::Socket(Box::new(OneSocket::tcp_receive(world, kind)?)))
             }
-            Kind::L2Bridge => Ok(Self::Bridged(Bridged::new(world, 1000)?)),
-            Kind::L2BridgeMillion => Ok(Self::Bridged(Bridged::new(world, 1_000_000)?)),
+            Kind::L2Bridge => Self::bridged(world, 1000),
             _ => {
                 world.listen(80, 64);
                 kind.configure(world);
@@ -148,6 +145,14 @@ impl Path {
                 Ok(Self::Peers(kind, peers))
             }
         }
+    }
+
+    /// A bridge that knows so many stations.
+    ///
+    /// # Errors
+    /// What was refused, as text.
+    pub fn bridged(world: &mut World, stations: u32) -> Result<Self, String> {
+        Ok(Self::Bridged(Bridged::new(world, stations)?))
     }
 
     /// A router that has so much to know.

@@ -26,7 +26,7 @@ use crate::log;
 use crate::mempool::Mempool;
 use crate::offload::{RxOffloads, TxOffloads};
 
-pub use config::{EthDevConfig, EthDevInfo, EthStats, Link};
+pub use config::{EthDevConfig, EthDevInfo, EthStats, Link, Media};
 pub use error::EthDevError;
 use port::{Direction, state};
 pub(crate) use port::{forget, ports_to_remove};
@@ -116,6 +116,7 @@ impl EthDev {
             if_index: (raw.if_index != 0).then_some(raw.if_index),
             numa: u32::try_from(numa).ok(),
             rss_types: raw.flow_type_rss_offloads,
+            media: Media::from_bits(raw.speed_capa),
         })
     }
 

@@ -43,7 +43,8 @@ pub use burst::Burst;
 pub use eal::{CleanupError, Eal, EalError, LaunchError, LcoreId, WorkerPanicked, version};
 pub use errno::Errno;
 pub use ethdev::{
-    EthDev, EthDevConfig, EthDevError, EthDevInfo, EthStats, Link, RxQueue, TxQueue, port_exists,
+    EthDev, EthDevConfig, EthDevError, EthDevInfo, EthStats, Link, Media, RxQueue, TxQueue,
+    port_exists,
 };
 pub use extmem::{ExternalRegion, RegisterError, register_external};
 pub use foreign::{ForeignError, Verdicts};

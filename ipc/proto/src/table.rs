@@ -79,6 +79,8 @@ pub struct NicRow {
     pub speed_mbps: u32,
     /// Both ways at once.
     pub full_duplex: bool,
+    /// Speeds that the wire can have, `1000baseT full-duplex`; none: the driver does not say.
+    pub media: Vec<String>,
     /// Pairs of queues.
     pub queues: u16,
     /// What it does for the stack: `ip4csum tcp4csum udp4csum tso4 chains loans`.

@@ -186,13 +186,16 @@ pub(crate) struct IfconfigArgs {
     /// Names only
     #[arg(short = 'l', conflicts_with = "all")]
     pub(crate) list: bool,
+    /// Also the media that ports can have
+    #[arg(short = 'm')]
+    pub(crate) media: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
     /// [mtu BYTES] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] [accept_rtadv | -accept_rtadv] [rtadv | -rtadv]
     /// [dhcp | -dhcp] [ipv4ll | -ipv4ll] [create] [vlan ID vlanif INTERFACE | -vlanif] [vlanpcp 0-7] [vlanproto 802.1q | 802.1ad]
-    /// [laggproto lacp | loadbalance | failover] [laggport INTERFACE] [-laggport INTERFACE] |
+    /// [laggproto lacp | loadbalance | failover] [laggport INTERFACE] [-laggport INTERFACE] [media autoselect] |
     /// drvspec NUMBER [TEXT] | destroy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
     pub(crate) words: Vec<String>,

@@ -25,6 +25,7 @@ Examples:
   iopkt ifconfig tap0 mtu 9000 up
   iopkt ifconfig tap0 lladdr 02:00:00:00:00:09  another MAC address
   iopkt ifconfig tap0 promisc -allmulti         frames for others, but not for all groups
+  iopkt ifconfig -m tap0                        with the speeds that its port can have
   iopkt ifconfig sim0 drvspec 1 loss=5          a command of the driver's own
   iopkt ifconfig vlan0 create vlan 5 vlanif tap0 198.18.5.2/24
   iopkt ifconfig vlan0 vlanpcp 3                frames more urgent than others

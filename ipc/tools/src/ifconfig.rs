@@ -47,7 +47,7 @@ pub(crate) enum Step {
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 31] = [
+const WORDS: [&str; 32] = [
     "inet",
     "inet6",
     "netmask",
@@ -74,6 +74,7 @@ const WORDS: [&str; 31] = [
     "-dhcp",
     "ipv4ll",
     "-ipv4ll",
+    "media",
     "rtadv",
     "-rtadv",
     "drvspec",
@@ -85,7 +86,7 @@ const WORDS: [&str; 31] = [
 pub(crate) fn main(mut sock: Option<String>, mut args: IfconfigArgs) -> Result<(), Failure> {
     let words = take_options(args.words, &mut args.json, &mut sock).map_err(Failure::usage)?;
     let Some((name, words)) = words.split_first() else {
-        return if args.list { list(sock, args.json) } else { all(sock, args.json) };
+        return if args.list { list(sock, args.json) } else { all(sock, (args.media, args.json)) };
     };
     if words == ["destroy"] {
         return mount::destroy(&mut Control::open(sock)?, name);
@@ -106,8 +107,8 @@ pub(crate) fn main(mut sock: Option<String>, mut args: IfconfigArgs) -> Result<(
         }
     }
     let row = find(control.interfaces()?, name)?;
-    if steps.is_empty() {
-        return show(&[row], args.json, |rows| render(rows));
+    if words.is_empty() {
+        return with_media(&mut control, &[row], (args.media, args.json));
     }
     steps.iter().try_for_each(|step| apply(&mut control, &row, step))
 }
@@ -127,8 +128,27 @@ fn make(control: &mut Control, name: &str) -> Result<(), Failure> {
     })
 }
 
-fn all(sock: Option<String>, json: bool) -> Result<(), Failure> {
-    show(&*Control::open(sock)?.interfaces()?, json, render)
+fn all(sock: Option<String>, how: (bool, bool)) -> Result<(), Failure> {
+    let mut control = Control::open(sock)?;
+    let rows = control.interfaces()?;
+    with_media(&mut control, &rows, how)
+}
+
+/// Shows interfaces; with `-m` each with the media that its port can have.
+fn with_media(
+    control: &mut Control,
+    rows: &[InterfaceRow],
+    (media, json): (bool, bool),
+) -> Result<(), Failure> {
+    if json || !media {
+        return show(rows, json, render);
+    }
+    let mut text = String::new();
+    for row in rows {
+        text.push_str(&render(core::slice::from_ref(row)));
+        text.push_str(&nic::media_lines(control, &row.name)?);
+    }
+    print(&text)
 }
 
 fn list(sock: Option<String>, json: bool) -> Result<(), Failure> {
@@ -176,6 +196,7 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             "lladdr" | "ether" | "link" => {
                 steps.push(Step::Mac(mac(word, argument()?)?));
             }
+            "media" => check_media(argument()?)?,
             "promisc" | "-promisc" => steps.push(Step::Receive(ReceiveMode::Promiscuous, on)),
             "allmulti" | "-allmulti" => steps.push(Step::Receive(ReceiveMode::AllMulticast, on)),
             "inet" => address.set_address_of(argument()?, false)?,
@@ -221,6 +242,14 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
     }
     drop(steps.splice(0..0, links));
     Ok(steps)
+}
+
+/// Ports agree with the other end on the fastest that both have, and take no orders.
+fn check_media(word: &str) -> Result<(), String> {
+    let auto = matches!(word, "autoselect" | "auto");
+    auto.then_some(()).ok_or_else(|| {
+        format!("media {word:?}: ports choose by themselves; write media autoselect, or set the other end")
+    })
 }
 
 fn mac(word: &str, text: &str) -> Result<MacAddr, String> {

@@ -23,6 +23,23 @@ pub(crate) fn nicinfo(sock: Option<String>, args: &NicinfoArgs) -> Result<(), Fa
     show(&*rows, args.json, render)
 }
 
+/// The lines of `ifconfig -m`: speeds that the wire can have. An interface without a driver has none.
+pub(crate) fn media_lines(control: &mut Control, name: &str) -> Result<String, Failure> {
+    let words = match control.call(Request::Nic { interface: name.into() }) {
+        Ok(Reply::Nic(row)) => row.media,
+        Ok(_) => return Err(Failure::other_version(control.path())),
+        Err(CallError::Refused(_)) => return Ok(String::new()),
+        Err(error) => return Err(refused(error, name, "no media")),
+    };
+    let mut text = String::from("\tsupported media:\n\t\tmedia autoselect\n");
+    for word in &words {
+        let (kind, duplex) = word.split_once(' ').unwrap_or((word, ""));
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(text, "\t\tmedia {} mediaopt {}", escape(kind), escape(duplex));
+    }
+    Ok(text)
+}
+
 fn nic(control: &mut Control, name: &str) -> Result<NicRow, Failure> {
     match control.call(Request::Nic { interface: name.into() }) {
         Ok(Reply::Nic(row)) => Ok(*row),
@@ -121,6 +138,7 @@ mod tests {
             speed_mbps: 10_000,
             full_duplex: true,
             queues: 1,
+            media: vec!["1000baseT full-duplex".into()],
             capabilities: vec!["chains".into(), "loans".into()],
             promiscuous: false,
             all_multicast: true,

@@ -27,6 +27,7 @@ mod units;
 
 pub use attach::{AttachEnv, attach};
 pub use device::pci_address;
+pub use dpdk::Media;
 pub use error::{AttachError, DetachError, PortError};
 pub use loader::Alarm;
 pub use module::crash::{leave_faults_to_system, own_fault_stack, stop_ports_on_fault};

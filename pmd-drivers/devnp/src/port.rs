@@ -3,7 +3,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
-use dpdk::{EthDev, EthStats, Link, hotplug};
+use dpdk::{EthDev, EthStats, Link, Media, hotplug};
 use types::MacAddr;
 
 use crate::error::{DetachError, PortError};
@@ -184,6 +184,15 @@ impl Port {
         match &self.back {
             Back::Dpdk(dev, ..) => Ok(dev.link()?),
             Back::Module(module) => Ok(module.link()),
+        }
+    }
+
+    /// Speeds that the wire can have, as far as the driver says.
+    #[must_use]
+    pub fn media(&self) -> Vec<Media> {
+        match &self.back {
+            Back::Dpdk(dev, ..) => dev.info().map(|info| info.media).unwrap_or_default(),
+            Back::Module(_) => Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What tools may ask of a driver: its address, what it receives, its counters, commands of its own.
 
-use devnp::{Capabilities, Port, PortError};
+use devnp::{Capabilities, Media, Port, PortError};
 use inet::command::Command;
 use proto::table::{NicCounter, NicRow};
 use proto::{ReceiveMode, Reply};
@@ -78,6 +78,7 @@ impl Control {
             link: link.is_some_and(|link| link.up),
             speed_mbps: link.and_then(|link| link.speed_mbps).unwrap_or(0),
             full_duplex: link.is_some_and(|link| link.full_duplex),
+            media: port.media().into_iter().map(media_word).collect(),
             queues: Port::rx_queues(port),
             capabilities: capabilities(port.capabilities()),
             promiscuous,
@@ -85,6 +86,16 @@ impl Control {
             counters: port.nic_counters().into_iter().map(counter).collect(),
         })
     }
+}
+
+/// As BSD calls a speed on copper; drivers don't say what the wire is made of.
+fn media_word(media: Media) -> String {
+    let name = match media.speed_mbps {
+        100 => "100baseTX".into(),
+        mbps @ 10_000.. => format!("{}GbaseT", mbps / 1000),
+        mbps => format!("{mbps}baseT"),
+    };
+    format!("{name} {}", if media.full_duplex { "full-duplex" } else { "half-duplex" })
 }
 
 /// By BSD's names, where it has one.
@@ -98,4 +109,18 @@ fn capabilities(of: Capabilities) -> Vec<String> {
         ("loans", of.loans),
     ];
     all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name.into()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speeds_have_bsds_names() {
+        let word = |speed_mbps, full_duplex| media_word(Media { speed_mbps, full_duplex });
+        assert_eq!(word(10, false), "10baseT half-duplex");
+        assert_eq!(word(100, true), "100baseTX full-duplex");
+        assert_eq!(word(1000, true), "1000baseT full-duplex");
+        assert_eq!(word(25_000, true), "25GbaseT full-duplex");
+    }
 }

@@ -84,6 +84,43 @@ pub struct EthDevInfo {
     pub numa: Option<u32>,
     /// DPDK's bits of what it can hash.
     pub(crate) rss_types: u64,
+    /// Speeds that its wire can have; none: the driver does not say.
+    pub media: Vec<Media>,
+}
+
+/// A speed that a port's wire can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Megabits a second.
+    pub speed_mbps: u32,
+    /// Both directions at once.
+    pub full_duplex: bool,
+}
+
+impl Media {
+    /// By the places of DPDK's bits (`RTE_ETH_LINK_SPEED_*`).
+    const ALL: [(u32, u32, bool); 15] = [
+        (1, 10, false),
+        (2, 10, true),
+        (3, 100, false),
+        (4, 100, true),
+        (5, 1_000, true),
+        (6, 2_500, true),
+        (7, 5_000, true),
+        (8, 10_000, true),
+        (9, 20_000, true),
+        (10, 25_000, true),
+        (11, 40_000, true),
+        (12, 50_000, true),
+        (13, 56_000, true),
+        (14, 100_000, true),
+        (15, 200_000, true),
+    ];
+
+    pub(super) fn from_bits(bits: u32) -> Vec<Self> {
+        let all = Self::ALL.into_iter().filter(|(place, ..)| bits >> place & 1 != 0);
+        all.map(|(_, speed_mbps, full_duplex)| Self { speed_mbps, full_duplex }).collect()
+    }
 }
 
 /// A port's counters.

@@ -224,3 +224,10 @@ fn an_aggregated_link_has_freebsds_words_and_lines() {
                  \t\tactor (8000,02:00:00:00:00:01,0064,8000,0001) <ACTIVITY,SYNC>\n";
     assert!(text.contains(lines), "{text}");
 }
+
+#[test]
+fn a_port_chooses_its_speed_by_itself() {
+    assert_eq!(parse_line("media autoselect up"), Ok(vec![Step::Up(true)]));
+    let error = parse_line("media 100baseTX").expect_err("it can't be told");
+    assert!(error.contains("autoselect"), "{error}");
+}
