@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use rustix::io::Errno;
 use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
-use types::{DropReason, FlowKey, Instant, MacAddr};
+use types::{DropReason, FlowKey, Instant};
 
 use crate::address6::OnLink;
 use crate::client::Client;
@@ -81,9 +81,7 @@ impl Worker {
             Command::ListNeighbors { call } => self.list_neighbors(call, now),
             Command::ForgetNeighbor { address } => self.forget_neighbor(address),
             Command::Announce { interface, address } => self.announce(interface, address),
-            Command::Arp { interface, packet } => {
-                self.out.arp(packet, interface, MacAddr::BROADCAST);
-            }
+            Command::Arp { interface, packet } => self.out.arp_to_all(packet, interface),
             Command::Packet { interface, station, packet } => {
                 self.out.finished(&packet, (interface, station), now, &mut self.timers);
             }

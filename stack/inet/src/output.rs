@@ -488,6 +488,11 @@ impl Output {
         }
     }
 
+    /// Tells everybody on a link something about addresses.
+    pub(crate) fn arp_to_all(&mut self, packet: arp::Packet, interface: u16) {
+        self.arp(packet, interface, MacAddr::BROADCAST);
+    }
+
     /// Something has become of neighbours that somebody wants to hear.
     #[inline]
     pub(crate) fn has_neighbor_news(&self) -> bool {
