@@ -188,10 +188,8 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
             "down" => steps.push(Step::Up(false)),
             "mtu" => {
                 let text = argument()?;
-                let mtu = text
-                    .parse()
-                    .map_err(|_| format!("mtu {text:?} is not a number from 0 to 65535"))?;
-                steps.push(Step::Mtu(mtu));
+                let wrong = |_| format!("mtu {text:?} is not a number from 0 to 65535");
+                steps.push(Step::Mtu(text.parse().map_err(wrong)?));
             }
             "lladdr" | "ether" | "link" => {
                 steps.push(Step::Mac(mac(word, argument()?)?));
