@@ -110,9 +110,10 @@ CASE(errors, option_tells_the_number)
 CASE(errors, in_order)
 {
     int fd = wanting(AF_INET);
+    char in[8];
     for (int i = 0; i < 3; i++) {
         send_to(fd, port(i), "abc" + i, 1);
-        pause_ms(30);
+        TRY(recv(fd, in, sizeof in, 0));
     }
     say_error(fd, 64);
     say("SO_ERROR %s", error_name(get(fd, SOL_SOCKET, SO_ERROR)));
@@ -244,6 +245,47 @@ CASE(errors, epoll)
     say_error(fd, 64);
     TRY(epoll_wait(sets[0], &event, 1, 1000));
     say_mask("without it", event.events);
+}
+/* Such events are told once, and who asks again waits. */
+static void told_once(int how)
+{
+    int fd = wanting(AF_INET), set = NEED(epoll_create1(0));
+    struct epoll_event event = {.events = EPOLLIN | how, .data.u64 = 4711};
+    NEED(epoll_ctl(set, EPOLL_CTL_ADD, fd, &event));
+    send_to(fd, port(0), "a", 1);
+    TRY(epoll_wait(set, &event, 1, 1000));
+    say_mask("events", event.events);
+    for (int i = 0; i < 2; i++) {
+        int before = now_ms();
+        TRY(epoll_wait(set, &event, 1, 60));
+        say("waited: %d", now_ms() - before >= 55);
+    }
+    event.events = EPOLLIN | how;
+    NEED(epoll_ctl(set, EPOLL_CTL_MOD, fd, &event));
+    TRY(epoll_wait(set, &event, 1, 1000));
+    say_mask("asked for again", event.events);
+    say_error(fd, 64);
+}
+CASE(errors, epoll_edge) { told_once(EPOLLET); }
+CASE(errors, epoll_one_shot) { told_once(EPOLLONESHOT); }
+/* The input of one member is no error of another's that the program calls the same. */
+CASE(errors, epoll_same_data)
+{
+    int fd = wanting(AF_INET), other = bound(SOCK_DGRAM, port(2)), id = NEED(peer_udp(port(1)));
+    int set = NEED(epoll_create1(0)), seen = 0;
+    char in[8];
+    struct epoll_event events[4] = {{.events = EPOLLIN | EPOLLET, .data.u64 = 4711}};
+    NEED(epoll_ctl(set, EPOLL_CTL_ADD, fd, events));
+    NEED(epoll_ctl(set, EPOLL_CTL_ADD, other, events));
+    send_to(fd, port(0), "a", 1);
+    await_error(fd);
+    NEED(recv(fd, in, sizeof in, MSG_DONTWAIT) < 0 ? 0 : -1);
+    NEED(peer_sendto(id, port(2), "b", 1));
+    await(other, POLLIN);
+    for (int n = NEED(epoll_wait(set, events, 4, 1000)); n-- > 0;)
+        seen |= events[n].events;
+    say_mask("events", seen & EPOLLIN);
+    say_error(fd, 64);
 }
 CASE(errors, wakes_who_waits)
 {

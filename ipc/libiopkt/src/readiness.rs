@@ -87,9 +87,7 @@ fn told(held: &Held, events: c_short) -> c_short {
 /// Do errors wait at a socket of this set? Then `epoll_wait` is not to wait.
 #[must_use]
 pub fn reports_wait_in(set: c_int) -> bool {
-    are_expected()
-        && table::numbers(0, c_int::MAX).any(|fd| reports_at(fd).is_some())
-        && !reports_in(set).is_empty()
+    reports_in(set).iter().any(Report::is_told_until_read)
 }
 
 /// Adds `EPOLLERR` where it belongs, after `epoll_wait` has told of so many events; their number then.
@@ -98,21 +96,21 @@ pub fn reports_wait_in(set: c_int) -> bool {
 /// `events` has room for `room` events, of which the kernel has just filled in so many.
 #[must_use]
 pub unsafe fn add_reports(set: c_int, events: *mut epoll_event, room: c_int, told: c_int) -> c_int {
-    if !are_expected() || events.is_null() || told < 0 {
+    if events.is_null() || told < 0 {
         return told;
     }
     let mut told = told;
-    for (data, wanted, only) in reports_in(set) {
+    for report in reports_in(set) {
         let len = usize::try_from(told).unwrap_or(0);
         // SAFETY: not null, and so many are filled in.
         let events_told = unsafe { core::slice::from_raw_parts_mut(events, len) };
-        if let Some(event) = events_told.iter_mut().find(|event| event.u64 == data) {
+        if let Some(event) = events_told.iter_mut().find(|event| event.u64 == report.data) {
             event.events |= libc::EPOLLERR.cast_unsigned();
-            if only {
+            if report.alone {
                 event.events &= !(libc::EPOLLIN | libc::EPOLLRDNORM).cast_unsigned();
             }
-        } else if wanted & ONCE == 0 && told < room {
-            let event = epoll_event { events: libc::EPOLLERR.cast_unsigned(), u64: data };
+        } else if report.is_told_until_read() && told < room {
+            let event = epoll_event { events: libc::EPOLLERR.cast_unsigned(), u64: report.data };
             // SAFETY: `told` is below the room that the caller vouches for.
             let place = unsafe { events.add(len) };
             // SAFETY: as above.
@@ -123,17 +121,47 @@ pub unsafe fn add_reports(set: c_int, events: *mut epoll_event, room: c_int, tol
     told
 }
 
-/// The sockets of a set at which errors wait: what the program calls each, what it wants to hear of it, and whether
-/// there is nothing to read.
-fn reports_in(set: c_int) -> Vec<(u64, u32, bool)> {
+/// A socket of a set at which errors wait.
+#[derive(Debug, PartialEq, Eq)]
+struct Report {
+    /// What the program calls it.
+    data: u64,
+    /// What the program wants to hear of it, and how.
+    wanted: u32,
+    /// There is nothing to read, and no other member has this name.
+    alone: bool,
+}
+
+impl Report {
+    /// Members of the other kinds have their one event from the kernel, by the token that came with the error.
+    fn is_told_until_read(&self) -> bool {
+        self.wanted & ONCE == 0
+    }
+}
+
+/// The sockets of a set at which errors wait. The kernel is asked for the members only if there are such sockets.
+fn reports_in(set: c_int) -> Vec<Report> {
+    if !are_expected() || !table::numbers(0, c_int::MAX).any(|fd| reports_at(fd).is_some()) {
+        return Vec::new();
+    }
     let before = errno();
     let listing = listing_of(set);
     set_errno(before);
-    let report = |(fd, wanted, data): (c_int, u32, u64)| {
+    reports_of(&listing, |fd| {
         let held = reports_at(fd)?;
-        Some((data, wanted, !held.is_stream() && !held.socket.unspoken().unread))
+        Some(held.is_stream() || held.socket.unspoken().unread)
+    })
+}
+
+/// Those of the members listed at which errors wait: `unread` says of them whether there is something to read as well.
+fn reports_of(listing: &str, unread: impl Fn(c_int) -> Option<bool>) -> Vec<Report> {
+    let members: Vec<_> = listing.lines().filter_map(member).collect();
+    let named = |name| members.iter().filter(|(_, _, data)| *data == name).count();
+    let report = |&(fd, wanted, data): &(c_int, u32, u64)| {
+        let alone = !unread(fd)? && named(data) == 1;
+        Some(Report { data, wanted, alone })
     };
-    listing.lines().filter_map(member).filter_map(report).collect()
+    members.iter().filter_map(report).collect()
 }
 
 /// `tfd:        5 events:       19 data:                7f  pos:0 ino:61 sdev:5`
@@ -192,5 +220,29 @@ mod tests {
             assert_eq!(unsafe { libc::close(fd) }, 0);
         }
         assert_eq!(listing_of(set), "", "no set");
+    }
+
+    const LISTING: &str = "pos:\t0\nflags:\t02\n\
+        tfd:        5 events:       19 data:                7  pos:0 ino:61 sdev:5\n\
+        tfd:        6 events: 80000019 data:                8  pos:0 ino:62 sdev:5\n\
+        tfd:        7 events: 40000000 data:                9  pos:0 ino:63 sdev:5\n";
+
+    #[test]
+    fn only_members_that_are_told_until_they_are_read_keep_anybody_from_waiting() {
+        let reports = reports_of(LISTING, |_| Some(false));
+        let told: Vec<_> = reports.iter().map(|r| (r.data, r.is_told_until_read())).collect();
+        assert_eq!(told, [(7, true), (8, false), (9, false)]);
+    }
+
+    #[test]
+    fn an_error_hides_no_input() {
+        let alone = |listing: &str, unread: fn(c_int) -> Option<bool>| -> Vec<_> {
+            reports_of(listing, unread).iter().map(|r| (r.data, r.alone)).collect()
+        };
+        let one = |fd| (fd == 5).then_some(false);
+        assert_eq!(alone(LISTING, one), [(7, true)]);
+        assert_eq!(alone(LISTING, |fd| (fd == 5).then_some(true)), [(7, false)], "its own");
+        let same = LISTING.replace("data:                8", "data:                7");
+        assert_eq!(alone(&same, one), [(7, false)], "that of a member of the same name");
     }
 }

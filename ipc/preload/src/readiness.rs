@@ -8,20 +8,21 @@ use crate::next::call_next;
 
 static AT_ONCE: timespec = timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// Makes a call that waits for so long, or not at all if something is known already; again if another thread has
-/// been told of that meanwhile.
+/// Makes a call that waits for so long. If something is known already it does not wait at all, unless it turns out
+/// that another thread has been told of that meanwhile.
 macro_rules! wait {
-    ($timeout:ident or $at_once:expr, if $known:expr; $call:expr, then |$ready:ident| $add:expr) => {
-        loop {
-            let known = $known;
-            let $timeout = if known { $at_once } else { $timeout };
+    ($timeout:ident or $at_once:expr, if $known:expr; $call:expr, then |$ready:ident| $add:expr) => {{
+        if $known {
+            let $timeout = $at_once;
             let $ready = $call;
             let told = $add;
-            if told != 0 || !known {
+            if told != 0 {
                 return told;
             }
         }
-    };
+        let $ready = $call;
+        $add
+    }};
 }
 
 /// `poll(2)`.
@@ -162,5 +163,34 @@ pub unsafe extern "C-unwind" fn epoll_pwait2(
         timeout => *const timespec, mask => *const sigset_t) -> c_int),
         // SAFETY: the caller's promise; libc has filled it in.
         then |told| unsafe { readiness::add_reports(set, events, room, told) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// The timeouts of the calls made, where `told` is what each of them has come to.
+    fn timeouts(known: bool, told: c_int) -> Vec<c_int> {
+        let made = RefCell::new(Vec::new());
+        let wait = |timeout: c_int| -> c_int {
+            wait! { timeout or 0, if known; made.borrow_mut().push(timeout), then |_ready| told }
+        };
+        assert_eq!(wait(250), told);
+        made.into_inner()
+    }
+
+    #[test]
+    fn who_has_nothing_to_tell_waits_as_long_as_was_asked_for() {
+        assert_eq!(timeouts(false, 0), [250]);
+        assert_eq!(timeouts(true, 0), [0, 250], "known, but nobody is to be told");
+    }
+
+    #[test]
+    fn what_is_known_is_told_at_once() {
+        assert_eq!(timeouts(true, 1), [0]);
+        assert_eq!(timeouts(true, -1), [0], "an error, too");
     }
 }

@@ -181,10 +181,11 @@ pub unsafe extern "C" fn iopkt_setsockopt(
             return cork::set(fd, &held, c_int::from_ne_bytes(*on) != 0);
         }
         held.socket.set_option(level, name, value)?;
-        if matches!(
+        let of_errors = matches!(
             (level, name),
             (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
-        ) {
+        );
+        if of_errors && value.iter().any(|byte| *byte != 0) {
             readiness::expect_reports();
         }
         held.remember(OptionSet { level, name, value: value.to_vec() });
