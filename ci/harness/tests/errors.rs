@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::io::IoSlice;
 
 use harness::{LOCAL, PEER, World, frame};
-use inet::SocketId;
+use inet::{Device, SocketId};
 use inet::command::{Command, ExtendedError, MtuDiscover, Origin, Outcome, SocketOption};
 use inet::limits::ERRORS_MAX;
 use rustix::io::Errno;
@@ -41,6 +41,17 @@ fn says(world: &mut World, kind: icmp::Type, code: u8, text: &[u8]) {
     quoted.extend_from_slice(text);
     let header = icmp::Header::new(kind, icmp::Code(code), [0x0500, 1400]).with_checksum(&quoted);
     let message = [header.as_bytes(), &quoted].concat();
+    assert!(world.inject(&frame::ipv4(Protocol::ICMP, &message)));
+    world.pass(Duration::from_millis(1));
+}
+
+/// A router could pass on 1400 bytes of a datagram of ours.
+fn says_too_long(world: &mut World) {
+    let mut quoted = frame::quoted(Protocol::UDP, PORT, 9, 0);
+    let (header, _) = <ipv4::Header as zerocopy::FromBytes>::mut_from_prefix(&mut quoted).unwrap();
+    header.total_len.set(1500);
+    let said = icmp::Header::fragmentation_needed(1400).with_checksum(&quoted);
+    let message = [said.as_bytes(), &quoted].concat();
     assert!(world.inject(&frame::ipv4(Protocol::ICMP, &message)));
     world.pass(Duration::from_millis(1));
 }
@@ -137,15 +148,32 @@ fn what_is_too_long_is_told_by_the_stack(
     assert_eq!((error.to, error.offender, error.quoted.len()), (unconnected, None, 0));
     says(world, icmp::Type::DESTINATION_UNREACHABLE, 4, &[0; 1000]);
     assert_eq!(kept(world, socket), None, "it would have fitted");
-    let mut quoted = frame::quoted(Protocol::UDP, PORT, 9, 0);
-    let (header, _) = <ipv4::Header as zerocopy::FromBytes>::mut_from_prefix(&mut quoted).unwrap();
-    header.total_len.set(1500);
-    let said = icmp::Header::fragmentation_needed(1400).with_checksum(&quoted);
-    let message = [said.as_bytes(), &quoted].concat();
-    assert!(world.inject(&frame::ipv4(Protocol::ICMP, &message)));
-    world.pass(Duration::from_millis(1));
+    says_too_long(world);
     let error = kept(world, socket).unwrap();
     assert_eq!((error.errno, error.origin, error.info), (Errno::MSGSIZE, Origin::Icmp, 1400));
+}
+
+fn who_is_bound_to_another_interface_is_not_told(
+    world: &mut World,
+    elsewhere: SocketId,
+    memory: &SocketMemory,
+) {
+    set(world, elsewhere, SocketOption::Device(Device::of(7)));
+    asks(world, elsewhere, true);
+    let (here, _, descriptor) = world.bind_udp(PORT).unwrap();
+    set(world, here, SocketOption::Device(Device::of(1)));
+    asks(world, here, true);
+    // The other one was there first.
+    says(world, icmp::Type::DESTINATION_UNREACHABLE, 3, b"secret");
+    says_too_long(world);
+    assert_eq!((number(world, elsewhere), kept(world, elsewhere)), (None, None));
+    assert_eq!(memory.status(), Some(Status::empty()));
+    assert_eq!(&*kept(world, here).unwrap().quoted, b"secret");
+    assert_eq!(kept(world, here).unwrap().errno, Errno::MSGSIZE);
+    world.send(Command::Close { socket: here, reset: false });
+    says(world, icmp::Type::DESTINATION_UNREACHABLE, 3, b"secret");
+    assert_eq!(kept(world, elsewhere), None, "nobody else has the port");
+    drop(descriptor);
 }
 
 // EAL starts once in a process.
@@ -158,5 +186,6 @@ fn errors() {
     with(&mut world, no_more_is_kept_than_may_be);
     with(&mut world, what_has_come_goes_with_the_option);
     with(&mut world, what_is_too_long_is_told_by_the_stack);
+    with(&mut world, who_is_bound_to_another_interface_is_not_told);
     assert_eq!(world.wind_up(), 0, "buffers left");
 }

@@ -59,6 +59,8 @@ pub(crate) struct Report<'a> {
     pub info: u32,
     pub offender: Option<IpAddr>,
     pub ancillary: Ancillary,
+    /// Where the message came in; none if the stack itself says so.
+    pub interface: Option<u16>,
     /// The packet that is quoted, and how long its IP header is.
     pub packet: (&'a [u8], usize),
     /// Connected sockets hear of it even if they have not asked (RFC 1122 4.1.3.3).
@@ -207,6 +209,7 @@ impl Worker {
             info: mtu.into(),
             offender: None,
             ancillary,
+            interface: None,
             packet: (&[], 0),
             for_all: false,
         };

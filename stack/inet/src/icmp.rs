@@ -66,7 +66,8 @@ impl Worker {
             kind if is_about_ours(kind) => {
                 let quoted = message.quoted()?;
                 let report = report(header, &quoted, Report::came_with(received, now));
-                let report = Report { offender: Some(received.source), ..report };
+                let (offender, interface) = (Some(received.source), Some(received.interface));
+                let report = Report { offender, interface, ..report };
                 self.quoted_error(&quoted, &report, now)
             }
             _ => Ok(()),
@@ -290,6 +291,7 @@ fn report<'a>(
         info,
         offender: None,
         ancillary,
+        interface: None,
         packet: (quoted.packet, quoted.header.header_len()),
         for_all: header.kind() != Type::TIME_EXCEEDED,
     }

@@ -73,7 +73,8 @@ impl Worker {
             kind if is_about_ours(kind) => {
                 let quoted = message.quoted()?;
                 let report = report(header, &quoted, Report::came_with(received, now));
-                let report = Report { offender: Some(received.source), ..report };
+                let (offender, interface) = (Some(received.source), Some(received.interface));
+                let report = Report { offender, interface, ..report };
                 self.error6(&quoted, &report, received.interface, now)
             }
             _ => Ok(()),
@@ -429,6 +430,7 @@ fn report<'a>(
         info: header.rest.get(),
         offender: None,
         ancillary,
+        interface: None,
         packet: (quoted.packet, ipv6::Header::LEN),
         for_all: header.kind() != Type::TIME_EXCEEDED,
     }

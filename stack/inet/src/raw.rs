@@ -273,10 +273,13 @@ impl Worker {
         }
     }
 
-    /// Sockets that may have sent what an error quotes.
-    fn senders(&self, about: &Quoted) -> Vec<SocketId> {
+    /// Sockets that may have sent what an error quotes, of those that take what comes by its interface.
+    fn senders(&self, about: &Quoted, report: &Report<'_>) -> Vec<SocketId> {
         let named = about.asked.and_then(|id| self.ping_ids.get(&id)).into_iter().flatten();
-        let may = |id: &SocketId| self.raw(*id).is_some_and(|raw| about.may_be_of(raw));
+        let may = |id: &SocketId| match report.interface {
+            Some(interface) => self.raw_by(*id, interface, |raw| about.may_be_of(raw)),
+            None => self.raw(*id).is_some_and(|raw| about.may_be_of(raw)),
+        };
         self.raw_sockets.iter().chain(named).copied().filter(may).collect()
     }
 
@@ -286,7 +289,7 @@ impl Worker {
         let (_, remote) = about.ends;
         let to = SocketAddr::new(remote, 0);
         let mut told = false;
-        for id in self.senders(about) {
+        for id in self.senders(about, report) {
             told |= self.report(id, to, report);
         }
         told
@@ -300,7 +303,7 @@ impl Worker {
         report: &Report<'_>,
         now: Instant,
     ) -> bool {
-        let known = !self.senders(about).is_empty();
+        let known = !self.senders(about, report).is_empty();
         if known {
             self.path_mtus.lower(about.ends.1, mtu, now);
             let _ = self.raw_error(about, report);

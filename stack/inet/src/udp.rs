@@ -231,7 +231,7 @@ impl Worker {
         now: Instant,
     ) -> Result<(), DropReason> {
         // One that we did not send is none of ours (RFC 5927).
-        if self.udp_sockets(flow.local(), flow.remote(), None, false).is_empty() {
+        if self.udp_sockets(flow.local(), flow.remote(), report.interface, false).is_empty() {
             return Err(DropReason::IcmpQuoted);
         }
         self.path_mtus.lower(flow.remote_addr, mtu, now);
@@ -367,7 +367,7 @@ impl Worker {
         flow: &FlowKey,
         report: &Report<'_>,
     ) -> Result<(), DropReason> {
-        let found = self.udp_sockets(flow.local(), flow.remote(), None, false);
+        let found = self.udp_sockets(flow.local(), flow.remote(), report.interface, false);
         let mut told = Err(DropReason::IcmpQuoted);
         for id in found {
             if self.report(id, flow.remote(), report) {
