@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use harness::{LOCAL, PEER, World, frame};
 use inet::{Device, SocketId};
 use inet::command::{Command, ExtendedError, MtuDiscover, Origin, Outcome, SocketOption};
-use inet::limits::ERRORS_MAX;
+use inet::limits::{ERRORS_MAX, QUOTED_MAX};
 use rustix::io::Errno;
 use shm::{Ancillary, SocketMemory, Status};
 use types::DropReason;
@@ -122,6 +122,18 @@ fn no_more_is_kept_than_may_be(world: &mut World, socket: SocketId, _: &SocketMe
     assert!(kept(world, socket).is_some(), "there is room again");
 }
 
+fn no_more_of_a_packet_is_kept_than_a_message_should_quote(
+    world: &mut World,
+    socket: SocketId,
+    _: &SocketMemory,
+) {
+    asks(world, socket, true);
+    for len in [QUOTED_MAX, QUOTED_MAX + 1] {
+        says(world, icmp::Type::TIME_EXCEEDED, 0, &vec![7; len]);
+        assert_eq!(kept(world, socket).unwrap().quoted.len(), QUOTED_MAX);
+    }
+}
+
 fn what_has_come_goes_with_the_option(world: &mut World, socket: SocketId, memory: &SocketMemory) {
     asks(world, socket, true);
     says(world, icmp::Type::TIME_EXCEEDED, 0, b"text");
@@ -184,6 +196,7 @@ fn errors() {
     with(&mut world, who_has_asked_hears_all_of_it);
     with(&mut world, the_next_ones_number_is_told_again);
     with(&mut world, no_more_is_kept_than_may_be);
+    with(&mut world, no_more_of_a_packet_is_kept_than_a_message_should_quote);
     with(&mut world, what_has_come_goes_with_the_option);
     with(&mut world, what_is_too_long_is_told_by_the_stack);
     with(&mut world, who_is_bound_to_another_interface_is_not_told);

@@ -13,7 +13,7 @@ use wire::udp;
 
 use crate::command::Outcome;
 use crate::input::Received;
-use crate::limits::ERRORS_MAX;
+use crate::limits::{ERRORS_MAX, QUOTED_MAX};
 use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
 
@@ -92,6 +92,7 @@ impl Report<'_> {
 
     fn about(&self, to: SocketAddr, headers_len: usize) -> ExtendedError {
         let (packet, _) = self.packet;
+        let text = packet.get(headers_len..).unwrap_or_default();
         ExtendedError {
             errno: self.errno,
             origin: self.origin,
@@ -100,7 +101,7 @@ impl Report<'_> {
             to: self.on_link(to),
             offender: self.offender,
             ancillary: self.ancillary,
-            quoted: packet.get(headers_len..).unwrap_or_default().into(),
+            quoted: text.get(..QUOTED_MAX).unwrap_or(text).into(),
         }
     }
 

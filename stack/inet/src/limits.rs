@@ -238,5 +238,9 @@ pub const PATH_MTU_MIN: u16 = 552;
 pub const PATH_MTU_MIN6: u16 = 1280;
 
 /// Errors about what one socket has sent that wait for its user (`IP_RECVERR`): as many as a traceroute has probes
-/// under way, each with at most a quoted packet of 1232 bytes.
+/// under way, each with at most [`QUOTED_MAX`] bytes.
 pub const ERRORS_MAX: usize = 64;
+
+/// What is kept of a packet that an error quotes: all that an ICMPv6 message may (RFC 4443 2.4 (c): 1280 bytes with its
+/// headers; ICMPv4's are shorter, RFC 1812 4.3.2.3). A longer message, put together from fragments, is cut.
+pub const QUOTED_MAX: usize = 1232;
