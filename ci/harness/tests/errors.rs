@@ -111,6 +111,22 @@ fn the_next_ones_number_is_told_again(world: &mut World, socket: SocketId, _: &S
     assert_eq!((number(world, socket), kept(world, socket)), (None, None));
 }
 
+fn the_next_one_wakes_who_waits(world: &mut World, socket: SocketId, memory: &SocketMemory) {
+    asks(world, socket, true);
+    memory.receive().arm();
+    says(world, icmp::Type::DESTINATION_UNREACHABLE, 3, b"one");
+    says(world, icmp::Type::TIME_EXCEEDED, 0, b"two");
+    assert!(memory.receive().has_token());
+    // As recv() does, which returns the number.
+    assert_eq!(memory.take_error(), Some(Errno::HOSTUNREACH.raw_os_error()));
+    memory.receive().arm();
+    assert!(!memory.has_error() && !memory.receive().has_token());
+    assert_eq!(&*kept(world, socket).unwrap().quoted, b"one");
+    world.pass(Duration::from_millis(1));
+    assert!(memory.has_error() && memory.receive().has_token());
+    assert_eq!(&*kept(world, socket).unwrap().quoted, b"two");
+}
+
 fn no_more_is_kept_than_may_be(world: &mut World, socket: SocketId, _: &SocketMemory) {
     asks(world, socket, true);
     for _ in 0..ERRORS_MAX + 9 {
@@ -195,6 +211,7 @@ fn errors() {
     with(&mut world, who_has_not_asked_is_told_nothing);
     with(&mut world, who_has_asked_hears_all_of_it);
     with(&mut world, the_next_ones_number_is_told_again);
+    with(&mut world, the_next_one_wakes_who_waits);
     with(&mut world, no_more_is_kept_than_may_be);
     with(&mut world, no_more_of_a_packet_is_kept_than_a_message_should_quote);
     with(&mut world, what_has_come_goes_with_the_option);

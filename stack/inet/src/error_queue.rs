@@ -11,6 +11,7 @@ use shm::{Ancillary, Status};
 use types::Instant;
 use wire::udp;
 
+use crate::attend::raise;
 use crate::command::Outcome;
 use crate::input::Received;
 use crate::limits::{ERRORS_MAX, QUOTED_MAX};
@@ -217,7 +218,7 @@ impl Worker {
         let _ = self.report(id, to, &report);
     }
 
-    /// `recvmsg(MSG_ERRQUEUE)`. The next one's number is `SO_ERROR` again.
+    /// `recvmsg(MSG_ERRQUEUE)`. The next one's number is `SO_ERROR` again, and wakes whoever waits.
     pub(crate) fn take_extended_error(&mut self, id: SocketId) -> Result<Outcome, Errno> {
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let errors = socket.kind.datagram_mut().and_then(|datagram| datagram.errors.as_deref_mut());
@@ -231,6 +232,8 @@ impl Worker {
                 if let Some(client) = client {
                     client.set_error(socket.cell, errno);
                 }
+                let signal = Signal { readable: true, ..Signal::default() };
+                raise(socket, id, signal, &mut self.signals);
             }
             (Some(_), _) => {}
             (None, client) => {
