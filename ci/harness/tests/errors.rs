@@ -5,9 +5,9 @@ use core::time::Duration;
 use std::io::IoSlice;
 
 use harness::{LOCAL, PEER, World, frame};
-use inet::{Device, SocketId};
 use inet::command::{Command, ExtendedError, MtuDiscover, Origin, Outcome, SocketOption};
 use inet::limits::{ERRORS_MAX, QUOTED_MAX};
+use inet::{Device, SocketId};
 use rustix::io::Errno;
 use shm::{Ancillary, SocketMemory, Status};
 use types::DropReason;

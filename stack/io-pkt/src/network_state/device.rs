@@ -47,19 +47,24 @@ impl NetworkState {
         }
     }
 
-    /// A socket is bound to an interface. `true`: the first one.
+    /// A socket is bound to an interface. `true`: the first one, and the interface is there. One that comes later is
+    /// told of with the rest of it.
     pub(crate) fn use_device(&mut self, device: Device) -> bool {
-        device.interface().is_some_and(|interface| self.devices.insert(interface))
+        let Some(interface) = device.interface() else { return false };
+        self.devices.insert(interface) && self.name_of(interface).is_some()
     }
 
-    /// Ways by each interface that a socket has been bound to, for the workers.
+    /// Ways by each interface that a socket has been bound to and that is there, for the workers.
     pub(super) fn device_ways(&self) -> Vec<DeviceWays> {
         let ways = |interface: &u16| DeviceWays {
             interface: *interface,
             v4: ways_by(&self.rib, *interface),
             v6: ways_by(&self.rib6, *interface),
         };
-        self.devices.iter().map(ways).collect()
+        // Whoever binds sockets to numbers that no interface has makes nobody walk over them.
+        let end = u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX);
+        let there = self.devices.range(..end).filter(|index| self.name_of(**index).is_some());
+        there.map(ways).collect()
     }
 
     /// The source address for packets that leave by an interface.
@@ -134,5 +139,22 @@ mod tests {
         assert_eq!(ways.interface, 2);
         let gateways: Vec<_> = ways.v4.iter().map(|way| way.gateway).collect();
         assert_eq!(gateways, [None, Some(router)]);
+    }
+
+    #[test]
+    fn numbers_that_no_interface_has_cost_the_workers_nothing() {
+        let mut state = with_links(2);
+        assert!((3..u16::MAX).all(|index| !state.use_device(Device::of(index))));
+        assert!(state.device_ways().is_empty());
+        assert!(state.use_device(Device::of(2)));
+        let next = state.interfaces[2].config.clone();
+        let identity = state.identity;
+        assert_eq!(state.place(super::super::Entry::new(next, None, identity)), 3);
+        let told = |state: &NetworkState| {
+            state.device_ways().iter().map(|ways| ways.interface).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&state), [2, 3], "it has come, and a socket was bound to it before");
+        state.clear_interface(2);
+        assert_eq!(told(&state), [3]);
     }
 }
