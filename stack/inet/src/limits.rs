@@ -56,6 +56,10 @@ pub const MODULE_ROOM_PARTS: u32 = 4;
 /// module's waits for some: nothing tells of them.
 pub const MODULE_BLOCKS_EVERY: Duration = Duration::from_millis(10);
 
+/// Streams of modules that one breath looks at because they wait for blocks, in turn: one client may have as many
+/// of them as it has sockets, and the wire must not wait for all.
+pub const MODULE_LATE_BUDGET: usize = 64;
+
 /// Frames that wait for a port's transmit queue; above it TCP pauses and datagrams are dropped.
 pub const TX_BACKLOG_MAX: usize = 256;
 

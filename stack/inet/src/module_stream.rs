@@ -32,7 +32,7 @@ use crate::worker::Worker;
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     ready: VecDeque<SocketId>,
-    late: Vec<SocketId>,
+    late: VecDeque<SocketId>,
 }
 
 impl Turns {
@@ -80,6 +80,7 @@ pub(crate) struct ModuleStream {
     room: u32,
     /// It is among the [`Turns`].
     ready: bool,
+    /// It is in the list of those that wait for blocks.
     is_late: bool,
     /// The program sends nothing more; the module knows.
     shut: bool,

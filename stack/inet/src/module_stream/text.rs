@@ -9,7 +9,7 @@ use types::{DropReason, Instant};
 use super::Phase;
 use crate::attend::raise;
 use crate::command::Misbehaviour;
-use crate::limits::{MODULE_ROOM_PARTS, MODULE_TEXT, SEGMENTS_PER_TURN};
+use crate::limits::{MODULE_LATE_BUDGET, MODULE_ROOM_PARTS, MODULE_TEXT, SEGMENTS_PER_TURN};
 use crate::send_queue::{Range, Store};
 use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
@@ -68,7 +68,7 @@ impl Worker {
         let open = stream.phase == Phase::Connected && !stream.ended;
         let waits = !stream.late.is_empty() || (open && nothing_waits && more == 0);
         if waits && !core::mem::replace(&mut stream.is_late, true) {
-            self.module_streams.late.push(id);
+            self.module_streams.late.push_back(id);
         }
         if more > 0 && (more >= buffer / MODULE_ROOM_PARTS || nothing_waits) {
             stream.room = stream.room.saturating_add(more);
@@ -82,7 +82,6 @@ impl Worker {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let slot = socket.client;
         let Kind::ModuleStream(stream) = &mut socket.kind else { return };
-        stream.is_late = false;
         let mut looked = Ok(());
         let mut short = false;
         if let Some(client) = self.clients.owner_mut(slot) {
@@ -139,7 +138,11 @@ impl Worker {
             let Some(id) = self.module_streams.ready.pop_front() else { break };
             self.pass_text(id, now);
         }
-        for id in core::mem::take(&mut self.module_streams.late) {
+        for _ in 0..self.module_streams.late.len().min(MODULE_LATE_BUDGET) {
+            let Some(id) = self.module_streams.late.pop_front() else { break };
+            if let Ok(stream) = self.stream_of(id) {
+                stream.is_late = false;
+            }
             self.stream_read(id, now);
         }
         busy
