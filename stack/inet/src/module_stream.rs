@@ -59,6 +59,18 @@ enum Phase {
     Over,
 }
 
+impl Phase {
+    /// It does not listen anew. What has become of it while the module was asked stays.
+    fn put_back(&mut self, before: Self) {
+        let Self::Listening { listener, backlog, .. } = self else { return };
+        if let Self::Listening { listener: its, backlog: most, .. } = before {
+            (*listener, *backlog) = (its, most);
+        } else {
+            *self = before;
+        }
+    }
+}
+
 /// A stream of a protocol module's.
 #[derive(Debug)]
 pub(crate) struct ModuleStream {
@@ -282,7 +294,7 @@ impl Worker {
         let of = stream.of;
         let said = self.ask(now, |desk| desk.socket_listen(&of, backlog));
         if said.is_err() {
-            self.stream_of(id)?.phase = before;
+            self.stream_of(id)?.phase.put_back(before);
         }
         said.map(|()| Outcome::Done)
     }
@@ -488,5 +500,27 @@ impl Worker {
             return self.free_socket(id);
         }
         self.fail_module_stream(id, Errno::NETDOWN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_listen_takes_back_only_what_it_has_changed() {
+        let first = ListenerId(1);
+        let listening = |listener, backlog, len| {
+            let waiting = len > 0;
+            Phase::Listening { listener, backlog, len, waiting }
+        };
+        let mut phase = Phase::Over;
+        phase.put_back(Phase::Fresh);
+        assert_eq!(phase, Phase::Over, "the module has failed it meanwhile");
+        let mut phase = listening(ListenerId(2), 9, 3);
+        phase.put_back(listening(first, 5, 2));
+        assert_eq!(phase, listening(first, 5, 3), "one has arrived meanwhile");
+        phase.put_back(Phase::Fresh);
+        assert_eq!(phase, Phase::Fresh);
     }
 }
