@@ -465,6 +465,7 @@ impl Worker {
             }
             Kind::ModuleStream(stream) => {
                 let _ = self.module_sockets.remove(&id);
+                self.orphans = self.orphans.saturating_sub(usize::from(stream.closed));
                 self.orphan_bytes = self.orphan_bytes.saturating_sub(stream.send.private_len());
                 if let Some(client) = lane {
                     stream.recv.release(&mut client.lane);

@@ -181,7 +181,7 @@ pub const EXTERNAL_MIN: u32 = 512;
 pub const ORPHAN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Connections of one worker that their users have closed and that still have something to say, such
-/// as text for a peer whose window is shut; beyond it they are reset (Linux's `tcp_max_orphans`).
+/// as text for a peer whose window is shut or for a module that wants none; beyond it they are reset (Linux's `tcp_max_orphans`).
 pub const ORPHANS_MAX: usize = 65_536;
 
 /// Endpoints in TIME-WAIT of one worker, at about 64 B (Linux's `tcp_max_tw_buckets`); beyond it the

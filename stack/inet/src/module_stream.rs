@@ -22,7 +22,7 @@ use types::Instant;
 
 use crate::attend::raise;
 use crate::command::{Event, ListenerId, Outcome};
-use crate::limits::ORPHAN_BYTES_MAX;
+use crate::limits::{ORPHAN_BYTES_MAX, ORPHANS_MAX};
 use crate::module_socket::{named_by, number_of};
 use crate::send_queue::{Range, SendQueue, Spare, TooManyRanges};
 use crate::socket::{Kind, Signal, Socket, SocketId};
@@ -100,9 +100,10 @@ pub(crate) struct ModuleStream {
     /// The module delivers nothing more; the program knows.
     ended: bool,
     end_shown: bool,
-    /// The program reads nothing more; it has closed the stream.
+    /// The program reads nothing more.
     deaf: bool,
-    closed: bool,
+    /// It has closed the stream.
+    pub closed: bool,
     /// The stream at which this one waits to be accepted.
     waiting_at: Option<SocketId>,
 }
@@ -335,7 +336,7 @@ impl Worker {
         Ok(Outcome::Done)
     }
 
-    /// The user has let go of it. Text that waits to be wanted still goes.
+    /// The user has let go of it. Text that waits to be wanted still goes, unless too many wait like that.
     pub(crate) fn stream_close(&mut self, id: SocketId, reset: bool, now: Instant) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let owner = socket.client;
@@ -343,6 +344,8 @@ impl Worker {
         if core::mem::replace(&mut stream.closed, true) {
             return;
         }
+        self.orphans += 1;
+        let crowded = self.orphans > ORPHANS_MAX;
         if let Some(client) = self.clients.owner_mut(owner) {
             // What it says is of no use any more.
             let _ = stream.recv.refresh(&mut client.lane);
@@ -353,7 +356,7 @@ impl Worker {
             self.leave_stream_listener(listener);
         }
         let Ok(stream) = self.stream_of(id) else { return };
-        if stream.phase != Phase::Connected || reset || unread {
+        if stream.phase != Phase::Connected || reset || unread || crowded {
             self.end_stream(id);
         } else {
             stream.shut = true;

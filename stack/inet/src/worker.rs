@@ -139,7 +139,7 @@ pub struct Worker {
     /// News of neighbours that were too many.
     pub(crate) unsaid: u64,
     pub(crate) orphan_bytes: usize,
-    /// Connections whose users have closed them.
+    /// Connections and modules' streams whose users have closed them.
     pub(crate) orphans: usize,
     pub(crate) fast_open: FastOpen,
     /// Packets of which fragments are missing.
