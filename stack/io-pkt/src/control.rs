@@ -84,7 +84,7 @@ impl Source {
         })
     }
 
-    fn of(data: u64) -> Self {
+    pub(crate) fn of(data: u64) -> Self {
         match data {
             0 => Self::Path,
             1 => Self::Doorbell,
@@ -307,6 +307,7 @@ impl Control {
                     return;
                 }
             };
+            self.monitors_have_room(ready);
             let mut sources: Vec<Source> = ready.iter().map(|e| Source::of(e.data.u64())).collect();
             // What a program has closed is closed before anything it asks for afterwards, the closed
             // socket's port for example.

@@ -55,11 +55,13 @@ struct Listener {
     missed: u64,
     /// The kernel takes no more for it now.
     is_full: bool,
+    /// It has said since that it does.
+    has_room: bool,
 }
 
 impl Listener {
     const fn new(uid: u32, sequence: u32) -> Self {
-        Self { uid, sequence, waiting: VecDeque::new(), missed: 0, is_full: false }
+        Self { uid, sequence, waiting: VecDeque::new(), missed: 0, is_full: false, has_room: false }
     }
 
     fn take(&mut self, event: &NetworkEvent) {
@@ -79,6 +81,12 @@ impl Listener {
             let count = core::mem::take(&mut self.missed);
             self.waiting.push_back(NetworkEvent::Missed { count });
         }
+    }
+
+    /// Something may be sent to it: whoever does not read costs nothing until he does.
+    fn may_flush(&mut self) -> bool {
+        let has_room = core::mem::take(&mut self.has_room);
+        has_room || !self.is_full
     }
 
     /// Sends what waits, as far as the kernel takes it.
@@ -185,6 +193,19 @@ impl Control {
         });
     }
 
+    /// The kernel takes more for some of those who listen.
+    pub(crate) fn monitors_have_room(&mut self, ready: &[epoll::Event]) {
+        for event in ready {
+            let (flags, data) = (event.flags, event.data);
+            if flags.contains(EventFlags::OUT)
+                && let Source::Connection(id) = Source::of(data.u64())
+                && let Some(listener) = self.monitors.listeners.get_mut(&id)
+            {
+                listener.has_room = true;
+            }
+        }
+    }
+
     /// Tells whoever listens what has happened.
     pub(crate) fn attend_monitors(&mut self) {
         if self.monitors.listeners.is_empty() {
@@ -205,6 +226,9 @@ impl Control {
         for (id, listener) in &mut self.monitors.listeners {
             let Some(connection) = self.connections.get(id) else { continue };
             let was_full = listener.is_full;
+            if !listener.may_flush() {
+                continue;
+            }
             if listener.flush(connection).is_err() {
                 gone.push(*id);
             } else if listener.is_full != was_full {
@@ -228,6 +252,18 @@ mod tests {
         let (name, mac) = ("tap0".into(), MacAddr::ZERO);
         let interface = LinkRow { name, mac, mtu: number, up: true, running: true };
         NetworkEvent::Interface { change: Change::Changed, interface }
+    }
+
+    #[test]
+    fn who_does_not_read_is_left_alone_until_there_is_room() {
+        let mut listener = Listener::new(0, 7);
+        assert!(listener.may_flush());
+        listener.is_full = true;
+        listener.take(&event(0));
+        assert!(!listener.may_flush());
+        listener.has_room = true;
+        assert!(listener.may_flush());
+        assert!(!listener.may_flush(), "once, if it is full again");
     }
 
     #[test]
