@@ -438,7 +438,7 @@ fn explain(error: CallError, row: &InterfaceRow, step: &Step) -> Failure {
             "it must be of one station (an even first octet); lo0 has none".into(),
         ),
         Step::Automatic(..) => {
-            (format!("{name}: cannot let it configure itself"), "lo0 has no link".into())
+            (format!("{name}: cannot let it configure itself"), "not lo0, nor a lagg's port".into())
         }
         Step::Vlan(_) => {
             let hint = match Errno::from_raw_os_error(errno) {
@@ -457,7 +457,7 @@ fn explain(error: CallError, row: &InterfaceRow, step: &Step) -> Failure {
                 Errno::OPNOTSUPP => "it is no aggregated link; make one: iopkt ifconfig lagg0 create",
                 Errno::INVAL => "a port has a driver of its own",
                 Errno::BUSY => "it is a port of another interface, or a VLAN is over it",
-                Errno::ADDRINUSE => "it has addresses; take them away first: iopkt ifconfig IF delete ADDRESS",
+                Errno::ADDRINUSE => "it has addresses or makes some; first: iopkt ifconfig IF delete ADDRESS, -dhcp, -ipv4ll",
                 Errno::EXIST => "it is a port already",
                 Errno::NOENT => "it is no port",
                 Errno::NOSPC => "there are as many ports as may be",

@@ -39,14 +39,17 @@ impl NetworkState {
     /// An interface gives itself an address while nobody else gives it one, or no longer.
     ///
     /// # Errors
-    /// `ENXIO`; `EOPNOTSUPP` for `lo0`.
+    /// `ENXIO`; `EOPNOTSUPP` for `lo0`; `EBUSY` for a port of an aggregated link, which has no addresses.
     pub(crate) fn set_link_local(&mut self, name: &str, on: bool) -> Result<(), Errno> {
         let identity = self.identity;
-        let entry = self.entry(name)?;
-        let index = entry.config.index;
+        let index = self.index(name)?;
         if index == LOOPBACK {
             return Err(Errno::OPNOTSUPP);
         }
+        if on && self.is_joined(index) {
+            return Err(Errno::BUSY);
+        }
+        let entry = self.entry(name)?;
         if on {
             let client = Client::new(entry.config.mac, identity);
             let new = || Box::new(LinkLocal { client, in_force: None, alone: None });
@@ -98,7 +101,7 @@ impl NetworkState {
         if before == after {
             return;
         }
-        own.in_force = after;
+        own.in_force = None;
         if let Some(gone) = before {
             // The operator may have taken it away.
             let _ = self.delete_address(&name, gone);
@@ -106,7 +109,13 @@ impl NetworkState {
         }
         if let Some(come) = after {
             match self.add_address(&name, come, PREFIX_LEN) {
-                Ok(_) => news.push((index, come, true)),
+                Ok(_) => {
+                    news.push((index, come, true));
+                    let entry = self.interfaces.get_mut(usize::from(index));
+                    if let Some(own) = entry.and_then(|entry| entry.link_local.as_mut()) {
+                        own.in_force = Some(come);
+                    }
+                }
                 Err(errno) => tracing::error!("{name}: {come}/{PREFIX_LEN} of the link: {errno}"),
             }
         }
@@ -201,6 +210,20 @@ mod tests {
         let _ = state.attend_link_local(at(22), &mut || 1);
         assert_eq!(state.next_link_local(), None);
         state.set_link_local("tap1", false).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_the_operator_has_given_stays_his() {
+        let mut state = with_links(1);
+        state.set_link_local("tap1", true).unwrap();
+        let _ = run(&mut state, 20);
+        let [own] = addresses(&state)[..] else { panic!("{:?}", addresses(&state)) };
+        let mut state = with_links(1);
+        let _ = state.add_address("tap1", own, PREFIX_LEN).unwrap();
+        state.set_link_local("tap1", true).unwrap();
+        assert!(run(&mut state, 20).news.is_empty(), "it is there");
+        state.set_link_local("tap1", false).unwrap();
+        assert_eq!(addresses(&state), [own]);
     }
 
     #[test]

@@ -179,7 +179,8 @@ impl NetworkState {
         }
         let of_link = |address: std::net::Ipv6Addr| address.is_unicast_link_local();
         let has = entry.link.addresses().any(|own| !of_link(own.address));
-        if has || !entry.config.addresses.is_empty() || entry.dhcp.is_some() {
+        let makes_some = entry.dhcp.is_some() || entry.link_local.is_some();
+        if has || !entry.config.addresses.is_empty() || makes_some {
             return Err(Errno::ADDRINUSE);
         }
         Ok(index)

@@ -71,6 +71,12 @@ fn a_port_is_nothing_else_and_nothing_else_is_a_port() {
     assert_eq!(state.set_vlan("vlan0", Some(&vlan("tap1"))), Err(Errno::BUSY));
     let _ = state.add_address("tap3", net, 24).unwrap();
     assert_eq!(state.change_lagg("lagg0", &add("tap3")), Err(Errno::ADDRINUSE));
+    state.delete_address("tap3", net).unwrap();
+    state.set_link_local("tap3", true).unwrap();
+    assert_eq!(state.change_lagg("lagg0", &add("tap3")), Err(Errno::ADDRINUSE));
+    assert_eq!(state.set_link_local("tap1", true), Err(Errno::BUSY));
+    state.set_link_local("tap3", false).unwrap();
+    assert!(state.change_lagg("lagg0", &add("tap3")).is_ok());
     // Over the whole link both may be.
     assert_eq!(state.set_vlan("vlan0", Some(&vlan("lagg0"))), Ok(()));
     let verb = BridgeVerb::Add("vlan0".into());
