@@ -131,10 +131,14 @@ impl Groups {
 
     /// Somebody asks: behind a port, or this host itself.
     pub fn query(&mut self, asked: &Asked, port: Option<u16>, now: Instant) {
-        let Some(asking) = self.asking.get_mut(usize::from(asked.inet6)) else { return };
-        let goes_on = asking.filter(|asking| now.since(asking.last) < QUERIER_TIME);
-        let answered = goes_on.map_or(now + asked.max_response, |asking| asking.answered);
-        *asking = Some(Asking { answered, last: now });
+        // Who asks about one group does not hear of the others.
+        if asked.group.is_none()
+            && let Some(asking) = self.asking.get_mut(usize::from(asked.inet6))
+        {
+            let goes_on = asking.filter(|asking| now.since(asking.last) < QUERIER_TIME);
+            let answered = goes_on.map_or(now + asked.max_response, |asking| asking.answered);
+            *asking = Some(Asking { answered, last: now });
+        }
         if let Some(port) = port.filter(|_| asked.is_router) {
             let until = now + QUERIER_TIME;
             match self.routers.iter_mut().find(|(there, _)| *there == port) {

@@ -82,6 +82,21 @@ fn whoever_does_not_answer_when_his_group_is_asked_about_has_left() {
 }
 
 #[test]
+fn a_question_about_one_group_keeps_none_from_anybody() {
+    let mut groups = Groups::new(Secret([1, 2]));
+    let asked = Asked { group: Some(OTHER), ..general(false, true) };
+    groups.query(&asked, Some(9), at(0));
+    let _ = groups.report(GROUP, 1, at(1));
+    let _ = groups.report(OTHER, 1, at(1));
+    assert_eq!(ports(&groups, GROUP, at(20)), None, "nobody was asked about it");
+    assert_eq!(ports(&groups, OTHER, at(20)), None);
+    groups.query(&general(false, true), Some(9), at(20));
+    groups.query(&asked, Some(9), at(200));
+    assert_eq!(ports(&groups, GROUP, at(30)), Some(vec![1, 9]));
+    assert_eq!(ports(&groups, GROUP, at(275)), None, "nor does it go on for all");
+}
+
+#[test]
 fn groups_are_as_many_as_may_be_and_those_past_their_time_make_room() {
     let mut groups = asked();
     let group = |number: u32| IpAddr::V4(Ipv4Addr::from_bits(0xef00_0000 + number));
