@@ -195,14 +195,16 @@ fn igmp(message: &[u8]) -> Vec<u8> {
         let sum = Checksum::new().sum(&igmp).finish().to_be_bytes();
         igmp[2..4].copy_from_slice(&sum);
     }
-    let (from, to) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(224, 0, 0, 22));
+    // Questions are not heard elsewhere; where a report goes is not looked at.
+    let (from, to) = (Ipv4Addr::new(10, 0, 0, 1), wire::igmp::ALL_SYSTEMS);
     let protocol = wire::ipv4::Protocol::IGMP;
     let header = wire::ipv4::Header::new(from, to, protocol, igmp.len()).expect("short");
+    let header = header.with_ttl(1);
     framed(ethernet::EtherType::IPV4, &[wire::IntoBytes::as_bytes(&header.with_checksum()), &igmp])
 }
 
 fn mld(message: &[u8]) -> Vec<u8> {
-    let (from, to) = ("fe80::1".parse().expect("one"), wire::mld::REPORT_GROUP);
+    let (from, to) = ("fe80::1".parse().expect("one"), wire::mld::ALL_NODES);
     let mut message = message.to_vec();
     if let Some([kind, code, high, low]) = message.first_chunk_mut::<4>() {
         *kind = [130, 131, 132, 143, 143, 143, 143, *kind][usize::from(*kind & 7)];

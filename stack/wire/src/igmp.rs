@@ -13,6 +13,9 @@ use crate::mld::RecordType;
 /// Where reports of version 3 go (RFC 3376, 4.2.14).
 pub const REPORT_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 22);
 
+/// Where questions about all groups go (RFC 3376, 4.1.12).
+pub const ALL_SYSTEMS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+
 /// Where version 2 says that nobody listens any more (RFC 2236, 3).
 pub const ALL_ROUTERS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 2);
 

@@ -55,7 +55,8 @@ impl<'a> Snooped<'a> {
     /// Reads a frame. What is not whole as a packet is nobody's business here, and for everybody.
     ///
     /// # Errors
-    /// A message of IGMP or MLD that is cut off, or whose checksum is wrong.
+    /// A message of IGMP or MLD that is cut off, or whose checksum is wrong; a question from beyond the link, or to
+    /// others than those whom it is about.
     pub fn parse(frame: &'a [u8]) -> Result<Self, DropReason> {
         let frame = Frame::parse(frame)?;
         match frame.header.ethertype() {
@@ -99,6 +100,10 @@ fn igmp<'a>(packet: &ipv4::Packet<'a>) -> Result<Snooped<'a>, DropReason> {
     Ok(match header.kind {
         QUERY => {
             let query = igmp::Query::parse(packet.payload)?;
+            let to = packet.header.dst().into();
+            if packet.header.ttl != 1 || !is_asked(to, group.into(), igmp::ALL_SYSTEMS.into()) {
+                return Err(wrong);
+            }
             Snooped::Query(Query {
                 inet6: false,
                 is_router: !packet.header.src().is_unspecified(),
@@ -116,6 +121,12 @@ fn igmp<'a>(packet: &ipv4::Packet<'a>) -> Result<Snooped<'a>, DropReason> {
         REPORT_V1 | REPORT_V2 => return Err(wrong),
         _ => Snooped::Other,
     })
+}
+
+/// All those whom a query is about get it: it goes to everybody, or to the group (RFC 3376 4.1.12, RFC 3810 5.1.15).
+/// Bridges that ask send to everybody what is about one group, and hosts answer that, too.
+fn is_asked(to: IpAddr, group: IpAddr, everybody: IpAddr) -> bool {
+    to.is_multicast() && (to == everybody || to == group)
 }
 
 fn parse6(bytes: &[u8]) -> Result<Snooped<'_>, DropReason> {
@@ -142,6 +153,9 @@ fn mld<'a>(header: &ipv6::Header, message: &icmp6::Message<'a>) -> Result<Snoope
     Ok(match message.header.kind() {
         Type::MLD_QUERY => {
             let query = mld::Query::parse(header, true, message)?;
+            if !is_asked(header.dst().into(), query.group.into(), mld::ALL_NODES.into()) {
+                return Err(wrong);
+            }
             Snooped::Query(Query {
                 inet6: true,
                 is_router: true,

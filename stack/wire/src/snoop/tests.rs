@@ -18,8 +18,8 @@ fn framed(kind: EtherType, packet: &[&[u8]]) -> Vec<u8> {
 }
 
 fn packet4(from: Ipv4Addr, to: Ipv4Addr, protocol: ipv4::Protocol, payload: &[u8]) -> Vec<u8> {
-    let header = ipv4::Header::new(from, to, protocol, payload.len()).unwrap().with_checksum();
-    framed(EtherType::IPV4, &[header.as_bytes(), payload])
+    let header = ipv4::Header::new(from, to, protocol, payload.len()).unwrap().with_ttl(1);
+    framed(EtherType::IPV4, &[header.with_checksum().as_bytes(), payload])
 }
 
 fn igmp(header: igmp::Header, body: &[u8]) -> Vec<u8> {
@@ -92,16 +92,46 @@ fn who_listens_is_read_from_all_versions() {
     assert!(reported(&packet6(GROUP6, done, &GROUP6.octets())).is_empty());
 }
 
+/// A question of IGMP version 2.
+fn query(group: Ipv4Addr) -> igmp::Header {
+    let mut header = igmp::Header::listening(group);
+    (header.kind, header.max_response) = (QUERY, 10);
+    header.with_checksum(&[])
+}
+
+#[test]
+fn a_question_goes_one_hop_to_everybody_or_to_the_group_that_it_is_about() {
+    let nobody = Ipv4Addr::UNSPECIFIED;
+    let send = |to, group, ttl| {
+        let query = query(group);
+        let ip = ipv4::Header::new(HOST, to, ipv4::Protocol::IGMP, 8).unwrap().with_ttl(ttl);
+        let packet = [ip.with_checksum().as_bytes(), query.as_bytes()].concat();
+        Snooped::parse(&framed(EtherType::IPV4, &[&packet])).map(|_| ())
+    };
+    for (to, group) in [(igmp::ALL_SYSTEMS, nobody), (GROUP, GROUP), (igmp::ALL_SYSTEMS, GROUP)] {
+        assert_eq!(send(to, group, 1), Ok(()), "{to} about {group}");
+        assert_eq!(send(to, group, 2), Err(DropReason::IgmpFormat), "from beyond the link");
+    }
+    for (to, group) in [(GROUP, nobody), (OTHER, GROUP), (HOST, GROUP), (nobody, nobody)] {
+        assert_eq!(send(to, group, 1), Err(DropReason::IgmpFormat), "{to} about {group}");
+    }
+    let send = |to, group: Ipv6Addr| {
+        let header = icmp6::Header::new(Type::MLD_QUERY, icmp6::Code::ZERO, 1000 << 16);
+        Snooped::parse(&packet6(to, header, &group.octets())).map(|_| ())
+    };
+    let (nobody, other) = (Ipv6Addr::UNSPECIFIED, Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0, 8));
+    for (to, group) in [(mld::ALL_NODES, nobody), (GROUP6, GROUP6), (mld::ALL_NODES, GROUP6)] {
+        assert_eq!(send(to, group), Ok(()), "{to} about {group}");
+    }
+    for (to, group) in [(GROUP6, nobody), (other, GROUP6), (HOST6, GROUP6), (HOST6, nobody)] {
+        assert_eq!(send(to, group), Err(DropReason::MldFormat), "{to} about {group}");
+    }
+}
+
 #[test]
 fn who_asks_is_a_router_if_he_has_an_address() {
-    let query = |group: Ipv4Addr| {
-        let mut header = igmp::Header::listening(group);
-        (header.kind, header.max_response) = (QUERY, 10);
-        header
-    };
     let from = |from, group| {
-        let header = query(group).with_checksum(&[]);
-        packet4(from, Ipv4Addr::new(224, 0, 0, 1), ipv4::Protocol::IGMP, header.as_bytes())
+        packet4(from, igmp::ALL_SYSTEMS, ipv4::Protocol::IGMP, query(group).as_bytes())
     };
     let asked = |is_router, group: Option<IpAddr>, inet6| {
         let max_response = Duration::from_secs(1);
@@ -112,7 +142,7 @@ fn who_asks_is_a_router_if_he_has_an_address() {
     assert_eq!(Snooped::parse(&from(nobody, nobody)), asked(false, None, false));
     assert_eq!(Snooped::parse(&from(HOST, GROUP)), asked(true, Some(GROUP.into()), false));
     let header = icmp6::Header::new(Type::MLD_QUERY, icmp6::Code::ZERO, 1000 << 16);
-    let frame = packet6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), header, &[0; 16]);
+    let frame = packet6(mld::ALL_NODES, header, &[0; 16]);
     assert_eq!(Snooped::parse(&frame), asked(true, None, true));
 }
 
