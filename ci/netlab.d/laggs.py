@@ -58,9 +58,9 @@ def alone(lab):
     until("two carriers", lambda: sum("active" in flags for flags in state(lab)) == 2)
     check(sends(lab) == 0, state(lab))
     send(lab, "ff" * 6 + "0200000000aa" + TAIL)
-    until("drops as lagg_not_collecting", lambda: lab.drops("lagg_not_collecting") > 0, 3)
+    until("drops as lagg_not_collecting", lambda: lab.drops("lagg_not_collecting") > 0, 20)
     lab.iopkt("ping", "-c", 1, "-W", 1, HOST, ok=False)
-    until("drops as lagg_no_port", lambda: lab.drops("lagg_no_port") > 0, 3)
+    until("drops as lagg_no_port", lambda: lab.drops("lagg_no_port") > 0, 20)
 
 
 def both(lab, guest):
@@ -74,7 +74,7 @@ def both(lab, guest):
     check(len({port["partner"]["system"] for port in ours}) == 1 and all("sync" in port["partner"]["state"] for port in ours), ours)
     text = lab.iopkt("ifconfig", "lagg0").stdout
     check("laggport: tap0 flags=1d<MASTER,ACTIVE,COLLECTING,DISTRIBUTING>" in text, text)
-    until("an echo", lambda: "1 received" in guest.run(f"ping -n -c 1 -W 1 {STACK}", ok=False), 5)
+    until("an echo", lambda: "1 received" in guest.run(f"ping -n -c 1 -W 1 {STACK}", ok=False), 20)
 
 
 def spread(lab, guest):
@@ -86,26 +86,26 @@ def spread(lab, guest):
     until("the web server", lambda: guest.run(f"curl -fsS --noproxy '*' -o /dev/null http://{STACK}/page && echo up", ok=False), 10)
     before, was = sent(), lab.table("ifconfig", "lagg0")[0]["tx_packets"]
     # Each a connection of its own: the server closes them.
-    said = guest.run(f"curl -fsS --noproxy '*' {f'http://{STACK}/page ' * 16} | sha256sum").split()[0]
+    said = guest.run(f"curl -fsS --noproxy '*' {f'http://{STACK}/page ' * 32} | sha256sum").split()[0]
     shares = [after - was for after, was in zip(sent(), before)]
-    check(said == hashlib.sha256(page * 16).hexdigest(), said)
+    check(said == hashlib.sha256(page * 32).hexdigest(), said)
     check(min(shares) * 8 > sum(shares), f"frames by each link: {shares}")
     row = lab.table("ifconfig", "lagg0")[0]
     # Beside them are the messages of LACP.
     check(0.9 * sum(shares) < row["tx_packets"] - was <= sum(shares) and row["rx_packets"] > 100, (shares, was, row))
-    return f"16 downloads, {shares[0]} and {shares[1]} frames by the links"
+    return f"32 downloads, {shares[0]} and {shares[1]} frames by the links"
 
 
 def gap(lab, guest, act, seconds):
     """For how long no echo comes back to the guest when something is done."""
     log = lab.dir / "gap.log"
     guest.run(f"ping -n -D -i 0.02 -W 1 -c {int(seconds * 50)} {STACK} > {log} 2>&1 &")
-    time.sleep(0.4)
+    until("echoes", lambda: log.exists() and log.read_text().count("bytes from") > 10, 20)
     act()
-    time.sleep(seconds - 0.3)
+    until("the end of ping", lambda: "packets transmitted" in log.read_text(), 60)
     lines = log.read_text().splitlines()
     at = [float(line[1:line.index("]")]) for line in lines if line.startswith("[") and "bytes from" in line]
-    check(len(at) > 10, lines[-3:])
+    check(at[-1] - at[0] > seconds - 2, f"nothing comes back: {lines[-3:]}")
     return max(later - sooner for sooner, later in zip(at, at[1:]))
 
 
@@ -115,9 +115,9 @@ def breaks(lab, guest):
         lab.ip("link", "set", SECOND, "carrier", "off")
         guest.run("ip link set in1 down")
 
-    took = gap(lab, guest, pulled, 1.2)
-    check(took < 1, f"{took:.2f} s")
-    until("one link", lambda: sends(lab) == 1, 5)
+    took = gap(lab, guest, pulled, 5)
+    check(took < 3, f"{took:.2f} s")
+    until("one link", lambda: sends(lab) == 1, 20)
     check("active" not in state(lab)[1], state(lab))
     lab.ip("link", "set", SECOND, "carrier", "on")
     guest.run("ip link set in1 up")
@@ -129,16 +129,16 @@ def falls_silent(lab, guest):
     """A link that has a carrier and brings nothing is left when nothing was heard for three seconds."""
     guest.run("tc filter del dev in1 parent ffff:")
     started = time.monotonic()
-    until("one link", lambda: sends(lab) == 1, 6)
+    until("one link", lambda: sends(lab) == 1, 20)
     took = time.monotonic() - started
     partner = lab.table("ifconfig", "lagg0")[0]["lagg"]["ports"][1]
-    check(took > 1.5 and "expired" in partner["actor"]["state"] or "defaulted" in partner["actor"]["state"], partner)
-    answered_from(guest, 5)
+    check(took > 1.5 and {"expired", "defaulted"} & set(partner["actor"]["state"]), (took, partner))
+    answered_from(guest, 20)
     return took
 
 
 def answered_from(guest, count):
-    until("echoes", lambda: f"{count} received" in guest.run(f"ping -n -c {count} -i 0.05 -W 1 {STACK}", ok=False), 5)
+    until("echoes", lambda: f"{count} received" in guest.run(f"ping -n -c {count} -i 0.05 -W 1 {STACK}", ok=False), 20)
 
 
 def send(lab, *frames, count=1, iface=IFACE):
@@ -157,21 +157,21 @@ def over(lab, guest):
     text = "ip link add link bond0 name bond0.5 type vlan id 5 && ip addr add 198.18.5.1/24 dev bond0.5 && ip link set bond0.5 up"
     guest.run(text)
     guest.run("ping -n -c 1 -W 1 198.18.5.2", ok=False)
-    row = until("questions and answers in the VLAN", lambda: next((r for r in lab.table("ifconfig", "vlan5") if r["rx_packets"]), None), 5)
+    row = until("questions and answers in the VLAN", lambda: next((r for r in lab.table("ifconfig", "vlan5") if r["rx_packets"]), None), 20)
     check(row["tx_packets"] > 0, row)
 
 
 def static(lab, guest):
     """Without LACP: all links that have a carrier, or the first."""
     lab.iopkt("ifconfig", "lagg0", "laggproto", "failover")
-    until("the first link", lambda: [("distributing" in flags) for flags in state(lab)] == [True, False], 3)
+    until("the first link", lambda: [("distributing" in flags) for flags in state(lab)] == [True, False], 20)
     bond(guest, "active-backup")
-    answered_from(guest, 3)
+    answered_from(guest, 20)
     lab.iopkt("ifconfig", "lagg0", "laggproto", "loadbalance", "-laggport", "tap0")
     check(lab.table("ifconfig", "lagg0")[0]["mac"] == lab.table("ifconfig", "tap1")[0]["mac"], "another port's address")
-    until("the one that is left", lambda: sends(lab) == 1, 3)
+    until("the one that is left", lambda: sends(lab) == 1, 20)
     lab.iopkt("ifconfig", "lagg0", "laggport", "tap0")
-    until("both", lambda: sends(lab) == 2, 3)
+    until("both", lambda: sends(lab) == 2, 20)
 
 
 def refused(lab):
@@ -179,7 +179,7 @@ def refused(lab):
     lab.iopkt("ifconfig", "lagg0", "laggproto", "lacp")
     before = lab.drops("lagg_format")
     send(lab, SLOW + "0200000000aa" + TYPE + "0101" + "0113" + "00" * 106, SLOW + "0200000000aa" + TYPE + "0301" + "00" * 108)
-    until("drops as lagg_format", lambda: lab.drops("lagg_format") >= before + 2, 3)
+    until("drops as lagg_format", lambda: lab.drops("lagg_format") >= before + 2, 20)
     for words in (("laggport", "vlan5"), ("laggport", "tap0"), ("-laggport", "vlan5")):
         check(lab.iopkt("ifconfig", "lagg0", *words, ok=False).returncode != 0, words)
     lab.iopkt("ifconfig", "lagg0", "destroy")

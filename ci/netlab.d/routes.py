@@ -157,10 +157,12 @@ class Listener:
         self.log = lab.dir / f"monitor{len(lab.processes)}.json"
         self.process = lab.spawn([lab.bin / "iopkt", "route", "monitor", "--json"], log=self.log)
         # Whether it listens already shows in what it hears.
-        net = "192.0.2.0/24"
-        while not self.events("route", "added", destination="192.0.2.0"):
-            lab.iopkt("route", "add", net, "-blackhole")
-            lab.iopkt("route", "delete", net)
+        def heard():
+            lab.iopkt("route", "add", "192.0.2.0/24", "-blackhole")
+            lab.iopkt("route", "delete", "192.0.2.0/24")
+            return self.events("route", "added", destination="192.0.2.0")
+
+        until("a listener", heard, 20)
 
     def events(self, kind, change=None, **wanted):
         lines = self.log.read_text().rpartition("\n")[0].splitlines()
@@ -178,6 +180,13 @@ def route_monitor():
         listener, words = Listener(lab), lab.dir / "monitor.txt"
         lab.spawn([lab.bin / "iopkt", "route", "monitor"], log=words)
         second = Listener(lab)
+
+        def told_in_words():
+            lab.iopkt("route", "add", "192.0.2.0/24", "-blackhole")
+            lab.iopkt("route", "delete", "192.0.2.0/24")
+            return "192.0.2.0/24" in words.read_text()
+
+        until("the listener in words", told_in_words, 20)
         lab.iopkt("route", "add", NET, "198.18.77.1")
         listener.hears("route", "added", destination="203.0.113.0", prefix_len=24, gateway="198.18.77.1", interface="tap0")
         lab.iopkt("route", "delete", NET)
@@ -203,8 +212,8 @@ def route_monitor():
         listener.hears("neighbor", "changed", address=HOST, mac=other)
         lab.iopkt("arp", "-d", HOST)
         listener.hears("neighbor", "deleted", address=HOST, mac=other)
-        text = words.read_text()
-        check("RTM_ADD: Add Route: 203.0.113.0/24 198.18.77.1 tap0 UGS" in text and "RTM_LLINFO_UPD: neighbour changed" in text, text)
+        for wanted in ("RTM_ADD: Add Route: 203.0.113.0/24 198.18.77.1 tap0 UGS", "RTM_LLINFO_UPD: neighbour changed"):
+            until(wanted, lambda: wanted in words.read_text())
         # One who does not read: the others hear all of it, and he how much of it he did not.
         count, file = 30000, lab.dir / "routes"
         file.write_text("".join(f"10.{n >> 8}.{n & 255}.0/24 198.18.77.1\n" for n in range(count)))
@@ -212,9 +221,9 @@ def route_monitor():
         lab.iopkt("route", "load", file)
         told = lambda who: len([e for e in who.events("route", "added") if e["route"]["destination"].startswith("10.")])
         missed = lambda who: sum(e["count"] for e in who.events("missed"))
-        until("all routes", lambda: told(listener) + missed(listener) == count, 30)
+        until("all routes", lambda: told(listener) + missed(listener) == count, 90)
         second.process.send_signal(signal.SIGCONT)
-        until("the rest", lambda: told(second) + missed(second) == count, 30)
+        until("the rest", lambda: told(second) + missed(second) == count, 90)
         check(missed(second) > 0, "nothing was missed")
         return f"who did not read heard {told(second)} of {count} routes and that {missed(second)} are missing, the other {told(listener)}"
 

@@ -27,7 +27,7 @@ class Guest:
         cards = [f"vec{n}:transport=raw,ifname={name},depth=64,bpffile={filter}" for n, name in enumerate(interfaces)]
         argv = [linux, "root=/dev/root", "rootfstype=hostfs", "rw", "mem=96M", "con=null", "con0=fd:0,fd:1", f"uml_dir={lab.dir}", "quiet",
                 *cards, f"init={os.path.realpath(sys.executable)}", "--", GUEST]
-        self.process = lab.spawn(argv, ns=ns, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.process = lab.spawn(argv, ns=ns, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
         check(self.answer(30)["out"] == "ready", "the guest did not start")
 
     def answer(self, seconds):
