@@ -215,7 +215,7 @@ class Lab:
             said = json.loads(self.exec(*under, "iperf3", "-c", address, "-J", *options, ns=ns, timeout=timeout, ok=False).stdout)
             # A server that is not done with the last test says so, then closes its listener, and whoever waits there
             # before a test has begun with it, and listens anew.
-            busy = any(words in said.get("error", "") for words in ("busy", "Connection refused", "unable to send cookie"))
+            busy = any(words in said.get("error", "") for words in ("busy", "Connection refused", "unable to send cookie", "unable to receive control message"))
             check(busy or "error" not in said, said.get("error"))
             return None if busy else said
 
