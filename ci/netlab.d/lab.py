@@ -71,6 +71,8 @@ class Lab:
         self.env = {**os.environ, "IOPKT_RUN": str(self.run_dir), "NO_COLOR": "1", **(env or {})}
         self.bin = bin
         self.processes = []
+        # Until then a server of iperf3 may be busy with the end of a test.
+        self.iperf3_closing = 0
         self.drivers = drivers or ["-d", "net_tap", f"iface={IFACE},address={STACK}/24"]
         # IOPKT_LAB_ARGS=--no-huge runs every case on ordinary pages.
         self.args = [*args, *os.environ.get("IOPKT_LAB_ARGS", "").split()]
@@ -213,13 +215,17 @@ class Lab:
         """The report of one test."""
         def attempt():
             said = json.loads(self.exec(*under, "iperf3", "-c", address, "-J", *options, ns=ns, timeout=timeout, ok=False).stdout)
-            # A server that is not done with the last test says so, then closes its listener, and whoever waits there
-            # before a test has begun with it, and listens anew.
-            busy = any(words in said.get("error", "") for words in ("busy", "Connection refused", "unable to send cookie", "unable to receive control message"))
+            # A server that is not done with the last test says so, then closes its listener, and with it whoever waits
+            # there before a test has begun, and listens anew: right after a test, and at no other time.
+            closing = time.monotonic() < self.iperf3_closing
+            words = ("busy", "Connection refused", *(("unable to send cookie", "unable to receive control message") if closing else ()))
+            busy = any(word in said.get("error", "") for word in words)
             check(busy or "error" not in said, said.get("error"))
             return None if busy else said
 
-        return until("iperf3's server is free", attempt)
+        said = until("iperf3's server is free", attempt)
+        self.iperf3_closing = time.monotonic() + 2
+        return said
 
     def usage(self):
         """What must be back where it was when everybody has left."""
