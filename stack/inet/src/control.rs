@@ -66,7 +66,7 @@ impl Worker {
                 self.done(call, result);
             }
             Command::Multicast { call, socket, settings } => {
-                let result = self.set_multicast(socket, settings);
+                let result = self.set_multicast(socket, settings, now);
                 self.done(call, result);
             }
             Command::Info { call, socket, take_error } => {
@@ -202,6 +202,7 @@ impl Worker {
         fast_open: bool,
         now: Instant,
     ) -> Result<Outcome, Errno> {
+        self.take_posted_before(id, now);
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         match &mut socket.kind {
             Kind::Datagram(datagram) => {
@@ -359,9 +360,15 @@ impl Worker {
         Ok(Outcome::Done)
     }
 
+    /// An option or a peer is not for what has been sent before.
+    pub(crate) fn take_posted_before(&mut self, id: SocketId, now: Instant) {
+        let owner = self.sockets.find_mut(id).and_then(|socket| socket.client);
+        self.drain_client_in_time(owner, now);
+    }
+
     /// Takes what a client has posted before a call, unless its ring has to wait: it is not read as often as
     /// somebody calls.
-    pub(crate) fn drain_client_in_time(&mut self, owner: Option<u16>, now: Instant) {
+    fn drain_client_in_time(&mut self, owner: Option<u16>, now: Instant) {
         if !self.clients.owner_mut(owner).is_some_and(|client| client.is_held(now)) {
             self.drain_client(owner, now);
         }
@@ -534,6 +541,7 @@ impl Worker {
         option: SocketOption,
         now: Instant,
     ) -> Result<Outcome, Errno> {
+        self.take_posted_before(id, now);
         if let SocketOption::ReceiveErrors { v6, on } = option {
             self.receive_errors(id, v6, on);
         }

@@ -123,7 +123,9 @@ impl Worker {
         &mut self,
         id: SocketId,
         settings: Box<Multicast>,
+        now: Instant,
     ) -> Result<Outcome, Errno> {
+        self.take_posted_before(id, now);
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let datagram = match &mut socket.kind {
             Kind::Datagram(datagram) => datagram,

@@ -119,9 +119,7 @@ impl Worker {
         let Some(value) = &asked.value else {
             return self.ask(now, |desk| desk.socket_option(&of, option)).map(Outcome::Value);
         };
-        // It is not for what has been sent before.
-        let owner = self.sockets.find_mut(asked.socket).and_then(|socket| socket.client);
-        self.drain_client_in_time(owner, now);
+        self.take_posted_before(asked.socket, now);
         self.ask(now, |desk| desk.socket_set_option(&of, option, value))?;
         Ok(Outcome::Done)
     }
