@@ -219,7 +219,7 @@ def ipv4_link_local():
             until("the claim and its answer", lambda: announced() >= said)
         until("the end of the address", lambda: second not in has())
         if shutil.which("dnsmasq"):
-            dnsmasq(lab, "server", "198.18.77.50,198.18.77.60")
+            dnsmasq(lab, "server", "198.18.77.50,198.18.77.59")
             lab.iopkt("ifconfig", "tap0", "dhcp")
             given = lambda: [a["address"] for a in lab.table("ifconfig", "tap0")[0]["addresses"] if a["address"].startswith("198.18.77.5")]
             until("a server's address", given, 20)
@@ -233,7 +233,7 @@ def dhcp():
         raise Skipped("dnsmasq is missing: apt-get install dnsmasq-base")
     with Lab(drivers=["-d", "net_tap", f"iface={IFACE},dhcp"]) as lab:
         lab.capture("udp port 67 or udp port 68 or tcp or icmp")
-        server, log = dnsmasq(lab, "first", "198.18.77.50,198.18.77.60")
+        server, log = dnsmasq(lab, "first", "198.18.77.50,198.18.77.59")
         has = lambda: [(a["address"], a["prefix_len"]) for a in lab.table("ifconfig", "tap0")[0]["addresses"] if "." in a["address"]]
         given = until("an address", lambda: [a for a in has() if a[0].startswith("198.18.77.5") and a[1] == 24], 20)[0][0]
         looked = log.read_text().count("DHCPDISCOVER")
