@@ -251,6 +251,19 @@ class Lab:
         """What the kernel's ping says."""
         return self.exec("ping", "-n", "-i", "0.01", "-W", 1, *argv, to, ns=ns, ok=False).stdout
 
+    def echoes(self, to, count, *argv, ns=None):
+        """The same of so many echoes, one by one: for the last of several ping waits two round trips only, which a busy machine may exceed."""
+        said = [self.ping(to, "-c", 1, "-W", 2, *argv, ns=ns) for _ in range(count)]
+        check(all("1 received" in each for each in said), f"{to} {argv}: {''.join(said)[-600:]}")
+        return "".join(said)
+
+    def dropped(self):
+        """For whoever looks for the reason of a failure: what the daemon and this namespace's kernel have dropped."""
+        ours = self.exec("curl", "-sS", "-m", "2", "http://127.0.0.1:9478/metrics", ok=False).stdout.splitlines()
+        lines = [line for line in ours if re.match("iopkt_.*(drop|miss|error|discard)", line) and not line.endswith(" 0")]
+        kernel = self.exec("nstat", "-a", "-s", ok=False).stdout.splitlines()
+        return "\n".join(lines + [line for line in kernel if re.search("Err|Drop|Discard|Fail|Overflow|Timeout", line)])
+
     def drops(self, reason):
         """Packets dropped for this reason."""
         return int(self.metric("iopkt_dropped_packets_total", f'reason="{reason}"'))
@@ -284,6 +297,7 @@ class Lab:
         if kind is not None and issubclass(kind, Exception):
             for log in sorted(self.dir.glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}", file=sys.stderr)
+            print(f"--- dropped\n{self.dropped()}", file=sys.stderr)
         self.close()
 
 

@@ -204,7 +204,7 @@ fn igmp(message: &[u8]) -> Vec<u8> {
 }
 
 fn mld(message: &[u8]) -> Vec<u8> {
-    let (from, to) = ("fe80::1".parse().expect("one"), wire::mld::ALL_NODES);
+    let (from, to) = ("fe80::1".parse().expect("one"), wire::ipv6::ALL_NODES);
     let mut message = message.to_vec();
     if let Some([kind, code, high, low]) = message.first_chunk_mut::<4>() {
         *kind = [130, 131, 132, 143, 143, 143, 143, *kind][usize::from(*kind & 7)];

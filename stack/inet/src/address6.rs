@@ -61,12 +61,6 @@ pub(crate) struct OnLink {
     pub interface: u16,
 }
 
-/// RFC 4291 2.7: every node listens to it.
-pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-
-/// RFC 4291 2.7: every router listens to it.
-const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-
 impl Addresses {
     /// What `address` means to this host on an interface. A group is ours if every node is in it or one
     /// of our addresses is (RFC 4291 2.8).
@@ -76,8 +70,8 @@ impl Addresses {
             let here = |ours: &&OnLink| ours.interface == interface;
             let asked = |ours: &OnLink| ipv6::solicited_node(ours.address) == address;
             let all = || self.ours6.iter().chain(&self.tentative6);
-            let is_member = address == ALL_NODES
-                || (address == ALL_ROUTERS && self.advertising.contains(&interface))
+            let is_member = address == ipv6::ALL_NODES
+                || (address == ipv6::ALL_ROUTERS && self.advertising.contains(&interface))
                 || all().filter(here).any(asked)
                 || self.is_member(address.into(), interface);
             return if is_member { Destination::Multicast } else { Destination::Remote };
@@ -204,7 +198,7 @@ mod tests {
             (LINK_LOCAL, 1, Destination::Local),
             (LINK_LOCAL, 2, Destination::Remote),
             (Ipv6Addr::LOCALHOST, 0, Destination::Local),
-            (ALL_NODES, 1, Destination::Multicast),
+            (ipv6::ALL_NODES, 1, Destination::Multicast),
             (solicited, 1, Destination::Multicast),
             (solicited, 2, Destination::Remote),
             (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2), 1, Destination::Remote),

@@ -13,7 +13,6 @@ use wire::udp;
 
 use crate::attend::raise;
 use crate::command::Outcome;
-use crate::input::Received;
 use crate::limits::{ERRORS_MAX, QUOTED_MAX};
 use crate::socket::{Kind, Signal, SocketId};
 use crate::worker::Worker;
@@ -69,18 +68,6 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// What came with the message that says so.
-    pub(crate) fn came_with(received: &Received, now: Instant) -> Ancillary {
-        Ancillary {
-            local: Some(received.destination),
-            interface: received.interface.into(),
-            ttl: Some(received.ttl),
-            tos: Some(received.tos),
-            at_ns: now.as_nanos(),
-            segment: None,
-        }
-    }
-
     /// The headers that the stack has made: what a socket's user has sent begins behind them.
     fn headers_len(&self, kind: &Kind) -> usize {
         let (_, ip_len) = self.packet;

@@ -6,7 +6,6 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use dpdk::Mbuf;
 use mcast::Filter;
 use rustix::io::Errno;
-use shm::Ancillary;
 use types::{DropReason, Instant};
 use wire::{icmp6, igmp, ipv4, ipv6, mld, udp};
 use zerocopy::IntoBytes;
@@ -85,12 +84,9 @@ impl Addresses {
     /// Somebody on this host listens to the group on this interface, or everybody does.
     #[must_use]
     pub(crate) fn is_member(&self, group: IpAddr, interface: u16) -> bool {
-        group == IpAddr::V4(ALL_SYSTEMS) || self.groups.contains(&(interface, group))
+        group == IpAddr::V4(igmp::ALL_SYSTEMS) || self.groups.contains(&(interface, group))
     }
 }
-
-/// RFC 1112 4: every host listens to it.
-const ALL_SYSTEMS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 
 impl Output {
     /// The way to a group by an interface.
@@ -205,14 +201,7 @@ impl Worker {
         let mut wanted = core::mem::take(&mut self.group_sockets);
         let here = self.udp_ports.get(&to.port()).into_iter().flatten();
         wanted.extend(here.copied().filter(|id| self.wants(*id, to, from, received.interface)));
-        let ancillary = Ancillary {
-            local: Some(to.ip()),
-            interface: received.interface.into(),
-            ttl: Some(received.ttl),
-            tos: Some(received.tos),
-            at_ns: now.as_nanos(),
-            segment: None,
-        };
+        let ancillary = received.ancillary(now);
         let mut last = Err(DropReason::UdpNoSocket);
         for id in wanted.drain(..) {
             last = self.udp_deliver(id, from, &ancillary, payload);

@@ -72,7 +72,7 @@ impl Worker {
             Type::ECHO_REPLY => self.ping_input(mbuf, received, header.echo().0, now),
             kind if is_about_ours(kind) => {
                 let quoted = message.quoted()?;
-                let report = report(header, &quoted, Report::came_with(received, now));
+                let report = report(header, &quoted, received.ancillary(now));
                 let (offender, interface) = (Some(received.source), Some(received.interface));
                 let report = Report { offender, interface, ..report };
                 self.error6(&quoted, &report, received.interface, now)

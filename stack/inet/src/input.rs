@@ -6,6 +6,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use dpdk::{ChecksumState, Mbuf};
+use shm::Ancillary;
 use types::{DropReason, Instant};
 use wire::{arp, ethernet, ipv4};
 
@@ -50,6 +51,19 @@ impl Received {
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => Some((source, destination)),
             _ => None,
+        }
+    }
+
+    /// What a socket's user may know of the packet besides its payload.
+    #[must_use]
+    pub(crate) fn ancillary(&self, now: Instant) -> Ancillary {
+        Ancillary {
+            local: Some(self.destination),
+            interface: self.interface.into(),
+            ttl: Some(self.ttl),
+            tos: Some(self.tos),
+            at_ns: now.as_nanos(),
+            segment: None,
         }
     }
 

@@ -7,7 +7,7 @@ use types::{DropReason, Instant, MacAddr};
 use wire::{ethernet, icmp6, ipv4, ipv6, ndp};
 use zerocopy::IntoBytes;
 
-use crate::address6::{ALL_NODES, OnLink, is_of_a_link};
+use crate::address6::{OnLink, is_of_a_link};
 use crate::neighbor::Ask;
 use crate::network::{Destination, Interface, LOOPBACK, TxChecksum};
 use crate::output::{Hop, Output, ip_version};
@@ -137,8 +137,8 @@ impl Output {
             overriding: true,
         };
         let message = ndp::NeighborMessage::advertisement(what, mac);
-        let everyone = ipv6::multicast_mac(ALL_NODES);
-        self.neighbor_message(message, (target, ALL_NODES), interface, everyone);
+        let everyone = ipv6::multicast_mac(ipv6::ALL_NODES);
+        self.neighbor_message(message, (target, ipv6::ALL_NODES), interface, everyone);
     }
 
     /// Sends a message of neighbour discovery to a station.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use dpdk::Mbuf;
 use rustix::io::Errno;
-use shm::{Ancillary, DatagramProducer, SocketEnd};
+use shm::{DatagramProducer, SocketEnd};
 use types::{DropReason, Instant};
 use wire::{Checksum, ipv4, ipv6};
 
@@ -221,14 +221,7 @@ impl Worker {
     }
 
     fn raw_push(&mut self, id: SocketId, received: &Received, payload: &[u8], now: Instant) {
-        let ancillary = Ancillary {
-            local: Some(received.destination),
-            interface: received.interface.into(),
-            ttl: Some(received.ttl),
-            tos: Some(received.tos),
-            at_ns: now.as_nanos(),
-            segment: None,
-        };
+        let ancillary = received.ancillary(now);
         if self.udp_deliver(id, remote(received, 0), &ancillary, payload).is_err() {
             self.out.count_drop(DropReason::RawSocketFull);
         }

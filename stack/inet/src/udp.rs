@@ -60,14 +60,7 @@ impl Worker {
             self.port_unreachable(&mbuf, received, now);
             return Err(DropReason::UdpNoSocket);
         }
-        let ancillary = Ancillary {
-            local: Some(to.ip()),
-            interface: received.interface.into(),
-            ttl: Some(received.ttl),
-            tos: Some(received.tos),
-            at_ns: now.as_nanos(),
-            segment: None,
-        };
+        let ancillary = received.ancillary(now);
         let mut last = Err(DropReason::UdpSocketFull);
         for id in found {
             last = self.udp_deliver(id, from, &ancillary, datagram.payload);

@@ -16,12 +16,6 @@ use zerocopy::IntoBytes as _;
 
 use crate::control::Control;
 
-/// All nodes of a link (RFC 4291 2.7.1).
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-
-/// All routers of a link (RFC 4291 2.7.1).
-pub(crate) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-
 impl Control {
     /// The time of this thread's engines.
     pub(crate) fn now(&self) -> Instant {
@@ -80,12 +74,12 @@ impl Control {
                 // Who has no address has nowhere to be answered (RFC 4861 4.1).
                 let len = source.map_or(RouterSolicitation::BARE_LEN, |_| size_of_val(&message));
                 let bytes = message.as_bytes().get(..len).unwrap_or_default().to_vec();
-                (source.unwrap_or(Ipv6Addr::UNSPECIFIED), ALL_ROUTERS, bytes)
+                (source.unwrap_or(Ipv6Addr::UNSPECIFIED), ipv6::ALL_ROUTERS, bytes)
             }
             Message::Advertisement { is_router } => {
                 let said = self.network.advertisement(interface, is_router);
                 let Some((source, bytes)) = said else { return };
-                (source, ALL_NODES, bytes)
+                (source, ipv6::ALL_NODES, bytes)
             }
         };
         if let Some(packet) = icmp6_packet(source, to, &bytes) {

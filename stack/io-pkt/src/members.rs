@@ -20,7 +20,6 @@ use wire::{Checksum, icmp6, igmp, ipv4, ipv6, mld};
 use zerocopy::IntoBytes as _;
 
 use crate::control::{ConnectionId, Control, SocketKey};
-use crate::links;
 use crate::options::multicast::{By, Change, Verb, change_group, value};
 use crate::pending::{Pending, Then};
 
@@ -317,7 +316,7 @@ fn mld_packet(source: Ipv6Addr, report: &Report) -> Option<(MacAddr, Box<[u8]>)>
             let group = v6(group)?;
             (group, older(icmp6::Type::MLD_REPORT, group))
         }
-        Report::Left(group) => (links::ALL_ROUTERS, older(icmp6::Type::MLD_DONE, v6(group)?)),
+        Report::Left(group) => (ipv6::ALL_ROUTERS, older(icmp6::Type::MLD_DONE, v6(group)?)),
     };
     let header = header.with_checksum(source, to, &body);
     let len = mld::ROUTER_ALERT.len().checked_add(icmp6::Header::LEN)?.checked_add(body.len())?;

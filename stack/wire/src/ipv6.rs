@@ -185,6 +185,12 @@ pub const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_bits(PREFIX | address.to_bits() & 0xff_ffff)
 }
 
+/// Every node of a link listens to it (RFC 4291, 2.7.1).
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// Every router of a link listens to it (RFC 4291, 2.7.1).
+pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+
 /// The station address of a multicast group on Ethernet (RFC 2464, 7): 33:33 and the group's last
 /// 32 bits.
 #[must_use]

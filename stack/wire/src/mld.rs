@@ -13,9 +13,6 @@ use crate::ipv6;
 /// Where reports go: all routers that know version 2 (RFC 3810, 5.2.14).
 pub const REPORT_GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
 
-/// Where questions about all groups go (RFC 3810, 5.1.15).
-pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-
 /// The hop-by-hop header in front of each message: "look into this" and two bytes of padding
 /// (RFC 2711; RFC 3810, 5).
 pub const ROUTER_ALERT: [u8; 8] = [Protocol::ICMPV6.0, 0, 5, 2, 0, 0, 1, 0];

@@ -153,7 +153,7 @@ fn mld<'a>(header: &ipv6::Header, message: &icmp6::Message<'a>) -> Result<Snoope
     Ok(match message.header.kind() {
         Type::MLD_QUERY => {
             let query = mld::Query::parse(header, true, message)?;
-            if !is_asked(header.dst().into(), query.group.into(), mld::ALL_NODES.into()) {
+            if !is_asked(header.dst().into(), query.group.into(), ipv6::ALL_NODES.into()) {
                 return Err(wrong);
             }
             Snooped::Query(Query {

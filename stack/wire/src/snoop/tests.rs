@@ -120,7 +120,7 @@ fn a_question_goes_one_hop_to_everybody_or_to_the_group_that_it_is_about() {
         Snooped::parse(&packet6(to, header, &group.octets())).map(|_| ())
     };
     let (nobody, other) = (Ipv6Addr::UNSPECIFIED, Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0, 8));
-    for (to, group) in [(mld::ALL_NODES, nobody), (GROUP6, GROUP6), (mld::ALL_NODES, GROUP6)] {
+    for (to, group) in [(ipv6::ALL_NODES, nobody), (GROUP6, GROUP6), (ipv6::ALL_NODES, GROUP6)] {
         assert_eq!(send(to, group), Ok(()), "{to} about {group}");
     }
     for (to, group) in [(GROUP6, nobody), (other, GROUP6), (HOST6, GROUP6), (HOST6, nobody)] {
@@ -142,7 +142,7 @@ fn who_asks_is_a_router_if_he_has_an_address() {
     assert_eq!(Snooped::parse(&from(nobody, nobody)), asked(false, None, false));
     assert_eq!(Snooped::parse(&from(HOST, GROUP)), asked(true, Some(GROUP.into()), false));
     let header = icmp6::Header::new(Type::MLD_QUERY, icmp6::Code::ZERO, 1000 << 16);
-    let frame = packet6(mld::ALL_NODES, header, &[0; 16]);
+    let frame = packet6(ipv6::ALL_NODES, header, &[0; 16]);
     assert_eq!(Snooped::parse(&frame), asked(true, None, true));
 }
 
