@@ -17,6 +17,18 @@ except OSError as error:
     print(errno.errorcode[error.errno])
 """
 
+# A peer of a module's that waits when the program begins to listen.
+WAITED = """
+import socket
+s = socket.socket(62, socket.SOCK_STREAM)
+s.settimeout(10)
+s.listen(1)
+c = socket.socket(62, socket.SOCK_STREAM, 0, fileno=s._accept()[0])
+c.settimeout(10)
+c.sendall(b"text")
+print(c.recv(10).decode())
+"""
+
 
 class StreamLab(FamilyLab):
     """A lab with modules that bring streams, and a program that uses them, unmodified and with the library's own calls."""
@@ -112,6 +124,8 @@ def module_streams():
         lab.mount("faulty")
         lab.said(*lab.begin("echo", 1), words=f"{8 << 20}\n")
         lab.said(*lab.begin("echo", 1, native=True), words=f"{8 << 20}\n")
+        waited = lab.iopkt("run", "--", "python3", "-c", WAITED, ok=False)
+        check(waited.stdout == "text\n", waited.stderr)
         # Unloaded, and failed: who waits in accept, recv or send is told at once.
         accept = lab.listening("accept", 8)
         wait = lab.listening("wait", 8)

@@ -199,6 +199,16 @@ impl Protocol for Faulty {
         cx.connected(socket, peer)
     }
 
+    /// Somebody has been waiting for it.
+    fn socket_listen(
+        &self,
+        cx: &mut Context<'_, Self>,
+        socket: Socket,
+        _: u32,
+    ) -> Result<(), OpenError> {
+        cx.arrive(socket, Name::default(), 0)
+    }
+
     fn socket_room(&self, cx: &mut Context<'_, Self>, socket: Socket, bytes: u32) {
         // Streams are this worker's.
         let _ = cx.want(socket, bytes);

@@ -202,11 +202,15 @@ impl Socket {
     /// # Errors
     /// `EAGAIN`: none waits; it is never waited for.
     pub fn recv_error(&self, fd: BorrowedFd<'_>) -> io::Result<ExtendedError> {
-        if !self.has(Status::ERRORS) {
+        // What has been sent just before may still become an error: the worker looks at it before it answers. In this
+        // order, as it lets go of what it has sent when it has said what is wrong with it.
+        let is_on_its_way = self.wants_reports.load(Ordering::Relaxed) && self.unsent_bytes() > 0;
+        if self.has(Status::ERRORS) {
+            // The daemon says the number of the next one again.
+            let _ = self.memory.take_error();
+        } else if !is_on_its_way {
             return Err(Errno::AGAIN.into());
         }
-        // The daemon says the number of the next one again.
-        let _ = self.memory.take_error();
         let request = Request::TakeExtendedError { socket: self.handle };
         let Reply::ExtendedError(mut error) = self.channel.call(request)?.0 else {
             return Err(Errno::PROTO.into());

@@ -130,14 +130,17 @@ impl Socket {
     }
 
     /// Text was sent that may have gone with the SYN: a call that may wait returns when the handshake is over,
-    /// as Linux's does, and one whose time is up has sent its text all the same.
+    /// as Linux's does. One whose time is up, or that a signal ends, has sent its text all the same: whoever
+    /// repeats a call that has failed would send it twice.
     fn wait_for_handshake(&self, fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
         if nonblocking || !self.has(Status::OPENING) || descriptor::is_nonblocking(fd)? {
             return Ok(());
         }
         self.stuff_until_decided(fd);
+        let is =
+            |error: &io::Error, errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
         match self.wait_connected(fd, Errno::INPROGRESS) {
-            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => Ok(()),
+            Err(error) if is(&error, Errno::INPROGRESS) || is(&error, Errno::INTR) => Ok(()),
             Err(error) => {
                 if self.has(Status::CLOSED) {
                     self.memory.remove_marks(mark::CONNECTED);

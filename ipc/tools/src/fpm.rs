@@ -112,7 +112,9 @@ impl Manager {
     fn wait(&self) -> Result<(), Failure> {
         let mut sources = vec![PollFd::new(&self.listener, PollFlags::IN)];
         sources.extend(self.zebra.as_ref().map(|zebra| PollFd::new(&zebra.stream, PollFlags::IN)));
-        let left = self.due.map(|due| due.saturating_duration_since(Instant::now()));
+        let due = self.due.map(|due| due.saturating_duration_since(Instant::now()));
+        // What has to be told again is, whether or not zebra says more.
+        let left = if self.table.has_changes() { Some(Duration::ZERO) } else { due };
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut sources, left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -151,7 +153,12 @@ impl Manager {
                 None => gone.push(to),
             }
         }
-        if new.is_empty() && gone.is_empty() { Ok(()) } else { self.load(&new, &gone, false) }
+        if new.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        self.load(&new, &gone, false)?;
+        self.table.forgotten(&gone);
+        Ok(())
     }
 
     /// Everything has been said: what was not is no longer so.

@@ -74,7 +74,7 @@ impl Worker {
                 self.done(call, result);
             }
             Command::TakeExtendedError { call, socket } => {
-                let result = self.take_extended_error(socket);
+                let result = self.take_extended_error(socket, now);
                 self.done(call, result);
             }
             Command::ListSockets { call } => self.list_sockets(call),

@@ -205,8 +205,14 @@ impl Worker {
         let _ = self.report(id, to, &report);
     }
 
-    /// `recvmsg(MSG_ERRQUEUE)`. The next one's number is `SO_ERROR` again, and wakes whoever waits.
-    pub(crate) fn take_extended_error(&mut self, id: SocketId) -> Result<Outcome, Errno> {
+    /// `recvmsg(MSG_ERRQUEUE)`, also about what the socket has sent just before. The next one's number is `SO_ERROR`
+    /// again, and wakes whoever waits.
+    pub(crate) fn take_extended_error(
+        &mut self,
+        id: SocketId,
+        now: Instant,
+    ) -> Result<Outcome, Errno> {
+        self.take_posted_before(id, now);
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let errors = socket.kind.datagram_mut().and_then(|datagram| datagram.errors.as_deref_mut());
         let waiting = errors.map(|errors| &mut errors.waiting).ok_or(Errno::AGAIN)?;

@@ -124,28 +124,24 @@ impl Control {
         backlog: u32,
     ) -> Result<bool, Errno> {
         let Some((worker, socket)) = self.of_module(key) else { return Ok(false) };
-        let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
+        let entry = self.sockets.get_mut(&key).ok_or(Errno::BADF)?;
         if !entry.is_module_stream() {
             return Err(Errno::OPNOTSUPP);
         }
         let owner = self.clients.get(&entry.client).ok_or(Errno::BADF)?;
-        let queue =
-            entry.listening.is_none().then(|| AcceptQueue::of(&owner.account)).transpose()?;
+        // Peers may arrive before the module has said that it listens.
+        let is_new = entry.listening.is_none();
+        if is_new {
+            entry.listening = Some(AcceptQueue::of(&owner.account)?);
+        }
         let (listener, backlog) = (ListenerId(key.0), backlog.min(self.network.tuning.somaxconn));
-        let then = Then::ListenModule(key, queue);
+        let then = Then::ListenModule { key, is_new };
         let pending = Pending { connection: Some(id), sequence, then };
         self.call(worker, pending, |call| {
             let listen = ModuleCommand::Listen { call, socket, listener, backlog };
             Command::Module(Box::new(listen))
         });
         Ok(true)
-    }
-
-    /// The module lets connections in.
-    pub(crate) fn module_listens(&mut self, key: SocketKey, queue: Option<Box<AcceptQueue>>) {
-        if let (Some(entry), Some(queue)) = (self.sockets.get_mut(&key), queue) {
-            let _ = entry.listening.get_or_insert(queue);
-        }
     }
 
     /// `ioctl()` of a number that is not the stack's.

@@ -39,6 +39,7 @@ pub(crate) mod tree;
 mod vlan;
 mod way;
 
+use device::PLACES_MAX;
 use dhcp::Dhcp;
 use ipv4ll::LinkLocal;
 use load::Loading;
@@ -128,6 +129,8 @@ pub(crate) struct NetworkState {
     redirects: Redirects,
     /// Interfaces that sockets have been bound to.
     devices: BTreeSet<u16>,
+    /// Those of them that are gone: sockets that are still bound to them shall not find others at their places.
+    forsaken: BTreeSet<u16>,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -170,6 +173,7 @@ impl NetworkState {
             watched: false,
             redirects: Redirects::new(),
             devices: BTreeSet::new(),
+            forsaken: BTreeSet::new(),
             tuning,
         }
     }
@@ -199,9 +203,11 @@ impl NetworkState {
 
     /// Takes an interface in, at the first place that is free; returns its index.
     fn place(&mut self, mut entry: Entry) -> u16 {
-        let free = self.interfaces.iter().position(Entry::is_gone);
-        let place = free.unwrap_or(self.interfaces.len());
-        let index = u16::try_from(place).unwrap_or(u16::MAX);
+        let is_free = |entry: &&Entry| entry.is_gone() && !self.is_forsaken(entry.config.index);
+        let free = self.interfaces.iter().find(is_free).map(|entry| entry.config.index);
+        let index = free.unwrap_or_else(|| self.next_index());
+        let place = usize::from(index);
+        let _again = self.forsaken.remove(&index);
         entry.config.index = index;
         match self.interfaces.get_mut(place) {
             Some(gone) => *gone = entry,
@@ -210,8 +216,14 @@ impl NetworkState {
         index
     }
 
+    /// The place behind all others or, where there are so many, that of one to which a socket was bound.
+    fn next_index(&self) -> u16 {
+        let next = u16::try_from(self.interfaces.len()).ok().filter(|next| *next < PLACES_MAX);
+        next.or_else(|| self.forsaken.first().copied()).unwrap_or(u16::MAX)
+    }
+
     /// Takes an interface out, with its addresses, routes and static neighbours. Its index is the
-    /// next one's.
+    /// next one's, unless a socket was bound to it.
     pub(crate) fn remove_interface(&mut self, index: u16) -> Option<Port> {
         let entry = self.interfaces.get_mut(usize::from(index))?;
         let port = entry.port.take()?;
@@ -225,6 +237,7 @@ impl NetworkState {
         self.leave_laggs(index);
         // Its index may be another's soon, and no snapshot may name it then.
         self.end_load();
+        self.forsake(index);
         let Some(entry) = self.interfaces.get_mut(usize::from(index)) else { return };
         entry.watches.clear();
         entry.config.up = false;

@@ -14,7 +14,7 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use shm::{CellId, SocketEnd};
 
-use crate::accept_queue::{AcceptQueue, Waiting};
+use crate::accept_queue::Waiting;
 use crate::client;
 use crate::control::{ConnectionId, Control, Peer, SocketEntry, SocketKey, Source};
 use crate::module_sockets;
@@ -91,8 +91,8 @@ pub(crate) enum Then {
     Connect(Attempt),
     /// An attempt of a module's stream: answer `EINPROGRESS`.
     UnderWay,
-    /// A module's stream listens, with this queue if it is new.
-    ListenModule(SocketKey, Option<Box<AcceptQueue>>),
+    /// A module's stream listens, as it did before or not.
+    ListenModule { key: SocketKey, is_new: bool },
     /// A listener that so many workers do not know yet: answer when the last one does.
     Listen(Rc<Cell<u16>>),
     /// The state of a socket, for one option.
@@ -188,12 +188,13 @@ impl Control {
             (Then::Connect(attempt), result) => {
                 return self.connected(asked, result, &attempt);
             }
+            (Then::ListenModule { key, is_new: true }, Err(errno)) => {
+                self.unlisten(key);
+                Err(errno)
+            }
             (_, Err(errno)) => Err(errno),
             (Then::UnderWay, Ok(_)) => Err(Errno::INPROGRESS),
-            (Then::ListenModule(key, queue), Ok(_)) => {
-                self.module_listens(key, queue);
-                Ok(Reply::Done)
-            }
+            (Then::ListenModule { .. }, Ok(_)) => Ok(Reply::Done),
             (Then::Listen(left), Ok(_)) => {
                 left.set(left.get().saturating_sub(1));
                 if left.get() > 0 {

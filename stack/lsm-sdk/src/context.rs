@@ -103,41 +103,41 @@ impl<P: Protocol> Context<'_, P> {
     /// it, by the tag.
     ///
     /// # Errors
-    /// This worker has no streams.
+    /// This worker has no streams, or the daemon is older than they are.
     pub fn arrive(&mut self, listener: Socket, from: Name, tag: u64) -> Result<(), OpenError> {
         let from = from.to_abi(0);
         // SAFETY: the call is not over; a complete structure.
-        said(unsafe { (self.host.api().arrive)(self.raw, listener.0, &raw const from, tag) })
+        said(unsafe { (self.host.streams()?.arrive)(self.raw, listener.0, &raw const from, tag) })
     }
 
     /// A stream's `connect()` has led to its peer; with a name it is called that from now on.
     ///
     /// # Errors
-    /// This worker has no streams.
+    /// This worker has no streams, or the daemon is older than they are.
     pub fn connected(&mut self, socket: Socket, name: Option<Name>) -> Result<(), OpenError> {
         let name = name.map(|name| name.to_abi(0));
         let name = name.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
         // SAFETY: the call is not over; a complete structure or null.
-        said(unsafe { (self.host.api().connected)(self.raw, socket.0, name) })
+        said(unsafe { (self.host.streams()?.connected)(self.raw, socket.0, name) })
     }
 
     /// So many bytes more of what a stream's program sends are wanted.
     ///
     /// # Errors
-    /// This worker has no streams.
+    /// This worker has no streams, or the daemon is older than they are.
     pub fn want(&mut self, socket: Socket, bytes: u32) -> Result<(), OpenError> {
         // SAFETY: the call is not over.
-        said(unsafe { (self.host.api().want)(self.raw, socket.0, bytes) })
+        said(unsafe { (self.host.streams()?.want)(self.raw, socket.0, bytes) })
     }
 
     /// Nothing follows what was delivered; with an error the stream has ended in both directions, or its
     /// `connect()` has failed.
     ///
     /// # Errors
-    /// This worker has no streams.
+    /// This worker has no streams, or the daemon is older than they are.
     pub fn finish(&mut self, socket: Socket, error: Option<OpenError>) -> Result<(), OpenError> {
         // SAFETY: the call is not over.
-        said(unsafe { (self.host.api().finish)(self.raw, socket.0, error.map_or(0, |e| e.0)) })
+        said(unsafe { (self.host.streams()?.finish)(self.raw, socket.0, error.map_or(0, |e| e.0)) })
     }
 }
 

@@ -128,11 +128,18 @@ impl<P: Protocol> Host<P> {
     /// # Errors
     /// As there; the daemon is older than streams.
     pub fn attach_streams(&self, family: u16, protocol: u16) -> Result<Attachment, OpenError> {
-        if (self.api.size as usize) < size_of::<abi::Api>() {
-            return Err(OpenError::NOT_SUPPORTED);
-        }
+        let _has_streams = self.streams()?;
         let kind = u32::from(family) << 16 | u32::from(protocol);
         self.attach(abi::TO_STREAMS, kind, 0, None)
+    }
+
+    /// The daemon's functions, if those of streams are among them.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: the daemon is older.
+    pub(crate) fn streams(&self) -> Result<&abi::Api, OpenError> {
+        const END: usize = core::mem::offset_of!(abi::Api, finish) + size_of::<usize>();
+        if (self.api.size as usize) < END { Err(OpenError::NOT_SUPPORTED) } else { Ok(self.api()) }
     }
 
     fn attach(

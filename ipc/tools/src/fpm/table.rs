@@ -28,7 +28,7 @@ pub(super) struct Table {
     routes: BTreeMap<Prefix, (Onward, u32)>,
     groups: HashMap<u32, Group>,
     changed: BTreeSet<Prefix>,
-    /// What the stack has.
+    /// What the stack may have.
     told: BTreeSet<Prefix>,
     session: u32,
 }
@@ -84,18 +84,34 @@ impl Table {
         self.changed.extend(&self.told);
     }
 
-    /// What the stack has not heard: `None` for a route that it has and that is gone. A route without a
-    /// gateway, a network of a link of the kernel's, is none of ours.
+    /// There is something that the stack has not heard.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// What the stack has not heard: `None` for a route that it has and that is gone, until it
+    /// [has forgotten](Self::forgotten) it. A route without a gateway, a network of a link of the kernel's, is none
+    /// of ours.
     pub(super) fn take_changes(&mut self) -> Vec<(Prefix, Option<Leads>)> {
         let mut news = Vec::new();
         for to in core::mem::take(&mut self.changed) {
             let leads = self.leads(to);
-            let known = if leads.is_some() { self.told.insert(to) } else { self.told.remove(&to) };
+            let known = self.told.contains(&to);
+            if leads.is_some() {
+                let _new = self.told.insert(to);
+            }
             if leads.is_some() || known {
                 news.push((to, leads));
             }
         }
         news
+    }
+
+    /// The stack no longer has these.
+    pub(super) fn forgotten(&mut self, gone: &[Prefix]) {
+        for to in gone {
+            let _was = self.told.remove(to);
+        }
     }
 
     /// All that the stack is to have, and nothing else.
@@ -196,8 +212,11 @@ mod tests {
         table.apply(Message::Gone(to(1)));
         table.apply(Message::Gone(to(1)));
         assert_eq!(table.take_changes(), [(to(1), None)]);
+        table.forgotten(&[to(1)]);
         table.apply(Message::Gone(to(1)));
+        assert!(table.has_changes());
         assert_eq!(table.take_changes(), []);
+        assert!(!table.has_changes());
     }
 
     #[test]
@@ -205,8 +224,13 @@ mod tests {
         let mut table = with([straight(1, A), straight(2, A)]);
         let _told = table.take_changes();
         table.apply(Message::Gone(to(2)));
+        for _ in 0..2 {
+            table.tell_again();
+            assert_eq!(table.take_changes(), [(to(1), by(&[A])), (to(2), None)]);
+        }
+        table.forgotten(&[to(2)]);
         table.tell_again();
-        assert_eq!(table.take_changes(), [(to(1), by(&[A])), (to(2), None)]);
+        assert_eq!(table.take_changes(), [(to(1), by(&[A]))]);
     }
 
     #[test]

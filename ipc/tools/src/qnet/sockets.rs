@@ -72,6 +72,13 @@ struct Asker {
     since: Instant,
 }
 
+impl Asker {
+    /// It has nothing to wait for and says nothing: its place is for others.
+    fn is_silent(&self, now: Instant) -> bool {
+        !self.waits && now.duration_since(self.since) >= SILENCE_MAX
+    }
+}
+
 /// A broker with as many askers as these has room for one more of a user.
 fn has_room<'a>(askers: impl ExactSizeIterator<Item = &'a Asker>, uid: u32) -> bool {
     let all = askers.len();
@@ -303,8 +310,7 @@ impl Broker {
     fn tick(&mut self, now: Instant) {
         self.near.tick(now, &mut self.mouth);
         self.takes = true;
-        let silent = |asker: &Asker| !asker.waits && now.duration_since(asker.since) >= SILENCE_MAX;
-        self.askers.retain(|_, asker| !silent(asker));
+        self.askers.retain(|_, asker| !asker.is_silent(now));
         if let Some(served) = &mut self.served {
             served.tick(now);
         }
@@ -433,5 +439,16 @@ mod tests {
         assert_eq!((0..ASKERS_MAX).filter(|_| come(1001)).count(), OF_USER_MAX);
         assert_eq!((0..ASKERS_MAX).filter(|_| come(0)).count(), ASKERS_MAX - 2 * OF_USER_MAX);
         assert!(!come(0));
+    }
+
+    #[test]
+    fn who_comes_and_says_nothing_goes_after_five_seconds() {
+        let since = Instant::now();
+        let socket = fs::File::open("/dev/null").unwrap().into();
+        let mut asker = Asker { socket, uid: 1000, waits: false, since };
+        let after = |ms| since + Duration::from_millis(ms);
+        assert!(!asker.is_silent(after(4999)) && asker.is_silent(after(5000)));
+        asker.waits = true;
+        assert!(!asker.is_silent(after(600_000)), "it waits for us");
     }
 }

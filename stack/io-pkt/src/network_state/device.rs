@@ -14,6 +14,9 @@ const NAME_LEN: usize = 16;
 /// With more routes than these nobody looks for those that leave by an interface: the best route counts, and the link.
 const ROUTES_MAX: usize = 1024;
 
+/// So many interfaces, with those that are gone, have places before those of the latter are used again whoever was bound to them.
+pub(super) const PLACES_MAX: u16 = 16_384;
+
 impl NetworkState {
     /// By the name that a program has given, empty for none.
     ///
@@ -52,6 +55,18 @@ impl NetworkState {
     pub(crate) fn use_device(&mut self, device: Device) -> bool {
         let Some(interface) = device.interface() else { return false };
         self.devices.insert(interface) && self.name_of(interface).is_some()
+    }
+
+    /// An interface goes: whoever was bound to it stays bound to nothing, as in Linux, where no number comes twice.
+    pub(super) fn forsake(&mut self, interface: u16) {
+        if self.devices.remove(&interface) {
+            let _new = self.forsaken.insert(interface);
+        }
+    }
+
+    /// Its place is not for others.
+    pub(super) fn is_forsaken(&self, interface: u16) -> bool {
+        self.forsaken.contains(&interface)
     }
 
     /// Ways by each interface that a socket has been bound to and that is there, for the workers.
@@ -156,5 +171,27 @@ mod tests {
         assert_eq!(told(&state), [2, 3], "it has come, and a socket was bound to it before");
         state.clear_interface(2);
         assert_eq!(told(&state), [3]);
+    }
+
+    #[test]
+    fn who_was_bound_to_an_interface_that_is_gone_is_not_bound_to_the_next_one() {
+        let mut state = with_links(3);
+        let entry = |state: &NetworkState, index: usize| {
+            let config = state.interfaces[index].config.clone();
+            super::super::Entry::new(config, None, state.identity)
+        };
+        let (bound, other, next) = (entry(&state, 2), entry(&state, 3), entry(&state, 3));
+        assert!(state.use_device(Device::of(2)));
+        state.clear_interface(2);
+        assert_eq!(state.place(bound), 4);
+        state.clear_interface(3);
+        assert_eq!(state.place(other), 3, "no socket was bound to this one");
+        assert!(state.device_ways().is_empty());
+        let end = usize::from(PLACES_MAX);
+        let (filler, identity) = (entry(&state, 4), state.identity);
+        state
+            .interfaces
+            .resize_with(end, || super::super::Entry::new(filler.config.clone(), None, identity));
+        assert_eq!(state.place(next), 2, "but not without end");
     }
 }

@@ -37,6 +37,29 @@ const SOL_SOCKET: i32 = 1;
 const SO_REUSEADDR: i32 = 2;
 const SO_ERROR: i32 = 4;
 const SO_REUSEPORT: i32 = 15;
+const SO_BINDTODEVICE: i32 = 25;
+const SO_BINDTOIFINDEX: i32 = 62;
+const IPPROTO_IP: i32 = 0;
+const IP_UNICAST_IF: i32 = 50;
+const IPPROTO_IPV6: i32 = 41;
+const IPV6_UNICAST_IF: i32 = 76;
+
+/// Options that are not for other nodes. Whoever shares a port shares what comes to it with this machine's own servers;
+/// whoever names a link chooses the one by which this machine's packets leave, with this process's rights.
+fn is_kept(transport: Transport, level: i32, name: i32) -> bool {
+    match (level, name) {
+        (SOL_SOCKET, SO_REUSEADDR) => transport == Transport::Datagram,
+        (SOL_SOCKET, SO_REUSEPORT | SO_BINDTODEVICE | SO_BINDTOIFINDEX)
+        | (IPPROTO_IP, IP_UNICAST_IF)
+        | (IPPROTO_IPV6, IPV6_UNICAST_IF) => true,
+        _ => false,
+    }
+}
+
+/// A node may have one more socket, of those that there are.
+fn has_room<'a>(keys: impl ExactSizeIterator<Item = &'a Key>, node: &str) -> bool {
+    keys.len() < SOCKETS_MAX && keys.filter(|key| key.node == node).count() < OF_NODE_MAX
+}
 
 /// An address of this host alone: what listens there is not for other nodes.
 fn is_inward(address: IpAddr) -> bool {
@@ -144,13 +167,7 @@ impl Served {
             },
             FarCall::LocalName => return socket.local_name().map(FarReply::Name).map(Some),
             FarCall::PeerName => return socket.peer_name().map(FarReply::Name).map(Some),
-            // Whoever shares a port shares what comes to it with this machine's own servers.
-            FarCall::SetOption { level: SOL_SOCKET, name: SO_REUSEPORT, .. } => {
-                return Err(Errno::ACCESS.into());
-            }
-            FarCall::SetOption { level: SOL_SOCKET, name: SO_REUSEADDR, .. }
-                if socket.transport() == Transport::Datagram =>
-            {
+            FarCall::SetOption { level, name, .. } if is_kept(socket.transport(), level, name) => {
                 return Err(Errno::ACCESS.into());
             }
             FarCall::SetOption { level, name, value } => socket.set_option(level, name, &value)?,
@@ -183,8 +200,7 @@ impl Served {
     }
 
     fn has_room(&self, node: &str) -> bool {
-        let of_node = self.sockets.keys().filter(|key| key.node == node).count();
-        of_node < OF_NODE_MAX && self.sockets.len() < SOCKETS_MAX
+        has_room(self.sockets.keys(), node)
     }
 
     /// Which descriptors to look at, and for what.
@@ -418,4 +434,44 @@ fn is_end(error: &io::Error) -> bool {
 
 fn number_of(error: &io::Error) -> i32 {
     Errno::from_io_error(error).unwrap_or(Errno::IO).raw_os_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_no_more_than_its_share_and_all_no_more_than_there_is_room_for() {
+        let key = |node: &str, socket| Key { node: node.into(), socket };
+        let mut keys: Vec<Key> = (1..OF_NODE_MAX as u64).map(|n| key("a", n)).collect();
+        assert!(has_room(keys.iter(), "a"));
+        keys.push(key("a", 0));
+        assert!(!has_room(keys.iter(), "a") && has_room(keys.iter(), "b"));
+        keys.extend((OF_NODE_MAX..SOCKETS_MAX).map(|n| key(&format!("n{}", n % 7), n as u64)));
+        assert!(!has_room(keys.iter(), "b"));
+        assert_eq!((OF_NODE_MAX, SOCKETS_MAX), (64, 256));
+    }
+
+    #[test]
+    fn who_shares_ports_and_by_which_link_packets_leave_is_this_machines_own_business() {
+        let kept = [
+            (SOL_SOCKET, SO_REUSEPORT),
+            (SOL_SOCKET, SO_BINDTODEVICE),
+            (SOL_SOCKET, SO_BINDTOIFINDEX),
+        ];
+        for (level, name) in
+            kept.into_iter().chain([(IPPROTO_IP, IP_UNICAST_IF), (IPPROTO_IPV6, IPV6_UNICAST_IF)])
+        {
+            assert!(
+                is_kept(Transport::Stream, level, name)
+                    && is_kept(Transport::Datagram, level, name)
+            );
+        }
+        assert!(is_kept(Transport::Datagram, SOL_SOCKET, SO_REUSEADDR));
+        assert!(!is_kept(Transport::Stream, SOL_SOCKET, SO_REUSEADDR));
+        assert!(
+            !is_kept(Transport::Stream, SOL_SOCKET, SO_ERROR)
+                && !is_kept(Transport::Stream, IPPROTO_IP, SO_REUSEPORT)
+        );
+    }
 }
