@@ -175,8 +175,8 @@ fn snooped(bytes: &mut Bytes<'_>) {
                 let _ = groups.report(group, port, now);
             }),
             Ok(Snooped::Query(query)) => {
-                let wire::snoop::Query { inet6, is_router, group, max_response } = query;
-                groups.query(&Asked { inet6, is_router, group, max_response }, Some(port), now);
+                let wire::snoop::Query { inet6, group, max_response } = query;
+                groups.query(&Asked { inet6, group, max_response }, Some(port), now);
             }
             Ok(Snooped::Data(_) | Snooped::Other) | Err(_) => {}
         }

@@ -36,8 +36,6 @@ struct Asking {
 pub struct Asked {
     /// He asks about IPv6.
     pub inet6: bool,
-    /// He is a router, not a bridge in the place of one.
-    pub is_router: bool,
     /// About this group; `None`: about all.
     pub group: Option<IpAddr>,
     /// Answers are spread over this time.
@@ -139,7 +137,9 @@ impl Groups {
             let answered = goes_on.map_or(now + asked.max_response, |asking| asking.answered);
             *asking = Some(Asking { answered, last: now });
         }
-        if let Some(port) = port.filter(|_| asked.is_router) {
+        // Also of a bridge in the place of a router, which asks without an address (RFC 4541 2.1.1 would not have it): who
+        // listens behind it is told to it alone.
+        if let Some(port) = port {
             let until = now + QUERIER_TIME;
             match self.routers.iter_mut().find(|(there, _)| *there == port) {
                 Some((_, expires)) => *expires = until,
@@ -151,7 +151,10 @@ impl Groups {
             self.groups.find_mut(hash(self.secret, address), |g| g.address == address)
         {
             let soon = now + asked.max_response.saturating_mul(LAST_MEMBER_QUERIES);
-            group.ports.iter_mut().for_each(|(_, expires)| *expires = soon.min(*expires));
+            // Those who have answered since are known to listen: another worker may have heard the question earlier.
+            let answered = now + MEMBERSHIP_TIME;
+            let asked = group.ports.iter_mut().filter(|(_, expires)| *expires <= answered);
+            asked.for_each(|(_, expires)| *expires = soon.min(*expires));
         }
     }
 

@@ -457,7 +457,11 @@ impl Output {
         if next.is_none() {
             return false;
         }
-        self.counters().bridge.frames_flooded.increment();
+        let counters = &self.counters().bridge;
+        match to.reach.is_all() {
+            true => counters.frames_flooded.increment(),
+            false => counters.frames_to_listeners.increment(),
+        }
         while let Some((place, port)) = next {
             next = self.flooded(&to, place.saturating_add(1));
             if next.is_none() {

@@ -272,7 +272,8 @@ impl Worker {
         }
         let key = self.flows.key(&flow);
         let iss = tcp::isn::initial_sequence(&self.secret, &key, now);
-        let mut config = self.stream_config(&flow);
+        let device = self.sockets.find_mut(id).ok_or(Errno::BADF)?.options.device;
+        let mut config = self.stream_config(device, &flow);
         let socket = self.sockets.find_mut(id).ok_or(Errno::BADF)?;
         let Kind::Unconnected(preset) = &socket.kind else { return Err(Errno::ISCONN) };
         preset.configure(&mut config);
@@ -551,6 +552,9 @@ impl Worker {
         let mut send_limit = options.send_buffer;
         match &mut socket.kind {
             Kind::Stream(stream) => {
+                if matches!(option, SocketOption::Device(_)) {
+                    stream.hop = None;
+                }
                 option::apply(&mut stream.tcb, option, now);
                 stream.recv.set_limit(options.receive_buffer);
                 send_limit = stream.tcb.send_limit(send_limit);

@@ -126,7 +126,7 @@ impl Worker {
         if self.flows.is_full() {
             return Err(DropReason::TcpTableFull);
         }
-        let mut config = self.stream_config(flow);
+        let mut config = self.stream_config(self.listeners.device_of(listener), flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
         let iss = tcp::isn::initial_sequence(&self.secret, &self.flows.key(flow), now);
@@ -187,7 +187,7 @@ impl Worker {
         syn: &SegmentIn<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let mut config = self.stream_config(flow);
+        let mut config = self.stream_config(self.listeners.device_of(listener), flow);
         let secret = self.secret;
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
@@ -211,7 +211,7 @@ impl Worker {
         reset: SegmentOut,
         now: Instant,
     ) -> Result<(), DropReason> {
-        let mut config = self.stream_config(flow);
+        let mut config = self.stream_config(self.listeners.device_of(listener), flow);
         let secret = self.secret;
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
@@ -366,7 +366,7 @@ impl Worker {
         now: Instant,
         make: impl FnOnce(&tcp::Config, &mut Text<'_>) -> (Tcb, Arrival),
     ) -> Result<(SocketId, Arrival), DropReason> {
-        let mut config = self.stream_config(flow);
+        let mut config = self.stream_config(self.listeners.device_of(listener), flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
         let (owner, options) = (entry.client, entry.inherited.socket);

@@ -45,14 +45,14 @@ impl Reach {
         self.0.get(place >> 6).is_some_and(|word| word >> (place & 63) & 1 != 0)
     }
 
-    fn is_all(&self) -> bool {
+    pub(crate) fn is_all(&self) -> bool {
         self.0 == Self::ALL.0
     }
 }
 
 const fn asked(query: &Query) -> Asked {
-    let Query { inet6, is_router, group, max_response } = *query;
-    Asked { inet6, is_router, group, max_response }
+    let Query { inet6, group, max_response } = *query;
+    Asked { inet6, group, max_response }
 }
 
 impl Worker {
@@ -93,13 +93,7 @@ impl Worker {
                 });
                 Ok(Reach::of(of, groups.routers(now)))
             }
-            Snooped::Data(group) => {
-                let reach = Reach::of(of, groups.listeners(group, now));
-                if !reach.is_all() {
-                    self.counters.bridge.frames_to_listeners.increment();
-                }
-                Ok(reach)
-            }
+            Snooped::Data(group) => Ok(Reach::of(of, groups.listeners(group, now))),
             Snooped::Other => Ok(Reach::ALL),
         }
     }

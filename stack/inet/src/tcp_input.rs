@@ -468,10 +468,10 @@ impl Worker {
     }
 
     /// The engine's parameters for a connection over the way to its peer.
-    pub(crate) fn stream_config(&mut self, flow: &Flow) -> tcp::Config {
+    pub(crate) fn stream_config(&mut self, device: Device, flow: &Flow) -> tcp::Config {
         let mtu = match flow.pair() {
-            None => self.route_of(Device::ANY, flow).ok().map(|hop| hop.mtu),
-            Some(_) => self.way6(flow).map(|(_, hop)| hop.mtu),
+            None => self.route_of(device, flow).ok().map(|hop| hop.mtu),
+            Some(_) => self.way6_from(device, flow).map(|(_, hop)| hop.mtu),
         };
         let settings = &self.out.network.tcp;
         let (mss_default, mss_floor) = mss_limits(flow, settings.mss_floor);

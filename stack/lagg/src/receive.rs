@@ -43,8 +43,13 @@ impl Port {
         self.heard = Heard::Current;
         self.expires = now + SHORT_TIMEOUT;
         if !was_quick && self.partner.is(state::TIMEOUT) {
-            self.periodic = self.periodic.min(now + self.interval());
+            self.hasten(now);
         }
+    }
+
+    /// The other end may want to hear of us sooner than when the next message was set (6.4.13).
+    fn hasten(&mut self, now: Instant) {
+        self.periodic = self.periodic.min(now + self.interval());
     }
 
     /// What was heard may be too old.
@@ -59,12 +64,14 @@ impl Port {
                 self.partner.state |= state::TIMEOUT;
                 self.expires = now + SHORT_TIMEOUT;
                 self.wants_to_speak = true;
+                self.hasten(now);
             }
             Heard::Expired => {
                 self.heard = Heard::Defaulted;
                 self.partner = NOBODY;
                 let _ = self.set_mux(Mux::Detached);
                 self.wants_to_speak = true;
+                self.hasten(now);
             }
             Heard::Disabled | Heard::Defaulted => {}
         }

@@ -30,8 +30,6 @@ pub enum Snooped<'a> {
 pub struct Query {
     /// He asks about IPv6.
     pub inet6: bool,
-    /// A router, not a bridge in the place of one, which has no address (RFC 4541 2.1.1).
-    pub is_router: bool,
     /// The group; none: about all.
     pub group: Option<IpAddr>,
     /// Answers are spread over this time.
@@ -106,7 +104,6 @@ fn igmp<'a>(packet: &ipv4::Packet<'a>) -> Result<Snooped<'a>, DropReason> {
             }
             Snooped::Query(Query {
                 inet6: false,
-                is_router: !packet.header.src().is_unspecified(),
                 group: (!group.is_unspecified()).then_some(group.into()),
                 max_response: query.max_response,
             })
@@ -158,7 +155,6 @@ fn mld<'a>(header: &ipv6::Header, message: &icmp6::Message<'a>) -> Result<Snoope
             }
             Snooped::Query(Query {
                 inet6: true,
-                is_router: true,
                 group: (!query.group.is_unspecified()).then_some(query.group.into()),
                 max_response: Duration::from_millis(query.max_response_delay.into()),
             })

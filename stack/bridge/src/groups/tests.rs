@@ -12,14 +12,14 @@ fn at(seconds: u64) -> Instant {
     Instant::from_millis(1_000_000 + seconds * 1000)
 }
 
-fn general(inet6: bool, is_router: bool) -> Asked {
-    Asked { inet6, is_router, group: None, max_response: Duration::from_secs(10) }
+fn general(inet6: bool) -> Asked {
+    Asked { inet6, group: None, max_response: Duration::from_secs(10) }
 }
 
 /// A router behind port 9 has asked, and all have answered.
 fn asked() -> Groups {
     let mut groups = Groups::new(Secret([1, 2]));
-    groups.query(&general(false, true), Some(9), at(0));
+    groups.query(&general(false), Some(9), at(0));
     groups
 }
 
@@ -45,13 +45,13 @@ fn nothing_is_kept_from_anybody_unless_somebody_asks_and_all_have_answered() {
     let mut groups = Groups::new(Secret([1, 2]));
     let _ = groups.report(GROUP, 1, at(0));
     assert_eq!(ports(&groups, GROUP, at(20)), None, "nobody asks");
-    groups.query(&general(true, true), Some(9), at(20));
+    groups.query(&general(true), Some(9), at(20));
     assert_eq!(ports(&groups, GROUP, at(40)), None, "he asks about IPv6");
-    groups.query(&general(false, false), Some(8), at(40));
+    groups.query(&general(false), Some(8), at(40));
     assert_eq!(ports(&groups, GROUP, at(49)), None, "not all have answered");
-    assert_eq!(ports(&groups, GROUP, at(50)), Some(vec![1, 9]), "a bridge that asks is no router");
+    assert_eq!(ports(&groups, GROUP, at(50)), Some(vec![1, 8, 9]), "both are told");
     let _ = groups.report(GROUP6, 2, at(51));
-    assert_eq!(ports(&groups, GROUP6, at(51)), Some(vec![2, 9]));
+    assert_eq!(ports(&groups, GROUP6, at(51)), Some(vec![2, 8, 9]));
     assert_eq!(ports(&groups, GROUP, at(296)), None, "nobody asks any more");
 }
 
@@ -59,9 +59,9 @@ fn nothing_is_kept_from_anybody_unless_somebody_asks_and_all_have_answered() {
 fn a_listener_that_is_silent_is_forgotten() {
     let mut groups = asked();
     let _ = groups.report(GROUP, 1, at(1));
-    groups.query(&general(false, true), Some(9), at(125));
+    groups.query(&general(false), Some(9), at(125));
     let _ = groups.report(GROUP, 2, at(126));
-    groups.query(&general(false, true), Some(9), at(250));
+    groups.query(&general(false), Some(9), at(250));
     assert_eq!(ports(&groups, GROUP, at(260)), Some(vec![1, 2, 9]));
     assert_eq!(ports(&groups, GROUP, at(262)), Some(vec![2, 9]));
     assert_eq!(groups.report(GROUP, 2, at(263)), Heard::News, "after a while others hear again");
@@ -74,7 +74,7 @@ fn whoever_does_not_answer_when_his_group_is_asked_about_has_left() {
     let _ = groups.report(GROUP, 1, at(20));
     let _ = groups.report(GROUP, 2, at(20));
     let one = Duration::from_secs(1);
-    let asked = Asked { group: Some(GROUP), max_response: one, ..general(false, true) };
+    let asked = Asked { group: Some(GROUP), max_response: one, ..general(false) };
     groups.query(&asked, Some(9), at(30));
     assert_eq!(groups.report(GROUP, 2, at(31)), Heard::News);
     assert_eq!(ports(&groups, GROUP, at(31)), Some(vec![1, 2, 9]));
@@ -82,15 +82,27 @@ fn whoever_does_not_answer_when_his_group_is_asked_about_has_left() {
 }
 
 #[test]
+fn who_has_answered_before_word_of_the_question_comes_stays() {
+    let mut groups = asked();
+    let _ = groups.report(GROUP, 1, at(20));
+    let _ = groups.report(GROUP, 2, at(31));
+    let asked =
+        Asked { group: Some(GROUP), max_response: Duration::from_secs(1), ..general(false) };
+    groups.query(&asked, Some(9), at(30));
+    assert_eq!(ports(&groups, GROUP, at(32)), Some(vec![2, 9]));
+    assert_eq!(ports(&groups, GROUP, at(200)), Some(vec![2, 9]));
+}
+
+#[test]
 fn a_question_about_one_group_keeps_none_from_anybody() {
     let mut groups = Groups::new(Secret([1, 2]));
-    let asked = Asked { group: Some(OTHER), ..general(false, true) };
+    let asked = Asked { group: Some(OTHER), ..general(false) };
     groups.query(&asked, Some(9), at(0));
     let _ = groups.report(GROUP, 1, at(1));
     let _ = groups.report(OTHER, 1, at(1));
     assert_eq!(ports(&groups, GROUP, at(20)), None, "nobody was asked about it");
     assert_eq!(ports(&groups, OTHER, at(20)), None);
-    groups.query(&general(false, true), Some(9), at(20));
+    groups.query(&general(false), Some(9), at(20));
     groups.query(&asked, Some(9), at(200));
     assert_eq!(ports(&groups, GROUP, at(30)), Some(vec![1, 9]));
     assert_eq!(ports(&groups, GROUP, at(275)), None, "nor does it go on for all");

@@ -15,6 +15,8 @@ struct World {
     now: Instant,
     ends: [Aggregate; 2],
     silent: Vec<u16>,
+    /// The second end asks the first one to speak every 30 seconds.
+    slow: bool,
     said: usize,
 }
 
@@ -26,7 +28,7 @@ impl World {
     fn new(ports: u16) -> Self {
         let ends = [HERE, THERE].map(|mac| Aggregate::new(Protocol::Lacp, mac));
         let now = Instant::from_millis(1000);
-        let mut world = Self { now, ends, silent: Vec::new(), said: 0 };
+        let mut world = Self { now, ends, silent: Vec::new(), slow: false, said: 0 };
         (1..=ports).for_each(|port| world.plug(port, true));
         world
     }
@@ -41,7 +43,10 @@ impl World {
     fn deliver(&mut self) {
         loop {
             let from = |end: &mut Aggregate| core::iter::from_fn(|| end.poll_transmit()).collect();
-            let out: [Vec<(u16, Lacpdu)>; 2] = self.ends.each_mut().map(from);
+            let mut out: [Vec<(u16, Lacpdu)>; 2] = self.ends.each_mut().map(from);
+            if self.slow {
+                out[1].iter_mut().for_each(|(_, pdu)| pdu.actor.state &= !state::TIMEOUT);
+            }
             if out.iter().all(Vec::is_empty) {
                 break;
             }
@@ -133,6 +138,18 @@ fn a_link_that_falls_silent_is_left_after_three_seconds() {
     world.silent.clear();
     world.pass(4000);
     assert_eq!(world.sends(0), [1, 2]);
+}
+
+#[test]
+fn who_wanted_to_hear_little_and_falls_silent_is_spoken_to_each_second() {
+    let mut world = World::new(1);
+    world.slow = true;
+    world.pass(5000);
+    world.silent.push(1);
+    world.pass(10_000);
+    let before = world.said;
+    world.pass(10_000);
+    assert!(world.said - before >= 18, "{}", world.said - before);
 }
 
 #[test]

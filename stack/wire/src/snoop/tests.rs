@@ -129,21 +129,21 @@ fn a_question_goes_one_hop_to_everybody_or_to_the_group_that_it_is_about() {
 }
 
 #[test]
-fn who_asks_is_a_router_if_he_has_an_address() {
+fn who_asks_need_have_no_address() {
     let from = |from, group| {
         packet4(from, igmp::ALL_SYSTEMS, ipv4::Protocol::IGMP, query(group).as_bytes())
     };
-    let asked = |is_router, group: Option<IpAddr>, inet6| {
+    let asked = |group: Option<IpAddr>, inet6| {
         let max_response = Duration::from_secs(1);
-        Ok(Snooped::Query(Query { inet6, is_router, group, max_response }))
+        Ok(Snooped::Query(Query { inet6, group, max_response }))
     };
     let nobody = Ipv4Addr::UNSPECIFIED;
-    assert_eq!(Snooped::parse(&from(HOST, nobody)), asked(true, None, false));
-    assert_eq!(Snooped::parse(&from(nobody, nobody)), asked(false, None, false));
-    assert_eq!(Snooped::parse(&from(HOST, GROUP)), asked(true, Some(GROUP.into()), false));
+    assert_eq!(Snooped::parse(&from(HOST, nobody)), asked(None, false));
+    assert_eq!(Snooped::parse(&from(nobody, nobody)), asked(None, false));
+    assert_eq!(Snooped::parse(&from(HOST, GROUP)), asked(Some(GROUP.into()), false));
     let header = icmp6::Header::new(Type::MLD_QUERY, icmp6::Code::ZERO, 1000 << 16);
     let frame = packet6(ipv6::ALL_NODES, header, &[0; 16]);
-    assert_eq!(Snooped::parse(&frame), asked(true, None, true));
+    assert_eq!(Snooped::parse(&frame), asked(None, true));
 }
 
 #[test]
