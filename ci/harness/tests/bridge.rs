@@ -1,17 +1,20 @@
 //! A bridge in one worker: whom it learns, what it tells the control plane, VLANs as its ports.
 
+use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::sync::Arc;
 
 use harness::bridged::{BRIDGE, BRIDGE_MAC, NEAR, bridge_between};
 use harness::router::{FAR, LOCAL_FAR_MAC, PEER_FAR_MAC};
-use harness::{LOCAL_MAC, PEER_MAC, World};
-use inet::command::Event;
+use harness::{LOCAL_MAC, PEER, PEER_MAC, World};
+use inet::command::{BridgeCommand, Command, Event, Flush};
 use inet::limits::BPDUS_PER_SECOND;
 use inet::links::{Bridge, Links, Member, Traffic, Vlan};
 use inet::network::Network;
 use types::{DropReason, MacAddr};
 use wire::bpdu::Bpdu;
+use wire::checksum::Checksum;
+use wire::ipv4::{self, Protocol};
 use wire::vlan::{Kind, TAG_LEN};
 use wire::{IntoBytes, ethernet};
 
@@ -174,6 +177,38 @@ fn so_does_one_over_another_vlan(bridged: &mut Bridged) {
     assert_eq!(bridged.drops(DropReason::EthernetNotForUs) - nobodys, 2);
 }
 
+/// A packet to a group beyond the link, or about one.
+fn to_group(group: Ipv4Addr, protocol: Protocol, payload: &[u8]) -> Vec<u8> {
+    let header = ipv4::Header::new(PEER, group, protocol, payload.len()).unwrap().with_ttl(1);
+    let mac = ipv4::multicast_mac(group);
+    let frame = ethernet::Header::new(mac, PEER_MAC, ethernet::EtherType::IPV4);
+    [frame.as_bytes(), header.with_checksum().as_bytes(), payload].concat()
+}
+
+/// Who listens is asked by the first link, and somebody does so behind both.
+fn a_snooped_stream_is_not_lost_when_a_tree_moves_its_listener(bridged: &mut Bridged) {
+    const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
+    bridged.between(|bridge, _| bridge.snoop = true);
+    let about = |kind: u8, group: Ipv4Addr| {
+        let message = [&[kind, 10, 0, 0][..], &group.octets()].concat();
+        let sum = Checksum::new().sum(&message).finish().to_be_bytes();
+        to_group(group, Protocol::IGMP, &[&[kind, 10], &sum[..], &group.octets()].concat())
+    };
+    let mut query = about(0x11, Ipv4Addr::UNSPECIFIED);
+    query = to_group(Ipv4Addr::new(224, 0, 0, 1), Protocol::IGMP, &query[34..]);
+    let (report, stream) = (about(0x16, GROUP), to_group(GROUP, Protocol::UDP, &[0; 8]));
+    let _ = bridged.near(&query);
+    bridged.0.pass(Duration::from_secs(2));
+    let _ = bridged.near(&report);
+    assert_eq!(bridged.near(&stream), (vec![], vec![]), "nobody else listens");
+    let _ = bridged.far(&report);
+    assert_eq!(bridged.near(&stream), (vec![], vec![stream.clone()]));
+    // The first link's listener is behind the second now, or the other way round: nobody has said so yet.
+    let what = Flush::Ports([FAR].into());
+    bridged.0.send(Command::Bridge(BridgeCommand::Flush { bridge: BRIDGE, what }));
+    assert_eq!(bridged.near(&stream), (vec![], vec![stream]));
+}
+
 #[test]
 fn a_bridge() {
     let mut bridged = Bridged::new();
@@ -182,5 +217,6 @@ fn a_bridge() {
     a_port_that_is_not_of_the_tree_wakes_nobody(&mut bridged);
     a_vlan_that_is_a_port_takes_what_is_for_others_and_counts_it(&mut bridged);
     so_does_one_over_another_vlan(&mut bridged);
+    a_snooped_stream_is_not_lost_when_a_tree_moves_its_listener(&mut bridged);
     assert_eq!(bridged.0.wind_up(), 0, "buffers are still in use");
 }

@@ -375,7 +375,11 @@ impl Worker {
                 bridging.table.flush(false);
                 bridging.groups.flush();
             }
-            Flush::Ports(ports) => bridging.forget_ports(&ports),
+            Flush::Ports(ports) => {
+                bridging.table.flush_ports(&ports);
+                // Listeners that a tree has moved are behind other ports now, and have not answered there yet.
+                bridging.groups.flush();
+            }
             Flush::One(mac) => {
                 let is_static = bridging.statics.iter().any(|(there, _)| *there == mac);
                 if !is_static {
