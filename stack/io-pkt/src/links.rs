@@ -132,7 +132,7 @@ impl Control {
     /// An interface configures itself in this way, or no longer.
     ///
     /// # Errors
-    /// `ENXIO`; `EOPNOTSUPP` for `lo0`.
+    /// `ENXIO`; `EOPNOTSUPP` for `lo0`; `EBUSY` for a port of an aggregated link.
     pub(crate) fn set_automatic(
         &mut self,
         name: &str,

@@ -40,18 +40,21 @@ impl NetworkState {
     /// the server.
     ///
     /// # Errors
-    /// `ENXIO`; `EOPNOTSUPP` for `lo0`.
+    /// `ENXIO`; `EOPNOTSUPP` for `lo0`; `EBUSY` for a port of an aggregated link, which has no addresses.
     pub(crate) fn set_dhcp(
         &mut self,
         name: &str,
         on: bool,
         (now, random): (Instant, u64),
     ) -> Result<Option<(u16, Outgoing)>, Errno> {
-        let entry = self.entry(name)?;
-        let index = entry.config.index;
+        let index = self.index(name)?;
         if index == LOOPBACK {
             return Err(Errno::OPNOTSUPP);
         }
+        if on && self.is_joined(index) {
+            return Err(Errno::BUSY);
+        }
+        let entry = self.entry(name)?;
         if on {
             let client = || Client::new(entry.config.mac, now, random);
             let _ = entry.dhcp.get_or_insert_with(|| {

@@ -75,6 +75,9 @@ fn a_port_is_nothing_else_and_nothing_else_is_a_port() {
     state.set_link_local("tap3", true).unwrap();
     assert_eq!(state.change_lagg("lagg0", &add("tap3")), Err(Errno::ADDRINUSE));
     assert_eq!(state.set_link_local("tap1", true), Err(Errno::BUSY));
+    let dhcp = |state: &mut NetworkState, on| state.set_dhcp("tap1", on, (Instant::ZERO, 1)).err();
+    assert_eq!(dhcp(&mut state, true), Some(Errno::BUSY));
+    assert_eq!(dhcp(&mut state, false), None, "that it does not ask is true");
     state.set_link_local("tap3", false).unwrap();
     assert!(state.change_lagg("lagg0", &add("tap3")).is_ok());
     // Over the whole link both may be.
