@@ -5,10 +5,11 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use fib::{Ipv4Net, Ipv6Net, Rib, Route};
-use harness::{LOCAL, LOCAL6, PEER, World, frame, frame6};
-use inet::command::{Command, Event, Redirected};
+use harness::{LOCAL, LOCAL_MAC, LOCAL6, PEER, PEER_MAC, World, frame, frame6};
+use inet::command::{Command, DeadHop, Event, Redirected};
 use inet::network::Network;
 use types::DropReason;
+use wire::ethernet::EtherType;
 use wire::ipv4::Protocol;
 use wire::{icmp, icmp6};
 use zerocopy::IntoBytes;
@@ -125,6 +126,63 @@ fn nobody_is_where_packets_are_passed_on_or_the_operator_does_not_want_it(world:
     }
 }
 
+/// Router advertisements that are told of.
+fn advertisements(world: &mut World) -> usize {
+    let header = icmp6::Header::new(icmp6::Type::ROUTER_ADVERTISEMENT, icmp6::Code::ZERO, 0);
+    let body = [0; 8];
+    let packet = frame6::header(ROUTER6, LOCAL6, Protocol::ICMPV6, &[0; 16]).with_hop_limit(255);
+    let header = header.with_checksum(ROUTER6, LOCAL6, &body);
+    world.events.clear();
+    assert!(world.inject(&frame6::packet(&packet, &[header.as_bytes(), &body].concat())));
+    world.pass(Duration::from_millis(1));
+    world.events.drain(..).filter(|event| matches!(event, Event::Heard { .. })).count()
+}
+
+fn a_flood_of_them_silences_no_router(world: &mut World) {
+    configure(world, |network| {
+        network.interfaces[usize::from(WIRE)].link6.accepts_routers = true;
+    });
+    let drops =
+        |world: &World| world.worker.counters().drops.value(DropReason::ControlQueueFull as usize);
+    let before = drops(world);
+    for _ in 0..1000 {
+        assert!(world.inject(&redirect6(ROUTER6, FAR6, NEARER6)));
+        world.pass(Duration::from_micros(10));
+    }
+    assert!(drops(world) > before, "there is a limit");
+    assert_eq!(advertisements(world), 1);
+}
+
+/// Hops that are told to be dead after a packet from far has been answered by way of the nearer router.
+fn dead(world: &mut World) -> Vec<DeadHop> {
+    let echo = icmp::Header::echo_request(7, 1).with_checksum(&[]);
+    let header = wire::ipv4::Header::new(FAR, LOCAL, Protocol::ICMP, icmp::Header::LEN).unwrap();
+    let packet = [header.with_checksum().as_bytes(), echo.as_bytes()].concat();
+    let ethernet = wire::ethernet::Header::new(LOCAL_MAC, PEER_MAC, EtherType::IPV4);
+    world.events.clear();
+    assert!(world.inject(&[ethernet.as_bytes(), &packet].concat()));
+    (0..80).for_each(|_| world.pass(Duration::from_millis(100)));
+    let hop = |event| if let Event::HopDead(hop) = event { Some(hop) } else { None };
+    world.events.drain(..).filter_map(hop).collect()
+}
+
+fn a_router_that_was_named_and_does_not_answer_is_told_of(world: &mut World) {
+    let by_nearer = |network: &mut Network| {
+        let mut rib = Rib::new();
+        rib.add(Route::connected(Ipv4Net::containing(LOCAL, 24).unwrap(), WIRE)).unwrap();
+        rib.add(Route::gateway(Ipv4Net::host(FAR), WIRE, NEARER)).unwrap();
+        network.fib = rib.publish();
+    };
+    configure(world, by_nearer);
+    assert_eq!(dead(world), [], "the operator has named it");
+    let hop = DeadHop { interface: WIRE, address: NEARER.into() };
+    configure(world, |network| {
+        by_nearer(network);
+        let _new = network.redirected.insert(hop);
+    });
+    assert_eq!(dead(world), [hop]);
+}
+
 // EAL starts once in a process.
 #[test]
 fn redirects() {
@@ -132,5 +190,7 @@ fn redirects() {
     the_router_in_use_is_believed(&mut world);
     nobody_else_is_and_not_what_cannot_be(&mut world);
     nobody_is_where_packets_are_passed_on_or_the_operator_does_not_want_it(&mut world);
+    a_flood_of_them_silences_no_router(&mut world);
+    a_router_that_was_named_and_does_not_answer_is_told_of(&mut world);
     assert_eq!(world.wind_up(), 0, "buffers left");
 }

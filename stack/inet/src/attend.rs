@@ -176,9 +176,9 @@ impl Worker {
                 Owner::Fragments => self.fragments_timeout(name, now),
                 Owner::Neighbors if !self.out.neighbor_timer_fired(name) => {}
                 Owner::Neighbors => {
-                    for packet in self.out.neighbor_timeout(now, &mut self.timers) {
-                        self.host_unreachable(&packet, now);
-                    }
+                    let (dead, lost) = self.out.neighbor_timeout(now, &mut self.timers);
+                    lost.iter().for_each(|packet| self.host_unreachable(packet, now));
+                    self.hops_are_dead(&dead);
                 }
             }
         }

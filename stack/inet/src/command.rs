@@ -19,7 +19,7 @@ pub use crate::hearing::NeighborNews;
 pub use crate::module_command::{ModuleCommand, ModuleIoctl, ModuleOption, OpenModule};
 use crate::network::{Network, RawKind};
 pub use crate::option::MtuDiscover;
-pub use crate::redirect_input::Redirected;
+pub use crate::redirect_input::{DeadHop, Redirected};
 use crate::socket::SocketId;
 
 /// Names a call until its [`Event::Done`] comes back.
@@ -556,6 +556,8 @@ pub enum Event {
     },
     /// A router names a nearer next hop, and is to be believed.
     Redirected(Redirected),
+    /// A next hop that a router has named does not answer.
+    HopDead(DeadHop),
     /// Something has become of a neighbour, and somebody wants to hear it.
     Neighbor(NeighborNews),
     /// A client broke the rules of its rings.

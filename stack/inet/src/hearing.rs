@@ -23,6 +23,8 @@ pub(crate) enum Subject {
     Groups,
     /// Addresses that servers give (RFC 2131).
     Dhcp,
+    /// Next hops that are nearer (RFC 1122 3.2.2.2, RFC 4861 8).
+    Redirects,
     /// What becomes of neighbours, for whoever wants to hear it.
     Neighbors,
 }
@@ -44,11 +46,11 @@ pub struct NeighborNews {
 
 /// The limits of all subjects.
 #[derive(Debug)]
-pub(crate) struct Hearing([RateLimit; 5]);
+pub(crate) struct Hearing([RateLimit; 6]);
 
 impl Default for Hearing {
     fn default() -> Self {
-        Self([RateLimit::new(HEARD_PER_SECOND); 5])
+        Self([RateLimit::new(HEARD_PER_SECOND); 6])
     }
 }
 
@@ -120,7 +122,8 @@ mod tests {
         let mut hearing = Hearing::default();
         let heard = (0..1000).filter(|_| hearing.permit(Subject::Dhcp, now)).count();
         assert_eq!(heard, HEARD_PER_SECOND as usize);
-        for other in [Subject::Duplicates, Subject::Routers, Subject::Groups, Subject::Neighbors] {
+        let link = [Subject::Duplicates, Subject::Routers, Subject::Redirects];
+        for other in link.into_iter().chain([Subject::Groups, Subject::Neighbors]) {
             assert!(hearing.permit(other, now), "{other:?}");
         }
     }

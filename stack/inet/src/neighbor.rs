@@ -64,8 +64,8 @@ pub(crate) enum Ask {
 pub(crate) enum Due<A, P> {
     /// Send a request for this address on this interface.
     Ask(A, u16),
-    /// Nobody answered: these packets can't be sent.
-    Unreachable(A, Vec<P>),
+    /// Nobody answered for this address on this interface: these packets can't be sent.
+    Unreachable(A, u16, Vec<P>),
 }
 
 /// A row for listings.
@@ -362,7 +362,11 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
             }
             match &mut neighbor.state {
                 State::Incomplete { probes, waiting } if *probes >= NEIGHBOR_PROBES_MAX => {
-                    todo.push(Due::Unreachable(*address, core::mem::take(waiting)));
+                    todo.push(Due::Unreachable(
+                        *address,
+                        neighbor.interface,
+                        core::mem::take(waiting),
+                    ));
                     neighbor.state = State::Failed;
                     neighbor.due = now + NEIGHBOR_FAILED;
                     true
@@ -435,7 +439,7 @@ mod tests {
             assert_eq!(due(&mut table, s), vec![]);
         }
         assert_eq!(table.next_timeout(), Some(at(3)));
-        assert_eq!(due(&mut table, 3), vec![Due::Unreachable(A, vec!['x'])]);
+        assert_eq!(due(&mut table, 3), vec![Due::Unreachable(A, 1, vec!['x'])]);
         assert_eq!(table.next_timeout(), Some(at(3) + NEIGHBOR_FAILED));
         assert_eq!(table.resolve(A, 1, 'y', at(4)), Resolution::Wait { ask: true });
         assert_eq!(due(&mut table, 5), vec![Due::Ask(A, 1)]);

@@ -15,6 +15,7 @@ pub use crate::address6::{Address6, Favour, Link6};
 use crate::device::DeviceWays;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};
 use crate::links::Links;
+use crate::redirect_input::DeadHop;
 
 /// Index of the loopback interface `lo0` in every snapshot.
 pub const LOOPBACK: u16 = 0;
@@ -271,6 +272,8 @@ pub struct Network {
     pub device_ways: Arc<[DeviceWays]>,
     /// What raw sockets are open for.
     pub raw: RawWanted,
+    /// Next hops of routes that routers have told of: whether they answer is to be told.
+    pub redirected: HashSet<DeadHop>,
     /// Somebody wants to hear what becomes of neighbours.
     pub watched: bool,
     /// Groups that sockets of this host listen to, with their interfaces.

@@ -26,6 +26,7 @@ use crate::neighbor::{Ask, Due, Neighbors, Resolution};
 use crate::network::{Addresses, Destination, LOOPBACK, Network, TxChecksum};
 use crate::packet_out::PacketOut;
 use crate::pools::Pools;
+use crate::redirect_input::DeadHop;
 use crate::timer_wheel::{Fired, Owner, Timer, Timers};
 use crate::tx_port::{TxEnd, TxPort};
 
@@ -516,15 +517,22 @@ impl Output {
         (v4.chain(v6).collect(), unsaid4.saturating_add(unsaid6))
     }
 
-    /// Asks again for neighbours that have not answered; returns the packets that can't be sent.
-    pub(crate) fn neighbor_timeout(&mut self, now: Instant, timers: &mut Timers) -> Vec<Mbuf> {
+    /// Asks again for neighbours that have not answered; returns who does not, and the packets that can't be sent.
+    pub(crate) fn neighbor_timeout(
+        &mut self,
+        now: Instant,
+        timers: &mut Timers,
+    ) -> (Vec<DeadHop>, Vec<Mbuf>) {
         let mut todo = Vec::new();
-        let mut lost = Vec::new();
+        let (mut dead, mut lost) = (Vec::new(), Vec::new());
         self.neighbors.timeout(now, &mut todo);
         for due in todo {
             match due {
                 Due::Ask(address, interface) => self.arp_request(address, interface),
-                Due::Unreachable(_, packets) => lost.extend(packets),
+                Due::Unreachable(address, interface, packets) => {
+                    dead.push(DeadHop { interface, address: address.into() });
+                    lost.extend(packets);
+                }
             }
         }
         let mut todo = Vec::new();
@@ -532,7 +540,10 @@ impl Output {
         for due in todo {
             match due {
                 Due::Ask(address, _) => self.solicit(address, Ask::Everyone),
-                Due::Unreachable(_, packets) => lost.extend(packets),
+                Due::Unreachable(who, interface, packets) => {
+                    dead.push(DeadHop { interface, address: who.address.into() });
+                    lost.extend(packets);
+                }
             }
         }
         let next = [self.neighbors.next_timeout(), self.neighbors6.next_timeout()];
@@ -540,7 +551,7 @@ impl Output {
             let at = due.max(now + NEIGHBOR_TICK);
             timers.arm(Some(at), Owner::Neighbors, &mut self.neighbors_timer);
         }
-        lost
+        (dead, lost)
     }
 
     /// The neighbour table's timer has fired. `false`: it was not this one.

@@ -27,7 +27,24 @@ pub struct Redirected {
     pub via: Option<IpAddr>,
 }
 
+/// A next hop that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DeadHop {
+    /// Interface.
+    pub interface: u16,
+    /// Its address.
+    pub address: IpAddr,
+}
+
 impl Worker {
+    /// Neighbours have not answered: what routers have said of those is over.
+    #[cold]
+    pub(crate) fn hops_are_dead(&mut self, hops: &[DeadHop]) {
+        for hop in hops.iter().filter(|hop| self.out.network.redirected.contains(*hop)) {
+            self.events.send(Event::HopDead(*hop));
+        }
+    }
+
     pub(crate) fn redirected(
         &mut self,
         message: &icmp::Message<'_>,
@@ -76,7 +93,7 @@ impl Worker {
     }
 
     fn follow(&mut self, said: Redirected, now: Instant) -> Result<(), DropReason> {
-        if !self.hearing.permit(Subject::Routers, now) {
+        if !self.hearing.permit(Subject::Redirects, now) {
             return Err(DropReason::ControlQueueFull);
         }
         self.events.send(Event::Redirected(said));

@@ -235,6 +235,7 @@ impl NetworkState {
         self.take_off_children(index);
         self.leave_bridges(index);
         self.leave_laggs(index);
+        self.end_redirects_over(index);
         // Its index may be another's soon, and no snapshot may name it then.
         self.end_load();
         self.forsake(index);
@@ -302,6 +303,7 @@ impl NetworkState {
             groups: Arc::clone(&self.groups),
             device_ways: self.device_ways().into(),
             raw: self.raw,
+            redirected: self.redirected(),
             watched: self.watched,
             tcp: self.tuning.tcp,
             links: self.links(),
@@ -328,6 +330,8 @@ impl NetworkState {
         entry.adopt_link();
         if up {
             self.reconnect(index);
+        } else {
+            self.end_redirects_over(index);
         }
         if up && !was_up {
             self.restart_dhcp(index);

@@ -137,6 +137,7 @@ impl Control {
             Event::Heard { interface, packet } => self.heard(interface, &packet),
             Event::HeardFrame { interface, frame } => self.heard_frame(interface, &frame),
             Event::Redirected(said) => self.redirected(&said),
+            Event::HopDead(hop) => self.hop_dead(hop),
             Event::Neighbor(news) => self.neighbor_news(&news),
             Event::Detached { client } => {
                 let Some(leaving) = self.leaving.get_mut(&client) else { return };

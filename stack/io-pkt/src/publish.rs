@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use inet::command::{Command, Redirected};
+use inet::command::{Command, DeadHop, Redirected};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use shm::WorkersPage;
@@ -64,6 +64,13 @@ impl Control {
     /// A router names a nearer next hop.
     pub(crate) fn redirected(&mut self, said: &Redirected) {
         if self.network.redirect(said, self.now()) {
+            self.publish();
+        }
+    }
+
+    /// The nearer one does not answer: packets go by the router that named it again.
+    pub(crate) fn hop_dead(&mut self, hop: DeadHop) {
+        if self.network.end_redirects_by(hop) {
             self.publish();
         }
     }

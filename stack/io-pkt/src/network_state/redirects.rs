@@ -5,7 +5,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use fib::{Net, NextHop, Route, RouteFlags};
-use inet::command::Redirected;
+use hashbrown::HashSet;
+use inet::command::{DeadHop, Redirected};
 use types::Instant;
 
 use super::NetworkState;
@@ -26,6 +27,13 @@ pub(super) struct Redirect {
     interface: u16,
     via: Option<IpAddr>,
     until: Instant,
+}
+
+impl Redirect {
+    /// Who has to answer, if packets to `to` are to arrive.
+    fn hop(&self, to: IpAddr) -> DeadHop {
+        DeadHop { interface: self.interface, address: self.via.unwrap_or(to) }
+    }
 }
 
 impl NetworkState {
@@ -77,7 +85,26 @@ impl NetworkState {
 
     /// Ends those whose time is over. `true`: there were some.
     pub(crate) fn end_redirects(&mut self, now: Instant) -> bool {
-        let over = self.redirects.iter().filter(|(_, redirect)| redirect.until <= now);
+        self.end_redirects_that(|_, redirect| redirect.until <= now)
+    }
+
+    /// Ends those whose next hop does not answer. `true`: there were some.
+    pub(crate) fn end_redirects_by(&mut self, hop: DeadHop) -> bool {
+        self.end_redirects_that(|to, redirect| redirect.hop(to) == hop)
+    }
+
+    /// Ends those by an interface, which is down or going.
+    pub(super) fn end_redirects_over(&mut self, interface: u16) {
+        let _any = self.end_redirects_that(|_, redirect| redirect.interface == interface);
+    }
+
+    /// Their next hops.
+    pub(super) fn redirected(&self) -> HashSet<DeadHop> {
+        self.redirects.iter().map(|(to, redirect)| redirect.hop(*to)).collect()
+    }
+
+    fn end_redirects_that(&mut self, is_over: impl Fn(IpAddr, &Redirect) -> bool) -> bool {
+        let over = self.redirects.iter().filter(|(to, redirect)| is_over(**to, redirect));
         let over: Vec<IpAddr> = over.map(|(to, _)| *to).collect();
         for to in &over {
             self.end_redirect(*to);
@@ -149,6 +176,33 @@ mod tests {
             assert_eq!(gateway(&state, to), Some(ip(from)));
         }
         assert_eq!(state.next_redirect(), None);
+    }
+
+    #[test]
+    fn it_ends_with_its_interface_and_when_the_nearer_router_is_dead() {
+        for (from, to, via) in
+            [("198.18.77.1", "203.0.113.1", "198.18.77.3"), ("fe80::1", "2001:db9::1", "fe80::3")]
+        {
+            let mut state = host();
+            let follow = |state: &mut NetworkState| {
+                assert!(state.redirect(&said(from, to, Some(via)), Instant::ZERO));
+                assert_eq!(gateway(state, to), Some(ip(via)));
+            };
+            follow(&mut state);
+            let hop = DeadHop { interface: 1, address: ip(via) };
+            assert_eq!(state.redirected(), HashSet::from([hop]));
+            assert!(!state.end_redirects_by(DeadHop { interface: 2, ..hop }));
+            assert!(!state.end_redirects_by(DeadHop { address: ip(from), ..hop }));
+            assert!(state.end_redirects_by(hop));
+            assert_eq!(gateway(&state, to), Some(ip(from)));
+            follow(&mut state);
+            state.set_up("tap1", false).unwrap();
+            state.set_up("tap1", true).unwrap();
+            assert_eq!(gateway(&state, to), Some(ip(from)), "it may be another link");
+            follow(&mut state);
+            state.clear_interface(1);
+            assert_eq!((state.redirects.len(), state.next_redirect()), (0, None));
+        }
     }
 
     #[test]
