@@ -134,6 +134,8 @@ impl NetworkState {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::super::tests::with_links;
     use super::*;
 
@@ -220,6 +222,8 @@ mod tests {
         assert!(!state.redirect(&said(first, to, Some(other)), Instant::ZERO));
         state.delete_route(ip(to), 32, None).unwrap();
         assert!(state.redirect(&said(first, to, Some(other)), Instant::ZERO));
+        assert_eq!(state.add_route(ip(to), 32, ip("203.0.113.9")), Err(Errno::NETUNREACH));
+        assert_eq!(gateway(&state, to), Some(ip(other)), "what was refused changes nothing");
         assert_eq!(state.add_route(ip(to), 32, ip("198.18.77.9")), Ok(()));
         assert!(!state.end_redirects(Instant::FAR_FUTURE));
         assert_eq!(gateway(&state, to), Some(ip("198.18.77.9")));

@@ -92,13 +92,13 @@ impl NetworkState {
     fn add_new<A: Family>(&mut self, to: A, new: &NewRoute) -> Result<(), Errno> {
         let destination = Net::new(to, new.prefix_len).map_err(|_| Errno::INVAL)?;
         let mtu = mtu_of::<A>(new.mtu)?;
-        if new.prefix_len == A::LEN {
-            self.end_redirect(to.into());
-        }
         if A::rib(self).len() >= ROUTES_MAX {
             return Err(Errno::NOSPC);
         }
         let route = Route { mtu, ..self.operators_route(destination, new.onward)? };
+        if new.prefix_len == A::LEN {
+            self.end_redirect(to.into());
+        }
         A::rib(self).add_path(route).map_err(route_errno)
     }
 
