@@ -229,6 +229,13 @@ address = ["{STACK}/24", "198.18.78.2/24"]
 [[route]]
 destination = "default"
 gateway = "{HOST}"
+[lagg.lagg0]
+laggport = ["tap0"]
+[bridge.bridge0]
+add = ["tap0", "tap7"]
+[vlan.vlan0]
+vlan = 5
+vlanif = "tap7"
 """)
         os.environ["SOCK"] = "/alt"
         try:
@@ -236,6 +243,7 @@ gateway = "{HOST}"
                 lab.exec("ping", "-c", 3, "-i", "0.05", STACK)
                 check(any(r["gateway"] == HOST and r["prefix_len"] == 0 for r in lab.table("route", "show")), "no default route")
                 check(len(lab.table("ifconfig", "tap0")[0]["addresses"]) == 2, "not both addresses")
+                check({row["name"] for row in lab.table("ifconfig")} == {"lo0", "tap0"}, "what could not be made as it is written is there")
                 check((lab.run_dir / "alt/dev/socket").is_socket(), "the path has no prefix")
                 (lab.dir / "page").write_bytes(b"x" * 5000)
                 lab.serve(lab.dir)

@@ -20,18 +20,19 @@ impl Control {
     }
 
     fn make_vlan(&mut self, name: &str, vlan: &Vlan) -> bool {
-        let made = self.network.create(name, self.worker_count());
-        let set = made.and_then(|()| self.network.set_vlan(name, Some(&vlan.asked())));
-        if let Err(errno) = set {
+        if !self.make(name, "vlan", "names are vlan0, vlan1, …") {
+            return false;
+        }
+        if let Err(errno) = self.network.set_vlan(name, Some(&vlan.asked())) {
             let hint = match errno {
                 Errno::NXIO => "there is no interface of the name after vlanif",
-                Errno::INVAL => "names are vlan0, vlan1, …, VLANs from 1 to 4094, priorities to 7",
+                Errno::INVAL => "VLANs are from 1 to 4094, priorities to 7",
                 Errno::EXIST => "its link has an interface in this VLAN",
                 Errno::MLINK => "a frame has two tags at most",
                 _ => "see iopkt ifconfig",
             };
             tracing::error!("[vlan.{name}]: {errno}; {hint}");
-            return false;
+            return self.unmake(name);
         }
         self.publish();
         let automatic = (vlan.accept_rtadv, vlan.dhcp);
@@ -39,8 +40,7 @@ impl Control {
     }
 
     fn make_lagg(&mut self, name: &str, lagg: &Lagg) -> bool {
-        if let Err(errno) = self.network.create(name, self.worker_count()) {
-            tracing::error!("[lagg.{name}]: {errno}; names are lagg0, lagg1, …");
+        if !self.make(name, "lagg", "names are lagg0, lagg1, …") {
             return false;
         }
         for verb in lagg.verbs() {
@@ -48,7 +48,7 @@ impl Control {
                 tracing::error!(
                     "[lagg.{name}]: {verb:?}: {errno}; a port is an interface with a driver, without addresses, and of nothing else"
                 );
-                return false;
+                return self.unmake(name);
             }
         }
         self.publish();
@@ -57,20 +57,39 @@ impl Control {
     }
 
     fn make_bridge(&mut self, name: &str, bridge: &Bridge) -> bool {
-        let made = self.network.create(name, self.worker_count());
-        let set = made.and_then(|()| self.network.set_up(name, true));
-        if let Err(errno) = set {
-            tracing::error!("[bridge.{name}]: {errno}; names are bridge0, bridge1, …");
+        if !self.make(name, "bridge", "names are bridge0, bridge1, …") {
             return false;
         }
+        // It was just made.
+        let _ = self.network.set_up(name, true);
         for verb in bridge.verbs() {
             if let Err(errno) = self.change_bridge(name, &verb) {
                 tracing::error!("[bridge.{name}]: {verb:?}: {errno}; see iopkt brconfig --help");
-                return false;
+                return self.unmake(name);
             }
         }
         self.publish();
         let automatic = (bridge.accept_rtadv, bridge.dhcp);
         self.address_interface(name, &bridge.address, automatic).is_none()
+    }
+
+    /// `false`: there is none now.
+    fn make(&mut self, name: &str, kind: &str, hint: &str) -> bool {
+        let is_its = name.starts_with(kind).then_some(()).ok_or(Errno::INVAL);
+        let made = is_its.and_then(|()| self.network.create(name, self.worker_count()));
+        if let Err(errno) = made {
+            tracing::error!("[{kind}.{name}]: {errno}; {hint}");
+        }
+        made.is_ok()
+    }
+
+    /// Takes one out that is not as it is wanted: half of it would keep others' interfaces. `false`, as its maker
+    /// says then.
+    fn unmake(&mut self, name: &str) -> bool {
+        if let Ok(index) = self.network.index(name) {
+            let _ = self.network.remove_cloned(index);
+            self.publish();
+        }
+        false
     }
 }
