@@ -109,9 +109,9 @@ impl Client {
         (self.state != State::Off).then_some(self.address)
     }
 
-    /// Somebody has said something about addresses.
-    pub fn hear(&mut self, packet: &arp::Packet, now: Instant) {
-        if packet.sender_mac == self.mac {
+    /// Somebody has said something about addresses; `mac` is what we say ourselves now.
+    pub fn hear(&mut self, packet: &arp::Packet, mac: MacAddr, now: Instant) {
+        if packet.sender_mac == mac {
             return;
         }
         let is_its = packet.sender_ip == self.address;
@@ -266,15 +266,15 @@ mod tests {
             let mut client = started();
             let _ = run(&mut client, 3_000);
             let first = client.watched().unwrap();
-            client.hear(&arp::Packet::probe(OURS, first), at(3_000));
+            client.hear(&arp::Packet::probe(OURS, first), OURS, at(3_000));
             assert_eq!(client.watched(), Some(first), "our own probe has come back");
-            client.hear(&say(&client), at(3_000));
+            client.hear(&say(&client), OURS, at(3_000));
             let second = client.watched().unwrap();
             assert_ne!(second, first);
             assert!(client.take_changed());
             let _ = run(&mut client, 20_000);
             assert_eq!(client.address(), Some(second));
-            client.hear(&arp::Packet::probe(OTHER, second), at(20_000));
+            client.hear(&arp::Packet::probe(OTHER, second), OURS, at(20_000));
             assert_eq!(client.address(), Some(second), "who asks is answered elsewhere");
         }
     }
@@ -285,11 +285,11 @@ mod tests {
         let _ = run(&mut client, 20_000);
         let address = client.address().unwrap();
         for second in [20, 31] {
-            client.hear(&claims(&client), at(second * 1000));
+            client.hear(&claims(&client), OURS, at(second * 1000));
             assert_eq!(client.poll_transmit(), Some(Message::Announcement(address)));
             assert_eq!(client.address(), Some(address));
         }
-        client.hear(&claims(&client), at(40_000));
+        client.hear(&claims(&client), OURS, at(40_000));
         assert_eq!((client.address(), client.poll_transmit()), (None, None));
         assert_ne!(client.watched(), Some(address));
     }
@@ -299,7 +299,7 @@ mod tests {
         let mut client = started();
         for conflict in 1..=10 {
             client.timeout(at(conflict * 10), 0);
-            client.hear(&claims(&client), at(conflict * 10));
+            client.hear(&claims(&client), OURS, at(conflict * 10));
         }
         assert_eq!(client.next_timeout(), Some(at(100) + Duration::from_secs(60)));
         let _ = run(&mut client, 100_000);

@@ -89,6 +89,7 @@ pub struct Link {
     pub(crate) identity: Identity,
     pub(crate) settings: Settings,
     up: bool,
+    runs: bool,
     pub(crate) own: Vec<Own>,
     pub(crate) routers: Vec<Router>,
     pub(crate) prefixes: Vec<OnLink>,
@@ -114,6 +115,7 @@ impl Link {
             identity,
             settings: Settings::default(),
             up: true,
+            runs: true,
             own: Vec::new(),
             routers: Vec::new(),
             prefixes: Vec::new(),
@@ -228,6 +230,21 @@ impl Link {
             self.own.retain(|own| !own.origin.is_told());
             return;
         }
+        self.begin();
+    }
+
+    /// The link can be sent by, or no longer: one of several ports waits for what their other end says. While it
+    /// can't, nothing is asked and no address becomes usable; what is known stays. When it can again, addresses
+    /// are looked for anew (RFC 4862 5.4). `true`: they are.
+    pub fn set_running(&mut self, runs: bool) -> bool {
+        let begins = !core::mem::replace(&mut self.runs, runs) && runs;
+        if begins && self.up {
+            self.begin();
+        }
+        begins
+    }
+
+    fn begin(&mut self) {
         for own in core::mem::take(&mut self.own) {
             self.insert(Own { state: State::Tentative, probe: Probe::default(), ..own });
         }
@@ -283,7 +300,7 @@ impl Link {
 
     /// Does what is due.
     pub fn timeout(&mut self, now: Instant, random: &mut dyn FnMut() -> u64) {
-        if !self.up {
+        if !self.up || !self.runs {
             return;
         }
         self.probe(now, random);
@@ -332,7 +349,7 @@ impl Link {
     /// When [`Link::timeout`] has something to do next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        if !self.up {
+        if !self.up || !self.runs {
             return None;
         }
         let own = self.own.iter().map(Own::due);

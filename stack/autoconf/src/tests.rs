@@ -399,3 +399,22 @@ fn identifiers_differ_by_prefix_interface_secret_and_try() {
 fn a_stations_address_on_its_link() {
     assert_eq!(crate::link_local(MAC), "fe80::1b:63ff:fe84:45e6".parse::<Ipv6Addr>().unwrap());
 }
+
+#[test]
+fn a_link_that_can_not_be_sent_by_finds_nothing_out_until_it_can() {
+    let mut link = link(1, true);
+    assert!(!link.set_running(false));
+    link.add(OURS, 64);
+    assert_eq!((run(&mut link, at(100)), link.next_timeout()), (vec![], None));
+    assert_eq!(state(&link, OURS), Some(State::Tentative));
+    assert!(link.set_running(true) && !link.set_running(true));
+    let sent = run(&mut link, at(200));
+    assert!(sent.iter().any(|m| matches!(m, Message::Probe { target, .. } if *target == OURS)));
+    assert!(sent.iter().any(|m| matches!(m, Message::Solicitation { .. })));
+    assert_eq!(state(&link, OURS), Some(State::Preferred));
+    let _ = (link.set_running(false), link.set_running(true));
+    assert_eq!(state(&link, OURS), Some(State::Tentative), "it may be another link");
+    link.set_up(false);
+    let _ = (link.set_running(false), link.set_running(true));
+    assert_eq!(run(&mut link, at(300)), []);
+}

@@ -33,11 +33,10 @@ impl Control {
 
     /// How long until the trees are to be looked at.
     pub(crate) fn until_trees(&self) -> Option<Duration> {
-        let now = self.now();
-        self.network.next_tree(now).map(|due| due.since(now))
+        self.network.next_tree().map(|due| due.since(self.now()))
     }
 
-    /// Looks at carriers of bridges' ports, and does what is due in their trees. A port that is to stop
+    /// Does what is due in bridges' trees, and what follows from carriers. A port that is to stop
     /// does so before other bridges are told that it has.
     pub(crate) fn attend_trees(&mut self) {
         let work = self.network.attend_trees(self.now());

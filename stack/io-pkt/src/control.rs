@@ -320,8 +320,9 @@ impl Control {
             self.watch_links();
             self.run_jobs(eal);
             self.attend_links();
-            self.attend_trees();
+            self.network.attend_carriers(self.now());
             self.attend_laggs();
+            self.attend_trees();
             self.attend_dhcp();
             self.attend_link_local();
             self.attend_members();
@@ -337,6 +338,7 @@ impl Control {
         let waits = self.has_backlog() || self.accounts.anybody_waits();
         let patience = self.protocols.patience();
         let engines = [
+            self.network.next_look().map(|due| due.since(self.now())),
             self.until_trees(),
             self.until_laggs(),
             self.until_links(),

@@ -10,39 +10,45 @@ use wire::lacp::Slow;
 use crate::control::Control;
 
 impl Control {
-    /// Changes an aggregated link. Where it has another address then, its networks are told.
+    /// Changes an aggregated link.
     ///
     /// # Errors
     /// As for [`proto::Request::Lagg`].
     pub(crate) fn change_lagg(&mut self, name: &str, verb: &LaggVerb) -> Result<(), Errno> {
-        let index = self.network.index(name)?;
-        let mac = self.network.mac(index);
-        let interface = self.network.change_lagg(name, verb)?;
+        let _interface = self.network.change_lagg(name, verb)?;
         self.attend_laggs();
-        if self.network.mac(interface) != mac {
-            self.publish();
-            for address in self.network.addresses(interface) {
-                self.command(0, Command::Announce { interface, address });
-            }
-        }
         Ok(())
     }
 
-    /// How long until aggregated links are to be looked at.
+    /// How long until aggregated links have something to do.
     pub(crate) fn until_laggs(&self) -> Option<Duration> {
-        let now = self.now();
-        self.network.next_lagg(now).map(|due| due.since(now))
+        self.network.next_lagg().map(|due| due.since(self.now()))
     }
 
-    /// Looks at carriers of ports, and does what is due. Workers use other ports before the other end is told so.
+    /// Does what is due, and what follows from carriers. Workers use other ports before anybody is told so: the
+    /// other end, and who is behind it where frames are now to go another way.
     pub(crate) fn attend_laggs(&mut self) {
         let work = self.network.attend_laggs(self.now());
         if work.changed {
-            self.publish_to_workers();
+            self.publish();
+        }
+        for interface in work.moved {
+            self.announce_over(interface);
+            let over = self.network.carried(interface);
+            over.into_iter().for_each(|interface| self.members.tell_again(interface));
         }
         for (interface, source, pdu) in work.messages {
             let frame = pdu.emit(source).into();
             self.command(0, Command::Bridge(BridgeCommand::Frame { interface, frame }));
+        }
+    }
+
+    /// Frames to an interface, and to what is over it, are to go another way from now on.
+    pub(crate) fn announce_over(&mut self, interface: u16) {
+        for interface in self.network.carried(interface) {
+            for address in self.network.usable_addresses(interface) {
+                self.command(0, Command::Announce { interface, address });
+            }
         }
     }
 

@@ -45,6 +45,12 @@ impl Members {
         self.stale = true;
     }
 
+    /// A link is sent by in another way: who passes its groups on may be another.
+    pub(crate) fn tell_again(&mut self, interface: u16) {
+        let hosts = self.hosts.iter_mut().filter(|((at, _), _)| *at == interface);
+        hosts.for_each(|(_, host)| host.tell_again());
+    }
+
     /// When a link has something to be told.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let hosts = self.hosts.values().filter_map(Host::next_timeout).min();

@@ -165,6 +165,7 @@ impl Control {
 
     fn watch_network(&mut self, on: bool) {
         self.network.watch(on);
+        self.network.look_at_carriers();
         self.monitors.links = self.network.link_views();
         // Workers say what they learn only if somebody wants to hear it.
         self.publish_to_workers();
@@ -217,6 +218,7 @@ impl Control {
         }
         if self.monitors.stale || self.monitors.due().is_some_and(|due| due <= now) {
             (self.monitors.looked, self.monitors.stale) = (now, false);
+            self.network.look_at_carriers();
             let links = self.network.link_views();
             let events = differences(&self.monitors.links, &links);
             self.monitors.links = links;

@@ -15,12 +15,13 @@ use inet::network::{
 use proto::message::Loaded;
 use proto::table::{AddressRow, InterfaceRow};
 use rustix::io::Errno;
-use types::MacAddr;
+use types::{Instant, MacAddr};
 
 use crate::drivers::Watch;
 use crate::tuning::Tuning;
 
 mod bridge;
+mod carrier;
 pub(crate) mod changes;
 mod device;
 mod dhcp;
@@ -39,6 +40,7 @@ pub(crate) mod tree;
 mod vlan;
 mod way;
 
+use carrier::Carrier;
 use device::PLACES_MAX;
 use dhcp::Dhcp;
 use ipv4ll::LinkLocal;
@@ -59,6 +61,8 @@ struct Entry {
     port: Option<Port>,
     /// What it is if it was made, not attached.
     cloned: Option<Cloned>,
+    /// What the driver has said of its link.
+    seen: Carrier,
     /// What each worker sleeps on.
     watches: Vec<Watch>,
     /// What IPv6 knows of its link.
@@ -85,10 +89,12 @@ impl Entry {
         let (watches, told_routes) = (Vec::new(), Vec::new());
         let (cloned, dhcp, link_local) = (None, None, None);
         let promiscuous = port.as_ref().is_some_and(|port| port.receives().0);
+        let seen = Carrier::of(port.as_ref());
         Self {
             config,
             port,
             cloned,
+            seen,
             watches,
             link,
             accept_routers: false,
@@ -131,6 +137,8 @@ pub(crate) struct NetworkState {
     devices: BTreeSet<u16>,
     /// Those of them that are gone: sockets that are still bound to them shall not find others at their places.
     forsaken: BTreeSet<u16>,
+    /// When drivers were asked of their links.
+    looked: Instant,
     /// What the operator has set.
     pub(crate) tuning: Tuning,
 }
@@ -174,6 +182,7 @@ impl NetworkState {
             redirects: Redirects::new(),
             devices: BTreeSet::new(),
             forsaken: BTreeSet::new(),
+            looked: Instant::ZERO,
             tuning,
         }
     }
@@ -379,12 +388,14 @@ impl NetworkState {
         Ok(index)
     }
 
-    /// Addresses of an interface.
+    /// Addresses of an interface that are in use: others are announced when it is known that nobody else has them.
     #[must_use]
-    pub(crate) fn addresses(&self, index: u16) -> Vec<IpAddr> {
-        let entry = self.interfaces.get(usize::from(index));
-        let rows = entry.map(address_rows).unwrap_or_default();
-        rows.into_iter().map(|row| row.address).collect()
+    pub(crate) fn usable_addresses(&self, index: u16) -> Vec<IpAddr> {
+        let entry = self.interfaces.get(usize::from(index)).filter(|entry| entry.config.up);
+        let Some(Entry { config, .. }) = entry else { return Vec::new() };
+        let v4 = config.addresses.iter().map(|a| a.address.into());
+        let v6 = config.addresses6.iter().filter(|a| a.state.is_usable());
+        v4.chain(v6.map(|a| a.address.into())).collect()
     }
 
     /// The port of an interface.

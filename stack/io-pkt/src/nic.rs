@@ -1,7 +1,6 @@
 //! What tools may ask of a driver: its address, what it receives, its counters, commands of its own.
 
 use devnp::{Capabilities, Media, Port, PortError};
-use inet::command::Command;
 use proto::table::{NicCounter, NicRow};
 use proto::{ReceiveMode, Reply};
 use rustix::io::Errno;
@@ -22,9 +21,7 @@ impl Control {
     pub(crate) fn set_mac(&mut self, name: &str, mac: MacAddr) -> Result<(), Errno> {
         let interface = self.network.set_mac(name, mac)?;
         self.publish();
-        for address in self.network.addresses(interface) {
-            self.command(0, Command::Announce { interface, address });
-        }
+        self.announce_over(interface);
         Ok(())
     }
 

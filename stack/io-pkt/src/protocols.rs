@@ -299,6 +299,7 @@ impl Control {
 
     /// Tells the modules of the network as it is now.
     pub(crate) fn tell_protocols(&mut self) {
+        self.network.look_at_carriers();
         let interfaces = self.network.protocol_interfaces();
         let changed = self.protocols.modules.set_network(&interfaces);
         // Taps and filters are at interfaces, which they name.

@@ -55,7 +55,10 @@ impl Control {
     ) -> Result<Option<Reply>, Errno> {
         let reply = match request {
             Request::Way { to } => Reply::Way(self.network.way(to)),
-            Request::Interfaces => Reply::Interfaces(self.network.interface_rows()),
+            Request::Interfaces => {
+                self.network.look_at_carriers();
+                Reply::Interfaces(self.network.interface_rows())
+            }
             Request::Routes { after } => Reply::Routes(self.network.route_rows(after)),
             Request::Route { to } => Reply::Routes(self.network.route_to(to)),
             Request::Clients => Reply::Clients(self.client_rows()),
@@ -67,7 +70,10 @@ impl Control {
                 Reply::Tunables(rows.chain(self.protocols.tunable_rows()).collect())
             }
             Request::Nic { interface } => Reply::Nic(Box::new(self.nic_row(&interface)?)),
-            Request::Bridges => Reply::Bridges(self.network.bridge_rows()),
+            Request::Bridges => {
+                self.network.look_at_carriers();
+                Reply::Bridges(self.network.bridge_rows())
+            }
             Request::Stations(page) => {
                 return self.ask_stations(Asked { connection: id, sequence }, &page);
             }
@@ -497,7 +503,8 @@ impl Control {
         rows.into_iter().zip(since).map(sample).collect()
     }
 
-    fn interface_samples(&self) -> Vec<InterfaceSample> {
+    fn interface_samples(&mut self) -> Vec<InterfaceSample> {
+        self.network.look_at_carriers();
         let rows = self.network.interface_rows().into_iter().map(|row| InterfaceSample {
             interface: row.name,
             rx_packets: row.rx_packets,

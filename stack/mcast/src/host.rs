@@ -165,6 +165,15 @@ impl Host {
         let _ = self.groups.insert(group, Group { filter, change: Some(change), answer });
     }
 
+    /// Other routers may be on the link from now on, or it has begun: what is wanted is told as if it were new.
+    pub fn tell_again(&mut self) {
+        for (address, group) in &mut self.groups {
+            if !is_never_told(*address) && !group.filter.is_nothing() {
+                group.change = Some(Change { mode_left: ROBUSTNESS, ..Change::default() });
+            }
+        }
+    }
+
     /// Groups that are wanted, and from whom.
     pub fn groups(&self) -> impl Iterator<Item = (IpAddr, &Filter)> + '_ {
         let wanted = self.groups.iter().filter(|(_, group)| !group.filter.is_nothing());

@@ -208,3 +208,17 @@ fn groups_of_everybody_are_not_told() {
     host.query(&query(None, &[], false), at(5000), 0);
     assert_eq!(run(&mut host, at(6000)), []);
 }
+
+#[test]
+fn what_is_wanted_is_told_again_where_others_are_to_hear_it() {
+    let mut host = Host::default();
+    host.set(group(), Filter::any());
+    let joined = run(&mut host, at(10_000));
+    host.tell_again();
+    assert_eq!(run(&mut host, at(20_000)), joined);
+    host.set(group(), Filter::nothing());
+    let _ = run(&mut host, at(30_000));
+    host.set(ip("224.0.0.1"), Filter::any());
+    host.tell_again();
+    assert_eq!(run(&mut host, at(40_000)), [], "nobody is told of this one");
+}

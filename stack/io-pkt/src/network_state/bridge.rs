@@ -6,6 +6,7 @@ use std::time::Duration;
 use bridge::Settings;
 use bridge::limits::STATIONS_MAX;
 use bridge::stp::{PortConfig, Tree, TreeConfig};
+use hashbrown::HashSet;
 use inet::command::Flush;
 use inet::links::{Links, Member as PortOfBridge, PortState, Traffic};
 use inet::network::LOOPBACK;
@@ -13,6 +14,7 @@ use proto::{BridgeRow, BridgeVerb, ListeningRow, MemberRow, StationRow};
 use rustix::io::Errno;
 use types::MacAddr;
 
+use super::lagg::Lagg;
 use super::vlan::Cloned;
 use super::{Entry, NetworkState};
 
@@ -242,11 +244,12 @@ impl NetworkState {
 
     /// Frames for others come in by ports that carry bridges' ports, and where the operator wants them.
     pub(super) fn fit_receivers(&mut self) {
-        for index in 0..u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX) {
-            let wanted = self.hears_everything(index);
-            let Some(port) = self.port_mut(index).filter(|port| port.receives().0 != wanted) else {
+        let hearing = self.hearing();
+        for (index, port) in self.ports_mut() {
+            let wanted = hearing.contains(&index);
+            if port.receives().0 == wanted {
                 continue;
-            };
+            }
             // A port that goes on hearing others does no harm.
             if let Err(error) = port.set_promiscuous(wanted)
                 && wanted
@@ -257,13 +260,16 @@ impl NetworkState {
         }
     }
 
-    fn hears_everything(&self, port: u16) -> bool {
-        let bridges = self.interfaces.iter().filter_map(Entry::bridge);
-        let mut members = bridges.flat_map(|bridge| &bridge.members);
-        let is_wanted = self.interfaces.get(usize::from(port)).is_some_and(|e| e.promiscuous);
-        is_wanted
-            || self.is_joined(port)
-            || members.any(|m| self.carrier_of(m.interface) == Some(port))
+    /// Interfaces that hear everything: one walk tells of all, there may be thousands.
+    fn hearing(&self) -> HashSet<u16> {
+        let of = |entry: &Entry| {
+            let members = entry.bridge().into_iter().flat_map(|bridge| &bridge.members);
+            let carriers = members.filter_map(|m| self.carrier_of(m.interface));
+            let ports = entry.lagg().into_iter().flat_map(Lagg::port_names);
+            let own = entry.promiscuous.then_some(entry.config.index);
+            carriers.chain(ports).chain(own).collect::<Vec<_>>()
+        };
+        self.interfaces.iter().flat_map(of).collect()
     }
 
     /// The operator wants frames for others by a port, or no longer. A bridge goes on having them.
@@ -274,7 +280,7 @@ impl NetworkState {
         let entry = self.entry(name)?;
         let index = entry.config.index;
         let had = core::mem::replace(&mut entry.promiscuous, on);
-        let wanted = self.hears_everything(index);
+        let wanted = self.hearing().contains(&index);
         let set = self.port_by_name(name).and_then(|port| {
             port.set_promiscuous(wanted).map_err(|error| Errno::from_raw_os_error(error.errno()))
         });
@@ -339,14 +345,10 @@ impl NetworkState {
         bridge.members.iter().filter_map(mtu).min().unwrap_or(1500)
     }
 
-    /// Some port of a bridge has a carrier.
+    /// Some port of a bridge has a carrier. None of them is over a bridge itself.
     pub(super) fn bridge_runs(&self, bridge: &Bridge) -> bool {
-        let runs = |m: &Member| {
-            let entry = self.interfaces.get(usize::from(m.interface));
-            let port = entry.and_then(|entry| self.carrier(entry).port.as_ref());
-            port.and_then(|port| port.link().ok()).is_some_and(|link| link.up)
-        };
-        bridge.members.iter().any(runs)
+        let entry = |m: &Member| self.interfaces.get(usize::from(m.interface));
+        bridge.members.iter().any(|m| entry(m).is_some_and(|entry| self.runs(entry)))
     }
 
     /// Bridges as the tools show them.
@@ -453,17 +455,17 @@ mod tests {
             vlans[usize::from(number)] = state.index(&name).unwrap();
             state.insert_member(&format!("bridge{number}"), vlans[usize::from(number)]).unwrap();
         }
-        assert_eq!([1, 2].map(|port| state.hears_everything(port)), [true, false]);
+        assert_eq!([1, 2].map(|port| state.hearing().contains(&port)), [true, false]);
         let delete = BridgeVerb::Delete("vlan0".into());
         let _ = state.change_bridge("bridge0", &delete).unwrap();
-        assert!(state.hears_everything(1), "the other bridge has the other VLAN");
+        assert!(state.hearing().contains(&1), "the other bridge has the other VLAN");
         assert!(state.remove_cloned(vlans[1]));
-        assert!(!state.hears_everything(1));
+        assert!(!state.hearing().contains(&1));
         state.insert_member("bridge0", 1).unwrap();
         state.interfaces[1].promiscuous = true;
         let bridge = state.index("bridge0").unwrap();
-        assert!(state.remove_cloned(bridge) && state.hears_everything(1));
+        assert!(state.remove_cloned(bridge) && state.hearing().contains(&1));
         state.interfaces[1].promiscuous = false;
-        assert!(!state.hears_everything(1));
+        assert!(!state.hearing().contains(&1));
     }
 }

@@ -73,9 +73,11 @@ impl NetworkState {
     ) -> LinkLocalWork {
         let mut work = LinkLocalWork::default();
         for index in 1..u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX) {
+            let Some(entry) = self.interfaces.get(usize::from(index)) else { continue };
+            let is_up = entry.config.up && self.runs(entry);
             let Some(entry) = self.interfaces.get_mut(usize::from(index)) else { continue };
             let has_lease = entry.dhcp.as_ref().map(|dhcp| dhcp.has_lease());
-            let (is_up, mac) = (entry.config.up, entry.config.mac);
+            let mac = entry.config.mac;
             let Some(own) = &mut entry.link_local else { continue };
             own.attend(is_up, has_lease, now);
             if own.client.next_timeout().is_some_and(|due| due <= now) {
@@ -124,15 +126,17 @@ impl NetworkState {
     /// Somebody has said something about an address that is, or may become, a link's own.
     pub(crate) fn heard_arp(&mut self, index: u16, packet: &arp::Packet, now: Instant) {
         let entry = self.interfaces.get_mut(usize::from(index));
-        if let Some(own) = entry.and_then(|entry| entry.link_local.as_deref_mut()) {
-            own.client.hear(packet, now);
+        if let Some(entry) = entry
+            && let Some(own) = entry.link_local.as_deref_mut()
+        {
+            own.client.hear(packet, entry.config.mac, now);
         }
     }
 
     /// When there is something to do next.
     #[must_use]
     pub(crate) fn next_link_local(&self) -> Option<Instant> {
-        let all = self.interfaces.iter().filter(|entry| entry.config.up);
+        let all = self.interfaces.iter().filter(|entry| entry.config.up && self.runs(entry));
         let all = all.filter_map(|entry| Some((entry, entry.link_local.as_deref()?)));
         let due = all.filter_map(|(entry, own)| {
             let waits = entry.dhcp.as_ref().is_some_and(|dhcp| !dhcp.has_lease());
@@ -210,6 +214,41 @@ mod tests {
         let _ = state.attend_link_local(at(22), &mut || 1);
         assert_eq!(state.next_link_local(), None);
         state.set_link_local("tap1", false).unwrap();
+    }
+
+    #[test]
+    fn a_link_without_a_carrier_is_not_probed_before_it_has_one() {
+        let mut state = with_links(1);
+        state.interfaces[1].seen.up = false;
+        state.set_link_local("tap1", true).unwrap();
+        assert!(run(&mut state, 20).messages.is_empty());
+        assert!(state.next_look().is_some(), "it may come");
+        state.interfaces[1].seen.up = true;
+        assert_eq!(run(&mut state, 40).messages.len(), 5);
+        let [own] = addresses(&state)[..] else { panic!("{:?}", addresses(&state)) };
+        // Another link may be behind it next time.
+        state.interfaces[1].seen.up = false;
+        assert_eq!(state.attend_link_local(at(41), &mut || 1).news, [(1, own, false)]);
+    }
+
+    #[test]
+    fn another_mac_address_is_this_hosts_too() {
+        let mut state = with_links(1);
+        state.set_link_local("tap1", true).unwrap();
+        let _ = run(&mut state, 20);
+        let [own] = addresses(&state)[..] else { panic!("{:?}", addresses(&state)) };
+        let (before, mac) = (state.interfaces[1].config.mac, types::MacAddr([2, 0, 0, 0, 0, 9]));
+        state.adopt_mac(1, mac);
+        for second in [21, 22] {
+            state.heard_arp(1, &arp::Packet::announcement(mac, own), at(second));
+        }
+        let _ = state.attend_link_local(at(22), &mut || 1);
+        assert_eq!(addresses(&state), [own], "it says so itself");
+        for second in [23, 24] {
+            state.heard_arp(1, &arp::Packet::announcement(before, own), at(second));
+        }
+        let _ = state.attend_link_local(at(24), &mut || 1);
+        assert!(addresses(&state).is_empty(), "another host says so");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Several links that are used as one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use inet::links::{Joined, Links, Traffic};
 use inet::network::LOOPBACK;
@@ -15,13 +14,12 @@ use wire::lacp::{Info, Lacpdu, state};
 use super::vlan::Cloned;
 use super::{Entry, NetworkState};
 
-/// How often carriers of ports are looked for: a link that breaks is left within it.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
 /// An aggregated link.
 pub(super) struct Lagg {
     ports: Vec<LaggPort>,
     aggregate: Aggregate,
+    /// As it was sent when that was looked at last: from which address, by which ports.
+    sent: (MacAddr, Vec<u16>),
     pub(super) traffic: Arc<Traffic>,
 }
 
@@ -40,6 +38,8 @@ struct LaggPort {
 pub(crate) struct LaggWork {
     /// Other ports are used: the workers are to know first.
     pub(crate) changed: bool,
+    /// Those that are sent in another way than before: whoever switches their frames is to hear of it.
+    pub(crate) moved: Vec<u16>,
     /// Messages, and the ports to send them by.
     pub(crate) messages: Vec<(u16, MacAddr, Lacpdu)>,
 }
@@ -49,12 +49,34 @@ impl Lagg {
         Self {
             ports: Vec::new(),
             aggregate: Aggregate::new(Protocol::default(), MacAddr::ZERO),
+            sent: (MacAddr::ZERO, Vec::new()),
             traffic: Arc::new(Traffic::new(workers)),
         }
     }
 
     fn has(&self, interface: u16) -> bool {
-        self.ports.iter().any(|port| port.interface == interface)
+        self.port_names().any(|port| port == interface)
+    }
+
+    /// Its ports' interfaces.
+    pub(super) fn port_names(&self) -> impl Iterator<Item = u16> + '_ {
+        self.ports.iter().map(|port| port.interface)
+    }
+
+    pub(super) fn has_ports(&self) -> bool {
+        !self.ports.is_empty()
+    }
+
+    /// Ports that are sent by.
+    fn used(&self) -> impl Iterator<Item = &LaggPort> + '_ {
+        self.ports.iter().filter(|port| port.distributes)
+    }
+
+    /// It is sent in another way than at the last call.
+    fn has_moved(&mut self, mac: MacAddr) -> bool {
+        let now = (mac, self.used().map(|port| port.interface).collect());
+        let before = core::mem::replace(&mut self.sent, now);
+        before != self.sent
     }
 
     /// From the beginning, by this protocol and under this address.
@@ -152,6 +174,9 @@ impl NetworkState {
         let (told, collects, distributes) = (None, false, false);
         lagg.ports.push(LaggPort { interface, number, told, collects, distributes });
         self.quieten(interface);
+        if is_first {
+            self.entry(name)?.config.mtu = self.entry(port)?.config.mtu;
+        }
         self.fit_lagg(index);
         self.fit_receivers();
         if is_first { self.set_up(name, true) } else { Ok(()) }
@@ -215,13 +240,11 @@ impl NetworkState {
         };
         let Some(first) = lagg.ports.first().map(|port| port.interface) else { return };
         let (mac, most) = (self.mac(first), self.lagg_mtu_max(lagg));
-        let alone = lagg.ports.len() == 1;
         if self.mac(index) != mac {
             self.adopt_mac(index, mac);
         }
         if let Some(entry) = self.interfaces.get_mut(usize::from(index)) {
-            let mtu = &mut entry.config.mtu;
-            *mtu = if alone { most } else { most.min(*mtu) };
+            entry.config.mtu = entry.config.mtu.min(most);
         }
         self.fit_children(index);
     }
@@ -242,14 +265,13 @@ impl NetworkState {
 
     /// Some port is sent by.
     pub(super) fn lagg_runs(lagg: &Lagg) -> bool {
-        lagg.ports.iter().any(|port| port.distributes)
+        lagg.used().next().is_some()
     }
 
     /// What all ports that are sent by carry together.
     pub(super) fn lagg_speed(lagg: &Lagg) -> u32 {
-        let used = lagg.ports.iter().filter(|port| port.distributes);
         let speed = |port: &LaggPort| port.told.map_or(0, |config| config.speed_mbps);
-        used.fold(0, |sum, port| sum.saturating_add(speed(port)))
+        lagg.used().fold(0, |sum, port| sum.saturating_add(speed(port)))
     }
 
     /// An interface goes, or is to be a port no longer.
@@ -275,9 +297,8 @@ impl NetworkState {
         for entry in self.interfaces.iter().filter(|e| !e.is_gone()) {
             let Some(lagg) = entry.lagg() else { continue };
             let index = entry.config.index;
-            let used = lagg.ports.iter().filter(|port| port.distributes);
             let published = inet::links::Lagg {
-                distributing: used.map(|port| port.interface).collect(),
+                distributing: lagg.used().map(|port| port.interface).collect(),
                 traffic: Arc::clone(&lagg.traffic),
             };
             let lacp = lagg.aggregate.protocol() == Protocol::Lacp;
@@ -288,7 +309,7 @@ impl NetworkState {
         }
     }
 
-    /// Looks at carriers, does what is due in all aggregated links.
+    /// Does what is due in all aggregated links, and what follows from carriers.
     pub(crate) fn attend_laggs(&mut self, now: Instant) -> LaggWork {
         let mut work = LaggWork::default();
         for index in 0..self.interfaces.len() {
@@ -302,34 +323,36 @@ impl NetworkState {
                 continue;
             };
             work.changed |= lagg.attend(mac, &wanted, now);
+            if lagg.has_moved(mac) {
+                work.moved.extend(u16::try_from(index));
+            }
             let messages = core::iter::from_fn(|| lagg.aggregate.poll_transmit());
             work.messages.extend(messages.map(|(port, pdu)| (port, MacAddr::ZERO, pdu)));
         }
         for (port, mac, _) in &mut work.messages {
             *mac = self.mac(*port);
         }
+        work.moved.iter().for_each(|index| self.fit_running(*index));
+        work.changed |= !work.moved.is_empty();
+        let runs = |index: &u16| self.interfaces.get(usize::from(*index)).map(|e| self.runs(e));
+        work.moved.retain(|index| runs(index) == Some(true));
         work
     }
 
     fn lagg_port_config(&self, lagg: &Entry, port: &LaggPort) -> PortConfig {
         let entry = self.interfaces.get(usize::from(port.interface));
         let runs = entry.is_some_and(|entry| entry.config.up && self.runs(entry));
-        let link = entry.and_then(|entry| entry.port.as_ref()?.link().ok());
         PortConfig {
             number: port.number,
-            speed_mbps: link.and_then(|link| link.speed_mbps).unwrap_or(0),
+            speed_mbps: entry.map_or(0, |entry| entry.seen.speed_mbps),
             up: runs && lagg.config.up,
         }
     }
 
-    /// When the next look at aggregated links is due.
-    pub(crate) fn next_lagg(&self, now: Instant) -> Option<Instant> {
+    /// When something is due in an aggregated link.
+    pub(crate) fn next_lagg(&self) -> Option<Instant> {
         let laggs = self.interfaces.iter().filter_map(Entry::lagg);
-        let due = |lagg: &Lagg| {
-            let look = now + LOOK_EVERY;
-            lagg.aggregate.next_timeout().map_or(look, |due| due.min(look))
-        };
-        laggs.filter(|lagg| !lagg.ports.is_empty()).map(due).min()
+        laggs.filter_map(|lagg| lagg.aggregate.next_timeout()).min()
     }
 
     /// The other end of a port has said something.

@@ -9,8 +9,6 @@ use super::{Entry, NetworkState, address_rows};
 impl NetworkState {
     pub(super) fn interface_row(&self, entry: &Entry) -> InterfaceRow {
         let (config, port) = (&entry.config, entry.port.as_ref());
-        let carrier = self.carrier(entry).port.as_ref();
-        let link = carrier.and_then(|p| p.link().ok());
         let (promiscuous, all_multicast) = port.map_or((false, false), Port::receives);
         let row = InterfaceRow {
             name: config.name.clone(),
@@ -21,10 +19,7 @@ impl NetworkState {
             mtu: config.mtu,
             up: config.up,
             running: self.runs(entry),
-            speed_mbps: match self.carrier(entry).lagg() {
-                Some(lagg) => Self::lagg_speed(lagg),
-                None => link.and_then(|l| l.speed_mbps).unwrap_or(0),
-            },
+            speed_mbps: self.speed(entry),
             addresses: address_rows(entry),
             rx_packets: 0,
             rx_bytes: 0,
@@ -38,19 +33,6 @@ impl NetworkState {
             lagg: self.lagg_row(entry),
         };
         counted(row, entry)
-    }
-
-    /// An interface has a carrier, or needs none.
-    pub(super) fn runs(&self, entry: &Entry) -> bool {
-        let carrier = self.carrier(entry);
-        if let Some(bridge) = carrier.bridge() {
-            return self.bridge_runs(bridge);
-        }
-        if let Some(lagg) = carrier.lagg() {
-            return Self::lagg_runs(lagg);
-        }
-        let link = carrier.port.as_ref().and_then(|port| port.link().ok());
-        entry.is_loopback() || link.is_some_and(|link| link.up)
     }
 }
 
@@ -78,10 +60,6 @@ fn counted(row: InterfaceRow, entry: &Entry) -> InterfaceRow {
 }
 
 impl Entry {
-    fn is_loopback(&self) -> bool {
-        self.port.is_none() && self.cloned.is_none()
-    }
-
     /// The driver's name of an interface without one.
     fn kind(&self) -> &'static str {
         match self.cloned {

@@ -13,9 +13,6 @@ use super::bridge::{Bridge, Member};
 use super::vlan::Cloned;
 use super::{Entry, NetworkState};
 
-/// How often carriers of ports are looked for: a link that breaks is replaced within it.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
 /// Cost of a port of 1 Mbit/s; others have their part of it (IEEE 802.1D-2004 table 17-3).
 const COST_OF_MEGABIT: u32 = 20_000_000;
 
@@ -95,9 +92,8 @@ impl NetworkState {
             return cost;
         }
         let entry = self.interfaces.get(usize::from(member.interface));
-        let link = entry.and_then(|entry| self.carrier(entry).port.as_ref()?.link().ok());
-        let speed = link.and_then(|link| link.speed_mbps).filter(|speed| *speed > 0);
-        speed.and_then(|speed| COST_OF_MEGABIT.checked_div(speed)).unwrap_or(COST).max(1)
+        let speed = entry.map_or(0, |entry| self.speed(entry));
+        COST_OF_MEGABIT.checked_div(speed).unwrap_or(COST).max(1)
     }
 
     /// Looks at carriers, does what is due in all trees.
@@ -165,14 +161,10 @@ impl NetworkState {
         (member.interface, config)
     }
 
-    /// When the next look at the trees is due.
-    pub(crate) fn next_tree(&self, now: Instant) -> Option<Instant> {
+    /// When something is due in a tree.
+    pub(crate) fn next_tree(&self) -> Option<Instant> {
         let trees = self.interfaces.iter().filter_map(|e| e.bridge()?.tree.as_deref());
-        let due = |tree: &Tree| {
-            let look = now + LOOK_EVERY;
-            tree.next_timeout().map_or(look, |due| due.min(look))
-        };
-        trees.map(due).min()
+        trees.filter_map(Tree::next_timeout).min()
     }
 
     /// A bridge behind a port has said something.

@@ -10,6 +10,7 @@ use types::MacAddr;
 use wire::vlan::{IDS, Kind, PRIORITY_MAX, TAG_LEN};
 
 use super::bridge::Bridge;
+use super::carrier::Carrier;
 use super::lagg::Lagg;
 use super::{Entry, NetworkState};
 
@@ -101,7 +102,9 @@ impl NetworkState {
         let mut entry = Entry::new(config, None, self.identity);
         entry.link.set_up(false);
         entry.cloned = Some(cloned);
-        let _ = self.place(entry);
+        entry.seen = Carrier::default();
+        let index = self.place(entry);
+        self.fit_running(index);
         Ok(())
     }
 
@@ -154,6 +157,7 @@ impl NetworkState {
             entry.config.mtu = mtu_max;
         }
         self.adopt_mac(index, mac);
+        self.fit_running(index);
         self.fit_receivers();
         if is_new { self.set_up(name, true) } else { Ok(()) }
     }
@@ -268,9 +272,20 @@ impl NetworkState {
 
     /// The entry whose port carries an interface's frames.
     pub(super) fn carrier<'a>(&'a self, entry: &'a Entry) -> &'a Entry {
+        self.below(entry).last().unwrap_or(entry)
+    }
+
+    /// An interface, and what it is over.
+    fn below<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Entry> {
         let parent = |e: &&'a Entry| self.interfaces.get(usize::from(e.vlan()?.parent));
-        let chain = core::iter::successors(Some(entry), parent);
-        chain.take(VLAN_DEPTH_MAX.saturating_add(1)).last().unwrap_or(entry)
+        core::iter::successors(Some(entry), parent).take(VLAN_DEPTH_MAX.saturating_add(1))
+    }
+
+    /// An interface, and what is over it.
+    pub(crate) fn carried(&self, index: u16) -> Vec<u16> {
+        let there = self.interfaces.iter().filter(|e| !e.is_gone());
+        let over = there.filter(|e| self.below(e).any(|below| below.config.index == index));
+        over.map(|e| e.config.index).collect()
     }
 
     /// The VLAN that an interface is, as tools show it.
