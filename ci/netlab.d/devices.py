@@ -30,6 +30,21 @@ for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
         print(device, s.recv(100).decode(), s.getsockname()[0] if kind == socket.SOCK_STREAM else "-", flush=True)
 """
 
+# What IP_UNICAST_IF does: datagrams leave by the link, with its address; streams go as ever.
+CHOOSES = """
+import socket, struct, sys
+to = (sys.argv[1], 7000)
+for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+    for device in "tap1", "tap0":
+        s = socket.socket(socket.AF_INET, kind)
+        s.settimeout(8)
+        s.setsockopt(socket.IPPROTO_IP, 50, struct.pack("!I", socket.if_nametoindex(device)))
+        if kind == socket.SOCK_DGRAM: s.sendto(b"?", to); print(device, s.recv(100).decode(), flush=True)
+        s.connect(to)
+        if kind == socket.SOCK_DGRAM: s.send(b"?")
+        print(device, s.recv(100).decode(), s.getsockname()[0], flush=True)
+"""
+
 # Two servers at one port, each at a link.
 SERVES = """
 import select, socket, threading
@@ -65,7 +80,7 @@ def ready(lab, log):
 
 
 def bound_sockets():
-    """SO_BINDTODEVICE: an address that is behind both of two links answers by the link that a socket is bound to, whatever the route says; two servers at one port hear one link each."""
+    """SO_BINDTODEVICE: an address that is behind both of two links answers by the link that a socket is bound to, whatever the route says, or that IP_UNICAST_IF has chosen; two servers at one port hear one link each."""
     taps = ["-d", "net_tap", f"iface={IFACE},address={STACK}/24", "-d", "net_tap", f"iface=iop1,address={OTHER_STACK}/24"]
     with Lab(drivers=taps) as lab:
         other = lab.add_host(lab.ns + "o", "iop1", f"{OTHER}/24")
@@ -79,6 +94,10 @@ def bound_sockets():
         said = lab.iopkt("run", "--", "python3", "-c", ASKS, TWICE)
         rows = said.stdout.split("\n")[:-1]
         check(rows == ["tap0 near -", "tap1 other -", "tap0 near -", f"tap0 near {STACK}", f"tap1 other {OTHER_STACK}", f"tap0 near {STACK}"], f"{rows} {said.stderr}")
+        said = lab.iopkt("run", "--", "python3", "-c", CHOOSES, TWICE)
+        rows = said.stdout.split("\n")[:-1]
+        by_link = ["tap1 other", f"tap1 other {OTHER_STACK}", "tap0 near", f"tap0 near {STACK}"]
+        check(rows == [*by_link, f"tap1 near {STACK}", f"tap0 near {STACK}"], f"{rows} {said.stderr}")
         log = lab.dir / "serves.log"
         lab.client("python3", "-c", SERVES, log=log)
         ready(lab, log)

@@ -1,6 +1,6 @@
 //! What the network says of datagrams: who hears of it, and how much of it is kept.
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::io::IoSlice;
 
@@ -204,6 +204,32 @@ fn who_is_bound_to_another_interface_is_not_told(
     drop(descriptor);
 }
 
+fn who_is_bound_to_another_interface_is_not_told_that_nobody_answers(
+    world: &mut World,
+    elsewhere: SocketId,
+    _: &SocketMemory,
+) {
+    set(world, elsewhere, SocketOption::Device(Device::of(7)));
+    asks(world, elsewhere, true);
+    let (here, cell, descriptor) = world.bind_udp(PORT).unwrap();
+    set(world, here, SocketOption::Device(Device::of(1)));
+    asks(world, here, true);
+    let nobody = Ipv4Addr::from_bits(PEER.to_bits() ^ 0x44);
+    let memory = world.memory(cell).unwrap();
+    let to = Some(SocketAddr::new(nobody.into(), 9));
+    let text = IoSlice::new(b"secret");
+    memory.send().push_datagram(to, &Ancillary::default(), &[text]).unwrap();
+    for _ in 0..50 {
+        world.pass(Duration::from_millis(100));
+    }
+    assert_eq!(kept(world, elsewhere), None);
+    let error = kept(world, here).unwrap();
+    assert_eq!((error.errno, &*error.quoted), (Errno::HOSTUNREACH, &b"secret"[..]));
+    world.send(Command::Close { socket: here, reset: false });
+    world.breathe();
+    drop(descriptor);
+}
+
 // EAL starts once in a process.
 #[test]
 fn errors() {
@@ -217,5 +243,6 @@ fn errors() {
     with(&mut world, what_has_come_goes_with_the_option);
     with(&mut world, what_is_too_long_is_told_by_the_stack);
     with(&mut world, who_is_bound_to_another_interface_is_not_told);
+    with(&mut world, who_is_bound_to_another_interface_is_not_told_that_nobody_answers);
     assert_eq!(world.wind_up(), 0, "buffers left");
 }

@@ -126,6 +126,70 @@ CASE(device, connections)
     await_bytes(fd, 3);
     TRY(recv(fd, in, 3, 0));
 }
+static int unicast(int fd, int family, uint32_t interface)
+{
+    interface = htonl(interface);
+    return family == AF_INET6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_IF, &interface, sizeof interface)
+                              : setsockopt(fd, IPPROTO_IP, IP_UNICAST_IF, &interface, sizeof interface);
+}
+static void say_unicast(const char *what, int fd)
+{
+    int v4 = ntohl(get(fd, IPPROTO_IP, IP_UNICAST_IF)), v6 = ntohl(get(fd, IPPROTO_IPV6, IPV6_UNICAST_IF));
+    say("%s: the loopback %d %d, the link %d %d", what, v4 == LOOP, v6 == LOOP, v4 == LINK, v6 == LINK);
+}
+CASE(device, unicast_values)
+{
+    int fds[] = {datagram(), stream(), NEED(socket(AF_INET6, SOCK_DGRAM, 0))}, wrong = htonl(1);
+    for (int i = 0; i < 3; i++) {
+        TRY(unicast(fds[i], AF_INET, LINK));
+        TRY(unicast(fds[i], AF_INET6, LOOP));
+        say_unicast("set", fds[i]);
+        TRY(unicast(fds[i], AF_INET, 99));
+        TRY(unicast(fds[i], AF_INET6, 99));
+        TRY(unicast(fds[i], AF_INET, -1));
+        TRY(setsockopt(fds[i], IPPROTO_IP, IP_UNICAST_IF, &wrong, 2));
+        TRY(setsockopt(fds[i], IPPROTO_IPV6, IPV6_UNICAST_IF, &wrong, 2));
+        say_unicast("as before", fds[i]);
+        set(fds[i], SOL_SOCKET, SO_BINDTOIFINDEX, LINK);
+        TRY(unicast(fds[i], AF_INET, LINK));
+        TRY(unicast(fds[i], AF_INET6, LINK));
+        TRY(unicast(fds[i], AF_INET, 0));
+        TRY(unicast(fds[i], AF_INET6, 0));
+        say_unicast("taken back", fds[i]);
+    }
+}
+CASE(device, unicast_datagrams)
+{
+    int id = NEED(peer_udp(port(1))), lost = datagram(), fd = datagram(), both = datagram();
+    in_name to = at(theirs, port(1));
+    struct peer_datagram in;
+    NEED(unicast(lost, AF_INET, LOOP));
+    TRY(sendto(lost, "lost", 4, 0, SA(&to), LEN));
+    NEED(unicast(fd, AF_INET, LINK));
+    TRY(sendto(fd, "a", 1, 0, SA(&to), LEN));
+    TRY((in = peer_recvfrom(id)).len);
+    /* An interface that it is bound to counts more. */
+    NEED(unicast(both, AF_INET, LOOP));
+    set(both, SOL_SOCKET, SO_BINDTOIFINDEX, LINK);
+    TRY(sendto(both, "bc", 2, 0, SA(&to), LEN));
+    TRY((in = peer_recvfrom(id)).len);
+}
+CASE(device, unicast_connects)
+{
+    int id = NEED(peer_udp(port(1))), listener = NEED(peer_listen(port(0), 5)), fd = datagram(), other = stream();
+    in_name to = at(theirs, port(1)), name = at(theirs, port(0));
+    socklen_t len = LEN;
+    NEED(unicast(fd, AF_INET, LINK));
+    TRY(connect(fd, SA(&to), LEN));
+    NEED(getsockname(fd, SA(&to), &len));
+    say_name("it is", SA(&to), len);
+    TRY(send(fd, "a", 1, 0));
+    say("the peer got %d", peer_recvfrom(id).len);
+    /* Streams have it and make no use of it. */
+    NEED(unicast(other, AF_INET, LOOP));
+    TRY(connect(other, SA(&name), LEN));
+    NEED(peer_accept(listener));
+}
 CASE(device, pings)
 {
     in_name to = at(theirs, 0);

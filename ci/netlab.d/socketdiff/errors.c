@@ -287,6 +287,27 @@ CASE(errors, epoll_same_data)
     say_mask("events", seen & EPOLLIN);
     say_error(fd, 64);
 }
+/* An error that was read leaves the next one's number, which is told before the next datagram. */
+CASE(errors, between_datagrams)
+{
+    int fd = wanting(AF_INET), id = NEED(peer_udp(port(1)));
+    char in[8];
+    in_name name = at(mine, port(2));
+    NEED(bind(fd, SA(&name), LEN));
+    /* What comes from the peer comes in this order. */
+    send_to(fd, port(0), "x", 1);
+    send_to(fd, port(0), "y", 1);
+    NEED(peer_sendto(id, port(2), "a", 1));
+    NEED(peer_sendto(id, port(2), "bc", 2));
+    await_bytes(fd, 1);
+    TRY(recv(fd, in, sizeof in, 0));
+    TRY(recv(fd, in, sizeof in, 0));
+    say_error(fd, 64);
+    TRY(recv(fd, in, sizeof in, 0));
+    TRY(recv(fd, in, sizeof in, 0));
+    say_error(fd, 64);
+    say_error(fd, 64);
+}
 CASE(errors, wakes_who_waits)
 {
     int fd = wanting(AF_INET);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proto::message::{Family, Transport};
 use proto::{Reply, Request};
 use rustix::io::Errno;
+use shm::OwnWays;
 
 use crate::socket::{Socket, mark};
 
@@ -30,6 +31,7 @@ const IP_TOS: i32 = 1;
 const ECN_MASK: u8 = 3;
 const IP_PKTINFO: i32 = 8;
 const IP_RECVTTL: i32 = 12;
+const IP_UNICAST_IF: i32 = 50;
 const IP_RECVTOS: i32 = 13;
 const IPPROTO_IPV6: i32 = 41;
 const IPV6_RECVERR: i32 = 25;
@@ -38,6 +40,7 @@ const IPV6_RECVHOPLIMIT: i32 = 51;
 /// RFC 2292's of the same meaning, which tracepath asks for; it is told as RFC 3542's.
 const IPV6_2292HOPLIMIT: i32 = 8;
 const IPV6_RECVTCLASS: i32 = 66;
+const IPV6_UNICAST_IF: i32 = 76;
 const SOCK_STREAM: i32 = 1;
 const SOCK_DGRAM: i32 = 2;
 const SOCK_RAW: i32 = 3;
@@ -74,11 +77,14 @@ impl Socket {
         }
         let request = Request::SetOption { socket: self.handle, level, name, value: value.clone() };
         self.done(request)?;
-        if level == SOL_SOCKET && matches!(name, SO_BINDTODEVICE | SO_BINDTOIFINDEX) {
-            let is_on = value.iter().any(|byte| *byte != 0);
-            if !self.is_stream() {
-                self.memory.set_bound_to_device(is_on);
-            }
+        let ways = match (level, name) {
+            (SOL_SOCKET, SO_BINDTODEVICE | SO_BINDTOIFINDEX) => Some(OwnWays::Device),
+            (IPPROTO_IP, IP_UNICAST_IF) => Some(OwnWays::Unicast),
+            (IPPROTO_IPV6, IPV6_UNICAST_IF) => Some(OwnWays::Unicast6),
+            _ => None,
+        };
+        if let Some(ways) = ways.filter(|_| !self.is_stream()) {
+            self.memory.set_own_ways(ways, value.iter().any(|byte| *byte != 0));
         }
         if (level, name) == (IPPROTO_IPV6, IPV6_RECVERR) {
             self.wants_reports.store(value.iter().any(|byte| *byte != 0), Ordering::Relaxed);

@@ -60,7 +60,7 @@ impl Socket {
         to: Option<SocketAddr>,
         source: Option<IpAddr>,
     ) -> io::Result<()> {
-        if self.is_of_module() || self.memory.is_bound_to_device() {
+        if self.is_of_module() || self.memory.has_own_ways() {
             // Where its names lead the module knows; what leaves by one interface has ways of its own.
             return Ok(());
         }

@@ -16,4 +16,4 @@ pub use map::{ClientFiles, ClientMap};
 pub use own::{Own, is_own, own_in};
 pub use receive::{Datagram, ReceiveQueue, Urgent};
 pub use send::{PushError, SendQueue};
-pub use socket::SocketMemory;
+pub use socket::{OwnWays, SocketMemory};

@@ -149,7 +149,7 @@ pub(crate) mod own_cell {
     /// The `RX_URGENT` whose byte has been read by itself.
     pub(crate) const URGENT_READ: usize = 48;
     /// Of a datagram socket in that place: `UDP_SEGMENT`, above 16 bits whether `UDP_GRO` is on, and above that whether
-    /// it is bound to an interface.
+    /// its user has chosen an interface.
     pub(crate) const SEGMENTS: usize = URGENT_READ;
     /// Longest waits of receiving and of sending, in milliseconds; 0: without end.
     pub(crate) const RX_TIMEOUT: usize = 56;

@@ -45,8 +45,8 @@ mod sync;
 mod ticket;
 
 pub use client::{
-    ClientFiles, ClientMap, Datagram, Own, PushError, ReceiveQueue, SendQueue, SocketMemory,
-    Urgent, is_own, own_in,
+    ClientFiles, ClientMap, Datagram, Own, OwnWays, PushError, ReceiveQueue, SendQueue,
+    SocketMemory, Urgent, is_own, own_in,
 };
 pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, LastClose, Message, PeerMisbehaved,

@@ -177,7 +177,7 @@ impl Worker {
                 Owner::Neighbors if !self.out.neighbor_timer_fired(name) => {}
                 Owner::Neighbors => {
                     let (dead, lost) = self.out.neighbor_timeout(now, &mut self.timers);
-                    lost.iter().for_each(|packet| self.host_unreachable(packet, now));
+                    lost.iter().for_each(|(by, packet)| self.host_unreachable(packet, *by, now));
                     self.hops_are_dead(&dead);
                 }
             }

@@ -31,6 +31,13 @@ impl Device {
         self.0.checked_sub(1)
     }
 
+    /// This one, or if there is none the other.
+    #[inline]
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        if self.0 == 0 { other } else { self }
+    }
+
     /// Does what comes by an interface reach the socket?
     #[inline]
     #[must_use]
@@ -173,6 +180,7 @@ mod tests {
         assert!(Device::ANY.takes(0) && Device::ANY.takes(u16::MAX));
         assert!(bound.takes(3) && !bound.takes(2) && !bound.takes(u16::MAX));
         assert!(Device::of(0).takes(0) && !Device::of(0).takes(u16::MAX));
+        assert_eq!((bound.or(Device::of(2)), Device::ANY.or(bound)), (bound, bound));
         assert!(bound.meets(Device::ANY) && bound.meets(bound) && !bound.meets(Device::of(2)));
     }
 

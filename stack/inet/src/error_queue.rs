@@ -59,7 +59,7 @@ pub(crate) struct Report<'a> {
     pub info: u32,
     pub offender: Option<IpAddr>,
     pub ancillary: Ancillary,
-    /// Where the message came in; none if the stack itself says so.
+    /// Where the message came in, or nobody answered; none if the stack itself says so for another reason.
     pub interface: Option<u16>,
     /// The packet that is quoted, and how long its IP header is.
     pub packet: (&'a [u8], usize),

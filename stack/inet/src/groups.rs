@@ -11,6 +11,7 @@ use wire::{icmp6, igmp, ipv4, ipv6, mld, udp};
 use zerocopy::IntoBytes;
 
 use crate::command::{Handoff, Outcome};
+use crate::device::Device;
 use crate::family::Family;
 use crate::hearing::Subject;
 use crate::input::Received;
@@ -31,7 +32,7 @@ pub struct Membership {
     pub filter: Filter,
 }
 
-/// How a socket sends to groups of one family, and what it hears of those it has not joined.
+/// How a socket sends in one family where its routes do not say it all, and what it hears of groups it has not joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Casting {
     /// By this interface (`IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`); `None`: as the routes say.
@@ -44,11 +45,21 @@ pub struct Casting {
     pub looped: bool,
     /// Groups that others on this host have joined are heard too (`IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL`).
     pub all: bool,
+    /// What goes to no group leaves by this interface (`IP_UNICAST_IF`, `IPV6_UNICAST_IF`), unless the socket is bound
+    /// to one.
+    pub unicast: Device,
 }
 
 impl Default for Casting {
     fn default() -> Self {
-        Self { interface: None, source: None, hops: 1, looped: true, all: true }
+        Self {
+            interface: None,
+            source: None,
+            hops: 1,
+            looped: true,
+            all: true,
+            unicast: Device::ANY,
+        }
     }
 }
 

@@ -229,12 +229,12 @@ impl Worker {
         }
     }
 
-    /// Packets that can't be sent since nobody answers: the sockets learn it as from a router, and
+    /// Packets that can't be sent since nobody answers by an interface: the sockets learn it as from a router, and
     /// others whose packets we pass on from us.
-    pub(crate) fn host_unreachable(&mut self, packet: &Mbuf, now: Instant) {
+    pub(crate) fn host_unreachable(&mut self, packet: &Mbuf, by: u16, now: Instant) {
         self.out.count_drop(DropReason::NeighborUnresolved);
         if ip_version(packet) == 6 {
-            return self.address_unreachable6(packet, now);
+            return self.address_unreachable6(packet, by, now);
         }
         let Ok(quoted) = icmp::Quoted::parse(packet.data()) else { return };
         if self.out.addresses.classify(quoted.header.src()) != Destination::Local {
@@ -249,7 +249,8 @@ impl Worker {
         let header = icmp::Header::destination_unreachable(Code::HOST_UNREACHABLE);
         let ancillary = Ancillary { at_ns: now.as_nanos(), ..Ancillary::default() };
         let offender = Some(quoted.header.src().into());
-        let report = Report { offender, ..report(&header, &quoted, ancillary) };
+        let report = report(&header, &quoted, ancillary);
+        let report = Report { offender, interface: Some(by), ..report };
         // A reason not to tell a socket is no reason to count the packet twice.
         let _ = self.quoted_error(&quoted, &report, now);
     }

@@ -17,7 +17,7 @@ use crate::error_queue::{Origin, Report};
 use crate::hearing::Subject;
 use crate::input::{Received, drop_front};
 use crate::neighbor::Ask;
-use crate::network::{Destination, LOOPBACK};
+use crate::network::Destination;
 use crate::overheard::About;
 use crate::packet_out::PacketOut;
 use crate::raw::Quoted;
@@ -173,21 +173,21 @@ impl Worker {
         told.map_err(|_| DropReason::Icmp6Quoted)
     }
 
-    /// A packet that could not be sent since no neighbour answered.
-    pub(crate) fn address_unreachable6(&mut self, packet: &Mbuf, now: Instant) {
+    /// A packet that could not be sent since no neighbour answered by an interface.
+    pub(crate) fn address_unreachable6(&mut self, packet: &Mbuf, by: u16, now: Instant) {
         let Ok(quoted) = icmp6::Quoted::parse(packet.data()) else { return };
         if !self.out.addresses.has6(quoted.header.src()) {
             return self.address_unreachable_for_others(packet, now);
         }
-        let link = self.out.network.only_link6().map_or(LOOPBACK, |interface| interface.index);
         let kind = Type::DESTINATION_UNREACHABLE;
         let header = icmp6::Header::new(kind, Code::ADDRESS_UNREACHABLE, 0);
         let ancillary =
-            Ancillary { interface: link.into(), at_ns: now.as_nanos(), ..Ancillary::default() };
+            Ancillary { interface: by.into(), at_ns: now.as_nanos(), ..Ancillary::default() };
         let offender = Some(quoted.header.src().into());
-        let report = Report { offender, ..report(&header, &quoted, ancillary) };
+        let report = report(&header, &quoted, ancillary);
+        let report = Report { offender, interface: Some(by), ..report };
         // A reason not to tell a socket is no reason to count the packet twice.
-        let _ = self.error6(&quoted, &report, link, now);
+        let _ = self.error6(&quoted, &report, by, now);
     }
 
     fn ndp_input(

@@ -522,16 +522,17 @@ impl Output {
         &mut self,
         now: Instant,
         timers: &mut Timers,
-    ) -> (Vec<DeadHop>, Vec<Mbuf>) {
+    ) -> (Vec<DeadHop>, Vec<(u16, Mbuf)>) {
         let mut todo = Vec::new();
         let (mut dead, mut lost) = (Vec::new(), Vec::new());
+        let of = |interface| move |packet| (interface, packet);
         self.neighbors.timeout(now, &mut todo);
         for due in todo {
             match due {
                 Due::Ask(address, interface) => self.arp_request(address, interface),
                 Due::Unreachable(address, interface, packets) => {
                     dead.push(DeadHop { interface, address: address.into() });
-                    lost.extend(packets);
+                    lost.extend(packets.into_iter().map(of(interface)));
                 }
             }
         }
@@ -542,7 +543,7 @@ impl Output {
                 Due::Ask(address, _) => self.solicit(address, Ask::Everyone),
                 Due::Unreachable(who, interface, packets) => {
                     dead.push(DeadHop { interface, address: who.address.into() });
-                    lost.extend(packets);
+                    lost.extend(packets.into_iter().map(of(interface)));
                 }
             }
         }

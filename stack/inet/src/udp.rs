@@ -405,8 +405,12 @@ impl Said {
         let [v4, v6] = self.casting;
         let casting = if to.is_ipv6() { v6 } else { v4 };
         let options = self.options;
-        let hops = if to.ip().is_multicast() { casting.hops } else { options.ttl.max(1) };
+        let (hops, device) = match to.ip().is_multicast() {
+            true => (casting.hops, options.device),
+            false => (options.ttl.max(1), options.device.or(casting.unicast)),
+        };
         let options = Options {
+            device,
             ttl: ancillary.ttl.unwrap_or(hops).max(u8::from(!to.ip().is_multicast())),
             tos: ancillary.tos.unwrap_or(options.tos),
             ..options

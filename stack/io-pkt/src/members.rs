@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use inet::command::{Command, Transport};
 use inet::network::LOOPBACK;
-use inet::{Casting, Multicast};
+use inet::{Casting, Device, Multicast};
 use mcast::{Filter, Host, Mode, Query, Record, Report};
 use proto::Reply;
 use proto::table::GroupRow;
@@ -101,6 +101,7 @@ impl Control {
         let entry = self.sockets.get(&key).ok_or(Errno::BADF)?;
         let (worker, socket) = (entry.handle.worker, entry.id);
         let (inet6, stream) = (entry.values.inet6, entry.transport == Transport::Stream);
+        let bound = entry.values.device != Device::ANY;
         let mut groups = self.members.sockets.get(&key).cloned().unwrap_or_default();
         let before = groups.memberships.clone();
         match change {
@@ -111,6 +112,18 @@ impl Control {
                 let named = self.interface_by(by, v6)?;
                 let casting = casting_mut(&mut groups, v6);
                 (casting.interface, casting.source) = (named, source);
+            }
+            Change::Unicast { v6, by } => {
+                // As Linux: a stream has it and makes no use of it.
+                let named = self.interface_by(by, false)?;
+                if named.is_some() && bound {
+                    return Err(Errno::INVAL);
+                }
+                let device = named.map_or(Device::ANY, Device::of);
+                casting_mut(&mut groups, v6).unicast = device;
+                if self.network.use_device(device) {
+                    self.publish_to_workers();
+                }
             }
             Change::Hops { .. } if stream => return Err(Errno::INVAL),
             Change::Hops { v6, hops } => casting_mut(&mut groups, v6).hops = hops,
@@ -136,6 +149,13 @@ impl Control {
         let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
         self.call(worker, pending, |call| Command::Multicast { call, socket, settings });
         Ok(None)
+    }
+
+    /// The interface that a datagram socket's packets to a host leave by, if it has chosen one.
+    pub(crate) fn device_towards(&self, key: SocketKey, bound: Device, to: IpAddr) -> Device {
+        let chosen = |groups: &Multicast| groups.casting(to.is_ipv6()).unicast;
+        let chosen = self.members.sockets.get(&key).filter(|_| !to.is_multicast()).map(chosen);
+        bound.or(chosen.unwrap_or_default())
     }
 
     /// The value of an option about groups, if it is one.

@@ -113,7 +113,8 @@ impl Control {
         let (worker, socket, bound) = (entry.handle.worker, entry.id, entry.local());
         let dissolve = to.is_ipv4() && to.ip().is_unspecified();
         let to = self.check_peer(Transport::Raw, &values, to)?;
-        let mut local = self.source(bound, to, values.device)?;
+        let device = self.device_towards(key, values.device, to.ip());
+        let mut local = self.source(bound, to, device)?;
         local.set_port(protocol);
         if dissolve {
             // Linux: an address that it was bound to is gone, too.

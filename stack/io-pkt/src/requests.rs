@@ -382,7 +382,11 @@ impl Control {
         let dissolve = !stream && to.is_ipv4() && to.ip().is_unspecified();
         let bound = entry.local();
         let to = self.check_peer(transport, &values, to)?;
-        let mut local = self.source(bound, to, values.device)?;
+        let device = match stream {
+            true => values.device,
+            false => self.device_towards(key, values.device, to.ip()),
+        };
+        let mut local = self.source(bound, to, device)?;
         let any = SocketAddr::new(any(&values), 0);
         let port = match bound {
             Some(local) => local.port(),

@@ -16,6 +16,17 @@ use crate::sync::{AtomicU32, AtomicU64};
 const RING_ROUNDS_MAX: u32 = 2000;
 const RING_PAUSE: Duration = Duration::from_micros(50);
 
+/// Why a datagram socket has ways of its own, by the bit of its word.
+#[derive(Clone, Copy, Debug)]
+pub enum OwnWays {
+    /// It is bound to an interface.
+    Device = 17,
+    /// What it sends over IPv4 leaves by one.
+    Unicast,
+    /// What it sends over IPv6 leaves by one.
+    Unicast6,
+}
+
 /// A socket's cell, queues and words. Any thread, and any process that inherited the mapping, may
 /// use it at any time; after the socket has been closed its methods find nothing and harm nobody.
 #[derive(Debug)]
@@ -129,22 +140,22 @@ impl SocketMemory {
 
     /// Says so.
     pub fn set_segments(&self, (size, join): (u16, bool)) {
-        let word =
-            u64::from(self.is_bound_to_device()) << 17 | u64::from(join) << 16 | u64::from(size);
-        self.own_long(own_cell::SEGMENTS).store(word, Ordering::Relaxed);
+        let word = self.own_long(own_cell::SEGMENTS);
+        let others = word.load(Ordering::Relaxed) & !0x1_ffff;
+        word.store(others | u64::from(join) << 16 | u64::from(size), Ordering::Relaxed);
     }
 
-    /// A datagram socket is bound to an interface: its ways are its own.
+    /// A datagram socket has ways of its own, since its user has chosen an interface.
     #[must_use]
-    pub fn is_bound_to_device(&self) -> bool {
-        self.own_long(own_cell::SEGMENTS).load(Ordering::Relaxed) >> 17 & 1 != 0
+    pub fn has_own_ways(&self) -> bool {
+        self.own_long(own_cell::SEGMENTS).load(Ordering::Relaxed) >> OwnWays::Device as u32 != 0
     }
 
     /// Says so.
-    pub fn set_bound_to_device(&self, bound: bool) {
+    pub fn set_own_ways(&self, ways: OwnWays, on: bool) {
         let word = self.own_long(own_cell::SEGMENTS);
-        let others = word.load(Ordering::Relaxed) & !(1 << 17);
-        word.store(others | u64::from(bound) << 17, Ordering::Relaxed);
+        let others = word.load(Ordering::Relaxed) & !(1 << ways as u32);
+        word.store(others | u64::from(on) << ways as u32, Ordering::Relaxed);
     }
 
     /// The receive queue, locked.

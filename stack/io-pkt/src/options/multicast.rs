@@ -1,4 +1,5 @@
-//! Options about groups: Linux's numbers and formats, in both families (RFC 3493 5.2, RFC 3678).
+//! Options about groups and about the interface that datagrams leave by: Linux's numbers and formats, in both families
+//! (RFC 3493 5.2, RFC 3678).
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -29,12 +30,14 @@ mod name {
     pub(super) const MCAST_LEAVE_SOURCE_GROUP: i32 = 47;
     pub(super) const MCAST_MSFILTER: i32 = 48;
     pub(super) const IP_MULTICAST_ALL: i32 = 49;
+    pub(super) const IP_UNICAST_IF: i32 = 50;
     pub(super) const IPV6_MULTICAST_IF: i32 = 17;
     pub(super) const IPV6_MULTICAST_HOPS: i32 = 18;
     pub(super) const IPV6_MULTICAST_LOOP: i32 = 19;
     pub(super) const IPV6_JOIN_GROUP: i32 = 20;
     pub(super) const IPV6_LEAVE_GROUP: i32 = 21;
     pub(super) const IPV6_MULTICAST_ALL: i32 = 29;
+    pub(super) const IPV6_UNICAST_IF: i32 = 76;
 }
 
 /// By which interface.
@@ -77,7 +80,7 @@ impl Sources {
     }
 }
 
-/// An option about groups.
+/// An option about groups, or about the interface that everything else leaves by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Groups are left by this interface, from this address of it.
@@ -85,6 +88,11 @@ pub(crate) enum Change {
         v6: bool,
         by: By,
         source: Option<Ipv4Addr>,
+    },
+    /// Everything else leaves by this one.
+    Unicast {
+        v6: bool,
+        by: By,
     },
     Hops {
         v6: bool,
@@ -105,12 +113,14 @@ pub(crate) enum Change {
     },
 }
 
-/// Reads an option. `None`: it is not about groups.
+/// Reads an option. `None`: it is another one.
 ///
 /// # Errors
 /// `EINVAL` for a value that it can't have.
 pub(crate) fn parse(level: i32, name: i32, value: &[u8]) -> Option<Result<Change, Errno>> {
     match (level, name) {
+        (sol::IP, name::IP_UNICAST_IF) => Some(unicast(false, value)),
+        (sol::IPV6, name::IPV6_UNICAST_IF) => Some(unicast(true, value)),
         (sol::IP, 32..=41 | 49) => Some(parse_v4(name, value)),
         (sol::IPV6, 17..=21 | 29) => Some(parse_v6(name, value)),
         (sol::IP | sol::IPV6, 42..=48) => Some(parse_any(level == sol::IPV6, name, value)),
@@ -157,6 +167,16 @@ fn parse_v4(name: i32, value: &[u8]) -> Result<Change, Errno> {
             group_change(group.into(), by, verb)
         }
     }
+}
+
+/// An interface's number in the order of the network; 0 for none.
+fn unicast(v6: bool, value: &[u8]) -> Result<Change, Errno> {
+    let bytes: [u8; 4] = value.try_into().map_err(|_| Errno::INVAL)?;
+    let by = match u32::from_be_bytes(bytes) {
+        0 => By::Routes,
+        index => By::Index(index),
+    };
+    Ok(Change::Unicast { v6, by })
 }
 
 fn source_verb(name: i32, source: IpAddr) -> Result<Verb, Errno> {
@@ -398,13 +418,17 @@ fn forget_source(filter: &mut Filter, mode: Mode, source: IpAddr) -> Result<(), 
     if filter.remove(source) { Ok(()) } else { Err(Errno::ADDRNOTAVAIL) }
 }
 
-/// Reads a value back. `None`: the option is not about groups, or can't be read.
+/// Reads a value back. `None`: it is another option, or can't be read.
 pub(crate) fn value(
     level: i32,
     name: i32,
     groups: &Multicast,
     address: Ipv4Addr,
 ) -> Option<Vec<u8>> {
+    let unicast = |casting: &Casting| {
+        let number = casting.unicast.interface().map_or(0, |index| u32::from(index) + 1);
+        Some(number.to_be())
+    };
     let number = |casting: &Casting, name| match name {
         name::IP_MULTICAST_TTL | name::IPV6_MULTICAST_HOPS => Some(u32::from(casting.hops)),
         name::IP_MULTICAST_LOOP | name::IPV6_MULTICAST_LOOP => Some(casting.looped.into()),
@@ -421,6 +445,8 @@ pub(crate) fn value(
             number(&groups.v4, name)
         }
         (sol::IPV6, 17..=19 | name::IPV6_MULTICAST_ALL) => number(&groups.v6, name),
+        (sol::IP, name::IP_UNICAST_IF) => unicast(&groups.v4),
+        (sol::IPV6, name::IPV6_UNICAST_IF) => unicast(&groups.v6),
         _ => None,
     };
     number.map(|number| number.to_ne_bytes().to_vec())
@@ -428,6 +454,8 @@ pub(crate) fn value(
 
 #[cfg(test)]
 mod tests {
+    use inet::Device;
+
     use super::*;
 
     fn change(level: i32, name: i32, value: &[u8]) -> Result<Change, Errno> {
@@ -449,6 +477,25 @@ mod tests {
         request[12..16].copy_from_slice(&[239, 1, 2, 3]);
         assert_eq!(change(0, 42, &request), join(By::Index(2)));
         assert_eq!(change(41, 42, &request), Err(Errno::ADDRNOTAVAIL), "of another family");
+    }
+
+    #[test]
+    fn an_interface_that_datagrams_leave_by_is_in_the_order_of_the_network() {
+        for (level, name, v6) in [(0, 50, false), (41, 76, true)] {
+            assert_eq!(
+                change(level, name, &[0, 0, 0, 2]),
+                Ok(Change::Unicast { v6, by: By::Index(2) })
+            );
+            assert_eq!(change(level, name, &[0; 4]), Ok(Change::Unicast { v6, by: By::Routes }));
+            assert_eq!(change(level, name, &[0, 0, 0, 2, 0]), Err(Errno::INVAL));
+            let mut groups = Multicast::default();
+            let chosen = if v6 { &mut groups.v6 } else { &mut groups.v4 };
+            chosen.unicast = Device::of(1);
+            let read = |level, name| value(level, name, &groups, Ipv4Addr::UNSPECIFIED).unwrap();
+            assert_eq!(read(level, name), [0, 0, 0, 2]);
+            let (level, name) = if v6 { (0, 50) } else { (41, 76) };
+            assert_eq!(read(level, name), [0; 4]);
+        }
     }
 
     #[test]
