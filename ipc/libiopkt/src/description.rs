@@ -27,6 +27,8 @@ pub(crate) struct Description {
     pub(crate) bound: OnceLock<SocketAddr>,
     /// It has a peer, is listening, or has sent: it cannot move any more.
     settled: AtomicBool,
+    /// Errors about what it has sent are kept for it.
+    asks_for_errors: AtomicBool,
     options: Mutex<Vec<OptionSet>>,
     /// A datagram in the making.
     pub(crate) cork: Cork,
@@ -56,6 +58,7 @@ impl Description {
             claims_loopback,
             bound: OnceLock::new(),
             settled: AtomicBool::new(settled),
+            asks_for_errors: AtomicBool::new(false),
             options: Mutex::new(Vec::new()),
             cork: Cork::default(),
         }
@@ -92,6 +95,14 @@ impl Description {
         if !self.is_settled() {
             self.settled.store(true, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn asks_for_errors(&self) -> bool {
+        self.asks_for_errors.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ask_for_errors(&self) {
+        self.asks_for_errors.store(true, Ordering::Relaxed);
     }
 
     /// Remembers an option; the last value of each counts.

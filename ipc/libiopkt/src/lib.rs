@@ -13,7 +13,7 @@
 //! * `name`, `message`, `ancillary`, `errno`: translation of `sockaddr`, scatter lists, flags, control
 //!   messages and errors.
 //! * `error_queue`: what became of what a socket has sent.
-//! * [`readiness`]: what `poll` and `epoll` say of a socket beside what its descriptor says.
+//! * [`readiness`]: what `poll` and `epoll` say of a socket beside what its descriptor says; `asking`: of which sockets.
 //! * `autoconnect`: what is done when there is no way to a peer.
 //! * `loopback`: why and how a socket moves to the kernel.
 //! * `interface`: the stack's interfaces in the words of `netdevice(7)`.
@@ -24,6 +24,7 @@
 
 pub mod abi;
 mod ancillary;
+mod asking;
 mod autoconnect;
 mod cork;
 mod description;

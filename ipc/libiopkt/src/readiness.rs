@@ -9,6 +9,7 @@ use std::ffi::CString;
 
 use libc::{POLLERR, POLLIN, POLLRDNORM, c_int, c_short, epoll_event, nfds_t, pollfd};
 
+use crate::asking::ASKING;
 use crate::errno::{errno, set_errno};
 use crate::kernel;
 use crate::table::{self, Held};
@@ -139,9 +140,10 @@ impl Report {
     }
 }
 
-/// The sockets of a set at which errors wait. The kernel is asked for the members only if there are such sockets.
+/// The sockets of a set at which errors wait. Those that have asked for errors are looked at, and the kernel is asked for
+/// the members only if errors wait at one.
 fn reports_in(set: c_int) -> Vec<Report> {
-    if !are_expected() || !table::numbers(0, c_int::MAX).any(|fd| reports_at(fd).is_some()) {
+    if !are_expected() || !ASKING.iter().any(|fd| reports_at(fd).is_some()) {
         return Vec::new();
     }
     let before = errno();

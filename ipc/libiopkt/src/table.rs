@@ -28,13 +28,14 @@ use std::sync::Mutex;
 
 use libc::c_int;
 
+use crate::asking::ASKING;
 use crate::description::Description;
 use crate::errno::os;
 use crate::process;
 
 /// Numbers above this cannot be sockets of a stack: 2^20 is the kernel's own default ceiling
 /// (`fs.nr_open`) for any process. Pages of the table that are never written take no memory.
-const SLOTS: usize = 1 << 20;
+pub(crate) const SLOTS: usize = 1 << 20;
 
 static SOCKETS: Table<Description, SLOTS> = Table::new();
 
@@ -56,6 +57,7 @@ pub(crate) fn insert(fd: c_int, held: Held) -> io::Result<()> {
         return Ok(());
     }
     process::own();
+    ASKING.set(fd, held.asks_for_errors());
     SOCKETS.insert(fd, held).map(drop).map_err(|_| os(libc::EMFILE))
 }
 
@@ -65,7 +67,15 @@ pub(crate) fn remove(fd: c_int) -> Option<Held> {
     if !SOCKETS.has(fd) || process::is_guest() {
         return None;
     }
+    ASKING.set(fd, false);
     SOCKETS.remove(fd)
+}
+
+/// The socket asks for errors from here on: all its numbers are looked at.
+pub(crate) fn asks_for_errors(held: &Held) {
+    held.ask_for_errors();
+    let same = |fd: &c_int| lookup(*fd).is_some_and(|other| other.is(held));
+    numbers(0, c_int::MAX).filter(same).for_each(|fd| ASKING.set(fd, true));
 }
 
 /// The numbers in `first..=last` that are sockets of a stack.

@@ -186,6 +186,7 @@ pub unsafe extern "C" fn iopkt_setsockopt(
             (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
         );
         if of_errors && value.iter().any(|byte| *byte != 0) {
+            table::asks_for_errors(&held);
             readiness::expect_reports();
         }
         held.remember(OptionSet { level, name, value: value.to_vec() });
