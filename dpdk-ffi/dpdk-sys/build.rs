@@ -20,6 +20,7 @@ const FUNCTIONS: &str = "shim_.*\
 |rte_extmem_(register|unregister)\
 |rte_pktmbuf_pool_create\
 |rte_mempool_(avail_count|in_use_count|lookup)\
+|rte_ring_reset\
 |rte_eth_dev_(configure|start|stop|close|info_get|set_mtu|get_mtu|get_port_by_name|get_name_by_port|is_valid_port|socket_id|default_mac_addr_set|rx_intr_ctl_q_get_fd|rx_intr_enable|rx_intr_disable|adjust_nb_rx_tx_desc|set_link_up|set_link_down|count_avail)\
 |rte_eth_(rx_queue_setup|tx_queue_setup|stats_get|stats_reset|xstats_get|xstats_get_names|macaddr_get|promiscuous_enable|promiscuous_disable|allmulticast_enable|allmulticast_disable|link_get_nowait|find_next)\
 |rte_log_(set_global_level|set_level_pattern)";
@@ -56,7 +57,7 @@ fn main() {
         .allowlist_function(FUNCTIONS)
         .allowlist_type(TYPES)
         .allowlist_var(CONSTANTS)
-        .opaque_type("rte_device|rte_memzone|rte_mempool_cache|rte_mempool_memhdr")
+        .opaque_type("rte_device|rte_memzone|rte_ring|rte_mempool_cache|rte_mempool_memhdr")
         .derive_default(true)
         .generate_comments(false)
         .layout_tests(true)

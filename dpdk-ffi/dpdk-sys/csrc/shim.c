@@ -16,6 +16,7 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
+#include <rte_ring.h>
 
 #include "shim.h"
 
@@ -133,6 +134,27 @@ uint16_t
 shim_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
 {
 	return rte_eth_tx_burst(port, queue, mbufs, count);
+}
+
+struct rte_ring *
+shim_ring_create(const char *name, unsigned int count)
+{
+	struct rte_ring *ring = rte_ring_lookup(name);
+
+	return ring != NULL ? ring :
+	       rte_ring_create(name, count, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+}
+
+unsigned int
+shim_ring_put(struct rte_ring *ring, void *const *objects, unsigned int count)
+{
+	return rte_ring_sp_enqueue_burst(ring, objects, count, NULL);
+}
+
+unsigned int
+shim_ring_take(struct rte_ring *ring, void **objects, unsigned int count)
+{
+	return rte_ring_sc_dequeue_burst(ring, objects, count, NULL);
 }
 
 const char *

@@ -7,6 +7,7 @@
 struct rte_mbuf;
 struct rte_mempool;
 struct rte_mbuf_ext_shared_info;
+struct rte_ring;
 
 /* rte_errno is a thread-local variable. */
 int shim_errno(void);
@@ -33,6 +34,11 @@ uint16_t shim_mbuf_refcnt(const struct rte_mbuf *mbuf);
 uint16_t shim_eth_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t shim_eth_tx_prepare(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t shim_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+
+/* The ring of this name, made if there is none: one who puts, one who takes. */
+struct rte_ring *shim_ring_create(const char *name, unsigned int count);
+unsigned int shim_ring_put(struct rte_ring *ring, void *const *objects, unsigned int count);
+unsigned int shim_ring_take(struct rte_ring *ring, void **objects, unsigned int count);
 
 /* The name of the device below a port ("net_tap0"), or NULL. */
 const char *shim_eth_device_name(uint16_t port);

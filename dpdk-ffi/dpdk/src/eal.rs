@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use crate::errno::{Errno, check};
 use crate::hotplug::{self, ProbeError, RemoveError};
 use crate::plugin::{self, PluginError};
+use crate::shared_files::SharedFiles;
 use crate::{live, log, mempool};
 
 /// Set by the first `init`, whether it succeeded or not: rte_eal_init can't be called again.
@@ -22,6 +23,8 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 /// which is EAL's main lcore.
 #[derive(Debug)]
 pub struct Eal {
+    /// Of files that other processes may use.
+    shared_prefix: Option<String>,
     _main_lcore_only: PhantomData<*const ()>,
 }
 
@@ -52,7 +55,10 @@ impl Eal {
             return Err(EalError::Init { errno: Errno::last(), reason: log::reason(&text) });
         }
         live::set_running(true);
-        Ok(Self { _main_lcore_only: PhantomData })
+        let is_private = args.iter().any(|arg| ["--in-memory", "--no-shconf"].contains(&&**arg));
+        let prefix = args.iter().find_map(|arg| arg.strip_prefix("--file-prefix="));
+        let shared_prefix = prefix.filter(|_| !is_private).map(str::to_owned);
+        Ok(Self { shared_prefix, _main_lcore_only: PhantomData })
     }
 
     /// The worker lcores, in order.
@@ -137,13 +143,19 @@ impl Eal {
     }
 
     /// Gives back what EAL holds. Ending the process without it is fine too: the kernel does the
-    /// same, and with the default arguments only an empty folder `/run/dpdk/PREFIX` remains.
+    /// same, and with the default arguments only an empty folder `/run/dpdk/PREFIX` remains; where other
+    /// processes may attach, the files of hugepages would keep the pages.
     ///
     /// # Errors
     /// Something still points into EAL's memory; EAL then keeps running.
     pub fn cleanup(self) -> Result<(), CleanupError> {
         if let Some(lcore) = self.lcores().into_iter().find(|&lcore| is_busy(lcore)) {
             return Err(CleanupError::WorkerRuns { lcore });
+        }
+        let folder = runtime_folder();
+        if let Some(prefix) = &self.shared_prefix {
+            // Nobody is to attach any more, whether or not EAL can be ended here.
+            SharedFiles::mapped(prefix).remove(&folder);
         }
         let _control = live::control();
         live::set_running(false);
@@ -157,11 +169,6 @@ impl Eal {
             return Err(error);
         }
         mempool::forget_all();
-        // SAFETY: EAL is initialised; takes nothing.
-        let folder = unsafe { dpdk_sys::rte_eal_get_runtime_dir() };
-        // SAFETY: a C string in static memory.
-        let folder = unsafe { CStr::from_ptr(folder) };
-        let folder = PathBuf::from(OsStr::from_bytes(folder.to_bytes()));
         // SAFETY: no handle and no packet buffer exists, workers are idle, and the cleared flag
         // keeps new handles from being made: the pointers that dangle from here on are unused.
         let code = unsafe { dpdk_sys::rte_eal_cleanup() };
@@ -169,6 +176,15 @@ impl Eal {
         let _ = fs::remove_dir(folder);
         check(code).map(|_| ()).map_err(CleanupError::Eal)
     }
+}
+
+/// Where EAL has its files.
+fn runtime_folder() -> PathBuf {
+    // SAFETY: EAL is initialised; takes nothing.
+    let folder = unsafe { dpdk_sys::rte_eal_get_runtime_dir() };
+    // SAFETY: a C string in static memory.
+    let folder = unsafe { CStr::from_ptr(folder) };
+    PathBuf::from(OsStr::from_bytes(folder.to_bytes()))
 }
 
 fn is_busy(lcore: LcoreId) -> bool {

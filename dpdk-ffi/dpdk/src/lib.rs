@@ -7,6 +7,7 @@
 //!   handed out once so that each has one user.
 //! * [`hotplug`]: devices that come and go while the process runs.
 //! * [`plugin`]: the shared objects that drivers are in, loaded when they are needed.
+//! * [`PacketRings`]: packets by pointer to another process of DPDK and back, for whoever trusts it.
 //! * [`ExternalRegion`]: memory of others that DPDK is told about once.
 //! * [`priority`]: real-time priority of workers and control thread.
 //! * [`log`]: where DPDK's own log text goes.
@@ -32,9 +33,11 @@ pub mod log;
 mod mbuf;
 mod mempool;
 mod offload;
+mod packet_rings;
 pub mod plugin;
 mod prefetch;
 pub mod priority;
+mod shared_files;
 pub mod signals;
 pub mod topology;
 
@@ -53,4 +56,5 @@ pub use limits::{BURST_MAX, CACHE_MAX, HEADROOM, PRIVATE_LEN, QUEUES_MAX};
 pub use mbuf::{ChecksumState, L4, Mbuf, TxChecksum};
 pub use mempool::{Mempool, MempoolError, MempoolOptions};
 pub use offload::{RxOffloads, TxOffloads};
+pub use packet_rings::{Gate, Lost, PacketRings, RingError, Unseen};
 pub use prefetch::prefetch;

@@ -20,6 +20,15 @@ pub const CACHE_MAX: u32 = dpdk_sys::RTE_MEMPOOL_CACHE_MAX_SIZE;
 /// EAL's own limit on the name of a pool, with its terminator and the prefix `MP_`.
 pub(crate) const POOL_NAME_MAX: usize = 22;
 
+/// Buffers that an application may have of one queue: four bursts of a port's ring, a thirtieth of the daemon's pool.
+pub(crate) const LENT_MAX: usize = 512;
+
+/// Empty ones that it has of them at any time, for packets of its own.
+pub(crate) const BLANKS: usize = 32;
+
+/// EAL's own limit on the name of a ring, with its terminator and the prefix `RG_`.
+pub(crate) const RING_NAME_MAX: usize = 28;
+
 /// Ports DPDK was built for.
 pub(crate) const PORTS_MAX: usize = dpdk_sys::RTE_MAX_ETHPORTS as usize;
 

@@ -28,6 +28,9 @@ const _: () = assert!(offset_of!(rte_mbuf, next) == 64);
 const _: () = assert!(offset_of!(rte_mbuf, shinfo) == 80);
 const _: () = assert!(offset_of!(rte_mbuf, priv_size) == 88);
 
+/// An Ethernet header.
+const FRAME_MIN: u16 = 14;
+
 /// What debug builds write over the data of a buffer when it is freed.
 #[cfg(debug_assertions)]
 const POISON: u8 = 0xdb;
@@ -251,6 +254,38 @@ impl Mbuf {
     #[must_use]
     pub fn is_external(&self) -> bool {
         is_external(self.raw())
+    }
+
+    /// Whether an application of DPDK may have the packet: one segment in memory of its own that nobody else has.
+    pub(crate) fn is_plain(&self) -> bool {
+        // SAFETY: reads a counter of a segment that self owns.
+        let owners = unsafe { dpdk_sys::shim_mbuf_refcnt(self.0.as_ptr()) };
+        self.segments() == 1 && !self.is_external() && owners == 1
+    }
+
+    /// Takes a packet back that was [plain](Self::is_plain) when an application got it. Where its bytes are counts, if
+    /// they are in the buffer; what else the application has written about it does not.
+    ///
+    /// # Safety
+    /// `raw` is such a packet, made of an `Mbuf` by [`into_raw`](Self::into_raw), and nobody else uses it any more.
+    pub(crate) unsafe fn from_application(raw: NonNull<rte_mbuf>) -> Self {
+        // SAFETY: by this function's contract.
+        let mut mbuf = unsafe { Self::from_raw(raw) };
+        let raw = mbuf.raw_mut();
+        raw.next = core::ptr::null_mut();
+        raw.nb_segs = 1;
+        raw.ol_flags = 0;
+        raw.refcnt = 1;
+        if raw.data_off.checked_add(raw.data_len).is_none_or(|end| end > raw.buf_len) {
+            (raw.data_off, raw.data_len) = (0, 0);
+        }
+        raw.pkt_len = raw.data_len.into();
+        mbuf
+    }
+
+    /// It is long enough for the header of a frame.
+    pub(crate) fn is_frame(&self) -> bool {
+        self.data_len() >= FRAME_MIN
     }
 
     /// Asks the port to fill in checksums on transmission. The TCP or UDP checksum field must hold

@@ -437,6 +437,12 @@ pub enum Request {
         /// What it is to do.
         verb: LaggVerb,
     },
+    /// Shows an interface's packets to the application of DPDK that has this connection, as long as that lasts. →
+    /// [`Reply::Shown`]. `ENXIO`, `EOPNOTSUPP` where the configuration does not allow it, `EBUSY`.
+    ShowPackets {
+        /// Interface name.
+        interface: String,
+    },
 }
 
 /// What the daemon answers.
@@ -533,6 +539,13 @@ pub enum Reply {
     Stations(Vec<StationRow>),
     /// Ports with listeners.
     Listening(Vec<ListeningRow>),
+    /// Packets are shown.
+    Shown {
+        /// What a secondary process of DPDK attaches by (`--file-prefix`).
+        file_prefix: String,
+        /// Whose rings there are, `tap0.rx0`: with `.show`, `.pass`, `.drop` and `.blank` behind it.
+        queues: Vec<String>,
+    },
 }
 
 /// A request on the wire.

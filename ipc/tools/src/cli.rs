@@ -120,6 +120,9 @@ pub(crate) enum Command {
         after_long_help = help::RUN_END
     )]
     Run(RunArgs),
+    /// Run an application of DPDK that sees, changes, drops and makes an interface's packets
+    #[command(before_long_help = help::RINGS, after_long_help = help::RINGS_END)]
+    Rings(RingsArgs),
     /// Print the environment that `run` sets, for a shell
     #[command(
         before_long_help = help::ENV
@@ -437,6 +440,17 @@ pub(crate) struct RouteArgs {
     /// delete {default | NETWORK/LEN | HOST} [GATEWAY] | get HOST | load [-replace] FILE | monitor
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "VERB")]
     pub(crate) words: Vec<String>,
+}
+
+/// Arguments of `rings`.
+#[derive(Debug, Args)]
+pub(crate) struct RingsArgs {
+    /// The interface
+    #[arg(value_name = "INTERFACE")]
+    pub(crate) interface: String,
+    /// The application and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Arguments of `fpm`.

@@ -75,6 +75,13 @@ impl Control {
         Ok(Self { socket, path, sequence: 0 })
     }
 
+    /// A program that this process becomes keeps the connection; `exec` alone may follow.
+    pub(crate) fn keep_over_exec(self) -> Result<OwnedFd, Failure> {
+        rustix::io::fcntl_setfd(&self.socket, rustix::io::FdFlags::empty())
+            .map_err(|error| Failure::failed(describe(error.raw_os_error())))?;
+        Ok(self.socket)
+    }
+
     /// Path of the daemon's socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -215,6 +215,19 @@ Its TCP, UDP, ICMP and raw sockets are the stack's, of IPv4 and IPv6; a server t
 serves both. Packet sockets and netlink are the kernel's: tcpdump, ip and ss show its side.
 Without a daemon the program is not started.";
 
+pub(crate) const RINGS: &str = "\
+Examples:
+  iopkt rings tap0 -- ./packet_app              a secondary process of DPDK at tap0's packets
+  iopkt netstat -s -p packet_rings              what it has done with them";
+
+pub(crate) const RINGS_END: &str = "\
+The configuration has to allow it: [eal] multi_process = true, and of the interface packet_rings = \"ingress\",
+\"egress\" or \"both\"; packet_rings_unseen = \"drop\" where nothing may pass that no application has seen.
+The program finds in its environment IOPKT_FILE_PREFIX, for EAL's --file-prefix, and IOPKT_RINGS, a name for each
+queue. Of each there are four rings: NAME.show has packets, which it puts into NAME.pass or NAME.drop; NAME.blank
+has empty buffers for packets of its own. It never frees a buffer and never allocates one. Whatever it has comes
+back when it ends. dpdk-ffi/examples/packet_app.c is one. It can read and write all memory of the stack.";
+
 pub(crate) const ENV: &str = "\
 Examples:
   eval \"$(iopkt env)\"        this shell's programs use the stack from now on";

@@ -11,7 +11,7 @@
 //! * one module per tool: [`ifconfig`], [`brconfig`], [`netstat`], [`arp`] (`arp`, `ndp`), [`route`], [`lists`]
 //!   (clients, workers, status), [`top`], [`mount`] (mount, umount, modules), [`nic`] (nicinfo), [`sysctl`],
 //!   [`path`], [`ping`] and [`traceroute`] (over [`probe`], which uses sockets of the stack), [`sockstat`],
-//!   [`run`], [`doctor`].
+//!   [`run`], [`rings`], [`doctor`].
 #![forbid(unsafe_code)]
 
 mod address;
@@ -34,6 +34,7 @@ mod ping;
 mod preload;
 mod probe;
 mod qnet;
+mod rings;
 mod route;
 mod run;
 mod sockstat;
@@ -94,6 +95,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Path(args) => path::main(sock, args),
         Command::Qnet(args) => qnet::main(sock, args),
         Command::Run(args) => run::main(sock, &args),
+        Command::Rings(args) => rings::main(sock, &args),
         Command::Env(args) => run::env(sock, args.loopback),
         Command::Doctor(args) => doctor::main(sock, args.json),
         Command::Completions { shell } => {

@@ -22,6 +22,7 @@ mod nic;
 mod options;
 mod port;
 mod queue;
+mod shown;
 mod spec;
 mod units;
 
@@ -38,5 +39,6 @@ pub use module::{ModuleRx, ModuleTx};
 pub use module_port::attach_all;
 pub use port::{Capabilities, Port};
 pub use queue::{RxQueue, TxQueue};
+pub use shown::{ShownRx, ShownTx};
 pub use spec::{DriverSpec, SpecError};
 pub use units::Units;

@@ -1,8 +1,9 @@
 //! The two ends of a port's queues, whoever drives it.
 
-use dpdk::Burst;
+use dpdk::{Burst, Lost, PacketRings};
 
 use crate::module::{ModuleRx, ModuleTx};
+use crate::shown::{ShownRx, ShownTx};
 
 /// The only user of one receive queue. Dropping it gives the queue back.
 #[derive(Debug)]
@@ -11,6 +12,8 @@ pub enum RxQueue {
     Dpdk(dpdk::RxQueue),
     /// Of a driver module.
     Module(ModuleRx),
+    /// Of either, and an application is shown its packets.
+    Shown(Box<ShownRx>),
 }
 
 /// The only user of one transmit queue. Dropping it gives the queue back.
@@ -20,6 +23,8 @@ pub enum TxQueue {
     Dpdk(dpdk::TxQueue),
     /// Of a driver module.
     Module(ModuleTx),
+    /// Of either, and an application is shown its packets.
+    Shown(Box<ShownTx>),
 }
 
 impl RxQueue {
@@ -29,6 +34,23 @@ impl RxQueue {
         match self {
             Self::Dpdk(queue) => queue.rx_burst(burst),
             Self::Module(queue) => queue.rx_burst(burst),
+            Self::Shown(queue) => queue.rx_burst(burst),
+        }
+    }
+
+    /// Its packets are shown to an application from here on.
+    #[must_use]
+    pub fn shown_to(self, rings: PacketRings) -> Self {
+        Self::Shown(Box::new(ShownRx::new(self, rings)))
+    }
+
+    /// What has been lost to an application since the last call.
+    #[inline]
+    #[must_use]
+    pub fn take_lost(&mut self) -> Lost {
+        match self {
+            Self::Dpdk(_) | Self::Module(_) => Lost::default(),
+            Self::Shown(queue) => queue.take_lost(),
         }
     }
 }
@@ -41,6 +63,42 @@ impl TxQueue {
         match self {
             Self::Dpdk(queue) => queue.tx_burst(burst),
             Self::Module(queue) => queue.tx_burst(burst),
+            Self::Shown(queue) => queue.tx_burst(burst),
+        }
+    }
+
+    /// Its packets are shown to an application from here on.
+    #[must_use]
+    pub fn shown_to(self, rings: PacketRings) -> Self {
+        Self::Shown(Box::new(ShownTx::new(self, rings)))
+    }
+
+    /// Sends what an application has passed or made. `true`: something was sent.
+    #[inline]
+    pub fn serve(&mut self) -> bool {
+        match self {
+            Self::Dpdk(_) | Self::Module(_) => false,
+            Self::Shown(queue) => queue.serve(),
+        }
+    }
+
+    /// Packets that an application has passed and the port has not taken yet.
+    #[inline]
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        match self {
+            Self::Dpdk(_) | Self::Module(_) => 0,
+            Self::Shown(queue) => queue.waiting(),
+        }
+    }
+
+    /// What has been lost to an application since the last call.
+    #[inline]
+    #[must_use]
+    pub fn take_lost(&mut self) -> Lost {
+        match self {
+            Self::Dpdk(_) | Self::Module(_) => Lost::default(),
+            Self::Shown(queue) => queue.take_lost(),
         }
     }
 
@@ -51,6 +109,7 @@ impl TxQueue {
         match self {
             Self::Dpdk(queue) => queue.prepare(mbuf),
             Self::Module(_) => true,
+            Self::Shown(queue) => queue.prepare(mbuf),
         }
     }
 }

@@ -9,7 +9,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dpdk::{Burst, Mbuf, Mempool, TxChecksum as MbufChecksum};
+use dpdk::{Burst, Lost, Mbuf, Mempool, TxChecksum as MbufChecksum};
 use types::{DropReason, Instant, MacAddr};
 use wire::{arp, ethernet, ipv4};
 use zerocopy::IntoBytes;
@@ -145,6 +145,15 @@ impl Output {
     /// Counts a dropped packet.
     pub(crate) fn count_drop(&self, reason: DropReason) {
         self.counters.drops.count(reason as usize);
+    }
+
+    /// Packets that an application of DPDK has dropped or not seen.
+    #[inline]
+    pub(crate) fn count_lost(&self, lost: Lost) {
+        if lost != Lost::default() {
+            self.counters.drops.add(DropReason::ApplicationDropped as usize, lost.dropped);
+            self.counters.drops.add(DropReason::ApplicationUnseen as usize, lost.unseen);
+        }
     }
 
     /// An empty mbuf, or the drop is counted.
@@ -434,9 +443,10 @@ impl Output {
             self.count_drop(DropReason::NeighborTableFull);
         }
         let mut worked = false;
+        let mut lost = Lost::default();
         for (port, interface) in self.ports.iter_mut().zip(0..) {
             let Some(port) = port else { continue };
-            worked |= port.send_relayed(interface);
+            worked |= port.send_relayed(interface) | port.serve();
             loop {
                 while !port.burst.is_full()
                     && let Some(mbuf) = port.backlog.pop_front()
@@ -453,7 +463,9 @@ impl Output {
                     break;
                 }
             }
+            lost += port.take_lost();
         }
+        self.count_lost(lost);
         worked
     }
 

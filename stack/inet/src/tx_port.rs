@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 
 use devnp::TxQueue;
-use dpdk::{Burst, Mbuf};
+use dpdk::{Burst, Lost, Mbuf};
 
 use crate::command::Handoff;
 use crate::counters::WorkerCounters;
@@ -32,6 +32,13 @@ impl TxEnd {
         match self {
             Self::Own(queue) => queue.tx_burst(burst),
             Self::Through(line) => hand_over(line, interface, burst),
+        }
+    }
+
+    fn own(&mut self) -> Option<&mut TxQueue> {
+        match self {
+            Self::Own(queue) => Some(queue),
+            Self::Through(_) => None,
         }
     }
 }
@@ -112,8 +119,22 @@ impl TxPort {
         !self.relayed.is_empty() && self.end.tx_burst(interface, &mut self.relayed) > 0
     }
 
+    /// Sends what an application of DPDK has passed. `true`: something was sent.
+    pub(crate) fn serve(&mut self) -> bool {
+        self.end.own().is_some_and(TxQueue::serve)
+    }
+
+    /// What has been lost to one since the last call.
+    pub(crate) fn take_lost(&mut self) -> Lost {
+        self.end.own().map(TxQueue::take_lost).unwrap_or_default()
+    }
+
     /// Frames that wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.relayed.len() + self.burst.len() + self.backlog.len()
+        let passed = match &self.end {
+            TxEnd::Own(queue) => queue.waiting(),
+            TxEnd::Through(_) => 0,
+        };
+        self.relayed.len() + self.burst.len() + self.backlog.len() + passed
     }
 }

@@ -263,6 +263,7 @@ impl Worker {
             let interface = rx.interface;
             let mut burst = core::mem::take(&mut self.burst);
             busy |= rx.queue.rx_burst(&mut burst) > 0;
+            self.out.count_lost(rx.queue.take_lost());
             if self.out.desk.is_some() {
                 filter::input(&mut self.out, &mut burst, interface);
             }

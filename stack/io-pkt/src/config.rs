@@ -25,7 +25,7 @@ mod tcp;
 mod vlan;
 
 pub(crate) use bridge::Bridge;
-pub(crate) use interface::{AddressLen, Interface, interface};
+pub(crate) use interface::{AddressLen, Interface, Rings, interface};
 pub(crate) use lagg::Lagg;
 pub(crate) use quota::{Limits, QuotaSection};
 pub(crate) use route::{Destination, Route};

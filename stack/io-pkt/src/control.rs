@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use shm::{Arena, SocketEnd};
 
 use crate::accept_queue::AcceptQueue;
+use crate::applications::Applications;
 use crate::client::Client;
 use crate::connection::{Connection, Received, Trusted, spare_descriptor};
 use crate::drivers::{Drivers, Polled};
@@ -169,6 +170,8 @@ pub(crate) struct Facts {
     pub(crate) prefix: String,
     pub(crate) dpdk: String,
     pub(crate) hugepages: bool,
+    /// What other processes of DPDK attach by, if they may.
+    pub(crate) file_prefix: Option<String>,
     pub(crate) started: StdInstant,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) claim_loopback: bool,
@@ -219,6 +222,7 @@ pub(crate) struct Control {
     pub(crate) members: Members,
     pub(crate) monitors: Monitors,
     pub(crate) drivers: Drivers,
+    pub(crate) applications: Applications,
     pub(crate) protocols: Protocols,
     pub(crate) ports: PortTable,
     pub(crate) ephemeral: Ephemeral,
@@ -277,6 +281,7 @@ impl Control {
             members: Members::default(),
             monitors: Monitors::default(),
             drivers,
+            applications: Applications::default(),
             protocols,
             ports: PortTable::default(),
             ephemeral: Ephemeral::new(facts.port_secret),
@@ -420,6 +425,7 @@ impl Control {
         let _ = epoll::delete(&self.epoll, connection.fd());
         self.network.load_left(id.0);
         self.listens_no_longer(id);
+        self.shows_no_longer(id);
         if let Some(client) = connection.client {
             self.left(id, client);
         }

@@ -29,7 +29,7 @@ use proto::{Automatic, Reply};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 
-use crate::config::{self, AddressLen};
+use crate::config::{self, AddressLen, Rings};
 use crate::control::{Control, WorkerLink};
 use crate::pending::{Asked, Pending, Then};
 
@@ -102,7 +102,11 @@ impl Control {
         eal: &Eal,
         driver: &str,
         options: &str,
+        rings: Rings,
     ) -> Result<Vec<String>, String> {
+        if rings.any() && self.facts.file_prefix.is_none() {
+            return Err("packet_rings needs [eal] multi_process = true".into());
+        }
         if self.facts.no_io && devnp::pci_address(driver).is_some() {
             return Err("a PCI device needs I/O privilege; start io-pkt without -I".into());
         }
@@ -114,10 +118,17 @@ impl Control {
             .map_err(|error| format!("{error}; {}", error.help()))?;
         let mut names = Vec::new();
         let mut indices = Vec::new();
-        for port in ports {
+        for mut port in ports {
+            if rings.egress {
+                port.send_whole_packets();
+            }
             port.notes().iter().for_each(|note| tracing::info!("{}: {note}", port.name()));
             names.push(port.name().to_owned());
-            indices.push(self.network.add_port(port));
+            let index = self.network.add_port(port);
+            if rings.any() {
+                self.applications.allow(index, rings);
+            }
+            indices.push(index);
         }
         // The workers know the interfaces before the first frame.
         self.publish();
@@ -139,6 +150,9 @@ impl Control {
     fn share_out(&mut self, interface: u16) -> Result<(), String> {
         let workers = self.worker_count();
         let port = self.network.port_mut(interface).ok_or("the interface is gone")?;
+        if port.module().is_some() && self.applications.may_be_shown(interface) {
+            return Err("packet_rings is for ports of DPDK's own drivers".into());
+        }
         let mut queues = Vec::new();
         for worker in 0..workers {
             if worker > 0 && port.is_shared() {
@@ -151,7 +165,9 @@ impl Control {
                     port.rx_queues(),
                 ));
             };
-            queues.push((pair, port.rx_descriptor(worker)));
+            let at = (interface, port.name());
+            let pair = self.applications.put_between(at, worker, pair, &self.drivers.pool);
+            queues.push((pair.map_err(|error| error.to_string())?, port.rx_descriptor(worker)));
         }
         let mut watches = Vec::new();
         for (((rx, tx), descriptor), worker) in queues.into_iter().zip(0..) {
@@ -215,6 +231,7 @@ impl Control {
         if self.network.remove_cloned(interface) {
             return true;
         }
+        self.applications.forget(interface);
         let Some(port) = self.network.remove_interface(interface) else { return false };
         let name = port.name().to_owned();
         if port.failures() > 0 {
@@ -244,6 +261,9 @@ impl Control {
         };
         if index == LOOPBACK {
             return Err(Errno::INVAL);
+        }
+        if self.applications.is_shown(index) {
+            return Err(Errno::BUSY);
         }
         match self.drivers.returning.get_mut(&index) {
             Some(Returning { why: Why::Destroy(_), .. }) => return Err(Errno::ALREADY),
@@ -296,7 +316,8 @@ impl Control {
                 tracing::info!("mount {}: whoever asked is gone", interface.driver);
                 continue;
             }
-            let result = self.attach_driver(eal, &interface.driver, &interface.options);
+            let config::Interface { driver, options, .. } = &interface;
+            let result = self.attach_driver(eal, driver, options, interface.rings());
             let reply = match result {
                 Ok(names) => {
                     let first = names.first();

@@ -4,12 +4,13 @@
 //! * `start`: from there to a running daemon, and back; `control_path` (socket and lock), `privileges` (`-U`, `-I`), `watchdog` (`-w`).
 //! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
 //! * `control`: the control thread; `drivers` (ports that come and go), `nic` (what tools ask of them), `protocols` (modules), `connection`, `client` (memory and sockets that processes share),
-//!   `requests`, `pending` (calls that wait for a worker), `tables` (what tools are shown), `network_state`, `port_table`,
+//!   `applications` (of DPDK, that packets are shown to), `requests`, `pending` (calls that wait for a worker), `tables` (what tools are shown), `network_state`, `port_table`,
 //!   `options` are its parts.
 #![forbid(unsafe_code)]
 
 mod accept_queue;
 mod addresses;
+mod applications;
 mod args;
 mod argv;
 mod bridges;

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use sd_notify::NotifyState;
 use shm::Arena;
 
-use crate::config::{Config, Destination, Idle, Route};
+use crate::config::{self, Config, Destination, Idle, Route};
 use crate::connection::Trusted;
 use crate::control::{Control, Ends, Facts, Source, WorkerLink};
 use crate::control_path::{self, ControlPath};
@@ -81,21 +81,18 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let (links, beds) = team.assemble(workers, &plan)?;
 
     let (scrape_tx, scrapes) = sync_channel(8);
-    let user = rustix::process::getuid().as_raw();
     let facts = Facts {
         prefix: config.prefix.clone(),
         dpdk: dpdk::version(),
         hugepages,
+        file_prefix: config.eal.multi_process.then(|| file_prefix(config)),
         started,
         metrics,
         claim_loopback: config.claim_loopback,
         no_io: config.no_io,
         pool: memory.pools.frames.clone(),
         pool_size: MBUFS,
-        trusted: Trusted {
-            uid: config.user.as_ref().map_or(user, |wanted| wanted.uid),
-            group: config.rgroup,
-        },
+        trusted: trusted(config),
         port_secret: secret()?,
         ticket_secret: secret()?,
     };
@@ -130,8 +127,15 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         say_ready(&control.facts, &path, &plan, config.idle);
         control.run(&eal);
     });
-    stop(control, eal, &lcores, memory.region, &path);
+    stop(control, eal, &lcores, (memory.region, memory.pools), &path);
     result
+}
+
+/// Who may change the stack.
+fn trusted(config: &Config) -> Trusted {
+    let user = rustix::process::getuid().as_raw();
+    let uid = config.user.as_ref().map_or(user, |wanted| wanted.uid);
+    Trusted { uid, group: config.rgroup }
 }
 
 /// What to know about workers that never sleep and share a CPU.
@@ -320,11 +324,7 @@ fn start_eal(config: &Config, plan: &Plan) -> Result<(Eal, bool), StartError> {
     } else {
         Memory::Ordinary { mib: ORDINARY_MIB }
     };
-    let prefix = match shared {
-        // One that tools can be told, and under which EAL finds what a killed daemon has left.
-        true => format!("io-pkt{}", config.prefix.replace('/', "-")),
-        false => format!("io-pkt-{}", std::process::id()),
-    };
+    let prefix = file_prefix(config);
     let args = EalArgs::new(&prefix).memory(memory).plan(plan);
     let mut args = args.multi_process(shared).telemetry(shared);
     for address in config.pci_devices() {
@@ -344,6 +344,15 @@ fn start_eal(config: &Config, plan: &Plan) -> Result<(Eal, bool), StartError> {
         }
     }
     Ok((eal, hugepages))
+}
+
+/// What EAL calls its files.
+fn file_prefix(config: &Config) -> String {
+    match config.eal.multi_process {
+        // One that tools can be told, and under which EAL finds what a killed daemon has left.
+        true => format!("io-pkt{}", config.prefix.replace('/', "-")),
+        false => format!("io-pkt-{}", std::process::id()),
+    }
 }
 
 /// Is everything there that was asked for? If it need not be, what is missing is said once more, last.
@@ -367,7 +376,8 @@ fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) -> usize {
     let mut any = false;
     let mut failed = 0;
     for interface in &config.interfaces {
-        match control.attach_driver(eal, &interface.driver, &interface.options) {
+        let config::Interface { driver, options, .. } = interface;
+        match control.attach_driver(eal, driver, options, interface.rings()) {
             Ok(names) => {
                 any = true;
                 let first = names.first();
@@ -505,7 +515,7 @@ fn stop(
     mut control: Control,
     eal: Eal,
     lcores: &[dpdk::LcoreId],
-    region: ExternalRegion,
+    memory: (ExternalRegion, Pools),
     path: &Path,
 ) {
     tracing::info!("stopping: {} goes, connections are reset", path.display());
@@ -533,7 +543,8 @@ fn stop(
         }
     }
     drop(control);
-    drop(region);
+    // EAL gives nothing back while somebody has a handle.
+    drop(memory);
     // Drivers that keep buffers make this fail; the process ends now anyway.
     if let Err(error) = eal.cleanup() {
         tracing::debug!("DPDK clean-up: {error}");

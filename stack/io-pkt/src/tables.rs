@@ -97,7 +97,12 @@ impl Control {
                     return Err(Errno::PERM);
                 }
                 let asked = Asked { connection: id, sequence };
-                return self.change(change, asked);
+                return match change {
+                    Request::ShowPackets { interface } => {
+                        self.show_packets(id, &interface).map(Some)
+                    }
+                    change => self.change(change, asked),
+                };
             }
         };
         Ok(Some(reply))
@@ -390,6 +395,8 @@ impl Control {
                 }
             }
         }
+        let shown = self.applications.totals().into_iter();
+        totals.extend(shown.map(|(name, text, value)| ("packet_rings", name, text, value)));
         totals
     }
 

@@ -162,6 +162,8 @@ drop_reasons! {
     FilterInput "filter_input" "filter" "A protocol module's filter dropped it on its way in."
     FilterOutput "filter_output" "filter" "A protocol module's filter dropped it on its way out."
     ModuleFrame "module_frame" "filter" "A protocol module sent a frame shorter than an Ethernet header or longer than the interface takes."
+    ApplicationDropped "application_dropped" "filter" "An application of DPDK dropped it, or ended while it had it."
+    ApplicationUnseen "application_unseen" "filter" "No application of DPDK was there to see it or had room, and what is not seen is to be dropped."
     RawSocketFull "raw_socket_full" "raw" "The receive queue of a raw or ping socket is full."
     ModuleNoSocket "module_no_socket" "module" "A protocol module gave it to a socket that is closed, or not the module's."
     ModuleSocketFull "module_socket_full" "module" "The receive queue of a protocol module's socket is full."

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 
+use dpdk::Unseen;
 use serde::Deserialize;
 
 use crate::error::StartError;
@@ -30,34 +31,124 @@ pub(crate) struct Interface {
     /// IPv6 hosts on the link are told of this router and its prefixes.
     #[serde(default)]
     pub rtadv: bool,
+    /// Which packets an application of DPDK may be shown.
+    #[serde(default)]
+    pub packet_rings: PacketRings,
+    /// What becomes of those that none sees.
+    #[serde(default)]
+    pub packet_rings_unseen: UnseenPackets,
 }
 
-/// Takes `address=`, `accept_rtadv`, `dhcp`, `ipv4ll` and `rtadv` out of a driver's options: they are the stack's business, not the
-/// driver's.
+/// `packet_rings`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PacketRings {
+    /// No packets.
+    #[default]
+    None,
+    /// Those that come in.
+    Ingress,
+    /// Those that go out.
+    Egress,
+    /// All.
+    Both,
+}
+
+/// `packet_rings_unseen`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnseenPackets {
+    /// They go on.
+    #[default]
+    Pass,
+    /// They are dropped.
+    Drop,
+}
+
+/// What both say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rings {
+    /// Packets that come in are shown.
+    pub ingress: bool,
+    /// Packets that go out are shown.
+    pub egress: bool,
+    /// What becomes of those that no application sees.
+    pub unseen: Unseen,
+}
+
+impl Rings {
+    /// There are any.
+    pub(crate) const fn any(self) -> bool {
+        self.ingress || self.egress
+    }
+}
+
+impl Interface {
+    /// The rings that are wanted.
+    pub(crate) fn rings(&self) -> Rings {
+        let (ingress, egress) = match self.packet_rings {
+            PacketRings::None => (false, false),
+            PacketRings::Ingress => (true, false),
+            PacketRings::Egress => (false, true),
+            PacketRings::Both => (true, true),
+        };
+        let unseen = match self.packet_rings_unseen {
+            UnseenPackets::Pass => Unseen::Pass,
+            UnseenPackets::Drop => Unseen::Drop,
+        };
+        Rings { ingress, egress, unseen }
+    }
+
+    /// Takes an option of `-d` about packets that are shown. `false`: it is another one.
+    fn take_rings(&mut self, option: &str) -> Result<bool, String> {
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("packet_rings", "ingress") => self.packet_rings = PacketRings::Ingress,
+            ("packet_rings", "egress") => self.packet_rings = PacketRings::Egress,
+            ("packet_rings", "both") => self.packet_rings = PacketRings::Both,
+            ("packet_rings_unseen", "pass") => self.packet_rings_unseen = UnseenPackets::Pass,
+            ("packet_rings_unseen", "drop") => self.packet_rings_unseen = UnseenPackets::Drop,
+            ("packet_rings", _) => return Err(format!("{option}: write ingress, egress or both")),
+            ("packet_rings_unseen", _) => return Err(format!("{option}: write pass or drop")),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Takes `address=`, `accept_rtadv`, `dhcp`, `ipv4ll`, `rtadv`, `packet_rings=` and `packet_rings_unseen=` out of a driver's
+/// options: they are the stack's business, not the driver's.
 pub(crate) fn interface(driver: String, options: &str) -> Result<Interface, StartError> {
-    let mut address = Vec::new();
     let mut others = Vec::new();
-    let (mut accept_rtadv, mut dhcp, mut ipv4ll, mut rtadv) = (false, false, false, false);
+    let mut it = Interface {
+        driver,
+        options: String::new(),
+        address: Vec::new(),
+        accept_rtadv: false,
+        dhcp: false,
+        ipv4ll: false,
+        rtadv: false,
+        packet_rings: PacketRings::default(),
+        packet_rings_unseen: UnseenPackets::default(),
+    };
     for option in options.split(',').filter(|o| !o.is_empty()) {
+        let wrong = |driver: &str, what| StartError::Usage(format!("-d {driver}: {what}"));
         match option {
-            "accept_rtadv" => accept_rtadv = true,
-            "dhcp" => dhcp = true,
-            "ipv4ll" => ipv4ll = true,
-            "rtadv" => rtadv = true,
-            _ => {}
-        }
-        if ["accept_rtadv", "dhcp", "ipv4ll", "rtadv"].contains(&option) {
-            continue;
-        }
-        match option.strip_prefix("address=") {
-            Some(text) => address.push(
-                text.parse()
-                    .map_err(|what: String| StartError::Usage(format!("-d {driver}: {what}")))?,
-            ),
-            None => others.push(option),
+            "accept_rtadv" => it.accept_rtadv = true,
+            "dhcp" => it.dhcp = true,
+            "ipv4ll" => it.ipv4ll = true,
+            "rtadv" => it.rtadv = true,
+            _ => match option.strip_prefix("address=") {
+                Some(text) => {
+                    let address = text.parse().map_err(|what| wrong(&it.driver, what))?;
+                    it.address.push(address);
+                }
+                None if it.take_rings(option).map_err(|what| wrong(&it.driver, what))? => {}
+                None => others.push(option),
+            },
         }
     }
-    Ok(Interface { driver, options: others.join(","), address, accept_rtadv, dhcp, ipv4ll, rtadv })
+    it.options = others.join(",");
+    Ok(it)
 }
 
 /// An address with its prefix length, as text `198.18.77.2/24` or `2001:db8::2/64`.
@@ -168,12 +259,25 @@ mod tests {
     fn the_address_option_is_not_the_drivers() {
         let got = interface(
             "net_tap".into(),
-            "iface=x,address=10.0.0.1/8,accept_rtadv,dhcp,ipv4ll,rtadv,mac=020000000001",
+            "iface=x,address=10.0.0.1/8,accept_rtadv,dhcp,ipv4ll,rtadv,mac=020000000001,packet_rings=both",
         )
         .unwrap();
         assert!(got.accept_rtadv && got.dhcp && got.ipv4ll && got.rtadv);
         assert_eq!(got.options, "iface=x,mac=020000000001");
+        assert_eq!(got.rings(), Rings { ingress: true, egress: true, unseen: Unseen::Pass });
         assert_eq!(got.address[0].address, Ipv4Addr::new(10, 0, 0, 1));
+    }
+
+    #[test]
+    fn what_is_shown_and_what_becomes_of_the_rest_is_said_in_both_places() {
+        let text = "[[interface]]\ndriver = \"x\"\npacket_rings = \"egress\"\npacket_rings_unseen = \"drop\"\n";
+        let file = toml::from_str::<Config>(text).unwrap().interfaces[0].rings();
+        let line = interface("x".into(), "packet_rings=egress,packet_rings_unseen=drop").unwrap();
+        assert_eq!(file, Rings { ingress: false, egress: true, unseen: Unseen::Drop });
+        assert_eq!(line.rings(), file);
+        assert!(!interface("x".into(), "").unwrap().rings().any());
+        let error = interface("x".into(), "packet_rings=all").unwrap_err().to_string();
+        assert!(error.contains("write ingress, egress or both"), "{error}");
     }
 
     #[test]
