@@ -2,6 +2,7 @@
 //!
 //! * [`Rib`]: the route base. The control plane adds and deletes routes here.
 //! * [`Fib`]: what a worker looks up: an immutable snapshot that [`Rib::publish`] makes.
+//! * [`Ahead`]: how many lookups at once ask for what they will read.
 //! * [`Way`]: how packets go on, over one next hop or one of several.
 //! * [`Changes`]: what has become of routes, for whoever watches them.
 //! * [`Route`], [`Net`], [`NextHop`], [`RouteFlags`]: what a route is made of.
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod bulk;
 mod changes;
 mod net;
 mod pieces;
@@ -34,6 +36,7 @@ mod trie;
 mod way;
 
 pub use address::Address;
+pub use bulk::Ahead;
 pub use changes::Changes;
 pub use net::{BadPrefix, Ipv4Net, Ipv6Net, Net};
 pub use rib::{AddRouteError, DeleteRouteError, Rib};

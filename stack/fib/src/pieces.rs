@@ -27,6 +27,10 @@ pub(crate) trait Routes<A: Address> {
 #[derive(Clone, Debug)]
 pub(crate) struct Pieces<A: Address> {
     groups: Vec<Group>,
+    /// Pieces all of which go to the same, by next hop.
+    uniform: HashMap<Hop, Piece>,
+    /// The last group of which that is true, and where it goes: mostly the next one goes there, too.
+    uniform_group: (Hop, Group),
     stale: Vec<bool>,
     numbers: HashMap<Way<A>, Hop>,
     hops: Vec<Way<A>>,
@@ -40,8 +44,11 @@ pub(crate) struct Pieces<A: Address> {
 
 impl<A: Address> Pieces<A> {
     pub(crate) fn new() -> Self {
+        let nowhere: Group = vec![trie::uniform::<A>(0); STEP].into();
         Self {
-            groups: vec![Group::Uniform(0); STEP],
+            groups: vec![nowhere.clone(); STEP],
+            uniform: HashMap::new(),
+            uniform_group: (0, nowhere),
             stale: vec![true; STEP * STEP],
             numbers: HashMap::new(),
             hops: Vec::new(),
@@ -55,6 +62,8 @@ impl<A: Address> Pieces<A> {
     pub(crate) fn none() -> Self {
         Self {
             groups: Vec::new(),
+            uniform: HashMap::new(),
+            uniform_group: (0, Group::default()),
             stale: Vec::new(),
             numbers: HashMap::new(),
             hops: Vec::new(),
@@ -84,6 +93,7 @@ impl<A: Address> Pieces<A> {
             if self.recount {
                 self.numbers.clear();
                 self.hops.clear();
+                self.uniform.clear();
                 self.touch_all();
             }
         }
@@ -116,20 +126,17 @@ impl<A: Address> Pieces<A> {
 
     /// A group, of which these pieces do not hold.
     fn group(&mut self, number: usize, stale: &[bool; STEP], routes: &impl Routes<A>) -> Group {
-        let before = self.groups.get(number).cloned().unwrap_or(Group::Uniform(0));
         let mut ways = Vec::new();
         if let Some(net) = A::piece(number, GROUP_BITS)
             && stale.iter().all(|stale| *stale)
         {
             routes.within(net, &mut ways);
             if ways.is_empty() {
-                return Group::Uniform(self.inherited(GROUP_BITS, net.addr(), routes));
+                let hop = self.inherited(GROUP_BITS, net.addr(), routes);
+                return self.uniform_group(hop);
             }
         }
-        let mut pieces = match before {
-            Group::Uniform(hop) => vec![Piece::Uniform(hop); STEP],
-            Group::Divided(pieces) => pieces.to_vec(),
-        };
+        let mut pieces = self.groups.get(number).map(|group| group.to_vec()).unwrap_or_default();
         for (offset, (piece, _)) in
             pieces.iter_mut().zip(stale).enumerate().filter(|(_, (_, stale))| **stale)
         {
@@ -138,7 +145,7 @@ impl<A: Address> Pieces<A> {
                 *piece = self.piece(net, routes, &mut ways);
             }
         }
-        Group::Divided(pieces.into())
+        pieces.into()
     }
 
     fn piece(&mut self, net: Net<A>, routes: &impl Routes<A>, ways: &mut Vec<Leading<A>>) -> Piece {
@@ -146,11 +153,24 @@ impl<A: Address> Pieces<A> {
         ways.clear();
         routes.within(net, ways);
         if ways.is_empty() {
-            return Piece::Uniform(inherited);
+            return self.uniform(inherited);
         }
         let entries: Vec<Entry<A>> =
             ways.drain(..).map(|(net, way)| (net, self.number(way))).collect();
-        Piece::Divided(trie::build(&entries, PIECE_BITS, inherited))
+        trie::build(&entries, PIECE_BITS, inherited)
+    }
+
+    /// A piece all of which goes to the same.
+    fn uniform(&mut self, hop: Hop) -> Piece {
+        self.uniform.entry(hop).or_insert_with(|| trie::uniform::<A>(hop)).clone()
+    }
+
+    /// The same for a group.
+    fn uniform_group(&mut self, hop: Hop) -> Group {
+        if self.uniform_group.0 != hop {
+            self.uniform_group = (hop, vec![self.uniform(hop); STEP].into());
+        }
+        self.uniform_group.1.clone()
     }
 
     fn inherited(&mut self, len: u8, address: A, routes: &impl Routes<A>) -> Hop {

@@ -15,11 +15,14 @@ use crate::address::Address;
 use crate::net::Net;
 
 /// Bits of the address that one node looks at.
-const STRIDE: u8 = 8;
+pub(crate) const STRIDE: u8 = 8;
 /// Slots of a node.
 const SLOTS: usize = 1 << STRIDE;
 /// Set in a value that says where another node begins.
-const NODE: u32 = 1 << 31;
+pub(crate) const NODE: u32 = 1 << 31;
+
+/// Words of a node before its values.
+pub(crate) const FIXED: usize = 10;
 
 /// The number of a next hop, less than [`NODE`]; 0: there is no route.
 pub(crate) type Hop = u32;
@@ -36,6 +39,11 @@ pub(crate) fn build<A: Address>(entries: &[Entry<A>], skip: u8, inherited: Hop) 
     let mut words = Vec::new();
     fill(&mut words, entries, skip, inherited);
     words.into()
+}
+
+/// A piece all of which goes to the same.
+pub(crate) fn uniform<A: Address>(hop: Hop) -> Words {
+    build::<A>(&[], 0, hop)
 }
 
 /// The next hop for an address of this piece.

@@ -87,6 +87,13 @@ impl Addresses {
         }
     }
 
+    /// An address that is on no link by itself is none of ours.
+    #[inline]
+    #[must_use]
+    pub(crate) fn is_nobodys6(&self, address: Ipv6Addr) -> bool {
+        !self.ours6.iter().any(|ours| ours.address == address)
+    }
+
     /// We would like it to be ours on this interface, and do not know yet whether it can be.
     #[must_use]
     pub(crate) fn is_tentative6(&self, address: Ipv6Addr, interface: u16) -> bool {

@@ -11,6 +11,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use dpdk::{BURST_MAX, Burst, ChecksumState, Mbuf};
+use fib::Fib;
 use types::{Instant, MacAddr};
 use wire::{ethernet, ipv4, ipv6};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -36,10 +37,10 @@ enum Fate {
     /// It is for the general way.
     #[default]
     Stays,
-    /// It goes to this address.
-    To4(Ipv4Addr),
+    /// It goes to this address, on the way of this number.
+    To4(Ipv4Addr, u32),
     /// The same in IPv6.
-    To6(Ipv6Addr),
+    To6(Ipv6Addr, u32),
     /// It leaves by this interface, from and to these stations.
     Leaves4(u16, MacAddr, MacAddr),
     /// The same in IPv6.
@@ -56,19 +57,33 @@ impl Worker {
         let up = self.out.network.interface(interface).filter(|config| config.up);
         let Some(mac) = up.map(|config| config.mac) else { return };
         let mut fates = [Fate::Stays; BURST_MAX];
-        let mut count = 0_usize;
+        let (mut any4, mut any6) = (false, false);
         for (mbuf, fate) in burst.iter().zip(&mut fates) {
             *fate = self.passes(mbuf, mac, interface);
-            count = count.wrapping_add(usize::from(!matches!(fate, Fate::Stays)));
+            any4 |= matches!(fate, Fate::To4(..));
+            any6 |= matches!(fate, Fate::To6(..));
         }
-        if count == 0 {
+        if !any4 && !any6 {
             return;
         }
-        self.fetch_ways(fates.get(..burst.len()).unwrap_or_default());
+        let passing = fates.get_mut(..burst.len()).unwrap_or_default();
+        let network = &self.out.network;
+        if any4 {
+            look_up(&network.fib, passing, |fate| match fate {
+                Fate::To4(to, way) => Some((*to, way)),
+                _ => None,
+            });
+        }
+        if any6 {
+            look_up(&network.fib6, passing, |fate| match fate {
+                Fate::To6(to, way) => Some((*to, way)),
+                _ => None,
+            });
+        }
         for (mbuf, fate) in burst.iter().zip(&mut fates) {
             *fate = match *fate {
-                Fate::To4(to) => way4(&mut self.out, mbuf, to, interface, now),
-                Fate::To6(to) => way6(&mut self.out, mbuf, to, interface, now),
+                Fate::To4(to, way) => way4(&mut self.out, mbuf, (to, way), interface, now),
+                Fate::To6(to, way) => way6(&mut self.out, mbuf, (to, way), interface, now),
                 other => other,
             };
         }
@@ -87,9 +102,9 @@ impl Worker {
         }
         let passes = match ethernet.ethertype() {
             ethernet::EtherType::IPV4 if self.out.network.host.forward => {
-                self.passes4(mbuf, frame).map(Fate::To4)
+                self.passes4(mbuf, frame).map(|to| Fate::To4(to, 0))
             }
-            ethernet::EtherType::IPV6 => self.passes6(frame, interface).map(Fate::To6),
+            ethernet::EtherType::IPV6 => self.passes6(frame, interface).map(|to| Fate::To6(to, 0)),
             _ => None,
         };
         passes.unwrap_or_default()
@@ -130,6 +145,14 @@ impl Worker {
         if header.version() != 6 || header.hop_limit <= 1 || !whole {
             return None;
         }
+        let (source, destination) = (header.src(), header.dst());
+        if is_global(source) && is_global(destination) {
+            let addresses = &self.out.addresses;
+            let beyond = self.out.network.host.forward6
+                && addresses.is_nobodys6(source)
+                && addresses.is_nobodys6(destination);
+            return beyond.then_some(destination);
+        }
         let ends = self.check_ends(header, interface).ok()?;
         let beyond = ends.to == Destination::Remote
             && !is_of_a_link(ends.destination)
@@ -137,32 +160,6 @@ impl Worker {
             && !ends.source.is_unspecified()
             && !ends.source.is_unicast_link_local();
         beyond.then_some(ends.destination)
-    }
-
-    /// Asks for what lookups of all these ways will read, a step of all at a time.
-    fn fetch_ways(&self, fates: &[Fate]) {
-        let (fib, fib6) = (&self.out.network.fib, &self.out.network.fib6);
-        for fate in fates {
-            match fate {
-                Fate::To4(to) => fetch(fib.place(*to)),
-                Fate::To6(to) => fetch(fib6.place(*to)),
-                _ => {}
-            }
-        }
-        for fate in fates {
-            match fate {
-                Fate::To4(to) => fetch(fib.node(*to)),
-                Fate::To6(to) => fetch(fib6.node(*to)),
-                _ => {}
-            }
-        }
-        for fate in fates {
-            match fate {
-                Fate::To4(to) => fetch(fib.value(*to)),
-                Fate::To6(to) => fetch(fib6.value(*to)),
-                _ => {}
-            }
-        }
     }
 
     /// Sends on what leaves.
@@ -183,7 +180,7 @@ impl Worker {
                     });
                     interface
                 }
-                Fate::Stays | Fate::To4(_) | Fate::To6(_) => {
+                Fate::Stays | Fate::To4(..) | Fate::To6(..) => {
                     // It came from a burst as long.
                     let _ = rest.push(mbuf);
                     continue;
@@ -199,17 +196,44 @@ impl Worker {
     }
 }
 
-#[inline]
-fn fetch<T>(place: Option<&T>) {
-    if let Some(place) = place {
+/// The cache of this core.
+struct Cache;
+
+impl fib::Ahead for Cache {
+    #[inline]
+    fn fetch<T>(&self, place: &T) {
         dpdk::prefetch(place);
     }
+}
+
+/// Finds out the ways of those that have an address of this family.
+#[inline]
+fn look_up<A: fib::Address>(
+    fib: &Fib<A>,
+    fates: &mut [Fate],
+    pick: impl Fn(&mut Fate) -> Option<(A, &mut u32)>,
+) {
+    let mut to = [A::UNSPECIFIED; BURST_MAX];
+    let mut count = 0_usize;
+    for (place, (address, _)) in to.iter_mut().zip(fates.iter_mut().filter_map(&pick)) {
+        *place = address;
+        count = count.wrapping_add(1);
+    }
+    let mut numbers = [0; BURST_MAX];
+    fib.numbers(to.get(..count).unwrap_or_default(), &mut numbers, &Cache);
+    let places = fates.iter_mut().filter_map(pick).map(|(_, way)| way);
+    places.zip(numbers).for_each(|(way, number)| *way = number);
 }
 
 /// Version 4, and a header without options.
 const PLAIN_IPV4: u8 = 0x45;
 /// The shortest frame with an IPv4 header.
 const MIN_IPV4: usize = ethernet::Header::LEN + ipv4::Header::LEN;
+
+/// One of 2000::/3, where nothing but an address of ours means anything special (RFC 4291 2.4).
+const fn is_global(address: Ipv6Addr) -> bool {
+    address.octets()[0] >> 5 == 1
+}
 
 /// The frame is as short as one may be, and the packet in it shorter.
 const fn is_padded(len: usize, frame_len: usize) -> bool {
@@ -229,12 +253,18 @@ fn is_right(header: &ipv4::Header) -> bool {
 
 /// Where a packet leaves, unless something about its way is the general way's to do.
 #[inline]
-fn way4(out: &mut Output, mbuf: &Mbuf, to: Ipv4Addr, from: u16, now: Instant) -> Fate {
+fn way4(
+    out: &mut Output,
+    mbuf: &Mbuf,
+    (to, way): (Ipv4Addr, u32),
+    from: u16,
+    now: Instant,
+) -> Fate {
     let flow = || {
         let headers = Headers::<ipv4::Header>::ref_from_prefix(mbuf.data());
         headers.map_or(0, |(headers, payload)| spread::of_ipv4(&headers.ip, payload))
     };
-    let Some(way) = out.network.fib.way(to) else { return Fate::Stays };
+    let Some(way) = out.network.fib.numbered(way) else { return Fate::Stays };
     let Ok(hop) = way.hop(flow) else { return Fate::Stays };
     let Some(config) = out.network.interface(hop.interface) else { return Fate::Stays };
     let mtu = way.mtu.map_or(config.mtu, |mtu| mtu.min(config.mtu));
@@ -248,12 +278,18 @@ fn way4(out: &mut Output, mbuf: &Mbuf, to: Ipv4Addr, from: u16, now: Instant) ->
 
 /// The same in IPv6.
 #[inline]
-fn way6(out: &mut Output, mbuf: &Mbuf, to: Ipv6Addr, from: u16, now: Instant) -> Fate {
+fn way6(
+    out: &mut Output,
+    mbuf: &Mbuf,
+    (to, way): (Ipv6Addr, u32),
+    from: u16,
+    now: Instant,
+) -> Fate {
     let flow = || {
         let headers = Headers::<ipv6::Header>::ref_from_prefix(mbuf.data());
         headers.map_or(0, |(headers, payload)| spread::of_ipv6(&headers.ip, payload))
     };
-    let Some(way) = out.network.fib6.way(to) else { return Fate::Stays };
+    let Some(way) = out.network.fib6.numbered(way) else { return Fate::Stays };
     let Ok(hop) = way.hop(flow) else { return Fate::Stays };
     let Some(config) = out.network.interface(hop.interface) else { return Fate::Stays };
     let told = [config.link6.mtu, way.mtu].into_iter().flatten();

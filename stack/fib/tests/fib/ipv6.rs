@@ -6,6 +6,8 @@ use fib::{AddRouteError, BadPrefix, Ipv6Net, NextHop, Rib, Route};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::together;
+
 fn net(text: &str) -> Ipv6Net {
     let (addr, prefix_len) = text.split_once('/').unwrap();
     Ipv6Net::new(addr.parse().unwrap(), prefix_len.parse().unwrap()).unwrap()
@@ -30,10 +32,12 @@ proptest! {
         let fib = rib.publish();
         let routes: Vec<Route<Ipv6Addr>> = rib.iter().copied().collect();
         let edges = routes.iter().flat_map(|route| [route.destination.addr(), route.destination.last()]);
-        for probe in probes.into_iter().chain(edges) {
+        let probes: Vec<Ipv6Addr> = probes.into_iter().chain(edges).collect();
+        for (probe, found) in probes.iter().copied().zip(together(&fib, &probes)) {
             let matching = routes.iter().filter(|route| route.destination.contains(probe));
             let longest = matching.max_by_key(|route| route.destination.prefix_len());
             prop_assert_eq!(fib.lookup(probe), longest.map(|route| route.next_hop), "{}", probe);
+            prop_assert_eq!(found, fib.lookup(probe), "{} among others", probe);
         }
     }
 }

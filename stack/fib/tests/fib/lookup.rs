@@ -6,7 +6,7 @@ use fib::{Ipv4Net, NextHop, Rib, Route};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::net;
+use crate::{net, together};
 
 /// The definition (RFC 1812, 5.2.4.3): of all routes that contain the address, the longest.
 fn oracle(routes: &[Route], addr: Ipv4Addr) -> Option<NextHop> {
@@ -39,8 +39,10 @@ proptest! {
             let (first, last) = (route.destination.addr().to_bits(), route.destination.last().to_bits());
             [first, last, first.wrapping_sub(1), last.wrapping_add(1)].map(Ipv4Addr::from_bits)
         });
-        for probe in probes.into_iter().chain(edges) {
-            prop_assert_eq!(fib.lookup(probe), oracle(&routes, probe), "{}", probe);
+        let probes: Vec<Ipv4Addr> = probes.into_iter().chain(edges).collect();
+        for (probe, found) in probes.iter().zip(together(&fib, &probes)) {
+            prop_assert_eq!(fib.lookup(*probe), oracle(&routes, *probe), "{}", probe);
+            prop_assert_eq!(found, fib.lookup(*probe), "{} among others", probe);
         }
     }
 
