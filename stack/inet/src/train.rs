@@ -82,7 +82,7 @@ impl Worker {
                     self.input(mbuf, interface, now);
                 }
             } else {
-                self.run_input(burst, own, interface, now);
+                self.run_input(burst, (own, &run.flow), interface, now);
             }
         }
         self.runs = runs;
@@ -184,11 +184,17 @@ impl Worker {
         false
     }
 
-    /// The frames of a run, the first of them the last of `burst`, and what becomes of them.
-    fn run_input(&mut self, burst: &mut Burst, places: &[Place], interface: u16, now: Instant) {
+    /// The frames of a flow's run, the first of them the last of `burst`, and what becomes of them.
+    fn run_input(
+        &mut self,
+        burst: &mut Burst,
+        (places, flow): (&[Place], &Flow),
+        interface: u16,
+        now: Instant,
+    ) {
         let start = burst.len().saturating_sub(places.len());
         let frames = burst.as_slice().get(start..).unwrap_or_default();
-        let taken = self.run_segments(frames, places, now);
+        let taken = self.run_segments(flow, frames, places, now);
         self.finish_back(taken, burst);
         for _ in taken..places.len() {
             let Some(mut mbuf) = burst.pop() else { break };
@@ -200,16 +206,18 @@ impl Worker {
 
     /// The segments of a run, if a connection is there for them. Returns how many it has taken; the
     /// others are for the general way.
-    fn run_segments(&mut self, frames: &[Mbuf], places: &[Place], now: Instant) -> usize {
-        let Some(head) = frames.last().and_then(|mbuf| Plain::parse(mbuf.data())) else {
-            return 0;
-        };
-        let flow = Flow::of_plain(&head);
+    fn run_segments(
+        &mut self,
+        flow: &Flow,
+        frames: &[Mbuf],
+        places: &[Place],
+        now: Instant,
+    ) -> usize {
         let (mut frames, mut places) = (frames, places);
         let mut taken = 0_usize;
         while !places.is_empty() {
             // What is not routine may have put another endpoint in its place.
-            let endpoint = self.flows.find(&flow, &self.sockets);
+            let endpoint = self.flows.find(flow, &self.sockets);
             let Some(Endpoint::Connection(index)) = endpoint else { break };
             let Some(id) = self.sockets.id(index) else { break };
             let count = self.connection_trains(id, frames, places, now);
