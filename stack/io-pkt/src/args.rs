@@ -103,7 +103,8 @@ pub(crate) struct Args {
     #[arg(short = 'c', value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// What an idle worker does: sleep until something happens, or spin on its own core.
+    /// What an idle worker does: sleep once it has looked for work as long as waking it takes, sleep at once, or
+    /// spin on its own core.
     #[arg(long, value_enum)]
     pub idle: Option<crate::config::Idle>,
 

@@ -36,9 +36,11 @@ pub(crate) use vlan::Vlan;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Idle {
-    /// Spin while there is work, then sleep until something happens.
+    /// Spin while there is work and then for as long as a wake-up takes here, then sleep until something happens.
     #[default]
     Adaptive,
+    /// Sleep as soon as there is nothing to do: for a CPU that workers and programs share.
+    Sleep,
     /// Never sleep: for cores that nobody else needs.
     Spin,
 }

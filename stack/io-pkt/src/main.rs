@@ -51,6 +51,7 @@ mod stack_options;
 mod start;
 mod tables;
 mod tuning;
+mod wake;
 mod watchdog;
 mod worker_thread;
 

@@ -31,6 +31,7 @@ use crate::protocols::Protocols;
 use crate::publish::SharedPage;
 use crate::quota::Accounts;
 use crate::tables::ScrapeRequest;
+use crate::wake;
 use crate::watchdog;
 use crate::worker_thread::{self, Bed};
 
@@ -427,12 +428,14 @@ impl Team<'_> {
         workers: u16,
         plan: &Plan,
     ) -> Result<(Vec<WorkerLink>, Vec<Crewed>), StartError> {
+        let patience = wake::patience(self.config.idle, plan.worker_cpus.first().copied());
+        tracing::debug!("idle workers sleep after {patience:?}");
         let mut beds = Vec::new();
         let mut inboxes = Vec::new();
         let mut peers = Vec::new();
         for number in 0..workers {
-            let bed = Bed::new(number, self.memory.page.page(), self.config.idle)
-                .map_err(resources("worker"))?;
+            let bed =
+                Bed::new(number, self.memory.page.page(), patience).map_err(resources("worker"))?;
             let (tx, rx) = sync_channel::<Handoff>(HANDOFFS);
             peers.push((tx, Arc::clone(&bed.doorbell)));
             inboxes.push(rx);

@@ -12,11 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use shm::WorkersPage;
 use types::Instant;
 
-use crate::config::Idle;
 use crate::drivers::Polled;
-
-/// How long an idle worker looks for work before it sleeps: about what waking it costs.
-const SPIN: Duration = Duration::from_micros(40);
 
 /// Longest sleep while a port has nothing to wait on: what a frame may have to wait on such a port.
 const POLL_MIN: Duration = Duration::from_micros(50);
@@ -50,8 +46,8 @@ pub(crate) struct Bed {
     pub number: u16,
     /// Ports without a descriptor to wait on: they must be looked at now and then.
     pub polled: Polled,
-    /// What to do when idle.
-    pub idle: Idle,
+    /// How long an idle worker looks for work before it sleeps; the longest time there is: it never does.
+    pub patience: Duration,
 }
 
 impl Bed {
@@ -59,12 +55,17 @@ impl Bed {
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn new(number: u16, page: Arc<WorkersPage>, idle: Idle) -> rustix::io::Result<Self> {
+    pub(crate) fn new(
+        number: u16,
+        page: Arc<WorkersPage>,
+        patience: Duration,
+    ) -> rustix::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let doorbell = Arc::new(Doorbell::new()?);
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, doorbell.fd(), epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { epoll: Arc::new(epoll), doorbell, page, number, polled: Polled::default(), idle })
+        let (epoll, polled) = (Arc::new(epoll), Polled::default());
+        Ok(Self { epoll, doorbell, page, number, polled, patience })
     }
 
     fn lie_down(&self) {
@@ -110,11 +111,11 @@ pub(crate) fn run(mut worker: Worker, bed: &Bed) {
             poll = POLL_MIN;
             continue;
         }
-        if bed.idle == Idle::Spin {
+        if bed.patience == Duration::MAX {
             core::hint::spin_loop();
             continue;
         }
-        if at.since(last_busy) < SPIN {
+        if at.since(last_busy) < bed.patience {
             rustix::thread::sched_yield();
             continue;
         }
