@@ -38,11 +38,21 @@ def line(what, value, unit, aim=None):
     print(f"{what}: {value:.3g}{unit}" + ("" if aim is None else f", aim {aim}{'' if value <= aim else ': MISSED'}"), flush=True)
 
 
-def measure(bin_dir, root):
-    """Printed, beside what is aimed at."""
+def in_process(root):
+    """Cycles of a request of client and worker, and nanoseconds of one between two stacks in one process and over the kernel's
+    loopback, whose programs sleep or poll: {client, worker, pair_ns, kernel_ns, kernel_polling_ns}."""
     said = wires.sh("cargo", "bench", "--locked", "-q", "--workspace", "--bench", "request", cwd=root).stdout.split()
-    client, worker = int(said[1]), int(said[3])
-    line(f"64 B request and response, both polling (client {client}, worker {worker})", client + worker, " cycles", CYCLES)
+    found = dict(zip(said[::2], map(int, said[1::2])))
+    line(f"64 B request and response, both polling (client {found['client']}, worker {found['worker']})", found["client"] + found["worker"], " cycles", CYCLES)
+    pair = found["pair_ns"]
+    print(f"64 B request and response, two stacks polling in one process: {1e9 / pair:,.0f} a second, {found['kernel_ns'] / pair:.1f} x the kernel's loopback "
+          f"({1e9 / found['kernel_ns']:,.0f}), {found['kernel_polling_ns'] / pair:.1f} x where one thread polls both its ends ({1e9 / found['kernel_polling_ns']:,.0f})", flush=True)
+    return found
+
+
+def measure(bin_dir, root):
+    """Printed, beside what is aimed at; what was found in one process."""
+    alone = in_process(root)
     lines = wires.Wires(bin_dir)
     try:
         wire = next(wire for wire in lines.all if wire.name == "memif")
@@ -51,7 +61,7 @@ def measure(bin_dir, root):
         line(f"attach (first socket {first:.2f} ms, next {following:.2f} ms)", first - following, " ms", ATTACH_MS)
         if not shutil.which("strace"):
             print("system calls and doorbells: strace is missing: apt-get install strace")
-            return
+            return alone
         for words in (("rr",), ("rr", "--connections", 256)):
             calls = each(lines, wire, words)
             by_name = ", ".join(f"{name} {count:.3g}" for name, count in sorted(calls.items(), key=lambda item: -item[1]))
@@ -61,3 +71,4 @@ def measure(bin_dir, root):
         line("doorbells of 1000 requests, 256 connections", 1000 * rung, "", DOORBELLS)
     finally:
         lines.close()
+    return alone

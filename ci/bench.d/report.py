@@ -134,8 +134,10 @@ def page(result):
     cycles = {"32 at once": "cycles", "1 % are below": "cycles_low", "one at a time": "cycles_singly"}
     say("<h2>What was aimed at</h2>")
     classes = {"met": "good", "not met": "bad"}
-    say(table(["", "aim", "found", ""], [[html.escape(row), html.escape(target), html.escape(found), f'<span class="{classes.get(verdict, "")}">{verdict}</span>']
-                                         for row, target, found, verdict in result["targets"]]))
+    say("<p>The last column of a row that falls short says why, in its words; the profile is below.</p>")
+    say(table(["", "aim", "found", "of the aim", "", "why not"],
+              [[html.escape(row), html.escape(target), html.escape(found), times, f'<span class="{classes.get(verdict, "")}">{verdict}</span>', html.escape(why)]
+               for row, target, found, times, verdict, why in result["targets"]]))
     say("<p>A request and its response are three packets in the worker. Where their instructions go, and the functions that cost most of themselves:</p>")
     say(table(["part", "share"], [[html.escape(name), f"{share:.0%}"] for name, share in result["profile"]["layers"]]))
     say(table(["function", "share"], [[html.escape(name), f"{share:.1%}"] for name, share in result["profile"]["functions"]]))
@@ -162,6 +164,10 @@ def page(result):
     say(table(["technique", "row", "with", "without", "worth"],
               [[html.escape(a["technique"]), html.escape(a["row"]), number(a["with"]), number(a["without"]), f"{1 - a['with'] / a['without']:+.0%}"]
                for a in result["ablations"]]))
+    if result.get("patience"):
+        say("<p>An idle worker looks for work as long as waking it takes (adaptive), sleeps at once, or never. One request at a time over a veth:</p>")
+        say(table(["idle", "requests a second", "median, us", "processor time of a million, s", "idle daemon, percent of a core"],
+                  [[html.escape(idle), *map(number, values)] for idle, *values in result["patience"]]))
     say(curve("Packets that come at once", "instructions per packet", result["bursts"]))
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>io-pkt bench</title><style>{STYLE}</style>{''.join(parts)}</html>\n"
 

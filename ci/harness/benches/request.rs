@@ -1,33 +1,49 @@
 //! What a request of 64 bytes and its response cost a client and its worker that both poll: cycles of the time
-//! stamp counter, the middle of many, on one connection and one request at a time.
+//! stamp counter, the middle of many, on one connection and one request at a time; and how long it takes between
+//! two stacks in this process, beside the kernel's loopback in the same minute.
 //!
 //! `cargo bench -p harness --bench request`. The client reads and writes with what the library reads and
 //! writes with; the worker takes two breaths, one with the request (and the acknowledgement of the response
 //! before it) and one that sends the response. The peer is not timed.
+//!
+//! Between two stacks all of it is timed: both programs' part, both workers' and the wire's, one after the other
+//! in one thread. Over the loopback there are two threads that block, as most programs do, and once more one
+//! thread that has both ends and never sleeps.
 
 mod clock;
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
 use clock::{breath, clock};
 use harness::World;
+use harness::pair::Pair;
 use harness::peers::Peers;
 
 const REQUESTS: usize = 200_000;
 const PORT: u16 = 80;
+/// Where the other stack finds the server.
+const PAIR_PORT: u16 = 81;
+/// Turns of the three that are compared, of which the middle one counts.
+const TURNS: usize = 7;
+/// Requests of one turn: between the stacks, over the loopback.
+const PAIRED: u32 = 100_000;
+const LOOPED: u32 = 10_000;
 
 /// Cycles of the client and of the worker.
-fn run() -> Result<[u64; 2], String> {
-    let mut world = World::new()?;
+fn parts(world: &mut World) -> Result<[u64; 2], String> {
     world.listen(PORT, 8);
     let mut peers = Peers::new()?;
-    peers.open(&mut world, (0, PORT), 10_000..10_001, &mut harness::path::quiet)?;
+    peers.open(world, (0, PORT), 10_000..10_001, &mut harness::path::quiet)?;
     let mut spent = [Vec::with_capacity(REQUESTS), Vec::with_capacity(REQUESTS)];
     for request in 0..REQUESTS {
-        peers.request(&mut world, 0, request > 0)?;
-        let arrives = breath(&mut world);
+        peers.request(world, 0, request > 0)?;
+        let arrives = breath(world);
         let started = clock();
         peers.respond(0)?;
         let client = clock().saturating_sub(started);
-        let leaves = breath(&mut world);
+        let leaves = breath(world);
         // The first ones are acknowledged before they are answered.
         let mut frames = 0;
         world.each_sent(|_| frames += 1);
@@ -45,12 +61,102 @@ fn run() -> Result<[u64; 2], String> {
     }))
 }
 
-fn main() {
-    match run() {
-        Ok([client, worker]) => println!("client {client} worker {worker}"),
-        Err(why) => {
-            eprintln!("request: {why}");
-            std::process::exit(1);
+/// The kernel's loopback: both ends of a connection.
+fn loopback() -> std::io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let asks = TcpStream::connect(listener.local_addr()?)?;
+    let (answers, _) = listener.accept()?;
+    asks.set_nodelay(true)?;
+    answers.set_nodelay(true)?;
+    Ok((asks, answers))
+}
+
+/// A message that comes, however often one has to look.
+fn poll(from: &mut TcpStream) -> std::io::Result<()> {
+    loop {
+        match from.read(&mut [0; 64]) {
+            Ok(64) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Ok(_) => return Err(ErrorKind::UnexpectedEof.into()),
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// One thread that has both ends.
+fn polling() -> std::io::Result<Duration> {
+    let (mut asks, mut answers) = loopback()?;
+    asks.set_nonblocking(true)?;
+    answers.set_nonblocking(true)?;
+    let started = Instant::now();
+    for _ in 0..LOOPED {
+        asks.write_all(&[7; 64])?;
+        poll(&mut answers)?;
+        answers.write_all(&[7; 64])?;
+        poll(&mut asks)?;
+    }
+    Ok(started.elapsed())
+}
+
+/// Two threads, each of which sleeps until it has something to do.
+fn blocking() -> std::io::Result<Duration> {
+    let (mut asks, mut answers) = loopback()?;
+    let server = std::thread::spawn(move || {
+        let mut text = [0; 64];
+        (0..LOOPED).try_for_each(|_| {
+            answers.read_exact(&mut text)?;
+            answers.write_all(&text)
+        })
+    });
+    let started = Instant::now();
+    let mut text = [7; 64];
+    for _ in 0..LOOPED {
+        asks.write_all(&text)?;
+        asks.read_exact(&mut text)?;
+    }
+    let took = started.elapsed();
+    server.join().map_err(|_| ErrorKind::Other)??;
+    Ok(took)
+}
+
+/// Nanoseconds of a request between two stacks, over the loopback, and there without sleep, in turns.
+fn beside(world: &mut World) -> Result<[u64; 3], String> {
+    let mut pair = Pair::connect(world, PAIR_PORT)?;
+    let mut all = [const { Vec::new() }; 3];
+    let each = |all: Duration, count: u32| u64::try_from((all / count).as_nanos()).unwrap_or(0);
+    for turn in 0..=TURNS {
+        let started = Instant::now();
+        for _ in 0..PAIRED {
+            pair.exchange()?;
+        }
+        let paired = started.elapsed();
+        let blocked = blocking().map_err(|e| e.to_string())?;
+        let polled = polling().map_err(|e| e.to_string())?;
+        let found = [each(paired, PAIRED), each(blocked, LOOPED), each(polled, LOOPED)];
+        // The first turn warms up.
+        if turn > 0 {
+            all.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
+        }
+    }
+    Ok(all.map(|mut all| {
+        all.sort_unstable();
+        all.get(all.len() / 2).copied().unwrap_or(0)
+    }))
+}
+
+fn run() -> Result<(), String> {
+    let mut world = World::new()?;
+    let [client, worker] = parts(&mut world)?;
+    let [pair, kernel, polling] = beside(&mut world)?;
+    println!(
+        "client {client} worker {worker} pair_ns {pair} kernel_ns {kernel} kernel_polling_ns {polling}"
+    );
+    Ok(())
+}
+
+fn main() {
+    if let Err(why) = run() {
+        eprintln!("request: {why}");
+        std::process::exit(1);
     }
 }

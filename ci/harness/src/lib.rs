@@ -9,6 +9,7 @@
 //! * [`hoarders`]: peers who take and give nothing back, and floods.
 //! * [`hostile`]: a client that writes what it likes into its memory.
 //! * [`impair`]: what a bad link does to frames, decided by a seed.
+//! * [`pair`]: two stacks with a wire between them.
 //! * [`path`]: one thing done to a burst of packets.
 //! * [`peers`]: many connections of one peer.
 //! * [`router`]: a second link, so that the worker has something to pass on.
@@ -23,8 +24,10 @@ pub mod frame6;
 pub mod hoarders;
 pub mod hostile;
 pub mod impair;
+pub mod pair;
 pub mod path;
 pub mod peers;
+mod rings;
 pub mod router;
 pub mod time;
 mod world;

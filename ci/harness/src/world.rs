@@ -6,10 +6,11 @@
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, RxQueue, TxQueue, Units};
+use devnp::{AttachEnv, DriverSpec, Port, RxQueue, TxQueue, Units};
 use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions};
 use fib::{Ipv4Net, Ipv6Net, Rib, Route};
 use inet::command::{Command, Event, Handoff, ListenerId, Outcome, SocketOption, Transport};
@@ -19,6 +20,7 @@ use inet::{Parts, Pools, SocketId, Worker, WorkerCounters};
 use shm::{Arena, CellId, ClientFiles, ClientMap, Share, SlotFiles, SocketEnd, WorkersPage};
 use types::{FlowKey, Instant, MacAddr};
 
+use crate::rings::{Queues, WireEnds, pair_of, ring, rings};
 use crate::router::FarLink;
 
 /// The stack's address.
@@ -53,6 +55,7 @@ pub struct World {
     pub now: Instant,
     /// The pool all frames come from.
     pub pool: Mempool,
+    pools: Pools,
     /// The client's memory as the client sees it.
     pub client: Arc<ClientMap>,
     /// Those of further clients.
@@ -77,7 +80,7 @@ pub struct World {
     _ports: Vec<Port>,
     calls: u64,
     // Dropped last: everything above came from it.
-    eal: Eal,
+    eal: Rc<Eal>,
 }
 
 impl World {
@@ -112,7 +115,7 @@ impl World {
     pub fn as_worker(module: Option<&str>, me: u16, workers: u16) -> Result<Self, String> {
         let prefix = format!("io-pkt-harness-{}", std::process::id());
         let args = EalArgs::new(&prefix).memory(Memory::Ordinary { mib: 64 });
-        let eal = Eal::init(&args.to_vec()).map_err(|e| e.to_string())?;
+        let eal = Rc::new(Eal::init(&args.to_vec()).map_err(|e| e.to_string())?);
         let pool =
             Mempool::create("frames", &MempoolOptions::default()).map_err(|e| e.to_string())?;
         let mut units = Units::new();
@@ -120,8 +123,40 @@ impl World {
             Some(module) => pair_of(module, &eal, &pool)?,
             None => rings(&eal, &pool, &mut units)?,
         };
+        let alone = ring(&eal, &pool, &mut units)?;
+        let pools = Pools::new(pool).map_err(|e| e.to_string())?;
+        let mut world = Self::assemble((eal, pools, units), (wire, alone), (me, workers))?;
+        world.send(Command::Network(Arc::new(network())));
+        world.breathe();
+        // The peer asks for us, so its address is known from now on.
+        let _ = world.inject(&crate::frame::arp(true));
+        world.breathe();
+        world.each_sent(|_| {});
+        Ok(world)
+    }
+
+    /// Another one in this process, with this configuration.
+    ///
+    /// # Errors
+    /// What DPDK or the kernel refused, as text.
+    pub(crate) fn beside(&mut self, network: Network) -> Result<Self, String> {
+        let wire = rings(&self.eal, &self.pool, &mut self.units)?;
+        let alone = self.ring()?;
+        let base = (Rc::clone(&self.eal), self.pools.clone(), Units::new());
+        let mut world = Self::assemble(base, (wire, alone), (0, 1))?;
+        world.send(Command::Network(Arc::new(network)));
+        world.breathe();
+        Ok(world)
+    }
+
+    /// Worker `me` of so many, with its client, at its end of the wire.
+    fn assemble(
+        (eal, pools, units): (Rc<Eal>, Pools, Units),
+        (wire, alone): (WireEnds, (Port, Queues)),
+        (me, workers): (u16, u16),
+    ) -> Result<Self, String> {
         let (mut ports, (worker_rx, worker_tx), (peer_rx, peer_tx)) = wire;
-        let (alone, (alone_rx, alone_tx)) = ring(&eal, &pool, &mut units)?;
+        let (alone, (alone_rx, alone_tx)) = alone;
         ports.push(alone);
 
         let (commands, command_rx) = sync_channel(1024);
@@ -133,7 +168,7 @@ impl World {
         let others = (0..workers).map(|worker| Ok((line(worker), doorbell()?)));
         let others = others.collect::<Result<Vec<_>, String>>()?;
         let mut worker = Worker::new(Parts {
-            pools: Pools::new(pool.clone()).map_err(|e| e.to_string())?,
+            pools: pools.clone(),
             commands: command_rx,
             events: (event_tx, doorbell()?),
             mesh: Mesh::new(me, others, inbox),
@@ -146,7 +181,8 @@ impl World {
         let mut world = Self {
             worker,
             now: Instant::from_millis(1_000_000),
-            pool,
+            pool: pools.frames.clone(),
+            pools,
             client,
             others: Vec::new(),
             workers,
@@ -166,13 +202,7 @@ impl World {
             calls: 0,
             eal,
         };
-        world.send(Command::Network(Arc::new(network())));
         world.send(Command::Attach { client: CLIENT, lane });
-        world.breathe();
-        // The peer asks for us, so its address is known from now on.
-        let _ = world.inject(&crate::frame::arp(true));
-        world.breathe();
-        world.each_sent(|_| {});
         Ok(world)
     }
 
@@ -361,6 +391,16 @@ impl World {
         }
     }
 
+    /// All that another worker has sent comes to this one, as over a wire.
+    pub(crate) fn hear(&mut self, other: &mut Self) {
+        let (from, burst) = &mut other.from_worker;
+        while from.rx_burst(burst) > 0 {
+            // The ring is larger than what is sent between two breaths.
+            let _ = self.to_worker.0.tx_burst(burst);
+            burst.clear();
+        }
+    }
+
     /// A burst of what the worker has sent, as it is.
     pub fn take_sent(&mut self) -> Burst {
         let mut burst = Burst::new();
@@ -493,46 +533,6 @@ impl World {
         drop(self.handed());
         self.pool.in_use()
     }
-}
-
-pub(crate) type Queues = (RxQueue, TxQueue);
-type WireEnds = (Vec<Port>, Queues, Queues);
-
-/// Two `net_ring` ports, each of which gives back what it is sent: one for each direction.
-fn rings(eal: &Eal, pool: &Mempool, units: &mut Units) -> Result<WireEnds, String> {
-    let (first, (worker_rx, peer_tx)) = ring(eal, pool, units)?;
-    let (second, (peer_rx, worker_tx)) = ring(eal, pool, units)?;
-    Ok((vec![first, second], (worker_rx, worker_tx), (peer_rx, peer_tx)))
-}
-
-/// A port that receives what it sends.
-fn ring(eal: &Eal, pool: &Mempool, units: &mut Units) -> Result<(Port, Queues), String> {
-    let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
-    let mut env = AttachEnv { workers: 1, pool, units };
-    let mut port = devnp::attach(eal, &spec, &mut env).map_err(|e| e.to_string())?;
-    let queues = port.take_queues(0).ok_or("net_ring has no queue")?;
-    Ok((port, queues))
-}
-
-/// The two interfaces of a module that is a wire; a per-packet driver makes one at a time.
-fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> {
-    let mut units = Units::new();
-    let mut env = AttachEnv { workers: 1, pool, units: &mut units };
-    let user = std::os::unix::fs::MetadataExt::uid(
-        &std::fs::metadata("/proc/self").map_err(|e| e.to_string())?,
-    );
-    let mut modules = Modules::new(Vec::new(), user, Alarm::new(|| {}));
-    let spec = DriverSpec::parse(module, "").map_err(|e| e.to_string())?;
-    let mut attach =
-        || devnp::attach_all(eal, &spec, &mut env, &mut modules).map_err(|e| e.to_string());
-    let mut ports = attach()?;
-    if ports.len() == 1 {
-        ports.extend(attach()?);
-    }
-    let ends: Option<Vec<Queues>> = ports.iter_mut().map(|port| port.take_queues(0)).collect();
-    let mut ends = ends.ok_or("the module has no queue")?.into_iter();
-    let (first, second) = ends.next().zip(ends.next()).ok_or("the module is no wire")?;
-    Ok((ports, first, second))
 }
 
 /// A client's memory, from both sides.
