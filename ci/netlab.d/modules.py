@@ -375,7 +375,17 @@ def module_control():
             check(said.returncode != 0 and words in said.stderr, said.stderr)
         check(counter("faulty0", "fcs_errors") == 3 and counter("faulty0", "align_errors") is None, nic("faulty0"))
         check("not supported" in lab.iopkt("ifconfig", "tap0", "drvspec", 1, ok=False).stderr, "drvspec of a DPDK driver")
-        lab.iopkt("umount", "faulty0")
+        # Another name, also for what answers just now; the driver's next interface gets neither.
+        for name, new in (("tap0", "lan0"), ("faulty0", "faulty1")):
+            lab.iopkt("ifconfig", name, "name", new)
+            check(nic(new)["interface"] == new and lab.iopkt("nicinfo", name, ok=False).returncode == 1, new)
+        lab.echoes(STACK, 1)
+        check("lan0" in lab.iopkt("route", "show").stdout and lab.metric("iopkt_interface_up", '"lan0"') == 1, "it is called tap0")
+        check("has that name" in lab.iopkt("ifconfig", "lan0", "name", "faulty1", ok=False).stderr, "two of one name")
+        check(lab.mount("faulty").stdout.split()[-1] == "faulty2", "the driver has given out a name twice")
+        for name in "faulty2", "faulty1":
+            lab.iopkt("umount", name)
+        lab.iopkt("ifconfig", "lan0", "name", "tap0")
         lab.mount("faulty", "panic=rx")
         failures = lambda: lab.metric("iopkt_module_failures_total", 'module="faulty"')
         until("the failure is published", lambda: failures() == 1 and lab.metric("iopkt_module_interfaces_failed") == 1)

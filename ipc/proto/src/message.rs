@@ -443,6 +443,14 @@ pub enum Request {
         /// Interface name.
         interface: String,
     },
+    /// Gives an interface another name. → [`Reply::Done`]. `ENXIO`, `EEXIST`, `EINVAL` for `lo0` or for what is no name,
+    /// `EBUSY` while a module is attached to it by its name.
+    Rename {
+        /// Interface name.
+        interface: String,
+        /// What it is to be called.
+        name: String,
+    },
 }
 
 /// What the daemon answers.

@@ -199,7 +199,7 @@ pub(crate) struct IfconfigArgs {
     /// [mtu BYTES] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] [accept_rtadv | -accept_rtadv] [rtadv | -rtadv]
     /// [dhcp | -dhcp] [ipv4ll | -ipv4ll] [create] [vlan ID vlanif INTERFACE | -vlanif] [vlanpcp 0-7] [vlanproto 802.1q | 802.1ad]
     /// [laggproto lacp | loadbalance | failover] [laggport INTERFACE] [-laggport INTERFACE] [media autoselect] |
-    /// drvspec NUMBER [TEXT] | destroy
+    /// drvspec NUMBER [TEXT] | name NEW | destroy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INTERFACE")]
     pub(crate) words: Vec<String>,
 }

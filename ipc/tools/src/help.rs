@@ -24,6 +24,7 @@ Examples:
   iopkt ifconfig tap0 10.0.0.1 -alias           remove it
   iopkt ifconfig tap0 mtu 9000 up
   iopkt ifconfig tap0 lladdr 02:00:00:00:00:09  another MAC address
+  iopkt ifconfig tap0 name wan0                 another name
   iopkt ifconfig tap0 promisc -allmulti         frames for others, but not for all groups
   iopkt ifconfig -m tap0                        with the speeds that its port can have
   iopkt ifconfig sim0 drvspec 1 loss=5          a command of the driver's own

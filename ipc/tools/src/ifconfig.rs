@@ -17,6 +17,7 @@ use crate::nic;
 use crate::output::{escape, print, show};
 
 mod lagg;
+mod name;
 mod vlan;
 
 use vlan::VlanWords;
@@ -47,7 +48,7 @@ pub(crate) enum Step {
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 32] = [
+const WORDS: [&str; 33] = [
     "inet",
     "inet6",
     "netmask",
@@ -78,6 +79,7 @@ const WORDS: [&str; 32] = [
     "rtadv",
     "-rtadv",
     "drvspec",
+    "name",
     "create",
     "destroy",
 ];
@@ -93,6 +95,9 @@ pub(crate) fn main(mut sock: Option<String>, mut args: IfconfigArgs) -> Result<(
     }
     if let Some(("drvspec", words)) = words.split_first().map(|(first, rest)| (&**first, rest)) {
         return nic::command(&mut Control::open(sock)?, name, words);
+    }
+    if let Some(("name", words)) = words.split_first().map(|(first, rest)| (&**first, rest)) {
+        return name::rename(sock, name, words);
     }
     let (create, words) = match words.split_first() {
         Some((first, rest)) if first == "create" => (true, rest),
@@ -350,6 +355,7 @@ fn unknown(word: &str) -> String {
     match word {
         "create" => return "create comes first: iopkt ifconfig vlan0 create".into(),
         "destroy" => return "destroy stands alone: iopkt ifconfig tap1 destroy".into(),
+        "name" => return "name stands alone: iopkt ifconfig tap0 name wan0".into(),
         "drvspec" => return "drvspec stands alone: iopkt ifconfig sim0 drvspec 1".into(),
         _ => {}
     }

@@ -71,6 +71,11 @@ impl Port {
         &self.name
     }
 
+    /// It is called otherwise from now on; its unit stays taken.
+    pub fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+    }
+
     /// The name without its number, and the number: what [`Units`](crate::Units) has.
     #[must_use]
     pub fn unit(&self) -> (&str, u32) {

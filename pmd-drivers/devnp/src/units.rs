@@ -31,6 +31,17 @@ impl Units {
         self.0.entry(base.into()).or_default().insert(unit)
     }
 
+    /// Takes the numbers that names end with, those that nobody has; returns them.
+    pub fn take_names<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Vec<(String, u32)> {
+        let parts = names.filter_map(|name| {
+            let base = name.trim_end_matches(|c: char| c.is_ascii_digit());
+            // A driver writes no zeros in front.
+            let number = name.strip_prefix(base)?.parse::<u32>().ok()?;
+            (format!("{base}{number}") == name).then(|| (base.to_owned(), number))
+        });
+        parts.filter(|(base, unit)| self.take(base, *unit)).collect()
+    }
+
     /// Gives a number back.
     pub fn release(&mut self, base: &str, unit: u32) {
         if let Some(taken) = self.0.get_mut(base) {
@@ -53,5 +64,14 @@ mod tests {
         assert_eq!(units.next_free("en"), 0);
         units.release("tap", 0);
         assert_eq!(units.next_free("tap"), 0);
+    }
+
+    #[test]
+    fn names_have_their_numbers() {
+        let mut units = Units::new();
+        assert!(units.take("tap", 1));
+        let taken = units.take_names(["tap0", "tap1", "wan", "en007", "7"].into_iter());
+        assert_eq!(taken, [("tap".into(), 0), (String::new(), 7)]);
+        assert_eq!(units.next_free("tap"), 2);
     }
 }

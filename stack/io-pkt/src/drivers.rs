@@ -113,9 +113,12 @@ impl Control {
         let spec = DriverSpec::parse(driver, options).map_err(|error| error.to_string())?;
         let workers = self.worker_count();
         let Drivers { units, modules, pool, .. } = &mut self.drivers;
+        // What the operator has named, or made, is not what a driver's interface is called.
+        let named = units.take_names(self.network.names());
         let mut env = AttachEnv { workers, pool, units };
-        let ports = devnp::attach_all(eal, &spec, &mut env, modules)
-            .map_err(|error| format!("{error}; {}", error.help()))?;
+        let attached = devnp::attach_all(eal, &spec, &mut env, modules);
+        named.iter().for_each(|(base, unit)| units.release(base, *unit));
+        let ports = attached.map_err(|error| format!("{error}; {}", error.help()))?;
         let mut names = Vec::new();
         let mut indices = Vec::new();
         for mut port in ports {

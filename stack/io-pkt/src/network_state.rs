@@ -33,6 +33,7 @@ mod lagg;
 mod load;
 mod neighbors;
 mod redirects;
+mod rename;
 mod route_rows;
 mod routes;
 mod row;

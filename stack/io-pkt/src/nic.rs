@@ -25,6 +25,20 @@ impl Control {
         Ok(())
     }
 
+    /// Gives an interface another name.
+    ///
+    /// # Errors
+    /// As for [`proto::Request::Rename`].
+    pub(crate) fn rename(&mut self, interface: &str, name: &str) -> Result<(), Errno> {
+        // A filter, say, that was there for this interface would let everything through.
+        if self.protocols.is_attached_to(interface) {
+            return Err(Errno::BUSY);
+        }
+        self.network.rename(interface, name)?;
+        tracing::info!("{interface} is called {name} from now on");
+        Ok(())
+    }
+
     /// Changes what an interface receives.
     ///
     /// # Errors

@@ -150,6 +150,13 @@ impl Protocols {
         }
     }
 
+    /// A module has an interface's packets by its name.
+    pub(crate) fn is_attached_to(&self, interface: &str) -> bool {
+        let rows = self.modules.rows();
+        let mut attachments = rows.iter().flat_map(|row| &row.attachments);
+        attachments.any(|row| row.interface.as_deref() == Some(interface))
+    }
+
     /// The modules, for listings.
     pub(crate) fn rows(&self) -> impl Iterator<Item = ModuleRow> {
         self.modules.rows().into_iter().map(module_row)

@@ -149,6 +149,7 @@ impl Control {
                 self.set_automatic(&interface, what, on)
             }
             Request::SetMac { interface, mac } => self.set_mac(&interface, mac),
+            Request::Rename { interface, name } => self.rename(&interface, &name),
             Request::SetReceive { interface, mode, on } => self.set_receive(&interface, mode, on),
             Request::Bridge { bridge, verb } => self.change_bridge(&bridge, &verb),
             Request::Lagg { lagg, verb } => self.change_lagg(&lagg, &verb),

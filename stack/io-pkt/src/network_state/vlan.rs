@@ -12,13 +12,11 @@ use wire::vlan::{IDS, Kind, PRIORITY_MAX, TAG_LEN};
 use super::bridge::Bridge;
 use super::carrier::Carrier;
 use super::lagg::Lagg;
+use super::rename::NAME_MAX;
 use super::{Entry, NetworkState};
 
 /// Interfaces without a port: as many VLANs as there are on one link.
 const CLONED_MAX: usize = 4094;
-
-/// Longest name of an interface, as the kernel's.
-const NAME_MAX: usize = 15;
 
 /// What an interface is that was made, not attached.
 pub(super) enum Cloned {
