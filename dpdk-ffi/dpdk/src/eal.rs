@@ -187,6 +187,17 @@ fn runtime_folder() -> PathBuf {
     PathBuf::from(OsStr::from_bytes(folder.to_bytes()))
 }
 
+/// EAL starts once per process: all tests of this crate share it.
+#[cfg(test)]
+pub(crate) fn start_for_tests() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let args = crate::EalArgs::new(&format!("dpdk-test-{}", std::process::id()));
+        let memory = crate::Memory::Ordinary { mib: 64 };
+        let _runs_to_the_end = Eal::init(&args.memory(memory).to_vec()).unwrap();
+    });
+}
+
 fn is_busy(lcore: LcoreId) -> bool {
     // SAFETY: reads the state of a worker lcore of this process.
     unsafe { dpdk_sys::rte_eal_get_lcore_state(lcore.0) != dpdk_sys::WAIT }

@@ -197,7 +197,7 @@ const _: () = assert!(BURST_MAX <= 32, "a burst's packets have a bit each");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Eal, EalArgs, Memory, Mempool, MempoolOptions};
+    use crate::{Mempool, MempoolOptions};
 
     /// Packets of 1, 2, 3, … bytes.
     fn packets(pool: &Mempool, count: u16) -> Burst {
@@ -269,11 +269,9 @@ mod tests {
         (burst.len(), result)
     }
 
-    // EAL starts once per process.
     #[test]
     fn packets_come_and_are_judged_in_order_and_none_is_lost() {
-        let args = EalArgs::new(&format!("dpdk-test-{}", std::process::id()));
-        let _eal = Eal::init(&args.memory(Memory::Ordinary { mib: 64 }).to_vec()).unwrap();
+        crate::eal::start_for_tests();
         let options = MempoolOptions { count: 127, cache: 0, ..MempoolOptions::default() };
         let pool = Mempool::create("judge", &options).unwrap();
         let said = |passed, dropped, consumed| Verdicts { passed, dropped, consumed };

@@ -364,7 +364,7 @@ pub enum RingError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Eal, EalArgs, Memory, MempoolOptions};
+    use crate::MempoolOptions;
 
     fn packets(pool: &Mempool, lens: core::ops::Range<u16>) -> Burst {
         let mut burst = Burst::new();
@@ -479,11 +479,9 @@ mod tests {
         assert_eq!(rings.collect(&mut burst), 1);
     }
 
-    // EAL starts once per process.
     #[test]
     fn applications() {
-        let args = EalArgs::new(&format!("dpdk-rings-{}", std::process::id()));
-        let _eal = Eal::init(&args.memory(Memory::Ordinary { mib: 64 }).to_vec()).unwrap();
+        crate::eal::start_for_tests();
         let options = MempoolOptions { count: 2047, cache: 0, ..MempoolOptions::default() };
         let pool = Mempool::create("rings", &options).unwrap();
         for test in [
