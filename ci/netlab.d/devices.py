@@ -45,6 +45,20 @@ for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
         print(device, said, s.getsockname()[0], flush=True)
 """
 
+# The same for a socket that goes by each table of routes.
+BY_TABLE = """
+import errno, socket, sys
+SO_SETFIB = 0x100a
+for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+    for table in map(int, sys.argv[2:]):
+        s = socket.socket(socket.AF_INET, kind)
+        s.settimeout(8)
+        s.setsockopt(socket.SOL_SOCKET, SO_SETFIB, table)
+        try: s.connect((sys.argv[1], 7000)) if kind == socket.SOCK_STREAM else s.sendto(b"?", (sys.argv[1], 7000)); said = s.recv(100).decode()
+        except OSError as e: said = errno.errorcode[e.errno]
+        print(s.getsockopt(socket.SOL_SOCKET, SO_SETFIB), said, flush=True)
+"""
+
 # Two servers at one port, each at a link.
 SERVES = """
 import select, socket, threading
@@ -80,7 +94,7 @@ def ready(lab, log):
 
 
 def bound_sockets():
-    """SO_BINDTODEVICE: an address that is behind both of two links answers by the link that a socket is bound to, whatever the route says, or that IP_UNICAST_IF has chosen; two servers at one port hear one link each."""
+    """SO_BINDTODEVICE: an address that is behind both of two links answers by the link that a socket is bound to, whatever the route says, that IP_UNICAST_IF has chosen, or by the routes of the table that it has chosen (SO_SETFIB); two servers at one port hear one link each."""
     taps = ["-d", "net_tap", f"iface={IFACE},address={STACK}/24", "-d", "net_tap", f"iface=iop1,address={OTHER_STACK}/24"]
     with Lab(drivers=taps) as lab:
         other = lab.add_host(lab.ns + "o", "iop1", f"{OTHER}/24")
@@ -97,6 +111,13 @@ def bound_sockets():
         said = lab.iopkt("run", "--", "python3", "-c", CHOOSES, TWICE)
         rows = said.stdout.split("\n")[:-1]
         check(rows == [f"tap1 other {OTHER_STACK}", f"tap0 near {STACK}", f"tap1 near {STACK}", f"tap0 near {STACK}"], f"{rows} {said.stderr}")
+        lab.iopkt("sysctl", "net.fibs=3")
+        lab.iopkt("route", "-T", 1, "add", "default", OTHER)
+        lab.iopkt("route", "-T", 2, "add", "default", "-reject")
+        rows = lab.iopkt("run", "--", "python3", "-c", BY_TABLE, TWICE, 0, 1, 2).stdout.splitlines()
+        check(rows[1:] == ["1 other", "2 EHOSTUNREACH"] + ["0 near", "1 other", "2 EHOSTUNREACH"] and rows[0] == "0 near", f"by tables: {rows}")
+        gateways = [[row["gateway"] for row in lab.table("netstat", "-rn", "-T", table) if row["prefix_len"] == 0] for table in (0, 1)]
+        check(gateways == [["198.18.77.1"], [OTHER]], f"{gateways}")
         log = lab.dir / "serves.log"
         lab.client("python3", "-c", SERVES, log=log)
         ready(lab, log)

@@ -560,6 +560,7 @@ pub fn network() -> Network {
         mac,
         mtu: 1500,
         up: true,
+        table: 0,
         addresses: vec![Address { address, prefix_len }],
         addresses6: Vec::new(),
         link6: Link6::default(),

@@ -1,12 +1,16 @@
 //! IPv4 packets for others: which way they go, and what becomes of those that don't.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
+use std::io::IoSlice;
 
-use fib::{Ipv4Net, Refusal, Route};
+use fib::{Ipv4Net, Refusal, Rib, Route};
 use harness::router::{FAR, LOCAL_FAR_MAC, PEER_FAR, PEER_FAR_MAC, packet};
 use harness::{LOCAL, PEER, PEER_MAC, World};
-use inet::network::{Network, ReversePath, StaticNeighbor};
+use inet::Device;
+use inet::command::{Command, SocketOption};
+use inet::network::{Network, ReversePath, RouteTable, StaticNeighbor};
+use shm::Ancillary;
 use types::{DropReason, MacAddr};
 use wire::ipv4::{self, Header};
 use wire::{IntoBytes, arp, ethernet, icmp};
@@ -370,6 +374,67 @@ fn answers_for_those_it_is_told_to(router: &mut Router) {
     router.configure(|_| {});
 }
 
+/// A table of routes beside the first, for what comes by the first link and for sockets.
+fn in_table_2(network: &mut Network, routes: &[Route]) {
+    let mut rib = Rib::new();
+    for (address, interface) in [(LOCAL, 1), (PEER_FAR, FAR)] {
+        rib.add(Route::connected(Ipv4Net::containing(address, 24).unwrap(), interface)).unwrap();
+    }
+    routes.iter().for_each(|route| rib.add(*route).unwrap());
+    network.tables = vec![RouteTable { number: 2, fib: rib.publish(), ..RouteTable::default() }];
+}
+
+fn goes_by_the_table_of_the_interface_that_a_packet_came_by(router: &mut Router) {
+    let only = Ipv4Net::host(Ipv4Addr::new(203, 0, 113, 9));
+    let way = Route::gateway(only, FAR, PEER_FAR);
+    let frames = [plain(PEER, BEYOND), plain(PEER, only.addr())];
+    router.configure(|network| in_table_2(network, &[way]));
+    assert_eq!(router.exchange(&frames[0]).1.len(), 1, "the first table's");
+    assert_eq!(router.told(&frames[1], DropReason::Ipv4NoRoute), (3, 0, [0, 0]));
+    router.configure(|network| {
+        in_table_2(network, &[way]);
+        network.interfaces[1].table = 2;
+    });
+    assert_eq!(router.told(&frames[0], DropReason::Ipv4NoRoute), (3, 0, [0, 0]));
+    let (_, far) = router.exchange(&frames[1]);
+    assert_eq!((far[0].1, far[0].2.ttl), (PEER_FAR_MAC, 63));
+    // The way back is looked for there, too.
+    let unknown = packet(BEFORE, only.addr(), TEXT, |header| header);
+    assert_eq!(router.exchange(&unknown).1.len(), 1);
+    router.configure(|network| {
+        in_table_2(network, &[way]);
+        network.interfaces[1].table = 2;
+        network.host.reverse_path = ReversePath::Loose;
+    });
+    router.silently_refused(&unknown, DropReason::Ipv4ReversePath);
+    router.configure(|_| {});
+}
+
+fn a_socket_goes_by_the_table_that_it_has_chosen(router: &mut Router) {
+    let only = Ipv4Addr::new(203, 0, 113, 9);
+    router.configure(|network| {
+        in_table_2(network, &[Route::gateway(Ipv4Net::host(only), FAR, PEER_FAR)]);
+    });
+    let world = &mut router.0;
+    let (socket, cell, descriptor) = world.bind_udp(5353).unwrap();
+    let memory = world.memory(cell).unwrap();
+    let sends = |world: &mut World, device: Device| {
+        let option = SocketOption::Device(device);
+        let _ = world.call(|call| Command::SetOption { call, socket, option }).unwrap();
+        let (to, text) = (SocketAddr::new(only.into(), 9), IoSlice::new(b"text"));
+        memory.send().push_datagram(Some(to), &Ancillary::default(), &[text]).unwrap();
+        world.pass(Duration::from_millis(1));
+        let sent: Vec<Sent> = world.sent_far().iter().filter_map(|frame| parse(frame)).collect();
+        sent.iter().filter(|(.., header, _)| header.dst() == only).count()
+    };
+    let by = |table| Device::ANY.in_table(table);
+    let found = [by(0), by(2), by(3), Device::of(FAR).in_table(2)].map(|by| sends(world, by));
+    assert_eq!(found, [0, 1, 0, 1], "nobody has told of the third");
+    world.send(Command::Close { socket, reset: false });
+    drop(descriptor);
+    router.configure(|_| {});
+}
+
 fn is_a_host_unless_told(router: &mut Router) {
     router.configure(|network| network.host.forward = false);
     router.silently_refused(&plain(PEER, BEYOND), DropReason::Ipv4NotForUs);
@@ -393,6 +458,8 @@ fn a_router() {
     lets_nothing_pass_where_the_operator_says_so(&mut router);
     divides_flows_between_equal_routers(&mut router);
     answers_for_those_it_is_told_to(&mut router);
+    goes_by_the_table_of_the_interface_that_a_packet_came_by(&mut router);
+    a_socket_goes_by_the_table_that_it_has_chosen(&mut router);
     is_a_host_unless_told(&mut router);
     let _ = router.0.sent_far();
     assert_eq!(router.0.wind_up(), 0, "buffers left behind");

@@ -260,6 +260,54 @@ fn a_flood_does_not_hide_duplicates(world: &mut World) {
     assert_eq!(heard(world, &said), 0);
 }
 
+/// An address that others may have is used, and nobody is displaced by that (RFC 4429).
+fn optimistic(world: &mut World) {
+    let all = |world: &mut World, state: State| {
+        world.configure(|interface| interface.addresses6.iter_mut().for_each(|a| a.state = state));
+    };
+    all(world, State::Optimistic);
+    let answers = exchange(world, &frame6::solicitation(LOCAL6));
+    let [answer] = answers.as_slice() else { panic!("{answers:?}") };
+    assert!(
+        matches!(Ndp::parse(&answer.1, &message(answer)), Ok(Ndp::NeighborAdvertisement(what, _))
+        if what.target == LOCAL6 && what.solicited && !what.overriding)
+    );
+    let heard = |world: &mut World, frame: &[u8]| {
+        world.events.clear();
+        assert!(exchange(world, frame).is_empty());
+        world.events.iter().filter(|event| matches!(event, Event::Heard { .. })).count()
+    };
+    assert_eq!(heard(world, &frame6::probe(LOCAL6)), 1);
+    let theirs = |dst| {
+        let message = frame6::advertisement(LOCAL6, MacAddr([2, 0, 0, 0, 0, 66]), true);
+        let body = &message[14 + 40 + 8..];
+        let head = icmp6::Header::new(icmp6::Type(136), icmp6::Code::ZERO, 1 << 29);
+        let message =
+            [wire::IntoBytes::as_bytes(&head.with_checksum(LOCAL6, dst, body)), body].concat();
+        let header = frame6::header(LOCAL6, dst, Protocol::ICMPV6, &message).with_hop_limit(255);
+        frame6::packet(&header, &message)
+    };
+    assert_eq!(heard(world, &theirs(ALL_NODES)), 1, "somebody has it");
+    // Nobody unknown is asked for from there; what waits goes when the address is ours.
+    let (cell, _) = open_udp6(world, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 5402));
+    let unknown = Ipv6Addr::new(0x2001, 0xdb8, 0, 77, 0, 0, 0, 11);
+    send(world, cell, SocketAddr::new(unknown.into(), 9), b"later");
+    world.pass(Duration::from_millis(1));
+    assert_eq!(sent6(world).len(), 0);
+    all(world, State::Preferred);
+    world.pass(Duration::from_millis(1100));
+    let sent = sent6(world);
+    let [ask] = sent.as_slice() else { panic!("{sent:?}") };
+    assert!(
+        matches!(Ndp::parse(&ask.1, &message(ask)), Ok(Ndp::NeighborSolicitation(to, _)) if to == unknown)
+    );
+    let answer = frame6::advertisement(unknown, MacAddr([2, 0, 0, 0, 0, 11]), true);
+    let sent = exchange(world, &answer);
+    let [datagram] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!((datagram.1.src(), datagram.1.dst()), (LOCAL6, unknown));
+    assert_eq!(heard(world, &theirs(ALL_NODES)), 0, "it is ours for sure");
+}
+
 /// One world, for EAL starts once in a process.
 #[test]
 fn ipv6() {
@@ -271,5 +319,6 @@ fn ipv6() {
     refusals(&mut world);
     still_there(&mut world);
     a_flood_does_not_hide_duplicates(&mut world);
+    optimistic(&mut world);
     assert_eq!(world.wind_up(), 0, "buffers left");
 }

@@ -23,6 +23,8 @@ const SO_SNDTIMEO_OLD: i32 = 21;
 const SO_RCVTIMEO_NEW: i32 = 66;
 const SO_SNDTIMEO_NEW: i32 = 67;
 const SO_BINDTODEVICE: i32 = 25;
+/// Of io-pkt; Linux has none.
+const SO_SETFIB: i32 = 0x100a;
 const SO_BINDTOIFINDEX: i32 = 62;
 const SO_TIMESTAMP: i32 = 29;
 const SO_TIMESTAMPNS: i32 = 35;
@@ -79,6 +81,7 @@ impl Socket {
         self.done(request)?;
         let ways = match (level, name) {
             (SOL_SOCKET, SO_BINDTODEVICE | SO_BINDTOIFINDEX) => Some(OwnWays::Device),
+            (SOL_SOCKET, SO_SETFIB) => Some(OwnWays::Table),
             (IPPROTO_IP, IP_UNICAST_IF) => Some(OwnWays::Unicast),
             (IPPROTO_IPV6, IPV6_UNICAST_IF) => Some(OwnWays::Unicast6),
             _ => None,

@@ -120,7 +120,14 @@ ssize_t iopkt_release(int fd, size_t len);
 ssize_t iopkt_send_reserve(int fd, void **data, size_t len, int flags);
 ssize_t iopkt_send_commit(int fd, const void *data, size_t len, int flags);
 
-/* Options the stack does not know: ENOPROTOOPT. */
+/*
+ * Options the stack does not know: ENOPROTOOPT. SO_SETFIB (an int, of SOL_SOCKET) is the stack's own: the table of
+ * routes by which the socket's packets go, 0 to begin with; connections that are accepted have their listener's.
+ * EINVAL: there are not so many (iopkt sysctl net.fibs).
+ */
+#ifndef SO_SETFIB
+#define SO_SETFIB 0x100a
+#endif
 int iopkt_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
 int iopkt_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
 

@@ -221,12 +221,16 @@ pub enum Request {
     /// → [`Reply::Routes`]: the next page of all, a row for each gateway, by address and prefix length, those
     /// of IPv4 first. An empty one is the end.
     Routes {
+        /// Of this table.
+        table: u8,
         /// The destination of the last row so far.
         after: Option<(IpAddr, u8)>,
     },
     /// → [`Reply::Routes`]: the route by which packets to an address go, a row for each gateway; none if
     /// there is no route.
     Route {
+        /// Of this table.
+        table: u8,
         /// The address.
         to: IpAddr,
     },
@@ -306,11 +310,26 @@ pub enum Request {
         /// Bytes of an IP packet.
         mtu: u16,
     },
+    /// Packets for others that come by an interface go by this table of routes. → [`Reply::Done`]. `EINVAL` if
+    /// there are not so many.
+    SetTable {
+        /// Interface name.
+        interface: String,
+        /// The table.
+        table: u8,
+    },
     /// Adds a route, or one more gateway to a route. → [`Reply::Done`]. `EEXIST`, `ENETUNREACH` (gateway not
-    /// on a link), `EMLINK` (gateways), `ENOSPC`, `EINVAL`.
-    AddRoute(NewRoute),
+    /// on a link), `EMLINK` (gateways), `ENOSPC`, `EINVAL` (also if there are not so many tables).
+    AddRoute {
+        /// To this table.
+        table: u8,
+        /// The route.
+        route: NewRoute,
+    },
     /// Deletes a route, or takes one gateway from it. → [`Reply::Done`]. `ESRCH`.
     DeleteRoute {
+        /// Of this table.
+        table: u8,
         /// Destination network.
         destination: IpAddr,
         /// Prefix length.

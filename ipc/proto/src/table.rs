@@ -32,6 +32,8 @@ pub struct InterfaceRow {
     pub mac: MacAddr,
     /// MTU in bytes of an IP packet.
     pub mtu: u16,
+    /// Packets for others that come by it go by the routes of this table.
+    pub table: u8,
     /// Administratively up.
     pub up: bool,
     /// Link is up.

@@ -196,7 +196,7 @@ pub(crate) struct IfconfigArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// INTERFACE [[inet] ADDRESS/LEN | ADDRESS netmask MASK] [alias | -alias | delete] [up | down]
-    /// [mtu BYTES] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] [accept_rtadv | -accept_rtadv] [rtadv | -rtadv]
+    /// [mtu BYTES] [fib TABLE] [lladdr MAC] [promisc | -promisc] [allmulti | -allmulti] [accept_rtadv | -accept_rtadv] [rtadv | -rtadv]
     /// [dhcp | -dhcp] [ipv4ll | -ipv4ll] [create] [vlan ID vlanif INTERFACE | -vlanif] [vlanpcp 0-7] [vlanproto 802.1q | 802.1ad]
     /// [laggproto lacp | loadbalance | failover] [laggport INTERFACE] [-laggport INTERFACE] [media autoselect] |
     /// drvspec NUMBER [TEXT] | name NEW | destroy
@@ -376,6 +376,9 @@ pub(crate) struct NetstatArgs {
     /// Routes
     #[arg(short = 'r', group = "view")]
     pub(crate) routes: bool,
+    /// With -r: of this table of routes
+    #[arg(short = 'T', value_name = "TABLE", default_value_t = 0, requires = "routes")]
+    pub(crate) table: u8,
     /// Interfaces
     #[arg(short = 'i', group = "view")]
     pub(crate) interfaces: bool,
@@ -430,6 +433,9 @@ pub(crate) struct ArpArgs {
 /// Arguments of `route`.
 #[derive(Debug, Args)]
 pub(crate) struct RouteArgs {
+    /// In this table of routes
+    #[arg(short = 'T', value_name = "TABLE", default_value_t = 0)]
+    pub(crate) table: u8,
     /// Numbers instead of names; names are never looked up, so this is always so
     #[arg(short = 'n')]
     pub(crate) numeric: bool,

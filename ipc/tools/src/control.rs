@@ -170,12 +170,12 @@ impl Control {
         self.ask(Request::Interfaces, |r| if let Reply::Interfaces(x) = r { Some(x) } else { None })
     }
 
-    /// All routes, page after page.
-    pub(crate) fn routes(&mut self) -> Result<Vec<RouteRow>, Failure> {
+    /// All routes of a table, page after page.
+    pub(crate) fn routes(&mut self, table: u8) -> Result<Vec<RouteRow>, Failure> {
         let mut rows: Vec<RouteRow> = Vec::new();
         for _ in 0..PAGES_MAX {
             let after = rows.last().map(|last| (last.destination, last.prefix_len));
-            let page = self.ask(Request::Routes { after }, |r| {
+            let page = self.ask(Request::Routes { table, after }, |r| {
                 if let Reply::Routes(x) = r { Some(x) } else { None }
             })?;
             if page.is_empty() {
@@ -189,9 +189,10 @@ impl Control {
         )))
     }
 
-    /// The route by which packets to an address go, a row for each gateway.
-    pub(crate) fn route_to(&mut self, to: IpAddr) -> Result<Vec<RouteRow>, Failure> {
-        self.ask(Request::Route { to }, |r| if let Reply::Routes(x) = r { Some(x) } else { None })
+    /// The route of a table by which packets to an address go, a row for each gateway.
+    pub(crate) fn route_to(&mut self, table: u8, to: IpAddr) -> Result<Vec<RouteRow>, Failure> {
+        let request = Request::Route { table, to };
+        self.ask(request, |r| if let Reply::Routes(x) = r { Some(x) } else { None })
     }
 
     pub(crate) fn neighbors(&mut self) -> Result<Vec<NeighborRow>, Failure> {

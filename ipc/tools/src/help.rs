@@ -51,7 +51,7 @@ Examples:
   iopkt netstat -an            all sockets, listening ones too
   iopkt netstat -s -p tcp      what TCP has counted
   iopkt netstat -g             groups that are listened to
-  iopkt netstat -rn            routes
+  iopkt netstat -rn            routes; -T 1 those of another table
   iopkt netstat -i --json      interfaces, for a program";
 
 pub(crate) const ARP: &str = "\
@@ -110,6 +110,7 @@ Examples:
   iopkt route add 10.2.0.0/16 -blackhole          -reject tells the senders
   iopkt route delete 10.0.0.0/8 198.18.77.9       this gateway only
   iopkt route delete 10.0.0.0/8
+  iopkt route -T 1 add default 198.18.78.1        another table's: for sockets with SO_SETFIB, and ifconfig IF fib 1
   iopkt route get 8.8.8.8        which route would be taken?
   iopkt route load routes.txt    a route a line, as after add; all at once, a million too
   iopkt route load -replace routes.txt            those of earlier loads that are not in it go

@@ -35,6 +35,8 @@ pub(crate) enum Step {
     Up(bool),
     /// MTU in bytes.
     Mtu(u16),
+    /// Table of routes for what comes by it.
+    Table(u8),
     /// MAC address.
     Mac(MacAddr),
     /// Frames for others, or for all groups.
@@ -48,7 +50,7 @@ pub(crate) enum Step {
 }
 
 /// Words after the interface's name.
-const WORDS: [&str; 33] = [
+const WORDS: [&str; 34] = [
     "inet",
     "inet6",
     "netmask",
@@ -61,6 +63,7 @@ const WORDS: [&str; 33] = [
     "up",
     "down",
     "mtu",
+    "fib",
     "prefixlen",
     "lladdr",
     "ether",
@@ -191,11 +194,8 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
         match word {
             "up" => steps.push(Step::Up(true)),
             "down" => steps.push(Step::Up(false)),
-            "mtu" => {
-                let text = argument()?;
-                let wrong = |_| format!("mtu {text:?} is not a number from 0 to 65535");
-                steps.push(Step::Mtu(text.parse().map_err(wrong)?));
-            }
+            "mtu" => steps.push(Step::Mtu(number(word, argument()?, 65_535)?)),
+            "fib" => steps.push(Step::Table(number(word, argument()?, 255)?)),
             "lladdr" | "ether" | "link" => {
                 steps.push(Step::Mac(mac(word, argument()?)?));
             }
@@ -245,6 +245,10 @@ fn parse(words: &[String]) -> Result<Vec<Step>, String> {
     }
     drop(steps.splice(0..0, links));
     Ok(steps)
+}
+
+fn number<T: std::str::FromStr>(word: &str, text: &str, most: u16) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{word} {text:?} is not a number from 0 to {most}"))
 }
 
 /// Ports agree with the other end on the fastest that both have, and take no orders.
@@ -395,6 +399,7 @@ fn plan(row: &InterfaceRow, step: &Step) -> Result<Vec<Request>, Failure> {
         Step::Remove(address) => vec![delete(address)],
         Step::Up(up) => vec![Request::SetUp { interface: interface(), up }],
         Step::Mtu(mtu) => vec![Request::SetMtu { interface: interface(), mtu }],
+        Step::Table(table) => vec![Request::SetTable { interface: interface(), table }],
         Step::Mac(mac) => vec![Request::SetMac { interface: interface(), mac }],
         Step::Receive(mode, on) => vec![Request::SetReceive { interface: interface(), mode, on }],
         Step::Automatic(what, on) => {
@@ -432,12 +437,15 @@ fn explain(error: CallError, row: &InterfaceRow, step: &Step) -> Failure {
         Step::Remove(a) => {
             (format!("{name}: cannot remove {a}"), format!("its addresses are: {have}"))
         }
-        Step::Up(up) => {
-            (format!("{name}: cannot set it {}", if up { "up" } else { "down" }), String::new())
-        }
+        Step::Up(true) => (format!("{name}: cannot set it up"), String::new()),
+        Step::Up(false) => (format!("{name}: cannot set it down"), String::new()),
         Step::Mtu(mtu) => (
             format!("{name}: cannot set mtu {mtu}"),
             "the port's limits forbid it; 1500 always works".into(),
+        ),
+        Step::Table(table) => (
+            format!("{name}: cannot set fib {table}"),
+            "there are not so many; more: iopkt sysctl net.fibs=16".into(),
         ),
         Step::Mac(mac) => (
             format!("{name}: cannot set address {mac}"),
@@ -523,6 +531,9 @@ fn render(rows: &[InterfaceRow]) -> String {
 fn render_one(text: &mut String, row: &InterfaceRow) -> std::fmt::Result {
     let (bits, names) = flags(row);
     writeln!(text, "{}: flags={bits:x}<{names}> mtu {}", escape(&row.name), row.mtu)?;
+    if row.table != 0 {
+        writeln!(text, "\tfib: {}", row.table)?;
+    }
     if row.mac != MacAddr::ZERO {
         writeln!(text, "\taddress: {}", row.mac)?;
     }

@@ -17,7 +17,7 @@ use crate::output::{escape, left, print, right, show, table};
 pub(crate) fn main(sock: Option<String>, args: &NetstatArgs) -> Result<(), Failure> {
     let mut control = Control::open(sock)?;
     if args.routes {
-        return show(&*control.routes()?, args.json, render_routes);
+        return show(&*control.routes(args.table)?, args.json, render_routes);
     }
     if args.interfaces {
         return show(&*control.interfaces()?, args.json, render_interfaces);

@@ -36,12 +36,16 @@ enum Verb {
 /// Runs the tool.
 pub(crate) fn main(mut sock: Option<String>, mut args: RouteArgs) -> Result<(), Failure> {
     let words = take_options(args.words, &mut args.json, &mut sock).map_err(Failure::usage)?;
+    let (table, words) = take_table(words, args.table).map_err(Failure::usage)?;
     let verb = parse(&words).map_err(Failure::usage)?;
+    if table != 0 && matches!(verb, Verb::Load { .. } | Verb::Monitor) {
+        return Err(Failure::usage("load and monitor are of the first table, without -T".into()));
+    }
     let mut control = Control::open(sock)?;
     match verb {
-        Verb::Show => show(&*control.routes()?, args.json, render_routes),
+        Verb::Show => show(&*control.routes(table)?, args.json, render_routes),
         Verb::Get(host) => {
-            let rows = control.route_to(host)?;
+            let rows = control.route_to(table, host)?;
             let row = rows.first().ok_or_else(|| {
                 Failure::failed(format!(
                     "no route to {host}; add one: iopkt route add default GATEWAY"
@@ -55,13 +59,23 @@ pub(crate) fn main(mut sock: Option<String>, mut args: RouteArgs) -> Result<(), 
         }
         Verb::Monitor => monitor::watch(&mut control, args.json),
         Verb::Load { file, replace } => load::load(&mut control, &file, replace, args.json),
-        Verb::Add(new) => {
-            control.change(Request::AddRoute(new)).map_err(|error| explain(error, &Verb::Add(new)))
-        }
+        Verb::Add(route) => control
+            .change(Request::AddRoute { table, route })
+            .map_err(|error| explain(error, &Verb::Add(route))),
         Verb::Delete(to @ Network(destination, prefix_len), gateway) => control
-            .change(Request::DeleteRoute { destination, prefix_len, gateway })
+            .change(Request::DeleteRoute { table, destination, prefix_len, gateway })
             .map_err(|error| explain(error, &Verb::Delete(to, gateway))),
     }
+}
+
+/// `-T TABLE`, which may stand behind the verb, too.
+fn take_table(mut words: Vec<String>, before: u8) -> Result<(u8, Vec<String>), String> {
+    let Some(at) = words.iter().position(|word| word == "-T") else { return Ok((before, words)) };
+    let _keyword = words.remove(at);
+    let value = if at < words.len() { words.remove(at) } else { String::new() };
+    let table = value.parse().ok();
+    let table = table.ok_or_else(|| format!("-T {value:?} is no table of routes, as in: -T 1"))?;
+    Ok((table, words))
 }
 
 fn parse(words: &[String]) -> Result<Verb, String> {
@@ -268,8 +282,8 @@ fn explain(error: CallError, verb: &Verb) -> Failure {
                 return Failure::refused(&what, errno, hint);
             }
             if is(Errno::INVAL) {
-                let hint = "the gateway must be another station, not an address of this stack's own; \
-                            a lost route to an interface's own network comes back with: iopkt \
+                let hint = "a table must be one of net.fibs (iopkt sysctl net.fibs), and the gateway \
+                            another station, not an address of this stack's own; a lost route to an interface's own network comes back with: iopkt \
                             ifconfig IF up";
                 return Failure::refused(&what, errno, hint);
             }
@@ -338,6 +352,17 @@ mod tests {
 
     const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    }
+
+    #[test]
+    fn a_table_may_be_named_before_the_verb_and_behind() {
+        let take = |line: &str, before| {
+            take_table(line.split_whitespace().map(str::to_owned).collect(), before)
+        };
+        let rest = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(take("get 10.0.0.1", 3), Ok((3, rest("get 10.0.0.1"))));
+        assert_eq!(take("add -T 2 default 10.0.0.1", 0), Ok((2, rest("add default 10.0.0.1"))));
+        assert!(take("show -T", 0).is_err() && take("show -T 256", 0).is_err());
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum State {
     Duplicate,
     /// Nobody knows yet whether another station has it: for nothing.
     Tentative,
+    /// Nobody knows yet, and it is used all the same where there is no other (RFC 4429).
+    Optimistic,
     /// For what goes on, not for what begins.
     Deprecated,
     /// For everything.
@@ -21,7 +23,13 @@ impl State {
     /// Packets may come from it and go to it.
     #[must_use]
     pub const fn is_usable(self) -> bool {
-        matches!(self, Self::Deprecated | Self::Preferred)
+        matches!(self, Self::Optimistic | Self::Deprecated | Self::Preferred)
+    }
+
+    /// Whether another station has it is still being asked.
+    #[must_use]
+    pub const fn is_sought(self) -> bool {
+        matches!(self, Self::Tentative | Self::Optimistic)
     }
 }
 
@@ -105,7 +113,7 @@ impl Own {
     /// When something about it changes next.
     pub(crate) fn due(&self) -> Instant {
         let step = match self.state {
-            State::Tentative => self.probe.due.unwrap_or(Instant::ZERO),
+            State::Tentative | State::Optimistic => self.probe.due.unwrap_or(Instant::ZERO),
             State::Preferred => self.preferred_until,
             State::Deprecated | State::Duplicate => Instant::FAR_FUTURE,
         };

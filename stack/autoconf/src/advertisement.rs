@@ -152,7 +152,7 @@ impl Link {
                 own.preferred_until = preferred_until.min(own.preferred_max);
                 own.valid_until = own.valid_until.min(own.valid_max);
                 let before = own.state;
-                if own.state.is_usable() {
+                if own.state.is_usable() && !own.state.is_sought() {
                     own.state = own.lived(now);
                 }
                 self.changed |= own.state != before;

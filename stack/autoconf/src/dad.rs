@@ -1,4 +1,5 @@
-//! Is anybody there who has the address (RFC 4862 5.4)? Nobody uses an address before that is known.
+//! Is anybody there who has the address (RFC 4862 5.4)? Nobody uses an address before that is known,
+//! unless the operator has it so (RFC 4429): whoever is there is then told nothing that would displace him.
 
 use core::net::Ipv6Addr;
 
@@ -12,7 +13,7 @@ impl Link {
     /// Addresses whose search begins, goes on or ends.
     pub(crate) fn probe(&mut self, now: Instant, random: &mut dyn FnMut() -> u64) {
         let Self { own, settings, out, news, changed, retrans, renewal, .. } = self;
-        for own in own.iter_mut().filter(|own| own.state == State::Tentative) {
+        for own in own.iter_mut().filter(|own| own.state.is_sought()) {
             let Some(due) = own.probe.due else {
                 // Who was just told to use an address has not started together with all others.
                 let delay = match own.origin {
@@ -50,7 +51,7 @@ impl Link {
     /// Another station asks who has `target`. One without an address wants to take it, like us
     /// (RFC 4862 5.4.3); what we have asked ourselves may come back (RFC 7527 4.2).
     pub(crate) fn solicited(&mut self, target: Ipv6Addr, nonce: Option<&[u8]>, now: Instant) {
-        let ours = |own: &&Own| own.address == target && own.state == State::Tentative;
+        let ours = |own: &&Own| own.address == target && own.state.is_sought();
         let Some(own) = self.own.iter().find(ours) else { return };
         let is_echo = own.probe.nonce.is_some_and(|sent| Some(&sent[..]) == nonce);
         if !is_echo {
@@ -61,7 +62,7 @@ impl Link {
     /// Another station has an address of ours (RFC 4862 5.4.4, 5.4.5). Once it is in use its users
     /// keep it; that is a conflict for a person to resolve.
     pub(crate) fn taken(&mut self, target: Ipv6Addr, station: Option<MacAddr>, now: Instant) {
-        let ours = |own: &&mut Own| own.address == target && own.state == State::Tentative;
+        let ours = |own: &&mut Own| own.address == target && own.state.is_sought();
         let Some(own) = self.own.iter_mut().find(ours) else { return };
         own.state = State::Duplicate;
         own.probe = Probe::default();
@@ -82,6 +83,7 @@ impl Link {
         let tries = taken.tries.saturating_add(1);
         let address = self.identity.address(taken.address, &self.name, tries);
         self.own.retain(|own| own.address != taken.address);
-        self.own.push(Own { address, tries, state: State::Tentative, ..taken });
+        let state = self.unsure(taken.origin);
+        self.own.push(Own { address, tries, state, ..taken });
     }
 }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub advertise: bool,
     /// Probes for each address before it is used; 0: it is used at once.
     pub dad_count: u8,
+    /// Those that nobody has given are used meanwhile, where there is no other (RFC 4429).
+    pub optimistic: bool,
     /// Beside each stable address of a prefix there is one that changes.
     pub temporary: Option<Temporary>,
 }
@@ -246,7 +248,7 @@ impl Link {
 
     fn begin(&mut self) {
         for own in core::mem::take(&mut self.own) {
-            self.insert(Own { state: State::Tentative, probe: Probe::default(), ..own });
+            self.insert(Own { probe: Probe::default(), ..own });
         }
         if self.settings.accept {
             self.solicit();
@@ -272,9 +274,22 @@ impl Link {
         if self.settings.dad_count == 0 {
             own.state = State::Preferred;
             self.news.push(News::Usable(own.address));
+        } else {
+            own.state = self.unsure(own.origin);
         }
         self.own.push(own);
         self.changed = true;
+    }
+
+    /// What an address may be used for before anybody has been asked. Two stations are given the same one by a person
+    /// more often than they make the same (RFC 4429 3.1).
+    pub(crate) const fn unsure(&self, origin: Origin) -> State {
+        match origin {
+            Origin::Link | Origin::Advertised | Origin::Temporary if self.settings.optimistic => {
+                State::Optimistic
+            }
+            _ => State::Tentative,
+        }
     }
 
     /// A message of neighbour discovery that is not for the workers alone.

@@ -104,8 +104,13 @@ mod tests {
     use super::*;
     use crate::{Identity, Settings};
 
-    const ROUTER: Settings =
-        Settings { accept: false, advertise: true, dad_count: 0, temporary: None };
+    const ROUTER: Settings = Settings {
+        accept: false,
+        advertise: true,
+        dad_count: 0,
+        optimistic: false,
+        temporary: None,
+    };
 
     fn link() -> Link {
         let mut link = Link::new("tap0", MacAddr([2, 0, 0, 0, 0, 9]), Identity { secret: [1; 16] });

@@ -128,6 +128,36 @@ fn as_many_probes_as_asked_for_and_none_at_all() {
 }
 
 #[test]
+fn what_nobody_has_given_is_used_meanwhile_if_the_operator_has_it_so() {
+    let mut link = link(1, true);
+    link.set(Settings { accept: true, dad_count: 1, optimistic: true, ..Settings::default() });
+    link.add(OURS, 64);
+    assert_eq!(state(&link, OURS), Some(State::Tentative), "a person has given it");
+    router(&mut link, ROUTER, (1800, 0), &prefix("2001:db8:1::", 7200, 7200), at(1));
+    let [made] = advertised(&link)[..] else { panic!("{:?}", advertised(&link)) };
+    assert_eq!(state(&link, made), Some(State::Optimistic));
+    // That a router says it again makes it no surer.
+    router(&mut link, ROUTER, (1800, 0), &prefix("2001:db8:1::", 7200, 7200), at(1));
+    assert_eq!(state(&link, made), Some(State::Optimistic));
+    let sent = run(&mut link, at(5));
+    assert!(sent.iter().any(|m| matches!(m, Message::Probe { target, .. } if *target == made)));
+    assert_eq!(state(&link, made), Some(State::Preferred));
+    assert!(link.take_news().contains(&News::Usable(made)), "now it is told of");
+}
+
+#[test]
+fn an_optimistic_address_is_given_up_when_somebody_has_it() {
+    let mut link = link(1, true);
+    link.set(Settings { accept: true, dad_count: 1, optimistic: true, ..Settings::default() });
+    router(&mut link, ROUTER, (1800, 0), &prefix("2001:db8:1::", 7200, 7200), at(1));
+    let [made] = advertised(&link)[..] else { panic!("{:?}", advertised(&link)) };
+    hear(&mut link, made, 136, 1 << 29, &made.octets(), at(1));
+    assert_eq!(state(&link, made), None, "another identifier");
+    let [other] = advertised(&link)[..] else { panic!("{:?}", advertised(&link)) };
+    assert_eq!(state(&link, other), Some(State::Optimistic));
+}
+
+#[test]
 fn an_advertisement_of_another_station_is_a_duplicate() {
     let mut link = link(1, false);
     link.add(OURS, 64);

@@ -69,7 +69,7 @@ impl Addresses {
         if address.is_multicast() {
             let here = |ours: &&OnLink| ours.interface == interface;
             let asked = |ours: &OnLink| ipv6::solicited_node(ours.address) == address;
-            let all = || self.ours6.iter().chain(&self.tentative6);
+            let all = || self.ours6.iter().chain(&self.sought6);
             let is_member = address == ipv6::ALL_NODES
                 || (address == ipv6::ALL_ROUTERS && self.advertising.contains(&interface))
                 || all().filter(here).any(asked)
@@ -94,10 +94,11 @@ impl Addresses {
         !self.ours6.iter().any(|ours| ours.address == address)
     }
 
-    /// We would like it to be ours on this interface, and do not know yet whether it can be.
+    /// We would like it to be ours on this interface, and do not know yet whether it can be. An optimistic one is used
+    /// meanwhile.
     #[must_use]
-    pub(crate) fn is_tentative6(&self, address: Ipv6Addr, interface: u16) -> bool {
-        self.tentative6.contains(&OnLink { address, interface })
+    pub(crate) fn is_sought6(&self, address: Ipv6Addr, interface: u16) -> bool {
+        self.sought6.contains(&OnLink { address, interface })
     }
 
     /// It is ours, on whichever interface.
@@ -131,6 +132,16 @@ impl Interface {
     /// The source address for packets to `destination` that leave by this interface.
     #[must_use]
     pub fn source_for6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
+        self.source_of6(destination, |state| state.is_usable())
+    }
+
+    /// The same among those that are ours for sure.
+    #[must_use]
+    pub(crate) fn sure_source_for6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
+        self.source_of6(destination, |state| state.is_usable() && !state.is_sought())
+    }
+
+    fn source_of6(&self, destination: Ipv6Addr, may: impl Fn(State) -> bool) -> Option<Ipv6Addr> {
         let wanted = scope(destination);
         let preference = |own: &&Address6| {
             let address = own.address;
@@ -140,7 +151,7 @@ impl Interface {
             let common = (address.to_bits() ^ destination.to_bits()).leading_zeros();
             (address == destination, reach, own.state, own.favour, common)
         };
-        let usable = self.addresses6.iter().filter(|a| a.state.is_usable());
+        let usable = self.addresses6.iter().filter(|a| may(a.state));
         usable.max_by_key(preference).map(|a| a.address)
     }
 }
@@ -180,6 +191,7 @@ mod tests {
             mac: MacAddr::ZERO,
             mtu: 1500,
             up: true,
+            table: 0,
             addresses: Vec::new(),
             addresses6,
             link6: Link6::default(),
@@ -268,6 +280,6 @@ mod tests {
         assert_eq!(addresses.classify6(NEAR, 1), Destination::Remote);
         let group = ipv6::solicited_node(NEAR);
         assert_eq!(addresses.classify6(group, 1), Destination::Multicast);
-        assert!(addresses.is_tentative6(NEAR, 1) && !addresses.is_tentative6(FAR, 1));
+        assert!(addresses.is_sought6(NEAR, 1) && !addresses.is_sought6(FAR, 1));
     }
 }

@@ -96,7 +96,7 @@ pub enum SocketOption {
     V6Only(bool),
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     MtuDiscover(MtuDiscover),
-    /// `SO_BINDTODEVICE`: it sends and receives by one interface alone.
+    /// `SO_BINDTODEVICE`: it sends and receives by one interface alone. `SO_SETFIB`: by the routes of a table.
     Device(Device),
     /// `IP_RECVERR`, `IPV6_RECVERR`: errors about what it has sent are kept for its user. Streams have no use for it.
     ReceiveErrors {

@@ -1,5 +1,6 @@
 //! Sockets that are bound to an interface (`SO_BINDTODEVICE`): what they send leaves by it, and nothing else reaches
-//! them. Packets from this host to itself leave by no interface, and go where they always go.
+//! them. Packets from this host to itself leave by no interface, and go where they always go. Sockets that look at
+//! another table of routes than the first (`SO_SETFIB`): what reaches them does not depend on it.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,45 +11,62 @@ use crate::network::{Destination, LOOPBACK, Network};
 use crate::output::{Hop, Output};
 use crate::route::NoWay;
 
-/// The interface that a socket is bound to, if it is: one more than its number.
+/// The interface that a socket is bound to, if it is, and the table of routes it looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Device(u16);
+pub struct Device {
+    /// One more than its number.
+    interface: u16,
+    table: u8,
+}
 
 impl Device {
-    /// Not bound.
-    pub const ANY: Self = Self(0);
+    /// Not bound, and with the first table.
+    pub const ANY: Self = Self { interface: 0, table: 0 };
 
     /// Bound to an interface.
     #[must_use]
     pub const fn of(interface: u16) -> Self {
-        Self(interface.saturating_add(1))
+        Self { interface: interface.saturating_add(1), table: 0 }
     }
 
-    /// Which one.
+    /// The same with another table of routes.
+    #[must_use]
+    pub const fn in_table(self, table: u8) -> Self {
+        Self { table, ..self }
+    }
+
+    /// Which interface.
     #[inline]
     #[must_use]
     pub const fn interface(self) -> Option<u16> {
-        self.0.checked_sub(1)
+        self.interface.checked_sub(1)
     }
 
-    /// This one, or if there is none the other.
+    /// Which table.
+    #[inline]
+    #[must_use]
+    pub const fn table(self) -> u8 {
+        self.table
+    }
+
+    /// This interface, or if there is none the other; the table stays.
     #[inline]
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
-        if self.0 == 0 { other } else { self }
+        if self.interface == 0 { other.in_table(self.table) } else { self }
     }
 
     /// Does what comes by an interface reach the socket?
     #[inline]
     #[must_use]
     pub const fn takes(self, interface: u16) -> bool {
-        self.0 == 0 || self.0.wrapping_sub(1) == interface
+        self.interface == 0 || self.interface.wrapping_sub(1) == interface
     }
 
     /// Could something reach both?
     #[must_use]
     pub const fn meets(self, other: Self) -> bool {
-        self.0 == 0 || other.0 == 0 || self.0 == other.0
+        self.interface == 0 || other.interface == 0 || self.interface == other.interface
     }
 }
 
@@ -86,7 +104,7 @@ impl Network {
 }
 
 impl Output {
-    /// [`Output::route_flow`] of a socket that may be bound to an interface.
+    /// [`Output::route_flow`] of a socket that may be bound to an interface, or have another table.
     ///
     /// # Errors
     /// Why there is none.
@@ -97,25 +115,36 @@ impl Output {
         to: Ipv4Addr,
         flow: impl FnOnce() -> u32,
     ) -> Result<Hop, NoWay> {
-        match device.interface() {
-            None => self.route_flow(to, flow),
-            Some(interface) => self.route_by(interface, to, flow),
+        if device == Device::ANY {
+            self.route_flow(to, flow)
+        } else {
+            self.route_by(device, to, flow)
         }
     }
 
     /// As Linux has it, a destination without a route by the interface is on its link.
     #[cold]
-    fn route_by(&self, index: u16, to: Ipv4Addr, flow: impl FnOnce() -> u32) -> Result<Hop, NoWay> {
+    fn route_by(
+        &self,
+        device: Device,
+        to: Ipv4Addr,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop, NoWay> {
+        let Some(index) = device.interface() else { return self.route_in(device.table, to, flow) };
         let destination = self.addresses.classify(to);
         if destination == Destination::Local {
             return self.route_flow(to, flow);
         }
         let interface = self.network.interface(index).filter(|i| i.up && index != LOOPBACK);
         let interface = interface.ok_or(NoWay::Unknown)?;
-        let best = self.network.fib.way(to);
+        let (fib, _) = self.network.table(device.table).ok_or(NoWay::Unknown)?;
+        let best = fib.way(to);
         let hop = best.map(|way| way.hop(flow)).transpose()?;
         let hop = hop.filter(|hop| hop.interface == index);
-        let others = || way_of(&self.network.ways_by(index)?.v4, to);
+        let others = || {
+            let ways = self.network.ways_by(index).filter(|_| device.table == 0);
+            way_of(&ways?.v4, to)
+        };
         let (gateway, mtu) = match (hop, best) {
             (Some(hop), Some(way)) => (hop.gateway, way.mtu),
             _ => others().unwrap_or((None, None)),
@@ -135,19 +164,23 @@ impl Output {
         zone: Option<u16>,
         flow: impl FnOnce() -> u32,
     ) -> Result<Hop<Ipv6Addr>, NoWay> {
+        if device == Device::ANY {
+            return self.route6_flow(to, zone, flow);
+        }
         match device.interface() {
-            None => self.route6_flow(to, zone, flow),
-            Some(interface) => self.route6_by(interface, to, flow),
+            None => self.route6_in(device.table, to, zone, flow),
+            Some(_) => self.route6_by(device, to, flow),
         }
     }
 
     #[cold]
     fn route6_by(
         &self,
-        index: u16,
+        device: Device,
         to: Ipv6Addr,
         flow: impl FnOnce() -> u32,
     ) -> Result<Hop<Ipv6Addr>, NoWay> {
+        let index = device.interface().unwrap_or(LOOPBACK);
         let of_a_link = is_of_a_link(to);
         let ours = self.addresses.classify6(to, index) == Destination::Local;
         if of_a_link || ours {
@@ -155,13 +188,15 @@ impl Output {
         }
         let interface = self.network.interface(index).filter(|i| i.up && index != LOOPBACK);
         let interface = interface.ok_or(NoWay::Unknown)?;
-        let best = self.network.fib6.way(to);
+        let (_, fib6) = self.network.table(device.table).ok_or(NoWay::Unknown)?;
+        let best = fib6.way(to);
         let hop = best.map(|way| way.hop(flow)).transpose()?;
         let hop = hop.filter(|hop| hop.interface == index);
         let (gateway, mtu) = match (hop, best) {
             (Some(hop), Some(way)) => (hop.gateway, way.mtu),
             _ => {
-                let ways = self.network.ways_by(index).ok_or(NoWay::Unknown)?;
+                let ways = self.network.ways_by(index).filter(|_| device.table == 0);
+                let ways = ways.ok_or(NoWay::Unknown)?;
                 way_of(&ways.v6, to).ok_or(NoWay::Unknown)?
             }
         };
@@ -182,6 +217,9 @@ mod tests {
         assert!(Device::of(0).takes(0) && !Device::of(0).takes(u16::MAX));
         assert_eq!((bound.or(Device::of(2)), Device::ANY.or(bound)), (bound, bound));
         assert!(bound.meets(Device::ANY) && bound.meets(bound) && !bound.meets(Device::of(2)));
+        let other = Device::ANY.in_table(2);
+        assert!(other.takes(7) && other.meets(bound.in_table(1)) && other != Device::ANY);
+        assert_eq!((bound.in_table(2).interface(), bound.in_table(2).table()), (Some(3), 2));
     }
 
     #[test]

@@ -130,7 +130,8 @@ impl Worker {
             let start = transit.ip_offset + header.header_len();
             spread::of_ipv4(header, mbuf.data().get(start..).unwrap_or_default())
         };
-        let hop = self.out.route_flow(destination, flow).map_err(Refusal::without_way)?;
+        let table = self.out.network.table_of(transit.interface);
+        let hop = self.out.route_in(table, destination, flow).map_err(Refusal::without_way)?;
         if header.total_len.get() > hop.mtu && header.dont_fragment() {
             let say = icmp::Header::fragmentation_needed(hop.mtu);
             return Err(Refusal::told(DropReason::Ipv4TooBig, say));
@@ -141,7 +142,7 @@ impl Worker {
     /// Whether a packet from this source may come over this interface (RFC 3704).
     fn is_on_way_back(&self, source: Ipv4Addr, interface: u16) -> bool {
         let network = &self.out.network;
-        let back = || network.fib.way(source);
+        let back = || network.table(network.table_of(interface))?.0.way(source);
         match network.host.reverse_path {
             ReversePath::Unchecked => true,
             ReversePath::Strict => back().is_some_and(|way| way.leaves_by(interface)),

@@ -120,7 +120,9 @@ impl Worker {
             let start = transit.ip_offset + ipv6::Header::LEN;
             spread::of_ipv6(header, mbuf.data().get(start..).unwrap_or_default())
         };
-        let hop = self.out.route6_flow(destination, None, flow).map_err(Refusal::without_way)?;
+        let table = self.out.network.table_of(transit.interface);
+        let hop =
+            self.out.route6_in(table, destination, None, flow).map_err(Refusal::without_way)?;
         if transit.len() > usize::from(hop.mtu) {
             let (kind, mtu) = (Type::PACKET_TOO_BIG, hop.mtu.into());
             return Err(Refusal::told(DropReason::Ipv6TooBig, kind, Code::ZERO, mtu));
@@ -131,7 +133,7 @@ impl Worker {
     /// Whether a packet from this source may come over this interface (RFC 3704).
     fn is_on_way_back6(&self, source: Ipv6Addr, interface: u16) -> bool {
         let network = &self.out.network;
-        let back = || network.fib6.way(source);
+        let back = || network.table(network.table_of(interface))?.1.way(source);
         match network.host.reverse_path {
             ReversePath::Unchecked => true,
             ReversePath::Strict => back().is_some_and(|way| way.leaves_by(interface)),

@@ -54,7 +54,8 @@ impl Worker {
         if host.reverse_path != ReversePath::Unchecked {
             return;
         }
-        let up = self.out.network.interface(interface).filter(|config| config.up);
+        // Other tables than the first are the general way's.
+        let up = self.out.network.interface(interface).filter(|c| c.up && c.table == 0);
         let Some(mac) = up.map(|config| config.mac) else { return };
         let mut fates = [Fate::Stays; BURST_MAX];
         let (mut any4, mut any6) = (false, false);

@@ -205,13 +205,13 @@ impl Worker {
             Ndp::NeighborSolicitation(target, options) => {
                 let station = options.source_link_layer();
                 let source = packet.header.src();
-                if source.is_unspecified() && self.out.addresses.is_tentative6(target, interface) {
+                if source.is_unspecified() && self.out.addresses.is_sought6(target, interface) {
                     return self.let_hear(Subject::Duplicates, mbuf, received, now);
                 }
                 self.solicited(target, (source, station), interface, now)
             }
             Ndp::NeighborAdvertisement(what, _)
-                if self.out.addresses.is_tentative6(what.target, interface) =>
+                if self.out.addresses.is_sought6(what.target, interface) =>
             {
                 self.let_hear(Subject::Duplicates, mbuf, received, now)
             }
@@ -265,7 +265,8 @@ impl Worker {
             target,
             router: self.out.network.host.forward6,
             solicited: true,
-            overriding: true,
+            // RFC 4429 3.3: whoever has it keeps it.
+            overriding: !self.out.addresses.is_sought6(target, interface),
         };
         let answer = NeighborMessage::advertisement(what, mac);
         if let Some(station) = station.filter(|station| station.is_unicast()) {

@@ -111,7 +111,10 @@ impl Worker {
             if source.is_unspecified() && header.next_header != ipv4::Protocol::ICMPV6.0 {
                 return Err(DropReason::Ipv6Source);
             }
-            if addresses.classify6(source, interface) == Destination::Local {
+            // Who has an address that we would like to have says so from there.
+            let has_it = header.next_header == ipv4::Protocol::ICMPV6.0
+                && addresses.is_sought6(source, interface);
+            if addresses.classify6(source, interface) == Destination::Local && !has_it {
                 return Err(DropReason::Ipv6Land);
             }
         }

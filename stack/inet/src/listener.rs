@@ -64,7 +64,7 @@ impl Listeners {
         backlog: u32,
         inherited: Inherited,
     ) -> bool {
-        self.any_bound |= inherited.socket.device != Device::ANY;
+        self.any_bound |= inherited.socket.device.interface().is_some();
         if let Some(listener) = self.by_id.get_mut(&id) {
             listener.engine.set_backlog(backlog);
             listener.inherited = inherited;
@@ -118,18 +118,18 @@ impl Listeners {
         let both = self.of_both.get(&local.port()).filter(|_| local.is_ipv4());
         let groups =
             [self.by_address.get(&local), self.by_address.get(&any(local.is_ipv6())), both];
-        let member = |device: Device| {
+        let member = |device: Option<u16>| {
             groups.into_iter().flatten().find_map(|group| {
-                let is_its = |id: &&ListenerId| self.device_of(**id) == device;
+                let is_its = |id: &&ListenerId| self.device_of(**id).interface() == device;
                 let count = u64::try_from(group.iter().filter(is_its).count()).ok()?;
                 let member = usize::try_from(hash.checked_rem(count)?).ok()?;
                 group.iter().filter(is_its).nth(member).copied()
             })
         };
-        member(Device::of(interface)).or_else(|| member(Device::ANY))
+        member(Some(interface)).or_else(|| member(None))
     }
 
-    /// The interface that a listener is bound to.
+    /// The interface that a listener is bound to, and its table of routes.
     #[must_use]
     pub(crate) fn device_of(&self, id: ListenerId) -> Device {
         self.by_id.get(&id).map_or(Device::ANY, |listener| listener.inherited.socket.device)
@@ -139,7 +139,7 @@ impl Listeners {
     pub(crate) fn set_option(&mut self, id: ListenerId, option: SocketOption) {
         if let Some(listener) = self.by_id.get_mut(&id) {
             listener.inherited.set(option);
-            self.any_bound |= listener.inherited.socket.device != Device::ANY;
+            self.any_bound |= listener.inherited.socket.device.interface().is_some();
         }
     }
 

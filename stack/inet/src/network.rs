@@ -72,6 +72,8 @@ pub struct Interface {
     pub mtu: u16,
     /// Administratively up.
     pub up: bool,
+    /// Packets for others that come by it go by the routes of this table.
+    pub table: u8,
     /// Addresses, primary first.
     pub addresses: Vec<Address>,
     /// IPv6 addresses.
@@ -255,6 +257,17 @@ impl RawWanted {
     }
 }
 
+/// Routes of a table beside the first (FreeBSD's `setfib(2)`), and of the networks that interfaces are in.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    /// Its number, from 1.
+    pub number: u8,
+    /// IPv4.
+    pub fib: Fib,
+    /// IPv6.
+    pub fib6: Fib<Ipv6Addr>,
+}
+
 /// One generation of the configuration.
 #[derive(Debug, Default)]
 pub struct Network {
@@ -264,6 +277,8 @@ pub struct Network {
     pub fib: Fib,
     /// IPv6 routes.
     pub fib6: Fib<Ipv6Addr>,
+    /// Those of other tables, where there are some.
+    pub tables: Vec<RouteTable>,
     /// Static neighbours.
     pub neighbors: Vec<StaticNeighbor>,
     /// Hosts of IPv4 that this one answers for.
@@ -305,7 +320,8 @@ pub(crate) struct Addresses {
     ours: Box<[Ipv4Addr]>,
     broadcast: Box<[Ipv4Addr]>,
     pub(crate) ours6: Box<[OnLink]>,
-    pub(crate) tentative6: Box<[OnLink]>,
+    /// Those of which we do not know yet whether others have them.
+    pub(crate) sought6: Box<[OnLink]>,
     /// Links that we are a router of, and say so.
     pub(crate) advertising: Box<[u16]>,
     pub(crate) groups: Arc<HashSet<(u16, IpAddr)>>,
@@ -320,7 +336,7 @@ impl Addresses {
             ours: all().map(|a| a.address).collect(),
             broadcast: all().filter_map(Address::broadcast).collect(),
             ours6: on_links(network, State::is_usable),
-            tentative6: on_links(network, |state| state == State::Tentative),
+            sought6: on_links(network, State::is_sought),
             advertising: {
                 let links = network.interfaces.iter().filter(|i| i.link6.advertises);
                 links.map(|interface| interface.index).collect()
@@ -401,6 +417,23 @@ impl Network {
         self.interfaces.get(usize::from(index))
     }
 
+    /// Routes of a table; `None`: nothing uses it.
+    #[inline]
+    #[must_use]
+    pub fn table(&self, number: u8) -> Option<(&Fib, &Fib<Ipv6Addr>)> {
+        if number == 0 {
+            return Some((&self.fib, &self.fib6));
+        }
+        let table = self.tables.iter().find(|table| table.number == number)?;
+        Some((&table.fib, &table.fib6))
+    }
+
+    /// The table by which packets for others go that come by an interface.
+    #[must_use]
+    pub(crate) fn table_of(&self, interface: u16) -> u8 {
+        self.interface(interface).map_or(0, |config| config.table)
+    }
+
     /// The source address for packets to `destination`: of the network it is on, else the primary
     /// address of the interface the route leads out of.
     #[must_use]
@@ -445,6 +478,7 @@ mod tests {
             mac: MacAddr::ZERO,
             mtu: 1500,
             up: true,
+            table: 0,
             addresses: vec![address(OURS), address(SECOND)],
             addresses6: Vec::new(),
             link6: Link6::default(),

@@ -78,7 +78,7 @@ pub(crate) struct Options {
     pub v6_only: bool,
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     pub mtu_discover: MtuDiscover,
-    /// `SO_BINDTODEVICE`.
+    /// `SO_BINDTODEVICE`, `SO_SETFIB`.
     pub device: Device,
 }
 

@@ -3,6 +3,7 @@
 use core::net::Ipv6Addr;
 
 use dpdk::Mbuf;
+use fib::Fib;
 use types::{DropReason, Instant, MacAddr};
 use wire::{ethernet, icmp6, ipv4, ipv6, ndp};
 use zerocopy::IntoBytes;
@@ -57,6 +58,33 @@ impl Output {
         zone: Option<u16>,
         flow: impl FnOnce() -> u32,
     ) -> Result<Hop<Ipv6Addr>, NoWay> {
+        self.route6_over(&self.network.fib6, to, zone, flow)
+    }
+
+    /// The same by the routes of any table.
+    ///
+    /// # Errors
+    /// As [`Output::route6_flow`].
+    #[inline]
+    pub(crate) fn route6_in(
+        &self,
+        table: u8,
+        to: Ipv6Addr,
+        zone: Option<u16>,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop<Ipv6Addr>, NoWay> {
+        let (_, fib6) = self.network.table(table).ok_or(NoWay::Unknown)?;
+        self.route6_over(fib6, to, zone, flow)
+    }
+
+    #[inline]
+    fn route6_over(
+        &self,
+        fib6: &Fib<Ipv6Addr>,
+        to: Ipv6Addr,
+        zone: Option<u16>,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop<Ipv6Addr>, NoWay> {
         let network = &self.network;
         let of_a_link = is_of_a_link(to);
         let link =
@@ -76,7 +104,7 @@ impl Output {
         let (index, gateway, mtu) = if of_a_link {
             (link.ok_or(NoWay::Unknown)?, None, None)
         } else {
-            let way = network.fib6.way(to).ok_or(NoWay::Unknown)?;
+            let way = fib6.way(to).ok_or(NoWay::Unknown)?;
             let hop = way.hop(flow)?;
             (hop.interface, hop.gateway, way.mtu)
         };
@@ -116,7 +144,10 @@ impl Output {
         let OnLink { address, interface } = target;
         let config = self.network.interface(interface);
         let Some(mac) = config.map(|config| config.mac) else { return };
-        let Some(source) = self.network.source_for6(address, interface) else { return };
+        // RFC 4429 3.1: from no optimistic address, which this would tell others of. What waits does so until it is ours.
+        let Some(source) = config.and_then(|config| config.sure_source_for6(address)) else {
+            return;
+        };
         let message = ndp::NeighborMessage::solicitation(address, mac);
         let (to, station) = match whom {
             Ask::Station(station) => (address, station),

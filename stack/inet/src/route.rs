@@ -2,6 +2,7 @@
 
 use core::net::Ipv4Addr;
 
+use fib::Fib;
 use rustix::io::Errno;
 
 use crate::network::{Destination, Interface, LOOPBACK, TxChecksum};
@@ -69,6 +70,31 @@ impl Output {
         to: Ipv4Addr,
         flow: impl FnOnce() -> u32,
     ) -> Result<Hop, NoWay> {
+        self.route_over(&self.network.fib, to, flow)
+    }
+
+    /// The same by the routes of any table.
+    ///
+    /// # Errors
+    /// As [`Output::route_flow`].
+    #[inline]
+    pub(crate) fn route_in(
+        &self,
+        table: u8,
+        to: Ipv4Addr,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop, NoWay> {
+        let (fib, _) = self.network.table(table).ok_or(NoWay::Unknown)?;
+        self.route_over(fib, to, flow)
+    }
+
+    #[inline]
+    fn route_over(
+        &self,
+        fib: &Fib,
+        to: Ipv4Addr,
+        flow: impl FnOnce() -> u32,
+    ) -> Result<Hop, NoWay> {
         let destination = self.addresses.classify(to);
         if destination == Destination::Local {
             return Ok(Hop {
@@ -82,7 +108,7 @@ impl Output {
                 tso_ipv4_checksum: false,
             });
         }
-        let (interface, gateway, mtu) = match self.network.fib.way(to) {
+        let (interface, gateway, mtu) = match fib.way(to) {
             Some(way) => {
                 let hop = way.hop(flow)?;
                 (self.network.interface(hop.interface).ok_or(NoWay::Unknown)?, hop.gateway, way.mtu)

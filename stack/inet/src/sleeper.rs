@@ -60,7 +60,7 @@ impl Sleeper {
             return None;
         };
         let Kind::Stream(stream) = &mut socket.kind else { return None };
-        // What is bound to an interface is remembered nowhere here.
+        // What is bound to an interface, or has another table of routes, is remembered nowhere here.
         let is_bound = options.device != Device::ANY;
         if is_bound || !socket.signal.is_empty() || stream.is_busy() {
             return None;
@@ -103,6 +103,7 @@ impl Sleeper {
     /// The socket again, in what is left of another.
     pub(crate) fn wake(self, socket: &mut Socket) {
         let cell = self.cell();
+        let went_its_own_way = socket.options.device != Device::ANY;
         socket.client = Some(self.client);
         socket.cell = cell;
         socket.descriptor = self.descriptor;
@@ -128,7 +129,11 @@ impl Sleeper {
         let Kind::Stream(stream) = &mut socket.kind else { return };
         stream.tcb.wake(self.tcb);
         let same_peer = stream.flow.remote_addr == self.flow.remote_addr;
-        if !same_peer || self.flow.pair().is_some() || stream.flow.pair().is_some() {
+        if !same_peer
+            || went_its_own_way
+            || self.flow.pair().is_some()
+            || stream.flow.pair().is_some()
+        {
             stream.hop = None;
         }
         stream.flow = self.flow;

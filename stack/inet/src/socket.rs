@@ -10,7 +10,6 @@ use tcp::Tcb;
 
 use crate::client::Clients;
 use crate::command::{ListenerId, Transport};
-use crate::device::Device;
 use crate::error_queue::ErrorQueue;
 use crate::flow::Flow;
 use crate::groups::Multicast;
@@ -270,7 +269,7 @@ impl Datagram {
         if local.port() != to.port() {
             return None;
         }
-        let mut score = if options.device == Device::ANY { 0 } else { 4 };
+        let mut score = if options.device.interface().is_none() { 0 } else { 4 };
         if local.is_ipv4() != to.is_ipv4() {
             let takes_both = local.is_ipv6() && is_any(local.ip()) && !options.v6_only;
             if !takes_both {

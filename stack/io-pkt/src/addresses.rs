@@ -93,8 +93,9 @@ impl Control {
         let chosen = chosen.or_else(|| own(device.interface()?));
         match (chosen, to) {
             (None, SocketAddr::V4(to)) => {
-                let source = self.network.source_for(*to.ip());
-                let source = source.ok_or_else(|| self.network.without_way((*to.ip()).into()))?;
+                let source = self.network.source_for(*to.ip(), device.table());
+                let without = || self.network.without_way((*to.ip()).into(), device.table());
+                let source = source.ok_or_else(without)?;
                 Ok(SocketAddr::new(source.into(), 0))
             }
             (Some(IpAddr::V4(ip)), SocketAddr::V4(to)) => {
@@ -105,7 +106,7 @@ impl Control {
                 Ok(SocketAddr::new(ip.into(), 0))
             }
             (None, SocketAddr::V6(to)) => {
-                let source = self.network.source_for6(*to.ip(), to.scope_id())?;
+                let source = self.network.source_for6(*to.ip(), to.scope_id(), device.table())?;
                 let zone = if source.is_unicast_link_local() { to.scope_id() } else { 0 };
                 Ok(SocketAddrV6::new(source, 0, 0, zone).into())
             }

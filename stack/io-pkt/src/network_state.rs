@@ -37,6 +37,7 @@ mod rename;
 mod route_rows;
 mod routes;
 mod row;
+mod tables;
 pub(crate) mod tree;
 mod vlan;
 mod way;
@@ -48,6 +49,7 @@ use ipv4ll::LinkLocal;
 use load::Loading;
 use redirects::Redirects;
 use routes::network;
+use tables::Table;
 use vlan::Cloned;
 
 /// Addresses of one interface.
@@ -118,6 +120,8 @@ pub(crate) struct NetworkState {
     interfaces: Vec<Entry>,
     rib: Rib,
     rib6: Rib<Ipv6Addr>,
+    /// Other tables than that.
+    tables: Vec<Table>,
     /// Many routes that are coming.
     loading: Option<Loading>,
     /// What has become of it, or of the last one.
@@ -154,6 +158,7 @@ impl NetworkState {
             mac: MacAddr::ZERO,
             mtu: LOOPBACK_MTU,
             up: true,
+            table: 0,
             addresses: vec![Address { address: Ipv4Addr::LOCALHOST, prefix_len: 8 }],
             addresses6: Vec::new(),
             link6: Link6::default(),
@@ -172,6 +177,7 @@ impl NetworkState {
             interfaces: vec![lo0],
             rib: Rib::new(),
             rib6: Rib::new(),
+            tables: Vec::new(),
             loading: None,
             loaded: Loaded::default(),
             neighbors: Vec::new(),
@@ -198,6 +204,7 @@ impl NetworkState {
             mac: port.mac(),
             mtu: port.mtu(),
             up: true,
+            table: 0,
             addresses: Vec::new(),
             addresses6: Vec::new(),
             link6: Link6::default(),
@@ -258,9 +265,11 @@ impl NetworkState {
         entry.dhcp = None;
         entry.link_local = None;
         entry.config.arp_watched = None;
+        entry.config.table = 0;
         entry.config.name.clear();
         self.disconnect_all::<Ipv4Addr>(index);
         self.disconnect_all::<Ipv6Addr>(index);
+        self.forget_in_tables(index);
         self.neighbors.retain(|neighbor| neighbor.interface != index);
         self.published.retain(|neighbor| neighbor.interface != index);
         self.fit_receivers();
@@ -308,6 +317,7 @@ impl NetworkState {
             interfaces: self.interfaces.iter().map(published).collect(),
             fib: self.snapshot(&self.rib),
             fib6: self.snapshot(&self.rib6),
+            tables: self.published_tables(),
             neighbors: self.neighbors.clone(),
             published: self.published.clone(),
             groups: Arc::clone(&self.groups),
@@ -432,13 +442,13 @@ impl NetworkState {
         address.is_broadcast() || addresses.any(|a| a.broadcast() == Some(address))
     }
 
-    /// The source address for packets to a destination.
+    /// The source address for packets to a destination by a table of routes.
     #[must_use]
-    pub(crate) fn source_for(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+    pub(crate) fn source_for(&self, destination: Ipv4Addr, table: u8) -> Option<Ipv4Addr> {
         if destination.is_loopback() || self.has_address(destination) {
             return Some(destination);
         }
-        let hop = self.rib.lookup(destination)?;
+        let hop = self.ribs(table).0.lookup(destination)?;
         let interface = self.interfaces.get(usize::from(hop.interface))?;
         interface.config.source_for(hop.neighbor(destination))
     }
@@ -509,6 +519,7 @@ fn address_flags(own: &autoconf::Own) -> Vec<String> {
     let state = match own.state {
         State::Duplicate => Some("duplicated"),
         State::Tentative => Some("tentative"),
+        State::Optimistic => Some("optimistic"),
         State::Deprecated => Some("deprecated"),
         State::Preferred => None,
     };
@@ -556,6 +567,6 @@ mod tests {
             state.add_route(Ipv4Addr::UNSPECIFIED.into(), 0, A.into()),
             Err(Errno::NETUNREACH)
         );
-        assert_eq!(state.delete_route(Ipv4Addr::UNSPECIFIED.into(), 0, None), Err(Errno::SRCH));
+        assert_eq!(state.delete_route(0, Ipv4Addr::UNSPECIFIED.into(), 0, None), Err(Errno::SRCH));
     }
 }

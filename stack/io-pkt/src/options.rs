@@ -40,6 +40,8 @@ pub(crate) mod sol {
     pub(crate) const SO_PASSCRED: i32 = 16;
     pub(crate) const SO_BINDTODEVICE: i32 = 25;
     pub(crate) const SO_BINDTOIFINDEX: i32 = 62;
+    /// Of io-pkt; Linux has none.
+    pub(crate) const SO_SETFIB: i32 = 0x100a;
     pub(crate) const SO_RCVLOWAT: i32 = 18;
     pub(crate) const SO_SNDLOWAT: i32 = 19;
     pub(crate) const SO_RCVTIMEO: i32 = 20;
@@ -73,7 +75,7 @@ pub(crate) struct Values {
     pub reuse_port: bool,
     /// `SO_BROADCAST`.
     pub broadcast: bool,
-    /// `SO_BINDTODEVICE`.
+    /// `SO_BINDTODEVICE`, `SO_SETFIB`.
     pub device: Device,
     tcp: TcpValues,
     oob_inline: bool,

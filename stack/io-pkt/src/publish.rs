@@ -91,6 +91,7 @@ impl Control {
     }
 
     pub(crate) fn publish_to_workers(&mut self) {
+        self.network.fit_tables();
         let network = Arc::new(self.network.publish());
         for worker in 0..self.worker_count() {
             self.command(worker, Command::Network(Arc::clone(&network)));

@@ -59,8 +59,14 @@ impl Control {
                 self.network.look_at_carriers();
                 Reply::Interfaces(self.network.interface_rows())
             }
-            Request::Routes { after } => Reply::Routes(self.network.route_rows(after)),
-            Request::Route { to } => Reply::Routes(self.network.route_to(to)),
+            Request::Routes { table, after } => {
+                self.network.is_table(table)?;
+                Reply::Routes(self.network.route_rows(table, after))
+            }
+            Request::Route { table, to } => {
+                self.network.is_table(table)?;
+                Reply::Routes(self.network.route_to(table, to))
+            }
             Request::Clients => Reply::Clients(self.client_rows()),
             Request::Workers => Reply::Workers(self.worker_rows()),
             Request::Counters => Reply::Counters(self.counter_rows()),
@@ -157,9 +163,10 @@ impl Control {
             Request::SetVlan { interface, vlan } => {
                 self.network.set_vlan(&interface, vlan.as_ref())
             }
-            Request::AddRoute(new) => self.network.add_new_route(&new),
-            Request::DeleteRoute { destination, prefix_len, gateway } => {
-                self.network.delete_route(destination, prefix_len, gateway)
+            Request::SetTable { interface, table } => self.network.set_table(&interface, table),
+            Request::AddRoute { table, route } => self.network.add_new_route(table, &route),
+            Request::DeleteRoute { table, destination, prefix_len, gateway } => {
+                self.network.delete_route(table, destination, prefix_len, gateway)
             }
             Request::LoadRoutes(step) => {
                 let is_there = |by| self.connections.contains_key(&ConnectionId(by));
@@ -171,16 +178,20 @@ impl Control {
                 self.network.publish_neighbor(address, mac)
             }
             Request::DeleteNeighbor { address } => {
-                self.network.delete_neighbor(address);
-                for worker in 0..self.worker_count() {
-                    self.command(worker, Command::ForgetNeighbor { address });
-                }
+                self.delete_neighbor(address);
                 Ok(())
             }
             _ => Err(Errno::OPNOTSUPP),
         }?;
         self.publish();
         Ok(Some(Reply::Done))
+    }
+
+    fn delete_neighbor(&mut self, address: IpAddr) {
+        self.network.delete_neighbor(address);
+        for worker in 0..self.worker_count() {
+            self.command(worker, Command::ForgetNeighbor { address });
+        }
     }
 
     /// Adds an address and tells the link about it.

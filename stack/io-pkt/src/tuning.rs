@@ -48,6 +48,8 @@ impl Default for Fixed {
 /// All settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Tuning {
+    /// Tables of routes.
+    pub(crate) tables: u32,
     /// TCP, as the workers know it.
     pub(crate) tcp: TcpSettings,
     /// The rest of what the workers know.
@@ -62,6 +64,8 @@ pub(crate) struct Tuning {
     pub(crate) accept_routers: bool,
     /// Probes for an IPv6 address before it is used (RFC 4862 5.1).
     pub(crate) dad_count: u8,
+    /// Addresses that nobody has given are used before that is over.
+    pub(crate) optimistic: bool,
     /// Beside each address of an advertised prefix there is one that changes (RFC 8981).
     pub(crate) use_temporary: bool,
     /// Those are taken for what begins here.
@@ -79,6 +83,7 @@ pub(crate) struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            tables: 1,
             tcp: TcpSettings::default(),
             host: HostSettings::default(),
             somaxconn: BACKLOG_MAX,
@@ -86,6 +91,7 @@ impl Default for Tuning {
             ttl: inet::limits::TTL,
             accept_routers: false,
             dad_count: 1,
+            optimistic: false,
             use_temporary: false,
             prefer_temporary: true,
             temporary_preferred_s: 86_400,

@@ -25,6 +25,8 @@ pub enum OwnWays {
     Unicast,
     /// What it sends over IPv6 leaves by one.
     Unicast6,
+    /// It goes by another table of routes than the first.
+    Table,
 }
 
 /// A socket's cell, queues and words. Any thread, and any process that inherited the mapping, may
@@ -145,7 +147,7 @@ impl SocketMemory {
         word.store(others | u64::from(join) << 16 | u64::from(size), Ordering::Relaxed);
     }
 
-    /// A datagram socket has ways of its own, since its user has chosen an interface.
+    /// A datagram socket has ways of its own, since its user has chosen an interface or a table of routes.
     #[must_use]
     pub fn has_own_ways(&self) -> bool {
         self.own_long(own_cell::SEGMENTS).load(Ordering::Relaxed) >> OwnWays::Device as u32 != 0

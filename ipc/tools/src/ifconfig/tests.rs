@@ -83,6 +83,7 @@ pub(crate) fn tap0() -> InterfaceRow {
         kernel_interface: Some("iop0".into()),
         mac: MacAddr([2, 0, 0, 0, 0, 1]),
         mtu: 1500,
+        table: 0,
         up: true,
         running: true,
         speed_mbps: 10_000,
@@ -146,6 +147,8 @@ fn an_address_is_set_in_one_piece_and_an_alias_kept_if_it_is_there() {
     assert_eq!(plan(&row, &Step::Set(first, 24)), Ok(vec![set(first, 24)]));
     assert_eq!(plan(&row, &Step::Alias(first, 24)), Ok(vec![]));
     assert_eq!(plan(&row, &Step::Alias(first, 16)), Ok(vec![delete(first), add(first, 16)]));
+    let other = InterfaceRow { table: 2, ..tap0() };
+    assert!(render(&[other]).contains("mtu 1500\n\tfib: 2\n\taddress:"));
     let bare = InterfaceRow { addresses: vec![], ..tap0() };
     assert_eq!(plan(&bare, &Step::Set(new, 8)), Ok(vec![set(new, 8)]));
 }

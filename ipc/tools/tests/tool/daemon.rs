@@ -113,9 +113,9 @@ pub(crate) fn library(folder: &Path) -> PathBuf {
 pub(crate) fn obliging(request: &Request) -> Result<Reply, i32> {
     Ok(match request {
         Request::Interfaces => Reply::Interfaces(vec![interface()]),
-        Request::Routes { after: None } => Reply::Routes(routes()),
+        Request::Routes { table: 0, after: None } => Reply::Routes(routes()),
         Request::Routes { .. } => Reply::Routes(Vec::new()),
-        Request::Route { to } if to.to_string().starts_with("198.18.77.") => {
+        Request::Route { table: 0, to } if to.to_string().starts_with("198.18.77.") => {
             Reply::Routes(routes())
         }
         Request::Route { .. } => Reply::Routes(Vec::new()),
@@ -164,6 +164,7 @@ fn interface() -> InterfaceRow {
         kernel_interface: Some("iop0".into()),
         mac: MacAddr([2, 0, 0, 0, 0, 1]),
         mtu: 1500,
+        table: 0,
         up: true,
         running: true,
         speed_mbps: 0,

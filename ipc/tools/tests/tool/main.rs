@@ -111,11 +111,12 @@ fn json_is_the_rows_themselves() {
 
 fn added(destination: IpAddr, prefix_len: u8, gateway: IpAddr) -> Request {
     let onward = Onward::Gateway(gateway);
-    Request::AddRoute(NewRoute { destination, prefix_len, onward, mtu: None })
+    let route = NewRoute { destination, prefix_len, onward, mtu: None };
+    Request::AddRoute { table: 0, route }
 }
 
 fn gone(destination: IpAddr, prefix_len: u8, gateway: Option<IpAddr>) -> Request {
-    Request::DeleteRoute { destination, prefix_len, gateway }
+    Request::DeleteRoute { table: 0, destination, prefix_len, gateway }
 }
 
 #[test]
@@ -219,7 +220,7 @@ fn a_file_of_routes_is_sent_and_waited_for() {
 #[test]
 fn refusals_say_what_and_what_next() {
     let stack = Stack::start(|request| match request {
-        Request::AddRoute(_) => Err(EEXIST),
+        Request::AddRoute { .. } => Err(EEXIST),
         Request::DeleteRoute { .. } => Err(ESRCH),
         Request::SetUp { .. } => Err(EPERM),
         other => obliging(other),

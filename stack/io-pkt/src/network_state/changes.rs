@@ -148,11 +148,11 @@ mod tests {
             [Change::Changed; 2].map(|change| told(change, "203.0.113.0/24")),
             "one for each gateway"
         );
-        state.delete_route(net, 24, None).unwrap();
+        state.delete_route(0, net, 24, None).unwrap();
         assert!(state.add_route(ip("2001:db8::"), 32, ip("fe80::1")).is_err());
         assert_eq!(said(state.take_route_events()), [told(Change::Deleted, "203.0.113.0/24")]);
         state.add_route(net, 24, first).unwrap();
-        state.delete_route(net, 24, None).unwrap();
+        state.delete_route(0, net, 24, None).unwrap();
         assert_eq!(said(state.take_route_events()), [], "it is as it was");
         let _ = state.add_address("tap1", ip("2001:db8::2"), 64).unwrap();
         assert_eq!(said(state.take_route_events()), [told(Change::Added, "2001:db8::/64")]);

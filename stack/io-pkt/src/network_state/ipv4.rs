@@ -176,14 +176,14 @@ mod tests {
         let mut state = with_links(1);
         let net = IpAddr::from(Ipv4Addr::new(198, 18, 77, 0));
         assert_eq!(state.add_address("tap1", A, 24), Ok(1));
-        state.delete_route(net, 24, None).unwrap();
+        state.delete_route(0, net, 24, None).unwrap();
         assert_eq!(state.rib.lookup(A), None);
         state.set_up("tap1", true).unwrap();
         assert_eq!(state.rib.lookup(A).map(|hop| hop.interface), Some(1));
-        state.delete_route(net, 24, None).unwrap();
+        state.delete_route(0, net, 24, None).unwrap();
         assert_eq!(state.set_address("tap1", A, 24), Ok(1));
         assert_eq!(state.rib.lookup(A).map(|hop| hop.interface), Some(1));
-        state.delete_route(net, 24, None).unwrap();
+        state.delete_route(0, net, 24, None).unwrap();
         state.add_route(net, 24, A.into()).unwrap();
         assert_eq!(state.rib.lookup(A).map(|hop| hop.gateway), Some(None), "on the link");
     }

@@ -149,7 +149,7 @@ impl NetworkState {
         let advertise = tells && self.tuning.host.forward6;
         let dad_count = if index == LOOPBACK { 0 } else { self.tuning.dad_count };
         let temporary = self.tuning.temporary();
-        Settings { accept, advertise, dad_count, temporary }
+        Settings { accept, advertise, dad_count, optimistic: self.tuning.optimistic, temporary }
     }
 
     /// A link has heard a message.
@@ -245,15 +245,21 @@ impl NetworkState {
         })
     }
 
-    /// The source address for packets to a destination, which on a link is told by `zone`.
-    pub(crate) fn source_for6(&self, to: Ipv6Addr, zone: u32) -> Result<Ipv6Addr, Errno> {
+    /// The source address for packets to a destination, which on a link is told by `zone`, by a table of routes.
+    pub(crate) fn source_for6(
+        &self,
+        to: Ipv6Addr,
+        zone: u32,
+        table: u8,
+    ) -> Result<Ipv6Addr, Errno> {
         if to.is_loopback() || self.has_address6(to, zone) {
             return Ok(to);
         }
         let interface = if to.is_unicast_link_local() || to.is_multicast() && zone != 0 {
             u16::try_from(zone).map_err(|_| Errno::NODEV)?
         } else {
-            let hop = self.rib6.lookup(to).ok_or_else(|| self.without_way(to.into()))?;
+            let hop = self.ribs(table).1.lookup(to);
+            let hop = hop.ok_or_else(|| self.without_way(to.into(), table))?;
             hop.interface
         };
         let interface = self.interfaces.get(usize::from(interface));

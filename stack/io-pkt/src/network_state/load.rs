@@ -301,7 +301,7 @@ mod tests {
         let mut state = state();
         for _ in 0..2 {
             let _ = whole(&mut state, vec![route(1, ONE), route(1, TWO)], true);
-            let rows = state.route_to("20.0.1.1".parse().unwrap());
+            let rows = state.route_to(0, "20.0.1.1".parse().unwrap());
             assert_eq!(rows.len(), 2, "{rows:?}");
         }
     }
@@ -313,7 +313,11 @@ mod tests {
             let _ = whole(&mut state, vec![route(1, gateway)], false);
             let _ = whole(&mut state, vec![route(2, gateway)], false);
             assert_eq!(next(&state, 1).as_deref(), Some(gateway));
-            assert_eq!(state.route_to("20.0.1.1".parse().unwrap()).len(), 1, "no further gateway");
+            assert_eq!(
+                state.route_to(0, "20.0.1.1".parse().unwrap()).len(),
+                1,
+                "no further gateway"
+            );
         }
     }
 

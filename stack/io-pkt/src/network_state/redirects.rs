@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn gateway(state: &NetworkState, to: &str) -> Option<IpAddr> {
-        state.route_to(ip(to)).first().unwrap().gateway
+        state.route_to(0, ip(to)).first().unwrap().gateway
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
         let (to, first, other) = ("203.0.113.1", "198.18.77.1", "198.18.77.3");
         state.add_route(ip(to), 32, ip(first)).unwrap();
         assert!(!state.redirect(&said(first, to, Some(other)), Instant::ZERO));
-        state.delete_route(ip(to), 32, None).unwrap();
+        state.delete_route(0, ip(to), 32, None).unwrap();
         assert!(state.redirect(&said(first, to, Some(other)), Instant::ZERO));
         assert_eq!(state.add_route(ip(to), 32, ip("203.0.113.9")), Err(Errno::NETUNREACH));
         assert_eq!(gateway(&state, to), Some(ip(other)), "what was refused changes nothing");

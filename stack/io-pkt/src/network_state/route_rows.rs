@@ -12,19 +12,20 @@ use super::NetworkState;
 const PAGE: usize = 512;
 
 impl NetworkState {
-    /// The next page of all routes behind this destination.
+    /// The next page of all routes of a table behind this destination.
     #[must_use]
-    pub(crate) fn route_rows(&self, after: Option<(IpAddr, u8)>) -> Vec<RouteRow> {
+    pub(crate) fn route_rows(&self, table: u8, after: Option<(IpAddr, u8)>) -> Vec<RouteRow> {
+        let (rib, rib6) = self.ribs(table);
         let (v4, v6) = match after {
             None => (Bound::Unbounded, Bound::Unbounded),
             Some((IpAddr::V4(address), len)) => (behind(address, len), Bound::Unbounded),
             Some((IpAddr::V6(address), len)) => {
-                return self.page(&self.rib6, behind(address, len));
+                return self.page(rib6, behind(address, len));
             }
         };
-        let mut rows = self.page(&self.rib, v4);
+        let mut rows = self.page(rib, v4);
         if rows.is_empty() || rows.len() < PAGE {
-            rows.extend(self.page(&self.rib6, v6));
+            rows.extend(self.page(rib6, v6));
         }
         rows
     }
@@ -44,12 +45,13 @@ impl NetworkState {
         rows
     }
 
-    /// The route by which packets to an address go.
+    /// The route of a table by which packets to an address go.
     #[must_use]
-    pub(crate) fn route_to(&self, to: IpAddr) -> Vec<RouteRow> {
+    pub(crate) fn route_to(&self, table: u8, to: IpAddr) -> Vec<RouteRow> {
+        let (rib, rib6) = self.ribs(table);
         match to {
-            IpAddr::V4(to) => self.rib.best_active(to).map(|r| self.rows_of(&self.rib, r)),
-            IpAddr::V6(to) => self.rib6.best_active(to).map(|r| self.rows_of(&self.rib6, r)),
+            IpAddr::V4(to) => rib.best_active(to).map(|r| self.rows_of(rib, r)),
+            IpAddr::V6(to) => rib6.best_active(to).map(|r| self.rows_of(rib6, r)),
         }
         .unwrap_or_default()
     }

@@ -11,6 +11,7 @@ use proto::message::{NewRoute, Onward};
 use rustix::io::Errno;
 
 use super::NetworkState;
+use super::tables::{Routes, Table};
 
 /// Routes of one family: twice those of the whole Internet, at about 100 bytes each.
 pub(super) const ROUTES_MAX: usize = 2 << 20;
@@ -28,6 +29,8 @@ pub(super) trait Family: fib::Address + Into<IpAddr> {
     fn networks(of: &Interface) -> impl Iterator<Item = Net<Self>>;
     /// The interface has this address.
     fn has(of: &Interface, address: Self) -> bool;
+    /// Its routes of another table.
+    fn routes(table: &mut Table) -> &mut Routes<Self>;
     /// An address of this family.
     fn of(address: IpAddr) -> Option<Self>;
 }
@@ -41,6 +44,9 @@ impl Family for Ipv4Addr {
     }
     fn has(of: &Interface, address: Self) -> bool {
         of.addresses.iter().any(|a| a.address == address)
+    }
+    fn routes(table: &mut Table) -> &mut Routes<Self> {
+        &mut table.v4
     }
     fn of(address: IpAddr) -> Option<Self> {
         if let IpAddr::V4(address) = address { Some(address) } else { None }
@@ -56,6 +62,9 @@ impl Family for Ipv6Addr {
     }
     fn has(of: &Interface, address: Self) -> bool {
         of.addresses6.iter().any(|a| a.address == address)
+    }
+    fn routes(table: &mut Table) -> &mut Routes<Self> {
+        &mut table.v6
     }
     fn of(address: IpAddr) -> Option<Self> {
         if let IpAddr::V6(address) = address { Some(address) } else { None }
@@ -75,46 +84,48 @@ impl NetworkState {
     /// `EINVAL`, `EEXIST`, `ENETUNREACH`, `ENOSPC`.
     pub(crate) fn add_route(&mut self, to: IpAddr, len: u8, gateway: IpAddr) -> Result<(), Errno> {
         let onward = Onward::Gateway(gateway);
-        self.add_new_route(&NewRoute { destination: to, prefix_len: len, onward, mtu: None })
+        self.add_new_route(0, &NewRoute { destination: to, prefix_len: len, onward, mtu: None })
     }
 
-    /// Adds any route of the operator's, or one more gateway to one.
+    /// Adds any route of the operator's to a table, or one more gateway to one.
     ///
     /// # Errors
     /// `EINVAL`, `EEXIST`, `ENETUNREACH`, `ENOSPC`, `EMLINK`.
-    pub(crate) fn add_new_route(&mut self, new: &NewRoute) -> Result<(), Errno> {
+    pub(crate) fn add_new_route(&mut self, table: u8, new: &NewRoute) -> Result<(), Errno> {
         match new.destination {
-            IpAddr::V4(to) => self.add_new(to, new),
-            IpAddr::V6(to) => self.add_new(to, new),
+            IpAddr::V4(to) => self.add_new(table, to, new),
+            IpAddr::V6(to) => self.add_new(table, to, new),
         }
     }
 
-    fn add_new<A: Family>(&mut self, to: A, new: &NewRoute) -> Result<(), Errno> {
+    fn add_new<A: Family>(&mut self, table: u8, to: A, new: &NewRoute) -> Result<(), Errno> {
         let destination = Net::new(to, new.prefix_len).map_err(|_| Errno::INVAL)?;
         let mtu = mtu_of::<A>(new.mtu)?;
-        if A::rib(self).len() >= ROUTES_MAX {
+        if self.rib_in::<A>(table)?.len() >= ROUTES_MAX {
             return Err(Errno::NOSPC);
         }
         let route = Route { mtu, ..self.operators_route(destination, new.onward)? };
-        if new.prefix_len == A::LEN {
+        if new.prefix_len == A::LEN && table == 0 {
             self.end_redirect(to.into());
         }
-        A::rib(self).add_path(route).map_err(route_errno)
+        self.fit_tables();
+        self.rib_in(table)?.add_path(route).map_err(route_errno)
     }
 
-    /// Deletes a route, or takes one gateway from it.
+    /// Deletes a route of a table, or takes one gateway from it.
     ///
     /// # Errors
     /// `EINVAL`, `ESRCH`.
     pub(crate) fn delete_route(
         &mut self,
+        table: u8,
         to: IpAddr,
         len: u8,
         gateway: Option<IpAddr>,
     ) -> Result<(), Errno> {
         match to {
-            IpAddr::V4(to) => self.delete_route_of(to, len, gateway),
-            IpAddr::V6(to) => self.delete_route_of(to, len, gateway),
+            IpAddr::V4(to) => self.delete_route_of(table, to, len, gateway),
+            IpAddr::V6(to) => self.delete_route_of(table, to, len, gateway),
         }
     }
 
@@ -152,16 +163,18 @@ impl NetworkState {
 
     fn delete_route_of<A: Family>(
         &mut self,
+        table: u8,
         to: A,
         len: u8,
         gateway: Option<IpAddr>,
     ) -> Result<(), Errno> {
         let destination = Net::new(to, len).map_err(|_| Errno::INVAL)?;
+        let rib = self.rib_in::<A>(table)?;
         let deleted = match gateway {
-            None => A::rib(self).delete(destination).map(drop),
+            None => rib.delete(destination).map(drop),
             Some(gateway) => {
                 let gateway = A::of(gateway).ok_or(Errno::INVAL)?;
-                A::rib(self).delete_path(destination, gateway)
+                rib.delete_path(destination, gateway)
             }
         };
         deleted.map_err(|_| Errno::SRCH)
@@ -201,7 +214,7 @@ impl NetworkState {
 }
 
 /// It follows from an address of this interface.
-fn is_connected<A>(route: &Route<A>, index: u16) -> bool {
+pub(super) fn is_connected<A>(route: &Route<A>, index: u16) -> bool {
     route.flags.contains(RouteFlags::CONNECTED) && route.next_hop.interface == index
 }
 
@@ -316,7 +329,7 @@ mod tests {
             assert_eq!(state.add_address("tap1", inside, to_len), Ok(1));
             state.delete_address("tap1", inside).unwrap();
             assert_eq!(way(&state, inside), Some(1));
-            assert_eq!(state.delete_route(to, to_len, None), Ok(()));
+            assert_eq!(state.delete_route(0, to, to_len, None), Ok(()));
         }
     }
 
@@ -343,7 +356,7 @@ mod tests {
         assert_eq!(state.add_address("tap2", ip("2001:db8:2::1"), 64), Ok(2));
         assert_eq!(default(&mut state), Ok(()));
         assert_eq!(way(&state, ip("2001:db8:9::9")), Some(2));
-        assert_eq!(state.delete_route(ip("::"), 0, None), Ok(()));
+        assert_eq!(state.delete_route(0, ip("::"), 0, None), Ok(()));
         assert_eq!(state.add_address("tap1", ip("2001:db8:1::1"), 64), Ok(1));
         assert_eq!(default(&mut state), Err(Errno::NETUNREACH), "which of the two?");
     }

@@ -17,6 +17,7 @@ impl NetworkState {
             kernel_interface: port.and_then(Port::kernel_interface).map(Into::into),
             mac: config.mac,
             mtu: config.mtu,
+            table: config.table,
             up: config.up,
             running: self.runs(entry),
             speed_mbps: self.speed(entry),

@@ -87,6 +87,7 @@ impl NetworkState {
             mac,
             mtu: 1500,
             up: false,
+            table: 0,
             addresses: Vec::new(),
             addresses6: Vec::new(),
             link6: Link6::default(),

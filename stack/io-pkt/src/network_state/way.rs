@@ -57,7 +57,7 @@ impl NetworkState {
 
     fn leads4(&self, to: Ipv4Addr) -> Leads {
         let routed = self.has_way(self.rib.lookup(to).map(|hop| hop.interface));
-        let errno = self.without_way(to.into()).raw_os_error();
+        let errno = self.without_way(to.into(), 0).raw_os_error();
         if to.is_unspecified() || to.is_loopback() || self.has_address(to) {
             Leads::Here
         } else if self.is_broadcast(to) {
@@ -98,16 +98,17 @@ impl NetworkState {
         } else if self.has_way(self.rib6.lookup(to).map(|hop| hop.interface)) {
             Leads::Away
         } else {
-            Leads::Nowhere { errno: self.without_way(to.into()).raw_os_error() }
+            Leads::Nowhere { errno: self.without_way(to.into(), 0).raw_os_error() }
         }
     }
 
-    /// Linux's errno for a destination to which no way leads: the operator may want it so.
+    /// Linux's errno for a destination to which no way of a table leads: the operator may want it so.
     #[must_use]
-    pub(crate) fn without_way(&self, to: IpAddr) -> Errno {
+    pub(crate) fn without_way(&self, to: IpAddr, table: u8) -> Errno {
+        let (rib, rib6) = self.ribs(table);
         let refusal = match to {
-            IpAddr::V4(to) => self.rib.best_active(to).and_then(|route| route.refusal()),
-            IpAddr::V6(to) => self.rib6.best_active(to).and_then(|route| route.refusal()),
+            IpAddr::V4(to) => rib.best_active(to).and_then(|route| route.refusal()),
+            IpAddr::V6(to) => rib6.best_active(to).and_then(|route| route.refusal()),
         };
         match refusal {
             None => Errno::NETUNREACH,
@@ -224,7 +225,7 @@ mod tests {
         {
             let destination = to.parse().unwrap();
             let route = NewRoute { destination, prefix_len: 8, onward, mtu: None };
-            state.add_new_route(&route).unwrap();
+            state.add_new_route(0, &route).unwrap();
             assert_eq!(way(&state, to).2, Leads::Nowhere { errno }, "{to}");
         }
     }

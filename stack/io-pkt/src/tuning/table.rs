@@ -13,6 +13,9 @@ pub(crate) const MINMSS: (u32, u32) = (limits::MSS_MIN as u32, 1460);
 /// Errors that a host sends: more of them would be a flood of its own.
 const PER_SECOND_MAX: u32 = 1_000_000;
 
+/// Tables of routes, as many as FreeBSD began with.
+const TABLES_MAX: u32 = 16;
+
 /// Lives of temporary addresses: up to a year.
 const TEMPORARY_S: (u32, u32) = (1, 31_536_000);
 
@@ -109,6 +112,7 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         (SOMAXCONN_MIN, SOMAXCONN_MAX),
         somaxconn
     ),
+    number!("net.fibs", "tables of routes; SO_SETFIB and -T name one", (1, TABLES_MAX), tables),
     number!(
         "net.inet.icmp.errppslimit",
         "most ICMP errors per second to one group of strangers",
@@ -253,6 +257,11 @@ pub(crate) static TUNABLES: &[Tunable] = &[
         "probes for an address before it is used, one a second; 0: it is used at once",
         (0, PROBES_MAX as u32),
         dad_count
+    ),
+    flag!(
+        "net.inet6.ip6.dad_optimistic",
+        "1: addresses that the stack makes are used while others are asked for them (RFC 4429)",
+        optimistic
     ),
     flag!("net.inet6.ip6.forwarding", "1: pass IPv6 packets for others on", host.forward6),
     flag!(
