@@ -87,9 +87,19 @@ def bad_input():
 
 def drivers():
     """net_pcap, net_null, net_ring, net_af_packet, net_memif attach; af_packet answers ping."""
-    with Lab(drivers=["-d", "net_null", "-d", "net_ring", "-d", "net_memif", "role=server", "--metrics", "off"], up=False) as lab:
+    # Without a module's file anywhere: what is there works, what is not is named with the places.
+    alone = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-alone-"))
+    for program in ("io-pkt", "iopkt"):
+        shutil.copy(BIN / program, alone)
+    args = ["--metrics", "off", "--module-path", "/nowhere/a:/nowhere/b"]
+    with Lab(drivers=["-d", "net_null", "-d", "net_ring", "-d", "net_memif", "role=server", "-d", "sim", "-p", "noping", *args], up=False, bin=alone) as lab:
         names = {row["name"] for row in lab.table("ifconfig", "-a")}
         check({"lo0", "null0", "ring0", "memif0"} <= names, names)
+        places = f"{alone} (/nowhere/a:/nowhere/b:"
+        for words in (f"-d sim: there is no driver net_sim, and devnp-sim.so is not in {places}", f"-p noping: there is no protocol module noping: lsm-noping.so is not in {places}",
+                      "do not exist)", "2 of the drivers, routes and protocols asked for can't be had"):
+            check(words in lab.log.read_text(), f"'{words}' is not said: {lab.log.read_text()}")
+    shutil.rmtree(alone)
     with Lab() as lab:
         lab.capture()
         lab.exec("ping", "-c", 5, "-i", "0.05", STACK)

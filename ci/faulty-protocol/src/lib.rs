@@ -1,6 +1,6 @@
 //! A protocol module for tests: does a little of everything, and fails in the way that its option
 //! says: `fail=open|filter|receive|timer|work|event|path|stream`, by a panic; `refuse` to open, or
-//! `hang` there for ever.
+//! `hang` there for ever, or until the file `hang=FILE` is there.
 //!
 //! Otherwise: frames of EtherType 0x88b5 and packets of IP protocol 253 (both for experiments) come
 //! back; `block=MS` blocks the module's own thread for so long again and again; the path `faulty` says
@@ -8,6 +8,7 @@
 //! protocol, and set the time to live (`ttl`) of those that go. Streams of family 62 lead back to themselves.
 #![deny(unsafe_code)]
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,14 +56,14 @@ impl Faulty {
 
 impl Protocol for Faulty {
     const NAME: &'static str = "faulty";
-    const OPTIONS: &'static str = "fail=WHERE refuse block=MS hang";
+    const OPTIONS: &'static str = "fail=WHERE refuse block=MS hang=FILE";
 
     fn open(host: &Host<Self>) -> Result<Self, OpenError> {
         if host.option("refuse").is_some() {
             return Err(OpenError::NO_DEVICE);
         }
-        while host.option("hang").is_some() {
-            std::thread::park();
+        while host.option("hang").is_some_and(|file| !Path::new(&file).exists()) {
+            std::thread::sleep(Duration::from_millis(10));
         }
         let fail = host.option("fail").unwrap_or_default();
         let both = [Direction::In, Direction::Out];

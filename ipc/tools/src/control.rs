@@ -26,6 +26,9 @@ use crate::fail::{Failure, describe};
 /// A daemon that takes longer hangs; the control thread answers in microseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// A module may take ten seconds to open; then the daemon says that it has not.
+const MOUNT_TIME_MAX: Duration = Duration::from_secs(15);
+
 /// Pages of sockets and routes read at most: a list that never ends is a broken daemon.
 const PAGES_MAX: u32 = 65_536;
 
@@ -124,6 +127,12 @@ impl Control {
                 _ => return Err(Failure::other_version(&self.path)),
             }
         }
+    }
+
+    /// Waits as long for an answer as a module may take to open.
+    pub(crate) fn be_patient(&self) -> Result<(), Failure> {
+        set_socket_timeout(&self.socket, Timeout::Recv, Some(MOUNT_TIME_MAX))
+            .map_err(|error| Failure::failed(describe(error.raw_os_error())))
     }
 
     /// One request, one reply.

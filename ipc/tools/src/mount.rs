@@ -15,6 +15,7 @@ pub(crate) fn mount(sock: Option<String>, args: &MountArgs) -> Result<(), Failur
     let mut control = Control::open(sock)?;
     let driver = driver_path(&args.file);
     let request = Request::Mount { driver: driver.clone(), options: args.options.join(",") };
+    control.be_patient()?;
     match control.call(request) {
         Ok(Reply::Mounted { interfaces }) => {
             let names: Vec<_> = interfaces.iter().map(|name| escape(name)).collect();

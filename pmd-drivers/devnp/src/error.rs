@@ -269,7 +269,10 @@ mod tests {
         let modules = Modules::new(vec!["/a".into(), "/b".into()], 0, loader::Alarm::new(|| ()));
         for name in ["v1", "devnp-v1.so", "devn-v1"] {
             let why = unknown.clone().or_module(modules.looked_for(name)).to_string();
-            assert_eq!(why, "there is no driver net_v1, and devnp-v1.so is not in /a:/b");
+            assert_eq!(
+                why,
+                "there is no driver net_v1, and devnp-v1.so is not in /a:/b, which do not exist"
+            );
         }
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -22,11 +22,21 @@ pub fn find(folders: &[PathBuf], kind: &str, name: &str) -> Option<PathBuf> {
     all.into_iter().find(|path| path.exists())
 }
 
-/// The folders as messages name them.
+/// The folders as messages name them; of those that are not there it is said.
 #[must_use]
 pub fn listed(folders: &[PathBuf]) -> String {
-    let names: Vec<_> = folders.iter().map(|folder| folder.to_string_lossy()).collect();
-    names.join(":")
+    let named = |folders: Vec<&PathBuf>| {
+        let names: Vec<_> = folders.iter().map(|folder| folder.to_string_lossy()).collect();
+        names.join(":")
+    };
+    let (there, missing): (Vec<_>, Vec<_>) = folders.iter().partition(|folder| folder.is_dir());
+    match (there.is_empty(), missing.len()) {
+        (_, 0) => named(there),
+        (true, 1) => format!("{}, which does not exist", named(missing)),
+        (true, _) => format!("{}, which do not exist", named(missing)),
+        (false, 1) => format!("{} ({} does not exist)", named(there), named(missing)),
+        (false, _) => format!("{} ({} do not exist)", named(there), named(missing)),
+    }
 }
 
 #[cfg(test)]
@@ -55,6 +65,11 @@ mod tests {
         assert_eq!(find(&folders, "lsm", "no-ping"), Some(installed));
         assert_eq!(find(&folders, "devnp", "no-ping"), None, "of another kind");
         assert_eq!(bare_name("lsm", "lsmart"), "lsmart");
+        let [none, there, also] = folders.each_ref().map(|folder| folder.display().to_string());
+        assert_eq!(listed(&folders), format!("{there}:{also} ({none} does not exist)"));
+        assert_eq!(listed(&folders[1..]), format!("{there}:{also}"));
+        assert_eq!(listed(&folders[..1]), format!("{none}, which does not exist"));
+        assert_eq!(listed(&[]), "");
         fs::remove_dir_all(base).unwrap();
     }
 }

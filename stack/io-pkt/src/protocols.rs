@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   load ──> opening ──> plan with it to the workers ──> running
-//!              │ fails                                      │ unload
+//!              │ fails, or takes too long                   │ unload
 //!              └──> nothing      plan without it to the workers, all have taken it up
 //!                                                           └──> closing ──> nothing
 //! ```
@@ -28,8 +28,8 @@ use crate::pending::{Asked, Pending, Then};
 /// What the control thread needs for protocol modules.
 pub(crate) struct Protocols {
     modules: Modules,
-    /// Modules that open, and who waits for that.
-    opening: HashMap<Id, Option<Asked>>,
+    /// Modules that open.
+    opening: HashMap<Id, Opening>,
     /// Modules that close, and who waits for that.
     closing: HashMap<Id, Option<Asked>>,
     /// How often modules have failed that are unloaded.
@@ -40,6 +40,16 @@ pub(crate) struct Protocols {
 
 /// Between two looks at the links of drivers that do not say when one comes or goes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What becomes of a module that opens.
+enum Opening {
+    /// The daemon starts: it is taken whenever it comes.
+    Welcome,
+    /// A tool that has asked for this file waits for it, but not for ever.
+    Awaited { asked: Asked, name: String, until: Instant },
+    /// The tool has been told that it is not there: when it comes, it is closed.
+    GivenUp,
+}
 
 /// A plan on its way to the workers.
 pub(crate) struct Adoption {
@@ -141,6 +151,14 @@ impl Protocols {
         samples.into_iter().map(named)
     }
 
+    /// Who waits for a module that opens no more.
+    fn awaited(&mut self, id: Id) -> Option<Asked> {
+        match self.opening.remove(&id)? {
+            Opening::Awaited { asked, .. } => Some(asked),
+            Opening::Welcome | Opening::GivenUp => None,
+        }
+    }
+
     /// That a module which is to be unloaded has failed is remembered.
     fn remember_failures(&mut self, name: &str) {
         let rows = self.modules.rows().into_iter().filter(|row| row.name == name);
@@ -173,7 +191,7 @@ impl Control {
         self.tell_protocols();
         let modules = &mut self.protocols.modules;
         let id = modules.load(name, split_options(options)).map_err(said)?;
-        let _ = self.protocols.opening.insert(id, None);
+        let _ = self.protocols.opening.insert(id, Opening::Welcome);
         let until = Instant::now() + OPEN_TIME;
         while self.protocols.opening.contains_key(&id) {
             let left = until.saturating_duration_since(Instant::now());
@@ -193,7 +211,9 @@ impl Control {
         self.tell_protocols();
         match self.protocols.modules.load(name, split_options(options)) {
             Ok(id) => {
-                let _ = self.protocols.opening.insert(id, Some(asked));
+                let until = Instant::now() + OPEN_TIME;
+                let opening = Opening::Awaited { asked, name: name.into(), until };
+                let _ = self.protocols.opening.insert(id, opening);
                 self.count_call(Some(asked.connection), true);
             }
             Err(error) => {
@@ -223,9 +243,27 @@ impl Control {
             // It is in the log, and whoever asked has been told.
             let _ = self.protocol_report(report);
         }
+        self.give_up_protocols(Instant::now());
         // Their sockets come to their end.
         if self.protocols.modules.have_failed() {
             self.publish_protocols(After::Nothing);
+        }
+    }
+
+    /// Answers tools that have waited long enough for a module. Its thread can't be ended; nobody else waits
+    /// for it.
+    fn give_up_protocols(&mut self, now: Instant) {
+        let mut late = Vec::new();
+        for (id, opening) in &mut self.protocols.opening {
+            if matches!(opening, Opening::Awaited { until, .. } if *until <= now) {
+                late.push((*id, core::mem::replace(opening, Opening::GivenUp)));
+            }
+        }
+        for (id, opening) in late {
+            self.protocols.modules.leave(id);
+            let Opening::Awaited { asked, name, .. } = opening else { continue };
+            let error = ProtocolError::GivenUp { name, seconds: OPEN_TIME.as_secs() };
+            let _ = self.refuse_protocol(&error, Some(asked));
         }
     }
 
@@ -249,12 +287,20 @@ impl Control {
 
     fn protocol_opened(&mut self, id: Id, instance: Arc<Instance>) -> Option<String> {
         let name = instance.name().to_owned();
+        if matches!(self.protocols.opening.get(&id), Some(Opening::GivenUp)) {
+            let _ = self.protocols.opening.remove(&id);
+            tracing::warn!("the protocol {name} has opened too late and is closed again");
+            let _ = self.protocols.closing.insert(id, None);
+            drop(instance);
+            self.protocols.modules.close(id);
+            return None;
+        }
         if let Err(error) = self.protocols.modules.admit(id, instance) {
             let _ = self.protocols.closing.insert(id, None);
             return self.protocol_refused(id, &error);
         }
         tracing::info!("loaded the protocol {name}");
-        let asked = self.protocols.opening.remove(&id).flatten();
+        let asked = self.protocols.awaited(id);
         self.publish_protocols(match asked {
             Some(asked) => After::Tell(asked, name),
             None => After::Nothing,
@@ -263,8 +309,12 @@ impl Control {
     }
 
     fn protocol_refused(&mut self, id: Id, error: &ProtocolError) -> Option<String> {
+        let asked = self.protocols.awaited(id);
+        self.refuse_protocol(error, asked)
+    }
+
+    fn refuse_protocol(&mut self, error: &ProtocolError, asked: Option<Asked>) -> Option<String> {
         let why = format!("{error}; {}", error.help());
-        let asked = self.protocols.opening.remove(&id).flatten();
         if let Some(asked) = asked {
             tracing::error!("mount: {why}");
             self.count_call(Some(asked.connection), false);

@@ -76,6 +76,20 @@ pub enum ProtocolError {
         /// The kernel's reason.
         reason: String,
     },
+    /// It took more time than whoever asked for it waits (`ETIMEDOUT`).
+    #[error("{name} has not opened within {seconds} s and is given up")]
+    GivenUp {
+        /// As it was asked for.
+        name: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// One that was given up, or unloaded, is still on its way out (`EBUSY`).
+    #[error("{module} of before has not ended yet")]
+    Leaving {
+        /// The module.
+        module: String,
+    },
     /// It takes its time.
     #[error(
         "{name} has not opened yet after {seconds} s; the daemon goes on without waiting for it"
@@ -108,6 +122,14 @@ impl ProtocolError {
             Self::Taken { owner, .. } => format!("iopkt umount {owner}"),
             Self::TooMany { .. } => "iopkt modules; iopkt umount NAME".into(),
             Self::Thread { .. } => "see: ulimit -u".into(),
+            Self::GivenUp { .. } => {
+                "if it opens after all it is closed at once, and can be mounted again; until then its \
+                 thread stays (iopkt modules): if it never returns, mend it and restart io-pkt"
+                    .into()
+            }
+            Self::Leaving { .. } => "wait until iopkt modules does not show it; if that never \
+                 happens, it does not return from its own code: restart io-pkt"
+                .into(),
             Self::Slow { .. } => "see: iopkt modules".into(),
         }
     }

@@ -32,7 +32,8 @@ pub const PATH_CLIENTS_MAX: usize = 128;
 /// Clients of one module's paths that one user may be, except root: no user can take all places.
 pub const PATH_CLIENTS_OF_USER_MAX: usize = 16;
 
-/// How long the daemon waits at its start for a module to open, and at its end for one to close.
+/// How long the daemon waits at its start for a module to open, a tool for one that it mounts, and the daemon
+/// at its end for one to close.
 pub const OPEN_TIME: Duration = Duration::from_secs(10);
 
 /// How long the daemon waits at its end for a module that still opens: one that is about to return does, and

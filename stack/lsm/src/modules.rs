@@ -186,6 +186,9 @@ impl Modules {
             loaded.identity == identity && !loaded.instance.as_ref().is_some_and(several)
         };
         if let Some(loaded) = self.loaded.iter().find(alone) {
+            if loaded.leaving {
+                return Err(ProtocolError::Leaving { module: loaded.row().name });
+            }
             return Err(ProtocolError::Already { module: loaded.row().name });
         }
         self.next += 1;
