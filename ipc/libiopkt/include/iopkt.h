@@ -64,14 +64,17 @@ int iopkt_getpeername(int fd, struct sockaddr *name, socklen_t *len);
 int iopkt_sockatmark(int fd);
 
 /*
- * Names of BSD and QNX for options that Linux calls otherwise; TCP_MAXSEG and TCP_NODELAY are the same.
- * TCP_KEEPALIVE is seconds before the first probe.
+ * Names of BSD and QNX for options that Linux calls otherwise or has not; TCP_MAXSEG and TCP_NODELAY are the same.
+ * TCP_KEEPALIVE is seconds before the first probe; SO_SETFIB is said below.
  */
 #ifndef TCP_KEEPALIVE
 #define TCP_KEEPALIVE TCP_KEEPIDLE
 #endif
 #ifndef TCP_NOPUSH
 #define TCP_NOPUSH TCP_CORK
+#endif
+#ifndef SO_SETFIB
+#define SO_SETFIB 0x100a
 #endif
 
 /*
@@ -125,9 +128,6 @@ ssize_t iopkt_send_commit(int fd, const void *data, size_t len, int flags);
  * routes by which the socket's packets go, 0 to begin with; connections that are accepted have their listener's.
  * EINVAL: there are not so many (iopkt sysctl net.fibs).
  */
-#ifndef SO_SETFIB
-#define SO_SETFIB 0x100a
-#endif
 int iopkt_getsockopt(int fd, int level, int name, void *value, socklen_t *len);
 int iopkt_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
 
