@@ -257,7 +257,7 @@ class Lab:
         check(all("1 received" in each for each in said), f"{to} {argv}: {''.join(said)[-600:]}")
         return "".join(said)
 
-    def dropped(self):
+    def all_drops(self):
         """For whoever looks for the reason of a failure: what the daemon and this namespace's kernel have dropped."""
         ours = self.exec("curl", "-sS", "-m", "2", "http://127.0.0.1:9478/metrics", ok=False).stdout.splitlines()
         lines = [line for line in ours if re.match("iopkt_.*(drop|miss|error|discard)", line) and not line.endswith(" 0")]
@@ -297,7 +297,7 @@ class Lab:
         if kind is not None and issubclass(kind, Exception):
             for log in sorted(self.dir.glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}", file=sys.stderr)
-            print(f"--- dropped\n{self.dropped()}", file=sys.stderr)
+            print(f"--- dropped\n{self.all_drops()}", file=sys.stderr)
         self.close()
 
 
