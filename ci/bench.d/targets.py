@@ -55,8 +55,8 @@ WHY = {
     "tap": "A frame is a system call of the driver's each way (5,000 cycles on such a machine), the kernel's own passes 64 KiB segments.",
     "request": "No function has more than an eighth of it: a request is three packets, each parsed, looked up, judged by a TCP with SACK, RACK, pacing and "
                "delivery rates, copied and summed, with checked arithmetic throughout. Parts and functions are in the profile below.",
-    "routes": "A lookup reads three to four lines that no core's own cache holds (piece, node, value), asked for ahead: see prefetch among the "
-              "techniques. Huge pages change nothing, so it is the lines and not their addresses.",
+    "routes": "A lookup reads three to four lines that no core's own cache holds (piece, node, value), asked for ahead: what that "
+              "and huge pages are worth is among the techniques.",
     "passed on": "Nearly all of it are the checks of both headers and of both addresses; port and buffers are part of it.",
 }
 
