@@ -114,6 +114,7 @@ def breaks(lab, guest):
     log = lab.dir / "gap.log"
     ping = guest.run(f"ping -n -D -i 0.02 -W 1 {STACK} > {log} 2>&1 & echo $!").strip()
     took = longest_gap(log, pulled, lambda: sends(lab) == 1)
+    check(took < 3, f"{took:.2f} s")
     guest.run(f"kill {ping}")
     check("active" not in state(lab)[1], state(lab))
     lab.ip("link", "set", SECOND, "carrier", "on")
