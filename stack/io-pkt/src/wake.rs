@@ -89,9 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_worker_waits_is_measured_within_bounds_or_said() {
-        let measured = patience(Idle::Adaptive, Some(0));
-        assert!((LEAST..=MOST).contains(&measured), "{measured:?}");
+    fn what_a_worker_waits_is_what_waking_it_takes_within_bounds_or_said() {
+        let took = cost(Some(0)).unwrap();
+        assert!(!took.is_zero() && took < REST * 1000, "{took:?}");
+        let adaptive = patience(Idle::Adaptive, Some(0));
+        assert!((LEAST..=MOST).contains(&adaptive), "{adaptive:?}");
         assert_eq!(patience(Idle::Sleep, Some(0)), Duration::ZERO);
         assert_eq!(patience(Idle::Spin, None), Duration::MAX);
     }
