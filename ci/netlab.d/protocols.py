@@ -298,6 +298,10 @@ def protocol_faults():
             "lsm-threads": "threading is 7", "lsm-cut": "cut short", "lsm-empty": "exports no lsm_module", "lsm-open": "writable by others",
             "lsm-nothing": "no protocol module", str(lab.modules / "lsm-none.so"): "No such file",
         }
+        # Two modules have threads at once below: what the C library keeps of both is there already.
+        lab.mount(BIN / "liblsm_noping.so")
+        lab.settled()
+        lab.iopkt("umount", "noping")
         before = lab.settled()
         # One that does not come back from open: who mounts it hears that in time, and all that follows goes on meanwhile.
         release = lab.modules / "release"
@@ -336,8 +340,7 @@ def protocol_faults():
         check("the protocol faulty has opened too late and is closed again" in lab.log.read_text(), "the log is silent about it")
         lab.mount("late")
         lab.iopkt("umount", "faulty")
-        # Two modules had threads at once: the C library keeps the memory of both.
-        lab.nothing_grew({**before, "maps": before["maps"] + 4})
+        lab.nothing_grew(before)
         # One that never comes back from open does not keep the daemon from ending.
         lab.spawn([BIN / "iopkt", "mount", "-o", "hang", "faulty"])
         until("it opens", lambda: any(row["state"] == "opening" for row in lab.table("modules")))
