@@ -108,22 +108,87 @@ impl Region {
     }
 }
 
-/// Copies bytes of which one side may change under our hands.
+/// Copies bytes of which one side may change under our hands: 64 at a time, then what the bits of the rest say.
+/// (`rep movsb` would be one instruction, and takes ten times as long where its microcode is not the fast one.)
 ///
 /// # Safety
 /// Both ranges must be mapped for `len` bytes, `to` writable, and they must not overlap.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: by contract both ranges are valid; the instruction reads each source byte once and
-    // the direction flag is clear as the ABI demands. The compiler knows nothing of the accesses,
-    // so that a concurrent writer costs torn bytes, not undefined behaviour.
+    // SAFETY: by contract both ranges are valid for `len` bytes, and no more are touched: blocks of 64 while so
+    // many are left, then 32, 16, 8, 4, 2 and 1 by the bits of what is left. Each source byte is read once. The
+    // compiler knows nothing of the accesses, so that a concurrent writer costs torn bytes, not undefined behaviour.
     unsafe {
         core::arch::asm!(
-            "rep movsb",
-            inout("rcx") len => _,
-            inout("rsi") from => _,
-            inout("rdi") to => _,
-            options(nostack, preserves_flags),
+            "sub {left}, 64",
+            "jb 3f",
+            "2:",
+            "movdqu {a}, [{from}]",
+            "movdqu {b}, [{from} + 16]",
+            "movdqu {c}, [{from} + 32]",
+            "movdqu {d}, [{from} + 48]",
+            "movdqu [{to}], {a}",
+            "movdqu [{to} + 16], {b}",
+            "movdqu [{to} + 32], {c}",
+            "movdqu [{to} + 48], {d}",
+            "add {from}, 64",
+            "add {to}, 64",
+            "sub {left}, 64",
+            "jae 2b",
+            // The borrow has left the lower six bits as they were.
+            "3:",
+            "test {left}, 32",
+            "jz 4f",
+            "movdqu {a}, [{from}]",
+            "movdqu {b}, [{from} + 16]",
+            "movdqu [{to}], {a}",
+            "movdqu [{to} + 16], {b}",
+            "add {from}, 32",
+            "add {to}, 32",
+            "4:",
+            "test {left}, 16",
+            "jz 5f",
+            "movdqu {a}, [{from}]",
+            "movdqu [{to}], {a}",
+            "add {from}, 16",
+            "add {to}, 16",
+            "5:",
+            "test {left}, 8",
+            "jz 6f",
+            "mov {word}, [{from}]",
+            "mov [{to}], {word}",
+            "add {from}, 8",
+            "add {to}, 8",
+            "6:",
+            "test {left}, 4",
+            "jz 7f",
+            "mov {word:e}, [{from}]",
+            "mov [{to}], {word:e}",
+            "add {from}, 4",
+            "add {to}, 4",
+            "7:",
+            "test {left}, 2",
+            "jz 8f",
+            "mov {word:x}, [{from}]",
+            "mov [{to}], {word:x}",
+            "add {from}, 2",
+            "add {to}, 2",
+            "8:",
+            "test {left}, 1",
+            "jz 9f",
+            "mov {word:l}, [{from}]",
+            "mov [{to}], {word:l}",
+            "9:",
+            left = inout(reg) len => _,
+            from = inout(reg) from => _,
+            to = inout(reg) to => _,
+            word = out(reg) _,
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(nostack),
         );
     }
 }
@@ -143,5 +208,25 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
         let byte = unsafe { source.read_volatile() };
         // SAFETY: mapped, writable and aligned (a byte).
         unsafe { target.write_volatile(byte) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_every_length_change_no_other_byte() {
+        let source: Vec<u8> = (0..400_u16).map(|i| (i % 251) as u8 | 1).collect();
+        for len in 0..300 {
+            for (from, to) in [(0, 0), (1, 0), (0, 3), (7, 9)] {
+                let mut target = vec![0; 400];
+                let read = &source[from..from + len];
+                // SAFETY: both slices are that long, and of different allocations.
+                unsafe { copy(read.as_ptr(), target[to..to + len].as_mut_ptr(), len) };
+                assert_eq!(&target[to..to + len], read);
+                assert!(target[..to].iter().chain(&target[to + len..]).all(|byte| *byte == 0));
+            }
+        }
     }
 }
