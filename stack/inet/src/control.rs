@@ -18,6 +18,7 @@ use crate::network::{Addresses, Network, StaticNeighbor};
 use crate::option::{self, Options};
 use crate::socket::{Datagram, Kind, Signal, Socket, SocketId, Stream};
 use crate::tx_port::TxEnd;
+use crate::udp_way::LastWays;
 use crate::worker::Worker;
 
 impl Worker {
@@ -559,7 +560,10 @@ impl Worker {
                 stream.recv.set_limit(options.receive_buffer);
                 send_limit = stream.tcb.send_limit(send_limit);
             }
-            Kind::Datagram(datagram) => datagram.recv.set_limit(options.receive_buffer),
+            Kind::Datagram(datagram) => {
+                datagram.ways = LastWays::default();
+                datagram.recv.set_limit(options.receive_buffer);
+            }
             Kind::Module(module) => module.datagram.recv.set_limit(options.receive_buffer),
             Kind::ModuleStream(stream) => stream.recv.set_limit(options.receive_buffer),
             Kind::Raw(raw) => raw.set_option(option, options.receive_buffer),

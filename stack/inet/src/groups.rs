@@ -50,16 +50,21 @@ pub struct Casting {
     pub unicast: Device,
 }
 
+impl Casting {
+    /// Of a socket whose user has said nothing.
+    pub const DEFAULT: Self = Self {
+        interface: None,
+        source: None,
+        hops: 1,
+        looped: true,
+        all: true,
+        unicast: Device::ANY,
+    };
+}
+
 impl Default for Casting {
     fn default() -> Self {
-        Self {
-            interface: None,
-            source: None,
-            hops: 1,
-            looped: true,
-            all: true,
-            unicast: Device::ANY,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -200,7 +205,7 @@ impl Worker {
     }
 
     /// To each socket of this worker that wants it.
-    fn group_deliver(
+    pub(crate) fn group_deliver(
         &mut self,
         received: &Received,
         (from, to): (u16, u16),

@@ -85,6 +85,7 @@ mod train;
 mod tx_port;
 mod udp;
 mod udp_owners;
+mod udp_way;
 mod vlan;
 mod worker;
 

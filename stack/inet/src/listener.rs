@@ -108,25 +108,25 @@ impl Listeners {
         group.get(member).copied()
     }
 
-    /// The same where some are bound to interfaces: those come first that are bound to this one.
+    /// The same where some are bound to interfaces: of those at one address they come first that are bound to
+    /// this one.
     #[cold]
     fn find_by(&self, local: SocketAddr, interface: u16, hash: u64) -> Option<ListenerId> {
-        let any = |v6| match v6 {
+        let any = match local.is_ipv6() {
             false => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), local.port()),
             true => SocketAddr::new(core::net::Ipv6Addr::UNSPECIFIED.into(), local.port()),
         };
         let both = self.of_both.get(&local.port()).filter(|_| local.is_ipv4());
-        let groups =
-            [self.by_address.get(&local), self.by_address.get(&any(local.is_ipv6())), both];
-        let member = |device: Option<u16>| {
-            groups.into_iter().flatten().find_map(|group| {
-                let is_its = |id: &&ListenerId| self.device_of(**id).interface() == device;
-                let count = u64::try_from(group.iter().filter(is_its).count()).ok()?;
-                let member = usize::try_from(hash.checked_rem(count)?).ok()?;
-                group.iter().filter(is_its).nth(member).copied()
-            })
+        let member = |group: &[ListenerId], device: Option<u16>| {
+            let is_its = |id: &&ListenerId| self.device_of(**id).interface() == device;
+            let count = u64::try_from(group.iter().filter(is_its).count()).ok()?;
+            let member = usize::try_from(hash.checked_rem(count)?).ok()?;
+            group.iter().filter(is_its).nth(member).copied()
         };
-        member(Some(interface)).or_else(|| member(None))
+        let groups = [self.by_address.get(&local), self.by_address.get(&any), both];
+        groups.into_iter().flatten().find_map(|group| {
+            member(group, Some(interface)).or_else(|| member(group, None))
+        })
     }
 
     /// The interface that a listener is bound to, and its table of routes.
@@ -247,6 +247,9 @@ mod tests {
         assert_eq!(listeners.find(exact, 2, 0), Some(ListenerId(2)));
         assert_eq!(listeners.find(exact, 1, 0), Some(ListenerId(1)));
         assert_eq!(listeners.device_of(ListenerId(2)), Device::of(2));
+        assert!(listeners.insert(ListenerId(3), 0, exact, 5, Inherited::default()));
+        assert_eq!(listeners.find(exact, 2, 0), Some(ListenerId(3)), "at the address itself");
+        assert!(listeners.remove(ListenerId(3)).is_some());
         assert!(listeners.remove(ListenerId(1)).is_some());
         assert_eq!(listeners.find(exact, 1, 0), None);
         listeners.set_option(ListenerId(2), SocketOption::Device(Device::of(1)));

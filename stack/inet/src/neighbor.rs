@@ -163,11 +163,8 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
         packet: P,
         now: Instant,
     ) -> Resolution<P> {
-        if !self.table.contains_key(&to) {
-            return self.begin(to, interface, packet, now);
-        }
         let Some(neighbor) = self.table.get_mut(&to) else {
-            return Resolution::Drop(packet, DropReason::NeighborUnresolved);
+            return self.begin(to, interface, packet, now);
         };
         match &mut neighbor.state {
             State::Permanent { mac } => Resolution::Send(packet, *mac),

@@ -17,7 +17,7 @@ use crate::network::{Destination, RawKind};
 use crate::output::Hop;
 use crate::packet_out::PacketOut;
 use crate::socket::{Kind, SocketId};
-use crate::udp::{Aim, Said};
+use crate::udp::Aim;
 use crate::worker::Worker;
 
 /// What is to be done with a payload before it leaves.
@@ -54,10 +54,11 @@ impl Worker {
             checksum: raw.checksum,
             id: local.map_or(0, |local| local.port()),
         };
-        let (said, owner) = (Said::by(&raw.datagram, socket.options), socket.client);
-        let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
+        let owner = socket.client;
+        let client = self.clients.owner(owner).ok_or(Errno::BADF)?;
         let Posted { header, offset, len } = client.datagram(posted, now)?;
-        let Aim { to, source, casting, options } = said.aim(&header)?;
+        let aim = Aim::of(&raw.datagram, &socket.options, &header)?;
+        let Aim { to, source, casting, options } = aim;
         if to.is_ipv6() != dress.kind.inet6 {
             return Err(Errno::AFNOSUPPORT.into());
         }

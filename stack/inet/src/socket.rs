@@ -21,6 +21,7 @@ use crate::output::Hop;
 use crate::send_queue::SendQueue;
 use crate::slab::Slab;
 use crate::sleeper::Sleeper;
+use crate::udp_way::LastWays;
 use crate::timer_wheel::{Timer, Timers};
 
 /// A worker's name for a socket; stale names find nothing.
@@ -252,13 +253,23 @@ pub(crate) struct Datagram {
     pub multicast: Option<Box<Multicast>>,
     /// What is reported about what it has sent, if its user wants that.
     pub errors: Option<Box<ErrorQueue>>,
+    /// Where the last datagrams went.
+    pub ways: LastWays,
 }
 
 impl Datagram {
     /// Without names.
     #[must_use]
     pub(crate) fn new(recv: DatagramProducer) -> Self {
-        Self { local: None, remote: None, recv, released: 0, multicast: None, errors: None }
+        Self {
+            local: None,
+            remote: None,
+            recv,
+            released: 0,
+            multicast: None,
+            errors: None,
+            ways: LastWays::default(),
+        }
     }
 
     /// Does a datagram with these addresses belong to this socket? How well? One bound to every IPv6
@@ -269,7 +280,7 @@ impl Datagram {
         if local.port() != to.port() {
             return None;
         }
-        let mut score = if options.device.interface().is_none() { 0 } else { 4 };
+        let mut score = u8::from(options.device.interface().is_some());
         if local.is_ipv4() != to.is_ipv4() {
             let takes_both = local.is_ipv6() && is_any(local.ip()) && !options.v6_only;
             if !takes_both {
@@ -279,7 +290,7 @@ impl Datagram {
             if local.ip() != to.ip() {
                 return None;
             }
-            score += 1;
+            score += 4;
         }
         if let Some(remote) = self.remote {
             if remote != from {

@@ -1,12 +1,12 @@
 //! UDP (RFC 768): datagrams to sockets and from clients.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use dpdk::{L4, Mbuf};
 use rustix::io::Errno;
 use shm::{Ancillary, DatagramHeader, TxDescriptor};
 use types::{DropReason, FlowKey, Instant};
-use wire::{ipv4, udp};
+use wire::udp;
 use zerocopy::IntoBytes;
 
 use crate::attend::raise;
@@ -22,7 +22,6 @@ use crate::option::Options;
 use crate::output::{Hop, prepend};
 use crate::packet_out::PacketOut;
 use crate::socket::{Datagram, Kind, Signal, SocketId};
-use crate::spread;
 use crate::worker::Worker;
 
 /// RFC 2131 4.1: from a server to a client.
@@ -48,24 +47,36 @@ impl Worker {
         if received.to != Destination::Local {
             return self.group_input(&mbuf, received, &datagram, now);
         }
-        let to = SocketAddr::new(received.destination, datagram.header.dst_port.get());
-        let from = remote(received, datagram.header.src_port.get());
-        let all = self.out.network.host.udp_to_all;
-        let found = self.udp_sockets(to, from, Some(received.interface), all);
-        if found.is_empty() {
-            let port = (to.port(), to.is_ipv6());
-            if let Some(owner) = self.udp_owners.other(port, self.mesh.me) {
-                return self.hand_over(mbuf, received, owner);
-            }
-            self.port_unreachable(&mbuf, received, now);
-            return Err(DropReason::UdpNoSocket);
+        let to = SocketAddr::new(received.destination, ports.1);
+        if self.out.network.host.udp_to_all {
+            let all = self.group_deliver(received, ports, datagram.payload, now);
+            return match all {
+                Err(DropReason::UdpNoSocket) => self.udp_nobody(mbuf, received, to, now),
+                delivered => delivered,
+            };
         }
-        let ancillary = received.ancillary(now);
-        let mut last = Err(DropReason::UdpSocketFull);
-        for id in found {
-            last = self.udp_deliver(id, from, &ancillary, datagram.payload);
+        let from = remote(received, ports.0);
+        match self.udp_socket(to, from, Some(received.interface)) {
+            Some(id) => self.udp_deliver(id, from, &received.ancillary(now), datagram.payload),
+            None => self.udp_nobody(mbuf, received, to, now),
         }
-        last
+    }
+
+    /// No socket of this worker's takes a datagram.
+    #[cold]
+    fn udp_nobody(
+        &mut self,
+        mbuf: Mbuf,
+        received: &Received,
+        to: SocketAddr,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let port = (to.port(), to.is_ipv6());
+        if let Some(owner) = self.udp_owners.other(port, self.mesh.me) {
+            return self.hand_over(mbuf, received, owner);
+        }
+        self.port_unreachable(&mbuf, received, now);
+        Err(DropReason::UdpNoSocket)
     }
 
     /// An interface has a DHCP client.
@@ -74,27 +85,23 @@ impl Worker {
         self.out.network.interface(interface).is_some_and(|config| config.dhcp)
     }
 
-    /// The best match, or all if the operator wants it so, of those that take what comes by an interface.
-    fn udp_sockets(&self, to: SocketAddr, from: SocketAddr, by: Option<u16>, all: bool) -> Matches {
-        let mut matches = Matches::default();
+    /// The socket that a datagram fits best, of those that take what comes by an interface.
+    fn udp_socket(&self, to: SocketAddr, from: SocketAddr, by: Option<u16>) -> Option<SocketId> {
         let mut best = None;
-        for id in self.udp_ports.get(&to.port()).into_iter().flatten() {
+        for id in self.udp_ports.get(&to.port())? {
             let Some(socket) = self.sockets.find(*id) else { continue };
             let Kind::Datagram(datagram) = &socket.kind else { continue };
             if by.is_some_and(|interface| !socket.options.device.takes(interface)) {
                 continue;
             }
-            match datagram.score(to, from, &socket.options) {
-                Some(_) if all => matches.push(*id),
-                Some(score) if best < Some(score) => {
-                    best = Some(score);
-                    matches = Matches::default();
-                    matches.push(*id);
-                }
-                _ => {}
+            let score = datagram.score(to, from, &socket.options);
+            if let Some(score) = score
+                && best.is_none_or(|(best, _)| best < score)
+            {
+                best = Some((score, *id));
             }
         }
-        matches
+        best.map(|(_, id)| id)
     }
 
     pub(crate) fn udp_deliver(
@@ -159,10 +166,10 @@ impl Worker {
         let socket = self.sockets.find(id).ok_or(Errno::BADF)?;
         let Kind::Datagram(datagram) = &socket.kind else { return Err(Errno::BADF.into()) };
         let local = datagram.local.ok_or(Errno::DESTADDRREQ)?;
-        let (said, owner) = (Said::by(datagram, socket.options), socket.client);
-        let client = self.clients.owner_mut(owner).ok_or(Errno::BADF)?;
+        let owner = socket.client;
+        let client = self.clients.owner(owner).ok_or(Errno::BADF)?;
         let Posted { header, offset, len } = client.datagram(posted, now)?;
-        let Aim { to, source, casting, options } = said.aim(&header)?;
+        let Aim { to, source, casting, options } = Aim::of(datagram, &socket.options, &header)?;
         let local = match source {
             Some(ip) => SocketAddr::new(self.check_source(ip)?, local.port()),
             None => local,
@@ -178,40 +185,23 @@ impl Worker {
             local_port: local.port(),
             remote_port: to.port(),
         };
+        let how = (&flow, &options, &casting);
         let sent = match to {
             SocketAddr::V4(to) => {
-                let (out, hop) = self.udp_way(&flow, *to.ip(), &options, &casting)?;
-                let hop = Hop {
-                    mtu: self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now),
-                    ..hop
-                };
-                self.udp_emit(&payload, out, &hop, now)
+                let (out, hop) = self.udp_way_of(id, to, how)?;
+                let mtu = self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now);
+                self.udp_emit(&payload, out, &Hop { mtu, ..hop }, now)
             }
             SocketAddr::V6(to) => {
-                let (out, hop) = self.udp_way6(&flow, to, &options, casting.interface)?;
-                let hop = Hop {
-                    mtu: self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now),
-                    ..hop
-                };
-                self.udp_emit(&payload, out, &hop, now)
+                let (out, hop) = self.udp_way6_of(id, to, how)?;
+                let mtu = self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now);
+                self.udp_emit(&payload, out, &Hop { mtu, ..hop }, now)
             }
         };
         if let Err(NotSent::TooLong(mtu)) = sent {
             self.report_too_long(id, to, mtu, now);
         }
         sent
-    }
-
-    /// The longest packet to a host, as far as its sender wants to know.
-    pub(crate) fn datagram_mtu(
-        &self,
-        link: u16,
-        host: IpAddr,
-        options: &Options,
-        now: Instant,
-    ) -> u16 {
-        let path = self.path_mtus.of(host, now);
-        path.filter(|_| options.mtu_discover.minds_the_path()).map_or(link, |path| path.min(link))
     }
 
     /// A router has said that a datagram did not fit: those to come are cut, or are refused, and who is
@@ -224,78 +214,13 @@ impl Worker {
         now: Instant,
     ) -> Result<(), DropReason> {
         // One that we did not send is none of ours (RFC 5927).
-        if self.udp_sockets(flow.local(), flow.remote(), report.interface, false).is_empty() {
+        if self.udp_socket(flow.local(), flow.remote(), report.interface).is_none() {
             return Err(DropReason::IcmpQuoted);
         }
         self.path_mtus.lower(flow.remote_addr, mtu, now);
         // Nobody is connected: then there is nobody to tell.
         let _ = self.udp_error(flow, report);
         Ok(())
-    }
-
-    /// How a datagram goes to an IPv4 address.
-    pub(crate) fn udp_way(
-        &self,
-        flow: &FlowKey,
-        destination: Ipv4Addr,
-        options: &Options,
-        casting: &Casting,
-    ) -> Result<(PacketOut, Hop), Errno> {
-        let of_group = casting.interface.or_else(|| options.device.interface());
-        let hop = match of_group.filter(|_| destination.is_multicast()) {
-            Some(interface) => {
-                self.out.group_hop(destination, interface).ok_or(Errno::NETUNREACH)?
-            }
-            None => self.out.route_from(options.device, destination, || spread::of_socket(flow))?,
-        };
-        let named = casting.source.filter(|_| destination.is_multicast());
-        if hop.destination == Destination::Broadcast && !options.broadcast {
-            return Err(Errno::ACCESS);
-        }
-        let source = match flow.local_addr {
-            IpAddr::V6(address) if !address.is_unspecified() || options.v6_only => {
-                return Err(Errno::NETUNREACH);
-            }
-            IpAddr::V4(address) if !address.is_unspecified() => address,
-            IpAddr::V4(_) | IpAddr::V6(_) if hop.destination == Destination::Local => destination,
-            IpAddr::V4(_) | IpAddr::V6(_) => {
-                let interface = self.out.network.interface(hop.interface);
-                let source = interface.and_then(|interface| interface.source_for(hop.next));
-                named.or(source).ok_or(Errno::NETUNREACH)?
-            }
-        };
-        Ok((packet(source, destination, options), hop))
-    }
-
-    /// How a datagram goes to an IPv6 address.
-    pub(crate) fn udp_way6(
-        &self,
-        flow: &FlowKey,
-        to: SocketAddrV6,
-        options: &Options,
-        interface: Option<u16>,
-    ) -> Result<(PacketOut<Ipv6Addr>, Hop<Ipv6Addr>), Errno> {
-        let destination = *to.ip();
-        let zone = u16::try_from(to.scope_id()).map_err(|_| Errno::NODEV)?;
-        let zone = Some(zone).filter(|zone| *zone != LOOPBACK);
-        let hop = if destination.is_multicast() {
-            let link = zone.or(interface).or_else(|| options.device.interface());
-            let link = link.or_else(|| self.out.first_link6());
-            let hop = link.and_then(|link| self.out.group_hop(destination, link));
-            hop.ok_or(Errno::NETUNREACH)?
-        } else {
-            self.out.route6_from(options.device, destination, zone, || spread::of_socket(flow))?
-        };
-        let source = match flow.local_addr {
-            IpAddr::V4(_) => return Err(Errno::AFNOSUPPORT),
-            IpAddr::V6(address) if !address.is_unspecified() => address,
-            IpAddr::V6(_) if hop.destination == Destination::Local => destination,
-            IpAddr::V6(_) => {
-                let source = self.out.network.source_for6(destination, hop.interface);
-                source.ok_or(Errno::ADDRNOTAVAIL)?
-            }
-        };
-        Ok((packet(source, destination, options), hop))
     }
 
     /// Sends a client's payload, if there is so much room in a packet; the checksum is left to the port
@@ -360,23 +285,11 @@ impl Worker {
         flow: &FlowKey,
         report: &Report<'_>,
     ) -> Result<(), DropReason> {
-        let found = self.udp_sockets(flow.local(), flow.remote(), report.interface, false);
-        let mut told = Err(DropReason::IcmpQuoted);
-        for id in found {
-            if self.report(id, flow.remote(), report) {
-                told = Ok(());
-            }
+        match self.udp_socket(flow.local(), flow.remote(), report.interface) {
+            Some(id) if self.report(id, flow.remote(), report) => Ok(()),
+            _ => Err(DropReason::IcmpQuoted),
         }
-        told
     }
-}
-
-/// What a socket's user has said of all its datagrams.
-pub(crate) struct Said {
-    remote: Option<SocketAddr>,
-    /// IPv4's, then IPv6's.
-    casting: [Casting; 2],
-    options: Options,
 }
 
 /// Where one datagram goes, and how.
@@ -388,23 +301,18 @@ pub(crate) struct Aim {
     pub options: Options,
 }
 
-impl Said {
+impl Aim {
+    /// What a socket's user has said of all its datagrams, and of this one alone.
     #[inline]
-    pub(crate) fn by(datagram: &Datagram, options: Options) -> Self {
-        let multicast = datagram.multicast.as_deref();
-        let casting = [false, true]
-            .map(|v6| multicast.map_or_else(Casting::default, |groups| *groups.casting(v6)));
-        Self { remote: datagram.remote, casting, options }
-    }
-
-    /// With what is said of one alone.
-    #[inline]
-    pub(crate) fn aim(&self, header: &DatagramHeader) -> Result<Aim, Errno> {
-        let to = header.address().or(self.remote).ok_or(Errno::DESTADDRREQ)?;
+    pub(crate) fn of(
+        datagram: &Datagram,
+        options: &Options,
+        header: &DatagramHeader,
+    ) -> Result<Self, Errno> {
+        let to = header.address().or(datagram.remote).ok_or(Errno::DESTADDRREQ)?;
         let ancillary = header.ancillary();
-        let [v4, v6] = self.casting;
-        let casting = if to.is_ipv6() { v6 } else { v4 };
-        let options = self.options;
+        let multicast = datagram.multicast.as_deref();
+        let casting = multicast.map_or(Casting::DEFAULT, |groups| *groups.casting(to.is_ipv6()));
         let (hops, device) = match to.ip().is_multicast() {
             true => (casting.hops, options.device),
             false => (options.ttl.max(1), options.device.or(casting.unicast)),
@@ -413,9 +321,9 @@ impl Said {
             device,
             ttl: ancillary.ttl.unwrap_or(hops).max(u8::from(!to.ip().is_multicast())),
             tos: ancillary.tos.unwrap_or(options.tos),
-            ..options
+            ..*options
         };
-        Ok(Aim { to, source: ancillary.local, casting, options })
+        Ok(Self { to, source: ancillary.local, casting, options })
     }
 }
 
@@ -427,11 +335,6 @@ struct Payload {
     /// Members on this host hear what goes to a group.
     looped: bool,
     ports: (u16, u16),
-}
-
-fn packet<A>(source: A, destination: A, options: &Options) -> PacketOut<A> {
-    let out = PacketOut::new(source, destination, ipv4::Protocol::UDP);
-    PacketOut { tos: options.tos, ttl: options.ttl, cut: options.mtu_discover.cut(), ..out }
 }
 
 /// Where a datagram is from. Addresses of a link are told apart by its number.
@@ -453,32 +356,4 @@ fn prepend_header(mbuf: &mut Mbuf, from: SocketAddr, to: SocketAddr, offload: bo
         header.with_checksum(from.ip(), to.ip(), mbuf.data())
     };
     prepend(mbuf, header.as_bytes()).then_some(())
-}
-
-/// A handful of sockets, without allocating for it.
-#[derive(Default)]
-struct Matches {
-    ids: [Option<SocketId>; 8],
-    len: usize,
-}
-
-impl Matches {
-    fn push(&mut self, id: SocketId) {
-        if let Some(entry) = self.ids.get_mut(self.len) {
-            *entry = Some(id);
-            self.len += 1;
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
-impl IntoIterator for Matches {
-    type Item = SocketId;
-    type IntoIter = core::iter::Flatten<core::array::IntoIter<Option<SocketId>, 8>>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.ids.into_iter().flatten()
-    }
 }
