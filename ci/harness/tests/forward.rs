@@ -418,18 +418,25 @@ fn a_socket_goes_by_the_table_that_it_has_chosen(router: &mut Router) {
     let world = &mut router.0;
     let (socket, cell, descriptor) = world.bind_udp(5353).unwrap();
     let memory = world.memory(cell).unwrap();
-    let sends = |world: &mut World, device: Device| {
-        let option = SocketOption::Device(device);
-        let _ = world.call(|call| Command::SetOption { call, socket, option }).unwrap();
+    let send = |world: &mut World| {
         let (to, text) = (SocketAddr::new(only.into(), 9), IoSlice::new(b"text"));
         memory.send().push_datagram(Some(to), &Ancillary::default(), &[text]).unwrap();
         world.pass(Duration::from_millis(1));
         let sent: Vec<Sent> = world.sent_far().iter().filter_map(|frame| parse(frame)).collect();
         sent.iter().filter(|(.., header, _)| header.dst() == only).count()
     };
+    let sends = |world: &mut World, device: Device| {
+        let option = SocketOption::Device(device);
+        let _ = world.call(|call| Command::SetOption { call, socket, option }).unwrap();
+        send(world)
+    };
     let by = |table| Device::ANY.in_table(table);
     let found = [by(0), by(2), by(3), Device::of(FAR).in_table(2)].map(|by| sends(world, by));
     assert_eq!(found, [0, 1, 0, 1], "nobody has told of the third");
+    assert_eq!((sends(world, by(2)), send(world)), (1, 1), "the same way once more");
+    router.configure(|network| in_table_2(network, &[]));
+    let world = &mut router.0;
+    assert_eq!(send(world), 0, "a way that is remembered ends with its route");
     world.send(Command::Close { socket, reset: false });
     drop(descriptor);
     router.configure(|_| {});

@@ -124,9 +124,10 @@ impl Listeners {
             group.iter().filter(is_its).nth(member).copied()
         };
         let groups = [self.by_address.get(&local), self.by_address.get(&any), both];
-        groups.into_iter().flatten().find_map(|group| {
-            member(group, Some(interface)).or_else(|| member(group, None))
-        })
+        groups
+            .into_iter()
+            .flatten()
+            .find_map(|group| member(group, Some(interface)).or_else(|| member(group, None)))
     }
 
     /// The interface that a listener is bound to, and its table of routes.

@@ -21,8 +21,8 @@ use crate::output::Hop;
 use crate::send_queue::SendQueue;
 use crate::slab::Slab;
 use crate::sleeper::Sleeper;
-use crate::udp_way::LastWays;
 use crate::timer_wheel::{Timer, Timers};
+use crate::udp_way::LastWays;
 
 /// A worker's name for a socket; stale names find nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
