@@ -346,6 +346,30 @@ def module_crash():
         return report
 
 
+# What a program asks drivers by ioctl(): struct ifdrv with so many bytes of data, and what has become of it.
+DRIVER_ASKS = r"""
+import ctypes, fcntl, socket, struct
+GET, SET, COM = 0xc028697b, 0x4028697b, 0xc02869f0
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def ask(request, name, command, data):
+    space = ctypes.create_string_buffer(data, max(len(data), 1))
+    asked = bytearray(struct.pack("16sLLP", name, command, len(data), ctypes.addressof(space)))
+    try:
+        fcntl.ioctl(s, request, asked)
+    except OSError as error:
+        return error.strerror
+    return struct.unpack("16sLLP", asked)[2], space.raw
+print(ask(GET, b"faulty0", 4, bytes(11)), ask(SET, b"faulty0", 4, b"same"), sep="; ")
+for what in ((GET, b"faulty0", 3, b""), (GET, b"nobody0", 4, b""), (COM, b"faulty0", 3, b""), (GET, b"faulty0", 4, bytes(5000))):
+    print(ask(*what))
+length, stats = ask(COM, b"faulty0", 2, bytes(500))
+words = struct.unpack_from("31Q", stats)
+print(length, words[12], words[0] >> 11 & 3)
+length, config = ask(COM, b"faulty0", 1, bytes(52))
+print(length, config.split(b"\0")[0].decode(), config[32:38].hex())
+"""
+
+
 def module_control():
     """ifconfig lladdr, promisc, allmulti, drvspec and nicinfo reach the driver; counters of failures are published."""
     with ModuleLab(args_more=["--metrics", "127.0.0.1:9478"]) as lab:
@@ -375,6 +399,10 @@ def module_control():
             check(said.returncode != 0 and words in said.stderr, said.stderr)
         check(counter("faulty0", "fcs_errors") == 3 and counter("faulty0", "align_errors") is None, nic("faulty0"))
         check("not supported" in lab.iopkt("ifconfig", "tap0", "drvspec", 1, ok=False).stderr, "drvspec of a DPDK driver")
+        said = lab.iopkt("run", "--", "python3", "-c", DRIVER_ASKS).stdout.splitlines()
+        check(said[0] == "(16, b'promiscuous'); (4, b'same')", said)
+        check(said[1:5] == ["Operation not supported", "No such device or address", "Invalid argument", "Message too long"], said)
+        check(said[5] == "248 3 1" and re.fullmatch("52 .*faulty.* 020000000007", said[6]), said)
         # Another name, also for what answers just now; the driver's next interface gets neither.
         for name, new in (("tap0", "lan0"), ("faulty0", "faulty1")):
             lab.iopkt("ifconfig", name, "name", new)

@@ -100,13 +100,15 @@ impl Driver for Faulty {
         self.tell(format!("allmulticast {on}"))
     }
 
-    /// Command 1: the answer is the data and what it was told last. 2: more than there is room for.
+    /// Command 1: the answer is the data and what it was told last. 2: more than there is room for. 4: what
+    /// it was told last.
     fn ioctl(&self, command: u32, data: &[u8]) -> Result<Vec<u8>, OpenError> {
         assert!(self.place != "ioctl", "asked to, in ioctl");
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         match command {
             1 => Ok([data, b": ", told.as_bytes()].concat()),
             2 => Ok(vec![0; 5000]),
+            4 => Ok(told.as_bytes().to_vec()),
             _ => Err(OpenError::NOT_SUPPORTED),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use proto::message::Transport;
-use proto::table::InterfaceRow;
+use proto::table::{InterfaceRow, NicRow};
 use proto::{Answer, Call, Reply, Request, SocketHandle, Ticket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -196,6 +196,35 @@ impl Channel {
     pub fn interfaces(&self) -> io::Result<Vec<InterfaceRow>> {
         match self.call(Request::Interfaces)?.0 {
             Reply::Interfaces(rows) => Ok(rows),
+            _ => Err(Errno::PROTO.into()),
+        }
+    }
+
+    /// What an interface's driver knows of its device, and has counted.
+    ///
+    /// # Errors
+    /// `ENXIO`: no such interface; `EOPNOTSUPP`: it has no driver; `ECONNRESET`: the daemon is gone.
+    pub fn nic(&self, interface: &str) -> io::Result<NicRow> {
+        match self.call(Request::Nic { interface: interface.into() })?.0 {
+            Reply::Nic(row) => Ok(*row),
+            _ => Err(Errno::PROTO.into()),
+        }
+    }
+
+    /// Gives an interface's driver a command of its own, at most 4096 bytes. Its answer.
+    ///
+    /// # Errors
+    /// `EPERM`: only for root and the daemon's user; `ENXIO`: no such interface; `EOPNOTSUPP`: its driver has no
+    /// such command; `EMSGSIZE`: too long; the driver's; `ECONNRESET`: the daemon is gone.
+    pub fn driver_command(
+        &self,
+        interface: &str,
+        command: u32,
+        data: Vec<u8>,
+    ) -> io::Result<Vec<u8>> {
+        let request = Request::DriverCommand { interface: interface.into(), command, data };
+        match self.call(request)?.0 {
+            Reply::Value(answer) => Ok(answer),
             _ => Err(Errno::PROTO.into()),
         }
     }

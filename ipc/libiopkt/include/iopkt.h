@@ -35,6 +35,9 @@
 
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -152,10 +155,57 @@ int iopkt_fcntl(int fd, int command, ...);
  * FIONREAD, SIOCOUTQ, SIOCATMARK, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX, and what netdevice(7) asks about
  * interfaces, which are those of the socket's stack: SIOCGIFCONF, SIOCGIFNAME, SIOCGIFINDEX, SIOCGIFFLAGS,
  * SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFBRDADDR, SIOCGIFDSTADDR, SIOCGIFMTU, SIOCGIFMETRIC, SIOCGIFHWADDR.
+ * SIOCGDRVSPEC, SIOCSDRVSPEC and SIOCGDRVCOM, see below.
  * On sockets of a protocol module also what that knows, by a number of _IO, _IOR, _IOW or _IOWR.
  * Others: ENOTTY. The third argument is a pointer.
  */
 int iopkt_ioctl(int fd, unsigned long request, ...);
+
+/*
+ * For drivers: BSD's struct ifdrv. SIOCGDRVSPEC gives the driver a command of its own with the data, and the
+ * answer takes the data's place; SIOCSDRVSPEC leaves the data as it is. Both are for root and the daemon's user
+ * (EPERM); EOPNOTSUPP: the driver has no such command. SIOCGDRVCOM asks anybody's question: what the driver
+ * knows (IOPKT_DRVCOM_CONFIG), what the device has counted (IOPKT_DRVCOM_STATS). ENXIO: no such interface.
+ * ifd_len becomes the length of the whole answer, of which there is as much as there was room for.
+ */
+struct iopkt_ifdrv {
+	char ifd_name[IFNAMSIZ];
+	unsigned long ifd_cmd;
+	size_t ifd_len;
+	void *ifd_data;
+};
+#ifndef SIOCGDRVSPEC
+#define SIOCSDRVSPEC _IOW('i', 123, struct iopkt_ifdrv)
+#define SIOCGDRVSPEC _IOWR('i', 123, struct iopkt_ifdrv)
+#define SIOCGDRVCOM _IOWR('i', 240, struct iopkt_ifdrv)
+#endif
+#define IOPKT_DRVCOM_CONFIG 1 /* struct iopkt_nic_config */
+#define IOPKT_DRVCOM_STATS 2  /* struct iopkt_nic_stats */
+
+struct iopkt_nic_config {
+	char driver[32];
+	unsigned char mac[6];
+	uint16_t mtu;
+	uint32_t speed_mbps; /* 0: unknown */
+	uint32_t flags;
+	uint32_t queues;
+};
+#define IOPKT_NIC_LINK 1
+#define IOPKT_NIC_FULL_DUPLEX 2
+#define IOPKT_NIC_PROMISCUOUS 4
+#define IOPKT_NIC_ALLMULTI 8
+
+/* Bit n of `valid`: the device keeps the counter n, 0 being txed_ok. */
+struct iopkt_nic_stats {
+	uint64_t valid;
+	uint64_t txed_ok, rxed_ok, octets_txed_ok, octets_rxed_ok;
+	uint64_t txed_broadcast, rxed_broadcast, txed_multicast, rxed_multicast;
+	uint64_t tx_failed_allocs, rx_failed_allocs, rx_missed;
+	uint64_t fcs_errors, align_errors, short_packets, oversized_packets, length_field_outrange, symbol_errors;
+	uint64_t internal_rx_errors, internal_tx_errors, tx_deferred;
+	uint64_t single_collisions, multi_collisions, late_collisions, xcoll_aborted;
+	uint64_t excessive_deferrals, no_carrier, sqe_errors, jabber_detected, dribble_bits, total_collision_frames;
+};
 
 /*
  * The stack's interfaces. Their numbers are those of IP_PKTINFO and of sin6_scope_id on its sockets, not the

@@ -17,6 +17,7 @@
 //! * `autoconnect`: what is done when there is no way to a peer.
 //! * `loopback`: why and how a socket moves to the kernel.
 //! * `interface`: the stack's interfaces in the words of `netdevice(7)`.
+//! * `driver`: what a driver knows of its device, and commands of its own.
 //! * `cork`: datagrams made of several calls.
 //! * `renew`: a stream that can be connected again.
 //! * `process`: children of `vfork`, who work in their parent's memory.
@@ -28,6 +29,7 @@ mod asking;
 mod autoconnect;
 mod cork;
 mod description;
+mod driver;
 mod errno;
 mod error_queue;
 mod far;

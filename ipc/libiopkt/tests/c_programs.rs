@@ -83,6 +83,8 @@ fn the_manual_page_has_every_function_as_the_header_declares_it() {
         .filter_map(|text| text.rsplit_once("*/\n").map_or(Some(text), |(_, after)| Some(after)));
     let missing: Vec<&str> = declarations
         .filter(|text| text.contains(" iopkt_") && !text.trim_start().starts_with(['/', '*']))
+        // What structures hold is the page's to say in words.
+        .filter(|text| !(text.trim_start().starts_with("struct ") && text.contains('{')))
         .filter(|text| !synopsis.contains(&plain(&format!("{};", text.trim()))))
         .collect();
     assert!(missing.is_empty(), "man/iopkt.3 lacks {missing:#?}");

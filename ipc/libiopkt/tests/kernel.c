@@ -16,6 +16,11 @@
 
 #include <iopkt.h>
 
+/* As src/driver.rs has them. */
+_Static_assert(SIOCSDRVSPEC == 0x4028697b && SIOCGDRVSPEC == 0xc028697b && SIOCGDRVCOM == 0xc02869f0, "numbers");
+_Static_assert(offsetof(struct iopkt_nic_config, mtu) == 38 && sizeof(struct iopkt_nic_config) == 52, "what is known");
+_Static_assert(offsetof(struct iopkt_nic_stats, fcs_errors) == 12 * 8 && sizeof(struct iopkt_nic_stats) == 31 * 8, "counters");
+
 static void transfer(int a, int b)
 {
     char in[16];

@@ -14,7 +14,7 @@ use crate::description::OptionSet;
 use crate::errno::{os, status};
 use crate::far::{self, Far};
 use crate::table::{self, Held};
-use crate::{interface, kernel, message, name, readiness};
+use crate::{driver, interface, kernel, message, name, readiness};
 
 /// Is the reader at the urgent byte? From `asm-generic/sockios.h`.
 const SIOCATMARK: c_ulong = 0x8905;
@@ -255,7 +255,7 @@ unsafe fn ask_module(held: &Held, request: c_ulong, argument: *mut c_void) -> io
 }
 
 /// `ioctl(2)`: `FIONREAD`, `TIOCOUTQ` (`SIOCOUTQ`), `SIOCATMARK`, the modes of the descriptor, what netdevice(7) asks
-/// about interfaces, which are those of the socket's stack and not changed this way, and what protocol modules know of their own sockets.
+/// about interfaces, which are those of the socket's stack and not changed this way, commands for their drivers, and what protocol modules know of their own sockets.
 ///
 /// # Safety
 /// As for the C call: `argument` is what `request` wants.
@@ -278,6 +278,10 @@ pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut
             _ if interface::is_question(request) => {
                 // SAFETY: the caller's promise.
                 return status(unsafe { interface::ask(&held, request, argument) });
+            }
+            _ if driver::is_command(request) => {
+                // SAFETY: the caller's promise.
+                return status(unsafe { driver::ask(&held, request, argument) });
             }
             // SAFETY: the caller's promise.
             _ => return status(unsafe { ask_module(&held, request, argument) }),
