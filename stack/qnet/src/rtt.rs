@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::limits::{RTO_FIRST, RTO_MAX, RTO_MIN};
+use crate::limits::{PROBE_MIN, RTO_FIRST, RTO_MAX, RTO_MIN};
 
 /// Smoothed round trip and its variation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +32,17 @@ impl Rtt {
     /// The timeout has passed: the next one is twice as long (RFC 6298 §5.5).
     pub(crate) fn back_off(&mut self) {
         self.backoff = self.backoff.saturating_add(1).min(5);
+    }
+
+    /// The answer to a frame that was sent again came too soon to be that one's.
+    pub(crate) fn is_of_an_earlier(&self, rtt: Duration) -> bool {
+        self.smooth.is_some_and(|(srtt, _)| rtt < part(srtt, 2))
+    }
+
+    /// How long to wait for anything before a frame is sent again to see.
+    pub(crate) fn probe(&self) -> Duration {
+        let patience = self.smooth.map(|(srtt, _)| srtt.saturating_mul(2).max(PROBE_MIN));
+        patience.unwrap_or(RTO_MAX).min(self.rto())
     }
 
     /// The retransmission timeout.

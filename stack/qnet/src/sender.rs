@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A frame is known to be lost by its path: when [`REORDER`] frames that went later on the same path have
-//! arrived. Paths of different delay so cause no retransmission. What is last on a path is lost by timeout.
+//! arrived, or one that went [`REORDER_TIME`] later. Paths of different delay so cause no retransmission. When nothing
+//! arrives, the oldest frame goes once more and tells of those behind it; then all are lost by timeout.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use types::Instant;
 use crate::config::Policy;
 use crate::discard::Discard;
 use crate::frame::{HEADER_LEN, Header, Kind, Layer, Order};
-use crate::limits::{PATHS_MAX, QUEUE_MAX, REORDER, WINDOW};
+use crate::limits::{PATHS_MAX, PROBES, QUEUE_MAX, REORDER, REORDER_TIME, WINDOW};
 use crate::node::{Node, NodeId};
 use crate::rtt::Rtt;
 
@@ -60,6 +61,8 @@ struct Track {
     next: u64,
     /// Behind the latest of them that has arrived.
     arrived: u64,
+    /// When that went.
+    went: Instant,
     in_flight: u32,
 }
 
@@ -76,6 +79,8 @@ pub(crate) struct Sender {
     /// Since when it waits without having got on; meaningless while idle.
     progress: Instant,
     pub(crate) rto_at: Option<Instant>,
+    /// So often a frame has gone once more since anything arrived.
+    probes: u32,
     queue: VecDeque<(Layer, Arc<Vec<u8>>)>,
     queue_len: usize,
     /// Bytes of the first message in the queue that are cut.
@@ -101,6 +106,7 @@ impl Sender {
             active: now,
             progress: now,
             rto_at: None,
+            probes: 0,
             queue: VecDeque::new(),
             queue_len: 0,
             cut: 0,
@@ -164,7 +170,7 @@ impl Sender {
         to: &mut Vec<u8>,
     ) -> Option<usize> {
         if self.rto_at.is_none() && !self.is_idle() {
-            self.rto_at = Some(now + self.rtt.rto());
+            self.rto_at = Some(now + self.rtt.probe());
         }
         let (seq, path) = self.next_copy().or_else(|| self.next_frame(node))?;
         let at = usize::try_from(seq.wrapping_sub(self.una)).ok()?;
@@ -312,7 +318,7 @@ impl Sender {
             return Err(Discard::Acknowledgement);
         }
         for at in 0..count {
-            self.arrive(node, at, now);
+            let _news = self.arrive(node, at, now);
         }
         if count > 0 || self.flight.is_empty() {
             self.progress = now;
@@ -326,10 +332,11 @@ impl Sender {
         if count > 0 {
             self.rtt.progress();
             self.rto_at = None;
+            self.probes = 0;
             self.active = now;
         }
         if self.rto_at.is_none() && !self.is_idle() {
-            self.rto_at = Some(now + self.rtt.rto());
+            self.rto_at = Some(now + self.rtt.probe());
         }
         Ok(())
     }
@@ -353,24 +360,44 @@ impl Sender {
         }
         for ((_, from), (to, _)) in holes.clone().zip(holes.skip(1)) {
             for at in from..to {
-                self.arrive(node, at, now);
-            }
-        }
-        for at in 0..self.flight.len() {
-            let Some(sent) = self.flight.get(at) else { break };
-            let arrived = self.tracks.get(sent.path).map_or(0, |track| track.arrived);
-            if sent.whereabouts == Whereabouts::Flying
-                && sent.ordinal.saturating_add(REORDER) < arrived
-            {
-                self.lose(node, at);
+                if self.arrive(node, at, now) {
+                    self.probes = 0;
+                    self.rto_at = Some(now + self.rtt.probe());
+                }
             }
         }
         Ok(())
     }
 
-    /// The timeout has passed: what has been in flight for as long is lost.
+    /// Frames that were overtaken on their path are lost.
+    pub(crate) fn find_losses(&mut self, node: &mut Node) {
+        for at in 0..self.flight.len() {
+            let Some(sent) = self.flight.get(at) else { break };
+            let Some(track) = self.tracks.get(sent.path) else { break };
+            let overtaken = sent.ordinal.saturating_add(REORDER) < track.arrived
+                || sent.ordinal < track.arrived && sent.at + REORDER_TIME <= track.went;
+            if sent.whereabouts == Whereabouts::Flying && overtaken {
+                self.lose(node, at);
+            }
+        }
+    }
+
+    /// The timeout has passed: what has been in flight for as long is lost. Before that the oldest frame goes once
+    /// more, which is no judgement of its path.
     pub(crate) fn time_out(&mut self, node: &mut Node, now: Instant) {
-        let rto = self.rtt.rto();
+        let (rto, probe) = (self.rtt.rto(), self.rtt.probe());
+        if self.probes < PROBES && probe < rto {
+            self.probes = self.probes.saturating_add(1);
+            // Twice as long each time, as a timeout.
+            let patience = probe.saturating_mul(1 << self.probes).min(rto);
+            self.rto_at = (!self.is_idle()).then(|| now + patience);
+            let flying = |sent: &Sent| sent.whereabouts == Whereabouts::Flying;
+            let waits = |sent: &Sent| flying(sent) && sent.at + probe <= now;
+            if let Some(at) = self.flight.iter().position(waits) {
+                let _path = self.again(at);
+            }
+            return;
+        }
         for at in 0..self.flight.len() {
             let Some(sent) = self.flight.get(at) else { break };
             if sent.whereabouts == Whereabouts::Flying && sent.at + rto <= now {
@@ -405,25 +432,37 @@ impl Sender {
     }
 
     fn lose(&mut self, node: &mut Node, at: usize) {
-        self.land(at);
-        let Some(sent) = self.flight.get_mut(at) else { return };
-        sent.whereabouts = Whereabouts::Lost;
-        self.lost.push_back(self.una.wrapping_add(u32::try_from(at).unwrap_or(0)));
-        if let Some(path) = node.paths.get_mut(sent.path) {
+        if let Some(path) = self.again(at).and_then(|path| node.paths.get_mut(path)) {
             path.strike();
         }
     }
 
-    fn arrive(&mut self, node: &mut Node, at: usize, now: Instant) {
-        let Some(sent) = self.flight.get_mut(at) else { return };
+    /// A frame is to go once more. Its path.
+    fn again(&mut self, at: usize) -> Option<usize> {
+        self.land(at);
+        let sent = self.flight.get_mut(at)?;
+        sent.whereabouts = Whereabouts::Lost;
+        self.lost.push_back(self.una.wrapping_add(u32::try_from(at).unwrap_or(0)));
+        Some(sent.path)
+    }
+
+    /// A frame has arrived. `false`: that was known.
+    fn arrive(&mut self, node: &mut Node, at: usize, now: Instant) -> bool {
+        let Some(sent) = self.flight.get_mut(at) else { return false };
         let before = core::mem::replace(&mut sent.whereabouts, Whereabouts::Arrived);
-        let (path, ordinal, times, rtt) = (sent.path, sent.ordinal, sent.times, now.since(sent.at));
+        let (path, ordinal, times, went) = (sent.path, sent.ordinal, sent.times, sent.at);
+        let rtt = now.since(went);
         if before != Whereabouts::Flying {
-            return;
+            return false;
         }
         self.land(at);
-        if let Some(track) = self.tracks.get_mut(path) {
-            track.arrived = track.arrived.max(ordinal.saturating_add(1));
+        let ours = times == 1 || !self.rtt.is_of_an_earlier(rtt);
+        if let Some(track) = self.tracks.get_mut(path)
+            && ours
+            && ordinal >= track.arrived
+        {
+            track.arrived = ordinal.saturating_add(1);
+            track.went = went;
         }
         if times == 1 {
             self.rtt.sample(rtt);
@@ -431,5 +470,6 @@ impl Sender {
         if let Some(path) = node.paths.get_mut(path).filter(|_| self.policy != Policy::Redundant) {
             path.works();
         }
+        true
     }
 }

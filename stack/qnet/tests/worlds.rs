@@ -276,6 +276,34 @@ fn one_of_two_links_cut_delays_no_more_than_half_a_second() {
 }
 
 #[test]
+fn a_lost_end_of_a_message_is_missed_within_few_round_trips() {
+    let mut times = Vec::new();
+    for seed in 0..20 {
+        let faults = Faults { loss: 5, ..Faults::default() };
+        let mut world = World::new(seed, &[faults]);
+        // One at a time, as a file is read: nothing behind the end of a message tells of its loss.
+        let text = vec![7; 128 << 10];
+        let mut connected = Instant::ZERO;
+        for count in 0..=50 {
+            world.got[1].clear();
+            let limit = Duration::from_secs(5);
+            let all = core::slice::from_ref(&text);
+            assert!(
+                world.transfer(Policy::LoadBalance, all, limit),
+                "seed {seed}, message {count}"
+            );
+            if count == 0 {
+                connected = world.now;
+            }
+        }
+        times.push(world.now.since(connected).as_micros() / 50);
+    }
+    times.sort_unstable();
+    let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
+    assert!(middle < 1_500 && last < 3_000, "{middle} and at most {last} us a message");
+}
+
+#[test]
 fn an_exclusive_link_that_is_cut_is_not_replaced_and_the_node_is_dead() {
     let cut_at = [Some(Instant::from_millis(500)); 2];
     let mut world = World::new(1, &[Faults { cut_at, ..Faults::default() }; 1]);

@@ -62,6 +62,7 @@ impl Engine {
             let holes = holes.filter_map(|pair| pair_of(pair, header.order));
             sender.holes(node, holes, now)?;
         }
+        sender.find_losses(node);
         if let Some(at) = sender.rto_at {
             self.arm(at);
         }
