@@ -27,6 +27,8 @@ use crate::qnet::inodes::Inodes;
 const TTL: Duration = Duration::from_secs(1);
 /// Calls at a time: as many as one node does for another.
 const THREADS: usize = 8;
+/// Bytes of a read of the kernel's.
+const FUSE_READ: usize = 128 << 10;
 /// Names of a directory, and bytes of a name (Linux's), that a node may say: what it says is kept until
 /// the directory is closed.
 const ENTRIES_MAX: usize = 1 << 20;
@@ -44,7 +46,33 @@ pub(crate) fn run(doors: Doors, folder: &Path, allow_other: bool) -> io::Result<
     config.acl = if allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(THREADS);
     config.clone_fd = true;
-    fuser::mount(View::new(doors), folder, &config)
+    let at = folder.canonicalize()?;
+    let session = fuser::Session::new(View::new(doors), &at, &config)?;
+    // Who may not say so reads as the kernel does by itself.
+    let _ = read_ahead(&at);
+    session.run()
+}
+
+/// Lets the kernel read ahead so far that all threads have something to do: a file is read several times as
+/// fast where answers take long.
+fn read_ahead(mounted: &Path) -> io::Result<()> {
+    // Not by stat(), which would be a call of the file system's own.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    if let Some(device) = device_of(&mounts, mounted) {
+        let kib = (THREADS * FUSE_READ / 1024).to_string();
+        std::fs::write(format!("/sys/class/bdi/{device}/read_ahead_kb"), kib)?;
+    }
+    Ok(())
+}
+
+/// The number of what was mounted there last, `0:47`, by proc_pid_mountinfo(5).
+fn device_of<'a>(mounts: &'a str, mounted: &Path) -> Option<&'a str> {
+    let of = |line: &'a str| {
+        let mut words = line.split(' ').skip(2);
+        let (device, _root, place) = (words.next()?, words.next()?, words.next()?);
+        (Path::new(place) == mounted).then_some(device)
+    };
+    mounts.lines().rev().find_map(of)
 }
 
 /// The file system.

@@ -74,3 +74,12 @@ fn no_node_takes_more_than_it_was_given() {
     let (_module, takes) = view(FileReply::Written(3));
     assert_eq!(takes.write("beta/file", 0, b"data"), Ok(3));
 }
+
+#[test]
+fn the_last_mount_at_a_place_is_found() {
+    let mounts = "36 35 98:0 / /net rw,noatime master:1 - ext3 /dev/root rw\n\
+                  40 36 0:47 / /net rw,nosuid - fuse qnet rw\n\
+                  41 36 0:48 / /network rw - fuse other rw\n";
+    assert_eq!(device_of(mounts, Path::new("/net")), Some("0:47"));
+    assert_eq!(device_of(mounts, Path::new("/other")), None);
+}
