@@ -77,6 +77,9 @@ class Node(Lab):
         self.fuse = self.outside([BIN / "iopkt", "qnet", "mount", self.net], self.dir / "fuse.log")
         until("the mount", lambda: os.path.ismount(self.net) or self.fuse.poll() is not None)
         check(self.fuse.poll() is None, (self.dir / "fuse.log").read_text())
+        device = os.stat(self.net).st_dev
+        ahead = pathlib.Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+        until("the kernel reads ahead", lambda: ahead.read_text() == "1024\n")
 
     def outside(self, argv, log):
         with open(log, "wb") as out:

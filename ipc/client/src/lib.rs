@@ -44,7 +44,7 @@ pub use poll::{Interest, Poll, Readiness};
 pub use prefix::{clear_sock_prefix, set_sock_prefix};
 pub use proto::ExtendedError;
 pub use proto::message::{Family, Shutdown, Transport};
-pub use proto::table::{AddressRow, InterfaceRow, NicCounter, NicRow};
+pub use proto::table::{AddressRow, InterfaceRow, NIC_COUNTERS, NicCounter, NicRow};
 pub use receive::{Received, RecvFlags, Unspoken};
 pub use send::SendFlags;
 pub use shm::{Ancillary, is_own, own_in, pause};

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 
-use io_pkt_client::NicRow;
+use io_pkt_client::{NIC_COUNTERS, NicRow};
 use libc::{c_ulong, c_void};
 
 use crate::errno::os;
@@ -26,40 +26,6 @@ const DATA_MAX: usize = 4096;
 
 /// Room of a driver's name in `struct iopkt_nic_config`, its NUL included.
 const DRIVER_LEN: usize = 32;
-
-/// The counters of `struct iopkt_nic_stats`, in its order.
-const COUNTERS: [&str; 30] = [
-    "txed_ok",
-    "rxed_ok",
-    "octets_txed_ok",
-    "octets_rxed_ok",
-    "txed_broadcast",
-    "rxed_broadcast",
-    "txed_multicast",
-    "rxed_multicast",
-    "tx_failed_allocs",
-    "rx_failed_allocs",
-    "rx_missed",
-    "fcs_errors",
-    "align_errors",
-    "short_packets",
-    "oversized_packets",
-    "length_field_outrange",
-    "symbol_errors",
-    "internal_rx_errors",
-    "internal_tx_errors",
-    "tx_deferred",
-    "single_collisions",
-    "multi_collisions",
-    "late_collisions",
-    "xcoll_aborted",
-    "excessive_deferrals",
-    "no_carrier",
-    "sqe_errors",
-    "jabber_detected",
-    "dribble_bits",
-    "total_collision_frames",
-];
 
 /// `struct iopkt_ifdrv`.
 #[repr(C)]
@@ -129,13 +95,13 @@ fn config(row: &NicRow) -> Vec<u8> {
     bytes
 }
 
-/// `struct iopkt_nic_stats`.
+/// `struct iopkt_nic_stats`, whose counters are in the order of their names.
 fn stats(row: &NicRow) -> Vec<u8> {
     let value = |name: &&str| {
         let counter = row.counters.iter().find(|counter| counter.name == *name);
         counter.map(|counter| counter.value)
     };
-    let values = COUNTERS.each_ref().map(value);
+    let values = NIC_COUNTERS.each_ref().map(value);
     let valid = values.iter().rev().fold(0_u64, |valid, v| valid << 1 | u64::from(v.is_some()));
     let words = core::iter::once(valid).chain(values.iter().map(|value| value.unwrap_or(0)));
     words.flat_map(u64::to_ne_bytes).collect()

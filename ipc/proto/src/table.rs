@@ -91,9 +91,43 @@ pub struct NicRow {
     pub promiscuous: bool,
     /// Receives frames for all groups.
     pub all_multicast: bool,
-    /// Its counters by io-pkt's names, those that it keeps.
+    /// Its counters by the names of [`NIC_COUNTERS`], those that it keeps.
     pub counters: Vec<NicCounter>,
 }
+
+/// What a device may count (`nic_stats`), in the order of `struct iopkt_nic_stats`.
+pub const NIC_COUNTERS: [&str; 30] = [
+    "txed_ok",
+    "rxed_ok",
+    "octets_txed_ok",
+    "octets_rxed_ok",
+    "txed_broadcast",
+    "rxed_broadcast",
+    "txed_multicast",
+    "rxed_multicast",
+    "tx_failed_allocs",
+    "rx_failed_allocs",
+    "rx_missed",
+    "fcs_errors",
+    "align_errors",
+    "short_packets",
+    "oversized_packets",
+    "length_field_outrange",
+    "symbol_errors",
+    "internal_rx_errors",
+    "internal_tx_errors",
+    "tx_deferred",
+    "single_collisions",
+    "multi_collisions",
+    "late_collisions",
+    "xcoll_aborted",
+    "excessive_deferrals",
+    "no_carrier",
+    "sqe_errors",
+    "jabber_detected",
+    "dribble_bits",
+    "total_collision_frames",
+];
 
 /// One counter of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

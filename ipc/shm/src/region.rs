@@ -109,7 +109,7 @@ impl Region {
 }
 
 /// Copies bytes of which one side may change under our hands: 64 at a time, then what the bits of the rest say.
-/// (`rep movsb` would be one instruction, and takes ten times as long where its microcode is not the fast one.)
+/// (`rep movsb` would be one instruction, and takes longer to begin than short copies last.)
 ///
 /// # Safety
 /// Both ranges must be mapped for `len` bytes, `to` writable, and they must not overlap.

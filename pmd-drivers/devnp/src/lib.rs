@@ -37,6 +37,7 @@ pub use module::host::packet_api;
 pub use module::registry::{LoadedModule, Modules};
 pub use module::{ModuleRx, ModuleTx};
 pub use module_port::attach_all;
+pub use nic::counter_names;
 pub use port::{Capabilities, Port};
 pub use queue::{RxQueue, TxQueue};
 pub use shown::{ShownRx, ShownTx};

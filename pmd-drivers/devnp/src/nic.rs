@@ -37,6 +37,11 @@ const NAMES: [(Stat, &str, &[&str]); 30] = [
     (Stat::TxCollisions, "total_collision_frames", &["tx_total_collisions"]),
 ];
 
+/// All that there are.
+pub fn counter_names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(_, name, _)| *name)
+}
+
 /// A module's: those that the daemon counts for it, and those that it says it has.
 pub(crate) fn of_module(counted: &EthStats, own: Option<&Stats>) -> Vec<(&'static str, u64)> {
     let value = |stat: Stat| {

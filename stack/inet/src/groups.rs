@@ -50,21 +50,16 @@ pub struct Casting {
     pub unicast: Device,
 }
 
-impl Casting {
-    /// Of a socket whose user has said nothing.
-    pub const DEFAULT: Self = Self {
-        interface: None,
-        source: None,
-        hops: 1,
-        looped: true,
-        all: true,
-        unicast: Device::ANY,
-    };
-}
-
 impl Default for Casting {
     fn default() -> Self {
-        Self::DEFAULT
+        Self {
+            interface: None,
+            source: None,
+            hops: 1,
+            looped: true,
+            all: true,
+            unicast: Device::ANY,
+        }
     }
 }
 

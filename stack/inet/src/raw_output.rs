@@ -71,7 +71,7 @@ impl Worker {
             ask(mbuf.data_mut(), &dress)?;
         }
         let local = match source {
-            Some(ip) => self.check_source(ip)?,
+            Some(ip) => self.out.check_source(ip)?,
             None => local.map_or_else(|| unspecified(dress.kind), |local| local.ip()),
         };
         let (local_addr, remote_addr) = (local, to.ip());

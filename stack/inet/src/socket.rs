@@ -570,3 +570,34 @@ impl Numbered {
         (SocketId { index, generation: self.generation }, look)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+
+    #[test]
+    fn the_address_counts_before_the_peer_and_that_before_the_interface() {
+        let to: SocketAddr = "10.0.0.1:53".parse().unwrap();
+        let from: SocketAddr = "10.0.0.9:1024".parse().unwrap();
+        let score = |local: &str, peer: Option<SocketAddr>, device: Device| {
+            let cell = CellId { index: 0, generation: 1 };
+            let mut datagram = Datagram::new(DatagramProducer::new(cell, 0));
+            datagram.local = local.parse().ok();
+            datagram.remote = peer;
+            datagram.score(to, from, &Options { device, ..Options::default() })
+        };
+        let all = [
+            score("10.0.0.2:53", None, Device::ANY),
+            score("0.0.0.0:53", Some(to), Device::ANY),
+            score("[::]:53", None, Device::ANY),
+            score("0.0.0.0:53", None, Device::of(1)),
+            score("0.0.0.0:53", Some(from), Device::ANY),
+            score("10.0.0.1:53", None, Device::ANY),
+            score("10.0.0.1:53", None, Device::of(1)),
+            score("10.0.0.1:53", Some(from), Device::ANY),
+        ];
+        assert_eq!(all[..2], [None, None], "another's");
+        assert!(all[2..].is_sorted_by(|worse, better| worse < better), "{all:?}");
+    }
+}

@@ -22,6 +22,7 @@ use crate::option::Options;
 use crate::output::{Hop, prepend};
 use crate::packet_out::PacketOut;
 use crate::socket::{Datagram, Kind, Signal, SocketId};
+use crate::udp_way::{Key, again, packet};
 use crate::worker::Worker;
 
 /// RFC 2131 4.1: from a server to a client.
@@ -171,7 +172,7 @@ impl Worker {
         let Posted { header, offset, len } = client.datagram(posted, now)?;
         let Aim { to, source, casting, options } = Aim::of(datagram, &socket.options, &header)?;
         let local = match source {
-            Some(ip) => SocketAddr::new(self.check_source(ip)?, local.port()),
+            Some(ip) => SocketAddr::new(self.out.check_source(ip)?, local.port()),
             None => local,
         };
         if to.port() == 0 {
@@ -185,15 +186,31 @@ impl Worker {
             local_port: local.port(),
             remote_port: to.port(),
         };
-        let how = (&flow, &options, &casting);
+        let (device, generation) = (options.device, self.out.generation);
         let sent = match to {
             SocketAddr::V4(to) => {
-                let (out, hop) = self.udp_way_of(id, to, how)?;
+                let key = Key { flow, scope: 0, device, generation };
+                let (out, hop) = match again(datagram.ways.v4.as_ref(), &key) {
+                    Some((source, hop)) => (packet(source, *to.ip(), &options), hop),
+                    None => {
+                        let (out, hop) = self.udp_way(&flow, *to.ip(), &options, &casting)?;
+                        self.remember_way(id, |ways| &mut ways.v4, key, (out.source, hop));
+                        (out, hop)
+                    }
+                };
                 let mtu = self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now);
                 self.udp_emit(&payload, out, &Hop { mtu, ..hop }, now)
             }
             SocketAddr::V6(to) => {
-                let (out, hop) = self.udp_way6_of(id, to, how)?;
+                let key = Key { flow, scope: to.scope_id(), device, generation };
+                let (out, hop) = match again(datagram.ways.v6.as_ref(), &key) {
+                    Some((source, hop)) => (packet(source, *to.ip(), &options), hop),
+                    None => {
+                        let (out, hop) = self.udp_way6(&flow, to, &options, casting.interface)?;
+                        self.remember_way(id, |ways| &mut ways.v6, key, (out.source, hop));
+                        (out, hop)
+                    }
+                };
                 let mtu = self.datagram_mtu(hop.mtu, (*to.ip()).into(), &options, now);
                 self.udp_emit(&payload, out, &Hop { mtu, ..hop }, now)
             }
@@ -267,18 +284,6 @@ impl Worker {
         Ok(())
     }
 
-    /// An address that a datagram may come from: one of ours. Linux's errno for another one.
-    pub(crate) fn check_source(&self, ip: IpAddr) -> Result<IpAddr, Errno> {
-        match ip {
-            IpAddr::V4(v4) if v4.is_unspecified() => Ok(ip),
-            IpAddr::V4(v4) if self.out.addresses.classify(v4) == Destination::Local => Ok(ip),
-            IpAddr::V4(_) => Err(Errno::NETUNREACH),
-            IpAddr::V6(v6) if v6.is_unspecified() => Ok(ip),
-            IpAddr::V6(v6) if self.out.addresses.has6(v6) => Ok(ip),
-            IpAddr::V6(_) => Err(Errno::INVAL),
-        }
-    }
-
     /// Something has become of a datagram: its socket learns it (RFC 1122 4.1.3.3).
     pub(crate) fn udp_error(
         &mut self,
@@ -312,7 +317,8 @@ impl Aim {
         let to = header.address().or(datagram.remote).ok_or(Errno::DESTADDRREQ)?;
         let ancillary = header.ancillary();
         let multicast = datagram.multicast.as_deref();
-        let casting = multicast.map_or(Casting::DEFAULT, |groups| *groups.casting(to.is_ipv6()));
+        let casting =
+            multicast.map_or_else(Casting::default, |groups| *groups.casting(to.is_ipv6()));
         let (hops, device) = match to.ip().is_multicast() {
             true => (casting.hops, options.device),
             false => (options.ttl.max(1), options.device.or(casting.unicast)),

@@ -1,7 +1,7 @@
-//! The ways of datagrams: where one goes, and from which address. A socket remembers the last one, since the next
-//! datagram nearly always goes the same.
+//! The ways of datagrams: where one goes, and from which address. A socket remembers the last one of each family, as
+//! connections remember theirs.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
 
 use rustix::io::Errno;
 use types::{FlowKey, Instant};
@@ -11,93 +11,62 @@ use crate::device::Device;
 use crate::groups::Casting;
 use crate::network::{Destination, LOOPBACK};
 use crate::option::Options;
-use crate::output::Hop;
+use crate::output::{Hop, Output};
 use crate::packet_out::PacketOut;
 use crate::socket::SocketId;
 use crate::spread;
 use crate::worker::Worker;
 
-/// The last ways of a socket's datagrams to single hosts.
-#[derive(Debug, Default)]
-pub(crate) struct LastWays {
-    v4: Option<LastWay<Ipv4Addr>>,
-    v6: Option<LastWay<Ipv6Addr>>,
+/// What a way depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Both ends.
+    pub flow: FlowKey,
+    /// The link of a destination whose address is of one.
+    pub scope: u32,
+    /// What its socket is bound to, and its table of routes.
+    pub device: Device,
+    /// The configuration.
+    pub generation: u32,
 }
 
-/// The way of a flow, and the configuration it was looked up in.
+/// A way, and what it depends on.
 #[derive(Debug)]
-struct LastWay<A> {
-    flow: FlowKey,
-    device: Device,
-    generation: u32,
+pub(crate) struct LastWay<A> {
+    key: Key,
     source: A,
     hop: Hop<A>,
 }
 
-impl<A: Copy> LastWay<A> {
-    /// The same way, if everything is as it was.
-    #[inline]
-    fn again(&self, flow: &FlowKey, device: Device, generation: u32) -> Option<(A, Hop<A>)> {
-        let same = self.flow == *flow && self.device == device && self.generation == generation;
-        same.then_some((self.source, self.hop))
-    }
+/// The last ways of a socket's datagrams to single hosts.
+#[derive(Debug, Default)]
+pub(crate) struct LastWays {
+    /// Over IPv4.
+    pub v4: Option<LastWay<Ipv4Addr>>,
+    /// Over IPv6.
+    pub v6: Option<LastWay<Ipv6Addr>>,
 }
 
-/// A flow, the options of its socket, and those for groups.
-type How<'a> = (&'a FlowKey, &'a Options, &'a Casting);
+/// The same way again, if everything is as it was: the source, and the next hop.
+#[inline]
+pub(crate) fn again<A: Copy>(last: Option<&LastWay<A>>, key: &Key) -> Option<(A, Hop<A>)> {
+    last.filter(|last| last.key == *key).map(|last| (last.source, last.hop))
+}
 
 impl Worker {
-    /// How a socket's datagram goes to an IPv4 address.
-    #[inline]
-    pub(crate) fn udp_way_of(
+    /// A datagram of a socket has found its way; the next one may take it too, unless it goes to several hosts, which
+    /// more decides about.
+    pub(crate) fn remember_way<A>(
         &mut self,
         id: SocketId,
-        to: SocketAddrV4,
-        (flow, options, casting): How<'_>,
-    ) -> Result<(PacketOut, Hop), Errno> {
-        let generation = self.out.generation;
-        let ways = self.last_ways(id);
-        let last = ways.and_then(|ways| ways.v4.as_ref()?.again(flow, options.device, generation));
-        if let Some((source, hop)) = last {
-            return Ok((packet(source, *to.ip(), options), hop));
+        place: fn(&mut LastWays) -> &mut Option<LastWay<A>>,
+        key: Key,
+        (source, hop): (A, Hop<A>),
+    ) {
+        let datagram = self.sockets.find_mut(id).and_then(|socket| socket.kind.datagram_mut());
+        if let Some(datagram) = datagram.filter(|_| hop.destination == Destination::Remote) {
+            *place(&mut datagram.ways) = Some(LastWay { key, source, hop });
         }
-        let (out, hop) = self.udp_way(flow, *to.ip(), options, casting)?;
-        if hop.destination == Destination::Remote
-            && let Some(ways) = self.last_ways(id)
-        {
-            let (flow, device, source) = (*flow, options.device, out.source);
-            ways.v4 = Some(LastWay { flow, device, generation, source, hop });
-        }
-        Ok((out, hop))
-    }
-
-    /// The same for IPv6. Addresses of a link name it besides; their way is short.
-    #[inline]
-    pub(crate) fn udp_way6_of(
-        &mut self,
-        id: SocketId,
-        to: SocketAddrV6,
-        (flow, options, casting): How<'_>,
-    ) -> Result<(PacketOut<Ipv6Addr>, Hop<Ipv6Addr>), Errno> {
-        let generation = self.out.generation;
-        let ways = self.last_ways(id).filter(|_| to.scope_id() == 0);
-        let last = ways.and_then(|ways| ways.v6.as_ref()?.again(flow, options.device, generation));
-        if let Some((source, hop)) = last {
-            return Ok((packet(source, *to.ip(), options), hop));
-        }
-        let (out, hop) = self.udp_way6(flow, to, options, casting.interface)?;
-        if hop.destination == Destination::Remote
-            && let Some(ways) = self.last_ways(id).filter(|_| to.scope_id() == 0)
-        {
-            let (flow, device, source) = (*flow, options.device, out.source);
-            ways.v6 = Some(LastWay { flow, device, generation, source, hop });
-        }
-        Ok((out, hop))
-    }
-
-    #[inline]
-    fn last_ways(&mut self, id: SocketId) -> Option<&mut LastWays> {
-        Some(&mut self.sockets.find_mut(id)?.kind.datagram_mut()?.ways)
     }
 
     /// The longest packet to a host, as far as its sender wants to know.
@@ -178,7 +147,21 @@ impl Worker {
     }
 }
 
-fn packet<A>(source: A, destination: A, options: &Options) -> PacketOut<A> {
+impl Output {
+    /// An address that a datagram may come from: one of ours. Linux's errno for another one.
+    pub(crate) fn check_source(&self, ip: IpAddr) -> Result<IpAddr, Errno> {
+        match ip {
+            IpAddr::V4(v4) if v4.is_unspecified() => Ok(ip),
+            IpAddr::V4(v4) if self.addresses.classify(v4) == Destination::Local => Ok(ip),
+            IpAddr::V4(_) => Err(Errno::NETUNREACH),
+            IpAddr::V6(v6) if v6.is_unspecified() => Ok(ip),
+            IpAddr::V6(v6) if self.addresses.has6(v6) => Ok(ip),
+            IpAddr::V6(_) => Err(Errno::INVAL),
+        }
+    }
+}
+
+pub(crate) fn packet<A>(source: A, destination: A, options: &Options) -> PacketOut<A> {
     let out = PacketOut::new(source, destination, ipv4::Protocol::UDP);
     PacketOut { tos: options.tos, ttl: options.ttl, cut: options.mtu_discover.cut(), ..out }
 }

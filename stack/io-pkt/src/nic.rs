@@ -127,6 +127,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn counters_have_the_names_that_clients_know() {
+        assert!(devnp::counter_names().eq(proto::table::NIC_COUNTERS));
+    }
+
+    #[test]
     fn speeds_have_bsds_names() {
         let word = |speed_mbps, full_duplex| media_word(Media { speed_mbps, full_duplex });
         assert_eq!(word(10, false), "10baseT half-duplex");

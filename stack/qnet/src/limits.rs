@@ -50,14 +50,14 @@ pub const HOLES_MAX: usize = 31;
 pub const REORDER: u64 = 3;
 
 /// A frame is lost, too, when one of the same path has come that went so much later (RFC 8985 §6.2 takes a quarter of
-/// a round trip, which is less in a LAN): longer than queues of one interface put out of order.
+/// a round trip, which a late turn of a worker exceeds in a LAN).
 pub const REORDER_TIME: Duration = Duration::from_millis(1);
 
 /// When nothing has come for two round trips, and this long at least, the oldest frame goes once more, lest the
 /// end of a message waits for the timeout (RFC 8985 §7). A spurious one costs a frame.
 pub const PROBE_MIN: Duration = Duration::from_millis(2);
 
-/// That often before the timeout: of three in a row one gets through at a loss of 30 %, as good as always.
+/// That often before the timeout: at a loss of 30 % none of three gets through in 3 % of cases.
 pub const PROBES: u32 = 3;
 
 /// Losses in a row on a path until it counts as down. At a loss of 30 % that many in a row are one case

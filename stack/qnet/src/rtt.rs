@@ -41,8 +41,8 @@ impl Rtt {
 
     /// How long to wait for anything before a frame is sent again to see.
     pub(crate) fn probe(&self) -> Duration {
-        let patience = self.smooth.map(|(srtt, _)| srtt.saturating_mul(2).max(PROBE_MIN));
-        patience.unwrap_or(RTO_MAX).min(self.rto())
+        let rto = self.rto();
+        self.smooth.map_or(rto, |(srtt, _)| srtt.saturating_mul(2).max(PROBE_MIN).min(rto))
     }
 
     /// The retransmission timeout.

@@ -306,18 +306,21 @@ impl Sender {
         self.copies = (paths != 0).then_some((seq, paths));
     }
 
-    /// The peer has all before `seq`, and room for some from there on.
+    /// The peer has all before `seq`, and room for some from there on. `true`: some of them went more than once, and
+    /// may have overtaken what went after their first time.
     pub(crate) fn acknowledge(
         &mut self,
         node: &mut Node,
         (seq, room): (u32, u32),
         now: Instant,
-    ) -> Result<(), Discard> {
+    ) -> Result<bool, Discard> {
         let count = usize::try_from(seq.wrapping_sub(self.una)).unwrap_or(usize::MAX);
         if count > self.flight.len() || room > WINDOW {
             return Err(Discard::Acknowledgement);
         }
+        let mut again = false;
         for at in 0..count {
+            again |= self.flight.get(at).is_some_and(|sent| sent.times > 1);
             let _news = self.arrive(node, at, now);
         }
         if count > 0 || self.flight.is_empty() {
@@ -338,7 +341,7 @@ impl Sender {
         if self.rto_at.is_none() && !self.is_idle() {
             self.rto_at = Some(now + self.rtt.probe());
         }
-        Ok(())
+        Ok(again)
     }
 
     /// The peer has what is between these holes, which are pairs from `una` on; an empty one ends them.
@@ -358,13 +361,15 @@ impl Sender {
             }
             before = to;
         }
+        let mut news = false;
         for ((_, from), (to, _)) in holes.clone().zip(holes.skip(1)) {
             for at in from..to {
-                if self.arrive(node, at, now) {
-                    self.probes = 0;
-                    self.rto_at = Some(now + self.rtt.probe());
-                }
+                news |= self.arrive(node, at, now);
             }
+        }
+        if news {
+            self.probes = 0;
+            self.rto_at = Some(now + self.rtt.probe());
         }
         Ok(())
     }
