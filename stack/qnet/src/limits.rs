@@ -49,10 +49,6 @@ pub const HOLES_MAX: usize = 31;
 /// out of order (RFC 5681 §3.2 takes three for a path).
 pub const REORDER: u64 = 3;
 
-/// A frame is lost, too, when one of the same path has come that went so much later (RFC 8985 §6.2 takes a quarter of
-/// a round trip, which a late turn of a worker exceeds in a LAN).
-pub const REORDER_TIME: Duration = Duration::from_millis(1);
-
 /// When nothing has come for two round trips, and this long at least, the oldest frame goes once more, lest the
 /// end of a message waits for the timeout (RFC 8985 §7). A spurious one costs a frame.
 pub const PROBE_MIN: Duration = Duration::from_millis(2);

@@ -34,11 +34,6 @@ impl Rtt {
         self.backoff = self.backoff.saturating_add(1).min(5);
     }
 
-    /// The answer to a frame that was sent again came too soon to be that one's.
-    pub(crate) fn is_of_an_earlier(&self, rtt: Duration) -> bool {
-        self.smooth.is_some_and(|(srtt, _)| rtt < part(srtt, 2))
-    }
-
     /// How long to wait for anything before a frame is sent again to see.
     pub(crate) fn probe(&self) -> Duration {
         let rto = self.rto();

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A frame is known to be lost by its path: when [`REORDER`] frames that went later on the same path have
-//! arrived, or one that went [`REORDER_TIME`] later. Paths of different delay so cause no retransmission. When nothing
-//! arrives, the oldest frame goes once more and tells of those behind it; then all are lost by timeout.
+//! arrived. Paths of different delay so cause no retransmission. What is last on a path goes once more when nothing
+//! arrives, frame by frame, and is lost by timeout.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use types::Instant;
 use crate::config::Policy;
 use crate::discard::Discard;
 use crate::frame::{HEADER_LEN, Header, Kind, Layer, Order};
-use crate::limits::{PATHS_MAX, PROBES, QUEUE_MAX, REORDER, REORDER_TIME, WINDOW};
+use crate::limits::{PATHS_MAX, PROBES, QUEUE_MAX, REORDER, WINDOW};
 use crate::node::{Node, NodeId};
 use crate::rtt::Rtt;
 
@@ -61,8 +61,6 @@ struct Track {
     next: u64,
     /// Behind the latest of them that has arrived.
     arrived: u64,
-    /// When that went.
-    went: Instant,
     in_flight: u32,
 }
 
@@ -306,22 +304,19 @@ impl Sender {
         self.copies = (paths != 0).then_some((seq, paths));
     }
 
-    /// The peer has all before `seq`, and room for some from there on. `true`: some of them went more than once, and
-    /// may have overtaken what went after their first time.
+    /// The peer has all before `seq`, and room for some from there on.
     pub(crate) fn acknowledge(
         &mut self,
         node: &mut Node,
         (seq, room): (u32, u32),
         now: Instant,
-    ) -> Result<bool, Discard> {
+    ) -> Result<(), Discard> {
         let count = usize::try_from(seq.wrapping_sub(self.una)).unwrap_or(usize::MAX);
         if count > self.flight.len() || room > WINDOW {
             return Err(Discard::Acknowledgement);
         }
-        let mut again = false;
         for at in 0..count {
-            again |= self.flight.get(at).is_some_and(|sent| sent.times > 1);
-            let _news = self.arrive(node, at, now);
+            self.arrive(node, at, now);
         }
         if count > 0 || self.flight.is_empty() {
             self.progress = now;
@@ -341,7 +336,7 @@ impl Sender {
         if self.rto_at.is_none() && !self.is_idle() {
             self.rto_at = Some(now + self.rtt.probe());
         }
-        Ok(again)
+        Ok(())
     }
 
     /// The peer has what is between these holes, which are pairs from `una` on; an empty one ends them.
@@ -361,30 +356,21 @@ impl Sender {
             }
             before = to;
         }
-        let mut news = false;
         for ((_, from), (to, _)) in holes.clone().zip(holes.skip(1)) {
             for at in from..to {
-                news |= self.arrive(node, at, now);
+                self.arrive(node, at, now);
             }
         }
-        if news {
-            self.probes = 0;
-            self.rto_at = Some(now + self.rtt.probe());
-        }
-        Ok(())
-    }
-
-    /// Frames that were overtaken on their path are lost.
-    pub(crate) fn find_losses(&mut self, node: &mut Node) {
         for at in 0..self.flight.len() {
             let Some(sent) = self.flight.get(at) else { break };
-            let Some(track) = self.tracks.get(sent.path) else { break };
-            let overtaken = sent.ordinal.saturating_add(REORDER) < track.arrived
-                || sent.ordinal < track.arrived && sent.at + REORDER_TIME <= track.went;
-            if sent.whereabouts == Whereabouts::Flying && overtaken {
+            let arrived = self.tracks.get(sent.path).map_or(0, |track| track.arrived);
+            if sent.whereabouts == Whereabouts::Flying
+                && sent.ordinal.saturating_add(REORDER) < arrived
+            {
                 self.lose(node, at);
             }
         }
+        Ok(())
     }
 
     /// The timeout has passed: what has been in flight for as long is lost. Before that the oldest frame goes once
@@ -451,23 +437,16 @@ impl Sender {
         Some(sent.path)
     }
 
-    /// A frame has arrived. `false`: that was known.
-    fn arrive(&mut self, node: &mut Node, at: usize, now: Instant) -> bool {
-        let Some(sent) = self.flight.get_mut(at) else { return false };
+    fn arrive(&mut self, node: &mut Node, at: usize, now: Instant) {
+        let Some(sent) = self.flight.get_mut(at) else { return };
         let before = core::mem::replace(&mut sent.whereabouts, Whereabouts::Arrived);
-        let (path, ordinal, times, went) = (sent.path, sent.ordinal, sent.times, sent.at);
-        let rtt = now.since(went);
+        let (path, ordinal, times, rtt) = (sent.path, sent.ordinal, sent.times, now.since(sent.at));
         if before != Whereabouts::Flying {
-            return false;
+            return;
         }
         self.land(at);
-        let ours = times == 1 || !self.rtt.is_of_an_earlier(rtt);
-        if let Some(track) = self.tracks.get_mut(path)
-            && ours
-            && ordinal >= track.arrived
-        {
-            track.arrived = ordinal.saturating_add(1);
-            track.went = went;
+        if let Some(track) = self.tracks.get_mut(path) {
+            track.arrived = track.arrived.max(ordinal.saturating_add(1));
         }
         if times == 1 {
             self.rtt.sample(rtt);
@@ -475,6 +454,5 @@ impl Sender {
         if let Some(path) = node.paths.get_mut(path).filter(|_| self.policy != Policy::Redundant) {
             path.works();
         }
-        true
     }
 }

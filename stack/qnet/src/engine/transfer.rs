@@ -56,14 +56,11 @@ impl Engine {
         }
         let id = sender.node;
         let node = self.nodes.get_mut(&id).ok_or(Discard::NoConnection)?;
-        let again = sender.acknowledge(node, (header.seq, header.offset), now)?;
+        sender.acknowledge(node, (header.seq, header.offset), now)?;
         if header.kind == Kind::Nack {
             let holes = frame.payload.chunks_exact(8).take(HOLES_MAX.saturating_add(1));
             let holes = holes.filter_map(|pair| pair_of(pair, header.order));
             sender.holes(node, holes, now)?;
-        }
-        if again || header.kind == Kind::Nack {
-            sender.find_losses(node);
         }
         if let Some(at) = sender.rto_at {
             self.arm(at);
