@@ -165,8 +165,10 @@ def host_tools():
         check(5 < said["sent"] < 30 and said["received"] >= said["sent"] - 1, said)
         ping = lab.spawn([BIN / "iopkt", "ping", "-c", 30, "-i", "0.02", "-W", "0.1", "203.0.113.1"], stdout=subprocess.PIPE)
         check(b"PING" in ping.stdout.readline(), "no ping")
+        # The router's word: the first request is away, and one that could not be sent would end it.
+        check(HOST.encode() in ping.stdout.readline(), "not a word of the router")
         lab.iopkt("route", "add", "-net", "203.0.113.0/24", "-reject")
-        said = ping.communicate(timeout=20)[0].decode()
+        said = ping.stdout.read().decode()
         check("to 203.0.113.1: No route to host" in said and "30 packets transmitted, 0 packets received" in said, said)
         # What routers and the stack itself say of requests.
         for argv, words in (((FAR, "-T", 1), f"from {HOST}: Time to live exceeded"), (("198.18.77.77",), f"from {STACK}: Destination Host Unreachable"),
