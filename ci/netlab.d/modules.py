@@ -225,6 +225,17 @@ def module_mount():
         return f"0 of 1500 pings lost; {loaded}; {rounds} rounds in {took:.1f} s: {after}"
 
 
+# Runs while the linker makes the module part of the daemon.
+INITIALISER = """
+#include <unistd.h>
+static void __attribute__((constructor)) wait_for_it(void)
+{
+	while (access("%s", F_OK))
+		usleep(10000);
+}
+"""
+
+
 def module_faults():
     """Wrong, cut, untrusted and failing modules: a named error each, the daemon as before, ping uninterrupted."""
     with ModuleLab() as lab:
@@ -262,7 +273,21 @@ def module_faults():
         # DPDK's drivers stay loaded.
         lab.mount("null")
         lab.iopkt("umount", "null0")
+        # Two modules open at once below: what the C library keeps of two threads is there already.
+        release = lab.modules / "first"
+        first = lab.spawn([BIN / "iopkt", "mount", "-o", f"hang={release}", "faulty"])
+        until("it opens", lambda: [row["state"] for row in lab.table("modules")] == ["opening"])
+        check(lab.mount("faulty").stdout.split() == ["faulty0"], "another one meanwhile")
+        release.touch()
+        check(first.wait(30) == 0, "one that takes its time")
+        for name in "faulty0", "faulty1":
+            lab.iopkt("umount", name)
         before = lab.resources()
+        # One that does not come back from open: who mounts it hears that in time, and all that follows goes on meanwhile.
+        release = lab.modules / "release"
+        shutil.copy(so / "devnp-faulty.so", so / "devnp-late.so")
+        late = lab.spawn([BIN / "iopkt", "mount", "-o", f"hang={release}", "late"], log=lab.dir / "late.log")
+        until("it opens", lambda: [(row["name"], row["state"]) for row in lab.table("modules")] == [("late", "opening")])
         process, log = ping(lab, STACK, 1500)
         for name, words in wanted.items():
             said = lab.mount(name, ok=False)
@@ -288,10 +313,33 @@ def module_faults():
         said = lab.mount("null", f"address={STACK}/24", ok=False)
         check(said.returncode == 1 and "null0: address" in said.stderr, said.stderr)
         lab.iopkt("umount", "null0")
+        late.wait(60)
+        said = (lab.dir / "late.log").read_text()
+        check(late.returncode == 1 and "late has not opened within 10 s and is given up; " in said, f"one that hangs: {said}")
+        said = lab.mount("late", ok=False)
+        check(said.returncode == 1 and "late of before has not ended yet; " in said.stderr, said.stderr)
+        release.touch()
+        until("what opens too late is closed", lambda: lab.table("modules") == [])
+        check("has opened too late and is closed again" in lab.log.read_text(), "the log is silent about it")
+        check(lab.mount("late").stdout.split() == ["faulty0"], "its name is not free")
+        lab.iopkt("umount", "faulty0")
         grown = lambda: {k: (before[k], v) for k, v in lab.resources().items() if k != "mbufs" and v > before[k] + 2}
         maps = (pathlib.Path(f"/proc/{lab.pid()}") / "maps").read_text()
         check("/devnp-" not in maps, f"still loaded: {set(re.findall('devnp-.*', maps))}")
         check(not grown(), f"left behind: {grown()}")
+        # One whose initialiser hangs: the linker is its own meanwhile, but what is loaded can go.
+        source, release = lab.modules / "stuck.c", lab.modules / "loaded"
+        source.write_text(f'#include "{SDK}/template/driver.c"\n' + INITIALISER % release)
+        build_c(source, so / "devnp-stuck.so")
+        lab.mount("faulty")
+        stuck = lab.spawn([BIN / "iopkt", "mount", "stuck"])
+        until("it is loaded", lambda: ("stuck", "opening") in [(row["name"], row["state"]) for row in lab.table("modules")])
+        lab.iopkt("umount", "faulty0")
+        lab.echoes(STACK, 1)
+        release.touch()
+        check(stuck.wait(30) == 0, "one that takes its time to load")
+        lab.iopkt("umount", "example0")
+        until("what could not be taken out then is gone", lambda: "devnp-faulty" not in (pathlib.Path(f"/proc/{lab.pid()}") / "maps").read_text())
         rounds = 50 if QUICK else 1000
         process, log = ping(lab, STACK, 1500, "0.005")
         lab.mount("faulty", "panic=rx")

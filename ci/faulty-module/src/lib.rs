@@ -1,8 +1,10 @@
-//! Driver module for tests: fails in the ways that one can, as its options say.
+//! Driver module for tests: fails in the ways that one can, as its options say. In `open` it hangs until the file
+//! `hang=FILE` is there.
 #![deny(unsafe_code)]
 
 use std::fs::File;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -33,7 +35,7 @@ fn overflow(depth: &mut u64) -> u64 {
 impl Driver for Faulty {
     const NAME: &'static str = "faulty";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const OPTIONS: &'static str = "fail block=MILLISECONDS stall=MILLISECONDS panic=open|start|rx|tx|close|ioctl overflow \
+    const OPTIONS: &'static str = "fail block=MILLISECONDS hang=FILE stall=MILLISECONDS panic=open|start|rx|tx|close|ioctl overflow \
          stopped=FILE gone";
     const PANIC_STOP: bool = true;
 
@@ -43,6 +45,9 @@ impl Driver for Faulty {
         }
         if let Some(ms) = host.option("block").and_then(|text| text.parse().ok()) {
             std::thread::sleep(Duration::from_millis(ms));
+        }
+        while host.option("hang").is_some_and(|file| !Path::new(&file).exists()) {
+            std::thread::sleep(Duration::from_millis(10));
         }
         let place = host.option("panic").unwrap_or_default();
         assert!(place != "open", "asked to, in open");

@@ -47,10 +47,10 @@ fn is_module(driver: &str) -> bool {
 fn attach(eal: &Eal, driver: &str, pool: &Mempool) -> Result<Port, String> {
     let user = std::fs::metadata("/proc/self").map_err(|e| e.to_string())?;
     let user = std::os::unix::fs::MetadataExt::uid(&user);
-    let mut modules = Modules::new(Vec::new(), user, Alarm::new(|| {}));
+    let modules = Modules::new(Vec::new(), user, Alarm::new(|| {}));
     let spec = DriverSpec::parse(driver, "").map_err(|error| error.to_string())?;
-    let mut env = AttachEnv { workers: 1, pool, units: &mut Units::new() };
-    let ports = attach_all(eal, &spec, &mut env, &mut modules).map_err(|e| e.to_string())?;
+    let env = AttachEnv { workers: 1, pool, units: &Units::new() };
+    let ports = attach_all(eal, &spec, &env, &modules).map_err(|e| e.to_string())?;
     ports.into_iter().next().ok_or_else(|| "no port".into())
 }
 

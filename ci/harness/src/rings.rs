@@ -9,32 +9,31 @@ pub(crate) type Queues = (RxQueue, TxQueue);
 pub(crate) type WireEnds = (Vec<Port>, Queues, Queues);
 
 /// Two `net_ring` ports, each of which gives back what it is sent: one for each direction.
-pub(crate) fn rings(eal: &Eal, pool: &Mempool, units: &mut Units) -> Result<WireEnds, String> {
+pub(crate) fn rings(eal: &Eal, pool: &Mempool, units: &Units) -> Result<WireEnds, String> {
     let (first, (worker_rx, peer_tx)) = ring(eal, pool, units)?;
     let (second, (peer_rx, worker_tx)) = ring(eal, pool, units)?;
     Ok((vec![first, second], (worker_rx, worker_tx), (peer_rx, peer_tx)))
 }
 
 /// A port that receives what it sends.
-pub(crate) fn ring(eal: &Eal, pool: &Mempool, units: &mut Units) -> Result<(Port, Queues), String> {
+pub(crate) fn ring(eal: &Eal, pool: &Mempool, units: &Units) -> Result<(Port, Queues), String> {
     let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
-    let mut env = AttachEnv { workers: 1, pool, units };
-    let mut port = devnp::attach(eal, &spec, &mut env).map_err(|e| e.to_string())?;
+    let env = AttachEnv { workers: 1, pool, units };
+    let mut port = devnp::attach(eal, &spec, &env).map_err(|e| e.to_string())?;
     let queues = port.take_queues(0).ok_or("net_ring has no queue")?;
     Ok((port, queues))
 }
 
 /// The two interfaces of a module that is a wire; a per-packet driver makes one at a time.
 pub(crate) fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> {
-    let mut units = Units::new();
-    let mut env = AttachEnv { workers: 1, pool, units: &mut units };
+    let units = Units::new();
+    let env = AttachEnv { workers: 1, pool, units: &units };
     let user = std::os::unix::fs::MetadataExt::uid(
         &std::fs::metadata("/proc/self").map_err(|e| e.to_string())?,
     );
-    let mut modules = Modules::new(Vec::new(), user, Alarm::new(|| {}));
+    let modules = Modules::new(Vec::new(), user, Alarm::new(|| {}));
     let spec = DriverSpec::parse(module, "").map_err(|e| e.to_string())?;
-    let mut attach =
-        || devnp::attach_all(eal, &spec, &mut env, &mut modules).map_err(|e| e.to_string());
+    let attach = || devnp::attach_all(eal, &spec, &env, &modules).map_err(|e| e.to_string());
     let mut ports = attach()?;
     if ports.len() == 1 {
         ports.extend(attach()?);

@@ -118,12 +118,12 @@ impl World {
         let eal = Rc::new(Eal::init(&args.to_vec()).map_err(|e| e.to_string())?);
         let pool =
             Mempool::create("frames", &MempoolOptions::default()).map_err(|e| e.to_string())?;
-        let mut units = Units::new();
+        let units = Units::new();
         let wire = match module {
             Some(module) => pair_of(module, &eal, &pool)?,
-            None => rings(&eal, &pool, &mut units)?,
+            None => rings(&eal, &pool, &units)?,
         };
-        let alone = ring(&eal, &pool, &mut units)?;
+        let alone = ring(&eal, &pool, &units)?;
         let pools = Pools::new(pool).map_err(|e| e.to_string())?;
         let mut world = Self::assemble((eal, pools, units), (wire, alone), (me, workers))?;
         world.send(Command::Network(Arc::new(network())));
@@ -140,7 +140,7 @@ impl World {
     /// # Errors
     /// What DPDK or the kernel refused, as text.
     pub(crate) fn beside(&mut self, network: Network) -> Result<Self, String> {
-        let wire = rings(&self.eal, &self.pool, &mut self.units)?;
+        let wire = rings(&self.eal, &self.pool, &self.units)?;
         let alone = self.ring()?;
         let base = (Rc::clone(&self.eal), self.pools.clone(), Units::new());
         let mut world = Self::assemble(base, (wire, alone), (0, 1))?;
@@ -236,8 +236,8 @@ impl World {
     /// What DPDK or the kernel refused, as text.
     pub fn attach(&mut self, driver: &str, options: &str) -> Result<Port, String> {
         let spec = DriverSpec::parse(driver, options).map_err(|e| e.to_string())?;
-        let mut env = AttachEnv { workers: 1, pool: &self.pool, units: &mut self.units };
-        devnp::attach(&self.eal, &spec, &mut env).map_err(|e| e.to_string())
+        let env = AttachEnv { workers: 1, pool: &self.pool, units: &self.units };
+        devnp::attach(&self.eal, &spec, &env).map_err(|e| e.to_string())
     }
 
     /// One more client; its number.
@@ -348,7 +348,7 @@ impl World {
 
     /// One more port that receives what it sends.
     pub(crate) fn ring(&mut self) -> Result<(Port, Queues), String> {
-        ring(&self.eal, &self.pool, &mut self.units)
+        ring(&self.eal, &self.pool, &self.units)
     }
 
     /// Lets time pass.

@@ -14,7 +14,7 @@ use crate::mac;
 use crate::options::{Settings, no_such_option};
 use crate::port::{Back, Capabilities, Port};
 use crate::spec::DriverSpec;
-use crate::units::Units;
+use crate::units::{Reserved, Units};
 
 /// What a port is attached to.
 #[derive(Debug)]
@@ -24,14 +24,14 @@ pub struct AttachEnv<'a> {
     /// The pool that received packets come from.
     pub pool: &'a Mempool,
     /// The unit numbers in use; the port's is taken.
-    pub units: &'a mut Units,
+    pub units: &'a Units,
 }
 
 /// Attaches the port of a DPDK driver that the specification describes and starts it.
 ///
 /// # Errors
 /// What went wrong, with a line of [help](AttachError::help); the device is gone again then.
-pub fn attach(eal: &Eal, spec: &DriverSpec, env: &mut AttachEnv<'_>) -> Result<Port, AttachError> {
+pub fn attach(eal: &Eal, spec: &DriverSpec, env: &AttachEnv<'_>) -> Result<Port, AttachError> {
     let settings = Settings::of(spec)?;
     let random = mac::random().ok_or(AttachError::NoAddress)?;
     let device = plan_device(spec, &settings, settings.mac.unwrap_or(random))?;
@@ -114,12 +114,12 @@ fn set_up(
     mut dev: EthDev,
     device: &Device,
     settings: &Settings,
-    env: &mut AttachEnv<'_>,
+    env: &AttachEnv<'_>,
     random: MacAddr,
 ) -> Result<Port, AttachError> {
     let info = dev.info().map_err(AttachError::QueueSetup)?;
     let driver = if device.bus == "pci" { info.driver.clone() } else { device.driver.clone() };
-    let (base, unit) = free_unit(&driver, settings, env.units)?;
+    let unit = reserve_unit(&driver, settings, env.units)?;
     let software_checksum = device.driver == "net_tap";
     // The driver hands its descriptors on in a message that holds eight, and writes beyond it.
     let most = if device.driver == "net_tap" { TAP_QUEUES_MAX } else { u16::MAX };
@@ -142,10 +142,10 @@ fn set_up(
     let mac = address(&mut dev, device, settings, random, &mut notes);
     receive_modes(&mut dev, device, settings, &mut notes);
 
-    // It was free, and nobody else has the units meanwhile.
-    let _ = env.units.take(&base, unit);
+    let name = unit.name();
+    let (base, unit) = unit.keep();
     Ok(Port {
-        name: format!("{base}{unit}"),
+        name,
         base,
         unit,
         driver,
@@ -260,18 +260,16 @@ fn receive_modes(dev: &mut EthDev, device: &Device, settings: &Settings, notes: 
 }
 
 /// Base and number of the interface's name, which nobody has.
-pub(crate) fn free_unit(
+pub(crate) fn reserve_unit(
     driver: &str,
     settings: &Settings,
     units: &Units,
-) -> Result<(String, u32), AttachError> {
+) -> Result<Reserved, AttachError> {
     let plain = driver.strip_prefix("net_").or_else(|| driver.strip_prefix("eth_"));
-    let base = settings.name.clone().unwrap_or_else(|| plain.unwrap_or(driver).to_owned());
-    let unit = settings.unit.unwrap_or_else(|| units.next_free(&base));
-    if units.is_taken(&base, unit) {
-        return Err(AttachError::UnitTaken { name: format!("{base}{unit}") });
-    }
-    Ok((base, unit))
+    let base = settings.name.as_deref().or(plain).unwrap_or(driver);
+    let unit = settings.unit;
+    let taken = || AttachError::UnitTaken { name: format!("{base}{}", unit.unwrap_or(u32::MAX)) };
+    units.reserve(base, unit).ok_or_else(taken)
 }
 
 fn capabilities(info: &EthDevInfo, enabled: TxOffloads, driver: &str) -> Capabilities {

@@ -22,3 +22,9 @@ pub(crate) const MODULE_PORTS_MAX: u32 = 16;
 
 /// Bytes of a command of a module's own and of its answer: more is no setting.
 pub(crate) const COMMAND_MAX: u32 = 4096;
+
+/// Modules that open at once, those that were given up and have not ended among them: each has a thread.
+pub(crate) const OPENINGS_MAX: usize = 16;
+
+/// How long a module is waited for until it has opened.
+pub const OPEN_TIME: core::time::Duration = core::time::Duration::from_secs(10);

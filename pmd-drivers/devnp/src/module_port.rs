@@ -5,7 +5,7 @@ use std::sync::Arc;
 use devnp_abi as abi;
 use dpdk::Eal;
 
-use crate::attach::{self, AttachEnv, free_unit};
+use crate::attach::{self, AttachEnv, reserve_unit};
 use crate::error::AttachError;
 use crate::limits::{MODULE_PORTS_MAX, MTU_ONE_BUFFER};
 use crate::mac;
@@ -18,6 +18,7 @@ use crate::module::registry::Modules;
 use crate::options::Settings;
 use crate::port::{Back, Capabilities, Port};
 use crate::spec::DriverSpec;
+use crate::units::Units;
 
 /// The option that names the driver below.
 const LOWER: &str = "lower";
@@ -30,17 +31,30 @@ const LOWER: &str = "lower";
 pub fn attach_all(
     eal: &Eal,
     spec: &DriverSpec,
-    env: &mut AttachEnv<'_>,
-    modules: &mut Modules,
+    env: &AttachEnv<'_>,
+    modules: &Modules,
+) -> Result<Vec<Port>, AttachError> {
+    attach_with(&mut |spec| attach::attach(eal, spec, env), spec, env, modules)
+}
+
+/// Attaches the port of a DPDK driver.
+pub(crate) type AttachDpdk<'a> = &'a mut dyn FnMut(&DriverSpec) -> Result<Port, AttachError>;
+
+/// As [`attach_all`], with DPDK's drivers attached by somebody else.
+pub(crate) fn attach_with(
+    dpdk: AttachDpdk<'_>,
+    spec: &DriverSpec,
+    env: &AttachEnv<'_>,
+    modules: &Modules,
 ) -> Result<Vec<Port>, AttachError> {
     let Some(library) = modules.find(&spec.name)? else {
-        let port = attach::attach(eal, spec, env);
+        let port = dpdk(spec);
         return Ok(vec![port.map_err(|error| error.or_module(modules.looked_for(&spec.name)))?]);
     };
     let (own, below) = split(spec, &library);
     let mut settings = Settings::of(&own)?;
     let (lower, mut ports) = match below {
-        Some(below) => attach_lower(eal, &below, env, modules, &library)?,
+        Some(below) => attach_lower(dpdk, &below, env, modules, &library)?,
         None if library.table.flags & abi::FLAG_NEEDS_LOWER != 0 => {
             return Err(ModuleError::NoLower { module: library.name.clone() }.into());
         }
@@ -52,7 +66,10 @@ pub fn attach_all(
             option: option.clone(),
             known: library.options.clone(),
         };
-        discard(lower.map(|lower| lower.into_inner().into_port()).into_iter().chain(ports), env);
+        discard(
+            lower.map(|lower| lower.into_inner().into_port()).into_iter().chain(ports),
+            env.units,
+        );
         return Err(error.into());
     }
     let mut lower = lower;
@@ -68,7 +85,7 @@ pub fn attach_all(
         let (port, more) = match open(&library, with, &settings, env) {
             Ok(opened) => opened,
             Err((error, below)) => {
-                discard(below.map(|port| *port).into_iter().chain(ports), env);
+                discard(below.map(|port| *port).into_iter().chain(ports), env.units);
                 return Err(error);
             }
         };
@@ -108,19 +125,19 @@ type Below = (Option<Anchor<Lower>>, Vec<Port>);
 
 /// The device below, and further interfaces that its driver has made.
 fn attach_lower(
-    eal: &Eal,
+    dpdk: AttachDpdk<'_>,
     below: &DriverSpec,
-    env: &mut AttachEnv<'_>,
-    modules: &mut Modules,
+    env: &AttachEnv<'_>,
+    modules: &Modules,
     library: &Library,
 ) -> Result<Below, AttachError> {
-    let mut ports = attach_all(eal, below, env, modules)?.into_iter();
+    let mut ports = attach_with(dpdk, below, env, modules)?.into_iter();
     let Some(first) = ports.next() else { return Ok((None, Vec::new())) };
     let queues = first.rx_queues();
     match Lower::new(first, if library.is_single() { 1 } else { env.workers }) {
         Some(lower) => Ok((Some(lower), ports.collect())),
         None => {
-            discard(ports, env);
+            discard(ports, env.units);
             let module = format!("{} below {}", below.name, library.name);
             Err(ModuleError::TooFewQueues { module, queues, workers: env.workers }.into())
         }
@@ -128,11 +145,11 @@ fn attach_lower(
 }
 
 /// What was attached on the way is taken away again.
-fn discard(ports: impl IntoIterator<Item = Port>, env: &mut AttachEnv<'_>) {
+pub(crate) fn discard(ports: impl IntoIterator<Item = Port>, units: &Units) {
     for port in ports {
         // The error that led here is the one to report.
         for (base, unit) in port.detach().unwrap_or_default() {
-            env.units.release(&base, unit);
+            units.release(&base, unit);
         }
     }
 }
@@ -145,7 +162,7 @@ fn open(
     library: &Arc<Library>,
     with: OpenWith<'_>,
     settings: &Settings,
-    env: &mut AttachEnv<'_>,
+    env: &AttachEnv<'_>,
 ) -> Result<(Port, bool), Refused> {
     let below_mac = with.lower.as_ref().map(|lower| lower.port.mac());
     let Opened {
@@ -171,13 +188,13 @@ fn open(
     }
     let named = mac::random().ok_or(AttachError::NoAddress).and_then(|random| {
         let mac = settings.mac.or(mac).or(below_mac).unwrap_or(random);
-        free_unit(&library.name, settings, env.units).map(|unit| (mac, unit))
+        reserve_unit(&library.name, settings, env.units).map(|unit| (mac, unit))
     });
-    let (mac, (base, unit)) = match named {
+    let (mac, unit) = match named {
         Ok(named) => named,
         Err(error) => return Err((error, device.close().map(Box::new))),
     };
-    let name = format!("{base}{unit}");
+    let name = unit.name();
     device.set_name(&name);
     if let Err(error) = device.start() {
         return Err((error.into(), device.close().map(Box::new)));
@@ -188,8 +205,7 @@ fn open(
     if settings.mtu.is_some_and(|wanted| wanted != mtu) {
         notes.push(format!("the driver has an MTU of {mtu}, at most {}", mtu_max.max(mtu)));
     }
-    // It was free, and nobody else has the units meanwhile.
-    let _ = env.units.take(&base, unit);
+    let (base, unit) = unit.keep();
     let port = Port {
         name,
         base,

@@ -39,8 +39,8 @@ impl World {
 
     fn attach(&mut self, name: &str, options: &str) -> Result<Port, AttachError> {
         let spec = DriverSpec::parse(name, options)?;
-        let mut env = AttachEnv { workers: WORKERS, pool: &self.pool, units: &mut self.units };
-        attach(&self.eal, &spec, &mut env)
+        let env = AttachEnv { workers: WORKERS, pool: &self.pool, units: &self.units };
+        attach(&self.eal, &spec, &env)
     }
 
     fn detach(&mut self, port: Port) {

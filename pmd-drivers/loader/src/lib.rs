@@ -15,5 +15,5 @@ mod trust;
 
 pub use error::LoadError;
 pub use folders::{bare_name, find, listed};
-pub use linked::{Entry, Header, Linked, SharedObject, inspect};
+pub use linked::{Entry, Header, Linked, SharedObject, exit_if_linking, inspect, is_linking};
 pub use service::{Alarm, log, option};

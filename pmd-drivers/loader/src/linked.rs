@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::LoadError;
 use crate::{elf, trust};
@@ -202,9 +203,51 @@ impl Drop for Linked {
         if self.stays {
             return;
         }
-        // SAFETY: the handle is open, and whoever has pointers into the object holds self. A failure
-        // leaves it loaded, which does no harm.
-        let _ = unsafe { libc::dlclose(self.handle.as_ptr()) };
+        let handle = Handle(self.handle);
+        let linking = linking();
+        if *linking == 0 {
+            return handle.close();
+        }
+        drop(linking);
+        // The linker has one lock, which it holds while another object's initialisers run; those may never
+        // end, and it is not this thread that has to wait for them. Without a thread the object stays.
+        let _ = std::thread::Builder::new().name("dlclose".into()).spawn(|| handle.close());
+    }
+}
+
+/// How many threads are in `dlopen`. Locked while it must not become more.
+static LINKING: Mutex<u32> = Mutex::new(0);
+
+fn linking() -> MutexGuard<'static, u32> {
+    LINKING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the dynamic linker makes an object part of this process, or runs its initialisers.
+#[must_use]
+pub fn is_linking() -> bool {
+    *linking() > 0
+}
+
+/// Ends the process if the dynamic linker runs initialisers, which may never end: whoever leaves `main` waits
+/// for it. Else does nothing.
+pub fn exit_if_linking(code: u8) {
+    if is_linking() {
+        // SAFETY: nothing of this process runs any more; what it has written is with the kernel.
+        unsafe { libc::_exit(code.into()) };
+    }
+}
+
+/// An object that nobody uses any more.
+struct Handle(NonNull<c_void>);
+
+// SAFETY: the handle is used only by dlclose, which may be called from any thread.
+unsafe impl Send for Handle {}
+
+impl Handle {
+    fn close(self) {
+        // SAFETY: the handle is open, and whoever has pointers into the object held what was dropped. A
+        // failure leaves it loaded, which does no harm.
+        let _ = unsafe { libc::dlclose(self.0.as_ptr()) };
     }
 }
 
@@ -212,8 +255,10 @@ fn open(path: &Path) -> Result<NonNull<c_void>, LoadError> {
     let refused = |reason| LoadError::Link { path: path.into(), reason };
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| refused("its path has a NUL byte".into()))?;
+    *linking() += 1;
     // SAFETY: a C string. The file's initialisers run: its owner is trusted.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    *linking() -= 1;
     NonNull::new(handle).ok_or_else(|| {
         // SAFETY: returns a C string of this thread, or null.
         let error = unsafe { libc::dlerror() };

@@ -323,7 +323,7 @@ impl Control {
             }
             self.let_on();
             self.watch_links();
-            self.run_jobs(eal);
+            self.attend_mounts(eal);
             self.attend_links();
             self.network.attend_carriers(self.now());
             self.attend_laggs();
@@ -351,6 +351,7 @@ impl Control {
             self.until_dhcp(),
             self.until_link_local(),
             self.until_monitors(),
+            self.until_openings(),
             self.network.until_routes(self.now()),
             patience,
         ];

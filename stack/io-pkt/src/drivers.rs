@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use devnp::{Alarm, AttachEnv, DriverSpec, Modules, Port, Units};
-use dpdk::{Eal, Mempool};
+use devnp::{Alarm, Modules, OpeningId, Openings, Port, Units};
+use dpdk::Mempool;
 use exporter::ModuleSample;
 use inet::command::Command;
 use inet::network::LOOPBACK;
@@ -31,6 +31,7 @@ use rustix::io::Errno;
 
 use crate::config::{self, AddressLen, Rings};
 use crate::control::{Control, WorkerLink};
+use crate::openings::Opening;
 use crate::pending::{Asked, Pending, Then};
 
 /// Attachments of tools that may wait.
@@ -38,11 +39,15 @@ const JOBS_MAX: usize = 64;
 
 /// What the control thread needs to attach ports.
 pub(crate) struct Drivers {
-    units: Units,
-    modules: Modules,
-    pool: Mempool,
-    alarmed: Arc<AtomicBool>,
-    jobs: VecDeque<(Asked, config::Interface)>,
+    pub(crate) units: Units,
+    pub(crate) modules: Modules,
+    pub(crate) pool: Mempool,
+    pub(crate) alarmed: Arc<AtomicBool>,
+    pub(crate) jobs: VecDeque<(Asked, config::Interface)>,
+    /// Threads that open modules.
+    pub(crate) openings: Openings,
+    /// What they are for.
+    pub(crate) awaited: HashMap<OpeningId, Opening>,
     /// Interfaces whose queues are on their way back.
     returning: HashMap<u16, Returning>,
     /// Failures of interfaces that are gone, by module.
@@ -73,19 +78,28 @@ pub(crate) enum Watch {
 
 impl Drivers {
     /// Without ports. Modules are looked for in `path`, and trusted if they are root's or `user`'s.
-    pub(crate) fn new(path: Vec<PathBuf>, user: u32, pool: Mempool, bell: Arc<Doorbell>) -> Self {
+    pub(crate) fn new(
+        (path, user): (Vec<PathBuf>, u32),
+        pool: Mempool,
+        workers: u16,
+        bell: Arc<Doorbell>,
+    ) -> Self {
         let alarmed = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&alarmed);
         let alarm = Alarm::new(move || {
             flag.store(true, Ordering::Release);
             bell.ring_always();
         });
+        let (units, modules) = (Units::new(), Modules::new(path, user, alarm));
+        let openings = Openings::new(modules.clone(), pool.clone(), units.clone(), workers);
         Self {
-            units: Units::new(),
-            modules: Modules::new(path, user, alarm),
+            units,
+            modules,
             pool,
             alarmed,
             jobs: VecDeque::new(),
+            openings,
+            awaited: HashMap::new(),
             returning: HashMap::new(),
             past_failures: BTreeMap::new(),
         }
@@ -93,32 +107,15 @@ impl Drivers {
 }
 
 impl Control {
-    /// Attaches a driver's ports and gives their queues to the workers. Returns the names.
+    /// Makes ports that run interfaces, and gives their queues to the workers. Returns the names.
     ///
     /// # Errors
     /// What went wrong and what to do, in one line; nothing is left then.
-    pub(crate) fn attach_driver(
+    pub(crate) fn add_ports(
         &mut self,
-        eal: &Eal,
-        driver: &str,
-        options: &str,
+        ports: Vec<Port>,
         rings: Rings,
     ) -> Result<Vec<String>, String> {
-        if rings.any() && self.facts.file_prefix.is_none() {
-            return Err("packet_rings needs [eal] multi_process = true".into());
-        }
-        if self.facts.no_io && devnp::pci_address(driver).is_some() {
-            return Err("a PCI device needs I/O privilege; start io-pkt without -I".into());
-        }
-        let spec = DriverSpec::parse(driver, options).map_err(|error| error.to_string())?;
-        let workers = self.worker_count();
-        let Drivers { units, modules, pool, .. } = &mut self.drivers;
-        // What the operator has named, or made, is not what a driver's interface is called.
-        let named = units.take_names(self.network.names());
-        let mut env = AttachEnv { workers, pool, units };
-        let attached = devnp::attach_all(eal, &spec, &mut env, modules);
-        named.iter().for_each(|(base, unit)| units.release(base, *unit));
-        let ports = attached.map_err(|error| format!("{error}; {}", error.help()))?;
         let mut names = Vec::new();
         let mut indices = Vec::new();
         for mut port in ports {
@@ -236,11 +233,16 @@ impl Control {
         }
         self.applications.forget(interface);
         let Some(port) = self.network.remove_interface(interface) else { return false };
-        let name = port.name().to_owned();
         if port.failures() > 0 {
             let module = module_of(&port);
             *self.drivers.past_failures.entry(module).or_default() += port.failures();
         }
+        self.detach_port(port)
+    }
+
+    /// Closes a port whose queues nobody has.
+    pub(crate) fn detach_port(&self, port: Port) -> bool {
+        let name = port.name().to_owned();
         match port.detach() {
             Ok(units) => {
                 units.iter().for_each(|(base, unit)| self.drivers.units.release(base, *unit));
@@ -310,39 +312,6 @@ impl Control {
         self.count_call(Some(asked.connection), true);
         self.drivers.jobs.push_back((asked, interface));
         Ok(())
-    }
-
-    /// Attaches what tools have asked for.
-    pub(crate) fn run_jobs(&mut self, eal: &Eal) {
-        while let Some((asked, interface)) = self.drivers.jobs.pop_front() {
-            if !self.connections.contains_key(&asked.connection) {
-                tracing::info!("mount {}: whoever asked is gone", interface.driver);
-                continue;
-            }
-            let config::Interface { driver, options, .. } = &interface;
-            let result = self.attach_driver(eal, driver, options, interface.rings());
-            let reply = match result {
-                Ok(names) => {
-                    let first = names.first();
-                    let refused = first.and_then(|n| self.set_up_interface(n, &interface));
-                    tracing::info!("mounted {}: {}", interface.driver, names.join(" "));
-                    match refused {
-                        Some(why) => Reply::Refused {
-                            why: format!(
-                                "it is mounted, but {why}; give it another with iopkt ifconfig"
-                            ),
-                        },
-                        None => Reply::Mounted { interfaces: names },
-                    }
-                }
-                Err(why) => {
-                    tracing::error!("mount {}: {why}", interface.driver);
-                    Reply::Refused { why }
-                }
-            };
-            self.count_call(Some(asked.connection), false);
-            self.answer(asked.connection, asked.sequence, Ok(reply));
-        }
     }
 
     /// Addresses of the configuration; one that is refused is reported and left out. Says which was.
@@ -440,7 +409,7 @@ impl Control {
 
     /// The modules in use, drivers with their interfaces.
     pub(crate) fn module_rows(&mut self) -> Vec<ModuleRow> {
-        let loaded = self.drivers.modules.loaded();
+        let loaded = self.drivers.modules.rows();
         let row = |module: devnp::LoadedModule| {
             let mut row = ModuleRow {
                 name: module.name,
@@ -471,8 +440,12 @@ impl Control {
             }
             row
         };
-        let drivers: Vec<_> = loaded.into_iter().map(row).collect();
-        drivers.into_iter().chain(self.protocols.rows()).collect()
+        let mut drivers: Vec<_> = loaded.into_iter().map(row).collect();
+        let opening = self.opening_rows();
+        // Its code is there already.
+        let opens = |row: &ModuleRow| opening.iter().any(|opening| opening.path == row.path);
+        drivers.retain(|row| !row.interfaces.is_empty() || !opens(row));
+        drivers.into_iter().chain(opening).chain(self.protocols.rows()).collect()
     }
 }
 

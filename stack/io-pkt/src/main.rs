@@ -3,7 +3,7 @@
 //! * `argv`, `args`, `config`, `stack_options` (`-p tcpip`), `tuning` (the tunables): what it is to do.
 //! * `start`: from there to a running daemon, and back; `control_path` (socket and lock), `privileges` (`-U`, `-I`), `watchdog` (`-w`).
 //! * `worker_thread`: a worker on its core; the stack itself is the crate `inet`.
-//! * `control`: the control thread; `drivers` (ports that come and go), `nic` (what tools ask of them), `protocols` (modules), `connection`, `client` (memory and sockets that processes share),
+//! * `control`: the control thread; `drivers` (ports that come and go), `openings` (how modules become ports), `nic` (what tools ask of them), `protocols` (modules), `connection`, `client` (memory and sockets that processes share),
 //!   `applications` (of DPDK, that packets are shown to), `requests`, `pending` (calls that wait for a worker), `tables` (what tools are shown), `network_state`, `port_table`,
 //!   `options` are its parts.
 #![forbid(unsafe_code)]
@@ -36,6 +36,7 @@ mod module_sockets;
 mod monitor;
 mod network_state;
 mod nic;
+mod openings;
 mod option_requests;
 mod options;
 mod pending;
@@ -96,11 +97,14 @@ fn main() -> ExitCode {
         config.notes.iter().for_each(|note| tracing::warn!("{note}"));
         if args.check { config.check() } else { start::run(&config) }
     });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let code = outcome.map_or_else(
+        |error| {
             tracing::error!("{error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+            error.exit_code()
+        },
+        |()| 0,
+    );
+    // A module that never ends loading does not keep the daemon.
+    devnp::exit_if_linking(code);
+    ExitCode::from(code)
 }

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use sd_notify::NotifyState;
 use shm::Arena;
 
-use crate::config::{self, Config, Destination, Idle, Route};
+use crate::config::{Config, Destination, Idle, Route};
 use crate::connection::Trusted;
 use crate::control::{Control, Ends, Facts, Source, WorkerLink};
 use crate::control_path::{self, ControlPath};
@@ -233,7 +233,7 @@ fn parts(
     let bells = workers.iter().map(|link| Arc::clone(&link.doorbell)).collect();
     (
         NetworkState::new(config.tuning.at_start(count, MBUFS)),
-        Drivers::new(path.clone(), user, pool.clone(), Arc::clone(doorbell)),
+        Drivers::new((path.clone(), user), pool.clone(), count, Arc::clone(doorbell)),
         Protocols::new((path, user), pool.clone(), folder, bells, Arc::clone(doorbell)),
     )
 }
@@ -377,8 +377,7 @@ fn attach_ports(control: &mut Control, eal: &Eal, config: &Config) -> usize {
     let mut any = false;
     let mut failed = 0;
     for interface in &config.interfaces {
-        let config::Interface { driver, options, .. } = interface;
-        match control.attach_driver(eal, driver, options, interface.rings()) {
+        match control.start_driver(eal, interface) {
             Ok(names) => {
                 any = true;
                 let first = names.first();

@@ -56,6 +56,37 @@ pub enum ModuleError {
         /// The module.
         module: String,
     },
+    /// It took more time than anybody waits (`ETIMEDOUT`).
+    #[error("{module} has not opened within {seconds} s and is given up")]
+    GivenUp {
+        /// As it was asked for.
+        module: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// One that was given up is still on its way out (`EBUSY`).
+    #[error("{module} of before has not ended yet")]
+    Leaving {
+        /// As it was asked for.
+        module: String,
+    },
+    /// The dynamic linker waits for a module's initialisers.
+    #[error("nothing can be loaded: a module that was given up still runs its initialisers")]
+    Linker,
+    /// Too many open at once.
+    #[error("{most} driver modules are opening already")]
+    TooMany {
+        /// As many as may.
+        most: usize,
+    },
+    /// There is no thread to open it.
+    #[error("{module}: no thread to open it: {reason}")]
+    Thread {
+        /// As it was asked for.
+        module: String,
+        /// The kernel's reason.
+        reason: String,
+    },
 }
 
 impl ModuleError {
@@ -71,6 +102,16 @@ impl ModuleError {
             }
             Self::TooFewQueues { queues, .. } => format!("start io-pkt with -t {queues}"),
             Self::NoLower { module } => format!("-d {module} lower=net_tap,iface=iop0"),
+            Self::GivenUp { .. } => {
+                "if it opens after all it is closed at once, and can be mounted again; until then its \
+                 thread stays (iopkt modules): if it never returns, mend it and restart io-pkt"
+                    .into()
+            }
+            Self::Leaving { .. } | Self::TooMany { .. } => "wait until iopkt modules does not show it; if \
+                 that never happens, it does not return from its own code: restart io-pkt"
+                .into(),
+            Self::Linker => "mend that module (iopkt modules) and restart io-pkt".into(),
+            Self::Thread { .. } => "see: ulimit -u".into(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Where modules are looked for, and which are loaded.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use devnp_abi::FLAG_SINGLE_INSTANCE;
 use loader::Alarm;
@@ -10,15 +10,15 @@ use crate::module::error::ModuleError;
 use crate::module::library::Library;
 
 /// What files of driver modules are called after: those of bursts, those of single packets.
-const KINDS: [&str; 2] = ["devnp", "devn"];
+pub(crate) const KINDS: [&str; 2] = ["devnp", "devn"];
 
-/// The driver modules of this process.
-#[derive(Debug)]
+/// The driver modules of this process. Clones know the same.
+#[derive(Clone, Debug)]
 pub struct Modules {
     path: Vec<PathBuf>,
     user: u32,
     alarm: Alarm,
-    loaded: Vec<Weak<Library>>,
+    loaded: Arc<Mutex<Vec<Weak<Library>>>>,
 }
 
 /// A row of `iopkt modules`.
@@ -42,21 +42,30 @@ impl Modules {
     /// Modules from these directories, if they belong to root or `user`.
     #[must_use]
     pub fn new(path: Vec<PathBuf>, user: u32, alarm: Alarm) -> Self {
-        Self { path, user, alarm, loaded: Vec::new() }
+        Self { path, user, alarm, loaded: Arc::default() }
     }
 
     pub(crate) fn alarm(&self) -> &Alarm {
         &self.alarm
     }
 
+    /// Whether this names a module; if not, a driver of DPDK, perhaps.
+    #[must_use]
+    pub fn know(&self, name: &str) -> bool {
+        self.path_of(name).is_some()
+    }
+
     /// A module by its name ([`loader::find`]), or else a per-packet driver, which the shim makes a module
-    /// of; a path as it is. `None`: nothing here; a driver of DPDK, perhaps.
-    pub(crate) fn find(&mut self, name: &str) -> Result<Option<Arc<Library>>, ModuleError> {
+    /// of; a path as it is. `None`: nothing here.
+    pub(crate) fn find(&self, name: &str) -> Result<Option<Arc<Library>>, ModuleError> {
+        self.path_of(name).map(|path| self.load(&path)).transpose()
+    }
+
+    pub(crate) fn path_of(&self, name: &str) -> Option<PathBuf> {
         if name.starts_with('/') {
-            return self.load(Path::new(name)).map(Some);
+            return Some(name.into());
         }
-        let path = KINDS.iter().find_map(|kind| loader::find(&self.path, kind, name));
-        path.map(|path| self.load(&path)).transpose()
+        KINDS.iter().find_map(|kind| loader::find(&self.path, kind, name))
     }
 
     /// Where a name was looked for in vain, for whoever meant a module.
@@ -65,24 +74,29 @@ impl Modules {
         format!("devnp-{name}.so is not in {}", loader::listed(&self.path))
     }
 
-    fn load(&mut self, path: &Path) -> Result<Arc<Library>, ModuleError> {
-        self.loaded.retain(|library| library.strong_count() > 0);
+    fn load(&self, path: &Path) -> Result<Arc<Library>, ModuleError> {
         let file = loader::inspect(path, self.user)?;
-        let mut known = self.loaded.iter().filter_map(Weak::upgrade);
-        if let Some(library) = known.find(|library| library.linked.identity == file.identity) {
-            if library.table.flags & FLAG_SINGLE_INSTANCE != 0 {
-                return Err(ModuleError::InUse { module: library.name.clone() });
-            }
-            return Ok(library);
+        let identity = file.identity;
+        if let Some(known) = known(&mut self.loaded(), identity)? {
+            return Ok(known);
         }
+        // It may take its time, so nobody waits for the list meanwhile.
         let library = Arc::new(Library::load(file)?);
-        self.loaded.push(Arc::downgrade(&library));
+        let mut loaded = self.loaded();
+        if let Some(known) = known(&mut loaded, identity)? {
+            return Ok(known);
+        }
+        loaded.push(Arc::downgrade(&library));
         Ok(library)
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Vec<Weak<Library>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The modules in use.
     #[must_use]
-    pub fn loaded(&self) -> Vec<LoadedModule> {
+    pub fn rows(&self) -> Vec<LoadedModule> {
         let row = |library: Arc<Library>| LoadedModule {
             name: library.name.clone(),
             version: library.version.clone(),
@@ -91,6 +105,21 @@ impl Modules {
             abi: library.table.abi,
             threading: library.threading(),
         };
-        self.loaded.iter().filter_map(Weak::upgrade).map(row).collect()
+        self.loaded().iter().filter_map(Weak::upgrade).map(row).collect()
+    }
+}
+
+/// The module of this file, if it is loaded and may have one more interface.
+fn known(
+    loaded: &mut Vec<Weak<Library>>,
+    identity: (u64, u64),
+) -> Result<Option<Arc<Library>>, ModuleError> {
+    loaded.retain(|library| library.strong_count() > 0);
+    let mut libraries = loaded.iter().filter_map(Weak::upgrade);
+    match libraries.find(|library| library.linked.identity == identity) {
+        Some(library) if library.table.flags & FLAG_SINGLE_INSTANCE != 0 => {
+            Err(ModuleError::InUse { module: library.name.clone() })
+        }
+        known => Ok(known),
     }
 }
