@@ -430,11 +430,10 @@ impl Engine {
 
     /// What was in flight on a path has to go another way.
     fn path_lost(&mut self, node: NodeId, path: usize) {
-        let Some(known) = self.nodes.get_mut(&node) else { return };
         let theirs = self.senders.iter_mut().filter(|(_, sender)| sender.node == node);
         let mut kicked = Vec::new();
         for (id, sender) in theirs {
-            sender.path_lost(known, path);
+            sender.path_lost(path);
             kicked.push(*id);
         }
         for id in kicked {

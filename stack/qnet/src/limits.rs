@@ -56,8 +56,8 @@ pub const PROBE_MIN: Duration = Duration::from_millis(2);
 /// That often before the timeout: at a loss of 30 % none of three gets through in 3 % of cases.
 pub const PROBES: u32 = 3;
 
-/// Losses in a row on a path until it counts as down. At a loss of 30 % that many in a row are one case
-/// in 200 million.
+/// Frames of a path that nothing was heard of for the timeout, in a row, until it counts as down. At a loss of
+/// 30 % that many in a row are one case in 200 million.
 pub const STRIKES: u32 = 16;
 
 /// Connection ids of a node that are not accepted again, since a late frame may still establish them.

@@ -367,7 +367,8 @@ impl Sender {
             if sent.whereabouts == Whereabouts::Flying
                 && sent.ordinal.saturating_add(REORDER) < arrived
             {
-                self.lose(node, at);
+                // Where others have arrived the path works.
+                let _path = self.again(at);
             }
         }
         Ok(())
@@ -405,11 +406,11 @@ impl Sender {
     }
 
     /// A path is down or another one: what was in flight there is lost.
-    pub(crate) fn path_lost(&mut self, node: &mut Node, path: usize) {
+    pub(crate) fn path_lost(&mut self, path: usize) {
         for at in 0..self.flight.len() {
             let there = |sent: &Sent| sent.path == path && sent.whereabouts == Whereabouts::Flying;
             if self.flight.get(at).is_some_and(there) {
-                self.lose(node, at);
+                let _path = self.again(at);
             }
         }
     }

@@ -304,6 +304,24 @@ fn a_lost_end_of_a_message_is_missed_within_few_round_trips() {
 }
 
 #[test]
+fn a_path_by_which_frames_arrive_is_up_however_many_are_lost() {
+    for policy in [Policy::LoadBalance, Policy::Redundant] {
+        let mut world = World::new(1, &[Faults { loss: 5, ..Faults::default() }]);
+        let peer = world.nodes[0].reach(&name(1), world.now).unwrap();
+        let layer = Layer::KernelInterface;
+        for _ in 0..100 {
+            world.nodes[0].send(peer, policy, layer, vec![1; 200_000], world.now).unwrap();
+            while world.nodes[0].usage().queued_len > 1 << 20 {
+                assert!(
+                    world.step() && world.nodes[0].paths(peer).all(|path| path.up),
+                    "{policy:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn an_exclusive_link_that_is_cut_is_not_replaced_and_the_node_is_dead() {
     let cut_at = [Some(Instant::from_millis(500)); 2];
     let mut world = World::new(1, &[Faults { cut_at, ..Faults::default() }; 1]);
