@@ -237,6 +237,8 @@ def qnet_loss():
     """A large file over a link that loses 5 % both ways, and has others out of order: sha256 equal."""
     size = SIZE
     with pair(bad="delay=200us,loss=5%,reorder=2%,duplicate=1%,corrupt=0.5%,queue=4M") as (alpha, beta):
+        # It would take as much time as the link.
+        alpha.stop(alpha.tcpdump, signal.SIGINT)
         alpha.mount()
         wanted = random_file(beta.export / "large", size)
         started = time.monotonic()
@@ -252,6 +254,7 @@ def qnet_cut():
     size = SIZE
     said = []
     with pair(links=2) as (alpha, beta):
+        alpha.stop(alpha.tcpdump, signal.SIGINT)
         alpha.mount()
         here = alpha.dir / "file"
         wanted = random_file(here, size)
@@ -296,6 +299,8 @@ def qnet_options():
         secret.chmod(0o600)
         said = alpha.iopkt("qnet", "get", "beta/secret", alpha.dir / "secret", ok=False)
         check(said.returncode == 1 and "Permission denied" in said.stderr, said)
+        said = alpha.iopkt("ifconfig", "tap0", "name", "lan0", ok=False)
+        check(said.returncode == 1 and "in its options" in said.stderr, f"the module would lose its link: {said}")
         # The other link may go.
         alpha.ip("link", "set", "w1", "nomaster")
         put("again")

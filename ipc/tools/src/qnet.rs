@@ -1,5 +1,6 @@
 //! `iopkt qnet`: other nodes and their files, through `<run><prefix>/dev/qnet`.
 
+mod ahead;
 mod door;
 mod fuse;
 mod inodes;
@@ -20,6 +21,7 @@ use crate::cli::{QnetAction, QnetArgs};
 use crate::control::prefix;
 use crate::fail::{Failure, describe};
 use crate::output::{escape, left, print, show, table};
+use crate::qnet::ahead::Behind;
 use crate::qnet::door::{Door, Doors};
 
 /// Runs `qnet`.
@@ -30,8 +32,8 @@ pub(crate) fn main(sock: Option<String>, args: QnetArgs) -> Result<(), Failure> 
     match args.action {
         QnetAction::Nodes { json } => nodes(&door()?, json),
         QnetAction::Ls { path } => list(&door()?, &Remote::parse(&path)?),
-        QnetAction::Get { path, to } => get(&door()?, &Remote::parse(&path)?, &to),
-        QnetAction::Put { from, path } => put(&door()?, &from, &Remote::parse(&path)?),
+        QnetAction::Get { path, to } => get(&doors, &Remote::parse(&path)?, &to),
+        QnetAction::Put { from, path } => put(&doors, &from, &Remote::parse(&path)?),
         QnetAction::Rm { path } => {
             let remote = Remote::parse(&path)?;
             let file = FileCall::Remove { path: remote.path.clone() };
@@ -91,15 +93,22 @@ impl Remote {
     }
 
     fn call(&self, door: &Door, call: &FileCall) -> Result<FileReply, Failure> {
-        // Not this stack refuses it, but the other node.
-        let hint = |errno| match errno {
+        door.call(&self.node, call).map_err(|errno| self.refused(errno))
+    }
+
+    /// With the node before the first `/`.
+    fn whole(&self) -> String {
+        format!("{}/{}", self.node, self.path)
+    }
+
+    /// Not this stack refuses it, but the other node.
+    fn refused(&self, errno: Errno) -> Failure {
+        let hint = match errno {
             Errno::ACCESS | Errno::PERM => "the node acts as one user: see its mapany=",
             _ => "see: iopkt qnet nodes",
         };
-        door.call(&self.node, call).map_err(|errno| {
-            let why = describe(errno.raw_os_error());
-            Failure::failed(format!("{}: {why}; {}", self.text, hint(errno)))
-        })
+        let why = describe(errno.raw_os_error());
+        Failure::failed(format!("{}: {why}; {hint}", self.text))
     }
 
     fn strange(&self) -> Failure {
@@ -170,14 +179,14 @@ fn list(door: &Door, remote: &Remote) -> Result<(), Failure> {
     }
 }
 
-fn get(door: &Door, remote: &Remote, to: &Path) -> Result<(), Failure> {
+/// Bytes that are read of a file at once.
+const READ_LEN: u32 = 1 << 20;
+
+fn get(doors: &Doors, remote: &Remote, to: &Path) -> Result<(), Failure> {
     let wrong = |error: std::io::Error| Failure::failed(format!("{}: {error}", to.display()));
+    let _there = doors.open().map_err(closed)?;
     let read = |offset: u64| -> Result<Vec<u8>, Failure> {
-        let call = FileCall::Read { path: remote.path.clone(), offset, len: FILE_BYTES_MAX };
-        match remote.call(door, &call)? {
-            FileReply::Data(data) => Ok(data),
-            _ => Err(remote.strange()),
-        }
+        ahead::read(doors, &remote.whole(), offset, READ_LEN).map_err(|errno| remote.refused(errno))
     };
     // What is here stays if the node has nothing to give.
     let mut data = read(0)?;
@@ -191,31 +200,25 @@ fn get(door: &Door, remote: &Remote, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn put(door: &Door, from: &Path, remote: &Remote) -> Result<(), Failure> {
+fn put(doors: &Doors, from: &Path, remote: &Remote) -> Result<(), Failure> {
     let wrong = |error: std::io::Error| Failure::failed(format!("{}: {error}", from.display()));
     let file = File::open(from).map_err(wrong)?;
+    let door = doors.open().map_err(closed)?;
     let path = || remote.path.clone();
-    let _ = remote.call(door, &FileCall::Create { path: path(), mode: 0o644, exclusive: false })?;
-    let _ = remote.call(door, &FileCall::Resize { path: path(), len: 0 })?;
-    let mut offset = 0;
+    let _ =
+        remote.call(&door, &FileCall::Create { path: path(), mode: 0o644, exclusive: false })?;
+    let _ = remote.call(&door, &FileCall::Resize { path: path(), len: 0 })?;
+    let (behind, whole, mut offset) = (Behind::default(), remote.whole(), 0);
     loop {
         let mut data = Vec::new();
         let part = (&file).take(FILE_BYTES_MAX.into()).read_to_end(&mut data);
         if part.map_err(wrong)? == 0 {
-            return remote.call(door, &FileCall::Sync { path: path() }).map(drop);
+            behind.finish(doors, &whole).map_err(|errno| remote.refused(errno))?;
+            return remote.call(&door, &FileCall::Sync { path: path() }).map(drop);
         }
-        while !data.is_empty() {
-            let call = FileCall::Write { path: path(), offset, data: data.clone() };
-            let FileReply::Written(count) = remote.call(door, &call)? else {
-                return Err(remote.strange());
-            };
-            let count = (count as usize).min(data.len());
-            if count == 0 {
-                return Err(remote.strange());
-            }
-            drop(data.drain(..count));
-            offset += count as u64;
-        }
+        let written = behind.write(doors, &whole, offset, &data);
+        written.map_err(|errno| remote.refused(errno))?;
+        offset += data.len() as u64;
     }
 }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::path::{PATH_BYTES_MAX, PathAnswer, PathCall, PathReply};
 use proto::qnet::{FILES, FileCall, FileReply, FileRequest, STATUS, Status};
@@ -36,8 +36,13 @@ impl Door {
 
     /// Has a node do something with one of its files.
     pub(crate) fn call(&self, node: &str, call: &FileCall) -> Result<FileReply, Errno> {
+        self.begin(node, call)?;
+        self.reply()
+    }
+
+    fn begin(&self, node: &str, call: &FileCall) -> Result<(), Errno> {
         let call = proto::emit(call).map_err(|proto::MalformedMessage| Errno::MSGSIZE)?;
-        self.ask(FILES, &FileRequest { node: node.into(), call })
+        self.request(FILES, &FileRequest { node: node.into(), call })
     }
 
     /// What the module knows.
@@ -90,6 +95,10 @@ impl Door {
     }
 }
 
+/// A call under way, and the path that its reply comes by.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Door);
+
 /// As many open paths as are in use at a time.
 #[derive(Debug)]
 pub(crate) struct Doors {
@@ -113,17 +122,45 @@ impl Doors {
 
     /// Has a path to oneself for a moment. One whose module is gone is opened anew the next time.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&Door) -> Result<T, Errno>) -> Result<T, Errno> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let door = idle().pop();
-        let door = match door {
-            Some(door) => door,
-            None => self.open()?,
-        };
+        let door = self.take()?;
         let result = act(&door);
-        match &result {
-            Err(Errno::PIPE | Errno::CONNRESET | Errno::AGAIN | Errno::PROTO) => idle().clear(),
-            _ => idle().push(door),
-        }
+        self.give_back(door, result.as_ref().err());
         result
+    }
+
+    /// Has a node begin something; [`end`](Self::end) waits for it. Whoever drops it does not want to know.
+    pub(crate) fn begin(&self, node: &str, call: &FileCall) -> Result<UnderWay, Errno> {
+        let door = self.take()?;
+        let begun = door.begin(node, call);
+        if let Err(errno) = begun {
+            self.give_back(door, Some(&errno));
+            return Err(errno);
+        }
+        Ok(UnderWay(door))
+    }
+
+    /// What has come of it.
+    pub(crate) fn end(&self, UnderWay(door): UnderWay) -> Result<FileReply, Errno> {
+        let reply = door.reply();
+        self.give_back(door, reply.as_ref().err());
+        reply
+    }
+
+    fn take(&self) -> Result<Door, Errno> {
+        let idle = self.idle().pop();
+        idle.map_or_else(|| self.open(), Ok)
+    }
+
+    fn give_back(&self, door: Door, why: Option<&Errno>) {
+        match why {
+            Some(&(Errno::PIPE | Errno::CONNRESET | Errno::AGAIN | Errno::PROTO)) => {
+                self.idle().clear();
+            }
+            _ => self.idle().push(door),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Door>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

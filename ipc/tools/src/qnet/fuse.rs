@@ -14,12 +14,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fuser::{
     BsdFileFlags, Config, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, KernelConfig, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, SessionACL,
-    TimeOrNow, WriteFlags,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, Session,
+    SessionACL, TimeOrNow, WriteFlags,
 };
 use proto::qnet::{Attributes, Entry, FILE_BYTES_MAX, FileCall, FileKind, FileReply};
 use rustix::io::Errno;
 
+use crate::qnet::ahead::{self, Behind};
 use crate::qnet::door::Doors;
 use crate::qnet::inodes::Inodes;
 
@@ -27,8 +28,8 @@ use crate::qnet::inodes::Inodes;
 const TTL: Duration = Duration::from_secs(1);
 /// Calls at a time: as many as one node does for another.
 const THREADS: usize = 8;
-/// Bytes of a read of the kernel's.
-const FUSE_READ: usize = 128 << 10;
+/// Bytes that the kernel reads or writes at once: the calls of which they are made go together.
+const REQUEST_MAX: u32 = 1 << 20;
 /// Names of a directory, and bytes of a name (Linux's), that a node may say: what it says is kept until
 /// the directory is closed.
 const ENTRIES_MAX: usize = 1 << 20;
@@ -47,19 +48,19 @@ pub(crate) fn run(doors: Doors, folder: &Path, allow_other: bool) -> io::Result<
     config.n_threads = Some(THREADS);
     config.clone_fd = true;
     let at = folder.canonicalize()?;
-    let session = fuser::Session::new(View::new(doors), &at, &config)?;
+    let session = Session::new(View::new(doors), &at, &config)?;
     // Who may not say so reads as the kernel does by itself.
     let _ = read_ahead(&at);
     session.run()
 }
 
-/// Lets the kernel read ahead so far that all threads have something to do: a file is read several times as
-/// fast where answers take long.
+/// Lets the kernel read ahead as much as it asks for at once, and not an eighth of that: a file is read several
+/// times as fast where answers take long.
 fn read_ahead(mounted: &Path) -> io::Result<()> {
     // Not by stat(), which would be a call of the file system's own.
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     if let Some(device) = device_of(&mounts, mounted) {
-        let kib = (THREADS * FUSE_READ / 1024).to_string();
+        let kib = (REQUEST_MAX / 1024).to_string();
         std::fs::write(format!("/sys/class/bdi/{device}/read_ahead_kb"), kib)?;
     }
     Ok(())
@@ -78,6 +79,7 @@ fn device_of<'a>(mounts: &'a str, mounted: &Path) -> Option<&'a str> {
 /// The file system.
 struct View {
     doors: Doors,
+    behind: Behind,
     inodes: Mutex<Inodes>,
     /// Directories that are being read: what was in them when that began.
     open: Mutex<BTreeMap<u64, Arc<[Entry]>>>,
@@ -89,6 +91,7 @@ impl View {
     fn new(doors: Doors) -> Self {
         Self {
             doors,
+            behind: Behind::default(),
             inodes: Mutex::new(Inodes::new()),
             open: Mutex::default(),
             uid: rustix::process::getuid().as_raw(),
@@ -112,11 +115,9 @@ impl View {
 
     /// Has the path's node do something with it.
     fn call(&self, path: &str, call: impl FnOnce(String) -> FileCall) -> Result<FileReply, Errno> {
-        let (node, path) = path.split_once('/').unwrap_or((path, ""));
-        if node.is_empty() {
-            return Err(Errno::PERM);
-        }
-        let call = call(path.to_owned());
+        let (node, file) = ahead::split(path)?;
+        self.behind.settle(&self.doors, path);
+        let call = call(file.to_owned());
         self.doors.with(|door| door.call(node, &call))
     }
 
@@ -203,35 +204,18 @@ impl View {
     }
 
     fn read(&self, path: &str, offset: u64, len: u32) -> Result<Vec<u8>, Errno> {
-        let mut data = Vec::new();
-        loop {
-            let got = u32::try_from(data.len()).map_err(|_| Errno::IO)?;
-            let rest = len.saturating_sub(got).min(FILE_BYTES_MAX);
-            if rest == 0 {
-                return Ok(data);
-            }
-            let offset = offset.saturating_add(got.into());
-            match self.call(path, |path| FileCall::Read { path, offset, len: rest })? {
-                FileReply::Data(part) if part.is_empty() => return Ok(data),
-                FileReply::Data(part) if part.len() <= rest as usize => data.extend(part),
-                _ => return Err(Errno::PROTO),
-            }
-        }
+        self.behind.settle(&self.doors, path);
+        ahead::read(&self.doors, path, offset, len)
     }
 
     fn write(&self, path: &str, offset: u64, data: &[u8]) -> Result<u32, Errno> {
-        let mut written = 0_u32;
-        for part in data.chunks(FILE_BYTES_MAX as usize) {
-            let (offset, data) = (offset.saturating_add(written.into()), part.to_vec());
-            match self.call(path, |path| FileCall::Write { path, offset, data })? {
-                FileReply::Written(count) if count as usize == part.len() => written += count,
-                FileReply::Written(count) if (count as usize) < part.len() => {
-                    return Ok(written + count);
-                }
-                _ => return Err(Errno::PROTO),
-            }
-        }
-        Ok(written)
+        self.behind.write(&self.doors, path, offset, data)?;
+        u32::try_from(data.len()).map_err(|_| Errno::IO)
+    }
+
+    /// Waits for what was written: whether it is there.
+    fn finish(&self, path: &str) -> Result<(), Errno> {
+        self.behind.finish(&self.doors, path)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
@@ -244,6 +228,7 @@ impl View {
         if old != new {
             return Err(Errno::XDEV);
         }
+        self.behind.settle_all(&self.doors);
         let _done = self.call(from, |path| FileCall::Rename { path, to: to_path })?;
         self.inodes().rename(from, to);
         Ok(())
@@ -316,7 +301,7 @@ fn told(errno: Errno) -> fuser::Errno {
 impl Filesystem for View {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // A kernel that can't has what it had.
-        let _ = config.set_max_write(FILE_BYTES_MAX);
+        let _ = config.set_max_write(REQUEST_MAX);
         Ok(())
     }
 
@@ -440,14 +425,18 @@ impl Filesystem for View {
         }
     }
 
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // Everything is at the node already.
-        reply.ok();
+    fn flush(&self, _: &Request, number: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        // A file that is no more has nothing under way: what removed it has waited.
+        let path = self.path(number);
+        done(reply, path.map_or(Ok(()), |path| self.finish(&path)));
     }
 
     fn fsync(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        let path = self.path(number);
-        done(reply, path.and_then(|path| self.call(&path, |path| FileCall::Sync { path })));
+        let sync = |path: String| {
+            self.finish(&path)?;
+            self.call(&path, |path| FileCall::Sync { path })
+        };
+        done(reply, self.path(number).and_then(sync));
     }
 
     fn opendir(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {

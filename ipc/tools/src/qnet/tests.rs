@@ -1,7 +1,9 @@
 //! Whatever a node says: what becomes of a file here, and of a call under way.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -22,30 +24,17 @@ pub(super) struct Module {
 
 impl Module {
     pub(super) fn start(
-        mut node: impl FnMut(FileCall) -> Result<FileReply, Errno> + Send + 'static,
+        node: impl Fn(FileCall) -> Result<FileReply, Errno> + Send + Sync + 'static,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
         bind(&listener, &SocketAddrUnix::new(folder.path().join("qnet")).unwrap()).unwrap();
-        listen(&listener, 1).unwrap();
+        listen(&listener, 16).unwrap();
+        let node = Arc::new(node);
         let _detached = thread::spawn(move || {
-            let client = accept(&listener).unwrap();
-            let say = |result| {
-                let bytes = proto::emit(&PathAnswer(result)).unwrap();
-                send(&client, &bytes, SendFlags::NOSIGNAL).is_ok()
-            };
-            let mut going = say(Ok(PathReply::Opened));
-            let mut buffer = vec![0; MESSAGE_MAX];
-            while going
-                && let Ok((_, len @ 1..)) = recv(&client, &mut buffer[..], RecvFlags::empty())
-            {
-                let PathCall::Ioctl { data, .. } = proto::parse(&buffer[..len]).unwrap() else {
-                    panic!("no ioctl");
-                };
-                let request: FileRequest = proto::parse(&data).unwrap();
-                let reply = node(proto::parse(&request.call).unwrap());
-                let data = reply.map(|reply| PathReply::Data(proto::emit(&reply).unwrap()));
-                going = say(data.map_err(Errno::raw_os_error));
+            while let Ok(client) = accept(&listener) {
+                let node = Arc::clone(&node);
+                let _detached = thread::spawn(move || serve(&client, &*node));
             }
         });
         Self { folder }
@@ -59,8 +48,26 @@ impl Module {
         let here = self.folder.path().join("here");
         std::fs::write(&here, "what was here").unwrap();
         let remote = Remote::parse("beta/file").unwrap();
-        let got = get(&self.doors().open().unwrap(), &remote, &here);
+        let got = get(&self.doors(), &remote, &here);
         (here, got)
+    }
+}
+
+fn serve(client: &OwnedFd, node: &impl Fn(FileCall) -> Result<FileReply, Errno>) {
+    let say = |result| {
+        let bytes = proto::emit(&PathAnswer(result)).unwrap();
+        send(client, &bytes, SendFlags::NOSIGNAL).is_ok()
+    };
+    let mut going = say(Ok(PathReply::Opened));
+    let mut buffer = vec![0; MESSAGE_MAX];
+    while going && let Ok((_, len @ 1..)) = recv(client, &mut buffer[..], RecvFlags::empty()) {
+        let PathCall::Ioctl { data, .. } = proto::parse(&buffer[..len]).unwrap() else {
+            panic!("no ioctl");
+        };
+        let request: FileRequest = proto::parse(&data).unwrap();
+        let reply = node(proto::parse(&request.call).unwrap());
+        let data = reply.map(|reply| PathReply::Data(proto::emit(&reply).unwrap()));
+        going = say(data.map_err(Errno::raw_os_error));
     }
 }
 
@@ -77,7 +84,7 @@ fn a_file_is_got_in_pieces_until_an_empty_one() {
     let file = b"one and two";
     let module = Module::start(|call| {
         let FileCall::Read { offset, .. } = call else { panic!("{call:?}") };
-        let rest = &file[usize::try_from(offset).unwrap()..];
+        let rest = file.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
         Ok(FileReply::Data(rest[..rest.len().min(4)].to_vec()))
     });
     let (here, got) = module.get();

@@ -1,5 +1,7 @@
 //! What a node says, as the kernel is told it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 use crate::qnet::tests::Module;
 
@@ -9,10 +11,10 @@ fn attributes(modified: (i64, u32)) -> Attributes {
 
 /// The directory `beta`, whose node says the same to every call, and no more than a hundred times.
 fn view(says: FileReply) -> (Module, View) {
-    let mut calls = 0;
+    let calls = AtomicU32::new(0);
     let module = Module::start(move |_| {
-        calls += 1;
-        if calls > 100 { Err(Errno::TIMEDOUT) } else { Ok(says.clone()) }
+        let many = calls.fetch_add(1, Ordering::Relaxed) >= 100;
+        if many { Err(Errno::TIMEDOUT) } else { Ok(says.clone()) }
     });
     let view = View::new(module.doors());
     (module, view)
@@ -70,9 +72,9 @@ fn no_node_gives_more_than_it_was_asked_for() {
 #[test]
 fn no_node_takes_more_than_it_was_given() {
     let (_module, takes) = view(FileReply::Written(u32::MAX));
-    assert_eq!(takes.write("beta/file", 0, b"data"), Err(Errno::PROTO));
-    let (_module, takes) = view(FileReply::Written(3));
-    assert_eq!(takes.write("beta/file", 0, b"data"), Ok(3));
+    assert_eq!(takes.write("beta/file", 0, b"data"), Ok(4));
+    assert_eq!(takes.finish("beta/file"), Err(Errno::PROTO));
+    assert_eq!(takes.finish("beta/file"), Ok(()), "it was told");
 }
 
 #[test]
