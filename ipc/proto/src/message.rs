@@ -463,7 +463,7 @@ pub enum Request {
         interface: String,
     },
     /// Gives an interface another name. → [`Reply::Done`]. `ENXIO`, `EEXIST`, `EINVAL` for `lo0` or for what is no name,
-    /// `EBUSY` while a module is attached to it by its name.
+    /// `EBUSY` while a module has it by its name, attached or in its options.
     Rename {
         /// Interface name.
         interface: String,

@@ -30,8 +30,9 @@ impl Control {
     /// # Errors
     /// As for [`proto::Request::Rename`].
     pub(crate) fn rename(&mut self, interface: &str, name: &str) -> Result<(), Errno> {
-        // A filter, say, that was there for this interface would let everything through.
-        if self.protocols.is_attached_to(interface) {
+        // A filter, say, that was there for this interface would let everything through, and qnet with bind= lose
+        // its link.
+        if self.protocols.know_by_name(interface) {
             return Err(Errno::BUSY);
         }
         self.network.rename(interface, name)?;

@@ -169,10 +169,15 @@ impl Protocols {
     }
 
     /// A module has an interface's packets by its name.
-    pub(crate) fn is_attached_to(&self, interface: &str) -> bool {
+    fn is_attached_to(&self, interface: &str) -> bool {
         let rows = self.modules.rows();
         let mut attachments = rows.iter().flat_map(|row| &row.attachments);
         attachments.any(|row| row.interface.as_deref() == Some(interface))
+    }
+
+    /// A module has it by this name: its packets, or in its options.
+    pub(crate) fn know_by_name(&self, interface: &str) -> bool {
+        self.is_attached_to(interface) || self.modules.know_by_name(interface)
     }
 
     /// The modules, for listings.

@@ -93,6 +93,8 @@ struct Loaded {
     id: Id,
     path: PathBuf,
     identity: (u64, u64),
+    /// What the values of its options are.
+    values: Vec<String>,
     jobs: Arc<Jobs>,
     /// Once it is open, until it is to be closed.
     instance: Option<Arc<Instance>>,
@@ -194,6 +196,7 @@ impl Modules {
         self.next += 1;
         let id = Id(self.next);
         let jobs = Arc::new(Jobs::default());
+        let values = options.iter().filter_map(|(_, value)| value.clone()).collect();
         let loading = Loading {
             file,
             options,
@@ -211,6 +214,7 @@ impl Modules {
             id,
             path,
             identity,
+            values,
             jobs,
             instance: None,
             leaving: false,
@@ -322,6 +326,14 @@ impl Modules {
         self.instances().find_map(|instance| instance.serves(kind))
     }
 
+    /// Whether a module was given this interface's name with its options, alone or among other words:
+    /// `bind=tap0`, `policy=preferred:tap0`. It would not find it by another.
+    #[must_use]
+    pub fn know_by_name(&self, interface: &str) -> bool {
+        let mut values = self.loaded.iter().flat_map(|loaded| &loaded.values);
+        values.any(|value| names(value, interface))
+    }
+
     /// Modules have failed since this was asked last.
     pub fn have_failed(&mut self) -> bool {
         let mut news = false;
@@ -376,6 +388,12 @@ impl Loaded {
     }
 }
 
+/// Whether a word of an option's value is this name.
+fn names(value: &str, interface: &str) -> bool {
+    let of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    value.split(|c: char| !of_name(c)).any(|word| word == interface)
+}
+
 /// `qnet` of `/usr/lib/io-pkt/lsm-qnet.so`, as far as a thread's name goes.
 fn short_name(path: &Path) -> String {
     let path = path.to_string_lossy();
@@ -386,4 +404,19 @@ fn short_name(path: &Path) -> String {
 #[must_use]
 pub fn bare_name(name: &str) -> &str {
     loader::bare_name(KIND, name.rsplit('/').next().unwrap_or(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_is_named_by_a_whole_word() {
+        for value in ["tap0", "preferred:tap0", "tap1+tap0", "tap0/24"] {
+            assert!(names(value, "tap0"), "{value}");
+        }
+        for value in ["", "tap01", "xtap0", "tap0.7", "/net/tap", "tap"] {
+            assert!(!names(value, "tap0"), "{value}");
+        }
+    }
 }

@@ -27,7 +27,9 @@ pub(super) fn rename(sock: Option<String>, name: &str, words: &[String]) -> Resu
 fn hint(errno: i32) -> &'static str {
     match Errno::from_raw_os_error(errno) {
         Errno::NXIO => "there is no such interface; see: iopkt ifconfig -l",
-        Errno::BUSY => "a module is attached to it by its name; see: iopkt modules",
+        Errno::BUSY => {
+            "a module has it by its name, attached or in its options (bind=); see: iopkt modules"
+        }
         Errno::EXIST => "another interface has that name; see: iopkt ifconfig -l",
         Errno::INVAL => {
             "a name is a letter and up to 14 letters, digits, - _ or .; lo0 keeps its own"
