@@ -251,11 +251,12 @@ fn number<T: std::str::FromStr>(word: &str, text: &str, most: u16) -> Result<T, 
     text.parse().map_err(|_| format!("{word} {text:?} is not a number from 0 to {most}"))
 }
 
-/// Ports agree with the other end on the fastest that both have, and take no orders.
+/// Ports agree with the other end on the fastest that both have, unless they were told otherwise when they were
+/// mounted.
 fn check_media(word: &str) -> Result<(), String> {
     let auto = matches!(word, "autoselect" | "auto");
     auto.then_some(()).ok_or_else(|| {
-        format!("media {word:?}: ports choose by themselves; write media autoselect, or set the other end")
+        format!("media {word:?}: a port is told when it is mounted (-o speed=100,duplex=1); write media autoselect, or mount it anew")
     })
 }
 

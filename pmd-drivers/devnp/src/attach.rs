@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
 
-use dpdk::{Eal, EthDev, EthDevConfig, EthDevInfo, Mempool, RxOffloads, TxOffloads};
+use dpdk::{Eal, EthDev, EthDevConfig, EthDevInfo, Media, Mempool, RxOffloads, TxOffloads};
 use types::MacAddr;
 
 use crate::device::{self, Device};
@@ -126,6 +126,9 @@ fn set_up(
     let queues = env.workers.min(info.max_rx_queues).min(info.max_tx_queues).min(most).max(1);
     let tso = tso_wanted(&info, settings, software_checksum);
     let mut config = choose(&info, queues, settings, software_checksum, tso);
+    let mut notes: Vec<String> =
+        settings.ignored.iter().map(|option| format!("{option} is ignored")).collect();
+    config.media = wire(&info, settings, &mut notes);
     configure(&mut dev, &config, settings, env.pool)?;
     if dev.start().is_err() {
         // Some drivers start only without receive interrupts.
@@ -133,8 +136,6 @@ fn set_up(
         configure(&mut dev, &config, settings, env.pool)?;
         dev.start().map_err(AttachError::Start)?;
     }
-    let mut notes: Vec<String> =
-        settings.ignored.iter().map(|option| format!("{option} is ignored")).collect();
     let mtu_less = if software_checksum && tso { TAP_TSO_MTU_LESS } else { 0 };
     if settings.tso == Some(true) && !tso {
         notes.push("tso=on is ignored: the driver does not cut segments".into());
@@ -205,7 +206,25 @@ fn choose(
         // The kernel's own multi-queue tap sends a flow to the queue that last sent for it, which
         // is what the workers want; the driver's RSS would need a BPF program in the kernel.
         rss: !software_checksum,
+        media: None,
     }
+}
+
+/// The speed that the wire is to have, if one was asked for that the driver has, or that it does not say.
+fn wire(info: &EthDevInfo, settings: &Settings, notes: &mut Vec<String>) -> Option<Media> {
+    let Some(speed_mbps) = settings.speed_mbps else {
+        if settings.full_duplex.is_some() {
+            notes.push("duplex= is ignored without speed=".into());
+        }
+        return None;
+    };
+    let wanted = Media { speed_mbps, full_duplex: settings.full_duplex.unwrap_or(true) };
+    if info.media.is_empty() || info.media.contains(&wanted) {
+        return Some(wanted);
+    }
+    let has: Vec<String> = info.media.iter().map(ToString::to_string).collect();
+    notes.push(format!("speed={speed_mbps} is ignored: no {wanted} here, but {}", has.join(", ")));
+    None
 }
 
 fn configure(

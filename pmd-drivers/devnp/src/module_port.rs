@@ -202,6 +202,9 @@ fn open(
     let mtu = if mtu == 0 { MTU_ONE_BUFFER } else { mtu };
     let mut notes: Vec<String> =
         settings.ignored.iter().map(|option| format!("{option} is ignored")).collect();
+    if settings.speed_mbps.is_some() || settings.full_duplex.is_some() {
+        notes.push("speed= and duplex= are ignored: modules choose by themselves".into());
+    }
     if settings.mtu.is_some_and(|wanted| wanted != mtu) {
         notes.push(format!("the driver has an MTU of {mtu}, at most {}", mtu_max.max(mtu)));
     }

@@ -4,9 +4,9 @@ use types::MacAddr;
 
 use crate::spec::{DriverSpec, SpecError};
 
-/// Options of QNX drivers that mean nothing to a DPDK device: resources that the bus assigns, and
-/// media that the driver negotiates.
-const IGNORED: [&str; 23] = [
+/// Options of QNX drivers that mean nothing to a DPDK device: resources that the bus assigns, and how its parts
+/// are wired.
+const IGNORED: [&str; 21] = [
     "ioport",
     "irq",
     "smem",
@@ -16,8 +16,6 @@ const IGNORED: [&str; 23] = [
     "did",
     "pci",
     "mru",
-    "duplex",
-    "speed",
     "media",
     "connector",
     "deviceindex",
@@ -33,7 +31,7 @@ const IGNORED: [&str; 23] = [
 ];
 
 /// Options of every driver: the stack's, then those taken here.
-const COMMON: [&str; 10] = [
+const COMMON: [&str; 12] = [
     "address=",
     "accept_rtadv",
     "dhcp",
@@ -41,6 +39,8 @@ const COMMON: [&str; 10] = [
     "mtu=",
     "name=",
     "unit=",
+    "speed=",
+    "duplex=",
     "tso=",
     "promiscuous",
     "nomulticast",
@@ -70,6 +70,10 @@ pub(crate) struct Settings {
     pub(crate) name: Option<String>,
     /// `unit=` or `lan=`: its number.
     pub(crate) unit: Option<u32>,
+    /// `speed=`, in Mbit/s: what the wire is to have, whatever the other end has.
+    pub(crate) speed_mbps: Option<u32>,
+    /// `duplex=1` or `duplex=0`, with `speed=`.
+    pub(crate) full_duplex: Option<bool>,
     /// `tso=on` or `tso=off`: the port cuts TCP segments, or the stack does.
     pub(crate) tso: Option<bool>,
     /// `promiscuous`.
@@ -97,6 +101,8 @@ impl Settings {
             "mtu" => self.mtu = Some(number(key, value, "an MTU from 68 to 65535", "1500")?),
             "unit" | "lan" => self.unit = Some(number(key, value, "a unit number", "0")?),
             "name" => self.name = Some(name(key, value)?),
+            "speed" => self.speed_mbps = Some(number(key, value, "a speed in Mbit/s", "1000")?),
+            "duplex" => self.full_duplex = Some(duplex(key, value)?),
             "tso" => self.tso = Some(switch(key, value)?),
             "promiscuous" => self.promiscuous = true,
             "nomulticast" => self.nomulticast = true,
@@ -170,6 +176,14 @@ fn switch(key: &str, value: Option<&str>) -> Result<bool, SpecError> {
     }
 }
 
+fn duplex(key: &str, value: Option<&str>) -> Result<bool, SpecError> {
+    match required(key, value, "1")? {
+        "1" | "full" => Ok(true),
+        "0" | "half" => Ok(false),
+        _ => Err(wrong(key, value, "1 (full) or 0 (half)", "1")),
+    }
+}
+
 fn mac(key: &str, value: Option<&str>) -> Result<MacAddr, SpecError> {
     const EXAMPLE: &str = "020000000001";
     let text = required(key, value, EXAMPLE)?;
@@ -191,6 +205,17 @@ fn name(key: &str, value: Option<&str>) -> Result<String, SpecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wire_has_a_speed_and_ways() {
+        let of = |text| DriverSpec::parse("tap", text).and_then(|spec| Settings::of(&spec));
+        let told = of("speed=100,duplex=0").unwrap();
+        assert_eq!((told.speed_mbps, told.full_duplex), (Some(100), Some(false)));
+        assert_eq!(of("duplex=full").unwrap().full_duplex, Some(true));
+        for wrong in ["speed=fast", "speed=-1", "duplex=2", "duplex="] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn an_option_that_nobody_has_is_answered_with_those_there_are() {

@@ -62,7 +62,7 @@ fn ports_of_real_drivers() {
     ring_returns_what_it_was_given(&mut world);
     unknown_drivers_are_refused_with_a_suggestion(&mut world);
     wrong_options_are_refused(&mut world);
-    match world.attach("tap", "mac=02:00:00:00:00:01,iface=devnptest0,irq=5") {
+    match world.attach("tap", "mac=02:00:00:00:00:01,iface=devnptest0,irq=5,speed=123") {
         Err(error @ (AttachError::NoPermission { .. } | AttachError::NoKernelSupport { .. })) => {
             println!("the steps on a tap are skipped: {error}; {}", error.help());
         }
@@ -190,7 +190,11 @@ fn tap(world: &mut World, mut port: Port) {
     let mac = MacAddr([2, 0, 0, 0, 0, 1]);
     assert_eq!((port.name(), port.driver(), port.mac()), ("tap0", "net_tap", mac));
     assert_eq!(port.kernel_interface(), Some("devnptest0"));
-    assert_eq!(port.notes(), ["irq=5 is ignored"]);
+    let [irq, speed] = port.notes() else { panic!("{:?}", port.notes()) };
+    assert_eq!(irq, "irq=5 is ignored");
+    let words =
+        ["speed=123 is ignored: no 123 Mbit/s full duplex here, but", "100 Mbit/s full duplex, "];
+    assert!(words.iter().all(|word| speed.contains(word)), "{speed}");
     assert!(port.capabilities().multi_segment && port.capabilities().software_checksum);
     let kernel = std::fs::read_to_string("/sys/class/net/devnptest0/address").unwrap();
     assert_eq!(kernel.trim(), "02:80:00:00:00:01", "the kernel's end has an address of its own");

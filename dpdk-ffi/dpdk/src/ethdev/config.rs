@@ -1,5 +1,7 @@
 //! What is asked of a port and what it answers.
 
+use core::fmt;
+
 use crate::offload::{RxOffloads, TxOffloads};
 
 /// How a port is set up.
@@ -19,6 +21,8 @@ pub struct EthDevConfig {
     pub rx_interrupts: bool,
     /// Spread flows over the receive queues by their hash, if the driver can.
     pub rss: bool,
+    /// The speed that the wire is to have; `None`: what both ends agree on.
+    pub media: Option<Media>,
 }
 
 impl Default for EthDevConfig {
@@ -31,6 +35,7 @@ impl Default for EthDevConfig {
             tx_offloads: TxOffloads::empty(),
             rx_interrupts: false,
             rss: false,
+            media: None,
         }
     }
 }
@@ -50,6 +55,7 @@ impl EthDevConfig {
         raw.rxmode.offloads = (self.rx_offloads & info.rx_offloads).bits();
         raw.txmode.offloads = (self.tx_offloads & info.tx_offloads).bits();
         raw.intr_conf.set_rxq(self.rx_interrupts.into());
+        raw.link_speeds = self.media.map_or(0, Media::to_bits);
         let rss = RSS_TYPES & info.rss_types;
         if self.rss && self.rx_queues > 1 && rss != 0 {
             raw.rxmode.mq_mode = dpdk_sys::SHIM_ETH_MQ_RX_RSS;
@@ -97,6 +103,13 @@ pub struct Media {
     pub full_duplex: bool,
 }
 
+impl fmt::Display for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let duplex = if self.full_duplex { "full" } else { "half" };
+        write!(f, "{} Mbit/s {duplex} duplex", self.speed_mbps)
+    }
+}
+
 impl Media {
     /// By the places of DPDK's bits (`RTE_ETH_LINK_SPEED_*`).
     const ALL: [(u32, u32, bool); 15] = [
@@ -116,6 +129,15 @@ impl Media {
         (14, 100_000, true),
         (15, 200_000, true),
     ];
+
+    /// This speed and no other: `RTE_ETH_LINK_SPEED_FIXED` with its bit. A speed that DPDK does not know is left to both
+    /// ends.
+    fn to_bits(self) -> u32 {
+        let same = |&&(_, speed, duplex): &&(u32, u32, bool)| {
+            (speed, duplex) == (self.speed_mbps, self.full_duplex)
+        };
+        Self::ALL.iter().find(same).map_or(0, |(place, ..)| 1 << place | 1)
+    }
 
     pub(super) fn from_bits(bits: u32) -> Vec<Self> {
         let all = Self::ALL.into_iter().filter(|(place, ..)| bits >> place & 1 != 0);
@@ -178,6 +200,21 @@ impl Link {
             speed_mbps: (raw.link_speed != 0 && raw.link_speed != u32::MAX)
                 .then_some(raw.link_speed),
             full_duplex: raw.link_duplex() != 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fixed_speed_is_its_bit_and_that_of_fixed_ones() {
+        let bits = |speed_mbps, full_duplex| Media { speed_mbps, full_duplex }.to_bits();
+        assert_eq!((bits(10, false), bits(100, true)), (0b11, 0b1_0001));
+        assert_eq!((bits(1_000, true), bits(1_000, false), bits(123, true)), (0b10_0001, 0, 0));
+        for media in Media::from_bits(u32::MAX) {
+            assert_eq!(Media::from_bits(media.to_bits()), [media]);
         }
     }
 }
