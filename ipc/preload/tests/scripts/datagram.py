@@ -43,6 +43,11 @@ def batch(texts):
 out = batch([b"x" * n for n in (1, 22, 333)])
 assert libc.sendmmsg(b.fileno(), out, 3, 0) == 3
 assert [message.len for message in out] == [1, 22, 333]
+# When what was sent after them is there, they are.
+last = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+last.bind((A, 7302))
+b.sendto(b"last", (A, 7302))
+assert last.recv(10) == b"last"
 into = batch([b"-" * 400 for _ in range(5)])
 assert libc.recvmmsg(a.fileno(), into, 5, 0x10000, None) == 3  # MSG_WAITFORONE
 assert [message.len for message in into][:3] == [1, 22, 333]
