@@ -21,6 +21,9 @@ use crate::tx_port::TxEnd;
 use crate::udp_way::LastWays;
 use crate::worker::Worker;
 
+/// Turns that one ring's worth takes: what a client posts meanwhile has its turn later.
+const RING_TURNS: usize = shm::layout::RING_LEN as usize / CLIENT_BUDGET + 1;
+
 impl Worker {
     pub(crate) fn command(&mut self, command: Command, now: Instant) {
         match command {
@@ -371,22 +374,33 @@ impl Worker {
     /// Takes what a client has posted before a call, unless its ring has to wait: it is not read as often as
     /// somebody calls.
     fn drain_client_in_time(&mut self, owner: Option<u16>, now: Instant) {
-        if !self.clients.owner_mut(owner).is_some_and(|client| client.is_held(now)) {
-            self.drain_client(owner, now);
+        let Some(slot) = owner else { return };
+        for _ in 0..RING_TURNS {
+            let held = self.clients.find_mut(slot).is_none_or(|client| client.is_held(now));
+            if held || !self.attend_pending(slot, now) {
+                return;
+            }
         }
     }
 
     /// Takes everything a client has posted so far.
     fn drain_client(&mut self, owner: Option<u16>, now: Instant) {
         let Some(slot) = owner else { return };
-        // One ring's worth: what a client posts meanwhile has its turn later.
-        for _ in 0..=shm::layout::RING_LEN as usize / CLIENT_BUDGET {
-            match self.clients.find_mut(slot) {
-                Some(client) if !client.misbehaved && client.lane.pending() => {}
-                _ => return,
+        for _ in 0..RING_TURNS {
+            if !self.attend_pending(slot, now) {
+                return;
             }
+        }
+    }
+
+    /// One turn of what a client has posted. `false`: there is nothing.
+    fn attend_pending(&mut self, slot: u16, now: Instant) -> bool {
+        let pending = |client: &mut Client| !client.misbehaved && client.lane.pending();
+        let pending = self.clients.find_mut(slot).is_some_and(pending);
+        if pending {
             self.attend_client(slot, now);
         }
+        pending
     }
 
     /// The user has let go of a socket.
