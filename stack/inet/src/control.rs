@@ -13,16 +13,13 @@ use crate::client::Client;
 use crate::command::{Command, Event, Outcome, SocketOption, Transport};
 use crate::fast_open::Advice;
 use crate::flow::Flow;
-use crate::limits::{CLIENT_BUDGET, ORPHAN_BYTES_MAX, ORPHANS_MAX};
+use crate::limits::{ORPHAN_BYTES_MAX, ORPHANS_MAX, RING_TURNS};
 use crate::network::{Addresses, Network, StaticNeighbor};
 use crate::option::{self, Options};
 use crate::socket::{Datagram, Kind, Signal, Socket, SocketId, Stream};
 use crate::tx_port::TxEnd;
 use crate::udp_way::LastWays;
 use crate::worker::Worker;
-
-/// Turns that one ring's worth takes: what a client posts meanwhile has its turn later.
-const RING_TURNS: usize = shm::layout::RING_LEN as usize / CLIENT_BUDGET + 1;
 
 impl Worker {
     pub(crate) fn command(&mut self, command: Command, now: Instant) {

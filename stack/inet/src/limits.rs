@@ -24,6 +24,9 @@ pub const VLAN_DEPTH_MAX: usize = 2;
 /// Descriptors taken from one client per breath, so that one client can't starve the wire.
 pub const CLIENT_BUDGET: usize = 128;
 
+/// Turns that one ring's worth takes: what a client posts meanwhile has its turn later.
+pub(crate) const RING_TURNS: usize = shm::layout::RING_LEN as usize / CLIENT_BUDGET + 1;
+
 /// Breaths for which a client's ring is looked at in each of them, since something went on with it.
 /// In a busy worker that is time enough to answer; in an idle one the turn of the others comes round in
 /// microseconds, and a hundred clients that were told something are not all looked at in each breath.
