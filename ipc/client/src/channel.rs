@@ -347,7 +347,7 @@ fn identified(reply: io::Result<Reply>) -> io::Result<Option<Identified>> {
     }
 }
 
-fn connect(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn connect(path: &Path) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC;
     let connection = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     limit_waiting(&connection, Some(FIRST_ANSWER_TIME_MAX))?;
@@ -366,7 +366,7 @@ fn limit_waiting(connection: &OwnedFd, limit: Option<Duration>) -> Result<(), Er
 }
 
 /// What has waited in vain says `EAGAIN`, which programs take for a reason to try again at once.
-fn too_late(errno: Errno) -> Errno {
+pub(crate) fn too_late(errno: Errno) -> Errno {
     if errno == Errno::AGAIN { Errno::TIMEDOUT } else { errno }
 }
 
@@ -391,7 +391,7 @@ fn joined() -> MutexGuard<'static, Vec<Arc<Channel>>> {
     JOINED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn send_call(connection: &OwnedFd, call: &Call) -> io::Result<()> {
+pub(crate) fn send_call(connection: &OwnedFd, call: &Call) -> io::Result<()> {
     let bytes = proto::emit(call).map_err(|_| Errno::MSGSIZE)?;
     match again(|| send(connection, &bytes, SendFlags::NOSIGNAL)) {
         Ok(_) => Ok(()),

@@ -6,6 +6,7 @@
 //!   takes them as they are.
 //! * [`Socket`]: what they are made of, in the words of BSD; the C library is made of it too.
 //! * [`far`]: sockets of another node's stack.
+//! * [`route`]: routing sockets.
 //! * [`Channel`]: a process's connection to the daemon, with the memory they share.
 //!
 //! Which stack: `$SOCK`, or for one thread [`set_sock_prefix`].
@@ -26,6 +27,7 @@ mod option;
 mod poll;
 mod prefix;
 mod receive;
+pub mod route;
 mod segments;
 mod send;
 mod socket;

@@ -26,8 +26,8 @@ pub use number::{
     iopkt_dup3,
 };
 pub use open::{
-    iopkt_accept, iopkt_accept4, iopkt_bind, iopkt_connect, iopkt_listen, iopkt_shutdown,
-    iopkt_socket,
+    iopkt_accept, iopkt_accept4, iopkt_bind, iopkt_connect, iopkt_listen, iopkt_route_socket,
+    iopkt_shutdown, iopkt_socket,
 };
 pub use packet::{iopkt_recvmsg, iopkt_sendmsg};
 

@@ -2,7 +2,8 @@
 //!
 //! The kernel moves their bytes and knows when they are ready; what is left for this library is what the kernel
 //! cannot know: names, options, connecting, accepting, and why a stream has ended. They are not in the table:
-//! the descriptor itself says what it is.
+//! the descriptor itself says what it is. A call that reads or writes comes here with what is in no table of sockets: a
+//! routing socket, one of these, or the kernel's.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 use std::io;
@@ -17,7 +18,7 @@ use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t, ssize_t};
 use crate::abi::{borrow, is_nonblocking};
 use crate::errno::{count, errno, number_of, os, set_errno};
 use crate::name::{self, Name};
-use crate::{kernel, message, table};
+use crate::{kernel, message, route, table};
 
 /// Has this process anything to do with other nodes' stacks? Nearly none has, and asks nobody then.
 static ACTIVE: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -40,10 +41,10 @@ fn is_active() -> bool {
     }
 }
 
-/// Is this descriptor a socket of a stack, here or at another node?
+/// Is this descriptor a socket of a stack, here or at another node, or a routing socket?
 #[must_use]
 pub fn is_ours(fd: c_int) -> bool {
-    table::is_ours(fd) || known(fd).is_some()
+    table::is_ours(fd) || route::is_ours(fd) || known(fd).is_some()
 }
 
 /// A socket of another node's.
@@ -385,6 +386,10 @@ pub(crate) unsafe fn write(fd: c_int, buf: *const c_void, len: usize) -> ssize_t
 /// # Safety
 /// As for the C call.
 pub(crate) unsafe fn readv(fd: c_int, list: *const iovec, n: c_int) -> ssize_t {
+    // SAFETY: the caller's promise.
+    if let Some(len) = unsafe { route::readv(fd, list, n) } {
+        return len;
+    }
     let Some(far) = known(fd) else {
         // SAFETY: the caller's promise.
         return unsafe { kernel::readv(fd, list, n) };
@@ -403,6 +408,10 @@ pub(crate) unsafe fn readv(fd: c_int, list: *const iovec, n: c_int) -> ssize_t {
 /// # Safety
 /// As for the C call.
 pub(crate) unsafe fn writev(fd: c_int, list: *const iovec, n: c_int) -> ssize_t {
+    // SAFETY: the caller's promise.
+    if let Some(len) = unsafe { route::writev(fd, list, n) } {
+        return len;
+    }
     let Some(far) = known(fd) else {
         // SAFETY: the caller's promise.
         return unsafe { kernel::writev(fd, list, n) };
@@ -426,6 +435,10 @@ pub(crate) unsafe fn recvfrom(
     from: *mut sockaddr,
     from_len: *mut socklen_t,
 ) -> Option<ssize_t> {
+    // SAFETY: the caller's promise.
+    if let Some(len) = unsafe { route::recvfrom(fd, (buf, len), flags, from_len) } {
+        return Some(len);
+    }
     let far = known(fd)?;
     let mut header = message_of(&mut []);
     // SAFETY: null or valid by the caller's promise.
@@ -451,6 +464,10 @@ pub(crate) unsafe fn sendto(
     to: *const sockaddr,
     to_len: socklen_t,
 ) -> Option<ssize_t> {
+    // SAFETY: the caller's promise.
+    if let Some(len) = unsafe { route::sendto(fd, buf, len) } {
+        return Some(len);
+    }
     let far = known(fd)?;
     // SAFETY: the caller's promise.
     Some(count(unsafe { far.send(&one(buf.cast_mut(), len), (to, to_len), flags) }))
@@ -461,6 +478,10 @@ pub(crate) unsafe fn sendto(
 /// # Safety
 /// As for the C call.
 pub(crate) unsafe fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> Option<ssize_t> {
+    // SAFETY: the caller's promise.
+    if let Some(len) = unsafe { route::sendmsg(fd, header) } {
+        return Some(len);
+    }
     let far = known(fd)?;
     // SAFETY: null or valid by the caller's promise.
     let Some(header) = (unsafe { header.as_ref() }) else {
@@ -478,6 +499,10 @@ pub(crate) unsafe fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> 
 /// # Safety
 /// As for the C call.
 pub(crate) unsafe fn recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> Option<ssize_t> {
+    // SAFETY: the caller's promise.
+    if let Some(len) = unsafe { route::recvmsg(fd, header, flags) } {
+        return Some(len);
+    }
     let far = known(fd)?;
     // SAFETY: null or valid, and nobody else's, by the caller's promise.
     let Some(header) = (unsafe { header.as_mut() }) else {

@@ -8,7 +8,7 @@
 //! * [`abi`]: the exported functions, by what they do.
 //! * `table`: which numbers are sockets of a stack; look-ups take no lock.
 //! * `description`: what is behind a number and its copies.
-//! * `far`: sockets of another node's stack.
+//! * `far`: sockets of another node's stack. `route`: routing sockets.
 //! * `given`: descriptors that come from elsewhere.
 //! * `name`, `message`, `ancillary`, `errno`: translation of `sockaddr`, scatter lists, flags, control
 //!   messages and errors.
@@ -42,6 +42,7 @@ mod name;
 mod process;
 pub mod readiness;
 mod renew;
+mod route;
 mod table;
 
 pub use abi::{close_range_with, forget};

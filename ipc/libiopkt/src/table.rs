@@ -89,7 +89,7 @@ pub(crate) fn hold(description: Description) -> Held {
 }
 
 /// Slots for the numbers `0..N`. Tables are static: their cells are never freed.
-struct Table<T: 'static, const N: usize> {
+pub(crate) struct Table<T: 'static, const N: usize> {
     slots: [AtomicPtr<Cell<T>>; N],
     /// One above the highest number that has ever been in use: where scans end.
     end: AtomicUsize,
@@ -116,7 +116,7 @@ unsafe impl<T: Send + Sync> Sync for Cell<T> {}
 pub(crate) struct Held<T: 'static = Description>(&'static Cell<T>);
 
 impl<T: Send + Sync, const N: usize> Table<T, N> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             slots: [const { AtomicPtr::new(ptr::null_mut()) }; N],
             end: AtomicUsize::new(0),
@@ -124,12 +124,12 @@ impl<T: Send + Sync, const N: usize> Table<T, N> {
         }
     }
 
-    fn has(&self, fd: c_int) -> bool {
+    pub(crate) fn has(&self, fd: c_int) -> bool {
         // Relaxed: nothing is read through the pointer.
         self.slot(fd).is_some_and(|slot| !slot.load(Ordering::Relaxed).is_null())
     }
 
-    fn lookup(&self, fd: c_int) -> Option<Held<T>> {
+    pub(crate) fn lookup(&self, fd: c_int) -> Option<Held<T>> {
         let slot = self.slot(fd)?;
         loop {
             let raw = slot.load(Ordering::Acquire);
@@ -145,23 +145,23 @@ impl<T: Send + Sync, const N: usize> Table<T, N> {
     }
 
     /// Enters a reference; gives back the one that was there, or this one if there is no such slot.
-    fn insert(&self, fd: c_int, held: Held<T>) -> Result<Option<Held<T>>, Held<T>> {
+    pub(crate) fn insert(&self, fd: c_int, held: Held<T>) -> Result<Option<Held<T>>, Held<T>> {
         let Some(slot) = self.slot(fd) else { return Err(held) };
         let end = usize::try_from(fd).map_or(N, |fd| fd.saturating_add(1));
         let _ = self.end.fetch_max(end, Ordering::Relaxed);
         Ok(cell_at(slot.swap(held.into_raw(), Ordering::AcqRel)).map(Held))
     }
 
-    fn remove(&self, fd: c_int) -> Option<Held<T>> {
+    pub(crate) fn remove(&self, fd: c_int) -> Option<Held<T>> {
         cell_at(self.slot(fd)?.swap(ptr::null_mut(), Ordering::AcqRel)).map(Held)
     }
 
-    fn end(&self) -> c_int {
+    pub(crate) fn end(&self) -> c_int {
         c_int::try_from(self.end.load(Ordering::Relaxed)).unwrap_or(c_int::MAX)
     }
 
     /// Puts a value in a cell of its own.
-    fn hold(&'static self, value: T) -> Held<T> {
+    pub(crate) fn hold(&'static self, value: T) -> Held<T> {
         let cell = self.unused.take();
         // SAFETY: the cell is unused (its count is 0) and this thread has just become its only
         // owner, so nobody reads or writes the place; it is valid since cells are never freed.

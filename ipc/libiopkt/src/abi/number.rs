@@ -5,7 +5,7 @@ use libc::{c_int, c_uint};
 use io_pkt_client::{is_own, own_in};
 
 use crate::errno::{errno, number, os, set_errno, status};
-use crate::{given, kernel, table};
+use crate::{given, kernel, route, table};
 
 /// `close(2)`. The socket closes with its last copy, in whichever process; that close waits as
 /// `SO_LINGER` says.
@@ -16,9 +16,11 @@ pub extern "C" fn iopkt_close(fd: c_int) -> c_int {
     }
     // Out of the table first: once closed, the number may be another thread's at any time.
     let held = table::remove(fd);
+    let routing = route::remove(fd);
     // SAFETY: the program's own descriptor.
     let result = unsafe { kernel::close(fd) };
     let before = errno();
+    drop(routing);
     if let Some(held) = held
         && held.is_last()
         && let Some(time) = held.socket.linger()
@@ -64,7 +66,7 @@ pub fn close_range_with(
 fn close_sockets(first: c_uint, last: c_uint) {
     let first = c_int::try_from(first).unwrap_or(c_int::MAX);
     let last = c_int::try_from(last).unwrap_or(c_int::MAX);
-    for fd in table::numbers(first, last) {
+    for fd in table::numbers(first, last).chain(route::numbers(first, last)) {
         let _ = iopkt_close(fd);
     }
 }
@@ -79,6 +81,7 @@ pub extern "C" fn iopkt_adopt(fd: c_int) -> c_int {
 /// Takes a number out of the table that somebody else is about to close.
 pub fn forget(fd: c_int) {
     drop(table::remove(fd));
+    drop(route::remove(fd));
 }
 
 /// `dup(2)`.
@@ -114,18 +117,20 @@ pub(super) fn copied(old: c_int, new: c_int) -> c_int {
     if new < 0 {
         return new;
     }
-    match table::lookup(old) {
-        Some(held) => match table::insert(new, held) {
-            Ok(()) => new,
-            Err(error) => {
-                // SAFETY: the copy just made, which nobody knows of.
-                let _ = unsafe { kernel::close(new) };
-                number(Err(error))
-            }
-        },
+    let entered = match table::lookup(old) {
+        Some(held) => table::insert(new, held),
         None => {
             drop(table::remove(new));
-            new
+            Ok(())
+        }
+    };
+    match entered.and_then(|()| route::copied(old, new)) {
+        Ok(()) => new,
+        Err(error) => {
+            drop(table::remove(new));
+            // SAFETY: the copy just made, which nobody knows of.
+            let _ = unsafe { kernel::close(new) };
+            number(Err(error))
         }
     }
 }

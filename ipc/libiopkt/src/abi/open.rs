@@ -15,7 +15,7 @@ use crate::loopback::{self, Side};
 use crate::name::{self, Name};
 use crate::renew::renew;
 use crate::table::{self, Held};
-use crate::{autoconnect, kernel, process};
+use crate::{autoconnect, kernel, process, route};
 
 /// `socket(2)`: `AF_INET` or `AF_INET6` with `SOCK_STREAM`, `SOCK_DGRAM` (with ICMP too) or `SOCK_RAW`, which
 /// is root's; `SOCK_DGRAM` of a family or protocol that a protocol module of the stack has brought. `ENETDOWN` if no stack is
@@ -23,6 +23,22 @@ use crate::{autoconnect, kernel, process};
 #[unsafe(no_mangle)]
 pub extern "C" fn iopkt_socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
     number(open(family, kind, protocol))
+}
+
+/// A routing socket: messages of this family, 0 for all. Errors as of [`iopkt_socket`]; `ENOBUFS`: as many others listen as
+/// may.
+#[unsafe(no_mangle)]
+pub extern "C" fn iopkt_route_socket(family: c_int) -> c_int {
+    let guest = process::is_guest().then(|| os(libc::EOPNOTSUPP));
+    number(guest.map_or_else(
+        || {
+            route::open(family).map_err(|error| match number_of(&error) {
+                errno @ (libc::EAFNOSUPPORT | libc::EOPNOTSUPP) => os(errno),
+                _ => no_stack(&error),
+            })
+        },
+        Err,
+    ))
 }
 
 /// `bind(2)`. An address of 127.0.0.0/8 moves the socket to the kernel.
