@@ -7,7 +7,7 @@ import tempfile
 
 from lab import ROOT, STACK, Lab, check, random_file, run, until
 
-MANUAL = {"man8/io-pkt.8": "net_tap", "man1/iopkt.1": "ifconfig", "man3/iopkt.3": "iopkt_recv"}
+MANUAL = {"man8/io-pkt.8": "net_tap", "man1/iopkt.1": "ifconfig", "man3/iopkt.3": "iopkt_recv", "man3/iopkt_route_socket.3": "RTM_ADD"}
 
 
 def compiled(prefix, folder):

@@ -7,7 +7,7 @@ import resource
 import signal
 import time
 
-from lab import HOST, HOST6, IFACE, STACK, STACK6, Lab, check, until
+from lab import BIN, HOST, HOST6, IFACE, ROOT, STACK, STACK6, Lab, check, run, until
 
 # Two routers behind the stack, each in a namespace of its own, and the host that both know.
 LINKS = (("iop1", "198.18.78.", "2001:db8:78::"), ("iop2", "198.18.79.", "2001:db8:79::"))
@@ -174,33 +174,96 @@ class Listener:
         until(f"{kind} {change} {wanted}", lambda: self.events(kind, change, **wanted))
 
 
+# Under iopkt run, without a word of iopkt_ but the first: the head of a message, and an errno that says it is no more.
+PLAIN = """
+import ctypes, os, select, struct
+fd = ctypes.CDLL(None).iopkt_route_socket(0)
+os.set_blocking(fd, False)
+print(os.get_inheritable(fd), select.select([fd], [], [], 0)[0], flush=True)
+message = struct.pack("=HBBHHiiiiiiii", 136, 4, 4, 0, 0, 4, 1, 0, 9, 0, 0, 0, 0) + bytes(80) + bytes([16, 2, 0, 0, 198, 18, 77, 1]) + bytes(8)
+print(os.write(fd, message), select.select([fd], [], [], 0)[0] == [fd])
+told = os.read(os.dup(fd), 4096)
+print(len(told) > 136, told[3], struct.unpack_from("=i", told, 20))
+try: os.read(fd, 4096)
+except BlockingIOError: print("all")
+"""
+
+
+class Program:
+    """examples/route.c: listens, and changes routes in processes of its own."""
+
+    def __init__(self, lab):
+        self.lab, self.path, self.log = lab, lab.dir / "route", lab.dir / "route.log"
+        run("cc", "-Wall", "-Werror", "-D_GNU_SOURCE", "-I", ROOT / "ipc/libiopkt/include", "-o", self.path,
+            ROOT / "ipc/libiopkt/examples/route.c", "-L", BIN, "-liopkt")
+        lab.env["LD_LIBRARY_PATH"] = str(BIN)
+        self.process = lab.spawn([self.path], log=self.log)
+
+    def hears(self, pattern):
+        until(pattern, lambda: re.search(pattern, self.log.read_text()))
+
+    def does(self, *words, before=(), status=0, says):
+        done = self.lab.exec(*before, self.path, *words, ok=False)
+        check(done.returncode == status and re.search(says, done.stdout + done.stderr), f"{words}: {done.returncode} {done.stdout} {done.stderr}")
+
+    def changes_routes(self):
+        """Adds, gets, changes and deletes; the stack goes by it; who has no right to is told so."""
+        lab, there = self.lab, lambda: [row["gateway"] for row in self.lab.table("route", "show") if row["destination"] == "203.0.113.0"]
+        goes = lambda: lab.iopkt("ping", "-c", 1, "-W", 1, BOTH, ok=False).returncode == 0
+        lab.ip("addr", "add", f"{BOTH}/32", "dev", "lo")
+        check(not goes(), "there is a way already")
+        ordinary = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        self.does("add", NET, HOST, before=ordinary, status=1, says=r"Operation not permitted|errno 1 ")
+        check(there() == [], "an ordinary user adds routes")
+        self.does("add", NET, HOST, says=f"RTM_ADD: if 0 flags 0x843 seq 7 errno 0 dst 203.0.113.0 gateway {HOST} netmask 255.255.255.0")
+        check(there() == [HOST] and goes(), "the stack does not use it")
+        self.hears(f"RTM_ADD: if 2 flags 0x803 seq 0 errno 0 dst 203.0.113.0 gateway {HOST}")
+        self.does("get", "203.0.113.7", before=ordinary, says=f"RTM_GET: if 2 flags 0x843 seq 7 errno 0 dst 203.0.113.0 gateway {HOST}")
+        self.does("add", NET, HOST, status=1, says="errno 17 ")
+        self.does("change", NET, "198.18.77.77", says="RTM_CHANGE: .* errno 0 ")
+        check(there() == ["198.18.77.77"], there())
+        self.does("get", NET, says="gateway 198.18.77.77")
+        self.does("delete", NET, says="RTM_DELETE: .* errno 0 ")
+        self.does("delete", NET, status=1, says="errno 3 ")
+        check(there() == [] and not goes(), "it is still there")
+        self.hears("RTM_DELETE: .* seq 0 errno 0 dst 203.0.113.0")
+        said = lab.iopkt("run", "python3", "-c", PLAIN).stdout
+        check(said == "False []\n136 True\nTrue 4 (9,)\nall\n", said)
+
+
 def route_monitor():
-    """Listeners hear of routes, addresses, interfaces, of carriers as the kernel's end goes and comes, of neighbours as the kernel answers; who does not read hears how much he has missed."""
+    """Listeners, one of them a program with a routing socket, hear of routes, addresses, interfaces, of carriers as the kernel's end goes and comes, of neighbours as the kernel answers; who does not read hears how much he has missed. A program adds, changes and deletes a route."""
     with Lab() as lab:
         listener, words = Listener(lab), lab.dir / "monitor.txt"
         lab.spawn([lab.bin / "iopkt", "route", "monitor"], log=words)
-        second = Listener(lab)
+        second, program = Listener(lab), Program(lab)
 
         def told_in_words():
             lab.iopkt("route", "add", "192.0.2.0/24", "-blackhole")
             lab.iopkt("route", "delete", "192.0.2.0/24")
-            return "192.0.2.0/24" in words.read_text()
+            return "192.0.2.0/24" in words.read_text() and "192.0.2.0" in program.log.read_text()
 
         until("the listener in words", told_in_words, 20)
+        program.changes_routes()
         lab.iopkt("route", "add", NET, "198.18.77.1")
         listener.hears("route", "added", destination="203.0.113.0", prefix_len=24, gateway="198.18.77.1", interface="tap0")
         lab.iopkt("route", "delete", NET)
         listener.hears("route", "deleted", destination="203.0.113.0")
         lab.iopkt("ifconfig", "tap0", "alias", "198.18.77.9/24")
         listener.hears("address", "added", address="198.18.77.9", prefix_len=24)
+        program.hears(r"RTM_NEWADDR: if 2 netmask 255.255.255.0 ifp link#2 ifa 198.18.77.9 brd 198.18.77.255")
         lab.iopkt("ifconfig", "vlan7", "create")
         listener.hears("interface", "added", name="vlan7")
+        program.hears(r"RTM_IFANNOUNCE: if [1-9]\d* vlan7 arrival")
         lab.iopkt("ifconfig", "vlan7", "destroy")
         listener.hears("interface", "deleted", name="vlan7")
+        program.hears(r"RTM_IFANNOUNCE: if [1-9]\d* vlan7 departure")
         lab.ip("link", "set", IFACE, "down")
         listener.hears("interface", "changed", name="tap0", up=True, running=False)
+        program.hears(r"RTM_IFINFO: if 2 flags 0x1003 mtu 1500 link down")
         lab.ip("link", "set", IFACE, "up")
         listener.hears("interface", "changed", name="tap0", running=True)
+        program.hears(r"link down[^$]*RTM_IFINFO: if 2 flags 0x1043 mtu 1500 link up")
         first, other = lab.host_mac(), "02:00:00:00:00:77"
         lab.iopkt("arp", "-d", HOST, ok=False)
         lab.ip("neigh", "flush", "dev", IFACE)
@@ -212,18 +275,22 @@ def route_monitor():
         listener.hears("neighbor", "changed", address=HOST, mac=other)
         lab.iopkt("arp", "-d", HOST)
         listener.hears("neighbor", "deleted", address=HOST, mac=other)
+        program.hears(f"RTM_DELETE: if 2 flags 0x405 seq 0 errno 0 dst {HOST} gateway link#2={other}")
         for wanted in ("RTM_ADD: Add Route: 203.0.113.0/24 198.18.77.1 tap0 UGS", "RTM_LLINFO_UPD: neighbour changed"):
             until(wanted, lambda: wanted in words.read_text())
         # One who does not read: the others hear all of it, and he how much of it he did not.
         count, file = 30000, lab.dir / "routes"
         file.write_text("".join(f"10.{n >> 8}.{n & 255}.0/24 198.18.77.1\n" for n in range(count)))
-        second.process.send_signal(signal.SIGSTOP)
+        for slow in (second, program):
+            slow.process.send_signal(signal.SIGSTOP)
         lab.iopkt("route", "load", file)
         told = lambda who: len([e for e in who.events("route", "added") if e["route"]["destination"].startswith("10.")])
         missed = lambda who: sum(e["count"] for e in who.events("missed"))
         until("all routes", lambda: told(listener) + missed(listener) == count, 90)
-        second.process.send_signal(signal.SIGCONT)
+        for slow in (second, program):
+            slow.process.send_signal(signal.SIGCONT)
         until("the rest", lambda: told(second) + missed(second) == count, 90)
+        program.hears(r"RTM_ADD: .* dst 10\.[^$]*some messages are missing")
         check(missed(second) > 0, "nothing was missed")
         return f"who did not read heard {told(second)} of {count} routes and that {missed(second)} are missing, the other {told(listener)}"
 

@@ -25,6 +25,11 @@ fn options() {
 }
 
 #[test]
+fn routing() {
+    check!().with_generator(bytes(300)).for_each(|input| fuzz_targets::routing(input));
+}
+
+#[test]
 fn cookie() {
     check!().with_generator(bytes(120)).for_each(|input| fuzz_targets::cookie(input));
 }

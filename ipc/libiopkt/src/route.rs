@@ -110,8 +110,7 @@ pub(crate) unsafe fn recvfrom(
     }
     // SAFETY: the caller's promise.
     let into = unsafe { message::bytes_mut(buf, len) };
-    let received =
-        into.and_then(|into| receive(fd, &held, &mut [IoSliceMut::new(into)], flags));
+    let received = into.and_then(|into| receive(fd, &held, &mut [IoSliceMut::new(into)], flags));
     Some(count(received.map(|(len, whole)| told(len, whole, flags))))
 }
 

@@ -42,7 +42,7 @@ fn run(program: &Path) -> Output {
 
 #[test]
 fn the_examples_compile_and_say_what_they_miss() {
-    for name in ["echo", "zerocopy"] {
+    for name in ["echo", "zerocopy", "route"] {
         let output = run(&compile("cc", &format!("examples/{name}.c"), name));
         assert_eq!(output.status.code(), Some(1));
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -64,30 +64,41 @@ fn the_header_the_library_and_the_test_in_c_have_the_same_functions() {
     let nm = nm.args(["-D", "--defined-only"]).arg(built().join("libiopkt.so"));
     let listing = String::from_utf8(nm.output().unwrap().stdout).unwrap();
     let names = listing.split_whitespace().filter(|word| word.starts_with("iopkt_"));
-    let header = functions("include/iopkt.h");
+    let mut header = functions("include/iopkt.h");
+    header.extend(functions("include/iopkt_route.h"));
     assert_eq!(header, names.map(str::to_owned).collect());
     assert_eq!(header, functions("tests/kernel.c"));
 }
 
 #[test]
-fn the_manual_page_has_every_function_as_the_header_declares_it() {
+fn the_manual_pages_have_every_function_as_the_headers_declare_it() {
+    for name in ["iopkt", "iopkt_route"] {
+        let suffix = if name == "iopkt" { "" } else { "_socket" };
+        let (header, page) = (format!("include/{name}.h"), format!("man/{name}{suffix}.3"));
+        let missing = declared_but_not_in(&header, &page);
+        assert!(missing.is_empty(), "{page} lacks {missing:#?}");
+    }
+}
+
+/// Functions of a header that a page does not have in the same words.
+fn declared_but_not_in(header: &str, page: &str) -> Vec<String> {
     // Words and stars alone: a page breaks its lines elsewhere, and sets names in italics.
     let plain = |text: &str| text.replace(['"', '\n', ' '], "");
-    let read = |name| std::fs::read_to_string(folder().join(name)).unwrap();
-    let page = read("man/iopkt.3");
+    let read = |name: &str| std::fs::read_to_string(folder().join(name)).unwrap();
+    let page = read(page);
     let synopsis = page.split(".SH DESCRIPTION").next().unwrap();
     let synopsis = plain(&synopsis.replace(".BI ", ""));
-    let header = read("include/iopkt.h");
+    let header = read(header);
     let declarations = header
         .split(";\n")
         .filter_map(|text| text.rsplit_once("*/\n").map_or(Some(text), |(_, after)| Some(after)));
-    let missing: Vec<&str> = declarations
+    declarations
         .filter(|text| text.contains(" iopkt_") && !text.trim_start().starts_with(['/', '*']))
         // What structures hold is the page's to say in words.
         .filter(|text| !(text.trim_start().starts_with("struct ") && text.contains('{')))
         .filter(|text| !synopsis.contains(&plain(&format!("{};", text.trim()))))
-        .collect();
-    assert!(missing.is_empty(), "man/iopkt.3 lacks {missing:#?}");
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]

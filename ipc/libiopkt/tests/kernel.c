@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <iopkt.h>
+#include <iopkt_route.h>
 
 /* As src/driver.rs has them. */
 _Static_assert(SIOCSDRVSPEC == 0x4028697b && SIOCGDRVSPEC == 0xc028697b && SIOCGDRVCOM == 0xc02869f0, "numbers");
@@ -66,6 +67,8 @@ int main(void)
 
     assert(iopkt_setprefix("/none") == 0);
     assert(iopkt_socket(AF_INET, SOCK_STREAM, 0) == -1 && errno == ENETDOWN);
+    assert(iopkt_route_socket(0) == -1 && errno == ENETDOWN);
+    assert(iopkt_route_socket(AF_UNIX) == -1 && errno == EAFNOSUPPORT);
     struct ifaddrs *addresses = NULL;
     char link[IF_NAMESIZE];
     assert(iopkt_getifaddrs(&addresses) == -1 && errno == ENETDOWN && !addresses);

@@ -13,7 +13,7 @@ use super::number::{
     RTF_HOST, RTF_STATIC, RTF_UP, RTM_ADD, RTM_CHANGE, RTM_DELADDR, RTM_DELETE, RTM_GET,
     RTM_IFANNOUNCE, RTM_IFINFO, RTM_NEWADDR, RTM_VERSION, RTV_MTU,
 };
-use super::sockaddr::{Addresses, LOOPBACK, NextHop};
+use super::sockaddr::{Addresses, LOOPBACK, NAME_MAX, NextHop};
 
 /// No message is longer, whoever makes it.
 const LEN_MAX: usize = 2048;
@@ -251,7 +251,7 @@ fn parse_route(kind: RouteKind, bytes: &[u8]) -> Result<RouteMessage, Malformed>
         pid: head.rtm_pid,
         seq: head.rtm_seq,
         errno: head.rtm_errno,
-        // One that no packet reaches is none.
+        // A larger one than any packet is none.
         mtu: if has_mtu { u16::try_from(head.rtm_rmx.rmx_mtu).ok() } else { None },
         addresses: Addresses::parse(head.rtm_addrs, rest)?,
     })
@@ -341,7 +341,8 @@ fn emit_address(message: &AddressMessage) -> Vec<u8> {
 fn parse_announce(bytes: &[u8]) -> Result<AnnounceMessage, Malformed> {
     let (head, _) = split::<AnnounceHead>(bytes)?;
     let name = head.ifan_name.split(|byte| *byte == 0).next().unwrap_or_default();
-    let name = core::str::from_utf8(name).map_err(|_| Malformed::Length)?;
+    let name = core::str::from_utf8(name).ok().filter(|name| name.len() <= NAME_MAX);
+    let name = name.ok_or(Malformed::Length)?;
     let arrived = i32::from(head.ifan_what) == IFAN_ARRIVAL;
     Ok(AnnounceMessage { index: head.ifan_index, name: name.into(), arrived })
 }
@@ -356,7 +357,7 @@ fn emit_announce(message: &AnnounceMessage) -> Vec<u8> {
         ..AnnounceHead::default()
     };
     // The last byte stays 0.
-    let name = message.name.bytes().take(15);
+    let name = message.name.bytes().take(NAME_MAX);
     head.ifan_name.iter_mut().zip(name).for_each(|(to, from)| *to = from);
     head.as_bytes().to_vec()
 }

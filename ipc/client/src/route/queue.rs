@@ -109,7 +109,8 @@ impl Queue {
 
     /// The interfaces as they are. Of those that are gone the numbers are kept until somebody has heard of that.
     pub(super) fn learn(&mut self, rows: &[InterfaceRow]) {
-        let numbered = |row: &InterfaceRow| Some((row.name.clone(), u16::try_from(row.index).ok()?));
+        let numbered =
+            |row: &InterfaceRow| Some((row.name.clone(), u16::try_from(row.index).ok()?));
         self.numbers.extend(rows.iter().filter_map(numbered));
     }
 

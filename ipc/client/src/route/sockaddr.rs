@@ -7,7 +7,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::layout::{Inet, Inet6, Link};
 use super::message::Malformed;
@@ -21,6 +21,9 @@ const ROUND: usize = 8;
 
 /// Number of the loopback interface, whose link has another type.
 pub(super) const LOOPBACK: u16 = 1;
+
+/// Bytes of an interface's name.
+pub(super) const NAME_MAX: usize = 15;
 
 /// An interface: its number, its name, its link address. The number of another host's link address is that of the
 /// interface it is reached by.
@@ -164,6 +167,9 @@ fn link(bytes: &[u8]) -> Result<LinkAddress, Malformed> {
     let (name, rest) =
         link.sdl_data.split_at_checked(link.sdl_nlen.into()).ok_or(Malformed::Addresses)?;
     let name = core::str::from_utf8(name).map_err(|_| Malformed::Addresses)?;
+    if name.len() > NAME_MAX {
+        return Err(Malformed::Addresses);
+    }
     let mac = match link.sdl_alen {
         0 => None,
         6 => Some(*rest.first_chunk().ok_or(Malformed::Addresses)?),
@@ -223,7 +229,7 @@ fn put_ip(address: IpAddr, index: u16, into: &mut Vec<u8>) {
 }
 
 fn put_link(link: &LinkAddress, into: &mut Vec<u8>) {
-    let name = link.name.bytes().take(15);
+    let name = link.name.bytes().take(NAME_MAX);
     let count = |len: usize| u8::try_from(len).unwrap_or(0);
     let kind = if link.index == LOOPBACK { IFT_LOOP } else { IFT_ETHER };
     let mut sockaddr = Link {

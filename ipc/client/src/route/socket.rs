@@ -8,12 +8,12 @@
 //!  own messages ──► a second connection: question, answer
 //! ```
 
-use core::net::IpAddr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use proto::message::Family;
 use proto::{Answer, Call, MESSAGE_MAX, Reply, Request};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
 use rustix::io::Errno;
@@ -24,10 +24,9 @@ use super::change::{Done, perform};
 use super::event::route_message;
 use super::message::{Message, RouteMessage};
 use super::number::RTF_DONE;
-use super::queue::{Next, Queue, Version};
+use super::queue::{Next, Queue, Version, Wanted};
 use crate::channel::{again, connect, send_call, too_late};
 use crate::{descriptor, far, prefix};
-use proto::message::Family;
 
 /// A routing socket. Its descriptor is ready to read if there are messages.
 #[derive(Debug)]
@@ -116,7 +115,10 @@ impl RouteEnd {
         if far::is_wanted() {
             return Err(Errno::OPNOTSUPP.into());
         }
-        let path = prefix::socket_path();
+        Self::open_at(prefix::socket_path(), wants)
+    }
+
+    pub(super) fn open_at(path: PathBuf, wants: Wanted) -> io::Result<(Self, OwnedFd)> {
         let events = connect(&path)?;
         match exchange(&events, 1, Request::Monitor)? {
             Reply::Done => {}
