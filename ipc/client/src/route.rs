@@ -3,6 +3,7 @@
 //! ```no_run
 //! use io_pkt_client::route::{Message, RouteMessage, RouteSocket};
 //!
+//! # fn main() -> std::io::Result<()> {
 //! let socket = RouteSocket::open(None)?;
 //! let way = RouteMessage::add("203.0.113.0".parse().unwrap(), 24, "198.18.77.1".parse().unwrap());
 //! socket.send(&RouteMessage { seq: 1, ..way })?;
@@ -12,8 +13,7 @@
 //!         other => println!("{other:?}"),
 //!     }
 //! }
-//! # #[expect(unreachable_code, reason = "the type of the example")]
-//! # std::io::Result::Ok(())
+//! # }
 //! ```
 //!
 //! * `message`, with `layout`, `sockaddr` and `number`: messages as values and as bytes, as `iopkt_route.h` has them.

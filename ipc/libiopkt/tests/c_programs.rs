@@ -93,7 +93,7 @@ fn declared_but_not_in(header: &str, page: &str) -> Vec<String> {
         .split(";\n")
         .filter_map(|text| text.rsplit_once("*/\n").map_or(Some(text), |(_, after)| Some(after)));
     declarations
-        .filter(|text| text.contains(" iopkt_") && !text.trim_start().starts_with(['/', '*']))
+        .filter(|text| text.contains(" iopkt_") && !text.trim_start().starts_with(['/', '*', '#']))
         // What structures hold is the page's to say in words.
         .filter(|text| !(text.trim_start().starts_with("struct ") && text.contains('{')))
         .filter(|text| !synopsis.contains(&plain(&format!("{};", text.trim()))))

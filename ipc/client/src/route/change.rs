@@ -84,7 +84,7 @@ fn add(
     ask: &mut impl FnMut(Request) -> Result<Reply, Errno>,
 ) -> Result<(), Errno> {
     let route = NewRoute { destination, prefix_len, onward, mtu };
-    done(ask(Request::AddRoute { table: TABLE, route })?)
+    done(&ask(Request::AddRoute { table: TABLE, route })?)
 }
 
 fn delete(
@@ -92,11 +92,11 @@ fn delete(
     gateway: Option<IpAddr>,
     ask: &mut impl FnMut(Request) -> Result<Reply, Errno>,
 ) -> Result<(), Errno> {
-    done(ask(Request::DeleteRoute { table: TABLE, destination, prefix_len, gateway })?)
+    done(&ask(Request::DeleteRoute { table: TABLE, destination, prefix_len, gateway })?)
 }
 
-fn done(reply: Reply) -> Result<(), Errno> {
-    if reply == Reply::Done { Ok(()) } else { Err(Errno::PROTO) }
+fn done(reply: &Reply) -> Result<(), Errno> {
+    if *reply == Reply::Done { Ok(()) } else { Err(Errno::PROTO) }
 }
 
 /// The route that a question names: by a netmask the one to exactly this network.
@@ -122,9 +122,9 @@ fn exact(
         IpAddr::V4(address) => {
             address.to_bits().checked_sub(1).map(|bits| (Ipv4Addr::from_bits(bits).into(), 32))
         }
-        IpAddr::V6(address) => Some(address.to_bits().checked_sub(1).map_or(
+        IpAddr::V6(address) => Some(address.to_bits().checked_sub(1).map_or_else(
             // Behind all of IPv4.
-            (Ipv4Addr::BROADCAST.into(), 32),
+            || (Ipv4Addr::BROADCAST.into(), 32),
             |bits| (Ipv6Addr::from_bits(bits).into(), 128),
         )),
     };

@@ -160,7 +160,7 @@ fn ip(bytes: &[u8]) -> Result<IpAddr, Malformed> {
 }
 
 fn link(bytes: &[u8]) -> Result<LinkAddress, Malformed> {
-    if !bytes.get(1).is_some_and(|family| i32::from(*family) == AF_LINK) {
+    if bytes.get(1).is_none_or(|family| i32::from(*family) != AF_LINK) {
         return Err(Malformed::Family);
     }
     let link: Link = laid_out(bytes);
@@ -207,7 +207,7 @@ fn mask(len: u8, six: bool) -> IpAddr {
 fn put_ip(address: IpAddr, index: u16, into: &mut Vec<u8>) {
     match address {
         IpAddr::V4(address) => put(
-            Inet {
+            &Inet {
                 sin_len: len_of::<Inet>(),
                 sin_family: AF_INET,
                 sin_addr: address.octets(),
@@ -216,7 +216,7 @@ fn put_ip(address: IpAddr, index: u16, into: &mut Vec<u8>) {
             into,
         ),
         IpAddr::V6(address) => put(
-            Inet6 {
+            &Inet6 {
                 sin6_len: len_of::<Inet6>(),
                 sin6_family: AF_INET6,
                 sin6_addr: address.octets(),
@@ -243,14 +243,14 @@ fn put_link(link: &LinkAddress, into: &mut Vec<u8>) {
     };
     let data = name.chain(link.mac.into_iter().flatten());
     sockaddr.sdl_data.iter_mut().zip(data).for_each(|(to, from)| *to = from);
-    put(sockaddr, into);
+    put(&sockaddr, into);
 }
 
 fn len_of<T>() -> u8 {
     u8::try_from(size_of::<T>()).unwrap_or(0)
 }
 
-fn put<T: IntoBytes + Immutable>(sockaddr: T, into: &mut Vec<u8>) {
+fn put<T: IntoBytes + Immutable>(sockaddr: &T, into: &mut Vec<u8>) {
     into.extend_from_slice(sockaddr.as_bytes());
     into.resize(into.len().next_multiple_of(ROUND), 0);
 }
