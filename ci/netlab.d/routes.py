@@ -174,18 +174,20 @@ class Listener:
         until(f"{kind} {change} {wanted}", lambda: self.events(kind, change, **wanted))
 
 
-# Under iopkt run, without a word of iopkt_ but the first: the head of a message, and an errno that says it is no more.
+# Under iopkt run, without a word of iopkt_ but the first: a question by write, its answer by select and read of a copy.
 PLAIN = """
 import ctypes, os, select, struct
 fd = ctypes.CDLL(None).iopkt_route_socket(0)
+copy = os.dup(fd)
 os.set_blocking(fd, False)
-print(os.get_inheritable(fd), select.select([fd], [], [], 0)[0], flush=True)
 message = struct.pack("=HBBHHiiiiiiii", 136, 4, 4, 0, 0, 4, 1, 0, 9, 0, 0, 0, 0) + bytes(80) + bytes([16, 2, 0, 0, 198, 18, 77, 1]) + bytes(8)
-print(os.write(fd, message), select.select([fd], [], [], 0)[0] == [fd])
-told = os.read(os.dup(fd), 4096)
-print(len(told) > 136, told[3], struct.unpack_from("=i", told, 20))
-try: os.read(fd, 4096)
-except BlockingIOError: print("all")
+print(os.get_inheritable(fd), os.write(fd, message))
+told = bytes(4)
+while told[3] != 4:
+    select.select([copy], [], [])
+    try: told = os.read(copy, 4096)
+    except BlockingIOError: pass
+print(len(told) > 136, struct.unpack_from("=i", told, 20))
 """
 
 
@@ -228,7 +230,7 @@ class Program:
         check(there() == [] and not goes(), "it is still there")
         self.hears("RTM_DELETE: .* seq 0 errno 0 dst 203.0.113.0")
         said = lab.iopkt("run", "python3", "-c", PLAIN).stdout
-        check(said == "False []\n136 True\nTrue 4 (9,)\nall\n", said)
+        check(said == "False 136\nTrue (9,)\n", said)
 
 
 def route_monitor():
@@ -290,7 +292,7 @@ def route_monitor():
         for slow in (second, program):
             slow.process.send_signal(signal.SIGCONT)
         until("the rest", lambda: told(second) + missed(second) == count, 90)
-        program.hears(r"RTM_ADD: .* dst 10\.[^$]*some messages are missing")
+        program.hears("some messages are missing")
         check(missed(second) > 0, "nothing was missed")
         return f"who did not read heard {told(second)} of {count} routes and that {missed(second)} are missing, the other {told(listener)}"
 
