@@ -35,6 +35,7 @@ mod daemon;
 mod datagram_header;
 pub mod layout;
 mod loan;
+#[cfg_attr(miri, path = "memory/interpreted.rs")]
 mod memory;
 mod option;
 mod pause;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// A memory file of fixed length that can be sealed.
 pub(crate) fn create(name: &str, len: usize) -> Result<OwnedFd, Errno> {
@@ -25,6 +25,22 @@ pub(crate) fn seal(file: &OwnedFd, read_only: bool) -> Result<(), Errno> {
         seals |= SealFlags::FUTURE_WRITE;
     }
     rustix::fs::fcntl_add_seals(file, seals)
+}
+
+/// How long a file is.
+pub(crate) fn len_of(file: impl AsFd) -> Result<u64, Errno> {
+    rustix::fs::fstat(file)?.st_size.try_into().map_err(|_| Errno::INVAL)
+}
+
+/// Memory of this process alone, which a forked child finds zeroed.
+pub(crate) fn wiped_on_fork(len: usize) -> Result<NonNull<u8>, Errno> {
+    // SAFETY: no address is asked for, so that no existing mapping is touched.
+    let page = unsafe {
+        rustix::mm::mmap_anonymous(core::ptr::null_mut(), len, prot(true), MapFlags::PRIVATE)
+    }?;
+    // SAFETY: just mapped, and used for nothing yet.
+    unsafe { rustix::mm::madvise(page, len, Advice::LinuxWipeOnFork) }?;
+    NonNull::new(page.cast::<u8>()).ok_or(Errno::NOMEM)
 }
 
 /// Maps `len` bytes of a file wherever there is room.

@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::lock::{self, Guard};
 use super::own::Own;
@@ -66,7 +65,7 @@ impl ClientMap {
         let read = Mapped::new(&files.read, READ_LEN, false)?;
         let write = Mapped::new(&files.write, WRITE_LEN, true)?;
         let workers = Mapped::new(&files.workers, WORKERS_LEN, false)?;
-        let process = process_page()?;
+        let process = memory::wiped_on_fork(PAGE)?;
         Ok(Arc::new(Self {
             read: read.keep(),
             write: write.keep(),
@@ -213,8 +212,7 @@ struct Mapped {
 impl Mapped {
     fn new(file: &OwnedFd, len: usize, writable: bool) -> Result<Self, Errno> {
         // A shorter file would mean SIGBUS; a sealed one stays as long as it is.
-        let stat = rustix::fs::fstat(file)?;
-        if usize::try_from(stat.st_size) != Ok(len) {
+        if usize::try_from(memory::len_of(file)?) != Ok(len) {
             return Err(Errno::INVAL);
         }
         let base = memory::map(file, len, writable)?;
@@ -234,17 +232,6 @@ impl Drop for Mapped {
         // SAFETY: mapped by `new`, and nobody uses it yet.
         unsafe { memory::unmap(self.region.base(), self.region.len()) };
     }
-}
-
-fn process_page() -> Result<NonNull<u8>, Errno> {
-    let prot = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: no address is asked for, so that no existing mapping is touched.
-    let page = unsafe {
-        rustix::mm::mmap_anonymous(core::ptr::null_mut(), PAGE, prot, MapFlags::PRIVATE)
-    }?;
-    // SAFETY: the page was just mapped, and is used for nothing yet.
-    unsafe { rustix::mm::madvise(page, PAGE, Advice::LinuxWipeOnFork) }?;
-    NonNull::new(page.cast::<u8>()).ok_or(Errno::NOMEM)
 }
 
 /// Two words as one: the first at the lower address.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use shm::Ancillary;
 
-use crate::{Pair, Random, read};
+use crate::{Pair, Random, read, rounds};
 
 /// Writes in and out of order, publishes, reads, peeks; the client must see the oracle's bytes.
 fn stream_run(seed: u64, limit: u32, steps: u32) {
@@ -80,8 +80,8 @@ fn stream_run(seed: u64, limit: u32, steps: u32) {
 
 #[test]
 fn a_stream_arrives_as_it_was_sent() {
-    for seed in 1..40 {
-        stream_run(seed, [4096, 65_536, 300_000, 4 << 20][(seed % 4) as usize], 600);
+    for seed in 1..=u64::from(rounds(40)) {
+        stream_run(seed, [4096, 65_536, 300_000, 4 << 20][(seed % 4) as usize], rounds(600));
     }
 }
 
@@ -135,7 +135,7 @@ fn one_stream_leaves_blocks_to_others() {
 
 #[test]
 fn datagrams_arrive_whole_and_in_order() {
-    for seed in 1..30 {
+    for seed in 1..=u64::from(rounds(30)) {
         datagram_run(seed, [9000, 200_000, 1 << 20][(seed % 3) as usize]);
     }
 }
@@ -147,7 +147,7 @@ fn datagram_run(seed: u64, limit: u32) {
     let (memory, mut producer) = pair.datagrams(limit);
     let mut oracle: VecDeque<(SocketAddr, Vec<u8>)> = VecDeque::new();
     let mut refused = 0;
-    for _ in 0..800 {
+    for _ in 0..rounds(800) {
         if random.below(2) == 0 {
             let len = if random.below(20) == 0 { random.below(65_508) } else { random.below(1500) };
             let payload = random.bytes(len);

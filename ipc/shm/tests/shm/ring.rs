@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use shm::{Ancillary, PushError, SendQueue, SocketEnd, TxFlags};
 
-use crate::{Pair, Random, read};
+use crate::{Pair, Random, read, rounds};
 
 fn push(mut side: SendQueue<'_>, text: &[u8]) -> Result<usize, PushError> {
     side.push(&[IoSlice::new(text)], 0, TxFlags::NONE)
@@ -17,7 +17,7 @@ fn what_is_written_is_received_and_released() {
     let (cell, memory) = pair.socket();
     let (mut sent, mut received) = (Vec::new(), Vec::new());
     let mut released = 0;
-    for _ in 0..5000 {
+    for _ in 0..rounds(5000) {
         let text = random.bytes(random.0.to_le_bytes()[0].into());
         match push(memory.send(), &text) {
             Ok(len) => sent.extend_from_slice(&text[..len]),
@@ -38,7 +38,7 @@ fn what_is_written_is_received_and_released() {
     }
     assert!(released > 0);
     assert_eq!(received, sent[..received.len()]);
-    assert!(received.len() > 100_000, "many laps of the ring and many blocks");
+    assert!(received.len() > rounds(100_000) as usize, "many laps of the ring and many blocks");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn datagrams_lie_together_however_long() {
 #[test]
 fn blocks_of_closed_sockets_come_back() {
     let mut pair = Pair::new();
-    for _ in 0..20_000 {
+    for _ in 0..rounds(400) {
         // 10 KiB in flight in 20 000 sockets: far more than the transmit area has.
         let (cell, memory) = pair.socket();
         assert_eq!(push(memory.send(), &[1; 10_240]), Ok(10_240));
@@ -207,7 +207,7 @@ fn pattern(position: usize) -> u8 {
 
 #[test]
 fn every_byte_arrives_while_both_sides_run() {
-    const TOTAL: usize = 8 << 20;
+    const TOTAL: usize = if cfg!(miri) { 8 << 10 } else { 8 << 20 };
     let mut pair = Pair::new();
     let (_, memory, mut producer) = pair.stream(200_000);
     let reader = std::thread::spawn(move || {
@@ -245,6 +245,7 @@ fn every_byte_arrives_while_both_sides_run() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a socket of the kernel's")]
 fn the_descriptor_follows_the_socket() {
     use rustix::event::{PollFd, PollFlags, poll};
     let (end, client) = SocketEnd::pair().unwrap();

@@ -1,5 +1,6 @@
 //! The urgent byte of a stream: where the reader stops, what it passes over.
 
+use crate::rounds;
 use shm::{TxFlags, Urgent};
 
 use super::{Pair, Random};
@@ -56,13 +57,13 @@ fn the_last_of_what_is_pushed_is_urgent() {
 /// ones that a reader without `SO_OOBINLINE` finds in its way.
 #[test]
 fn no_mark_loses_or_repeats_a_byte() {
-    for seed in 1..40 {
+    for seed in 1..=u64::from(rounds(40)) {
         let mut random = Random(seed);
         let mut pair = Pair::new();
         let (_, memory, mut producer) = pair.stream(200_000);
         let mut stream: Vec<u8> = Vec::new();
         let (mut consumed, mut mark) = (0_usize, None);
-        for _ in 0..200 {
+        for _ in 0..rounds(200) {
             if random.below(4) == 0 {
                 let offset = random.below(3_000);
                 producer.mark_urgent(&pair.lane, offset);
