@@ -18,14 +18,14 @@ const FUNCTIONS: &str = "shim_.*\
 |rte_thread_(register|unregister)\
 |rte_(strerror|version)\
 |rte_extmem_(register|unregister)\
-|rte_pktmbuf_pool_create\
+|rte_pktmbuf_pool_create|rte_pktmbuf_pool_create_extbuf\
 |rte_mempool_(avail_count|in_use_count|lookup)\
 |rte_ring_reset\
 |rte_eth_dev_(configure|start|stop|close|info_get|set_mtu|get_mtu|get_port_by_name|get_name_by_port|is_valid_port|socket_id|default_mac_addr_set|rx_intr_ctl_q_get_fd|rx_intr_enable|rx_intr_disable|adjust_nb_rx_tx_desc|set_link_up|set_link_down|count_avail)\
 |rte_eth_(rx_queue_setup|tx_queue_setup|stats_get|stats_reset|xstats_get|xstats_get_names|macaddr_get|promiscuous_enable|promiscuous_disable|allmulticast_enable|allmulticast_disable|link_get_nowait|find_next)\
 |rte_log_(set_global_level|set_level_pattern)";
 
-const TYPES: &str = "rte_mbuf|rte_mbuf_ext_shared_info|rte_mempool|rte_eth_dev_info|rte_eth_conf\
+const TYPES: &str = "rte_mbuf|rte_mbuf_ext_shared_info|rte_pktmbuf_extmem|rte_mempool|rte_eth_dev_info|rte_eth_conf\
 |rte_eth_rxconf|rte_eth_txconf|rte_eth_stats|rte_eth_xstat|rte_eth_xstat_name|rte_eth_link|rte_ether_addr";
 
 const CONSTANTS: &str = "SHIM_.*|RTE_MAX_LCORE|RTE_MAX_ETHPORTS|RTE_PKTMBUF_HEADROOM\

@@ -49,7 +49,7 @@ fn attach(eal: &Eal, driver: &str, pool: &Mempool) -> Result<Port, String> {
     let user = std::os::unix::fs::MetadataExt::uid(&user);
     let modules = Modules::new(Vec::new(), user, Alarm::new(|| {}));
     let spec = DriverSpec::parse(driver, "").map_err(|error| error.to_string())?;
-    let env = AttachEnv { workers: 1, pool, units: &Units::new() };
+    let env = AttachEnv { workers: 1, pool, shown: None, units: &Units::new() };
     let ports = attach_all(eal, &spec, &env, &modules).map_err(|e| e.to_string())?;
     ports.into_iter().next().ok_or_else(|| "no port".into())
 }

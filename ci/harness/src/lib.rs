@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acks;
+mod attach;
 pub mod bridged;
 pub mod forwarding;
 pub mod frame;

@@ -51,7 +51,10 @@ struct Args {
 }
 
 fn run(args: &Args) -> Result<(), String> {
-    let mut world = World::among(args.wire.as_deref(), args.workers)?;
+    let mut world = match args.path {
+        Kind::TcpReceiveLent => World::lending()?,
+        _ => World::among(args.wire.as_deref(), args.workers)?,
+    };
     world.verified = args.verified;
     if let Some(file) = &args.protocol {
         world.load_protocol(file)?;

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use inet::Worker;
 use inet::command::{Command, Event};
 use inet::network::TxChecksum;
-use shm::{Ancillary, SocketEnd, SocketMemory};
+use shm::{Ancillary, ReceiveQueue, Share, SocketEnd, SocketMemory};
 use types::Instant;
 use wire::ipv4;
 use wire::tcp::flag;
@@ -40,6 +40,8 @@ pub enum Kind {
     UdpSend,
     /// A full segment comes in, the client reads it, the ACK goes out.
     TcpReceive,
+    /// The same for a client that is lent packets, which reads the text where it lies.
+    TcpReceiveLent,
     /// A segment of one byte comes in, the client reads it, the ACK goes out.
     TcpByte,
     /// A segment of one byte comes in that nothing before it joins to the rest, or that joins two such.
@@ -127,7 +129,7 @@ impl Path {
             Kind::UdpEcho | Kind::UdpReceive | Kind::UdpSend => {
                 Ok(Self::Socket(Box::new(OneSocket::udp(world, kind)?)))
             }
-            Kind::TcpReceive | Kind::TcpByte | Kind::TcpPiece => {
+            Kind::TcpReceive | Kind::TcpReceiveLent | Kind::TcpByte | Kind::TcpPiece => {
                 Ok(Self::Socket(Box::new(OneSocket::tcp_receive(world, kind)?)))
             }
             Kind::L2Bridge => Self::bridged(world, 1000),
@@ -286,7 +288,11 @@ impl OneSocket {
     }
 
     fn tcp_receive(world: &mut World, kind: Kind) -> Result<Self, String> {
-        world.listen(80, 8);
+        let client = match kind {
+            Kind::TcpReceiveLent => world.add_client_of(Share::default().lending(1024))?,
+            _ => 0,
+        };
+        world.listen_as(client, 80, 8);
         let syn = Segment { flags: flag::SYN, options: &[2, 4, 5, 180], ..segment(99, 0, &[]) };
         let _ = world.inject(&frame::tcp(&syn));
         world.breathe();
@@ -304,7 +310,7 @@ impl OneSocket {
         world.breathe();
         Ok(Self {
             kind,
-            memory: world.memory(cell).ok_or("no memory")?,
+            memory: world.memory_of(client, cell).ok_or("no memory")?,
             request: Vec::new(),
             bytes: vec![0; 64 * 1024],
             seq,
@@ -357,7 +363,10 @@ impl OneSocket {
                     self.seq = self.seq.wrapping_add(u32::try_from(len).unwrap_or(0));
                 }
                 breathe(world);
-                let read = self.read();
+                let read = match self.kind {
+                    Kind::TcpReceiveLent => self.read_in_place(),
+                    _ => self.read(),
+                };
                 world.each_sent(|_| {});
                 Ok(u32::try_from(read / len).unwrap_or(0))
             }
@@ -393,10 +402,25 @@ impl OneSocket {
     }
 
     fn read(&mut self) -> usize {
+        let mut bytes = core::mem::take(&mut self.bytes);
+        let into = &mut [IoSliceMut::new(&mut bytes)];
+        let total = self.read_all(|queue| queue.read(into, false, false));
+        self.bytes = bytes;
+        total
+    }
+
+    fn read_in_place(&mut self) -> usize {
+        self.read_all(|queue| {
+            let len = queue.first(false).len();
+            queue.consume(len)
+        })
+    }
+
+    fn read_all(&mut self, mut read: impl FnMut(&mut ReceiveQueue<'_>) -> usize) -> usize {
         let mut queue = self.memory.receive();
         let mut total = 0;
         loop {
-            match queue.read(&mut [IoSliceMut::new(&mut self.bytes)], false, false) {
+            match read(&mut queue) {
                 0 => break,
                 len => total += len,
             }

@@ -18,7 +18,7 @@ pub(crate) fn rings(eal: &Eal, pool: &Mempool, units: &Units) -> Result<WireEnds
 /// A port that receives what it sends.
 pub(crate) fn ring(eal: &Eal, pool: &Mempool, units: &Units) -> Result<(Port, Queues), String> {
     let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
-    let env = AttachEnv { workers: 1, pool, units };
+    let env = AttachEnv { workers: 1, pool, shown: None, units };
     let mut port = devnp::attach(eal, &spec, &env).map_err(|e| e.to_string())?;
     let queues = port.take_queues(0).ok_or("net_ring has no queue")?;
     Ok((port, queues))
@@ -27,7 +27,7 @@ pub(crate) fn ring(eal: &Eal, pool: &Mempool, units: &Units) -> Result<(Port, Qu
 /// The two interfaces of a module that is a wire; a per-packet driver makes one at a time.
 pub(crate) fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> {
     let units = Units::new();
-    let env = AttachEnv { workers: 1, pool, units: &units };
+    let env = AttachEnv { workers: 1, pool, shown: None, units: &units };
     let user = std::os::unix::fs::MetadataExt::uid(
         &std::fs::metadata("/proc/self").map_err(|e| e.to_string())?,
     );

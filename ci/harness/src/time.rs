@@ -68,6 +68,7 @@ struct Alone {
 impl Alone {
     fn new(kind: Kind) -> Self {
         let text_len = if matches!(kind, Kind::TcpReceive | Kind::TcpSend) { 1448 } else { 0 };
+        let frame_len = if matches!(kind, Kind::TcpReceiveLent) { 1448 } else { text_len };
         let segment = frame::Segment {
             src_port: 1,
             dst_port: 1,
@@ -75,7 +76,7 @@ impl Alone {
             ack: 0,
             flags: 0,
             options: &[],
-            text: &vec![7; text_len],
+            text: &vec![7; frame_len],
         };
         Self {
             frame: frame::tcp(&segment),

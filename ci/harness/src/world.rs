@@ -11,15 +11,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use devnp::{AttachEnv, DriverSpec, Port, RxQueue, TxQueue, Units};
-use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions};
+use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions, PacketPool};
 use fib::{Ipv4Net, Ipv6Net, Rib, Route};
 use inet::command::{Command, Event, Handoff, ListenerId, Outcome, SocketOption, Transport};
 use inet::network::{Address, Address6, Interface, Link6, Network, RawKind, RawWanted, TxChecksum};
 use inet::steer::{self, Doorbell, Mesh};
 use inet::{Parts, Pools, SocketId, Worker, WorkerCounters};
-use shm::{Arena, CellId, ClientFiles, ClientMap, Share, SlotFiles, SocketEnd, WorkersPage};
+use shm::{Arena, CellId, ClientMap, PacketMemory, Share, SocketEnd};
 use types::{FlowKey, Instant, MacAddr};
 
+use crate::attach::attach_client;
 use crate::rings::{Queues, WireEnds, pair_of, ring, rings};
 use crate::router::FarLink;
 
@@ -42,8 +43,6 @@ pub const PEER_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
 const WIRE: u16 = 1;
 /// Slot of the client.
 const CLIENT: u16 = 0;
-/// Number of a client that is hostile.
-const ENEMY: u16 = 1;
 /// Clients that a world may have: a million connections are those of 123.
 const CLIENTS_MAX: u16 = 130;
 
@@ -53,15 +52,17 @@ pub struct World {
     pub worker: Worker,
     /// Virtual time.
     pub now: Instant,
-    /// The pool all frames come from.
+    /// The pool that the peer's frames come from.
     pub pool: Mempool,
-    pools: Pools,
+    pub(crate) pools: Pools,
     /// The client's memory as the client sees it.
     pub client: Arc<ClientMap>,
     /// Those of further clients.
-    others: Vec<Arc<ClientMap>>,
+    pub(crate) others: Vec<Arc<ClientMap>>,
+    /// Their files, to write what the library never would.
+    pub(crate) written: Vec<OwnedFd>,
     workers: u16,
-    arena: Arc<Arena>,
+    pub(crate) arena: Arc<Arena>,
     /// What the worker has said and nobody has asked for.
     pub events: Vec<Event>,
     commands: SyncSender<Command>,
@@ -113,6 +114,19 @@ impl World {
     /// # Errors
     /// What DPDK, the module or the kernel refused, as text.
     pub fn as_worker(module: Option<&str>, me: u16, workers: u16) -> Result<Self, String> {
+        Self::with(module, (me, workers), false)
+    }
+
+    /// The same as [`World::new`], where the peer's frames come in memory that clients may be shown: those that
+    /// [`World::add_client_of`] a share of loans makes.
+    ///
+    /// # Errors
+    /// What DPDK or the kernel refused, as text.
+    pub fn lending() -> Result<Self, String> {
+        Self::with(None, (0, 1), true)
+    }
+
+    fn with(module: Option<&str>, (me, workers): (u16, u16), lends: bool) -> Result<Self, String> {
         let prefix = format!("io-pkt-harness-{}", std::process::id());
         let args = EalArgs::new(&prefix).memory(Memory::Ordinary { mib: 64 });
         let eal = Rc::new(Eal::init(&args.to_vec()).map_err(|e| e.to_string())?);
@@ -124,7 +138,13 @@ impl World {
             None => rings(&eal, &pool, &units)?,
         };
         let alone = ring(&eal, &pool, &units)?;
-        let pools = Pools::new(pool).map_err(|e| e.to_string())?;
+        let mut pools = Pools::new(pool).map_err(|e| e.to_string())?;
+        if lends {
+            let options = MempoolOptions::default();
+            let memory = PacketMemory::create(options.count).map_err(|e| e.to_string())?;
+            let shown = PacketPool::create("shown", options.cache, memory);
+            pools.shown = Some(shown.map_err(|e| e.to_string())?);
+        }
         let mut world = Self::assemble((eal, pools, units), (wire, alone), (me, workers))?;
         world.send(Command::Network(Arc::new(network())));
         world.breathe();
@@ -177,14 +197,16 @@ impl World {
         });
         worker.add_port(WIRE, worker_rx, worker_tx);
         let arena = Arena::reserve(CLIENTS_MAX).map_err(|e| e.to_string())?;
-        let (lane, client) = attach_client(&arena, Share::default())?;
+        let (lane, client, _) = attach_client(&arena, Share::default(), &pools)?;
+        let incoming_frames = pools.shown.as_ref().map(|shown| shown.pool().clone());
         let mut world = Self {
             worker,
             now: Instant::from_millis(1_000_000),
-            pool: pools.frames.clone(),
+            pool: incoming_frames.unwrap_or_else(|| pools.frames.clone()),
             pools,
             client,
             others: Vec::new(),
+            written: Vec::new(),
             workers,
             arena,
             events: Vec::new(),
@@ -236,45 +258,14 @@ impl World {
     /// What DPDK or the kernel refused, as text.
     pub fn attach(&mut self, driver: &str, options: &str) -> Result<Port, String> {
         let spec = DriverSpec::parse(driver, options).map_err(|e| e.to_string())?;
-        let env = AttachEnv { workers: 1, pool: &self.pool, units: &self.units };
+        let env = AttachEnv { workers: 1, pool: &self.pool, shown: None, units: &self.units };
         devnp::attach(&self.eal, &spec, &env).map_err(|e| e.to_string())
     }
 
-    /// One more client; its number.
-    ///
-    /// # Errors
-    /// What the kernel refused, as text.
-    pub fn add_client(&mut self) -> Result<u16, String> {
-        self.add_client_of(Share::default())
-    }
-
-    /// One more client, whose user has a share of its own; its number.
-    ///
-    /// # Errors
-    /// What the kernel refused, as text.
-    pub fn add_client_of(&mut self, share: Share) -> Result<u16, String> {
-        let (lane, map) = attach_client(&self.arena, share)?;
-        self.others.push(map);
-        let client = u16::try_from(self.others.len()).map_err(|e| e.to_string())?;
-        self.send(Command::Attach { client, lane });
-        self.breathe();
-        Ok(client)
-    }
-
-    /// A client that has its memory as files, to write into them what the library never would; its number. There
-    /// is one at a time: the next takes its place once it is detached.
-    ///
-    /// # Errors
-    /// What the kernel refused, as text.
-    pub fn add_enemy(&mut self) -> Result<(u16, SlotFiles), String> {
-        let (slot, files) = self.arena.attach(1, Arc::default()).map_err(|e| e.to_string())?;
-        let lane = slot.lane(0).ok_or("no lane")?;
-        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| e.to_string());
-        let own = SlotFiles { read: copy(&files.read)?, write: copy(&files.write)? };
-        self.others = vec![map_client(files)?];
-        self.send(Command::Attach { client: ENEMY, lane });
-        self.breathe();
-        Ok((ENEMY, own))
+    /// The pool of frames that nobody is shown.
+    #[must_use]
+    pub fn frames(&self) -> &Mempool {
+        &self.pools.frames
     }
 
     /// Loads a protocol module, a file, which stays for as long as the world.
@@ -531,24 +522,9 @@ impl World {
             self.events.clear();
         }
         drop(self.handed());
-        self.pool.in_use()
+        let shown = self.pools.shown.as_ref().map_or(0, |shown| shown.pool().in_use());
+        self.pools.frames.in_use() + shown
     }
-}
-
-/// A client's memory, from both sides.
-fn attach_client(arena: &Arc<Arena>, share: Share) -> Result<(shm::Lane, Arc<ClientMap>), String> {
-    let (slot, files) = arena.attach(1, Arc::new(share)).map_err(|e| e.to_string())?;
-    let lane = slot.lane(0).ok_or("no lane")?;
-    Ok((lane, map_client(files)?))
-}
-
-/// A client's own mapping of its memory.
-fn map_client(files: SlotFiles) -> Result<Arc<ClientMap>, String> {
-    let (_page, workers) = WorkersPage::create(1).map_err(|e| e.to_string())?;
-    let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK);
-    let doorbells = vec![bell.map_err(|e| e.to_string())?];
-    let files = ClientFiles { read: files.read, write: files.write, workers, doorbells };
-    ClientMap::map(files).map_err(|e| e.to_string())
 }
 
 /// The configuration that a worker starts with.

@@ -12,15 +12,19 @@ use harness::World;
 use harness::frame::{self, Random, Segment, repair};
 use inet::SocketId;
 use inet::command::{Command, Event};
-use shm::{SocketEnd, SocketMemory};
+use shm::{Share, SocketEnd, SocketMemory};
 use wire::Plain;
 use wire::tcp::flag;
 
+/// The client whose text is copied.
+const COPIER: u16 = 0;
 const SYN_OPTIONS: [u8; 16] = [2, 4, 5, 180, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0];
 
 /// A connection whose peer is the test.
 struct Connection {
     port: u16,
+    /// Port of the server.
+    service: u16,
     iss: u32,
     socket: SocketId,
     memory: SocketMemory,
@@ -32,13 +36,18 @@ type Answer = (u32, u32, u8, u16, usize);
 
 impl Connection {
     fn open(world: &mut World, port: u16) -> Self {
-        let syn = segment(port, 0, 0, flag::SYN, &SYN_OPTIONS, &[]);
+        Self::open_to(world, (COPIER, 80), port)
+    }
+
+    fn open_to(world: &mut World, (client, service): (u16, u16), port: u16) -> Self {
+        let to = |segment| Segment { dst_port: service, ..segment };
+        let syn = to(segment(port, 0, 0, flag::SYN, &SYN_OPTIONS, &[]));
         assert!(world.inject(&frame::tcp(&syn)));
         world.breathe();
         let mut iss = 0;
         world.each_sent(|frame| iss = harness::path::syn_ack(frame).unwrap_or(iss));
         let options = timestamps(1);
-        let ack = segment(port, 1, iss.wrapping_add(1), flag::ACK, &options, &[]);
+        let ack = to(segment(port, 1, iss.wrapping_add(1), flag::ACK, &options, &[]));
         assert!(world.inject(&frame::tcp(&ack)));
         world.breathe();
         let established = world.events.drain(..).find_map(|event| match event {
@@ -49,8 +58,8 @@ impl Connection {
         let (ours, theirs) = SocketEnd::pair().unwrap();
         world.send(Command::Accepted { socket, descriptor: Arc::new(ours) });
         world.breathe();
-        let memory = world.memory(cell).unwrap();
-        Self { port, iss, socket, memory, _descriptor: theirs }
+        let memory = world.memory_of(client, cell).unwrap();
+        Self { port, service, iss, socket, memory, _descriptor: theirs }
     }
 
     fn read(&self, bytes: &mut [u8]) -> Vec<u8> {
@@ -149,6 +158,7 @@ fn readdressed(frames: &[Vec<u8>], from: &Connection, to: &Connection) -> Vec<Ve
         let sound = Plain::parse(frame).is_some_and(|plain| plain.is_segment_valid());
         let ack = Plain::parse(frame).unwrap().ack().wrapping_sub(from.iss).wrapping_add(to.iss);
         other[34..36].copy_from_slice(&to.port.to_be_bytes());
+        other[36..38].copy_from_slice(&to.service.to_be_bytes());
         other[42..46].copy_from_slice(&ack.to_be_bytes());
         repair(&mut other);
         if !sound {
@@ -226,8 +236,10 @@ fn an_end_in_the_middle_of_a_run(world: &mut World) {
 
 #[test]
 fn a_train_does_what_its_segments_do_one_by_one() {
-    let mut world = World::new().expect("a world without hugepages and without root");
+    let mut world = World::lending().expect("a world without hugepages and without root");
     world.listen(80, 64);
+    let borrower = world.add_client_of(Share::default().lending(1000)).unwrap();
+    world.listen_as(borrower, 81, 64);
     an_end_in_the_middle_of_a_run(&mut world);
     let mut bytes = vec![0; 64 * 1024];
     for seed in 0..300 {
@@ -235,7 +247,9 @@ fn a_train_does_what_its_segments_do_one_by_one() {
         let port = 5000 + 3 * (seed as u16);
         let trains = Connection::open(&mut world, port);
         let singles = Connection::open(&mut world, port + 1);
-        let twins = Connection::open(&mut world, port + 2);
+        // Half of these are lent what the others are given copies of.
+        let to = if seed % 4 < 2 { (borrower, 81) } else { (COPIER, 80) };
+        let twins = Connection::open_to(&mut world, to, port + 2);
         let (mut at, mut clock) = (1_u32, 1);
         for step in 0..10 {
             let whole = frames(&mut random, &trains, at, clock);
@@ -283,10 +297,17 @@ fn a_train_does_what_its_segments_do_one_by_one() {
             let _ = connection.read(&mut bytes);
             let ack = connection.iss.wrapping_add(1);
             let reset = segment(connection.port, at, ack, flag::RST | flag::ACK, &[], &[]);
+            let reset = Segment { dst_port: connection.service, ..reset };
             assert!(world.inject(&frame::tcp(&reset)));
         }
         world.breathe();
         world.events.clear();
     }
+    let loans = &world.worker.counters().loans;
+    assert!(loans.lent.value() > 3000, "{loans:?}");
+    world.send(Command::Detach { client: borrower });
+    world.breathe();
+    let loans = &world.worker.counters().loans;
+    assert_eq!(loans.lent.value(), loans.returned.value() + loans.taken_back.value(), "{loans:?}");
     assert_eq!(world.wind_up(), 0, "buffers left behind");
 }

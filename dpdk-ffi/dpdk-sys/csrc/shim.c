@@ -82,6 +82,21 @@ shim_pktmbuf_free_bulk(struct rte_mbuf **mbufs, unsigned int count)
 	rte_pktmbuf_free_bulk(mbufs, count);
 }
 
+static void
+own(struct rte_mempool *pool, void *unused, void *mbuf, unsigned int index)
+{
+	(void)pool;
+	(void)unused;
+	(void)index;
+	((struct rte_mbuf *)mbuf)->ol_flags &= ~RTE_MBUF_F_EXTERNAL;
+}
+
+void
+shim_pktmbuf_pool_own(struct rte_mempool *pool)
+{
+	rte_mempool_obj_iter(pool, own, NULL);
+}
+
 void
 shim_pktmbuf_attach_extbuf(struct rte_mbuf *mbuf, void *start, uint64_t iova, uint16_t len,
 			   struct rte_mbuf_ext_shared_info *shared)

@@ -24,6 +24,8 @@ int shim_pktmbuf_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **mbufs, u
 void shim_pktmbuf_free(struct rte_mbuf *mbuf);
 /* Frees every chain; NULL entries are skipped. */
 void shim_pktmbuf_free_bulk(struct rte_mbuf **mbufs, unsigned int count);
+/* The buffers of a pool over external memory are the mbufs' own: none is ever detached. */
+void shim_pktmbuf_pool_own(struct rte_mempool *pool);
 void shim_pktmbuf_attach_extbuf(struct rte_mbuf *mbuf, void *start, uint64_t iova, uint16_t len,
                                 struct rte_mbuf_ext_shared_info *shared);
 int shim_pktmbuf_linearize(struct rte_mbuf *mbuf);

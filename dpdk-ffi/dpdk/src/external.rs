@@ -34,10 +34,14 @@ impl Mbuf {
     ///
     /// # Errors
     /// Gives the loan back if it is longer than 65535 bytes, or if this buffer is a chain, has a
-    /// loan already, or is not from a pool of this crate.
+    /// loan already, or is not from a [`Mempool`](crate::Mempool) of this crate.
     pub fn attach_external(&mut self, loan: Loan) -> Result<(), Loan> {
         let Ok(len) = u16::try_from(loan.len()) else { return Err(loan) };
         if self.segments() != 1 || self.is_external() || self.raw().priv_size < PRIVATE_LEN {
+            return Err(loan);
+        }
+        // DPDK puts the buffer back where most pools have it, when the loan ends.
+        if !self.has_buffer_behind() {
             return Err(loan);
         }
         // SAFETY: self owns the buffer and reads one integer of it.

@@ -3,6 +3,7 @@
 //! * [`EalArgs`], [`Eal`]: start the environment once per process; run workers on its lcores.
 //! * [`topology`]: which CPUs the workers and the control thread should have.
 //! * [`Mempool`], [`Mbuf`], [`Burst`]: packet buffers, alone and up to [`BURST_MAX`] at a time.
+//! * [`PacketPool`]: packet buffers in memory that clients may be shown.
 //! * [`EthDev`], [`RxQueue`], [`TxQueue`]: a port, configured by one owner, and its queue ends, each
 //!   handed out once so that each has one user.
 //! * [`hotplug`]: devices that come and go while the process runs.
@@ -33,6 +34,7 @@ pub mod log;
 mod mbuf;
 mod mempool;
 mod offload;
+mod packet_pool;
 mod packet_rings;
 pub mod plugin;
 mod prefetch;
@@ -56,5 +58,6 @@ pub use limits::{BURST_MAX, CACHE_MAX, HEADROOM, PRIVATE_LEN, QUEUES_MAX};
 pub use mbuf::{ChecksumState, L4, Mbuf, TxChecksum};
 pub use mempool::{Mempool, MempoolError, MempoolOptions};
 pub use offload::{RxOffloads, TxOffloads};
+pub use packet_pool::PacketPool;
 pub use packet_rings::{Gate, Lost, PacketRings, RingError, Unseen};
 pub use prefetch::prefetch;

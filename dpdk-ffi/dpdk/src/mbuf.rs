@@ -19,6 +19,7 @@ use dpdk_sys::rte_mbuf;
 const _: () = assert!(size_of::<rte_mbuf>() == 128 && align_of::<rte_mbuf>() == 64);
 const _: () = assert!(offset_of!(rte_mbuf, buf_addr) == 0);
 const _: () = assert!(offset_of!(rte_mbuf, data_off) == 16);
+const _: () = assert!(offset_of!(rte_mbuf, refcnt) == 18);
 const _: () = assert!(offset_of!(rte_mbuf, nb_segs) == 20);
 const _: () = assert!(offset_of!(rte_mbuf, ol_flags) == 24);
 const _: () = assert!(offset_of!(rte_mbuf, pkt_len) == 36);
@@ -254,6 +255,25 @@ impl Mbuf {
     #[must_use]
     pub fn is_external(&self) -> bool {
         is_external(self.raw())
+    }
+
+    /// Where the first segment's buffer begins.
+    #[inline]
+    pub(crate) fn buffer_address(&self) -> usize {
+        self.raw().buf_addr.addr()
+    }
+
+    /// Whether the first segment's buffer is where most pools have it: behind the `rte_mbuf` and its private area.
+    pub(crate) fn has_buffer_behind(&self) -> bool {
+        let private_len = usize::from(self.raw().priv_size);
+        self.buffer_address() == self.as_ptr().addr() + size_of::<rte_mbuf>() + private_len
+    }
+
+    /// Whether nobody else may write or free the packet, which is one segment in memory of its own.
+    #[inline]
+    #[must_use]
+    pub fn is_sole(&self) -> bool {
+        self.raw().refcnt == 1 && self.segments() == 1 && !self.is_external()
     }
 
     /// Whether an application of DPDK may have the packet: one segment in memory of its own that nobody else has.

@@ -3,7 +3,7 @@
 use core::ffi::c_int;
 use core::fmt;
 use core::ptr::NonNull;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::burst::Burst;
@@ -62,6 +62,28 @@ impl Mempool {
     /// # Errors
     /// EAL is not running, the name is taken or too long, or there is not enough memory.
     pub fn create(name: &str, options: &MempoolOptions) -> Result<Self, MempoolError> {
+        Self::create_with(name, options, |name, numa| {
+            let &MempoolOptions { count, cache, data_room, .. } = options;
+            // SAFETY: EAL runs; a C string that DPDK copies and plain numbers that it checks.
+            unsafe {
+                dpdk_sys::rte_pktmbuf_pool_create(
+                    name.as_ptr(),
+                    count,
+                    cache,
+                    PRIVATE_LEN,
+                    data_room,
+                    numa,
+                )
+            }
+        })
+    }
+
+    /// Makes a pool in the way of `make`, which gets name and NUMA node and runs while EAL does.
+    pub(crate) fn create_with(
+        name: &str,
+        options: &MempoolOptions,
+        make: impl FnOnce(&CStr, c_int) -> *mut dpdk_sys::rte_mempool,
+    ) -> Result<Self, MempoolError> {
         let live = Live::new().ok_or(MempoolError::NotRunning)?;
         if name.len() > POOL_NAME_MAX {
             return Err(MempoolError::NameTooLong { name: name.into() });
@@ -69,19 +91,7 @@ impl Mempool {
         let c_name = CString::new(name).map_err(|_| MempoolError::NulByte)?;
         let numa = options.numa.map_or(-1, |node| c_int::try_from(node).unwrap_or(-1));
         let control = live::control();
-        let (raw, text) = log::capture(|| {
-            // SAFETY: EAL runs; a C string that DPDK copies and plain numbers that it checks.
-            unsafe {
-                dpdk_sys::rte_pktmbuf_pool_create(
-                    c_name.as_ptr(),
-                    options.count,
-                    options.cache,
-                    PRIVATE_LEN,
-                    options.data_room,
-                    numa,
-                )
-            }
-        });
+        let (raw, text) = log::capture(|| make(&c_name, numa));
         let Some(raw) = NonNull::new(raw).map(RawPool) else {
             return Err(MempoolError::refused(name, options, Errno::last(), &text));
         };

@@ -167,10 +167,10 @@ impl Channel {
     fn begin(connection: OwnedFd, path: &Path, request: Request) -> io::Result<Self> {
         let (reply, descriptors) = first_exchange(&connection, request)?;
         limit_waiting(&connection, None)?;
-        let Reply::Attached { slot, client, workers, claim_loopback } = reply else {
+        let Reply::Attached { slot, client, workers, claim_loopback, borrows } = reply else {
             return Err(Errno::PROTO.into());
         };
-        let files = files(descriptors, workers).ok_or(Errno::PROTO)?;
+        let files = files(descriptors, workers, borrows).ok_or(Errno::PROTO)?;
         Ok(Self {
             connection: Own::new(connection),
             map: ClientMap::map(files)?,
@@ -434,12 +434,13 @@ fn receive_answer(connection: &OwnedFd) -> io::Result<(Answer, Vec<OwnedFd>)> {
 }
 
 /// The descriptors of an attach, by their order.
-fn files(descriptors: Vec<OwnedFd>, workers: u16) -> Option<ClientFiles> {
+fn files(descriptors: Vec<OwnedFd>, workers: u16, borrows: bool) -> Option<ClientFiles> {
     let mut descriptors = descriptors.into_iter();
     let files = ClientFiles {
         read: descriptors.next()?,
         write: descriptors.next()?,
         workers: descriptors.next()?,
+        packets: if borrows { Some(descriptors.next()?) } else { None },
         doorbells: descriptors.collect(),
     };
     (files.doorbells.len() == usize::from(workers)).then_some(files)

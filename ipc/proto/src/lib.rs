@@ -41,7 +41,7 @@ pub use message::{
 };
 
 /// Version of this protocol. Client library and daemon must agree exactly.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;

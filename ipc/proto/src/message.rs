@@ -477,8 +477,7 @@ pub enum Request {
 pub enum Reply {
     /// Done, nothing to say.
     Done,
-    /// Attached. Descriptors, in order: memory the client may only read (C1, C2), memory it may
-    /// write (C3), the workers' page (read only), one doorbell eventfd per worker.
+    /// Attached. Descriptors: memory to read (C1, C2), to write (C3), the workers' page, packets if `borrows`, doorbells.
     Attached {
         /// Slot number, for listings.
         slot: u32,
@@ -488,6 +487,8 @@ pub enum Reply {
         workers: u16,
         /// Daemon claims 127.0.0.0/8 too (else the library leaves it to the kernel).
         claim_loopback: bool,
+        /// Packets may be lent.
+        borrows: bool,
     },
     /// Whose socket a descriptor is.
     Identified {

@@ -268,6 +268,8 @@ pub struct ClientRow {
     pub sockets: u32,
     /// Receive memory in use, bytes.
     pub rx_memory_bytes: u64,
+    /// Received packets that it has on loan; `None`: it may borrow none.
+    pub packets_lent: Option<u64>,
     /// Datagrams and segments' worth of text that it has posted.
     pub packets: u64,
     /// The same a second, since somebody last asked.

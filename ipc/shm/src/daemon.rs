@@ -3,6 +3,7 @@
 mod account;
 mod arena;
 mod blocks;
+mod borrowed;
 pub(crate) mod consumed;
 pub(crate) mod datagram;
 mod lane;

@@ -44,6 +44,16 @@ pub const RX_BLOCKS: u32 = 1472;
 pub const TX_BLOCKS: u32 = 1792;
 /// Length of the transmit area.
 pub const TX_AREA_LEN: u32 = TX_BLOCKS * BLOCK_LEN;
+/// Bytes of a packet buffer that may be lent: headroom (128) and the longest frame of an Ethernet.
+pub const PACKET_ROOM: u32 = 128 + 2048;
+/// Text up to this length is copied, not lent: what a packet takes to be lent and given back is more.
+pub const COPY_MAX: u32 = 128;
+/// Longest text that one descriptor stands for by naming packets.
+pub(crate) const RUN_MAX: u32 = 64 * BLOCK_LEN;
+/// Descriptors that are kept for runs of packets; the others are enough for all of the window in copies.
+pub(crate) const RUNS: u32 = 16;
+/// Entries of a list of packets: a receive block full.
+pub(crate) const LIST_LEN: u32 = 1024;
 /// Longest UDP payload: 65 535 less an IPv4 header of 20 and a UDP header of 8.
 pub const DATAGRAM_MAX: u32 = 65_507;
 
@@ -66,6 +76,7 @@ const _: () = assert!(sleeping(1) - sleeping(0) == LINE && NETWORK_GENERATION.is
 const _: () = assert!((RING_LEN as usize * DESCRIPTOR).is_multiple_of(LINE));
 const _: () = assert!((QUEUE_LEN as usize * DESCRIPTOR).is_multiple_of(LINE));
 const _: () = assert!((BLOCK_LEN as usize).is_multiple_of(LINE) && RX_AREA.is_multiple_of(LINE));
+const _: () = assert!(LIST_LEN as usize * DESCRIPTOR == BLOCK_LEN as usize);
 const _: () = assert!(LANES_MAX as usize * LINE <= READ_CELLS);
 const _: () = assert!(READ_CELLS + CELLS as usize * LINE <= QUEUES);
 const _: () = assert!(QUEUES + CELLS as usize * QUEUE_LEN as usize * DESCRIPTOR <= RX_AREA);
@@ -126,6 +137,8 @@ pub(crate) mod write_cell {
     pub(crate) const OUT_ARM: usize = 12;
     pub(crate) const RX_INDEX: usize = 16;
     pub(crate) const RX_OFFSET: usize = 20;
+    /// Of a descriptor that stands for packets: which of them.
+    pub(crate) const RX_PIECE: usize = 24;
 
     pub(crate) const fn word(cell: u32, word: usize) -> usize {
         WRITE_CELLS + cell as usize * LINE + word
@@ -202,6 +215,20 @@ pub(crate) mod own {
 /// Descriptor `index` of a socket's receive queue, read part.
 pub(crate) const fn rx_descriptor(cell: u32, index: u32) -> usize {
     QUEUES + (cell as usize * QUEUE_LEN as usize + (index % QUEUE_LEN) as usize) * DESCRIPTOR
+}
+
+/// Bit of a receive descriptor's flags: the block has a list of packets, the offset is the first entry's.
+pub(crate) const LENT: u32 = 1;
+
+/// Entry `number` of the list in a receive block, read part: two words of 64 bits, buffer and offset in it, length and
+/// where in the stream it begins, modulo 2^32.
+pub(crate) const fn list_entry(block: u32, number: u32) -> usize {
+    rx_block(block) + (number % LIST_LEN) as usize * DESCRIPTOR
+}
+
+/// A byte of the packets' memory.
+pub(crate) const fn packet_byte(buffer: u32, offset: u32) -> usize {
+    buffer as usize * PACKET_ROOM as usize + offset as usize
 }
 
 /// First byte of a receive block, read part.

@@ -9,6 +9,7 @@
 //!   peer can do no harm by what it sends.
 //! * [`Share`]: what the clients of one user may have together; [`Rate`]: so many a second.
 //! * [`WorkersPage`]: which workers sleep.
+//! * [`PacketMemory`]: where packets lie that are lent to clients.
 //! * [`Loan`]: bytes of a client's memory that the daemon lends to a packet buffer in flight.
 //!
 //! The client's side:
@@ -38,12 +39,14 @@ mod loan;
 #[cfg_attr(miri, path = "memory/interpreted.rs")]
 mod memory;
 mod option;
+mod packet_memory;
 mod pause;
 #[cfg_attr(feature = "loom", path = "region/model.rs")]
 mod region;
 mod status;
 mod sync;
 mod ticket;
+mod words;
 
 pub use client::{
     ClientFiles, ClientMap, Datagram, Own, OwnWays, PushError, ReceiveQueue, SendQueue,
@@ -56,6 +59,7 @@ pub use daemon::{
 };
 pub use datagram_header::{Ancillary, DatagramHeader};
 pub use loan::Loan;
+pub use packet_memory::{PacketMemory, Place};
 pub use pause::pause;
 #[cfg(feature = "loom")]
 pub use region::prepare;

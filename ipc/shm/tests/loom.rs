@@ -42,7 +42,8 @@ impl Pair {
         let (page, workers) = WorkersPage::create(1).unwrap();
         let doorbell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         let doorbells = vec![doorbell.try_clone().unwrap()];
-        let files = ClientFiles { read: files.read, write: files.write, workers, doorbells };
+        let files =
+            ClientFiles { read: files.read, write: files.write, workers, packets: None, doorbells };
         let map = ClientMap::map(files).unwrap();
         let mut lane = slot.lane(0).unwrap();
         page.set_sleeping(0, false);

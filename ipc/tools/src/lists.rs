@@ -39,6 +39,7 @@ fn render_clients(rows: &[ClientRow]) -> String {
         right("UID", |row| row.uid.to_string()),
         right("Sockets", |row| row.sockets.to_string()),
         right("Rx memory", |row| bytes(row.rx_memory_bytes)),
+        right("Lent", |row| row.packets_lent.map_or_else(|| "-".into(), |lent| lent.to_string())),
         right("Packets/s", |row| row.packets_per_s.to_string()),
         right("Requests/s", |row| row.requests_per_s.to_string()),
         right("Quota hits", |row| row.quota_hits.to_string()),
@@ -183,6 +184,7 @@ pub(crate) mod tests {
             program: "ng\tinx".into(),
             sockets: 2,
             rx_memory_bytes: 32768,
+            packets_lent: None,
             packets: 9000,
             packets_per_s: 800,
             requests: 50,
@@ -210,8 +212,8 @@ pub(crate) mod tests {
     #[test]
     fn clients_as_a_table() {
         let expected = "\
-Slot  PID   UID  Sockets  Rx memory  Packets/s  Requests/s  Quota hits  Violations  Program
-   3   42  1000        2     32 KiB        800           4           1           0  ng\\tinx
+Slot  PID   UID  Sockets  Rx memory  Lent  Packets/s  Requests/s  Quota hits  Violations  Program
+   3   42  1000        2     32 KiB     -        800           4           1           0  ng\\tinx
 ";
         assert_eq!(render_clients(&[client()]), expected);
     }

@@ -23,6 +23,8 @@ pub struct AttachEnv<'a> {
     pub workers: u16,
     /// The pool that received packets come from.
     pub pool: &'a Mempool,
+    /// The one that they come from instead where programs may be shown some, which is not in DPDK's own memory.
+    pub shown: Option<&'a Mempool>,
     /// The unit numbers in use; the port's is taken.
     pub units: &'a Units,
 }
@@ -38,6 +40,9 @@ pub fn attach(eal: &Eal, spec: &DriverSpec, env: &AttachEnv<'_>) -> Result<Port,
     if let Some((option, known)) = device.unknown_option(&settings) {
         let reason = no_such_option(&option, &known);
         return Err(AttachError::OptionRefused { driver: device.driver, reason });
+    }
+    if env.shown.is_some() && !device.copies_frames() {
+        return Err(AttachError::OwnMemory { driver: device.driver });
     }
     check_kernel(&device)?;
     eal.hotplug_add(device.bus, &device.name, &device.args)
@@ -126,14 +131,15 @@ fn set_up(
     let queues = env.workers.min(info.max_rx_queues).min(info.max_tx_queues).min(most).max(1);
     let tso = tso_wanted(&info, settings, software_checksum);
     let mut config = choose(&info, queues, settings, software_checksum, tso);
+    let pool = env.shown.unwrap_or(env.pool);
     let mut notes: Vec<String> =
         settings.ignored.iter().map(|option| format!("{option} is ignored")).collect();
     config.media = wire(&info, settings, &mut notes);
-    configure(&mut dev, &config, settings, env.pool)?;
+    configure(&mut dev, &config, settings, pool)?;
     if dev.start().is_err() {
         // Some drivers start only without receive interrupts.
         config.rx_interrupts = false;
-        configure(&mut dev, &config, settings, env.pool)?;
+        configure(&mut dev, &config, settings, pool)?;
         dev.start().map_err(AttachError::Start)?;
     }
     let mtu_less = if software_checksum && tso { TAP_TSO_MTU_LESS } else { 0 };

@@ -34,6 +34,10 @@ pub fn pci_address(text: &str) -> Option<String> {
         .then(|| full.to_ascii_lowercase())
 }
 
+/// Drivers of no device, which copy each frame or pass it on as it is, wherever it lies.
+const SOFTWARE: [&str; 6] =
+    ["net_tap", "net_af_packet", "net_pcap", "net_null", "net_ring", "net_memif"];
+
 /// `net_tap` for `tap`.
 pub(crate) fn driver_name(text: &str) -> String {
     if text.starts_with("net_") || text.starts_with("eth_") {
@@ -43,6 +47,11 @@ pub(crate) fn driver_name(text: &str) -> String {
 }
 
 impl Device {
+    /// Does the driver take packets wherever they lie, and not only in memory that DPDK has told a device of?
+    pub(crate) fn copies_frames(&self) -> bool {
+        SOFTWARE.contains(&self.driver.as_str()) && !self.args.contains("zero-copy")
+    }
+
     pub(crate) fn pci(address: String, settings: &Settings) -> Self {
         Self {
             driver: address.clone(),

@@ -88,6 +88,14 @@ pub enum AttachError {
         /// What is wrong.
         reason: String,
     },
+    /// Packets are in memory that the driver's device can't reach.
+    #[error(
+        "{driver} needs its packets in DPDK's own memory, and `loans` of [quota] puts them elsewhere"
+    )]
+    OwnMemory {
+        /// The driver.
+        driver: String,
+    },
     /// The device was made, but no port came of it.
     #[error("{device} has no port")]
     NoPort {
@@ -149,6 +157,11 @@ impl AttachError {
                 format!("`ip link` lists them; or make one: ip link add {interface} type veth")
             }
             Self::BadInterfaceName { .. } => "use up to 15 letters and digits".into(),
+            Self::OwnMemory { .. } => {
+                "take loans out of the configuration; ports that can have both: tap, af_packet, \
+                 pcap, null, ring, and memif without zero-copy"
+                    .into()
+            }
             Self::PciNotBound { address, .. } => {
                 format!("dpdk-devbind.py --status; dpdk-devbind.py -b vfio-pci {address}")
             }

@@ -215,7 +215,9 @@ struct Thread {
 
 impl Thread {
     fn run(self) {
-        let env = AttachEnv { workers: self.workers, pool: &self.pool, units: &self.units };
+        let (pool, units) = (&self.pool, &self.units);
+        // What modules receive is not shown.
+        let env = AttachEnv { workers: self.workers, pool, shown: None, units };
         let mut below = |spec: &DriverSpec| self.below(spec);
         let opened = attach_with(&mut below, &self.spec, &env, &self.modules);
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);

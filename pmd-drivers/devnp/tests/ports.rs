@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devnp::{AttachEnv, AttachError, DriverSpec, Port, RxQueue, Units, attach};
-use dpdk::{Burst, Eal, EalArgs, Mbuf, Memory, Mempool, MempoolOptions, topology};
-use shm::Loan;
+use dpdk::{Burst, Eal, EalArgs, Mbuf, Memory, Mempool, MempoolOptions, PacketPool, topology};
+use shm::{Loan, PacketMemory};
 use types::MacAddr;
 use wire::{ETHERTYPE, Wire};
 
@@ -21,6 +21,7 @@ const WORKERS: u16 = 1;
 struct World {
     eal: Eal,
     pool: Mempool,
+    shown: Option<Mempool>,
     units: Units,
 }
 
@@ -34,12 +35,12 @@ impl World {
         println!("EAL started in {:?}", started.elapsed());
         let options = MempoolOptions { count: 4095, ..MempoolOptions::default() };
         let pool = Mempool::create("test", &options).unwrap();
-        Self { eal, pool, units: Units::new() }
+        Self { eal, pool, shown: None, units: Units::new() }
     }
 
     fn attach(&mut self, name: &str, options: &str) -> Result<Port, AttachError> {
         let spec = DriverSpec::parse(name, options)?;
-        let env = AttachEnv { workers: WORKERS, pool: &self.pool, units: &self.units };
+        let env = AttachEnv { workers: WORKERS, pool: &self.pool, shown: self.shown.as_ref(), units: &self.units };
         attach(&self.eal, &spec, &env)
     }
 
@@ -62,6 +63,7 @@ fn ports_of_real_drivers() {
     ring_returns_what_it_was_given(&mut world);
     unknown_drivers_are_refused_with_a_suggestion(&mut world);
     wrong_options_are_refused(&mut world);
+    packets_lie_in_memory_that_can_be_shown(&mut world);
     match world.attach("tap", "mac=02:00:00:00:00:01,iface=devnptest0,irq=5,speed=123") {
         Err(error @ (AttachError::NoPermission { .. } | AttachError::NoKernelSupport { .. })) => {
             println!("the steps on a tap are skipped: {error}; {}", error.help());
@@ -69,8 +71,8 @@ fn ports_of_real_drivers() {
         attached => tap(&mut world, attached.unwrap()),
     }
     assert_eq!(world.pool.in_use(), 0, "buffers lost");
-    let World { eal, pool, .. } = world;
-    drop(pool);
+    let World { eal, pool, shown, .. } = world;
+    drop((pool, shown));
     eal.cleanup().unwrap();
 }
 
@@ -123,6 +125,45 @@ fn workers_run(world: &World) {
     drop(packet);
     world.eal.launch(lcores[0], Box::new(|| panic!("on purpose"))).unwrap();
     assert!(world.eal.wait(lcores[0]).is_err());
+}
+
+fn packets_lie_in_memory_that_can_be_shown(world: &mut World) {
+    let memory = PacketMemory::create(1023).unwrap();
+    let shown = PacketPool::create("shown", 0, memory).unwrap();
+    world.shown = Some(shown.pool().clone());
+    for (name, options) in [("memif", "zero-copy=yes,role=client"), ("virtio_user", "")] {
+        let refused = world.attach(name, options).unwrap_err();
+        assert!(matches!(refused, AttachError::OwnMemory { .. }), "{name}: {refused}");
+    }
+    let mut port = world.attach("null", "").unwrap();
+    let (mut rx, mut tx) = port.take_queues(0).unwrap();
+    let mut burst = Burst::new();
+    for _ in 0..100 {
+        assert_eq!(rx.rx_burst(&mut burst), 32);
+        for mbuf in &mut burst {
+            let buffer = shown.number(mbuf).unwrap();
+            assert!(mbuf.is_sole() && mbuf.headroom() == 128 && !mbuf.data().is_empty());
+            assert_eq!(
+                shown.place(&mbuf.data()[10..]).map(|p| (p.buffer, p.offset)),
+                Some((buffer, 138))
+            );
+            mbuf.data_mut().fill(7);
+        }
+        // The client's own memory can't be put in the place of one that is shown.
+        let arena = shm::Arena::reserve(1).unwrap();
+        let (slot, _files) = arena.attach(1, Arc::default()).unwrap();
+        let loan = slot.lane(0).unwrap().loan(0, 64).unwrap();
+        let mut other = shown.pool().alloc().unwrap();
+        assert!(other.attach_external(loan).is_err());
+        assert_eq!(tx.tx_burst(&mut burst), 32);
+    }
+    assert!(world.pool.alloc().is_some_and(|mbuf| shown.number(&mbuf).is_none()));
+    let all: Vec<Mbuf> = core::iter::from_fn(|| shown.pool().alloc()).collect();
+    let numbers: std::collections::BTreeSet<_> = all.iter().map(|m| shown.number(m)).collect();
+    assert_eq!((all.len(), numbers.len()), (1023, 1023), "a buffer for each, and all come back");
+    drop((all, rx, tx));
+    world.detach(port);
+    world.shown = None;
 }
 
 fn null_takes_everything(world: &mut World) {

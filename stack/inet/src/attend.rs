@@ -129,7 +129,7 @@ impl Worker {
                 let room = has_free_third(stream, socket.options.send_buffer);
                 stream.tcb.user_waits(!room && client.lane.out_armed(socket.cell), now);
                 let lane = Some(&mut client.lane);
-                let text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf };
+                let text = Text { recv: &mut stream.recv, lane, deaf: stream.deaf, lender: None };
                 stream.tcb.window_opened(&text, now);
                 socket.options.grow_receive_buffer(stream, now);
                 refreshed

@@ -28,7 +28,7 @@ impl Worker {
             Command::UdpOwner { local, v6_only, owner, bound } => {
                 self.udp_owners.set(local, v6_only, owner, bound);
             }
-            Command::Attach { client, lane } => self.clients.insert(client, Client::new(lane)),
+            Command::Attach { client, lane } => self.attach(client, lane),
             Command::Detach { client } => self.detach(client, now),
             Command::Open { call, client, transport, descriptor } => {
                 let result = self.open(client, transport, descriptor);
@@ -516,8 +516,18 @@ impl Worker {
             self.close(id, false, now);
             self.orphan(id, now);
         }
+        if let Some(lender) = &mut self.lender {
+            self.counters.loans.taken_back.add(lender.take_back(slot).into());
+        }
         let _ = self.clients.remove(slot);
         self.events.send(Event::Detached { client: slot });
+    }
+
+    fn attach(&mut self, slot: u16, lane: Lane) {
+        if let Some(lender) = &mut self.lender {
+            lender.attach(slot, &lane);
+        }
+        self.clients.insert(slot, Client::new(lane));
     }
 
     /// Copies what an orphan has to send into private memory, or resets it when there is too much.

@@ -110,6 +110,17 @@ counters! {
     }
 }
 
+counters! {
+    /// Received packets lent to clients.
+    pub struct LoanCounters "loans" {
+        lent "Received packets lent to a client instead of being copied.",
+        returned "Packets lent that their client has read.",
+        taken_back "Packets lent that were taken back from a client that ended.",
+        over_quota "Packets copied because the client's user has borrowed as many as its quota allows.",
+        pool_low "Packets copied because as many of the pool are lent as may be.",
+    }
+}
+
 /// All counters of one worker, in cache lines that no other worker writes.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -132,6 +143,8 @@ pub struct WorkerCounters {
     pub udp: UdpCounters,
     /// TCP.
     pub tcp: TcpCounters,
+    /// Received packets lent to clients.
+    pub loans: LoanCounters,
     /// Dropped packets by [`DropReason`].
     pub drops: Drops<{ DropReason::COUNT }>,
 }
@@ -166,5 +179,6 @@ impl WorkerCounters {
             .chain(self.icmp6.rows().map(row(Icmp6Counters::SUBSYSTEM)))
             .chain(self.udp.rows().map(row(UdpCounters::SUBSYSTEM)))
             .chain(self.tcp.rows().map(row(TcpCounters::SUBSYSTEM)))
+            .chain(self.loans.rows().map(row(LoanCounters::SUBSYSTEM)))
     }
 }

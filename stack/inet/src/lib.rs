@@ -44,6 +44,7 @@ mod ids;
 mod input;
 mod input6;
 mod lagg;
+mod lender;
 pub mod limits;
 pub mod links;
 mod listener;
@@ -91,7 +92,7 @@ mod worker;
 
 pub use counters::{
     ArpCounters, BridgeCounters, Icmp6Counters, IcmpCounters, Ipv4Counters, Ipv6Counters,
-    LoopCounters, Row, TcpCounters, UdpCounters, WorkerCounters,
+    LoanCounters, LoopCounters, Row, TcpCounters, UdpCounters, WorkerCounters,
 };
 pub use device::{Device, DeviceWay, DeviceWays};
 pub use groups::{Casting, Membership, Multicast};

@@ -378,7 +378,8 @@ impl Worker {
         client.lane.set_send_buffer(cell, options.send_buffer);
         client.lane.set_status(cell, Status::CONNECTED);
         let mut recv = StreamProducer::new(cell, options.receive_buffer);
-        let mut text = Text { recv: &mut recv, lane: Some(&mut client.lane), deaf: false };
+        let lane = Some(&mut client.lane);
+        let mut text = Text { recv: &mut recv, lane, deaf: false, lender: None };
         let (mut tcb, arrival) = make(&config, &mut text);
         tcb.set_user_timeout_option(self.out.network.tcp.user_timeout_option);
         entry.inherited.preset.apply(&mut tcb, now);

@@ -1,6 +1,6 @@
 //! Where packet buffers come from.
 
-use dpdk::{Mbuf, Mempool, MempoolError, MempoolOptions};
+use dpdk::{Mbuf, Mempool, MempoolError, MempoolOptions, PacketPool};
 
 /// Whole packets that are longer than frames, of all workers: what is made of fragments or is to be cut
 /// into some. They are needed for moments; 4 MiB.
@@ -13,6 +13,8 @@ const LARGE_ROOM: u16 = u16::MAX;
 pub struct Pools {
     /// For frames.
     pub frames: Mempool,
+    /// For received frames whose text may be lent to clients, if some may borrow.
+    pub shown: Option<PacketPool>,
     /// For packets up to 65535 bytes.
     large: Mempool,
 }
@@ -29,7 +31,7 @@ impl Pools {
             data_room: LARGE_ROOM,
             ..MempoolOptions::default()
         };
-        Ok(Self { frames, large: Mempool::create("packets", &options)? })
+        Ok(Self { frames, shown: None, large: Mempool::create("packets", &options)? })
     }
 
     /// A buffer that holds `len` bytes, whatever they are, with as much headroom as that leaves.

@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::flow::Flow;
 use crate::flows::Remains;
 use crate::input::Received;
+use crate::lender::Lender;
 use crate::limits::{TIME_WAIT_MAX, WINDOW_SCALE};
 use crate::network::{Destination, LOOPBACK};
 use crate::socket::{Kind, Signal, SocketId, Stream};
@@ -31,6 +32,8 @@ pub(crate) struct Text<'a> {
     pub(crate) lane: Option<&'a mut Lane>,
     /// The user has shut the receive side down: take and forget.
     pub(crate) deaf: bool,
+    /// Who lends the packets at hand to the client, if it may borrow.
+    pub(crate) lender: Option<&'a mut Lender>,
 }
 
 impl RecvBuffer for Text<'_> {
@@ -47,7 +50,10 @@ impl RecvBuffer for Text<'_> {
 
     fn write_all(&mut self, offset: u32, texts: &[&[u8]]) -> u32 {
         match &mut self.lane {
-            Some(lane) if !self.deaf => self.recv.write_all(lane, offset, texts),
+            Some(lane) if !self.deaf => match &mut self.lender {
+                Some(lender) if offset == 0 => lender.store(self.recv, lane, texts),
+                _ => self.recv.write_all(lane, offset, texts),
+            },
             _ => {
                 let len = texts.iter().fold(0_usize, |sum, text| sum.saturating_add(text.len()));
                 u32::try_from(len).unwrap_or(u32::MAX)
@@ -83,12 +89,12 @@ impl Stream {
     /// A segment and those behind it that differ only in their `texts`.
     pub(crate) fn train(
         &mut self,
-        lane: Option<&mut Lane>,
+        (lane, lender): (Option<&mut Lane>, Option<&mut Lender>),
         head: &SegmentIn<'_>,
         texts: &[&[u8]],
         now: Instant,
     ) -> Train {
-        let mut text = Text { recv: &mut self.recv, lane, deaf: self.deaf };
+        let mut text = Text { recv: &mut self.recv, lane, deaf: self.deaf, lender };
         let mut arrival = self.tcb.segment_arrives(head, now, &mut text);
         let mut taken = 1_usize;
         if !texts.is_empty() && Events::ROUTINE.contains(arrival.events) {
@@ -142,6 +148,9 @@ impl Worker {
             options: tcp::Options::parse(parsed.options),
             text: parsed.text,
         };
+        if let Some(lender) = &mut self.lender {
+            lender.look_at(core::slice::from_ref(&mbuf));
+        }
         let result = self.tcp_segment((&flow, received.interface), endpoint, &segment, now);
         self.flows.let_go(&flow);
         self.finish(mbuf);
@@ -211,7 +220,9 @@ impl Worker {
         let socket = self.sockets.find_mut(id).ok_or(gone)?;
         let Kind::Stream(stream) = &mut socket.kind else { return Err(gone) };
         let lane = self.clients.owner_mut(socket.client).map(|client| &mut client.lane);
-        let train = stream.train(lane, segment, &[], now);
+        let lender = self.lender.as_deref_mut();
+        let lender = lender.and_then(|l| l.for_reader(socket.client, lane.as_deref()));
+        let train = stream.train((lane, lender), segment, &[], now);
         self.settle_later(id, train.events, now);
         train.drop.map_or(Ok(()), Err)
     }
@@ -249,7 +260,11 @@ impl Worker {
         let mut short = false;
         if let Some(client) = self.clients.owner_mut(owner) {
             misbehaved = stream.recv.show(&mut client.lane).err();
-            short = client.is_short_of_blocks();
+            let over_quota = client.lane.loans_refused();
+            short = client.is_short_of_blocks() || over_quota > 0;
+            if over_quota > 0 {
+                self.counters.loans.over_quota.add(over_quota.into());
+            }
         }
         if let Some(what) = misbehaved {
             self.client_misbehaved(owner, Misbehaviour::Memory(what));

@@ -135,8 +135,12 @@ impl Worker {
                 more = stream.tcb.wants_transmit();
                 break;
             }
-            let text =
-                Text { recv: &mut stream.recv, lane: lane.as_deref_mut(), deaf: stream.deaf };
+            let text = Text {
+                recv: &mut stream.recv,
+                lane: lane.as_deref_mut(),
+                deaf: stream.deaf,
+                lender: None,
+            };
             let newest = stream.tcb.snd_max();
             let burst_len = burst_len(&stream.tcb, hop, sent);
             let burst = stream.tcb.poll_transmit_burst(now, &text, burst_len);
@@ -183,8 +187,12 @@ impl Worker {
         };
         let mut lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
         loop {
-            let text =
-                Text { recv: &mut stream.recv, lane: lane.as_deref_mut(), deaf: stream.deaf };
+            let text = Text {
+                recv: &mut stream.recv,
+                lane: lane.as_deref_mut(),
+                deaf: stream.deaf,
+                lender: None,
+            };
             if stream.tcb.poll_transmit(now, &text).is_none() {
                 break;
             }

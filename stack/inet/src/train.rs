@@ -246,6 +246,13 @@ impl Worker {
         let Some(socket) = self.sockets.find_mut(id) else { return 0 };
         let Kind::Stream(stream) = &mut socket.kind else { return 0 };
         let mut lane = self.clients.owner_mut(socket.client).map(|client| &mut client.lane);
+        let mut lender = match self.lender.as_deref_mut() {
+            Some(lender) => {
+                lender.look_at(frames);
+                lender.for_reader(socket.client, lane.as_deref())
+            }
+            None => None,
+        };
         let (mut taken, mut events) = (0_usize, Events::NONE);
         while let (Some((first, later)), Some((_, behind))) =
             (frames.split_last(), places.split_first())
@@ -254,14 +261,14 @@ impl Worker {
             let segment = segment_in(&head);
             let len = behind.iter().take_while(|place| **place == Place::Next).count();
             let train = if len == 0 {
-                stream.train(lane.as_deref_mut(), &segment, &[], now)
+                stream.train((lane.as_deref_mut(), lender.as_deref_mut()), &segment, &[], now)
             } else {
                 let mut texts = [[].as_slice(); BURST_MAX];
                 for (text, mbuf) in texts.iter_mut().zip(later.iter().rev().take(len)) {
                     *text = head.text_of_next(mbuf.data()).unwrap_or_default();
                 }
                 let texts = texts.get(..len).unwrap_or_default();
-                stream.train(lane.as_deref_mut(), &segment, texts, now)
+                stream.train((lane.as_deref_mut(), lender.as_deref_mut()), &segment, texts, now)
             };
             if let Some(reason) = train.drop {
                 self.out.count_drop(reason);

@@ -26,6 +26,7 @@ use crate::filter;
 use crate::flows::Flows;
 use crate::hearing::Hearing;
 use crate::ids::Ids;
+use crate::lender::Lender;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, MODULE_BLOCKS_EVERY, RESETS_PER_SECOND};
 use crate::listener::Listeners;
 use crate::module_stream::Turns;
@@ -99,6 +100,8 @@ pub struct Worker {
     pub(crate) out: Output,
     pub(crate) sockets: Sockets,
     pub(crate) clients: Clients,
+    /// Who lends packets to clients, if some may borrow.
+    pub(crate) lender: Option<Box<Lender>>,
     pub(crate) flows: Flows,
     pub(crate) listeners: Listeners,
     pub(crate) udp_ports: HashMap<u16, Vec<SocketId>>,
@@ -157,6 +160,8 @@ impl Worker {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let (channel, doorbell) = parts.events;
+        let shown = parts.pools.shown.clone();
+        let lender = shown.map(|pool| Box::new(Lender::new(pool, parts.mesh.workers())));
         Self {
             out: Output::new(
                 parts.pools,
@@ -165,6 +170,7 @@ impl Worker {
             ),
             sockets: Sockets::default(),
             clients: Clients::default(),
+            lender,
             flows: Flows::new(parts.secret),
             listeners: Listeners::default(),
             udp_ports: HashMap::new(),
@@ -285,14 +291,22 @@ impl Worker {
             self.deliver(now);
         }
         self.settle_touched(now);
-        self.finished.clear();
+        self.free_finished();
         busy
+    }
+
+    /// Frees packets that have been used up, unless they are lent.
+    fn free_finished(&mut self) {
+        if let Some(lender) = &mut self.lender {
+            lender.keep(&mut self.finished, &self.counters.loans);
+        }
+        self.finished.clear();
     }
 
     /// A packet has been used up.
     pub(crate) fn finish(&mut self, mbuf: Mbuf) {
         if self.finished.is_full() {
-            self.finished.clear();
+            self.free_finished();
         }
         // There is room now.
         let _ = self.finished.push(mbuf);
@@ -301,9 +315,31 @@ impl Worker {
     /// The last `count` packets have been used up.
     pub(crate) fn finish_back(&mut self, count: usize, burst: &mut Burst) {
         if self.finished.room() < count {
-            self.finished.clear();
+            self.free_finished();
         }
         burst.move_back(count, &mut self.finished);
+    }
+
+    /// Packets that clients have read are freed.
+    #[inline(never)]
+    fn end_loans(&mut self) {
+        let Some(mut lender) = self.lender.take() else { return };
+        let short = lender.take_short();
+        for number in 0..lender.borrowers().len() {
+            let Some(slot) = lender.borrowers().get(number).copied() else { break };
+            if short > 0 {
+                self.sweep_blocks(Some(slot));
+            }
+            if let Some(client) = self.clients.find_mut(slot) {
+                let before = lender.lent();
+                client.lane.returned(|buffer| lender.give_back(buffer));
+                let returned = before.saturating_sub(lender.lent());
+                self.counters.loans.returned.add(returned.into());
+            }
+        }
+        lender.free();
+        self.counters.loans.pool_low.add(short.into());
+        self.lender = Some(lender);
     }
 
     fn receive_handoff(&mut self, handoff: Handoff, now: Instant) {
@@ -373,6 +409,9 @@ impl Worker {
 
     fn exhale(&mut self, now: Instant) -> bool {
         self.sockets.prefetch_dozing();
+        if self.lender.is_some() {
+            self.end_loans();
+        }
         let mut busy = self.transmit_ready(now);
         busy |= self.out.flush();
         busy |= self.signal_clients();
@@ -426,6 +465,7 @@ impl Worker {
             timers: self.timers.len(),
             clients: self.clients.slots().count(),
             fragments: self.fragments.held(),
+            lent: self.lender.as_ref().map_or(0, |lender| lender.lent()),
         }
     }
 }
@@ -447,4 +487,6 @@ pub struct Usage {
     pub clients: usize,
     /// Fragments that wait for others.
     pub fragments: usize,
+    /// Packets lent to clients.
+    pub lent: u32,
 }

@@ -264,15 +264,20 @@ impl Control {
         let Some(client) = self.clients.get(&index) else { return };
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.client = Some(index);
+        // Only who may borrow packets is shown their memory.
+        let shown = self.facts.shown.as_ref().filter(|_| client.account.share.lends());
+        let packets = shown.map(|shown| shown.memory().file());
         let reply = Reply::Attached {
             slot: u32::from(index),
             client: client.number,
             workers: client.slot.lanes(),
             claim_loopback: self.facts.claim_loopback,
+            borrows: packets.is_some(),
         };
         let files = [client.files.read.as_fd(), client.files.write.as_fd(), self.page.file.as_fd()];
         let doorbells = client.doorbells.iter().map(|doorbell| doorbell.as_fd());
-        let descriptors: Vec<BorrowedFd<'_>> = files.into_iter().chain(doorbells).collect();
+        let descriptors: Vec<BorrowedFd<'_>> =
+            files.into_iter().chain(packets).chain(doorbells).collect();
         if !connection.answer(sequence, Ok(reply), &descriptors) {
             self.drop_connection(id);
         }

@@ -221,6 +221,11 @@ impl Config {
             config.eal.hugepages = Some(false);
         }
         let _ = config.metrics_address()?;
+        if config.eal.multi_process && config.quota.lends() {
+            let what = "[eal] multi_process and loans of [quota] exclude each other: applications of DPDK do not \
+                        have the memory that lent packets are in; leave one of them out";
+            return Err(StartError::Usage(what.into()));
+        }
         Ok(config)
     }
 

@@ -178,12 +178,22 @@ pub(crate) struct Facts {
     /// PCI devices are refused.
     pub(crate) no_io: bool,
     pub(crate) pool: dpdk::Mempool,
+    /// Of received packets that may be lent to clients.
+    pub(crate) shown: Option<dpdk::PacketPool>,
+    /// Buffers of each.
     pub(crate) pool_size: u32,
     pub(crate) trusted: Trusted,
     /// Key of the choice of ports.
     pub(crate) port_secret: [u8; 16],
     /// Key of the secrets on the sockets' descriptors.
     pub(crate) ticket_secret: [u8; 16],
+}
+
+impl Facts {
+    /// Pools of frames.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &dpdk::Mempool> {
+        core::iter::once(&self.pool).chain(self.shown.as_ref().map(dpdk::PacketPool::pool))
+    }
 }
 
 /// What became of clients.

@@ -42,6 +42,8 @@ pub(crate) struct Drivers {
     pub(crate) units: Units,
     pub(crate) modules: Modules,
     pub(crate) pool: Mempool,
+    /// Where received frames come from instead if some may be lent to clients.
+    pub(crate) shown: Option<Mempool>,
     pub(crate) alarmed: Arc<AtomicBool>,
     pub(crate) jobs: VecDeque<(Asked, config::Interface)>,
     /// Threads that open modules.
@@ -80,7 +82,7 @@ impl Drivers {
     /// Without ports. Modules are looked for in `path`, and trusted if they are root's or `user`'s.
     pub(crate) fn new(
         (path, user): (Vec<PathBuf>, u32),
-        pool: Mempool,
+        (pool, shown): (Mempool, Option<Mempool>),
         workers: u16,
         bell: Arc<Doorbell>,
     ) -> Self {
@@ -96,6 +98,7 @@ impl Drivers {
             units,
             modules,
             pool,
+            shown,
             alarmed,
             jobs: VecDeque::new(),
             openings,

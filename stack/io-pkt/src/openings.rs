@@ -118,7 +118,8 @@ impl Control {
             return Err(ModuleError::Linker.into());
         }
         let (units, pool) = (&self.drivers.units, &self.drivers.pool);
-        let env = AttachEnv { workers: self.worker_count(), pool, units };
+        let shown = self.drivers.shown.as_ref();
+        let env = AttachEnv { workers: self.worker_count(), pool, shown, units };
         let attached = devnp::attach_all(eal, spec, &env, &self.drivers.modules)?;
         let port = attached.into_iter().next();
         port.ok_or_else(|| AttachError::NoPort { device: spec.name.clone() })

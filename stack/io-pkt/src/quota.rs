@@ -79,6 +79,8 @@ pub(crate) struct Account {
 
 impl Account {
     fn new(limits: Limits) -> Self {
+        let share = Share::new(limits.memory, limits.packets_per_s);
+        let share = share.lending(limits.loans.unwrap_or(0));
         Self {
             connections: Count::of(limits.connections),
             clients: Count::of(limits.clients),
@@ -86,7 +88,7 @@ impl Account {
             listeners: Count::of(limits.listeners),
             requests: Rate::new(limits.requests_per_s),
             requests_held: Cell::new(0),
-            share: Arc::new(Share::new(limits.memory, limits.packets_per_s)),
+            share: Arc::new(share),
             violations: Cell::new(0),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use dpdk::topology::{self, Plan};
-use dpdk::{Eal, EalArgs, ExternalRegion, Memory, Mempool, MempoolOptions};
+use dpdk::{Eal, EalArgs, ExternalRegion, Memory, Mempool, MempoolOptions, PacketPool};
 use exporter::Sample;
 use inet::command::{Event, Handoff};
 use inet::steer::{Doorbell, Mesh};
@@ -17,7 +17,7 @@ use inet::{Parts, Pools, Worker, WorkerCounters};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use sd_notify::NotifyState;
-use shm::Arena;
+use shm::{Arena, PacketMemory};
 
 use crate::config::{Config, Destination, Idle, Route};
 use crate::connection::Trusted;
@@ -69,7 +69,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let workers = config.workers.unwrap_or(1).clamp(1, shm::layout::LANES_MAX);
     let plan = topology::plan(workers);
     let (eal, hugepages) = start_eal(config, &plan)?;
-    let memory = Memories::new(workers, config.tuning.fixed.cache)?;
+    let memory = Memories::new(workers, config.tuning.fixed.cache, config.quota.lends())?;
 
     let faults = match config.plain_faults {
         true => devnp::leave_faults_to_system(),
@@ -92,6 +92,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
         claim_loopback: config.claim_loopback,
         no_io: config.no_io,
         pool: memory.pools.frames.clone(),
+        shown: memory.pools.shown.clone(),
         pool_size: MBUFS,
         trusted: trusted(config),
         port_secret: secret()?,
@@ -100,7 +101,7 @@ pub(crate) fn run(config: &Config) -> Result<(), StartError> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(resources("epoll"))?;
     let ends =
         Ends { epoll, path: socket, signal, doorbell: Arc::clone(&doorbell), events, scrapes };
-    let parts = parts(config, &path, &links, &memory.pools.frames, &doorbell);
+    let parts = parts(config, &path, &links, &memory.pools, &doorbell);
     let accounts = Accounts::new(config.quota.clone(), descriptors());
     let shared = (memory.arena, memory.page, accounts);
     let mut control = Control::new(ends, links, parts, facts, shared);
@@ -219,7 +220,7 @@ fn parts(
     config: &Config,
     socket: &Path,
     workers: &[WorkerLink],
-    pool: &Mempool,
+    pools: &Pools,
     doorbell: &Arc<Doorbell>,
 ) -> (NetworkState, Drivers, Protocols) {
     let user = rustix::process::getuid().as_raw();
@@ -231,10 +232,12 @@ fn parts(
     let count = u16::try_from(workers.len()).unwrap_or(u16::MAX);
     let folder = socket.parent().unwrap_or_else(|| Path::new("/")).to_owned();
     let bells = workers.iter().map(|link| Arc::clone(&link.doorbell)).collect();
+    let pool = pools.frames.clone();
+    let shown = pools.shown.as_ref().map(|shown| shown.pool().clone());
     (
         NetworkState::new(config.tuning.at_start(count, MBUFS)),
-        Drivers::new((path.clone(), user), pool.clone(), count, Arc::clone(doorbell)),
-        Protocols::new((path, user), pool.clone(), folder, bells, Arc::clone(doorbell)),
+        Drivers::new((path.clone(), user), (pool.clone(), shown), count, Arc::clone(doorbell)),
+        Protocols::new((path, user), pool, folder, bells, Arc::clone(doorbell)),
     )
 }
 
@@ -247,11 +250,17 @@ struct Memories {
 }
 
 impl Memories {
-    fn new(workers: u16, cache: u32) -> Result<Self, StartError> {
+    /// With `lends` the ports get buffers of their own that clients can be shown.
+    fn new(workers: u16, cache: u32, lends: bool) -> Result<Self, StartError> {
         let options = MempoolOptions { count: MBUFS, cache, ..MempoolOptions::default() };
         let pool = Mempool::create("frames", &options)
             .map_err(|error| StartError::Eal(error.to_string()))?;
-        let pools = Pools::new(pool).map_err(|error| StartError::Eal(error.to_string()))?;
+        let mut pools = Pools::new(pool).map_err(|error| StartError::Eal(error.to_string()))?;
+        if lends {
+            let memory = PacketMemory::create(MBUFS).map_err(resources("packets' memory"))?;
+            let shown = PacketPool::create("shown", cache, memory);
+            pools.shown = Some(shown.map_err(|error| StartError::Eal(error.to_string()))?);
+        }
         let arena = Arena::reserve(SLOTS)
             .map_err(|e| StartError::Resources { what: "client memory", why: e.to_string() })?;
         let start = arena.base().addr().get();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant as StdInstant;
 
+use dpdk::Mempool;
 use exporter::{
     BuildInfo, CounterSample, InterfaceSample, NeighborSample, PoolSample, Sample, WorkerSample,
 };
@@ -364,6 +365,7 @@ impl Control {
                 program: client.program.clone(),
                 sockets: u32::try_from(client.cells.len()).unwrap_or(u32::MAX),
                 rx_memory_bytes: client.slot.rx_memory_in_use(),
+                packets_lent: client.account.share.lends().then(|| client.slot.lent()),
                 packets: client.slot.packets(),
                 packets_per_s,
                 requests: client.requests,
@@ -451,8 +453,8 @@ impl Control {
             hugepages: self.facts.hugepages,
             uptime_ms: u64::try_from(uptime).unwrap_or(u64::MAX),
             metrics: self.facts.metrics,
-            mbufs_used: self.facts.pool.in_use(),
-            mbufs_total: self.facts.pool_size,
+            mbufs_used: self.facts.pools().map(Mempool::in_use).sum(),
+            mbufs_total: self.facts.pools().map(|_| self.facts.pool_size).sum(),
             address: self.network.first_address().map(Into::into),
         }
     }
@@ -488,11 +490,7 @@ impl Control {
             interfaces: self.interface_samples(),
             modules: self.module_samples(),
             drops: DropReason::ALL.iter().map(|reason| self.drops(*reason)).collect(),
-            mbufs: vec![PoolSample {
-                pool: self.facts.pool.name().into(),
-                used: u64::from(self.facts.pool.in_use()),
-                free: u64::from(self.facts.pool.available()),
-            }],
+            mbufs: self.facts.pools().map(pool_sample).collect(),
             tcp_connections: states.into_iter().map(lower).collect(),
             sockets: protocols.into_iter().map(lower).collect(),
             neighbors: neighbor_samples(neighbors),
@@ -549,6 +547,11 @@ impl Control {
 }
 
 /// How many neighbours of a family are in a state.
+fn pool_sample(pool: &Mempool) -> PoolSample {
+    let (used, free) = (pool.in_use().into(), pool.available().into());
+    PoolSample { pool: pool.name().into(), used, free }
+}
+
 fn neighbor_samples(neighbors: &[NeighborSummary]) -> Vec<NeighborSample> {
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for row in neighbors {

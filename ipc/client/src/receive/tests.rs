@@ -348,7 +348,8 @@ fn serve(door: &OwnedFd) -> Peer {
     let (slot, files) = Arena::reserve(1).unwrap().attach(1, Default::default()).unwrap();
     let (page, page_fd) = WorkersPage::create(1).unwrap();
     let doorbell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-    let attached = Reply::Attached { slot: 0, client: 0, workers: 1, claim_loopback: false };
+    let attached =
+        Reply::Attached { slot: 0, client: 0, workers: 1, claim_loopback: false, borrows: false };
     answer(&connection, attached, &[&files.read, &files.write, &page_fd, &doorbell]);
 
     let mut lane = slot.lane(0).unwrap();

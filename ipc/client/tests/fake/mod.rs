@@ -240,7 +240,13 @@ impl Daemon {
         let index = u32::from(slot.index());
         self.clients[client].slot = Some(slot);
         let workers = self.workers;
-        Ok(Reply::Attached { slot: index, client: client as u64, workers, claim_loopback: false })
+        Ok(Reply::Attached {
+            slot: index,
+            client: client as u64,
+            workers,
+            claim_loopback: false,
+            borrows: false,
+        })
     }
 
     fn open(

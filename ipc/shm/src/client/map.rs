@@ -16,6 +16,7 @@ use crate::layout::{self, CELLS, LANES_MAX, LAP, READ_LEN, RING_LEN, WORKERS_LEN
 use crate::memory;
 use crate::region::Region;
 use crate::sync::fence;
+use crate::words::pair;
 
 /// What came with the daemon's answer to an attach request.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct ClientFiles {
     pub write: OwnedFd,
     /// The page that says which workers sleep.
     pub workers: OwnedFd,
+    /// Memory of packets, if some may be lent to the client.
+    pub packets: Option<OwnedFd>,
     /// One doorbell per worker.
     pub doorbells: Vec<OwnedFd>,
 }
@@ -36,6 +39,8 @@ pub struct ClientMap {
     pub(super) read: Region,
     pub(super) write: Region,
     workers: Region,
+    /// Memory of packets that may be lent.
+    pub(super) packets: Option<Region>,
     doorbells: Vec<Own>,
     /// The process id, in a page of its own that is zero after a fork.
     process: NonNull<u8>,
@@ -65,11 +70,13 @@ impl ClientMap {
         let read = Mapped::new(&files.read, READ_LEN, false)?;
         let write = Mapped::new(&files.write, WRITE_LEN, true)?;
         let workers = Mapped::new(&files.workers, WORKERS_LEN, false)?;
+        let packets = files.packets.as_ref().map(Mapped::whole).transpose()?;
         let process = memory::wiped_on_fork(PAGE)?;
         Ok(Arc::new(Self {
             read: read.keep(),
             write: write.keep(),
             workers: workers.keep(),
+            packets: packets.map(Mapped::keep),
             doorbells: doorbells.into_iter().map(Own::new).collect(),
             process,
         }))
@@ -195,7 +202,7 @@ impl fmt::Debug for ClientMap {
 
 impl Drop for ClientMap {
     fn drop(&mut self) {
-        for region in [self.read, self.write, self.workers] {
+        for region in [self.read, self.write, self.workers].into_iter().chain(self.packets) {
             // SAFETY: mapped by `map`, and all that borrows from it holds an `Arc` of the map.
             unsafe { memory::unmap(region.base(), region.len()) };
         }
@@ -220,6 +227,12 @@ impl Mapped {
         Ok(Self { region: unsafe { Region::new(base, len) } })
     }
 
+    /// All of a file, to be read.
+    fn whole(file: &OwnedFd) -> Result<Self, Errno> {
+        let len = usize::try_from(rustix::fs::fstat(file)?.st_size).map_err(|_| Errno::INVAL)?;
+        Self::new(file, len, false)
+    }
+
     fn keep(self) -> Region {
         let region = self.region;
         core::mem::forget(self);
@@ -232,11 +245,4 @@ impl Drop for Mapped {
         // SAFETY: mapped by `new`, and nobody uses it yet.
         unsafe { memory::unmap(self.region.base(), self.region.len()) };
     }
-}
-
-/// Two words as one: the first at the lower address.
-fn pair(first: u32, second: u32) -> u64 {
-    let [a, b, c, d] = first.to_ne_bytes();
-    let [e, f, g, h] = second.to_ne_bytes();
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }

@@ -9,8 +9,10 @@ use super::socket::SocketMemory;
 use crate::daemon::consumed;
 use crate::daemon::datagram::record_len;
 use crate::datagram_header::{Ancillary, DatagramHeader};
-use crate::layout::{self, QUEUE_LEN, own_cell, read_cell, write_cell};
+use crate::layout::{self, LENT, LIST_LEN, QUEUE_LEN, own_cell, read_cell, write_cell};
+use crate::region::Region;
 use crate::sync::fence;
+use crate::words::halves;
 
 /// After this many bytes the worker is asked to look, so that it can tell the peer of the room.
 const WINDOW_STEP: u64 = 64 * 1024;
@@ -55,6 +57,16 @@ struct Position {
     consumed: u64,
     index: u32,
     offset: u32,
+    /// Of a descriptor that stands for packets: which of them.
+    piece: u32,
+}
+
+/// Bytes that follow each other in memory: in a block of the client's, or in a packet.
+#[derive(Clone, Copy, Debug)]
+struct Piece<'a> {
+    memory: &'a Region,
+    at: usize,
+    len: usize,
 }
 
 impl<'a> ReceiveQueue<'a> {
@@ -79,9 +91,9 @@ impl<'a> ReceiveQueue<'a> {
             let mut rest: &mut [u8] = slice;
             while !rest.is_empty() && unread > 0 {
                 let most = rest.len().min(usize::try_from(unread).unwrap_or(usize::MAX));
-                let Some((at, len)) = self.piece(&mut position, most) else { break };
-                let (now, later) = rest.split_at_mut(len.min(most));
-                if !self.socket.map.read.copy_out(at, now) {
+                let Some(piece) = self.piece(&mut position, most) else { break };
+                let (now, later) = rest.split_at_mut(piece.len.min(most));
+                if !piece.memory.copy_out(piece.at, now) {
                     break;
                 }
                 unread = unread.saturating_sub(now.len() as u64);
@@ -106,10 +118,11 @@ impl<'a> ReceiveQueue<'a> {
             return &[];
         }
         let most = usize::try_from(unread).unwrap_or(usize::MAX);
-        let Some((at, len)) = self.piece(&mut position, most) else { return &[] };
-        // SAFETY: published bytes that nobody has consumed, which the daemon does not write; consuming
-        // them takes the lock that this queue holds, and the queue itself, which the slice borrows.
-        unsafe { self.socket.map.read.bytes(at, len) }.unwrap_or_default()
+        let Some(Piece { memory, at, len }) = self.piece(&mut position, most) else { return &[] };
+        // SAFETY: published bytes that nobody has consumed, which the daemon does not write, be they in a
+        // block or in a packet that is lent; consuming them takes the lock that this queue holds, and the
+        // queue itself, which the slice borrows.
+        unsafe { memory.bytes(at, len) }.unwrap_or_default()
     }
 
     /// Takes stream bytes that were looked at in place. Returns how many there were.
@@ -118,7 +131,7 @@ impl<'a> ReceiveQueue<'a> {
         let most = usize::try_from(self.unread()).unwrap_or(usize::MAX).min(len);
         let mut left = most;
         while left > 0 {
-            let Some((_, len)) = self.piece(&mut position, left) else { break };
+            let Some(Piece { len, .. }) = self.piece(&mut position, left) else { break };
             position.pass(len);
             left = left.saturating_sub(len);
         }
@@ -129,7 +142,7 @@ impl<'a> ReceiveQueue<'a> {
     /// The first datagram, where it is; it stays there until it is read.
     pub fn first_datagram(&mut self) -> Option<(Datagram, &[u8])> {
         let datagram = self.read_datagram(&mut [], true)?;
-        let (at, _) = self.piece(&mut self.position()?, usize::MAX)?;
+        let at = self.piece(&mut self.position()?, usize::MAX)?.at;
         let at = at.wrapping_add(DatagramHeader::LEN);
         // SAFETY: as in `first`.
         let payload = unsafe { self.socket.map.read.bytes(at, datagram.full_len) }?;
@@ -183,13 +196,13 @@ impl<'a> ReceiveQueue<'a> {
         let place = position.consumed.saturating_add(urgent.ahead);
         let mut left = usize::try_from(urgent.ahead).ok()?;
         while left > 0 {
-            let (_, len) = self.piece(&mut position, left)?;
+            let Piece { len, .. } = self.piece(&mut position, left)?;
             position.pass(len);
             left = left.saturating_sub(len);
         }
-        let (at, _) = self.piece(&mut position, 1)?;
+        let piece = self.piece(&mut position, 1)?;
         let mut byte = [0];
-        if !self.socket.map.read.copy_out(at, &mut byte) {
+        if !piece.memory.copy_out(piece.at, &mut byte) {
             return None;
         }
         if !peek {
@@ -207,7 +220,7 @@ impl<'a> ReceiveQueue<'a> {
         if self.unread() == 0 {
             return None;
         }
-        let (at, len) = self.piece(&mut position, usize::MAX)?;
+        let Piece { at, len, .. } = self.piece(&mut position, usize::MAX)?;
         let mut header = [0; DatagramHeader::LEN];
         if len < header.len() || !self.socket.map.read.copy_out(at, &mut header) {
             return None;
@@ -315,19 +328,21 @@ impl<'a> ReceiveQueue<'a> {
             consumed: consumed::parse(self.socket.cell.generation, word)?,
             index: self.socket.write_word(write_cell::RX_INDEX).load(Ordering::Relaxed),
             offset: self.socket.write_word(write_cell::RX_OFFSET).load(Ordering::Relaxed),
+            piece: self.socket.write_word(write_cell::RX_PIECE).load(Ordering::Relaxed),
         })
     }
 
     fn store(&self, position: Position) {
         self.socket.write_word(write_cell::RX_INDEX).store(position.index, Ordering::Relaxed);
         self.socket.write_word(write_cell::RX_OFFSET).store(position.offset, Ordering::Relaxed);
+        self.socket.write_word(write_cell::RX_PIECE).store(position.piece, Ordering::Relaxed);
         let word = consumed::emit(self.socket.cell.generation, position.consumed);
         self.socket.consumed().store(word, Ordering::Release);
     }
 
     /// Where the next bytes are and how many of them follow each other, `most` at most. Something
     /// must be unread.
-    fn piece(&self, position: &mut Position, most: usize) -> Option<(usize, usize)> {
+    fn piece(&self, position: &mut Position, most: usize) -> Option<Piece<'_>> {
         let read = &self.socket.map.read;
         for _ in 0..=QUEUE_LEN {
             let at = layout::rx_descriptor(self.socket.cell.index, position.index);
@@ -335,13 +350,44 @@ impl<'a> ReceiveQueue<'a> {
             if position.offset >= len {
                 position.index = position.index.wrapping_add(1);
                 position.offset = 0;
+                position.piece = 0;
                 continue;
             }
             let block = read.u32(at).load(Ordering::Relaxed);
             let start = read.u32(at.wrapping_add(4)).load(Ordering::Relaxed);
+            if read.u32(at.wrapping_add(12)).load(Ordering::Relaxed) & LENT != 0 {
+                return self.lent(position, (block, start), most);
+            }
             let first = (start as usize).wrapping_add(position.offset as usize);
             let left = len.wrapping_sub(position.offset) as usize;
-            return Some((layout::rx_block(block).wrapping_add(first), left.min(most)));
+            let at = layout::rx_block(block).wrapping_add(first);
+            return Some(Piece { memory: read, at, len: left.min(most) });
+        }
+        None
+    }
+
+    /// The same of a descriptor that stands for packets, which are in the list of this block from entry `first` on.
+    fn lent(
+        &self,
+        position: &mut Position,
+        (block, first): (u32, u32),
+        most: usize,
+    ) -> Option<Piece<'_>> {
+        let read = &self.socket.map.read;
+        let memory = self.socket.map.packets.as_ref()?;
+        let [a, b, c, d, ..] = position.consumed.to_le_bytes();
+        let consumed = u32::from_le_bytes([a, b, c, d]);
+        for _ in 0..LIST_LEN {
+            let at = layout::list_entry(block, first.wrapping_add(position.piece));
+            let (len, begin) = halves(read.u64(at.wrapping_add(8)).load(Ordering::Relaxed));
+            let passed = consumed.wrapping_sub(begin);
+            let Some(left) = len.checked_sub(passed).filter(|left| *left > 0) else {
+                position.piece = position.piece.wrapping_add(1);
+                continue;
+            };
+            let (buffer, offset) = halves(read.u64(at).load(Ordering::Relaxed));
+            let at = layout::packet_byte(buffer, offset.wrapping_add(passed));
+            return Some(Piece { memory, at, len: (left as usize).min(most) });
         }
         None
     }

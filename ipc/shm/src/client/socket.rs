@@ -46,6 +46,7 @@ impl SocketMemory {
             socket.told().store(0, Ordering::Relaxed);
             socket.write_word(write_cell::RX_INDEX).store(0, Ordering::Relaxed);
             socket.write_word(write_cell::RX_OFFSET).store(0, Ordering::Relaxed);
+            socket.write_word(write_cell::RX_PIECE).store(0, Ordering::Relaxed);
             let consumed = consumed::emit(cell.generation, 0);
             socket.consumed().store(consumed, Ordering::Release);
         }

@@ -17,13 +17,29 @@ pub(super) struct Counts {
     packets: AtomicU64,
     memory_refused: AtomicU64,
     packets_held: AtomicU64,
+    /// Packet buffers that are lent.
+    lent: AtomicU64,
+    /// Those, and loans that were taken of the share and are left.
+    loans_taken: AtomicU64,
 }
 
 impl Counts {
     /// Bytes of receive blocks in use, packets posted, and how often the share has ended of either.
     pub(super) fn values(&self) -> [u64; 4] {
-        let Self { rx_memory, packets, memory_refused, packets_held } = self;
+        let Self { rx_memory, packets, memory_refused, packets_held, .. } = self;
         [rx_memory, packets, memory_refused, packets_held].map(|c| c.load(Ordering::Relaxed))
+    }
+}
+
+impl Counts {
+    /// Packet buffers that are lent.
+    pub(super) fn lent(&self) -> u64 {
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    /// Loans that are taken of the share.
+    pub(super) fn loans_taken(&self) -> u32 {
+        u32::try_from(self.loans_taken.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 }
 
@@ -60,6 +76,30 @@ impl Account {
         self.share.give(len);
         let left = self.counts.rx_memory.load(Ordering::Relaxed).saturating_sub(len);
         self.counts.rx_memory.store(left, Ordering::Relaxed);
+    }
+
+    /// May packets be lent?
+    pub(super) fn lends(&self) -> bool {
+        self.share.lends()
+    }
+
+    /// Takes up to so many loans.
+    pub(super) fn take_loans(&self, most: u32) -> u32 {
+        let taken = self.share.take_loans(most);
+        add(&self.counts.loans_taken, taken.into());
+        taken
+    }
+
+    /// Gives some back.
+    pub(super) fn give_loans(&self, count: u32) {
+        self.share.give_loans(count);
+        let left = self.counts.loans_taken.load(Ordering::Relaxed).saturating_sub(count.into());
+        self.counts.loans_taken.store(left, Ordering::Relaxed);
+    }
+
+    /// So many packet buffers are lent.
+    pub(super) fn lent(&self, count: u32) {
+        self.counts.lent.store(count.into(), Ordering::Relaxed);
     }
 
     /// Receive blocks that the share has left.

@@ -242,6 +242,12 @@ impl Slot {
         [memory, packets]
     }
 
+    /// Packet buffers that are lent, for listings.
+    #[must_use]
+    pub fn lent(&self) -> u64 {
+        self.counts.iter().map(|counts| counts.lent()).sum()
+    }
+
     /// The counts of a lane, and the share it counts against.
     pub(super) fn account(&self, worker: u16) -> Option<Account> {
         Some(Account::new(&self.share, self.counts.get(usize::from(worker))?))
@@ -261,6 +267,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.share.give(self.rx_memory_in_use());
+        self.counts.iter().for_each(|counts| self.share.give_loans(counts.loans_taken()));
         // SAFETY: lanes and loans hold an `Arc` of the slot, so nobody uses its addresses any more.
         let unmapped = unsafe { memory::reserve_at(self.read.base(), SLOT_LEN) };
         // If the kernel could not, the client's memory is still there: the slot is not used again.

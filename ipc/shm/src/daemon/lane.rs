@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::account::Account;
 use super::arena::Slot;
 use super::blocks::{self, BlockPool};
+use super::borrowed::Borrowed;
 use super::misbehaved::PeerMisbehaved;
 use super::stream::Blocks;
 use crate::datagram_header::DatagramHeader;
@@ -17,6 +18,7 @@ use crate::loan::Loan;
 use crate::region::Region;
 use crate::status::Status;
 use crate::sync::{AtomicU32, AtomicU64, fence};
+use crate::words::halves;
 
 /// Connections of one client that begin and end to hold blocks within a burst or two.
 const SPARE_MAX: usize = 128;
@@ -119,7 +121,7 @@ pub struct Lane {
     position: u32,
     worker: u16,
     pub(super) slot: Arc<Slot>,
-    account: Account,
+    pub(super) account: Account,
     first_cell: u32,
     /// How many cells there are.
     cells: u32,
@@ -131,6 +133,8 @@ pub struct Lane {
     /// For connections that have something to hold again; without this each request would allocate.
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spare: Vec<Box<Blocks>>,
+    /// What has been lent to the client, if it may borrow.
+    pub(super) borrowed: Option<Box<Borrowed>>,
     /// The cell that was last asked for its [`Lane::in_armed`], and what its word said.
     in_seen: (CellId, u32),
     /// The same of [`Lane::out_armed`].
@@ -147,6 +151,7 @@ impl Lane {
         let lanes = slot.lanes();
         let cells = layout::cells_per_lane(lanes);
         let blocks = layout::rx_blocks_per_lane(lanes);
+        let borrowed = account.lends().then(Box::default);
         Self {
             write: slot.write,
             read: slot.read,
@@ -160,6 +165,7 @@ impl Lane {
             free: VecDeque::new(),
             pool: Box::new(BlockPool::new(blocks.saturating_mul(u32::from(worker)), blocks)),
             spare: Vec::new(),
+            borrowed,
             in_seen: (CellId::NONE, 0),
             out_seen: (CellId::NONE, 0),
             one_thread: PhantomData,
@@ -559,12 +565,6 @@ const fn is_alive(generation: u16) -> bool {
 fn is_fresh(upper: u64, position: u32) -> bool {
     let (_, flags) = halves(upper);
     flags & LAP == layout::lap(position)
-}
-
-/// The two words of a half descriptor: the one at the lower address first.
-fn halves(pair: u64) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = pair.to_ne_bytes();
-    (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
 }
 
 fn check(lower: u64, upper: u64) -> Result<TxDescriptor, PeerMisbehaved> {

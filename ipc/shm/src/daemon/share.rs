@@ -1,6 +1,6 @@
 //! What the clients of one user may have together, counted where it is used: by all workers at once.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How far work may run ahead of its rate: as long as a scheduler's turn, so that a program that was
 /// not run for one can catch up.
@@ -53,6 +53,8 @@ impl Rate {
 pub struct Share {
     memory_max: u64,
     memory: AtomicU64,
+    loans_max: u32,
+    loans: AtomicU32,
     /// Packets posted.
     pub packets: Rate,
 }
@@ -64,8 +66,34 @@ impl Share {
         Self {
             memory_max: memory_max.unwrap_or(u64::MAX),
             memory: AtomicU64::new(0),
+            loans_max: 0,
+            loans: AtomicU32::new(0),
             packets: Rate::new(packets_per_s),
         }
+    }
+
+    /// The same, with so many packet buffers that may be lent.
+    #[must_use]
+    pub fn lending(self, loans_max: u32) -> Self {
+        Self { loans_max, ..self }
+    }
+
+    /// May packets be lent?
+    #[must_use]
+    pub fn lends(&self) -> bool {
+        self.loans_max > 0
+    }
+
+    /// Takes up to so many loans; how many there were.
+    pub(crate) fn take_loans(&self, most: u32) -> u32 {
+        let left = |loans: u32| self.loans_max.saturating_sub(loans).min(most);
+        let taken = |loans: u32| loans.checked_add(left(loans));
+        let before = self.loans.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
+        before.map_or(0, left)
+    }
+
+    pub(crate) fn give_loans(&self, count: u32) {
+        let _ = self.loans.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Bytes of receive blocks in use; they are not counted where there is no limit.
@@ -105,7 +133,7 @@ impl Default for Share {
 
 #[cfg(test)]
 mod tests {
-    use core::sync::atomic::{AtomicBool, AtomicU32};
+    use core::sync::atomic::AtomicBool;
 
     use super::*;
 
@@ -156,6 +184,15 @@ mod tests {
         assert_eq!((share.memory_in_use(), share.memory_left()), (100, 0));
         share.give(60);
         assert_eq!(share.memory_left(), 60);
+    }
+
+    #[test]
+    fn loans_end_where_the_share_does_and_come_back() {
+        let share = Share::default().lending(40);
+        assert_eq!([share.take_loans(32), share.take_loans(32), share.take_loans(32)], [32, 8, 0]);
+        share.give_loans(10);
+        assert_eq!(share.take_loans(32), 10);
+        assert!(!Share::default().lends());
     }
 
     #[test]

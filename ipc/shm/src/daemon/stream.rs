@@ -5,8 +5,12 @@ use core::sync::atomic::Ordering;
 use super::consumed;
 use super::lane::{CellId, Lane};
 use super::misbehaved::PeerMisbehaved;
-use crate::layout::{self, BLOCK_LEN, QUEUE_BLOCKS, QUEUE_LEN, read_cell};
+use crate::layout::{self, BLOCK_LEN, QUEUE_BLOCKS, QUEUE_LEN, RUNS, read_cell};
 use crate::sync::{AtomicU32, fence};
+
+mod lending;
+
+use lending::{Loans, describe_copies};
 
 const NO_BLOCK: u16 = u16::MAX;
 const BLOCK: u64 = BLOCK_LEN as u64;
@@ -37,6 +41,8 @@ pub struct StreamProducer {
     lane_blocks: u16,
     /// Consumed since `refresh` last said so.
     unreported: u32,
+    /// Packets may be lent to the client.
+    borrows: bool,
     blocks: Option<Box<Blocks>>,
 }
 
@@ -50,6 +56,7 @@ pub struct Resting {
     published: u64,
     tail: u32,
     lane_blocks: u16,
+    borrows: bool,
 }
 
 impl Resting {
@@ -74,15 +81,33 @@ impl Resting {
 pub(super) struct Blocks {
     /// The client has been shown everything before.
     shown: u64,
+    /// There are descriptors for everything before.
+    described: u64,
     /// End of the furthest byte written.
     ahead: u64,
     /// Blocks are allocated up to here; the same as published if none is.
     allocated: u64,
     /// Where the client is to say that it has read.
     notice: u64,
-    /// Offset and length of the last descriptor, if it can grow.
-    open: Option<(u32, u32)>,
+    /// The last descriptor, if it can grow.
+    open: Open,
+    loans: Loans,
     numbers: [u16; QUEUE_LEN as usize],
+}
+
+/// A descriptor that can grow.
+#[derive(Clone, Copy, Debug)]
+enum Open {
+    None,
+    /// For bytes of a block.
+    Copy {
+        offset: u32,
+        len: u32,
+    },
+    /// For packets.
+    Run {
+        len: u32,
+    },
 }
 
 /// Where in a stream the next byte goes.
@@ -95,14 +120,16 @@ struct Cursor {
 }
 
 impl Blocks {
-    /// None, for a stream that is at `position`.
-    fn none(position: u64) -> Self {
+    /// None, for a stream that is at `position`, whose next descriptor is `tail`.
+    fn none(position: u64, tail: u32) -> Self {
         Self {
             shown: position,
+            described: position,
             ahead: position,
             allocated: position,
             notice: u64::MAX,
-            open: None,
+            open: Open::None,
+            loans: Loans::none(position, tail),
             numbers: [NO_BLOCK; QUEUE_LEN as usize],
         }
     }
@@ -110,7 +137,7 @@ impl Blocks {
     /// Nothing is held or waits, and the client was told so.
     fn is_idle(&self, position: u64) -> bool {
         let nothing = self.ahead <= position && self.allocated <= position;
-        nothing && self.shown == position && self.notice == u64::MAX
+        nothing && self.loans.is_none() && self.shown == position && self.notice == u64::MAX
     }
 
     fn number(&self, position: u64) -> Option<u32> {
@@ -187,6 +214,7 @@ impl StreamProducer {
             unread: 0,
             lane_blocks: short(layout::RX_BLOCKS),
             unreported: 0,
+            borrows: false,
             blocks: None,
         }
     }
@@ -201,15 +229,16 @@ impl StreamProducer {
     /// [`StreamProducer::resume`] with the same cell and limit.
     #[must_use]
     pub fn rest(&self) -> Option<Resting> {
-        let Self { published, tail, lane_blocks, unread, ref blocks, .. } = *self;
-        (unread == 0 && blocks.is_none()).then_some(Resting { published, tail, lane_blocks })
+        let Self { published, tail, lane_blocks, borrows, unread, ref blocks, .. } = *self;
+        let resting = Resting { published, tail, lane_blocks, borrows };
+        (unread == 0 && blocks.is_none()).then_some(resting)
     }
 
     /// The stream goes on where it was.
     #[must_use]
     pub fn resume(cell: CellId, limit: u32, resting: Resting) -> Self {
-        let Resting { published, tail, lane_blocks } = resting;
-        Self { tail, published, lane_blocks, ..Self::new(cell, limit) }
+        let Resting { published, tail, lane_blocks, borrows } = resting;
+        Self { tail, published, lane_blocks, borrows, ..Self::new(cell, limit) }
     }
 
     /// Bytes that may follow what has been published. What was promised can still be refused by
@@ -283,10 +312,11 @@ impl StreamProducer {
         // Lengths of slices that are in memory at once: their sum fits.
         let len = texts.iter().fold(0_u64, |sum, text| sum.wrapping_add(text.len() as u64));
         let wanted = start.saturating_add(len).min(self.capacity_end());
-        let published = self.published;
-        let blocks = self.blocks.get_or_insert_with(|| lane.spare(|| Blocks::none(published)));
+        self.hold_blocks(lane);
+        let Some(blocks) = &mut self.blocks else { return 0 };
         if blocks.allocated < wanted {
-            blocks.allocate(lane, published, wanted);
+            // What was lent needs no block.
+            blocks.allocate(lane, self.published.max(blocks.described), wanted);
             self.lane_blocks = short(lane.free_blocks());
         }
         let end = wanted.min(blocks.allocated);
@@ -298,6 +328,16 @@ impl StreamProducer {
         }
         blocks.ahead = blocks.ahead.max(cursor.position);
         u32::try_from(cursor.position.saturating_sub(start)).unwrap_or(0)
+    }
+
+    /// From now on there is something to know of blocks.
+    #[inline]
+    fn hold_blocks(&mut self, lane: &mut Lane) {
+        if self.blocks.is_none() {
+            let (published, tail) = (self.published, self.tail);
+            self.blocks = Some(lane.spare(|| Blocks::none(published, tail)));
+            self.borrows = lane.borrows();
+        }
     }
 
     /// The byte `offset` bytes beyond what has been published is urgent: tells the client where in
@@ -342,16 +382,8 @@ impl StreamProducer {
         if blocks.shown >= self.published || !lane.is_live(cell) {
             return;
         }
-        while blocks.shown < self.published {
-            let Some(block) = blocks.number(blocks.shown) else { break };
-            let room = BLOCK.saturating_sub(blocks.shown % BLOCK);
-            let chunk = room.min(self.published.saturating_sub(blocks.shown));
-            describe(cell, &mut self.tail, blocks, (block, chunk), lane);
-            blocks.shown = blocks.shown.saturating_add(chunk);
-            if blocks.shown.is_multiple_of(BLOCK) {
-                blocks.open = None;
-            }
-        }
+        describe_copies(cell.index, &mut self.tail, blocks, self.published, lane);
+        blocks.shown = blocks.described.min(self.published);
         lane.word(cell, read_cell::RX_TAIL).store(self.tail, Ordering::Release);
         lane.long(cell, read_cell::RX_LEN).store(blocks.shown, Ordering::Release);
     }
@@ -376,6 +408,7 @@ impl StreamProducer {
     /// Gives all blocks back; the cell can then be freed.
     pub fn release(mut self, lane: &mut Lane) {
         let Some(mut blocks) = self.blocks.take() else { return };
+        blocks.loans.release(lane);
         for number in &mut blocks.numbers {
             if *number != NO_BLOCK {
                 lane.give_blocks(u32::from(*number), 1);
@@ -388,7 +421,8 @@ impl StreamProducer {
     /// Positions from here on would overwrite a block or descriptor the client may look at.
     fn capacity_end(&self) -> u64 {
         let first = self.consumed().wrapping_div(BLOCK);
-        first.saturating_add(u64::from(QUEUE_BLOCKS)).saturating_mul(BLOCK)
+        let blocks = if self.borrows { QUEUE_BLOCKS.saturating_sub(RUNS) } else { QUEUE_BLOCKS };
+        first.saturating_add(u64::from(blocks)).saturating_mul(BLOCK)
     }
 
     fn consume(&mut self, lane: &mut Lane) -> Result<(), PeerMisbehaved> {
@@ -412,6 +446,9 @@ impl StreamProducer {
         let unread = u32::try_from(shown.saturating_sub(old)).unwrap_or(u32::MAX);
         let newly = consumed::newly(lane, self.cell(), old, unread)?;
         self.lane_blocks = short(lane.free_blocks());
+        if self.borrows {
+            self.take_back(lane, old.saturating_add(newly.into()));
+        }
         let Some(blocks) = self.blocks.as_mut().filter(|_| newly > 0) else { return Ok(()) };
         self.unread = self.unread.saturating_sub(newly);
         let now = old.saturating_add(newly.into());
@@ -428,7 +465,8 @@ impl StreamProducer {
                 blocks.allocated = last.wrapping_div(BLOCK).saturating_mul(BLOCK);
             }
             blocks.allocated = self.published;
-            blocks.open = None;
+            blocks.open = Open::None;
+            blocks.loans.end(lane);
         }
         self.lane_blocks = short(lane.free_blocks());
         Ok(())
@@ -458,29 +496,28 @@ impl StreamProducer {
 
 /// Grows the last descriptor by a chunk of a block, or begins a new one.
 fn describe(
-    cell: CellId,
+    cell: u32,
     tail: &mut u32,
     blocks: &mut Blocks,
     (block, chunk): (u32, u64),
     lane: &Lane,
 ) {
-    let len = u32::try_from(chunk).unwrap_or(0);
-    let (index, offset, total) = match blocks.open {
-        Some((offset, old)) => (tail.wrapping_sub(1), offset, old.saturating_add(len)),
-        None => {
+    let chunk = u32::try_from(chunk).unwrap_or(0);
+    let (index, offset, len) = match blocks.open {
+        Open::Copy { offset, len } => (tail.wrapping_sub(1), offset, len.saturating_add(chunk)),
+        Open::None | Open::Run { .. } => {
             let index = *tail;
             *tail = tail.wrapping_add(1);
-            (index, in_block(blocks.shown), len)
+            let (at, offset) = (layout::rx_descriptor(cell, index), in_block(blocks.described));
+            lane.read.u32(at).store(block, Ordering::Relaxed);
+            lane.read.u32(at.wrapping_add(4)).store(offset, Ordering::Relaxed);
+            lane.read.u32(at.wrapping_add(12)).store(0, Ordering::Relaxed);
+            (index, offset, chunk)
         }
     };
-    let at = layout::rx_descriptor(cell.index, index);
-    if blocks.open.is_none() {
-        lane.read.u32(at).store(block, Ordering::Relaxed);
-        lane.read.u32(at.wrapping_add(4)).store(offset, Ordering::Relaxed);
-        lane.read.u32(at.wrapping_add(12)).store(0, Ordering::Relaxed);
-    }
-    lane.read.u32(at.wrapping_add(8)).store(total, Ordering::Release);
-    blocks.open = Some((offset, total));
+    let at = layout::rx_descriptor(cell, index);
+    lane.read.u32(at.wrapping_add(8)).store(len, Ordering::Release);
+    blocks.open = Open::Copy { offset, len };
 }
 
 fn slot_of(position: u64) -> usize {

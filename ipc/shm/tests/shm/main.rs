@@ -3,6 +3,7 @@
 // What the kernel does for the two, and a hostile client that writes through it, is not in Miri.
 #[cfg(not(miri))]
 mod hostile;
+mod lending;
 #[cfg(not(miri))]
 mod memory;
 mod queues;
@@ -16,8 +17,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{EventfdFlags, eventfd};
 use shm::{
-    Arena, CellId, ClientFiles, ClientMap, DatagramProducer, Lane, ReceiveQueue, Slot,
-    SocketMemory, StreamProducer, WorkersPage,
+    Arena, CellId, ClientFiles, ClientMap, DatagramProducer, Lane, PacketMemory, ReceiveQueue,
+    Share, Slot, SocketMemory, StreamProducer, WorkersPage,
 };
 
 /// One client with one lane, seen from both sides.
@@ -31,13 +32,21 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
+        Self::of(Share::default(), None)
+    }
+
+    /// Of a user with this share, who may be lent packets of this memory.
+    fn of(share: Share, packets: Option<&PacketMemory>) -> Self {
         let arena = Arena::reserve(1).unwrap();
-        let (slot, files) = arena.attach(1, Arc::default()).unwrap();
+        let (slot, files) = arena.attach(1, Arc::new(share)).unwrap();
+        let packets = packets.map(|packets| packets.file().try_clone_to_owned().unwrap());
         let (page, page_fd) = WorkersPage::create(1).unwrap();
         let doorbell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         let doorbells = vec![doorbell.try_clone().unwrap()];
         let (read, write) = (files.read, files.write);
-        let map = ClientMap::map(ClientFiles { read, write, workers: page_fd, doorbells }).unwrap();
+        let workers = page_fd;
+        let files = ClientFiles { read, write, workers, packets, doorbells };
+        let map = ClientMap::map(files).unwrap();
         Self { lane: slot.lane(0).unwrap(), slot, map, page, doorbell }
     }
 

@@ -236,6 +236,7 @@ fn client() -> ClientRow {
         program: "nginx".into(),
         sockets: 3,
         rx_memory_bytes: 0,
+        packets_lent: None,
         packets: 0,
         packets_per_s: 0,
         requests: 1,

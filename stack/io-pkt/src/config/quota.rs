@@ -22,6 +22,9 @@ pub(crate) struct Limits {
     pub packets_per_s: Option<u32>,
     /// Requests to the control socket a second [default: 20000].
     pub requests_per_s: Option<u32>,
+    /// Received packets that may be lent to it, to be read where they lie [default: 0]. Its clients can read all
+    /// that is received then.
+    pub loans: Option<u32>,
 }
 
 /// `[quota]`, and `[quota.user.NAME]` for one user by name or number.
@@ -57,6 +60,12 @@ impl TryFrom<String> for Owner {
 }
 
 impl QuotaSection {
+    /// May packets be lent to anybody?
+    pub(crate) fn lends(&self) -> bool {
+        let all = core::iter::once(&self.all).chain(self.user.values());
+        all.filter_map(|limits| limits.loans).any(|loans| loans > 0)
+    }
+
     /// What a user may have of a daemon with so many descriptors, of which it can't promise more. Root
     /// has no limits but its own.
     pub(crate) fn limits(&self, uid: u32, descriptors: u32) -> Limits {
@@ -76,6 +85,7 @@ impl Limits {
             memory: self.memory.or(other.memory),
             packets_per_s: self.packets_per_s.or(other.packets_per_s),
             requests_per_s: self.requests_per_s.or(other.requests_per_s),
+            loans: self.loans.or(other.loans),
         }
     }
 
@@ -89,6 +99,7 @@ impl Limits {
             memory: Some(256 << 20),
             packets_per_s: Some(500_000),
             requests_per_s: Some(20_000),
+            loans: None,
         }
     }
 }
@@ -135,6 +146,14 @@ mod tests {
     fn a_daemon_of_few_descriptors_promises_one_user_a_quarter_of_them() {
         assert_eq!(section("").limits(1, 1024).sockets, Some(256));
         assert_eq!(section("").limits(1, 1_000_000).sockets, Some(16_384));
+    }
+
+    #[test]
+    fn packets_are_lent_to_nobody_who_is_not_named() {
+        let some = section("sockets = 7\n[user.1000]\nloans = 512\n");
+        let loans = [0, 1000, 1001].map(|uid| some.limits(uid, 1_000_000).loans);
+        assert_eq!((loans, some.lends()), ([None, Some(512), None], true));
+        assert!(!section("sockets = 7\n[user.1000]\nloans = 0\n").lends());
     }
 
     #[test]
