@@ -46,6 +46,8 @@ def bad_input():
         expect(daemon("--check", "-c", folder / "near.toml"), 0)
         (folder / "metrics.toml").write_text("workers = 1\nmetrics = '9.9.9.9:1'\n")
         expect(daemon("--no-huge", "-c", folder / "metrics.toml"), 1, "metrics.toml, line 2: metrics address 9.9.9.9:1")
+        (folder / "both.toml").write_text("[eal]\nmulti_process = true\n[quota]\nloans = 8\n")
+        expect(daemon("--check", "-c", folder / "both.toml"), 64, "multi_process", "loans", "leave one of them out")
         expect(daemon("-d", "net_null", "-U", "no-such-user"), 64, "no user")
         expect(daemon("--check", "-p", "tcpip", "prefx=/alt"), 0, "did you mean prefix?")
         (folder / "good.toml").write_text("workers = 1\n[[interface]]\ndriver = 'net_null'\n")

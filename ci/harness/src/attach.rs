@@ -11,6 +11,8 @@ use crate::World;
 
 /// Number of a client that is hostile.
 const ENEMY: u16 = 1;
+/// Packets that it may be lent where packets are lent: so few that they end.
+const ENEMY_LOANS: u32 = 16;
 
 impl World {
     /// One more client; its number.
@@ -41,7 +43,9 @@ impl World {
     /// # Errors
     /// What the kernel refused, as text.
     pub fn add_enemy(&mut self) -> Result<(u16, SlotFiles), String> {
-        let (slot, files) = self.arena.attach(1, Arc::default()).map_err(|e| e.to_string())?;
+        let loans = if self.pools.shown.is_some() { ENEMY_LOANS } else { 0 };
+        let share = Arc::new(Share::default().lending(loans));
+        let (slot, files) = self.arena.attach(1, share).map_err(|e| e.to_string())?;
         let lane = slot.lane(0).ok_or("no lane")?;
         let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| e.to_string());
         let own = SlotFiles { read: copy(&files.read)?, write: copy(&files.write)? };

@@ -69,6 +69,8 @@ pub struct Outcome {
     pub honest: (u64, u64),
     /// The neighbour's bytes seen in the enemy's frames or memory.
     pub leaks: u64,
+    /// Packets that were lent, and those that came back.
+    pub lent: (u64, u64),
     /// Buffers left when all had ended.
     pub buffers_left: u32,
 }
@@ -86,6 +88,10 @@ impl Outcome {
             (self.cut.0 > 0 || self.cut.1 == 0, "the memory was cut off"),
             (self.rewritten == 0 || self.holes == 0, "nothing was written over meanwhile"),
             (often < KINDS, "a way to break the rules went unnoticed"),
+            (
+                self.lent.0 != self.lent.1 || self.lent.0 == 0,
+                "packets that were lent did not come back",
+            ),
             (self.buffers_left > 0, "buffers were left behind"),
         ];
         broken.iter().find_map(|(is_so, what)| is_so.then_some(*what))
@@ -120,7 +126,7 @@ struct Meanwhile {
 /// # Errors
 /// DPDK or the kernel refused something.
 pub fn run(count: u64, seed: u64) -> Result<Outcome, String> {
-    let mut world = World::new()?;
+    let mut world = World::lending()?;
     let (_, cell, _descriptor) = world.bind_udp(HONEST)?;
     let neighbour = world.memory(cell).ok_or("no memory")?;
     let meanwhile = Arc::new(Meanwhile::default());
@@ -140,6 +146,8 @@ pub fn run(count: u64, seed: u64) -> Result<Outcome, String> {
     outcome.cut = (worked.load(Ordering::Relaxed), tried.load(Ordering::Relaxed));
     drop(neighbour);
     outcome.buffers_left = world.wind_up();
+    let loans = &world.worker.counters().loans;
+    outcome.lent = (loans.lent.value(), loans.returned.value() + loans.taken_back.value());
     Ok(outcome)
 }
 

@@ -360,6 +360,7 @@ fn hostile(count: u64, seed: u64) -> Result<(), String> {
     for (what, times) in &outcome.violations {
         println!("  {times:>10}  {what}");
     }
+    println!("{} packets lent to them, {} came back", outcome.lent.0, outcome.lent.1);
     let (asked, answered) = outcome.honest;
     println!(
         "{answered} of {asked} requests of another client answered in the same breath; {} leaks, {} buffers left",

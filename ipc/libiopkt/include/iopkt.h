@@ -114,6 +114,8 @@ ssize_t iopkt_recvmsg(int fd, struct msghdr *msg, int flags);
  * iopkt_recv_zc says where the next bytes are: those of a stream that follow each other in memory, or a
  * datagram; 0 is the end of a stream. They may be read, not written, and stay until iopkt_release, which
  * takes so many of them (the whole datagram) and returns how many there were, or until any call that reads.
+ * For a user to whom the stack lends packets (LOANS in io-pkt(8)) a stream's bytes are in the packet that they
+ * came in, one packet at a time.
  *
  * iopkt_send_reserve says where up to len bytes of a stream may be written, and returns how many: at
  * least one, often fewer than len. iopkt_send_commit sends the first len of them; until then nothing has

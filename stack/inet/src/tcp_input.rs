@@ -260,10 +260,11 @@ impl Worker {
         let mut short = false;
         if let Some(client) = self.clients.owner_mut(owner) {
             misbehaved = stream.recv.show(&mut client.lane).err();
-            let over_quota = client.lane.loans_refused();
-            short = client.is_short_of_blocks() || over_quota > 0;
-            if over_quota > 0 {
+            short = client.is_short_of_blocks();
+            if client.lane.borrows() {
+                let over_quota = client.lane.loans_refused();
                 self.counters.loans.over_quota.add(over_quota.into());
+                short |= over_quota > 0;
             }
         }
         if let Some(what) = misbehaved {

@@ -464,15 +464,10 @@ impl Lane {
         self.account.posted(now_ns, packets);
     }
 
-    /// Room for what a connection knows of its blocks.
-    pub(super) fn spare(&mut self, new: impl FnOnce() -> Blocks) -> Box<Blocks> {
-        match self.spare.pop() {
-            Some(mut spare) => {
-                *spare = new();
-                spare
-            }
-            None => Box::new(new()),
-        }
+    /// Room for what a connection knows of its blocks: it has none.
+    #[inline]
+    pub(super) fn spare(&mut self) -> Box<Blocks> {
+        self.spare.pop().unwrap_or_else(|| Box::new(Blocks::none()))
     }
 
     /// The block that is taken next, and the room for what is known of it.

@@ -15,6 +15,10 @@ use lending::{Loans, describe_copies};
 const NO_BLOCK: u16 = u16::MAX;
 const BLOCK: u64 = BLOCK_LEN as u64;
 const QUEUE: u64 = QUEUE_LEN as u64;
+const QUEUE_BLOCKS_ALL: u8 = 63;
+const QUEUE_BLOCKS_LENT: u8 = 47;
+const _: () = assert!(QUEUE_BLOCKS_ALL as u32 == QUEUE_BLOCKS);
+const _: () = assert!(QUEUE_BLOCKS_LENT as u32 == QUEUE_BLOCKS - RUNS);
 
 /// Bytes of one connection on their way to the client.
 ///
@@ -41,8 +45,8 @@ pub struct StreamProducer {
     lane_blocks: u16,
     /// Consumed since `refresh` last said so.
     unreported: u32,
-    /// Packets may be lent to the client.
-    borrows: bool,
+    /// Blocks that the queue has descriptors for: fewer if packets may be lent to the client.
+    queue_blocks: u8,
     blocks: Option<Box<Blocks>>,
 }
 
@@ -56,7 +60,7 @@ pub struct Resting {
     published: u64,
     tail: u32,
     lane_blocks: u16,
-    borrows: bool,
+    queue_blocks: u8,
 }
 
 impl Resting {
@@ -120,18 +124,31 @@ struct Cursor {
 }
 
 impl Blocks {
-    /// None, for a stream that is at `position`, whose next descriptor is `tail`.
-    fn none(position: u64, tail: u32) -> Self {
+    /// None.
+    pub(super) fn none() -> Self {
         Self {
-            shown: position,
-            described: position,
-            ahead: position,
-            allocated: position,
+            shown: 0,
+            described: 0,
+            ahead: 0,
+            allocated: 0,
             notice: u64::MAX,
             open: Open::None,
-            loans: Loans::none(position, tail),
+            loans: Loans::none(0, 0),
             numbers: [NO_BLOCK; QUEUE_LEN as usize],
         }
+    }
+
+    /// They are those of a stream at `position` now, whose next descriptor is `tail`. There are none.
+    #[inline]
+    fn begin(&mut self, position: u64, tail: u32) {
+        debug_assert!(self.numbers.iter().all(|number| *number == NO_BLOCK), "a block is left");
+        self.shown = position;
+        self.described = position;
+        self.ahead = position;
+        self.allocated = position;
+        self.notice = u64::MAX;
+        self.open = Open::None;
+        self.loans = Loans::none(position, tail);
     }
 
     /// Nothing is held or waits, and the client was told so.
@@ -214,7 +231,7 @@ impl StreamProducer {
             unread: 0,
             lane_blocks: short(layout::RX_BLOCKS),
             unreported: 0,
-            borrows: false,
+            queue_blocks: QUEUE_BLOCKS_ALL,
             blocks: None,
         }
     }
@@ -229,16 +246,16 @@ impl StreamProducer {
     /// [`StreamProducer::resume`] with the same cell and limit.
     #[must_use]
     pub fn rest(&self) -> Option<Resting> {
-        let Self { published, tail, lane_blocks, borrows, unread, ref blocks, .. } = *self;
-        let resting = Resting { published, tail, lane_blocks, borrows };
+        let Self { published, tail, lane_blocks, queue_blocks, unread, ref blocks, .. } = *self;
+        let resting = Resting { published, tail, lane_blocks, queue_blocks };
         (unread == 0 && blocks.is_none()).then_some(resting)
     }
 
     /// The stream goes on where it was.
     #[must_use]
     pub fn resume(cell: CellId, limit: u32, resting: Resting) -> Self {
-        let Resting { published, tail, lane_blocks, borrows } = resting;
-        Self { tail, published, lane_blocks, borrows, ..Self::new(cell, limit) }
+        let Resting { published, tail, lane_blocks, queue_blocks } = resting;
+        Self { tail, published, lane_blocks, queue_blocks, ..Self::new(cell, limit) }
     }
 
     /// Bytes that may follow what has been published. What was promised can still be refused by
@@ -267,6 +284,12 @@ impl StreamProducer {
     fn cell(&self) -> CellId {
         let (index, generation) = self.cell;
         CellId { index: index.into(), generation }
+    }
+
+    /// May packets be lent to the client?
+    #[inline]
+    fn borrows(&self) -> bool {
+        self.queue_blocks < QUEUE_BLOCKS_ALL
     }
 
     fn consumed(&self) -> u64 {
@@ -334,9 +357,12 @@ impl StreamProducer {
     #[inline]
     fn hold_blocks(&mut self, lane: &mut Lane) {
         if self.blocks.is_none() {
-            let (published, tail) = (self.published, self.tail);
-            self.blocks = Some(lane.spare(|| Blocks::none(published, tail)));
-            self.borrows = lane.borrows();
+            let mut blocks = lane.spare();
+            blocks.begin(self.published, self.tail);
+            self.blocks = Some(blocks);
+            if lane.borrows() {
+                self.queue_blocks = QUEUE_BLOCKS_LENT;
+            }
         }
     }
 
@@ -421,8 +447,7 @@ impl StreamProducer {
     /// Positions from here on would overwrite a block or descriptor the client may look at.
     fn capacity_end(&self) -> u64 {
         let first = self.consumed().wrapping_div(BLOCK);
-        let blocks = if self.borrows { QUEUE_BLOCKS.saturating_sub(RUNS) } else { QUEUE_BLOCKS };
-        first.saturating_add(u64::from(blocks)).saturating_mul(BLOCK)
+        first.saturating_add(u64::from(self.queue_blocks)).saturating_mul(BLOCK)
     }
 
     fn consume(&mut self, lane: &mut Lane) -> Result<(), PeerMisbehaved> {
@@ -446,7 +471,7 @@ impl StreamProducer {
         let unread = u32::try_from(shown.saturating_sub(old)).unwrap_or(u32::MAX);
         let newly = consumed::newly(lane, self.cell(), old, unread)?;
         self.lane_blocks = short(lane.free_blocks());
-        if self.borrows {
+        if self.borrows() {
             self.take_back(lane, old.saturating_add(newly.into()));
         }
         let Some(blocks) = self.blocks.as_mut().filter(|_| newly > 0) else { return Ok(()) };

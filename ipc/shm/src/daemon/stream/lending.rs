@@ -119,14 +119,15 @@ impl StreamProducer {
         let cell = self.cell();
         self.hold_blocks(lane);
         let capacity_end = self.capacity_end();
+        let borrows = self.borrows();
         let Self { published, tail, blocks: Some(blocks), .. } = self else { return 0 };
-        if at != blocks.ahead.max(*published) || !self.borrows || !lane.is_live(cell) {
+        if at != blocks.ahead.max(*published) || !borrows || !lane.is_live(cell) {
             return 0;
         }
         describe_copies(cell.index, tail, blocks, at, lane);
         let wanted = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        let room = blocks.loans.room(lane);
-        let most = lane.take_loans(wanted.min(room));
+        let loans = lane.take_loans(wanted);
+        let most = if loans > 0 { blocks.loans.room(lane).min(loans) } else { 0 };
         let mut taken = 0_u32;
         for place in places.iter().take(most as usize) {
             let end = at.saturating_add(u64::from(place.len));
@@ -138,7 +139,7 @@ impl StreamProducer {
             blocks.loans.push(lane, *place, at);
             (at, taken) = (end, taken.saturating_add(1));
         }
-        lane.leave_loans(most.saturating_sub(taken));
+        lane.leave_loans(loans.saturating_sub(taken));
         if let Open::Run { len } = blocks.open {
             let last = layout::rx_descriptor(cell.index, tail.wrapping_sub(1));
             lane.read.u32(last.wrapping_add(8)).store(len, Ordering::Release);
@@ -149,9 +150,10 @@ impl StreamProducer {
     }
 
     /// The client has read up to `position`.
+    #[inline(never)]
     pub(super) fn take_back(&mut self, lane: &mut Lane, position: u64) {
         let cell = self.cell().index;
-        if let Some(blocks) = self.blocks.as_mut().filter(|_| self.borrows) {
+        if let Some(blocks) = &mut self.blocks {
             blocks.loans.give_back(lane, position);
             blocks.loans.pass(lane, cell, self.tail, position);
         }
@@ -208,6 +210,7 @@ impl Blocks {
 }
 
 /// Describes what was copied and is not described yet, up to `end`.
+#[inline]
 pub(super) fn describe_copies(
     cell: u32,
     tail: &mut u32,
