@@ -2,11 +2,13 @@
 import concurrent.futures
 import json
 import os
+import pathlib
 import random
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -46,6 +48,8 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         random.seed()
+        # Root is lent packets, nobody is not.
+        if random.random() < 0.5: os.setuid(65534)
         for f in (push, pull, serve): threading.Thread(target=f).start()
         break
     print(child, flush=True)
@@ -119,52 +123,63 @@ WATCHED = 20
 def kill_clients():
     """Clients killed at random under traffic: buffers, sockets, slots, descriptors, mappings all come back. IOPKT_KILLS=N."""
     count = int(os.environ.get("IOPKT_KILLS", 100 if QUICK else 1000))
-    with Lab() as lab:
-        (lab.dir / "page").write_bytes(b"z" * 100_000)
-        lab.serve(lab.dir)
-        lab.spawn(["python3", "-c", PEERS], log=lab.dir / "peers.log")
-        lab.spawn(["iperf3", "-s"])
-        lab.capture("-c", "200000")
-        clients, before = Clients(lab), lab.usage()
-        log = lab.dir / "watched.log"
-        watched = lab.client("iperf3", "-c", HOST, "-b", f"{WATCHED}M", "-t", 86_400, "-J", log=log)
-        until("the watched client", lambda: lab.usage()["clients"] > before["clients"])
-        time.sleep(1)
-        rng = random.Random(7)
-        alive, killed, others = [], 0, 0
-        while killed < count:
-            while len(alive) < 8:
-                # From within the attach to a good deal of traffic: as many in each decade.
-                alive.append((time.monotonic() + 10 ** rng.uniform(-3.5, -0.4), clients.one_more()))
-            now = time.monotonic()
-            for entry in [e for e in alive if e[0] <= now]:
-                clients.kill(entry[1])
-                alive.remove(entry)
-                killed += 1
-                if killed % 100 == 0:
-                    lab.curl(f"http://{STACK}/page", timeout=20)
-                    others += 1
-                    print(f"    {killed} of {count} killed", file=sys.stderr, flush=True)
-            time.sleep(0.001)
-        for _, client in alive:
-            clients.kill(client)
-        clients.end()
-        lab.stop(watched, signal.SIGINT)
-        # The peers may take their time to acknowledge the last bytes of the dead.
-        until("the slots are back", lambda: lab.usage()["clients"] == before["clients"])
-        until("sockets are back", lambda: lab.usage()["sockets"] <= before["sockets"], 90)
-        until("buffers are back", lambda: lab.usage()["mbufs"] <= before["mbufs"] + 8, 30)
-        until("descriptors are back", lambda: lab.usage()["descriptors"] <= before["descriptors"], 10)
-        after = lab.usage()
-        check(after["mappings"] == before["mappings"], f"before {before}, after {after}")
-        violations = lab.metric("iopkt_client_violations_total")
-        check(violations == 0, f"{violations} violations")
-        lab.curl(f"http://{STACK}/page", timeout=10)
-        goodput = rates(log)
-        mean = sum(goodput) / len(goodput)
-        check(mean >= 0.95 * WATCHED, f"another client got {mean:.1f} of {WATCHED} Mbit/s")
-        return (f"{killed} kills, {others} fetches by another client, a third one got {mean:.1f} of {WATCHED} Mbit/s, "
-                f"{min(goodput):.1f} in its worst of {len(goodput)} s; before {before}, after {after}; {lab.judge()}")
+    with tempfile.TemporaryDirectory(prefix="iopkt-lab-") as folder:
+        config = pathlib.Path(folder) / "io-pkt.toml"
+        config.write_text("[quota.user.root]\nloans = 2048\n")
+        with Lab(args=["-c", config]) as lab:
+            return killed_at_random(lab, count)
+
+
+def killed_at_random(lab, count):
+    """Half of the clients are lent packets."""
+    (lab.dir / "page").write_bytes(b"z" * 100_000)
+    lab.serve(lab.dir)
+    lab.spawn(["python3", "-c", PEERS], log=lab.dir / "peers.log")
+    lab.spawn(["iperf3", "-s"])
+    lab.capture("-c", "200000")
+    clients, before = Clients(lab), lab.usage()
+    log = lab.dir / "watched.log"
+    watched = lab.client("iperf3", "-c", HOST, "-b", f"{WATCHED}M", "-t", 86_400, "-J", log=log)
+    until("the watched client", lambda: lab.usage()["clients"] > before["clients"])
+    time.sleep(1)
+    rng = random.Random(7)
+    alive, killed, others = [], 0, 0
+    while killed < count:
+        while len(alive) < 8:
+            # From within the attach to a good deal of traffic: as many in each decade.
+            alive.append((time.monotonic() + 10 ** rng.uniform(-3.5, -0.4), clients.one_more()))
+        now = time.monotonic()
+        for entry in [e for e in alive if e[0] <= now]:
+            clients.kill(entry[1])
+            alive.remove(entry)
+            killed += 1
+            if killed % 100 == 0:
+                lab.curl(f"http://{STACK}/page", timeout=20)
+                others += 1
+                print(f"    {killed} of {count} killed", file=sys.stderr, flush=True)
+        time.sleep(0.001)
+    for _, client in alive:
+        clients.kill(client)
+    clients.end()
+    lab.stop(watched, signal.SIGINT)
+    # The peers may take their time to acknowledge the last bytes of the dead.
+    until("the slots are back", lambda: lab.usage()["clients"] == before["clients"])
+    until("sockets are back", lambda: lab.usage()["sockets"] <= before["sockets"], 90)
+    until("buffers are back", lambda: lab.usage()["mbufs"] <= before["mbufs"] + 8, 30)
+    until("descriptors are back", lambda: lab.usage()["descriptors"] <= before["descriptors"], 10)
+    after = lab.usage()
+    check(after["mappings"] == before["mappings"], f"before {before}, after {after}")
+    violations = lab.metric("iopkt_client_violations_total")
+    check(violations == 0, f"{violations} violations")
+    lent, returned, taken_back = (int(lab.metric(f"iopkt_loans_{name}_total")) for name in ("lent", "returned", "taken_back"))
+    check(lent == returned + taken_back and taken_back > 0, f"{lent} packets lent, {returned} returned, {taken_back} taken back")
+    lab.curl(f"http://{STACK}/page", timeout=10)
+    goodput = rates(log)
+    mean = sum(goodput) / len(goodput)
+    check(mean >= 0.95 * WATCHED, f"another client got {mean:.1f} of {WATCHED} Mbit/s")
+    return (f"{killed} kills, {others} fetches by another client, a third one got {mean:.1f} of {WATCHED} Mbit/s, "
+            f"{min(goodput):.1f} in its worst of {len(goodput)} s; {lent} packets lent, {taken_back} of them taken back; "
+            f"before {before}, after {after}; {lab.judge()}")
 
 
 # In each round: attaches anew, blocks in every kind of call, and says when each of them returned, and how.

@@ -23,12 +23,12 @@ impl World {
         self.add_client_of(Share::default())
     }
 
-    /// One more client, whose user has a share of its own; its number.
+    /// One more client, whose user has this share; its number.
     ///
     /// # Errors
     /// What the kernel refused, as text.
-    pub fn add_client_of(&mut self, share: Share) -> Result<u16, String> {
-        let (lane, map, write) = attach_client(&self.arena, share, &self.pools)?;
+    pub fn add_client_of(&mut self, share: impl Into<Arc<Share>>) -> Result<u16, String> {
+        let (lane, map, write) = attach_client(&self.arena, share.into(), &self.pools)?;
         self.others.push(map);
         self.written.push(write);
         let client = u16::try_from(self.others.len()).map_err(|e| e.to_string())?;
@@ -69,13 +69,13 @@ impl World {
 /// A client's memory, from both sides.
 pub(crate) fn attach_client(
     arena: &Arc<Arena>,
-    share: Share,
+    share: Arc<Share>,
     pools: &Pools,
 ) -> Result<(shm::Lane, Arc<ClientMap>, OwnedFd), String> {
     let packets = pools.shown.as_ref().filter(|_| share.lends());
     let packets = packets.map(|shown| shown.memory().file().try_clone_to_owned());
     let packets = packets.transpose().map_err(|e| e.to_string())?;
-    let (slot, files) = arena.attach(1, Arc::new(share)).map_err(|e| e.to_string())?;
+    let (slot, files) = arena.attach(1, share).map_err(|e| e.to_string())?;
     let lane = slot.lane(0).ok_or("no lane")?;
     let write = files.write.try_clone().map_err(|e| e.to_string())?;
     Ok((lane, map_client(files, packets)?, write))

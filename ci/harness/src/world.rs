@@ -17,7 +17,7 @@ use inet::command::{Command, Event, Handoff, ListenerId, Outcome, SocketOption, 
 use inet::network::{Address, Address6, Interface, Link6, Network, RawKind, RawWanted, TxChecksum};
 use inet::steer::{self, Doorbell, Mesh};
 use inet::{Parts, Pools, SocketId, Worker, WorkerCounters};
-use shm::{Arena, CellId, ClientMap, PacketMemory, Share, SocketEnd};
+use shm::{Arena, CellId, ClientMap, PacketMemory, SocketEnd};
 use types::{FlowKey, Instant, MacAddr};
 
 use crate::attach::attach_client;
@@ -197,7 +197,7 @@ impl World {
         });
         worker.add_port(WIRE, worker_rx, worker_tx);
         let arena = Arena::reserve(CLIENTS_MAX).map_err(|e| e.to_string())?;
-        let (lane, client, _) = attach_client(&arena, Share::default(), &pools)?;
+        let (lane, client, _) = attach_client(&arena, Arc::default(), &pools)?;
         let incoming_frames = pools.shown.as_ref().map(|shown| shown.pool().clone());
         let mut world = Self {
             worker,

@@ -97,6 +97,7 @@ fn packets_are_lent_and_come_back() {
     short_text_is_copied(&mut world, borrower);
     beyond_the_quota_text_is_copied(&mut world, borrower);
     quiet_streams_give_back_what_was_read(&mut world, borrower);
+    clients_of_a_user_share_its_quota(&mut world);
     a_closed_socket_gives_all_back(&mut world, borrower);
     who_may_not_borrow_gets_copies(&mut world);
     a_shared_packet_stays_where_it_is(&mut world, borrower);
@@ -185,6 +186,33 @@ fn quiet_streams_give_back_what_was_read(world: &mut World, borrower: u16) {
     close(world, &busy);
 }
 
+/// What one client has read is lent to the other, though nothing else is heard of the first.
+fn clients_of_a_user_share_its_quota(world: &mut World) {
+    let share = Arc::new(Share::default().lending(64));
+    let clients = [(); 2].map(|()| world.add_client_of(Arc::clone(&share)).unwrap());
+    let mut quiet = Connection::open(world, clients[0], 5012);
+    let mut busy = Connection::open(world, clients[1], 5013);
+    for _ in 0..4 {
+        quiet.arrive(world, 16, TEXT);
+    }
+    let before = counts(world);
+    busy.arrive(world, 8, TEXT);
+    assert_eq!((since(world, before)[0], busy.read(99 * TEXT).len()), (0, 8 * TEXT));
+    assert_eq!(quiet.read(99 * TEXT).len(), 64 * TEXT);
+    // A breath for each client that may borrow.
+    for _ in 0..4 {
+        busy.arrive(world, 8, TEXT);
+    }
+    assert!(since(world, before)[0] >= 8, "{:?}", since(world, before));
+    close(world, &quiet);
+    close(world, &busy);
+    for client in clients {
+        world.send(Command::Detach { client });
+    }
+    world.breathe();
+    assert_eq!(world.worker.usage().lent, 0);
+}
+
 fn a_closed_socket_gives_all_back(world: &mut World, borrower: u16) {
     let mut connection = Connection::open(world, borrower, 5007);
     connection.arrive(world, 16, TEXT);
@@ -248,6 +276,7 @@ fn a_liar_gets_nothing(world: &mut World) {
 }
 
 fn half_of_the_pool_is_for_what_comes(world: &mut World) {
+    let modest = world.add_client_of(Share::default().lending(64)).unwrap();
     let hoarder = world.add_client_of(Share::default().lending(100_000)).unwrap();
     let before = counts(world);
     let mut connections = Vec::new();
@@ -260,7 +289,25 @@ fn half_of_the_pool_is_for_what_comes(world: &mut World) {
         assert!(connections.len() < 200, "{:?}", counts(world));
     }
     assert_eq!(world.worker.usage().lent, 4095);
+    let mut other = Connection::open(world, modest, 5999);
+    let before = counts(world);
+    other.arrive(world, 4, TEXT);
+    assert_eq!(
+        (since(world, before)[0], other.read(99 * TEXT).len()),
+        (0, 4 * TEXT),
+        "it goes on in copies"
+    );
+    // What the hoarder has read is found, and lent to the other.
     assert!(connections.iter().all(|c| c.read(99 * TEXT).len() == 40 * TEXT));
+    for _ in 0..4 {
+        other.arrive(world, 4, TEXT);
+    }
+    assert!(
+        since(world, before)[0] > 0 && since(world, before)[1] > 0,
+        "{:?}",
+        since(world, before)
+    );
+    world.send(Command::Detach { client: modest });
     world.send(Command::Detach { client: hoarder });
     world.breathe();
     assert_eq!(world.worker.usage().lent, 0);

@@ -48,8 +48,9 @@ pub const TX_AREA_LEN: u32 = TX_BLOCKS * BLOCK_LEN;
 pub const PACKET_ROOM: u32 = 128 + 2048;
 /// Text up to this length is copied, not lent: what a packet takes to be lent and given back is more.
 pub const COPY_MAX: u32 = 128;
-/// Longest text that one descriptor stands for by naming packets.
-pub(crate) const RUN_MAX: u32 = 64 * BLOCK_LEN;
+/// Longest text that one descriptor stands for by naming packets: as for copies, so that whoever has read so much is
+/// done with a descriptor.
+pub(crate) const RUN_MAX: u32 = BLOCK_LEN;
 /// Descriptors that are kept for runs of packets; the others are enough for all of the window in copies.
 pub(crate) const RUNS: u32 = 16;
 /// Entries of a list of packets: a receive block full.

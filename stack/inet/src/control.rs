@@ -290,7 +290,10 @@ impl Worker {
         tcb.set_user_timeout_option(self.out.network.tcp.user_timeout_option);
         preset.apply(&mut tcb, now);
         let holds_syn = tcb.holds_syn();
-        let recv = StreamProducer::new(socket.cell, socket.options.receive_buffer);
+        let mut recv = StreamProducer::new(socket.cell, socket.options.receive_buffer);
+        if let Some(client) = self.clients.owner(socket.client) {
+            recv = recv.lending(&client.lane);
+        }
         let stream = Stream::new(tcb, flow, recv);
         let cell = socket.cell;
         socket.kind = Kind::Stream(stream);

@@ -44,6 +44,10 @@ pub(crate) struct Lender {
     fresh: u32,
     /// Packets of this breath that were copied since too many are lent.
     short: u32,
+    /// There were none for somebody: what has been read of quiet streams is looked for.
+    wanting: bool,
+    /// Whose are looked at next, one borrower's in a breath.
+    turn: usize,
     /// The packets at hand have no other owners.
     sole: bool,
     /// Who reads the text at hand.
@@ -63,6 +67,8 @@ impl Lender {
             lent_max: (count / 2).checked_div(workers.into()).unwrap_or(0),
             fresh: 0,
             short: 0,
+            wanting: false,
+            turn: 0,
             sole: false,
             reader: NOBODY,
             back: Burst::new(),
@@ -207,7 +213,10 @@ impl Lender {
 
     /// A client is gone: all that it still has. Returns how many.
     pub(crate) fn take_back(&mut self, client: u16) -> u32 {
-        self.borrowers.retain(|borrower| *borrower != client);
+        let Some(place) = self.borrowers.iter().position(|borrower| *borrower == client) else {
+            return 0;
+        };
+        let _ = self.borrowers.swap_remove(place);
         let before = self.lent;
         for buffer in 0..u32::try_from(self.slots.len()).unwrap_or(0) {
             if self.slots.get(buffer as usize).is_some_and(|slot| slot.holder == client) {
@@ -220,7 +229,23 @@ impl Lender {
 
     /// Packets that were copied since the last call because too many are lent.
     pub(crate) fn take_short(&mut self) -> u32 {
+        self.wanting |= self.short > 0;
         core::mem::take(&mut self.short)
+    }
+
+    /// A quota has ended.
+    pub(crate) fn want(&mut self) {
+        self.wanting = true;
+    }
+
+    /// Whose quiet streams are to be looked at for packets that have been read, if some are wanted: each borrower's in
+    /// turn, since clients of one user share a quota and all share the pool.
+    pub(crate) fn take_turn(&mut self) -> Option<u16> {
+        if !core::mem::take(&mut self.wanting) {
+            return None;
+        }
+        self.turn = self.turn.wrapping_add(1).checked_rem(self.borrowers.len())?;
+        self.borrowers.get(self.turn).copied()
     }
 }
 

@@ -377,7 +377,7 @@ impl Worker {
         let cell = client.lane.allocate_cell().ok_or(DropReason::ClientMemory)?;
         client.lane.set_send_buffer(cell, options.send_buffer);
         client.lane.set_status(cell, Status::CONNECTED);
-        let mut recv = StreamProducer::new(cell, options.receive_buffer);
+        let mut recv = StreamProducer::new(cell, options.receive_buffer).lending(&client.lane);
         let lane = Some(&mut client.lane);
         let mut text = Text { recv: &mut recv, lane, deaf: false, lender: None };
         let (mut tcb, arrival) = make(&config, &mut text);

@@ -264,7 +264,9 @@ impl Worker {
             if client.lane.borrows() {
                 let over_quota = client.lane.loans_refused();
                 self.counters.loans.over_quota.add(over_quota.into());
-                short |= over_quota > 0;
+                if let Some(lender) = self.lender.as_mut().filter(|_| over_quota > 0) {
+                    lender.want();
+                }
             }
         }
         if let Some(what) = misbehaved {

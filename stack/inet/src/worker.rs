@@ -325,11 +325,11 @@ impl Worker {
     fn end_loans(&mut self) {
         let Some(mut lender) = self.lender.take() else { return };
         let short = lender.take_short();
+        if let Some(slot) = lender.take_turn() {
+            self.sweep_blocks(Some(slot));
+        }
         for number in 0..lender.borrowers().len() {
             let Some(slot) = lender.borrowers().get(number).copied() else { break };
-            if short > 0 {
-                self.sweep_blocks(Some(slot));
-            }
             if let Some(client) = self.clients.find_mut(slot) {
                 let before = lender.lent();
                 client.lane.returned(|buffer| lender.give_back(buffer));

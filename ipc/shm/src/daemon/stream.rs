@@ -236,6 +236,14 @@ impl StreamProducer {
         }
     }
 
+    /// Packets are lent to the client if it may borrow. To be said before anything is promised: such a stream has room
+    /// for less text, as its queue has descriptors to spare.
+    #[must_use]
+    pub fn lending(self, lane: &Lane) -> Self {
+        let queue_blocks = if lane.borrows() { QUEUE_BLOCKS_LENT } else { QUEUE_BLOCKS_ALL };
+        Self { queue_blocks, ..self }
+    }
+
     /// The client has been asked to say when it has read so much; the worker opens the window then.
     #[must_use]
     pub fn awaits_notice(&self) -> bool {
@@ -360,9 +368,6 @@ impl StreamProducer {
             let mut blocks = lane.spare();
             blocks.begin(self.published, self.tail);
             self.blocks = Some(blocks);
-            if lane.borrows() {
-                self.queue_blocks = QUEUE_BLOCKS_LENT;
-            }
         }
     }
 

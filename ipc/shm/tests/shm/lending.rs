@@ -36,9 +36,15 @@ impl Packets {
     }
 
     /// Lends it; `false`: it was not taken.
-    fn lend(&mut self, of: (&mut StreamProducer, &mut Lane), offset: u32, text: &[u8]) -> bool {
+    fn lend(
+        &mut self,
+        stream: &mut StreamProducer,
+        lane: &mut Lane,
+        offset: u32,
+        text: &[u8],
+    ) -> bool {
         let Some(place) = self.fill(text) else { return false };
-        let taken = of.0.lend(of.1, offset, &[place]) == 1;
+        let taken = stream.lend(lane, offset, &[place]) == 1;
         if taken {
             assert!(self.free.remove(&place.buffer) && self.lent.insert(place.buffer));
         }
@@ -127,7 +133,7 @@ fn text_that_is_lent_and_copied_in_turn_is_read_as_it_was_sent() {
             }
             let Pair { lane, .. } = &mut pair;
             let goes = len > 128 && random.below(16) > 0;
-            if goes && packets.lend((&mut stream.producer, lane), offset, &text) {
+            if goes && packets.lend(&mut stream.producer, lane, offset, &text) {
                 lent += 1;
             } else {
                 // What was promised is taken.
@@ -160,6 +166,50 @@ fn text_that_is_lent_and_copied_in_turn_is_read_as_it_was_sent() {
     assert!(stream.producer.rest().is_some());
 }
 
+/// Text arrives, is lent if it may be, and is shown.
+fn arrive(stream: &mut Stream, of: (&mut Pair, &mut Packets), text: &[u8], lend: bool) {
+    let (Pair { lane, .. }, packets) = of;
+    let len = u32::try_from(text.len()).unwrap();
+    if !lend || !packets.lend(&mut stream.producer, lane, 0, text) {
+        assert_eq!(stream.producer.write(lane, 0, text), len);
+    }
+    stream.sent.extend(text);
+    stream.producer.advance(lane, len);
+}
+
+#[test]
+fn there_are_descriptors_for_copies_whatever_was_lent_before() {
+    let mut random = Random(7);
+    let mut packets = Packets::new();
+    let mut pair = Pair::of(Share::default().lending(BUFFERS), Some(&packets.memory));
+    let (_, memory, producer) = pair.stream(1 << 20);
+    let mut stream = Stream { producer, sent: Vec::new(), read: 0, edge: 0 };
+    let mut out = vec![0; 1 << 20];
+    for round in 0..150 {
+        // The window is filled: with packets, in small pieces, lent and copied in turn, and with copies.
+        for kind in 0..3 {
+            let leave = [random.below(20_000), random.below(20_000), 0][kind];
+            while stream.producer.window() > leave {
+                let most = [1448, 129 + random.below(200), 9000][kind];
+                let text = random.bytes(stream.producer.window().min(most));
+                arrive(&mut stream, (&mut pair, &mut packets), &text, kind < 2);
+                if kind == 1 && stream.producer.window() > 0 {
+                    let text = random.bytes(1);
+                    arrive(&mut stream, (&mut pair, &mut packets), &text, false);
+                }
+            }
+        }
+        // Much of it is read, so that the next packets come beside old ones.
+        let len = if round % 2 == 0 { 700_000 } else { random.below(700_000) } as usize;
+        let len = len.min(stream.sent.len() - stream.read);
+        assert_eq!(read(&mut memory.receive(), &mut out[..len], false), len);
+        assert!(out[..len] == stream.sent[stream.read..stream.read + len], "not what was sent");
+        stream.read += len;
+        let _ = stream.producer.refresh(&mut pair.lane).unwrap();
+        packets.take_back(&mut pair.lane);
+    }
+}
+
 #[test]
 fn what_is_not_read_comes_back_when_the_stream_ends() {
     let mut packets = Packets::new();
@@ -167,7 +217,7 @@ fn what_is_not_read_comes_back_when_the_stream_ends() {
     let (_, _memory, mut producer) = pair.stream(65_536);
     for n in 0..5 {
         let offset = n * 1000;
-        assert!(packets.lend((&mut producer, &mut pair.lane), offset, &[1; 1000]));
+        assert!(packets.lend(&mut producer, &mut pair.lane, offset, &[1; 1000]));
     }
     producer.advance(&mut pair.lane, 5000);
     producer.release(&mut pair.lane);
@@ -183,7 +233,7 @@ fn a_share_of_loans_ends_and_copies_go_on() {
     let (_, memory, mut producer) = pair.stream(65_536);
     let mut take = |pair: &mut Pair, offset| {
         let text = [7; 1000];
-        let lent = packets.lend((&mut producer, &mut pair.lane), offset, &text);
+        let lent = packets.lend(&mut producer, &mut pair.lane, offset, &text);
         if !lent {
             assert_eq!(producer.write(&mut pair.lane, offset, &text), 1000);
         }
@@ -196,7 +246,7 @@ fn a_share_of_loans_ends_and_copies_go_on() {
     assert_eq!(read(&mut memory.receive(), &mut [0; 2000], false), 2000);
     let _ = producer.refresh(&mut pair.lane).unwrap();
     packets.take_back(&mut pair.lane);
-    assert!(packets.lend((&mut producer, &mut pair.lane), 0, &[8; 1000]));
+    assert!(packets.lend(&mut producer, &mut pair.lane, 0, &[8; 1000]));
 }
 
 #[test]
@@ -204,7 +254,7 @@ fn who_may_not_borrow_is_lent_nothing() {
     let mut packets = Packets::new();
     let mut pair = Pair::new();
     let (_, _memory, mut producer) = pair.stream(65_536);
-    assert!(!packets.lend((&mut producer, &mut pair.lane), 0, &[1; 1000]));
+    assert!(!packets.lend(&mut producer, &mut pair.lane, 0, &[1; 1000]));
 }
 
 #[test]
@@ -214,9 +264,9 @@ fn nothing_is_lent_behind_a_hole() {
     let (_, memory, mut producer) = pair.stream(65_536);
     let lane = &mut pair.lane;
     assert_eq!(producer.write(lane, 1000, &[2; 1000]), 1000);
-    assert!(!packets.lend((&mut producer, lane), 0, &[1; 1000]), "it would overtake what waits");
+    assert!(!packets.lend(&mut producer, lane, 0, &[1; 1000]), "it would overtake what waits");
     assert_eq!(producer.write(lane, 0, &[1; 1000]), 1000);
-    assert!(packets.lend((&mut producer, lane), 2000, &[3; 1000]), "all before it is there");
+    assert!(packets.lend(&mut producer, lane, 2000, &[3; 1000]), "all before it is there");
     producer.advance(lane, 3000);
     let mut out = [0; 4000];
     assert_eq!(read(&mut memory.receive(), &mut out, false), 3000);
@@ -245,10 +295,10 @@ fn a_client_that_says_it_has_read_more_than_there_was_gets_nothing_back_for_it()
     let (slot, files) = arena.attach(1, Arc::new(Share::default().lending(9))).unwrap();
     let mut lane = slot.lane(0).unwrap();
     let cell = lane.allocate_cell().unwrap();
-    let mut producer = StreamProducer::new(cell, 65_536);
-    assert!(packets.lend((&mut producer, &mut lane), 0, &[1; 1000]));
+    let mut producer = StreamProducer::new(cell, 65_536).lending(&lane);
+    assert!(packets.lend(&mut producer, &mut lane, 0, &[1; 1000]));
     producer.advance(&mut lane, 1000);
-    assert!(packets.lend((&mut producer, &mut lane), 0, &[1; 1000]), "this one is not shown yet");
+    assert!(packets.lend(&mut producer, &mut lane, 0, &[1; 1000]), "this one is not shown yet");
     for bad in [1001, 2000, (1 << 48) - 1] {
         let word = (u64::from(cell.generation) << 48 | bad).to_ne_bytes();
         assert_eq!(rustix::io::pwrite(&files.write, &word, 1 << 20), Ok(8));
@@ -256,4 +306,34 @@ fn a_client_that_says_it_has_read_more_than_there_was_gets_nothing_back_for_it()
         packets.take_back(&mut lane);
         assert_eq!(packets.lent.len(), 2);
     }
+    // Of the cell's last socket, or its next: it gives nothing back of this one.
+    for generation in [cell.generation.wrapping_sub(2), cell.generation.wrapping_add(2)] {
+        let word = (u64::from(generation) << 48 | 1000).to_ne_bytes();
+        assert_eq!(rustix::io::pwrite(&files.write, &word, 1 << 20), Ok(8));
+        assert_eq!(producer.refresh(&mut lane), Ok(0));
+        packets.take_back(&mut lane);
+        assert_eq!(packets.lent.len(), 2);
+    }
+}
+
+#[test]
+fn a_packet_comes_back_once() {
+    let mut packets = Packets::new();
+    let mut pair = Pair::of(Share::default().lending(9), Some(&packets.memory));
+    let (_, memory, mut producer) = pair.stream(65_536);
+    for n in 0..2 {
+        assert!(packets.lend(&mut producer, &mut pair.lane, n * 1000, &[1; 1000]));
+    }
+    producer.advance(&mut pair.lane, 2000);
+    let mut left = Vec::new();
+    // In place and released twice, and more than there was.
+    for len in [1000, 1000, 1000, 2000] {
+        let _ = memory.receive().consume(len);
+        for _ in 0..2 {
+            let _ = producer.refresh(&mut pair.lane).unwrap();
+            packets.take_back(&mut pair.lane);
+        }
+        left.push(packets.lent.len());
+    }
+    assert_eq!((left, pair.slot.lent()), (vec![1, 0, 0, 0], 0));
 }

@@ -59,7 +59,7 @@ impl Pair {
 
     fn stream(&mut self, limit: u32) -> (CellId, SocketMemory, StreamProducer) {
         let (cell, memory) = self.socket();
-        (cell, memory, StreamProducer::new(cell, limit))
+        (cell, memory, StreamProducer::new(cell, limit).lending(&self.lane))
     }
 
     fn datagrams(&mut self, limit: u32) -> (SocketMemory, DatagramProducer) {

@@ -181,7 +181,6 @@ impl Blocks {
         }
     }
 
-    #[cold]
     fn begin_run(
         &mut self,
         cell: u32,
@@ -231,9 +230,11 @@ pub(super) fn describe_copies(
 }
 
 /// May a run begin when `used` descriptors may still be looked at? What the window has room for may come in copies,
-/// a descriptor for each block and one for each part of a block at both ends.
+/// a descriptor for each block and one for each part of a block at both ends. When the client reads, the window grows by
+/// whole blocks, and as no descriptor stands for more than a block, each of them has one back; but for the first, as it
+/// may have begun in the middle of a block.
 fn leaves_enough(used: u32, window: u64) -> bool {
-    let copies = window.div_ceil(BLOCK).saturating_add(2);
+    let copies = window.div_ceil(BLOCK).saturating_add(3);
     u64::from(used).saturating_add(copies) < u64::from(QUEUE_BLOCKS)
 }
 
