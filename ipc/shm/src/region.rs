@@ -47,6 +47,13 @@ impl Region {
         unsafe { AtomicU64::from_ptr(word.cast::<u64>()) }
     }
 
+    /// The two u64 at `offset`, which is a multiple of 16.
+    pub(crate) fn longs(&self, offset: usize) -> [&AtomicU64; 2] {
+        let words = self.word(offset, 2 * size_of::<u64>()).cast::<u64>();
+        // SAFETY: as in `u64`: both are inside, as `word` has been asked for 16 bytes.
+        unsafe { [AtomicU64::from_ptr(words), AtomicU64::from_ptr(words.add(1))] }
+    }
+
     /// Copies `bytes` to `offset`; false (and nothing copied) if they do not fit.
     #[must_use]
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) -> bool {

@@ -85,6 +85,10 @@ impl Region {
         }
     }
 
+    pub(crate) fn longs(&self, offset: usize) -> [&AtomicU64; 2] {
+        [self.u64(offset), self.u64(offset.wrapping_add(8))]
+    }
+
     #[must_use]
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) -> bool {
         for (at, byte) in (offset..).zip(bytes) {

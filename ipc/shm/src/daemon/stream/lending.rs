@@ -51,24 +51,23 @@ impl Loans {
     /// Notes a piece that begins at `position`.
     #[inline]
     fn push(&mut self, lane: &Lane, place: Place, position: u64) {
-        let at = layout::list_entry(u32::from(self.list), self.tail);
-        let (where_it_is, how_long) =
-            (pair(place.buffer, place.offset), pair(place.len, low(position)));
-        lane.read.u64(at).store(where_it_is, Ordering::Relaxed);
-        lane.read.u64(at.wrapping_add(8)).store(how_long, Ordering::Relaxed);
+        let [which, extent] = lane.read.longs(layout::list_entry(u32::from(self.list), self.tail));
+        which.store(pair(place.buffer, place.offset), Ordering::Relaxed);
+        extent.store(pair(place.len, low(position)), Ordering::Relaxed);
         self.tail = self.tail.wrapping_add(1);
     }
 
     /// Gives back what the client has passed: it has read everything before `position`.
     fn give_back(&mut self, lane: &mut Lane, position: u64) {
         while self.head != self.tail {
-            let at = layout::list_entry(u32::from(self.list), self.head);
-            let (len, start) = halves(lane.read.u64(at.wrapping_add(8)).load(Ordering::Relaxed));
+            let [which, extent] =
+                lane.read.longs(layout::list_entry(u32::from(self.list), self.head));
+            let (len, start) = halves(extent.load(Ordering::Relaxed));
             // Both are within one window of each other.
             if low(position).wrapping_sub(start.wrapping_add(len)) > u32::MAX / 2 {
                 break;
             }
-            let (buffer, _) = halves(lane.read.u64(at).load(Ordering::Relaxed));
+            let (buffer, _) = halves(which.load(Ordering::Relaxed));
             lane.give_loan(buffer);
             self.head = self.head.wrapping_add(1);
         }
