@@ -48,10 +48,10 @@ impl Region {
     }
 
     /// The two u64 at `offset`, which is a multiple of 16.
-    pub(crate) fn longs(&self, offset: usize) -> [&AtomicU64; 2] {
-        let words = self.word(offset, 2 * size_of::<u64>()).cast::<u64>();
-        // SAFETY: as in `u64`: both are inside, as `word` has been asked for 16 bytes.
-        unsafe { [AtomicU64::from_ptr(words), AtomicU64::from_ptr(words.add(1))] }
+    pub(crate) fn longs(&self, offset: usize) -> &[AtomicU64; 2] {
+        let words = self.word(offset, size_of::<[u64; 2]>());
+        // SAFETY: as in `u64`: both are inside the mapping, and what is aligned to 16 is to 8.
+        unsafe { &*words.cast::<[AtomicU64; 2]>() }
     }
 
     /// Copies `bytes` to `offset`; false (and nothing copied) if they do not fit.

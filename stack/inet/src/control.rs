@@ -9,7 +9,6 @@ use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
 use types::{DropReason, FlowKey, Instant};
 
 use crate::address6::OnLink;
-use crate::client::Client;
 use crate::command::{Command, Event, Outcome, SocketOption, Transport};
 use crate::fast_open::Advice;
 use crate::flow::Flow;
@@ -524,13 +523,6 @@ impl Worker {
         }
         let _ = self.clients.remove(slot);
         self.events.send(Event::Detached { client: slot });
-    }
-
-    fn attach(&mut self, slot: u16, lane: Lane) {
-        if let Some(lender) = &mut self.lender {
-            lender.attach(slot, &lane);
-        }
-        self.clients.insert(slot, Client::new(lane));
     }
 
     /// Copies what an orphan has to send into private memory, or resets it when there is too much.

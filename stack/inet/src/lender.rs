@@ -13,7 +13,9 @@ use dpdk::{BURST_MAX, Burst, Mbuf, PacketPool};
 use shm::layout::COPY_MAX;
 use shm::{Lane, Place, StreamProducer};
 
+use crate::client::Client;
 use crate::counters::LoanCounters;
+use crate::worker::Worker;
 
 /// Nobody's slot.
 const NOBODY: u16 = u16::MAX;
@@ -246,6 +248,16 @@ impl Lender {
         }
         self.turn = self.turn.wrapping_add(1).checked_rem(self.borrowers.len())?;
         self.borrowers.get(self.turn).copied()
+    }
+}
+
+impl Worker {
+    /// A client has come.
+    pub(crate) fn attach(&mut self, slot: u16, lane: Lane) {
+        if let Some(lender) = &mut self.lender {
+            lender.attach(slot, &lane);
+        }
+        self.clients.insert(slot, Client::new(lane));
     }
 }
 
