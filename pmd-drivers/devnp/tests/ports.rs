@@ -40,7 +40,12 @@ impl World {
 
     fn attach(&mut self, name: &str, options: &str) -> Result<Port, AttachError> {
         let spec = DriverSpec::parse(name, options)?;
-        let env = AttachEnv { workers: WORKERS, pool: &self.pool, shown: self.shown.as_ref(), units: &self.units };
+        let env = AttachEnv {
+            workers: WORKERS,
+            pool: &self.pool,
+            shown: self.shown.as_ref(),
+            units: &self.units,
+        };
         attach(&self.eal, &spec, &env)
     }
 

@@ -9,6 +9,7 @@ use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
 use types::{DropReason, FlowKey, Instant};
 
 use crate::address6::OnLink;
+use crate::client::Client;
 use crate::command::{Command, Event, Outcome, SocketOption, Transport};
 use crate::fast_open::Advice;
 use crate::flow::Flow;
@@ -289,10 +290,7 @@ impl Worker {
         tcb.set_user_timeout_option(self.out.network.tcp.user_timeout_option);
         preset.apply(&mut tcb, now);
         let holds_syn = tcb.holds_syn();
-        let mut recv = StreamProducer::new(socket.cell, socket.options.receive_buffer);
-        if let Some(client) = self.clients.owner(socket.client) {
-            recv = recv.lending(&client.lane);
-        }
+        let recv = self.clients.receiver(socket);
         let stream = Stream::new(tcb, flow, recv);
         let cell = socket.cell;
         socket.kind = Kind::Stream(stream);
@@ -518,9 +516,7 @@ impl Worker {
             self.close(id, false, now);
             self.orphan(id, now);
         }
-        if let Some(lender) = &mut self.lender {
-            self.counters.loans.taken_back.add(lender.take_back(slot).into());
-        }
+        self.take_loans_back(slot);
         let _ = self.clients.remove(slot);
         self.events.send(Event::Detached { client: slot });
     }

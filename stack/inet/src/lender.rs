@@ -13,8 +13,9 @@ use dpdk::{BURST_MAX, Burst, Mbuf, PacketPool};
 use shm::layout::COPY_MAX;
 use shm::{Lane, Place, StreamProducer};
 
-use crate::client::Client;
+use crate::client::{Client, Clients};
 use crate::counters::LoanCounters;
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// Nobody's slot.
@@ -258,6 +259,24 @@ impl Worker {
             lender.attach(slot, &lane);
         }
         self.clients.insert(slot, Client::new(lane));
+    }
+
+    /// A client goes.
+    pub(crate) fn take_loans_back(&mut self, slot: u16) {
+        if let Some(lender) = &mut self.lender {
+            self.counters.loans.taken_back.add(lender.take_back(slot).into());
+        }
+    }
+}
+
+impl Clients {
+    /// A socket's queue of received text, to which packets are lent if its client may borrow.
+    pub(crate) fn receiver(&self, socket: &Socket) -> StreamProducer {
+        let recv = StreamProducer::new(socket.cell, socket.options.receive_buffer);
+        match self.owner(socket.client) {
+            Some(client) => recv.lending(&client.lane),
+            None => recv,
+        }
     }
 }
 
