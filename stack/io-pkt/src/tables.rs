@@ -546,12 +546,13 @@ impl Control {
     }
 }
 
-/// How many neighbours of a family are in a state.
+/// How many of a pool's buffers are in use.
 fn pool_sample(pool: &Mempool) -> PoolSample {
     let (used, free) = (pool.in_use().into(), pool.available().into());
     PoolSample { pool: pool.name().into(), used, free }
 }
 
+/// How many neighbours of a family are in a state.
 fn neighbor_samples(neighbors: &[NeighborSummary]) -> Vec<NeighborSample> {
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for row in neighbors {
