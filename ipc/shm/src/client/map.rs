@@ -229,7 +229,7 @@ impl Mapped {
 
     /// All of a file, to be read.
     fn whole(file: &OwnedFd) -> Result<Self, Errno> {
-        let len = usize::try_from(rustix::fs::fstat(file)?.st_size).map_err(|_| Errno::INVAL)?;
+        let len = usize::try_from(memory::len_of(file)?).map_err(|_| Errno::INVAL)?;
         Self::new(file, len, false)
     }
 
