@@ -108,6 +108,7 @@ impl Stream {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn text_that_is_lent_and_copied_in_turn_is_read_as_it_was_sent() {
     let mut random = Random(0x5eed);
     let mut packets = Packets::new();
@@ -289,6 +290,7 @@ fn the_packets_memory_cannot_be_written_by_who_has_its_file() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "writes by the kernel")]
 fn a_client_that_says_it_has_read_more_than_there_was_gets_nothing_back_for_it() {
     let mut packets = Packets::new();
     let arena = Arena::reserve(1).unwrap();
