@@ -469,8 +469,8 @@ def module_control():
         check(failures() == 1 and lab.metric("iopkt_module_interfaces", 'module="faulty"') == 0, "the failure is forgotten with its interface")
         check("panic: asked to, in rx_burst at ci/faulty-module/src/lib.rs:" in lab.log.read_text(), "where the panic was")
         # Every option of io-pkt's drivers is honoured or noted.
-        plain = "mac=020000000055,mtu=1400,name=en,unit=7,promiscuous,nomulticast,verbose=2,priority=21"
-        noted = "irq=5,ioport=0x300,speed=100,duplex=1,media=3,mru=1500,did=0x100e,vid=0x8086,pci=0,memrange=0xd0000000:4096"
+        plain = "mac=020000000055,mtu=1400,name=en,unit=7,promiscuous,nomulticast,speed=100,duplex=1,verbose=2,priority=21"
+        noted = "irq=5,ioport=0x300,media=3,mru=1500,did=0x100e,vid=0x8086,pci=0,memrange=0xd0000000:4096"
         check(lab.mount("net_tap", f"iface=iop7,{plain},{noted}").stdout.split() == ["en7"], "name= and unit=")
         check((row("en7")["mac"], row("en7")["mtu"], row("en7")["promiscuous"], row("en7")["all_multicast"]) == ("02:00:00:00:00:55", 1400, True, False), row("en7"))
         check(" mtu 1400 " in lab.ip("link", "show", "iop7").stdout, "the kernel's end has another MTU")
