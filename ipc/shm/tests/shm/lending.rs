@@ -179,6 +179,7 @@ fn arrive(stream: &mut Stream, of: (&mut Pair, &mut Packets), text: &[u8], lend:
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes too long there")]
 fn there_are_descriptors_for_copies_whatever_was_lent_before() {
     let mut random = Random(7);
     let mut packets = Packets::new();
@@ -277,6 +278,7 @@ fn nothing_is_lent_behind_a_hole() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "the kernel refuses it")]
 fn the_packets_memory_cannot_be_written_by_who_has_its_file() {
     let packets = Packets::new();
     let file = packets.memory.file();
