@@ -225,6 +225,17 @@ def module_mount():
         return f"0 of 1500 pings lost; {loaded}; {rounds} rounds in {took:.1f} s: {after}"
 
 
+def given_up(lab, late, release):
+    """A module that does not come back from open: who mounts it is told, it is not mounted again, and is closed when it comes back."""
+    late.wait(60)
+    said = (lab.dir / "late.log").read_text()
+    check(late.returncode == 1 and "late has not opened within 10 s and is given up; " in said, f"one that hangs: {said}")
+    said = lab.mount("late", ok=False)
+    check(said.returncode == 1 and "late of before has not ended yet; " in said.stderr, said.stderr)
+    release.touch()
+    until("what opens too late is closed", lambda: lab.table("modules") == [])
+
+
 # Runs while the linker makes the module part of the daemon.
 INITIALISER = """
 #include <unistd.h>
@@ -313,13 +324,7 @@ def module_faults():
         said = lab.mount("null", f"address={STACK}/24", ok=False)
         check(said.returncode == 1 and "null0: address" in said.stderr, said.stderr)
         lab.iopkt("umount", "null0")
-        late.wait(60)
-        said = (lab.dir / "late.log").read_text()
-        check(late.returncode == 1 and "late has not opened within 10 s and is given up; " in said, f"one that hangs: {said}")
-        said = lab.mount("late", ok=False)
-        check(said.returncode == 1 and "late of before has not ended yet; " in said.stderr, said.stderr)
-        release.touch()
-        until("what opens too late is closed", lambda: lab.table("modules") == [])
+        given_up(lab, late, release)
         check("has opened too late and is closed again" in lab.log.read_text(), "the log is silent about it")
         check(lab.mount("late").stdout.split() == ["faulty0"], "its name is not free")
         lab.iopkt("umount", "faulty0")

@@ -8,7 +8,7 @@ import tempfile
 import time
 
 from lab import BIN, HOST6, IFACE, QUICK, ROOT, STACK, STACK6, Lab, check, run, until
-from modules import SDK, lost, ping
+from modules import SDK, given_up, lost, ping
 
 TEMPLATE = ROOT / "stack/template"
 
@@ -330,13 +330,7 @@ def protocol_faults():
         check(lost(process, log) == 0, "pings were lost meanwhile")
         for where in ("open", *provoke):
             check(lab.log.read_text().count(f"faulty: panic: asked for in {where} at ci/faulty-protocol/src/lib.rs:") == 1, f"the panic in {where} and its place in the log")
-        late.wait(60)
-        said = (lab.dir / "late.log").read_text()
-        check(late.returncode == 1 and "late has not opened within 10 s and is given up; " in said, f"one that hangs: {said}")
-        said = lab.mount("late", ok=False)
-        check(said.returncode == 1 and "late of before has not ended yet; " in said.stderr, said.stderr)
-        release.touch()
-        until("what opens too late is closed", lambda: lab.table("modules") == [])
+        given_up(lab, late, release)
         check("the protocol faulty has opened too late and is closed again" in lab.log.read_text(), "the log is silent about it")
         lab.mount("late")
         lab.iopkt("umount", "faulty")

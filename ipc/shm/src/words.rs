@@ -12,3 +12,9 @@ pub(crate) fn pair(first: u32, second: u32) -> u64 {
     let [e, f, g, h] = second.to_ne_bytes();
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
+
+/// A place in a stream, modulo 2^32.
+pub(crate) fn low(position: u64) -> u32 {
+    let [a, b, c, d, ..] = position.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}

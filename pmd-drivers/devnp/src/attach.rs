@@ -134,7 +134,7 @@ fn set_up(
     let pool = env.shown.unwrap_or(env.pool);
     let mut notes: Vec<String> =
         settings.ignored.iter().map(|option| format!("{option} is ignored")).collect();
-    config.media = wire(&info, settings, &mut notes);
+    config.media = wire(&info.media, settings, &mut notes);
     configure(&mut dev, &config, settings, pool)?;
     if dev.start().is_err() {
         // Some drivers start only without receive interrupts.
@@ -217,7 +217,7 @@ fn choose(
 }
 
 /// The speed that the wire is to have, if one was asked for that the driver has, or that it does not say.
-fn wire(info: &EthDevInfo, settings: &Settings, notes: &mut Vec<String>) -> Option<Media> {
+fn wire(known: &[Media], settings: &Settings, notes: &mut Vec<String>) -> Option<Media> {
     let Some(speed_mbps) = settings.speed_mbps else {
         if settings.full_duplex.is_some() {
             notes.push("duplex= is ignored without speed=".into());
@@ -225,10 +225,10 @@ fn wire(info: &EthDevInfo, settings: &Settings, notes: &mut Vec<String>) -> Opti
         return None;
     };
     let wanted = Media { speed_mbps, full_duplex: settings.full_duplex.unwrap_or(true) };
-    if info.media.is_empty() || info.media.contains(&wanted) {
+    if known.is_empty() || known.contains(&wanted) {
         return Some(wanted);
     }
-    let has: Vec<String> = info.media.iter().map(ToString::to_string).collect();
+    let has: Vec<String> = known.iter().map(ToString::to_string).collect();
     notes.push(format!("speed={speed_mbps} is ignored: no {wanted} here, but {}", has.join(", ")));
     None
 }
@@ -312,5 +312,31 @@ fn capabilities(info: &EthDevInfo, enabled: TxOffloads, driver: &str) -> Capabil
         loans,
         tso_buffers_max: if tso { info.tx_buffers_max } else { 0 },
         software_checksum: software,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wire_has_the_speed_that_was_asked_for_or_the_driver_says_which_it_can_have() {
+        let known = [(100, false), (1000, true)]
+            .map(|(speed_mbps, full_duplex)| Media { speed_mbps, full_duplex });
+        let told = |known: &[Media], options| {
+            let spec = DriverSpec::parse("tap", options).unwrap();
+            let mut notes = Vec::new();
+            (wire(known, &Settings::of(&spec).unwrap(), &mut notes), notes.join("; "))
+        };
+        assert_eq!(told(&known, "speed=100,duplex=0"), (Some(known[0]), String::new()));
+        assert_eq!(told(&known, "speed=1000"), (Some(known[1]), String::new()));
+        assert_eq!(told(&[], "speed=1000"), (Some(known[1]), String::new()), "it does not say");
+        assert_eq!(told(&known, "mtu=1400"), (None, String::new()));
+        assert_eq!(told(&known, "duplex=0"), (None, "duplex= is ignored without speed=".into()));
+        let (none, why) = told(&known, "speed=100");
+        assert!(
+            none.is_none() && why.ends_with("100 Mbit/s half duplex, 1000 Mbit/s full duplex"),
+            "{why}"
+        );
     }
 }

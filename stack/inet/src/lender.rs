@@ -195,8 +195,11 @@ impl Lender {
         let Some(slot) = self.slots.get_mut(buffer as usize) else { return };
         let Slot { packet, holder } = core::mem::replace(slot, Slot::FREE);
         self.lent = self.lent.saturating_sub(u32::from(holder != NOBODY));
-        if let Some(mbuf) = packet {
-            self.drop_later(mbuf);
+        match packet {
+            Some(mbuf) => self.drop_later(mbuf),
+            // Given back before its burst was over: it is freed with that.
+            None if holder != NOBODY => self.fresh = self.fresh.saturating_sub(1),
+            None => {}
         }
     }
 

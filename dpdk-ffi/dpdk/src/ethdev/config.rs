@@ -217,4 +217,26 @@ mod tests {
             assert_eq!(Media::from_bits(media.to_bits()), [media]);
         }
     }
+
+    #[test]
+    fn a_port_is_told_its_speed_if_there_is_one_to_tell() {
+        let info = EthDevInfo {
+            driver: "net_none".into(),
+            max_rx_queues: 1,
+            max_tx_queues: 1,
+            rx_offloads: RxOffloads::empty(),
+            tx_offloads: TxOffloads::empty(),
+            tx_buffers_max: 1,
+            min_mtu: 68,
+            max_mtu: 1500,
+            if_index: None,
+            numa: None,
+            rss_types: 0,
+            media: Vec::new(),
+        };
+        let speeds =
+            |media| EthDevConfig { media, ..EthDevConfig::default() }.to_raw(&info).link_speeds;
+        let media = Media { speed_mbps: 100, full_duplex: false };
+        assert_eq!((speeds(None), speeds(Some(media))), (0, 0b1001));
+    }
 }

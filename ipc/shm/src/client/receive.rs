@@ -12,7 +12,7 @@ use crate::datagram_header::{Ancillary, DatagramHeader};
 use crate::layout::{self, LENT, LIST_LEN, QUEUE_LEN, own_cell, read_cell, write_cell};
 use crate::region::Region;
 use crate::sync::fence;
-use crate::words::halves;
+use crate::words::{halves, low};
 
 /// After this many bytes the worker is asked to look, so that it can tell the peer of the room.
 const WINDOW_STEP: u64 = 64 * 1024;
@@ -375,8 +375,7 @@ impl<'a> ReceiveQueue<'a> {
     ) -> Option<Piece<'_>> {
         let read = &self.socket.map.read;
         let memory = self.socket.map.packets.as_ref()?;
-        let [a, b, c, d, ..] = position.consumed.to_le_bytes();
-        let consumed = u32::from_le_bytes([a, b, c, d]);
+        let consumed = low(position.consumed);
         for _ in 0..LIST_LEN {
             let at = layout::list_entry(block, first.wrapping_add(position.piece));
             let (len, begin) = halves(read.u64(at.wrapping_add(8)).load(Ordering::Relaxed));

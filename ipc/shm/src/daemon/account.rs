@@ -29,9 +29,7 @@ impl Counts {
         let Self { rx_memory, packets, memory_refused, packets_held, .. } = self;
         [rx_memory, packets, memory_refused, packets_held].map(|c| c.load(Ordering::Relaxed))
     }
-}
 
-impl Counts {
     /// Packet buffers that are lent.
     pub(super) fn lent(&self) -> u64 {
         self.lent.load(Ordering::Relaxed)

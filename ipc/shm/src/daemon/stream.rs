@@ -15,10 +15,8 @@ use lending::{Loans, describe_copies};
 const NO_BLOCK: u16 = u16::MAX;
 const BLOCK: u64 = BLOCK_LEN as u64;
 const QUEUE: u64 = QUEUE_LEN as u64;
-const QUEUE_BLOCKS_ALL: u8 = 63;
-const QUEUE_BLOCKS_LENT: u8 = 47;
-const _: () = assert!(QUEUE_BLOCKS_ALL as u32 == QUEUE_BLOCKS);
-const _: () = assert!(QUEUE_BLOCKS_LENT as u32 == QUEUE_BLOCKS - RUNS);
+/// Blocks that a queue has descriptors for, if packets may stand in it besides.
+const QUEUE_BLOCKS_LENDING: u32 = QUEUE_BLOCKS - RUNS;
 
 /// Bytes of one connection on their way to the client.
 ///
@@ -45,8 +43,8 @@ pub struct StreamProducer {
     lane_blocks: u16,
     /// Consumed since `refresh` last said so.
     unreported: u32,
-    /// Blocks that the queue has descriptors for: fewer if packets may be lent to the client.
-    queue_blocks: u8,
+    /// Packets may be lent to the client.
+    borrows: bool,
     blocks: Option<Box<Blocks>>,
 }
 
@@ -60,7 +58,7 @@ pub struct Resting {
     published: u64,
     tail: u32,
     lane_blocks: u16,
-    queue_blocks: u8,
+    borrows: bool,
 }
 
 impl Resting {
@@ -231,7 +229,7 @@ impl StreamProducer {
             unread: 0,
             lane_blocks: short(layout::RX_BLOCKS),
             unreported: 0,
-            queue_blocks: QUEUE_BLOCKS_ALL,
+            borrows: false,
             blocks: None,
         }
     }
@@ -240,8 +238,7 @@ impl StreamProducer {
     /// for less text, as its queue has descriptors to spare.
     #[must_use]
     pub fn lending(self, lane: &Lane) -> Self {
-        let queue_blocks = if lane.borrows() { QUEUE_BLOCKS_LENT } else { QUEUE_BLOCKS_ALL };
-        Self { queue_blocks, ..self }
+        Self { borrows: lane.borrows(), ..self }
     }
 
     /// The client has been asked to say when it has read so much; the worker opens the window then.
@@ -254,16 +251,16 @@ impl StreamProducer {
     /// [`StreamProducer::resume`] with the same cell and limit.
     #[must_use]
     pub fn rest(&self) -> Option<Resting> {
-        let Self { published, tail, lane_blocks, queue_blocks, unread, ref blocks, .. } = *self;
-        let resting = Resting { published, tail, lane_blocks, queue_blocks };
+        let Self { published, tail, lane_blocks, borrows, unread, ref blocks, .. } = *self;
+        let resting = Resting { published, tail, lane_blocks, borrows };
         (unread == 0 && blocks.is_none()).then_some(resting)
     }
 
     /// The stream goes on where it was.
     #[must_use]
     pub fn resume(cell: CellId, limit: u32, resting: Resting) -> Self {
-        let Resting { published, tail, lane_blocks, queue_blocks } = resting;
-        Self { tail, published, lane_blocks, queue_blocks, ..Self::new(cell, limit) }
+        let Resting { published, tail, lane_blocks, borrows } = resting;
+        Self { tail, published, lane_blocks, borrows, ..Self::new(cell, limit) }
     }
 
     /// Bytes that may follow what has been published. What was promised can still be refused by
@@ -292,12 +289,6 @@ impl StreamProducer {
     fn cell(&self) -> CellId {
         let (index, generation) = self.cell;
         CellId { index: index.into(), generation }
-    }
-
-    /// May packets be lent to the client?
-    #[inline]
-    fn borrows(&self) -> bool {
-        self.queue_blocks < QUEUE_BLOCKS_ALL
     }
 
     fn consumed(&self) -> u64 {
@@ -452,7 +443,8 @@ impl StreamProducer {
     /// Positions from here on would overwrite a block or descriptor the client may look at.
     fn capacity_end(&self) -> u64 {
         let first = self.consumed().wrapping_div(BLOCK);
-        first.saturating_add(u64::from(self.queue_blocks)).saturating_mul(BLOCK)
+        let count = if self.borrows { QUEUE_BLOCKS_LENDING } else { QUEUE_BLOCKS };
+        first.saturating_add(count.into()).saturating_mul(BLOCK)
     }
 
     fn consume(&mut self, lane: &mut Lane) -> Result<(), PeerMisbehaved> {
@@ -476,7 +468,7 @@ impl StreamProducer {
         let unread = u32::try_from(shown.saturating_sub(old)).unwrap_or(u32::MAX);
         let newly = consumed::newly(lane, self.cell(), old, unread)?;
         self.lane_blocks = short(lane.free_blocks());
-        if self.borrows() {
+        if self.borrows {
             self.take_back(lane, old.saturating_add(newly.into()));
         }
         let Some(blocks) = self.blocks.as_mut().filter(|_| newly > 0) else { return Ok(()) };

@@ -14,7 +14,7 @@ use super::{BLOCK, Blocks, NO_BLOCK, Open, StreamProducer, describe, in_block};
 use crate::daemon::lane::Lane;
 use crate::layout::{self, LENT, LIST_LEN, QUEUE_BLOCKS, RUN_MAX};
 use crate::packet_memory::Place;
-use crate::words::{halves, pair};
+use crate::words::{halves, low, pair};
 
 /// The pieces that a stream has lent, and which descriptors may still be looked at.
 #[derive(Debug)]
@@ -118,9 +118,8 @@ impl StreamProducer {
         let cell = self.cell();
         self.hold_blocks(lane);
         let capacity_end = self.capacity_end();
-        let borrows = self.borrows();
-        let Self { published, tail, blocks: Some(blocks), .. } = self else { return 0 };
-        if at != blocks.ahead.max(*published) || !borrows || !lane.is_live(cell) {
+        let Self { published, tail, blocks: Some(blocks), borrows, .. } = self else { return 0 };
+        if at != blocks.ahead.max(*published) || !*borrows || !lane.is_live(cell) {
             return 0;
         }
         describe_copies(cell.index, tail, blocks, at, lane);
@@ -235,10 +234,4 @@ pub(super) fn describe_copies(
 fn leaves_enough(used: u32, window: u64) -> bool {
     let copies = window.div_ceil(BLOCK).saturating_add(3);
     u64::from(used).saturating_add(copies) < u64::from(QUEUE_BLOCKS)
-}
-
-/// A place in the stream, modulo 2^32.
-fn low(position: u64) -> u32 {
-    let [a, b, c, d, ..] = position.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }
