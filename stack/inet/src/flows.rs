@@ -7,7 +7,7 @@ use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::collections::VecDeque;
 
 use tcp::{HalfOpen, TimeWait};
-use types::FlowKey;
+use types::{DropReason, FlowKey};
 
 use crate::command::ListenerId;
 use crate::flow::{Flow, FlowHasher};
@@ -208,15 +208,22 @@ impl Flows {
     /// Stores a half-open endpoint.
     ///
     /// # Errors
-    /// [`Full`]; nothing has changed.
-    pub(crate) fn add_embryo(&mut self, embryo: Embryo, sockets: &Sockets) -> Result<u32, Full> {
+    /// `TcpTableFull`; nothing has changed.
+    pub(crate) fn add_embryo(
+        &mut self,
+        embryo: Embryo,
+        sockets: &Sockets,
+    ) -> Result<u32, DropReason> {
+        if self.is_full() {
+            return Err(DropReason::TcpTableFull);
+        }
         let flow = embryo.flow;
         let number = self.embryos.insert(embryo);
-        let added = self.enter(&flow, Endpoint::HalfOpen(number), sockets);
-        if added.is_err() {
+        if self.enter(&flow, Endpoint::HalfOpen(number), sockets).is_err() {
             let _ = self.embryos.remove(number);
+            return Err(DropReason::TcpTableFull);
         }
-        added.map(|()| number)
+        Ok(number)
     }
 
     /// Stores what is left of a connection, in its place.
@@ -366,11 +373,29 @@ mod tests {
     use core::net::Ipv4Addr;
 
     use super::*;
+    use tcp::{Codepoint, Flags, Options, SegmentIn, SeqNum};
     use types::Instant;
+
+    fn embryo(flow: Flow) -> Embryo {
+        let syn = SegmentIn {
+            seq: SeqNum::new(7),
+            ack: SeqNum::new(0),
+            flags: Flags::SYN,
+            window: 0xffff,
+            urgent: 0,
+            ecn: Codepoint::NotEct,
+            options: Options::default(),
+            text: &[],
+        };
+        let (config, iss) = (tcp::Config::default(), SeqNum::new(1));
+        let half_open = HalfOpen::new(&syn, &config, iss, 0xffff, Instant::ZERO);
+        let (listener, timer) = (ListenerId(1), Timer::default());
+        Embryo { half_open, flow, listener, blocked: false, timer }
+    }
 
     fn remains(port: u16) -> Remains {
         let config = tcp::Config::default();
-        let tcb = tcp::Tcb::connect(&config, tcp::SeqNum::new(1), Instant::ZERO);
+        let tcb = tcp::Tcb::connect(&config, SeqNum::new(1), Instant::ZERO);
         let address = Ipv4Addr::LOCALHOST;
         let flow =
             Flow { local_addr: address, remote_addr: address, local_port: 80, remote_port: port };
@@ -391,5 +416,24 @@ mod tests {
         let is_there = |port| flows.find(&remains(port).flow, &sockets).is_some();
         assert!(!is_there(900) && is_there(901));
         assert_eq!(flows.oldest.len(), 100);
+    }
+
+    /// Flows as somebody chooses them who knows the secret: both buckets of each are among sixteen.
+    #[test]
+    fn a_handshake_for_which_there_is_no_place_leaves_nothing() {
+        let (mut flows, sockets) = (Flows::new([1; 16]), Sockets::default());
+        let hasher = flows.hasher;
+        let is_crowded = |flow: &Flow| {
+            let hash = hasher.hash(flow);
+            [hash, hash >> 24].iter().all(|bucket| bucket % 64 == 0)
+        };
+        let any = (0_u32..).map(|n| Flow { remote_addr: n.into(), ..remains(1).flow });
+        let mut crowd = any.filter(is_crowded);
+        let too_many = crowd.find(|flow| flows.add_embryo(embryo(*flow), &sockets).is_err());
+        let flow = too_many.unwrap();
+        let added = flows.add_embryo(embryo(flow), &sockets);
+        assert_eq!(added, Err(DropReason::TcpTableFull));
+        assert_eq!(flows.find(&flow, &sockets), None);
+        assert_eq!(flows.embryos.len(), flows.len());
     }
 }

@@ -123,9 +123,6 @@ impl Worker {
         beyond: Option<tcp::SeqNum>,
         now: Instant,
     ) -> Result<(), DropReason> {
-        if self.flows.is_full() {
-            return Err(DropReason::TcpTableFull);
-        }
         let mut config = self.stream_config(self.listeners.device_of(listener), flow);
         let entry = self.listeners.get_mut(listener).ok_or(DropReason::TcpNoListener)?;
         entry.inherited.preset.configure(&mut config);
@@ -136,8 +133,7 @@ impl Worker {
             HalfOpen::new(syn, &config, iss, offered_window(&entry.inherited.socket), now);
         let timer = Timer::default();
         let embryo = Embryo { half_open, flow: *flow, listener, blocked: false, timer };
-        let added = self.flows.add_embryo(embryo, &self.sockets);
-        let number = added.map_err(|_| DropReason::TcpTableFull)?;
+        let number = self.flows.add_embryo(embryo, &self.sockets)?;
         entry.engine.opened();
         self.counters.tcp.passive_opens.increment();
         self.half_open_transmit(number, now);
@@ -222,15 +218,11 @@ impl Worker {
             self.counters.tcp.syncookies_failed.increment();
             return self.refuse(flow, Some(reset), DropReason::TcpNoListener, now);
         };
-        if self.flows.is_full() {
-            return Err(DropReason::TcpTableFull);
-        }
         // Where the accept queue is full nothing is kept: the peer's next segment brings the cookie
         // again.
         let timer = Timer::default();
         let embryo = Embryo { half_open, flow: *flow, listener, blocked: true, timer };
-        let added = self.flows.add_embryo(embryo, &self.sockets);
-        let number = added.map_err(|_| DropReason::TcpTableFull)?;
+        let number = self.flows.add_embryo(embryo, &self.sockets)?;
         entry.engine.opened();
         let result = self.establish(number, segment, now);
         self.drop_half_open(number);

@@ -172,7 +172,7 @@ drop_reasons! {
     TransmitQueueFull "transmit_queue_full" "interface" "The port's transmit queue was full."
     ControlQueueFull "control_queue_full" "buffer" "More packets for the control plane than it takes a second."
     HandoffQueueFull "handoff_queue_full" "buffer" "The worker that owns the flow is too far behind."
-    ClientMemory "client_memory" "buffer" "The client's receive memory is exhausted."
+    ClientMemory "client_memory" "buffer" "The client's memory has no place for another connection."
 }
 
 #[cfg(test)]
