@@ -220,8 +220,8 @@ def quiet_readers():
         lab.spawn(["python3", "-c", WRITER, STACK, 9000, count], log=writer)
         until("all is read", lambda: "read" in reader.read_text().replace("ready", "") or process.poll(), 40)
         check(process.wait(10) == 0, reader.read_text())
-        dropped = lab.metric("iopkt_dropped_packets_total", "client_memory")
-        return f"{2 * count} pieces to {count} connections, {dropped or 0:.0f} segments found no memory"
+        dropped = lab.drops("tcp_receive_buffer")
+        return f"{2 * count} pieces to {count} connections, {dropped:.0f} segments found no memory"
 
 
 FAR = "203.0.113.5"

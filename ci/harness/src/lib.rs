@@ -9,6 +9,7 @@
 //! * [`hoarders`]: peers who take and give nothing back, and floods.
 //! * [`hostile`]: a client that writes what it likes into its memory.
 //! * [`impair`]: what a bad link does to frames, decided by a seed.
+//! * [`module`]: protocol modules in C.
 //! * [`pair`]: two stacks with a wire between them.
 //! * [`path`]: one thing done to a burst of packets.
 //! * [`peers`]: many connections of one peer.
@@ -19,12 +20,14 @@
 pub mod acks;
 mod attach;
 pub mod bridged;
+mod dropped;
 pub mod forwarding;
 pub mod frame;
 pub mod frame6;
 pub mod hoarders;
 pub mod hostile;
 pub mod impair;
+pub mod module;
 pub mod pair;
 pub mod path;
 pub mod peers;
@@ -33,4 +36,6 @@ pub mod router;
 pub mod time;
 mod world;
 
-pub use world::{LOCAL, LOCAL_LINK6, LOCAL_MAC, LOCAL6, PEER, PEER_MAC, PEER6, World, network};
+pub use world::{
+    LOCAL, LOCAL_LINK6, LOCAL_MAC, LOCAL6, PEER, PEER_MAC, PEER6, QUEUE_LEN, World, network,
+};

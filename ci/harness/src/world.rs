@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use devnp::{AttachEnv, DriverSpec, Port, RxQueue, TxQueue, Units};
-use dpdk::{Burst, ChecksumState, Eal, EalArgs, Memory, Mempool, MempoolOptions, PacketPool};
+use dpdk::{Burst, ChecksumState, Eal, EalArgs, Mbuf, Memory, Mempool, MempoolOptions, PacketPool};
 use fib::{Ipv4Net, Ipv6Net, Rib, Route};
 use inet::command::{Command, Event, Handoff, ListenerId, Outcome, SocketOption, Transport};
 use inet::network::{Address, Address6, Interface, Link6, Network, RawKind, RawWanted, TxChecksum};
@@ -43,6 +43,8 @@ pub const PEER_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 1]);
 const WIRE: u16 = 1;
 /// Slot of the client.
 const CLIENT: u16 = 0;
+/// Packets that another worker's queue takes.
+pub const QUEUE_LEN: usize = 1024;
 /// Clients that a world may have: a million connections are those of 123.
 const CLIENTS_MAX: u16 = 130;
 
@@ -182,7 +184,7 @@ impl World {
         let (commands, command_rx) = sync_channel(1024);
         let (event_tx, incoming) = sync_channel(65_536);
         let (mesh_tx, inbox) = sync_channel(16);
-        let (others_tx, handed) = sync_channel(1024);
+        let (others_tx, handed) = sync_channel(QUEUE_LEN);
         let doorbell = || Doorbell::new().map(Arc::new).map_err(|e| e.to_string());
         let line = |worker| if worker == me { mesh_tx.clone() } else { others_tx.clone() };
         let others = (0..workers).map(|worker| Ok((line(worker), doorbell()?)));
@@ -357,6 +359,11 @@ impl World {
         if self.verified {
             mbuf.set_rx_checksums(ChecksumState::Good, ChecksumState::Good);
         }
+        self.inject_buffers(mbuf)
+    }
+
+    /// The same for a frame in buffers that are filled already.
+    pub fn inject_buffers(&mut self, mbuf: Mbuf) -> bool {
         let (_, burst) = &mut self.to_worker;
         let queued = burst.push(mbuf).is_ok();
         if burst.is_full() {

@@ -2,11 +2,10 @@
 //! with a protocol module that filters and looks at all of them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use harness::World;
+use harness::module::compile;
 use harness::path::{self, BURST, Kind, tick};
 
 /// The system's allocator, and how often it was asked while `COUNTING`.
@@ -41,24 +40,6 @@ fn watched(world: &mut World) {
     COUNTING.store(false, Ordering::Relaxed);
 }
 
-/// A protocol module with filters and a tap, as a stranger would compile it.
-fn module() -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lsm-pass.so");
-    let output = Command::new("cc")
-        .args(["-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I"])
-        .arg(root.join("pmd-drivers/include"))
-        .arg("-I")
-        .arg(root.join("stack/include"))
-        .arg("-o")
-        .arg(&to)
-        .arg(root.join("ci/harness/tests/pass.c"))
-        .output()
-        .expect("a C compiler");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    to.to_str().expect("a path of letters").into()
-}
-
 // EAL starts once per process, so all paths share one test.
 #[test]
 fn the_packet_path_allocates_nothing() {
@@ -70,7 +51,9 @@ fn the_packet_path_allocates_nothing() {
         nothing_is_allocated(&mut world, kind, &mut path);
         paths.push((kind, path));
     }
-    world.load_protocol(&module()).expect("the module");
+    // With filters and a tap.
+    let module = compile("pass.c", env!("CARGO_TARGET_TMPDIR")).unwrap();
+    world.load_protocol(&module).expect("the module");
     for (kind, path) in &mut paths {
         nothing_is_allocated(&mut world, *kind, path);
     }

@@ -3,12 +3,14 @@
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use harness::{LOCAL, LOCAL6, PEER, PEER6, World, frame, frame6};
+use harness::frame::Segment;
+use harness::{LOCAL, LOCAL6, PEER, PEER6, QUEUE_LEN, World, frame, frame6};
 use inet::command::{Command, Handoff, Outcome};
 use inet::network::RawKind;
 use inet::steer;
 use types::{DropReason, FlowKey};
 use wire::ipv4::Protocol;
+use wire::tcp::flag;
 use wire::{ethernet, icmp, icmp6, ipv6};
 use zerocopy::IntoBytes;
 
@@ -141,6 +143,27 @@ fn what_is_handed_over_reaches_the_socket(world: &mut World) {
     }
 }
 
+/// It takes nothing meanwhile.
+fn what_the_other_worker_has_no_room_for_is_dropped(world: &mut World) {
+    let syn = Segment {
+        src_port: 9,
+        dst_port: port_of(0),
+        seq: 7,
+        ack: 0,
+        flags: flag::SYN,
+        options: &[],
+        text: &[],
+    };
+    let lost = world.dropped(|world| {
+        for _ in 0..=QUEUE_LEN / 16 {
+            assert!((0..16).all(|_| world.inject(&frame::tcp(&syn))));
+            world.pass(Duration::from_millis(1));
+        }
+        assert_eq!(world.handed().len(), QUEUE_LEN);
+    });
+    assert_eq!(lost, Ok(vec![(DropReason::HandoffQueueFull, 16)]));
+}
+
 // EAL starts once in a process.
 #[test]
 fn one_of_two_workers() {
@@ -149,5 +172,6 @@ fn one_of_two_workers() {
     pings_are_the_first_workers_business_and_other_messages_are_not(&mut world);
     errors_go_to_the_worker_that_has_the_flow(&mut world);
     what_is_handed_over_reaches_the_socket(&mut world);
+    what_the_other_worker_has_no_room_for_is_dropped(&mut world);
     assert_eq!(world.wind_up(), 0, "buffers left");
 }
