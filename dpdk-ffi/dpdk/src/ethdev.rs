@@ -8,6 +8,7 @@
 
 mod config;
 mod error;
+mod packet_socket;
 mod port;
 mod queue;
 
@@ -260,7 +261,8 @@ impl EthDev {
     /// (level-triggered) and the first `rx_burst` after it had the frame; 200 waiting frames came
     /// in 7 bursts. That driver looks at the descriptor only after a signal (`SIGRTMAX` − n, one per
     /// frame, sent to the process): if this thread blocks it, another must not, and the frame comes
-    /// when that one ran (4 ms); system calls of any thread may return `EINTR`.
+    /// when that one ran (4 ms); system calls of any thread may return `EINTR`. `net_af_packet` has none to
+    /// give: its socket is looked for.
     #[must_use]
     pub fn rx_queue_fd(&self, q: u16) -> Option<RawFd> {
         if !state(self.port)?.has_queue(Direction::Rx, q) {
@@ -270,7 +272,11 @@ impl EthDev {
             // SAFETY: the port and its queue exist; returns an integer.
             unsafe { dpdk_sys::rte_eth_dev_rx_intr_ctl_q_get_fd(self.port, q) }
         });
-        (fd >= 0).then_some(fd)
+        if fd >= 0 {
+            return Some(fd);
+        }
+        let info = self.info().ok().filter(|info| info.driver == "net_af_packet")?;
+        packet_socket::of_queue(info.if_index?, q)
     }
 
     /// A copy of [`rx_queue_fd`](Self::rx_queue_fd) that the caller owns: poll it, never read it.

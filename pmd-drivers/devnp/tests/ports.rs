@@ -6,6 +6,7 @@
 mod wire;
 
 use core::ptr::NonNull;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,10 @@ fn ports_of_real_drivers() {
         Err(error @ (AttachError::NoPermission { .. } | AttachError::NoKernelSupport { .. })) => {
             println!("the steps on a tap are skipped: {error}; {}", error.help());
         }
-        attached => tap(&mut world, attached.unwrap()),
+        attached => {
+            tap(&mut world, attached.unwrap());
+            a_packet_socket_wakes(&mut world);
+        }
     }
     assert_eq!(world.pool.in_use(), 0, "buffers lost");
     let World { eal, pool, shown, .. } = world;
@@ -349,4 +353,36 @@ fn the_descriptor_wakes(port: &mut Port, wire: &Wire) {
         assert!(wire::poll(fd, 1000), "round {round}: the descriptor is readable");
         assert_eq!(receive(&mut rx), Some(frame(&[round; 60])), "round {round}");
     }
+}
+
+/// `net_af_packet` has no descriptor, but its queue's socket is one. Frames come from a tap's other end.
+fn a_packet_socket_wakes(world: &mut World) {
+    let mut tap = world.attach("tap", "iface=devnptest1").unwrap();
+    let up = Command::new("ip").args(["link", "set", "devnptest1", "up"]).status().unwrap();
+    assert!(up.success());
+    let mut port = world.attach("af_packet", "iface=devnptest1").unwrap();
+    let fd = port.rx_fd(0).expect("the socket is found");
+    assert!(port.rx_descriptor(0).is_some(), "and copied");
+    assert_eq!(port.rx_fd(1), None, "there is one queue");
+    let (mut rx, _tx) = port.take_queues(0).unwrap();
+    let (_rx, mut tx) = tap.take_queues(0).unwrap();
+    for round in 0..100_u8 {
+        let mut burst = Burst::new();
+        let mut deadline = 1000;
+        // The kernel may say something of its own.
+        while rx.rx_burst(&mut burst) > 0 || wire::poll(fd, 0) {
+            burst.clear();
+            deadline -= 1;
+            assert!(deadline > 0, "round {round}: empty, and still readable");
+        }
+        let mut packet = world.pool.alloc().unwrap();
+        assert!(packet.extend_from_slice(&frame(&[round; 60])));
+        assert!(burst.push(packet).is_ok());
+        assert_eq!(tx.tx_burst(&mut burst), 1);
+        assert!(wire::poll(fd, 1000), "round {round}: the socket is readable");
+        assert_eq!(receive(&mut rx), Some(frame(&[round; 60])), "round {round}");
+    }
+    drop((rx, _tx, _rx, tx));
+    world.detach(port);
+    world.detach(tap);
 }
