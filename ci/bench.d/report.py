@@ -149,6 +149,12 @@ def page(result):
     say("<h2>A router, a bridge</h2>")
     say(table(["", "how many", "cycles of a packet, median", "smallest", "largest", "aim"],
               [[f"{r['path']}, {r['of']}", f"{r['size']:,}", *(number(r[key]) for key in ("cycles", "low", "high")), r["aim"] or "–"] for r in result["forwarding"]]))
+    if result.get("kernel_forwarding"):
+        own = {path: next(r["ns"] for r in result["forwarding"] if r["path"] == path) for path in ("ip4-forward", "l2-bridge")}
+        kernels = result["kernel_forwarding"]
+        say("<p>Linux beside them, between two veth pairs, without what sending the frame costs:</p>")
+        say(table(["", "io-pkt, ns", "Linux, ns", "Linux in ours"], [[name, number(own[path]), number(kernels[kind]), f"{kernels[kind] / own[path]:.1f} ×"]
+                  for name, path, kind in (("router, one route", "ip4-forward", "router"), ("bridge", "l2-bridge", "bridge"))]))
     lines = {}
     for r in result["forwarding"]:
         lines.setdefault(f"{r['path']}, {r['of']}", []).append((r["size"], r["cycles"]))

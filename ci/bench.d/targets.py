@@ -104,5 +104,9 @@ def met(result):
         if row["aim"]:
             why = "routes" if row["size"] > 1000 else "passed on"
             say(f"{row['path']}, {row['size']:,} {row['of']}", row["cycles"], " cycles", why, most=row["aim"])
+    kernels = result.get("kernel_forwarding") or {}
+    for name, path, kind in (("a packet routed", "ip4-forward", "router"), ("a frame bridged", "l2-bridge", "bridge")):
+        ours = next(row["ns"] for row in result["forwarding"] if row["path"] == path)
+        say(f"{name}, beside Linux between two veth pairs", kernels[kind] / ours if kernels else None, " x", "passed on", least=10)
     say("an idle daemon", max(idle.values()) if idle else None, " % of a core", "memif", most=3)
     return verdicts
