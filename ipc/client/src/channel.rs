@@ -5,7 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -75,6 +75,9 @@ impl Default for ForkGuard {
     }
 }
 
+/// Requests in a row that nobody waits for.
+const TOLD_MAX: u32 = 16;
+
 /// Joined channels without sockets that are kept.
 const IDLE_MAX: usize = 4;
 
@@ -92,6 +95,8 @@ pub struct Channel {
     client: u64,
     claim_loopback: bool,
     gone: AtomicBool,
+    /// Requests since the last answer that nobody waits for.
+    told: AtomicU32,
 }
 
 impl Channel {
@@ -180,6 +185,7 @@ impl Channel {
             client,
             claim_loopback,
             gone: AtomicBool::new(false),
+            told: AtomicU32::new(0),
         })
     }
 
@@ -249,6 +255,19 @@ impl Channel {
         self.call_locked(request)
     }
 
+    /// A request that can't be refused, and that nobody waits for, but for some in a row: the daemon has
+    /// no more than 64 of a connection under way. What is asked afterwards is answered after it is done.
+    pub(crate) fn tell(&self, request: Request) -> io::Result<()> {
+        if self.told.fetch_add(1, Ordering::Relaxed) >= TOLD_MAX {
+            return self.call(request).map(drop);
+        }
+        let sent = send_call(self.connection.fd(), &Call { sequence: proto::UNASKED, request });
+        if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::ConnectionReset) {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+        sent
+    }
+
     /// The same, if nobody else is at it; `None` if somebody is, this very thread perhaps.
     pub(crate) fn call_if_free(&self, request: Request) -> Option<io::Result<Reply>> {
         let _one_at_a_time = self.map.try_call_lock()?;
@@ -268,7 +287,10 @@ impl Channel {
     }
 
     fn exchange(&self, request: Request) -> io::Result<(Answer, Vec<OwnedFd>)> {
-        let sequence = self.map.next_sequence();
+        let mut sequence = self.map.next_sequence();
+        while sequence == proto::UNASKED {
+            sequence = self.map.next_sequence();
+        }
         // What is accepted is lost if there is no number left for its descriptor: one is kept free.
         let spare = matches!(request, Request::Accept { .. })
             .then(|| rustix::io::fcntl_dupfd_cloexec(self.connection.fd(), 0))
@@ -282,6 +304,7 @@ impl Channel {
             // An answer to somebody who did not live to read it may come first.
             let (answer, descriptors) = receive_answer(self.connection.fd())?;
             if answer.sequence == sequence {
+                self.told.store(0, Ordering::Relaxed);
                 return Ok((answer, descriptors));
             }
         }

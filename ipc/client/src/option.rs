@@ -16,6 +16,7 @@ const SOL_SOCKET: i32 = 1;
 const SO_TYPE: i32 = 3;
 const SO_ERROR: i32 = 4;
 const SO_BROADCAST: i32 = 6;
+const SO_KEEPALIVE: i32 = 9;
 const SO_OOBINLINE: i32 = 10;
 const SO_LINGER: i32 = 13;
 const SO_RCVTIMEO_OLD: i32 = 20;
@@ -35,6 +36,8 @@ const IP_PKTINFO: i32 = 8;
 const IP_RECVTTL: i32 = 12;
 const IP_UNICAST_IF: i32 = 50;
 const IP_RECVTOS: i32 = 13;
+const IPPROTO_TCP: i32 = 6;
+const TCP_NODELAY: i32 = 1;
 const IPPROTO_IPV6: i32 = 41;
 const IPV6_RECVERR: i32 = 25;
 const IPV6_RECVPKTINFO: i32 = 49;
@@ -78,6 +81,9 @@ impl Socket {
             *tos &= !ECN_MASK;
         }
         let request = Request::SetOption { socket: self.handle, level, name, value: value.clone() };
+        if self.is_never_refused(level, name, &value) {
+            return self.channel.tell(request);
+        }
         self.done(request)?;
         let ways = match (level, name) {
             (SOL_SOCKET, SO_BINDTODEVICE | SO_BINDTOIFINDEX) => Some(OwnWays::Device),
@@ -103,6 +109,14 @@ impl Socket {
             self.linger_s.store(parse_linger(&value), Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Switches that any TCP socket takes: servers set them on each connection, which then does not wait for the daemon.
+    fn is_never_refused(&self, level: i32, name: i32, value: &[u8]) -> bool {
+        self.is_stream()
+            && !self.is_of_module()
+            && value.len() >= size_of::<i32>()
+            && matches!((level, name), (IPPROTO_TCP, TCP_NODELAY) | (SOL_SOCKET, SO_KEEPALIVE))
     }
 
     /// `getsockopt()` with Linux's numbers and the bytes of its values.

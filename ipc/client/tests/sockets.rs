@@ -559,3 +559,16 @@ fn only_what_was_reserved_last_can_be_sent() {
     let _ = b.receive(&mut buffer[..8], RecvFlags::WAITALL).expect("no recv");
     assert_eq!(&buffer[..7], b"between");
 }
+
+#[test]
+fn a_switch_that_every_connection_takes_is_not_waited_for() {
+    const NODELAY: (i32, i32) = (6, 1);
+    let world = World::new(1);
+    let (a, b) = world.pair();
+    for round in 0..100_i32 {
+        // The daemon does not answer, but for every seventeenth.
+        a.socket.set_option(NODELAY.0, NODELAY.1, &round.to_ne_bytes()).expect("refused");
+    }
+    let (there, here) = (a.socket.peer_name(), b.socket.local_name());
+    assert_eq!(there.expect("no answer"), here.expect("no answer"), "answers are told apart");
+}

@@ -38,10 +38,11 @@ pub use link::{
 };
 pub use message::{
     Answer, Automatic, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket,
+    UNASKED,
 };
 
 /// Version of this protocol. Client library and daemon must agree exactly.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;

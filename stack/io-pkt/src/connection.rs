@@ -131,6 +131,9 @@ impl Connection {
         result: Result<Reply, Errno>,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), Errno> {
+        if sequence == proto::UNASKED {
+            return Ok(());
+        }
         let result = result.map_err(Errno::raw_os_error);
         let bytes = proto::emit(&Answer { sequence, result }).map_err(|_| Errno::MSGSIZE)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
