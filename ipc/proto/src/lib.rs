@@ -38,11 +38,13 @@ pub use link::{
 };
 pub use message::{
     Answer, Automatic, Call, ReceiveMode, Reply, Request, SocketHandle, TURNED_AWAY, Ticket,
-    UNASKED,
 };
 
 /// Version of this protocol. Client library and daemon must agree exactly.
 pub const VERSION: u32 = 12;
+
+/// Sequence of a call that nobody waits for: no answer comes. For what is not refused to who may ask at all.
+pub const UNASKED: u32 = u32::MAX - 1;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;

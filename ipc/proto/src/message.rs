@@ -579,7 +579,7 @@ pub enum Reply {
 /// A request on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// Chosen by the client, returned in the answer; [`UNASKED`]: there is to be none.
+    /// Chosen by the client, returned in the answer; [`crate::UNASKED`]: there is to be none.
     pub sequence: u32,
     /// The request.
     pub request: Request,
@@ -589,9 +589,6 @@ pub struct Call {
 /// daemon has no descriptor for it; `ENOMEM`: it has as many connections as it can have. The kernel may
 /// tell the other end first that the connection is closed.
 pub const TURNED_AWAY: u32 = 0;
-
-/// Sequence of a call that nobody waits for: no answer comes. For what is not refused to who may ask at all.
-pub const UNASKED: u32 = u32::MAX - 1;
 
 /// A reply on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
