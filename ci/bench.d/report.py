@@ -152,8 +152,9 @@ def page(result):
     if result.get("kernel_forwarding"):
         own = {path: next(r["ns"] for r in result["forwarding"] if r["path"] == path) for path in ("ip4-forward", "l2-bridge")}
         kernels = result["kernel_forwarding"]
-        say("<p>Linux beside them, between two veth pairs, without what sending the frame costs:</p>")
-        say(table(["", "io-pkt, ns", "Linux, ns", "Linux in ours"], [[name, number(own[path]), number(kernels[kind]), f"{kernels[kind] / own[path]:.1f} ×"]
+        say("<p>Linux beside them, between two veth pairs, without what sending the frame over the first of them costs; io-pkt is between two ports of "
+            "net_ring, which are memory, too:</p>")
+        say(table(["", "io-pkt, ns", "Linux, ns", "times ours"], [[name, number(own[path]), number(kernels[kind]), f"{kernels[kind] / own[path]:.1f} ×"]
                   for name, path, kind in (("router, one route", "ip4-forward", "router"), ("bridge", "l2-bridge", "bridge"))]))
     lines = {}
     for r in result["forwarding"]:

@@ -48,6 +48,7 @@ WHY = {
                   "each breath of a worker does its fixed part for one packet. The profile of a request is below.",
     "veth": "A frame crosses the kernel's veth and its packet socket both ways, which takes two system calls and a wake-up of the kernel's on top of what "
             "its own stack would do; the worker's share is the row of a request in the worker.",
+    "wake": "Three sleepers are woken one after the other, worker, server and the kernel's client: the kernel's own row has two of these in it.",
     "crr": "Accept and close are requests to the control thread, two switches of threads each, and there are two daemons on two cores; the worker's "
            "share is the row connection of the instructions.",
     "bulk": "net_memif copies each frame in and out (DPDK's copies, one frame at a time), the stack sums it up and copies its text once on each side; the "
@@ -91,6 +92,8 @@ def met(result):
     say("64 B request/response, native, memif, beside the kernel's veth", times(one, "memif, native", "rate", "kernel"), " x", "memif", least=10)
     say("the same, unmodified program over a veth", times(one, "veth", "rate", "kernel"), " x", "veth", least=1.5)
     say("its 99th percentile", times(one, "veth", "p99", "kernel"), " x", "veth", most=0.5)
+    quiet = (compared.get(("rr", "--pause", 5)) or {}).get("veth")
+    say("the same after 5 ms of silence, there and back", statistics.median(quiet["p50"]) if quiet else None, " us", "wake", most=60)
     say("connections with one request, native, memif", times(("crr",), "memif, native", "rate", "kernel"), " x", "crr", least=8)
     say("UDP echo of 64 B, native, memif", times(("echo",), "memif, native", "rate", "kernel"), " x", "memif", least=8)
     say("bulk to the server, in place, memif", statistics.median(compared[("send",)]["memif, in place"]["gbit"]) if compared else None, " Gbit/s", "bulk", least=40)

@@ -16,6 +16,7 @@ ROWS = (
     ("  99 of 100 within", "us", "less", ("rr",), "p99"),
     ("  999 of 1000 within", "us", "less", ("rr",), "p999"),
     ("  processor time of a million", "s", "less", ("rr",), "cpu"),
+    ("  after 5 ms of silence, its median", "us", "less", ("rr", "--pause", 5), "p50"),
     ("64 B request/response, 32 connections", "1/s", "more", ("rr", "--connections", 32), "rate"),
     ("  its median", "us", "less", ("rr", "--connections", 32), "p50"),
     ("  99 of 100 within", "us", "less", ("rr", "--connections", 32), "p99"),

@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, Skipped, check, random_file, run, until
-
+from sockets import cpu_seconds
 
 
 def bad_input():
@@ -87,6 +87,21 @@ def bad_input():
         return "all refused with a reason and a code; the good interface lives"
 
 
+def share_of_core(pid, seconds):
+    before, began = cpu_seconds(pid), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_seconds(pid) - before) / (time.monotonic() - began)
+
+
+def calm_after(lab, *change):
+    """The share of a core that the daemon uses after `ip link` has changed its interface."""
+    lab.ip("link", *change)
+    time.sleep(0.2)
+    share = share_of_core(lab.daemon.pid, 0.5)
+    check(share < 0.3, f"after ip link {' '.join(change)} the daemon uses {share:.0%} of a core")
+    return share
+
+
 def drivers():
     """net_pcap, net_null, net_ring, net_af_packet, net_memif attach; af_packet answers ping."""
     # Without a module's file anywhere: what is there works, what is not is named with the places.
@@ -127,7 +142,10 @@ def drivers():
         lab.start_daemon(up=False)
         got = lab.exec("ping", "-c", 20, "-i", "0.02", STACK).stdout
         check("20 received" in got, got[-200:])
-    return "attach, replay from a file, ping over af_packet"
+        calm = [calm_after(lab, *change) for change in (("set", "vb", "down"), ("set", "vb", "up"))]
+        until("the link that was down answers", lambda: lab.exec("ping", "-c", 1, "-W", 1, STACK, ok=False).returncode == 0)
+        calm.append(calm_after(lab, "del", "va"))
+    return f"attach, replay from a file, ping over af_packet, {max(calm):.1%} of a core while its interface is down, up again, gone"
 
 
 def monitoring():
@@ -183,15 +201,7 @@ def idle():
         (lab.dir / "page").write_bytes(b"z")
         lab.serve(lab.dir)
         time.sleep(1)
-        pid = lab.pid()
-
-        def cpu():
-            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-        before, began = cpu(), time.monotonic()
-        time.sleep(5)
-        share = (cpu() - before) / (time.monotonic() - began)
+        share = share_of_core(lab.pid(), 5)
         check(share <= 0.03, f"{share:.1%} of a core")
         return f"ready in {ready} s (start {len(starts)}), idle {share:.2%} of a core"
 

@@ -262,7 +262,8 @@ impl EthDev {
     /// in 7 bursts. That driver looks at the descriptor only after a signal (`SIGRTMAX` − n, one per
     /// frame, sent to the process): if this thread blocks it, another must not, and the frame comes
     /// when that one ran (4 ms); system calls of any thread may return `EINTR`. `net_af_packet` has none to
-    /// give: its socket is looked for.
+    /// give, and needs no `rx_interrupts`: its queue's packet socket is looked for, and this may be a copy of it. When
+    /// its interface goes down, it reports an error until somebody asks which.
     #[must_use]
     pub fn rx_queue_fd(&self, q: u16) -> Option<RawFd> {
         if !state(self.port)?.has_queue(Direction::Rx, q) {
@@ -276,7 +277,7 @@ impl EthDev {
             return Some(fd);
         }
         let info = self.info().ok().filter(|info| info.driver == "net_af_packet")?;
-        packet_socket::of_queue(info.if_index?, q)
+        packet_socket::of_queue(info.if_index?, q, info.max_rx_queues)
     }
 
     /// A copy of [`rx_queue_fd`](Self::rx_queue_fd) that the caller owns: poll it, never read it.

@@ -5,7 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -75,9 +75,6 @@ impl Default for ForkGuard {
     }
 }
 
-/// Requests in a row that nobody waits for.
-const TOLD_MAX: u32 = 16;
-
 /// Joined channels without sockets that are kept.
 const IDLE_MAX: usize = 4;
 
@@ -95,8 +92,6 @@ pub struct Channel {
     client: u64,
     claim_loopback: bool,
     gone: AtomicBool,
-    /// Requests since the last answer that nobody waits for.
-    told: AtomicU32,
 }
 
 impl Channel {
@@ -185,7 +180,6 @@ impl Channel {
             client,
             claim_loopback,
             gone: AtomicBool::new(false),
-            told: AtomicU32::new(0),
         })
     }
 
@@ -255,12 +249,9 @@ impl Channel {
         self.call_locked(request)
     }
 
-    /// A request that can't be refused, and that nobody waits for, but for some in a row: the daemon has
-    /// no more than 64 of a connection under way. What is asked afterwards is answered after it is done.
+    /// A request that can't be refused, and that nobody waits for. What is asked of its socket afterwards is answered after
+    /// it is done.
     pub(crate) fn tell(&self, request: Request) -> io::Result<()> {
-        if self.told.fetch_add(1, Ordering::Relaxed) >= TOLD_MAX {
-            return self.call(request).map(drop);
-        }
         let sent = send_call(self.connection.fd(), &Call { sequence: proto::UNASKED, request });
         if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::ConnectionReset) {
             self.gone.store(true, Ordering::Relaxed);
@@ -304,7 +295,6 @@ impl Channel {
             // An answer to somebody who did not live to read it may come first.
             let (answer, descriptors) = receive_answer(self.connection.fd())?;
             if answer.sequence == sequence {
-                self.told.store(0, Ordering::Relaxed);
                 return Ok((answer, descriptors));
             }
         }

@@ -6,6 +6,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fake::{Fake, address};
@@ -561,14 +562,16 @@ fn only_what_was_reserved_last_can_be_sent() {
 }
 
 #[test]
-fn a_switch_that_every_connection_takes_is_not_waited_for() {
-    const NODELAY: (i32, i32) = (6, 1);
+fn switches_that_every_connection_takes_are_not_waited_for() {
+    const SWITCHES: [(i32, i32); 2] = [(6, 1), (1, 9)];
     let world = World::new(1);
     let (a, b) = world.pair();
     for round in 0..100_i32 {
-        // The daemon does not answer, but for every seventeenth.
-        a.socket.set_option(NODELAY.0, NODELAY.1, &round.to_ne_bytes()).expect("refused");
+        for (level, name) in SWITCHES {
+            a.socket.set_option(level, name, &round.to_ne_bytes()).expect("refused");
+        }
     }
     let (there, here) = (a.socket.peer_name(), b.socket.local_name());
     assert_eq!(there.expect("no answer"), here.expect("no answer"), "answers are told apart");
+    assert_eq!(world.fake.unasked.load(Ordering::Relaxed), 200);
 }

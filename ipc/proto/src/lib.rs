@@ -2,7 +2,7 @@
 //!
 //! The path is a unix socket of type `SOCK_SEQPACKET`; each message is one packet, the daemon's
 //! descriptors come with it as `SCM_RIGHTS`, and it takes none itself. A client sends a [`Call`] and waits
-//! for the [`Answer`] that carries the same sequence number. No request blocks in the daemon: what has to wait (a connection to accept,
+//! for the [`Answer`] that carries the same sequence number, unless that is [`UNASKED`]. No request blocks in the daemon: what has to wait (a connection to accept,
 //! a handshake) answers `EAGAIN` or `EINPROGRESS`, and the socket's descriptor says when to ask again.
 //!
 //! * [`message`]: requests and replies, with the descriptors each reply carries.
@@ -43,7 +43,7 @@ pub use message::{
 /// Version of this protocol. Client library and daemon must agree exactly.
 pub const VERSION: u32 = 12;
 
-/// Sequence of a call that nobody waits for: no answer comes. For what is not refused to who may ask at all.
+/// Sequence of a call that nobody waits for. No answer comes, not even a refusal: it is for what is not refused.
 pub const UNASKED: u32 = u32::MAX - 1;
 
 /// No message is longer. A longer one closes the connection.

@@ -186,6 +186,19 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_told_what_nobody_waits_for() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let connection = Connection::new(ours.into(), &mut Accounts::default()).unwrap();
+        assert!(connection.answer(proto::UNASKED, Ok(Reply::Done), &[]));
+        assert!(connection.answer(proto::UNASKED, Err(Errno::NOBUFS), &[]));
+        assert!(connection.answer(7, Ok(Reply::Done), &[]));
+        let mut buffer = [0; 64];
+        let read = rustix::io::read(&theirs, &mut buffer).unwrap();
+        let only: Answer = proto::parse(&buffer[..read]).unwrap();
+        assert_eq!(only.sequence, 7);
+    }
+
+    #[test]
     fn root_and_the_daemons_user_are_privileged() {
         assert!(connection(0, 0).is_privileged(&user(1000)));
         assert!(connection(1000, 1000).is_privileged(&user(1000)));

@@ -28,6 +28,7 @@ use proto::table::ModuleRow;
 use proto::{Automatic, Reply};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, sockopt};
 
 use crate::config::{self, AddressLen, Rings};
 use crate::control::{Control, WorkerLink};
@@ -482,7 +483,7 @@ impl WorkerLink {
     fn watch(&self, descriptor: Option<OwnedFd>) -> Watch {
         let data = EventData::new_u64(1);
         if let Some(fd) = descriptor
-            && epoll::add(&*self.epoll, &fd, data, EventFlags::IN).is_ok()
+            && epoll::add(&*self.epoll, &fd, data, news_of(&fd)).is_ok()
         {
             return Watch::Descriptor(fd);
         }
@@ -501,6 +502,13 @@ impl WorkerLink {
             }
         }
     }
+}
+
+/// What a worker is woken for. A packet socket whose interface has gone down has an error until somebody asks for it, which nobody does:
+/// it wakes once for each news. `net_tap` may not look at its descriptor at once: that one wakes as long as frames wait.
+fn news_of(receive_queue: &OwnedFd) -> EventFlags {
+    let is_packet_socket = sockopt::socket_domain(receive_queue) == Ok(AddressFamily::PACKET);
+    if is_packet_socket { EventFlags::IN | EventFlags::ET } else { EventFlags::IN }
 }
 
 /// Ports of a worker that have nothing to wait on.

@@ -58,7 +58,9 @@ impl Control {
                 self.command(worker, Command::ListenerOption { listener, option });
             }
         }
-        let pending = Pending { connection: Some(id), sequence, then: Then::Answer };
+        // Nobody waits for it, however many there are.
+        let connection = (sequence != proto::UNASKED).then_some(id);
+        let pending = Pending { connection, sequence, then: Then::Answer };
         self.call(worker, pending, |call| Command::SetOption { call, socket, option });
         Ok(None)
     }

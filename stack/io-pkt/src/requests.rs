@@ -30,7 +30,8 @@ const PRIVILEGED_PORTS: u16 = 1024;
 impl Control {
     pub(crate) fn request(&mut self, id: ConnectionId, call: Call) {
         let Call { sequence, request } = call;
-        if self.connections.get(&id).is_some_and(|c| c.calls >= CALLS_MAX) {
+        let waits = sequence != proto::UNASKED;
+        if waits && self.connections.get(&id).is_some_and(|c| c.calls >= CALLS_MAX) {
             return self.answer(id, sequence, Err(Errno::NOBUFS));
         }
         let result = match request {

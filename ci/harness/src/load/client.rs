@@ -29,12 +29,21 @@ pub(crate) fn report(mut took: Vec<Duration>, in_all: Duration) {
     println!("rate {rate:.0} p50 {:.1} p99 {:.1} p999 {:.1}", at(500), at(990), at(999));
 }
 
-pub(crate) fn rr(kind: Kind, address: SocketAddr, time: Duration) -> io::Result<()> {
+/// One request after the other, each after so long a silence.
+pub(crate) fn rr(
+    kind: Kind,
+    address: SocketAddr,
+    time: Duration,
+    silence: Duration,
+) -> io::Result<()> {
     let mut stream = connect(kind, address, b'r')?;
     let mut message = [7; MESSAGE];
     let mut took = Vec::with_capacity(1 << 20);
     let started = Instant::now();
     while started.elapsed() < time {
+        if !silence.is_zero() {
+            std::thread::sleep(silence);
+        }
         let sent = Instant::now();
         stream.write_all(&message)?;
         stream.read_exact(&mut message)?;

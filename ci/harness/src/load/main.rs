@@ -61,6 +61,9 @@ enum Role {
         target: Target,
         #[arg(long, default_value_t = 1)]
         connections: usize,
+        /// Milliseconds of silence before each request of a single connection.
+        #[arg(long, default_value_t = 0)]
+        pause: u64,
     },
     /// Opens a socket, then another; prints how long each took, in microseconds. A first one attaches.
     Open,
@@ -108,8 +111,11 @@ fn main() -> ExitCode {
     let Args { sockets: kind, role } = Args::parse();
     let outcome = match role {
         Role::Server { address } => server::run(kind, address),
-        Role::Rr { target, connections: 1 } => client::rr(kind, target.address, target.time()),
-        Role::Rr { target, connections } => {
+        Role::Rr { target, connections: 1, pause } => {
+            let silence = Duration::from_millis(pause);
+            client::rr(kind, target.address, target.time(), silence)
+        }
+        Role::Rr { target, connections, .. } => {
             many::rr(kind, target.address, target.time(), connections)
         }
         Role::Open => client::open(kind),

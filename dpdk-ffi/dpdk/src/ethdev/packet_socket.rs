@@ -1,27 +1,29 @@
 //! The packet sockets of `net_af_packet`: the driver waits on none of them and shows none, but each queue has one, and
-//! it is readable exactly while a frame lies in the queue's ring (packet(7), `PACKET_RX_RING`).
+//! it is readable while a frame lies in the queue's ring (packet(7), `PACKET_RX_RING`).
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::RawFd;
 
-/// The socket of receive queue `q` of the driver on the kernel's interface number `interface`. The driver opens them in the
-/// order of its queues; copies of them have higher numbers.
-pub(super) fn of_queue(interface: u32, q: u16) -> Option<RawFd> {
+/// The socket of receive queue `q` of the driver's only port on the kernel's interface number `interface`, which has so many queues:
+/// the kernel lists sockets in the order in which they were opened, and the driver opens those of its queues in their
+/// order. `None` also if there are others on that interface, as those of a second port are.
+pub(super) fn of_queue(interface: u32, q: u16, queues: u16) -> Option<RawFd> {
     let table = fs::read_to_string("/proc/thread-self/net/packet").ok()?;
-    let mut first = BTreeMap::new();
+    let inodes: Vec<u64> = inodes_on(&table, interface).collect();
+    let mut own = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/fd").ok()?.flatten() {
-        let number: Option<RawFd> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let fd: Option<RawFd> = entry.file_name().to_str().and_then(|name| name.parse().ok());
         let inode = fs::read_link(entry.path()).ok().and_then(|link| socket_inode(link.to_str()?));
-        if let (Some(fd), Some(inode)) = (number, inode) {
-            let lowest: &mut RawFd = first.entry(inode).or_insert(fd);
-            *lowest = fd.min(*lowest);
+        if let (Some(fd), Some(inode)) = (fd, inode.filter(|inode| inodes.contains(inode))) {
+            // Any copy will do.
+            let _ = own.entry(inode).or_insert(fd);
         }
     }
-    let mut sockets: Vec<RawFd> =
-        inodes_on(&table, interface).filter_map(|inode| first.get(&inode).copied()).collect();
-    sockets.sort_unstable();
-    sockets.get(usize::from(q)).copied()
+    if own.len() != usize::from(queues) {
+        return None;
+    }
+    inodes.iter().filter_map(|inode| own.get(inode).copied()).nth(usize::from(q))
 }
 
 /// What `/proc/net/packet` says of sockets on this interface.
