@@ -43,7 +43,7 @@ def of_request(listing):
 # Why a row falls short of its aim: what a profile or another row of this report shows.
 WHY = {
     "memif": "Two daemons, client and server share two cores, and DPDK's net_memif gives a worker nothing to sleep on: daemons look for frames "
-             "in steps of 50 us, and request and response wait for one of those each, and for the kernel to run a thread. The work itself is the row in one process.",
+             "in steps of 20 us, and request and response wait for one of those each, and for the kernel to run a thread. The work itself is the row in one process.",
     "in process": "Both stacks are whole, with clients' memory, checksums in software and no flow but this one, so nothing is shared out over a burst: "
                   "each breath of a worker does its fixed part for one packet. The profile of a request is below.",
     "veth": "A frame crosses the kernel's veth and its packet socket both ways, which takes two system calls and a wake-up of the kernel's on top of what "

@@ -16,7 +16,7 @@ use types::Instant;
 use crate::drivers::Polled;
 
 /// Longest sleep while a port has nothing to wait on: what a frame may have to wait on such a port.
-const POLL_MIN: Duration = Duration::from_micros(50);
+const POLL_MIN: Duration = Duration::from_micros(20);
 /// So long after the last frame its worker goes on looking that often: what comes next is mostly an answer.
 const POLL_EAGER: Duration = Duration::from_millis(2);
 /// Then it sleeps twice as long after each empty look, up to this.
@@ -97,7 +97,7 @@ fn nanos(time: Duration) -> u64 {
 /// Runs until the control plane says stop.
 pub(crate) fn run(mut worker: Worker, bed: &Bed) {
     devnp::own_fault_stack();
-    // Else the kernel lets each sleep take 50 µs longer, which is as long as those between two looks at a port.
+    // Else the kernel lets each sleep take 50 µs longer, more than twice as long as one between two looks at a port.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
     let mut last_busy = now();
     let _ = worker.attend_control(last_busy);
