@@ -30,6 +30,8 @@ ROWS = (
     ("  99 of 100 within", "us", "less", ("crr",), "p99"),
     ("UDP echo of 64 B frames, 1 on its way", "1/s", "more", ("echo",), "rate"),
     ("UDP echo of 64 B frames, 32 on their way", "1/s", "more", ("echo", "--window", 32), "rate"),
+    ("UDP, 64 B frames to the server that arrive", "1/s", "more", ("udp-send",), "rate"),
+    ("UDP, 64 B frames from the server that arrive", "1/s", "more", ("udp-receive",), "rate"),
     ("bulk to the server, 1 connection", "Gbit/s", "more", ("send",), "gbit"),
     ("bulk to the server, 8 connections", "Gbit/s", "more", ("send", "--connections", 8), "gbit"),
     ("bulk from the server, 1 connection", "Gbit/s", "more", ("receive",), "gbit"),

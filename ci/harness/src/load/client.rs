@@ -1,14 +1,11 @@
-//! Loads of one connection or one socket, in blocking calls, and what they found out.
+//! Loads of one connection, in blocking calls, and what they found out.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::sockets::{Datagrams, Kind, Stream};
-use crate::{CHUNK, DATAGRAM, MESSAGE};
-
-/// How long a datagram may stay away before it counts as lost.
-const LOST: Duration = Duration::from_millis(100);
+use crate::{CHUNK, MESSAGE};
 
 /// A connection whose first byte says what it is for.
 pub(crate) fn connect(kind: Kind, address: SocketAddr, what: u8) -> io::Result<Stream> {
@@ -77,56 +74,6 @@ pub(crate) fn crr(kind: Kind, address: SocketAddr, time: Duration) -> io::Result
         drop(stream);
         took.push(began.elapsed());
     }
-    report(took, started.elapsed());
-    Ok(())
-}
-
-/// Keeps `window` datagrams on their way; each carries the time it left.
-pub(crate) fn echo(
-    kind: Kind,
-    address: SocketAddr,
-    time: Duration,
-    window: usize,
-) -> io::Result<()> {
-    let any = match address {
-        SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
-        SocketAddr::V6(_) => SocketAddr::from(([0_u16; 8], 0)),
-    };
-    let socket = Datagrams::bind(kind, any)?;
-    socket.connect(address)?;
-    socket.set_read_timeout(LOST)?;
-    let started = Instant::now();
-    let send = || {
-        let mut datagram = [7; DATAGRAM];
-        let now = started.elapsed().as_nanos().to_le_bytes();
-        datagram[..16].copy_from_slice(&now);
-        socket.send(&datagram)
-    };
-    let (mut took, mut lost, mut buffer) = (Vec::with_capacity(1 << 20), 0_usize, [0; 2048]);
-    for _ in 0..window {
-        let _ = send()?;
-    }
-    while started.elapsed() < time {
-        match socket.recv(&mut buffer) {
-            Ok(DATAGRAM) => {
-                let mut then = [0; 16];
-                then.copy_from_slice(&buffer[..16]);
-                let then =
-                    Duration::from_nanos(u64::try_from(u128::from_le_bytes(then)).unwrap_or(0));
-                took.push(started.elapsed().saturating_sub(then));
-                let _ = send()?;
-            }
-            Ok(_) => return Err(io::Error::new(ErrorKind::InvalidData, "another datagram")),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                lost += window;
-                for _ in 0..window {
-                    let _ = send()?;
-                }
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    print!("lost {lost} ");
     report(took, started.elapsed());
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod client;
 mod content;
+mod datagrams;
 mod many;
 mod server;
 mod sockets;
@@ -20,6 +21,12 @@ use sockets::Kind;
 const MESSAGE: usize = 64;
 /// Bytes of a datagram: 64 bytes on the wire, without the frame's checksum 60.
 const DATAGRAM: usize = 18;
+/// The same for one that is counted and not sent back.
+const COUNTED: usize = DATAGRAM - 1;
+/// The question how many of those have come since the last such question.
+const QUESTION: usize = 1;
+/// The order to send so many milliseconds long, eight bytes.
+const ORDER: usize = 8;
 /// Bytes of one write in bulk.
 const CHUNK: usize = 64 * 1024;
 
@@ -79,6 +86,16 @@ enum Role {
         #[arg(long, default_value_t = 1)]
         window: usize,
     },
+    /// Sends datagrams of 64-byte frames as fast as it goes; prints the rate of those that have arrived.
+    UdpSend {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Receives such datagrams as fast as the server sends them.
+    UdpReceive {
+        #[command(flatten)]
+        target: Target,
+    },
     /// Sends as fast as it goes; prints the rate the server confirms.
     Send {
         #[command(flatten)]
@@ -120,7 +137,11 @@ fn main() -> ExitCode {
         }
         Role::Open => client::open(kind),
         Role::Crr { target } => client::crr(kind, target.address, target.time()),
-        Role::Echo { target, window } => client::echo(kind, target.address, target.time(), window),
+        Role::Echo { target, window } => {
+            datagrams::echo(kind, target.address, target.time(), window)
+        }
+        Role::UdpSend { target } => datagrams::send(kind, target.address, target.time()),
+        Role::UdpReceive { target } => datagrams::receive(kind, target.address, target.time()),
         Role::Send { target, connections } => {
             client::together(connections, move || client::send(kind, target.address, target.time()))
         }

@@ -7,6 +7,7 @@ use std::thread;
 
 use crate::CHUNK;
 use crate::content::{Way, serve_verify};
+use crate::datagrams;
 use crate::many::{Incoming, Waiting};
 use crate::sockets::{Datagrams, Kind, Listener, Stream};
 
@@ -74,18 +75,9 @@ fn complain(outcome: io::Result<()>) {
     }
 }
 
-/// Sends each datagram back.
-fn serve_datagrams(socket: &Datagrams) -> io::Result<()> {
-    let mut datagram = [0; 2048];
-    loop {
-        let (len, from) = socket.recv_from(&mut datagram)?;
-        let _ = socket.send_to(&datagram[..len], from);
-    }
-}
-
 pub(crate) fn run(kind: Kind, address: SocketAddr) -> io::Result<()> {
-    let datagrams = Datagrams::bind(kind, address)?;
-    let _ = thread::spawn(move || complain(serve_datagrams(&datagrams)));
+    let socket = Datagrams::bind(kind, address)?;
+    let _ = thread::spawn(move || complain(datagrams::serve(&socket)));
     let listener = Listener::bind(kind, address)?;
     let mut waiting = Waiting::new()?;
     waiting.add(&listener, LISTENER)?;
