@@ -120,7 +120,7 @@ def page(result):
     if result.get("compared"):
         say("<h2>Beside the kernel, in the same minutes</h2><p>One client and one server program in plain Rust sockets. "
             "<b>kernel</b>: both on Linux, a veth pair with its offloads between them. <b>veth</b>: the server on io-pkt, which has the end of a veth "
-            "pair by net_af_packet. <b>tap</b>: the server on io-pkt over net_tap. <b>memif</b>: client and server on an io-pkt each, shared memory "
+            "pair by net_af_packet. <b>af_xdp</b>: the same by net_af_xdp. <b>tap</b>: the server on io-pkt over net_tap. <b>memif</b>: client and server on an io-pkt each, shared memory "
             "between them. On io-pkt the program is unmodified (LD_PRELOAD); <b>native</b>: it uses io-pkt's own crate; <b>in place</b>: and makes and reads bulk "
             "where it lies. <b>loopback</b>: both on Linux, in one namespace. <b>2 workers</b>: on two cores they have none left for the programs. "
             "Medians of interleaved turns; below them smallest and largest. "

@@ -64,6 +64,7 @@ class Wires:
     loopback         both on the kernel in one namespace
     veth             the client on the kernel, the server on io-pkt, which has a veth's end by net_af_packet
     veth, 2 workers  the same with -t 2: on two cores there is none left for the programs
+    af_xdp           the same by net_af_xdp
     tap              the client on the kernel, the server on io-pkt, which has a net_tap
     memif            client and server on an io-pkt each, shared memory between the two
     memif, native    the same with the Rust crate instead of an unmodified program
@@ -85,14 +86,15 @@ class Wires:
         for space in (self.here, self.there):
             sh("ip", "netns", "add", space)
             sh("ip", "-n", space, "link", "set", "lo", "up")
-        for pair in "abc":
+        for pair in "abcd":
             sh("ip", "-n", self.here, "link", "add", f"{pair}0", "type", "veth", "peer", "name", f"{pair}1")
         sh("ip", "-n", self.here, "link", "set", "b1", "netns", self.there)
         # af_packet hands frames on as they are: without these the kernel would leave its checksums
         # unfinished and its segments unsplit. The kernel's own wire keeps its offloads.
-        for device in ("a0", "c0"):
+        for device in ("a0", "c0", "d0"):
             sh("ip", "netns", "exec", self.here, "ethtool", "-K", device, "tx", "off", "tso", "off", "gso", "off")
         for space, device, address in ((self.here, "a0", "198.18.77.1"), (self.here, "a1", None), (self.here, "c0", "198.18.81.1"), (self.here, "c1", None),
+                                       (self.here, "d0", "198.18.82.1"), (self.here, "d1", None),
                                        (self.here, "b0", "198.18.78.1"), (self.there, "b1", "198.18.78.2")):
             if address:
                 sh("ip", "-n", space, "addr", "add", f"{address}/24", "dev", device)
@@ -100,6 +102,7 @@ class Wires:
         socket = self.dir / "memif"
         self.daemon("veth", "net_af_packet", "iface=a1,address=198.18.77.2/24")
         self.daemon("veth2", "net_af_packet", "iface=c1,qpairs=2,address=198.18.81.2/24", "-t", "2")
+        self.daemon("xdp", "net_af_xdp", "iface=d1,address=198.18.82.2/24")
         self.daemon("tap", "net_tap", "iface=t0,address=198.18.79.2/24")
         self.daemon("memif-server", "net_memif", f"role=server,socket={socket},socket-abstract=no,address=198.18.80.2/24")
         self.daemon("memif-client", "net_memif", f"role=client,socket={socket},socket-abstract=no,address=198.18.80.1/24")
@@ -111,13 +114,14 @@ class Wires:
             Wire("loopback", self.there, "198.18.78.2"),
             Wire("veth", self.here, "198.18.77.2"),
             Wire("veth, 2 workers", self.here, "198.18.81.2"),
+            Wire("af_xdp", self.here, "198.18.82.2"),
             Wire("tap", self.here, "198.18.79.2"),
             Wire("memif", self.here, memif, self.client_of("memif-client")),
             Wire("memif, native", self.here, memif, self.client_of("memif-client", "native"), "native"),
             Wire("memif, in place", self.here, memif, self.client_of("memif-client", "in-place"), "in-place"),
         ]
         self.server(self.there, "kernel", "198.18.78.2")
-        for name, address in (("veth", "198.18.77.2"), ("veth2", "198.18.81.2"), ("tap", "198.18.79.2"), ("memif-server", memif)):
+        for name, address in (("veth", "198.18.77.2"), ("veth2", "198.18.81.2"), ("xdp", "198.18.82.2"), ("tap", "198.18.79.2"), ("memif-server", memif)):
             self.server(self.here, name, address, self.client_of(name))
         for sockets in ("native", "in-place"):
             self.server(self.here, f"memif-server-{sockets}", memif, self.client_of("memif-server", sockets), sockets)
