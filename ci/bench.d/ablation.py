@@ -73,8 +73,6 @@ class Veth(wires.Wires):
         super().__init__(bin_dir)
 
     def lay(self):
-        for space in (self.here, self.there):
-            wires.sh("ip", "netns", "add", space)
         wires.sh("ip", "-n", self.here, "link", "add", "a0", "type", "veth", "peer", "name", "a1")
         wires.sh("ip", "netns", "exec", self.here, "ethtool", "-K", "a0", "tx", "off", "tso", "off", "gso", "off")
         wires.sh("ip", "-n", self.here, "addr", "add", "198.18.77.1/24", "dev", "a0")

@@ -149,13 +149,11 @@ def page(result):
     say("<h2>A router, a bridge</h2>")
     say(table(["", "how many", "cycles of a packet, median", "smallest", "largest", "aim"],
               [[f"{r['path']}, {r['of']}", f"{r['size']:,}", *(number(r[key]) for key in ("cycles", "low", "high")), r["aim"] or "–"] for r in result["forwarding"]]))
-    if result.get("kernel_forwarding"):
-        own = {path: next(r["ns"] for r in result["forwarding"] if r["path"] == path) for path in ("ip4-forward", "l2-bridge")}
-        kernels = result["kernel_forwarding"]
+    if result.get("beside_linux"):
         say("<p>Linux beside them, between two veth pairs, without what sending the frame over the first of them costs; io-pkt is between two ports of "
             "net_ring, which are memory, too:</p>")
-        say(table(["", "io-pkt, ns", "Linux, ns", "times ours"], [[name, number(own[path]), number(kernels[kind]), f"{kernels[kind] / own[path]:.1f} ×"]
-                  for name, path, kind in (("router, one route", "ip4-forward", "router"), ("bridge", "l2-bridge", "bridge"))]))
+        say(table(["", "io-pkt, ns", "Linux, ns", "times ours"],
+                  [[name, number(ours), number(linux), f"{linux / ours:.1f} ×"] for name, ours, linux in result["beside_linux"]]))
     lines = {}
     for r in result["forwarding"]:
         lines.setdefault(f"{r['path']}, {r['of']}", []).append((r["size"], r["cycles"]))

@@ -93,7 +93,7 @@ def met(result):
     say("the same, unmodified program over a veth", times(one, "veth", "rate", "kernel"), " x", "veth", least=1.5)
     say("its 99th percentile", times(one, "veth", "p99", "kernel"), " x", "veth", most=0.5)
     quiet = (compared.get(("rr", "--pause", 5)) or {}).get("veth")
-    say("the same after 5 ms of silence, there and back", statistics.median(quiet["p50"]) if quiet else None, " us", "wake", most=60)
+    say("a request over a veth after 5 ms of silence, there and back", statistics.median(quiet["p50"]) if quiet else None, " us", "wake", most=60)
     say("connections with one request, native, memif", times(("crr",), "memif, native", "rate", "kernel"), " x", "crr", least=8)
     say("UDP echo of 64 B, native, memif", times(("echo",), "memif, native", "rate", "kernel"), " x", "memif", least=8)
     say("bulk to the server, in place, memif", statistics.median(compared[("send",)]["memif, in place"]["gbit"]) if compared else None, " Gbit/s", "bulk", least=40)
@@ -107,9 +107,7 @@ def met(result):
         if row["aim"]:
             why = "routes" if row["size"] > 1000 else "passed on"
             say(f"{row['path']}, {row['size']:,} {row['of']}", row["cycles"], " cycles", why, most=row["aim"])
-    kernels = result.get("kernel_forwarding") or {}
-    for name, path, kind in (("a packet routed", "ip4-forward", "router"), ("a frame bridged", "l2-bridge", "bridge")):
-        ours = next(row["ns"] for row in result["forwarding"] if row["path"] == path)
-        say(f"{name}, beside Linux between two veth pairs", kernels[kind] / ours if kernels else None, " x", "passed on", least=10)
+    for what, ours, linux in result.get("beside_linux") or (("a packet routed", 1, None), ("a frame bridged", 1, None)):
+        say(f"{what}, beside Linux between two veth pairs", linux and linux / ours, " x", "passed on", least=10)
     say("an idle daemon", max(idle.values()) if idle else None, " % of a core", "memif", most=3)
     return verdicts

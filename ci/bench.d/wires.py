@@ -57,7 +57,26 @@ class Wire:
         self.server = f"{address}:{PORTS[sockets]}"
 
 
-class Wires:
+class Spaces:
+    """Network namespaces and what is laid in them; they are taken away at the end, and when laying the rest fails."""
+
+    def __init__(self, *spaces):
+        self.spaces = spaces
+        try:
+            for space in spaces:
+                sh("ip", "netns", "add", space)
+                sh("ip", "-n", space, "link", "set", "lo", "up")
+            self.lay()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        for space in self.spaces:
+            subprocess.run(["ip", "netns", "del", space], check=False, capture_output=True)
+
+
+class Wires(Spaces):
     """The client and the server of each wire; what they and their daemons left is taken away at the end.
 
     kernel           client and server in namespaces of their own, a veth pair between them, offloads on
@@ -76,16 +95,9 @@ class Wires:
         self.here, self.there = f"iobc{os.getpid()}", f"iobk{os.getpid()}"
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="iopkt-bench-"))
         self.processes, self.daemons = [], {}
-        try:
-            self.lay()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(self.here, self.there)
 
     def lay(self):
-        for space in (self.here, self.there):
-            sh("ip", "netns", "add", space)
-            sh("ip", "-n", space, "link", "set", "lo", "up")
         for pair in "abcd":
             sh("ip", "-n", self.here, "link", "add", f"{pair}0", "type", "veth", "peer", "name", f"{pair}1")
         sh("ip", "-n", self.here, "link", "set", "b1", "netns", self.there)
@@ -179,8 +191,7 @@ class Wires:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for space in (self.here, self.there):
-            subprocess.run(["ip", "netns", "del", space], check=False, capture_output=True)
+        super().close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

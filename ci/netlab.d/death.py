@@ -262,7 +262,7 @@ def kill_daemon():
     """Daemons killed: every blocked call of a client returns at once, and the client attaches to the next one. IOPKT_RESTARTS=N."""
     # Most of it is programs that start: two namespaces use two cores.
     labs = 2
-    each = int(os.environ.get("IOPKT_RESTARTS", 6 if QUICK else 50)) // labs
+    each = int(os.environ.get("IOPKT_RESTARTS", 6 if QUICK else 100)) // labs
     ending = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(labs) as pool:
         try:

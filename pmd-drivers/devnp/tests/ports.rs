@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devnp::{AttachEnv, AttachError, DriverSpec, Port, RxQueue, Units, attach};
+use devnp::{AttachEnv, AttachError, DriverSpec, Port, RxQueue, TxQueue, Units, attach};
 use dpdk::{Burst, Eal, EalArgs, Mbuf, Memory, Mempool, MempoolOptions, PacketPool, topology};
 use shm::{Loan, PacketMemory};
 use types::MacAddr;
@@ -40,13 +40,13 @@ impl World {
     }
 
     fn attach(&mut self, name: &str, options: &str) -> Result<Port, AttachError> {
+        self.attach_for(WORKERS, name, options)
+    }
+
+    fn attach_for(&mut self, workers: u16, name: &str, options: &str) -> Result<Port, AttachError> {
         let spec = DriverSpec::parse(name, options)?;
-        let env = AttachEnv {
-            workers: WORKERS,
-            pool: &self.pool,
-            shown: self.shown.as_ref(),
-            units: &self.units,
-        };
+        let env =
+            AttachEnv { workers, pool: &self.pool, shown: self.shown.as_ref(), units: &self.units };
         attach(&self.eal, &spec, &env)
     }
 
@@ -382,7 +382,51 @@ fn a_packet_socket_wakes(world: &mut World) {
         assert!(wire::poll(fd, 1000), "round {round}: the socket is readable");
         assert_eq!(receive(&mut rx), Some(frame(&[round; 60])), "round {round}");
     }
-    drop((rx, _tx, _rx, tx));
+    drop((rx, _tx));
     world.detach(port);
+    each_queues_socket_wakes(world, &mut tx);
+    drop((_rx, tx));
     world.detach(tap);
+}
+
+/// The kernel spreads flows over the sockets of two queues: the one that is readable is the one whose queue has the frame.
+fn each_queues_socket_wakes(world: &mut World, tx: &mut TxQueue) {
+    let mut port = world.attach_for(2, "af_packet", "iface=devnptest1,qpairs=2").unwrap();
+    let fds = [0, 1].map(|queue| port.rx_fd(queue).expect("each has a socket"));
+    assert_ne!(fds[0], fds[1]);
+    let mut queues = [0, 1].map(|queue| port.take_queues(queue).unwrap());
+    let (mut woken, mut burst) = ([0; 2], Burst::new());
+    for flow in 0..100 {
+        for (rx, _) in &mut queues {
+            while rx.rx_burst(&mut burst) > 0 {
+                burst.clear();
+            }
+        }
+        let mut packet = world.pool.alloc().unwrap();
+        assert!(packet.extend_from_slice(&datagram(flow)) && burst.push(packet).is_ok());
+        assert_eq!(tx.tx_burst(&mut burst), 1);
+        let readable = || (0..2).find(|queue| wire::poll(fds[*queue], 1));
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let queue = loop {
+            match readable() {
+                Some(queue) => break queue,
+                None => assert!(Instant::now() < deadline, "flow {flow}: no socket is readable"),
+            }
+        };
+        assert!(queues[queue].0.rx_burst(&mut burst) > 0, "flow {flow}: another queue has it");
+        burst.clear();
+        woken[queue] += 1;
+    }
+    assert!(woken[0] > 0 && woken[1] > 0, "flows are spread: {woken:?}");
+    drop(queues);
+    world.detach(port);
+}
+
+/// Of a flow of its own.
+fn datagram(flow: u8) -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend([2, 0, 0, 0, 0, 9, 8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0]);
+    frame.extend([198, 18, 90, flow, 198, 18, 91, 9, 0x9c, flow, 0, 9, 0, 26, 0, 0]);
+    frame.resize(60, 0);
+    frame
 }

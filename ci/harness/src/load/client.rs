@@ -38,9 +38,7 @@ pub(crate) fn rr(
     let mut took = Vec::with_capacity(1 << 20);
     let started = Instant::now();
     while started.elapsed() < time {
-        if !silence.is_zero() {
-            std::thread::sleep(silence);
-        }
+        std::thread::sleep(silence);
         let sent = Instant::now();
         stream.write_all(&message)?;
         stream.read_exact(&mut message)?;

@@ -6,8 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::client::report;
 use crate::sockets::{Datagrams, Kind};
-use crate::{COUNTED, DATAGRAM, ORDER, QUESTION};
 
+/// Bytes of a datagram: 64 bytes on the wire, without the frame's checksum 60.
+const DATAGRAM: usize = 18;
+/// The same for one that is counted and not sent back.
+const COUNTED: usize = DATAGRAM - 1;
+/// The question how many of those have come since the last such question.
+const QUESTION: usize = 1;
+/// The order to send so many milliseconds long.
+const ORDER: usize = size_of::<u64>();
 /// How long a datagram may stay away before it counts as lost.
 const LOST: Duration = Duration::from_millis(100);
 /// Questions that may be lost.
@@ -42,12 +49,13 @@ pub(crate) fn serve(socket: &Datagrams) -> io::Result<()> {
                 count = 0;
             }
             ORDER => {
-                let mut order = [0; ORDER];
-                order.copy_from_slice(&datagram[..ORDER]);
+                let order = datagram.first_chunk().copied().unwrap_or_default();
                 let time = Duration::from_millis(u64::from_le_bytes(order));
                 let _ = pour(time, |datagram| socket.send_to(datagram, from));
             }
-            _ => drop(socket.send_to(&datagram[..len], from)),
+            _ => {
+                let _ = socket.send_to(&datagram[..len], from);
+            }
         }
     }
 }

@@ -19,14 +19,6 @@ use sockets::Kind;
 
 /// Bytes of a request and of its response.
 const MESSAGE: usize = 64;
-/// Bytes of a datagram: 64 bytes on the wire, without the frame's checksum 60.
-const DATAGRAM: usize = 18;
-/// The same for one that is counted and not sent back.
-const COUNTED: usize = DATAGRAM - 1;
-/// The question how many of those have come since the last such question.
-const QUESTION: usize = 1;
-/// The order to send so many milliseconds long, eight bytes.
-const ORDER: usize = 8;
 /// Bytes of one write in bulk.
 const CHUNK: usize = 64 * 1024;
 
