@@ -1,6 +1,7 @@
-//! What IPv6 addresses mean to this host, and which of them a packet comes from (RFC 4291, RFC 6724).
+//! What IPv6 addresses mean to this host (RFC 4291). `source`: which of them a packet comes from.
 
-use core::cmp::Reverse;
+pub(crate) mod source;
+
 use core::net::Ipv6Addr;
 
 use autoconf::State;
@@ -109,50 +110,12 @@ impl Addresses {
 }
 
 impl Network {
-    /// The source address for packets to `destination` that leave by an interface (RFC 6724 5, rules 1,
-    /// 2, 3, 7 and 8).
-    #[must_use]
-    pub fn source_for6(&self, destination: Ipv6Addr, interface: u16) -> Option<Ipv6Addr> {
-        if destination.is_loopback() {
-            return Some(destination);
-        }
-        self.interface(interface)?.source_for6(destination)
-    }
-
     /// The interface of packets to a link's own addresses where nobody has named one: the only one that
     /// has IPv6, else none.
     pub(crate) fn only_link6(&self) -> Option<&Interface> {
         let mut links = self.interfaces.iter().skip(1).filter(|i| i.up && !i.addresses6.is_empty());
         let first = links.next()?;
         links.next().is_none().then_some(first)
-    }
-}
-
-impl Interface {
-    /// The source address for packets to `destination` that leave by this interface.
-    #[must_use]
-    pub fn source_for6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
-        self.source_of6(destination, |state| state.is_usable())
-    }
-
-    /// The same among those that are ours for sure.
-    #[must_use]
-    pub(crate) fn sure_source_for6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
-        self.source_of6(destination, |state| state.is_usable() && !state.is_sought())
-    }
-
-    fn source_of6(&self, destination: Ipv6Addr, may: impl Fn(State) -> bool) -> Option<Ipv6Addr> {
-        let wanted = scope(destination);
-        let preference = |own: &&Address6| {
-            let address = own.address;
-            let scope = scope(address);
-            // Of those that reach as far the narrowest, else the widest.
-            let reach = if scope >= wanted { (1, Reverse(scope)) } else { (0, Reverse(!scope)) };
-            let common = (address.to_bits() ^ destination.to_bits()).leading_zeros();
-            (address == destination, reach, own.state, own.favour, common)
-        };
-        let usable = self.addresses6.iter().filter(|a| may(a.state));
-        usable.max_by_key(preference).map(|a| a.address)
     }
 }
 
@@ -179,11 +142,12 @@ mod tests {
     use super::*;
     use types::MacAddr;
 
-    const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
-    const NEAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
-    const FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2);
+    pub(super) const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+    pub(super) const NEAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 2);
+    pub(super) const FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2);
 
-    fn network() -> Network {
+    /// `lo0` without addresses, and `tap0` with all three.
+    pub(super) fn network() -> Network {
         let address = |address| Address6::preferred(address, 64);
         let interface = |index, name: &str, addresses6| Interface {
             index,
@@ -225,51 +189,6 @@ mod tests {
         ] {
             assert_eq!(addresses.classify6(address, interface), expected, "{address} {interface}");
         }
-    }
-
-    #[test]
-    fn the_source_reaches_as_far_as_the_destination_and_is_as_near_as_can_be() {
-        let network = network();
-        let source = |to: Ipv6Addr| network.source_for6(to, 1);
-        assert_eq!(source("fe80::9".parse().unwrap()), Some(LINK_LOCAL));
-        assert_eq!(source("ff02::1".parse().unwrap()), Some(LINK_LOCAL));
-        assert_eq!(source("2001:db8:1::9".parse().unwrap()), Some(NEAR));
-        assert_eq!(source("2001:db8:2::9".parse().unwrap()), Some(FAR));
-        assert_eq!(source(FAR), Some(FAR));
-        assert_eq!(network.source_for6(FAR, 0), None);
-    }
-
-    #[test]
-    fn the_source_is_in_use_and_rather_not_a_deprecated_one() {
-        let mut network = network();
-        let to: Ipv6Addr = "2001:db8:1::9".parse().unwrap();
-        for (near, far, expected) in [
-            (State::Preferred, State::Preferred, NEAR),
-            (State::Deprecated, State::Preferred, FAR),
-            (State::Deprecated, State::Deprecated, NEAR),
-            (State::Tentative, State::Deprecated, FAR),
-            (State::Duplicate, State::Tentative, LINK_LOCAL),
-        ] {
-            let addresses = &mut network.interfaces[1].addresses6;
-            (addresses[1].state, addresses[2].state) = (near, far);
-            assert_eq!(network.source_for6(to, 1), Some(expected), "{near:?} {far:?}");
-        }
-    }
-
-    #[test]
-    fn an_address_that_changes_is_the_source_unless_it_may_not_be_or_does_not_reach() {
-        let mut network = network();
-        let source = |network: &Network, to: &str| network.source_for6(to.parse().unwrap(), 1);
-        network.interfaces[1].addresses6[2].favour = Favour::More;
-        assert_eq!(source(&network, "2001:db8:1::9"), Some(FAR), "though another is nearer");
-        assert_eq!(source(&network, "fe80::9"), Some(LINK_LOCAL));
-        network.interfaces[1].addresses6[2].state = State::Deprecated;
-        assert_eq!(source(&network, "2001:db8:1::9"), Some(NEAR));
-        let addresses = &mut network.interfaces[1].addresses6;
-        (addresses[2].state, addresses[2].favour) = (State::Preferred, Favour::Less);
-        assert_eq!(source(&network, "2001:db8:2::9"), Some(NEAR), "though it is nearer");
-        network.interfaces[1].addresses6[1].state = State::Tentative;
-        assert_eq!(source(&network, "2001:db8:2::9"), Some(FAR));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use hashbrown::HashSet;
 use types::MacAddr;
 
 use crate::address6::OnLink;
+pub use crate::address6::source::source_by6;
 pub use crate::address6::{Address6, Favour, Link6};
 use crate::device::DeviceWays;
 use crate::limits::{ICMP_ERRORS_PER_SECOND, RESETS_PER_SECOND};

@@ -89,7 +89,7 @@ impl NetworkState {
         match to {
             IpAddr::V4(to) if self.has_address(to) => Some(to.into()),
             IpAddr::V4(to) => config.source_for(to).map(Ipv4Addr::into),
-            IpAddr::V6(to) => config.source_for6(to).map(Ipv6Addr::into),
+            IpAddr::V6(to) => self.source_by6(interface, to).map(Ipv6Addr::into),
         }
     }
 

@@ -5,7 +5,7 @@ use core::net::Ipv6Addr;
 use autoconf::limits::{PREFIX_PREFERRED_S, PREFIX_VALID_S, ROUTER_LIFETIME_S};
 use autoconf::{Identity, Link, Message, News, Origin, Own, Settings};
 use fib::{Net, NextHop, Route, RouteFlags};
-use inet::network::{Address6, Favour, LOOPBACK, Link6};
+use inet::network::{Address6, Favour, LOOPBACK, Link6, source_by6};
 use rustix::io::Errno;
 use types::Instant;
 use wire::ndp::{RouterMessage, RouterPrefix};
@@ -262,8 +262,13 @@ impl NetworkState {
             let hop = hop.ok_or_else(|| self.without_way(to.into(), table))?;
             hop.interface
         };
-        let interface = self.interfaces.get(usize::from(interface));
-        interface.and_then(|e| e.config.source_for6(to)).ok_or(Errno::ADDRNOTAVAIL)
+        self.source_by6(interface, to).ok_or(Errno::ADDRNOTAVAIL)
+    }
+
+    /// The source address for packets that leave by an interface.
+    pub(super) fn source_by6(&self, interface: u16, to: Ipv6Addr) -> Option<Ipv6Addr> {
+        let interface = self.interfaces.get(usize::from(interface))?;
+        source_by6(&interface.config, self.interfaces.iter().map(|entry| &entry.config), to)
     }
 }
 
