@@ -218,7 +218,7 @@ class Lab:
             # A server that is not done with the last test says so, then closes its listener, and with it whoever waits
             # there before a test has begun, and listens anew: right after a test, and at no other time.
             closing = time.monotonic() < self.iperf3_closing
-            words = ("busy", "Connection refused", *(("unable to send cookie", "unable to receive control message") if closing else ()))
+            words = ("busy", "Connection refused", *(("Connection reset", "unable to send cookie", "unable to receive control message") if closing else ()))
             busy = any(word in said.get("error", "") for word in words)
             check(busy or "error" not in said, said.get("error"))
             return None if busy else said

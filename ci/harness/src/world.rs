@@ -316,6 +316,12 @@ impl World {
         let _ = self.commands.try_send(command);
     }
 
+    /// The way of commands, for another thread.
+    #[must_use]
+    pub fn control(&self) -> SyncSender<Command> {
+        self.commands.clone()
+    }
+
     /// One breath; what the worker says is kept in `events`.
     pub fn breathe(&mut self) {
         self.breathe_in(|worker, now| {

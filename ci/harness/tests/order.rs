@@ -3,10 +3,13 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::SyncSender;
 
 use harness::{LOCAL, PEER, World, frame};
 use inet::SocketId;
-use inet::command::{Command, SocketOption};
+use inet::command::{Command, SocketOption, Transport};
+use rustix::net::{RecvFlags, recv};
 use shm::{Ancillary, SocketMemory};
 use wire::{ethernet, ipv4, udp};
 
@@ -50,6 +53,65 @@ fn a_peer_is_for_what_is_sent_later(world: &mut World, socket: SocketId, memory:
 }
 
 // EAL starts once in a process.
+/// Somebody who accepts at a listening socket, beside a worker that breathes.
+struct Acceptor {
+    commands: SyncSender<Command>,
+    socket: SocketId,
+    memory: SocketMemory,
+    descriptor: OwnedFd,
+}
+
+impl Acceptor {
+    /// What the control plane says when a connection comes, or the last one has been taken.
+    fn waiting(&self, waiting: bool) {
+        self.commands.send(Command::Acceptable { socket: self.socket, waiting }).unwrap();
+    }
+
+    /// What a client does when it has accepted the last connection: the token is taken, another asked for.
+    fn settle(&self) {
+        let _ = recv(&self.descriptor, &mut [0; 64], RecvFlags::DONTWAIT);
+        self.memory.receive().arm();
+        self.waiting(false);
+        let _ = self.memory.post_arm();
+    }
+
+    fn is_told(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        recv(&self.descriptor, &mut [0; 1], flags).is_ok()
+    }
+}
+
+/// What the client posts may reach the worker in a breath that began before the connection was taken.
+fn who_has_taken_the_last_connection_is_not_told_of_it_again(world: &mut World) {
+    let (socket, cell, descriptor) = world.open(Transport::Stream).unwrap();
+    let memory = world.memory(cell).unwrap();
+    let acceptor = Acceptor { commands: world.control(), socket, memory, descriptor };
+    let counters = world.worker.counters().clone();
+    let user = std::thread::spawn(move || {
+        let breaths = || counters.worker.breaths.value();
+        acceptor.settle();
+        (0..1000).all(|_| {
+            acceptor.waiting(true);
+            let _told = recv(&acceptor.descriptor, &mut [0; 1], RecvFlags::PEEK);
+            acceptor.settle();
+            let now = breaths();
+            while breaths() < now + 2 {
+                std::thread::yield_now();
+            }
+            !acceptor.is_told()
+        })
+    });
+    let nobodys = frame::udp(5000, 7, b"what makes a breath long");
+    while !user.is_finished() {
+        for _ in 0..32 {
+            assert!(world.inject(&nobodys));
+        }
+        world.breathe();
+        world.each_sent(|_| {});
+    }
+    assert!(user.join().unwrap());
+}
+
 #[test]
 fn order() {
     let mut world = World::new().unwrap();
@@ -60,6 +122,6 @@ fn order() {
     an_option_is_for_what_is_sent_later(&mut world, socket, &memory);
     a_peer_is_for_what_is_sent_later(&mut world, socket, &memory);
     world.send(Command::Close { socket, reset: false });
-    world.breathe();
+    who_has_taken_the_last_connection_is_not_told_of_it_again(&mut world);
     assert_eq!(world.wind_up(), 0, "buffers left");
 }

@@ -393,6 +393,11 @@ impl Worker {
 
     fn attend(&mut self, now: Instant) -> bool {
         let mut busy = self.attend_clients(now);
+        if busy {
+            // What a client asks for rests on what the control plane has answered it, maybe since this breath began: who
+            // has just taken a listener's last connection is not told of it once more.
+            busy |= self.attend_control(now);
+        }
         busy |= self.attend_protocols(now);
         busy | self.run_timers(now)
     }
