@@ -12,16 +12,26 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use rustix::event::{EventfdFlags, eventfd};
 use shm::{
-    Arena, CellId, ClientFiles, ClientMap, Lane, PushError, SocketMemory, StreamProducer, TxFlags,
-    WorkersPage,
+    Arena, CellId, ClientFiles, ClientMap, Lane, PacketMemory, PushError, Share, SocketMemory,
+    StreamProducer, TxFlags, WorkersPage,
 };
+
+#[path = "loom/datagrams.rs"]
+mod datagrams;
+#[path = "loom/lending.rs"]
+mod lending;
 
 /// Every order with so many switches to another thread that nothing made necessary.
 const SWITCHES: usize = 5;
 
 fn model(check: impl Fn() + Sync + Send + 'static) {
+    bounded(SWITCHES, check);
+}
+
+/// The same with fewer switches, for models that would take minutes otherwise.
+fn bounded(switches: usize, check: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(SWITCHES);
+    builder.preemption_bound = Some(switches);
     builder.max_branches = 20_000;
     builder.check(check);
 }
@@ -29,6 +39,7 @@ fn model(check: impl Fn() + Sync + Send + 'static) {
 /// A client with one socket, from both sides.
 struct Pair {
     lane: Lane,
+    map: Arc<ClientMap>,
     page: WorkersPage,
     doorbell: OwnedFd,
     cell: CellId,
@@ -37,13 +48,19 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
+        Self::of(Share::default(), None)
+    }
+
+    /// Of a user with this share, who may be lent packets of this memory.
+    fn of(share: Share, packets: Option<&PacketMemory>) -> Self {
         let arena = Arena::reserve(1).unwrap();
-        let (slot, files) = arena.attach(1, Arc::default()).unwrap();
+        let (slot, files) = arena.attach(1, Arc::new(share)).unwrap();
+        let packets = packets.map(|packets| packets.file().try_clone_to_owned().unwrap());
         let (page, workers) = WorkersPage::create(1).unwrap();
         let doorbell = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         let doorbells = vec![doorbell.try_clone().unwrap()];
         let files =
-            ClientFiles { read: files.read, write: files.write, workers, packets: None, doorbells };
+            ClientFiles { read: files.read, write: files.write, workers, packets, doorbells };
         let map = ClientMap::map(files).unwrap();
         let mut lane = slot.lane(0).unwrap();
         page.set_sleeping(0, false);
@@ -51,7 +68,7 @@ impl Pair {
         lane.set_send_buffer(cell, 1000);
         let memory = Arc::new(map.socket(cell, 0).unwrap());
         shm::prepare(&slot, cell.index);
-        Self { lane, page, doorbell, cell, memory }
+        Self { lane, map, page, doorbell, cell, memory }
     }
 
     fn rung(&self) -> bool {

@@ -7,13 +7,14 @@
 use core::ptr::NonNull;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::daemon::Slot;
 use crate::layout;
+use crate::packet_memory::{PacketMemory, Place};
 
 /// A mapped range.
 #[derive(Clone, Copy, Debug)]
@@ -22,20 +23,58 @@ pub(crate) struct Region {
     len: usize,
 }
 
-/// What is at a place of a file.
-enum Place {
-    Word(AtomicU32),
-    Long(AtomicU64),
-    Byte(UnsafeCell<u8>),
+/// Eight bytes of a file. A receive block has text and later a list of packets, or the reverse: its bytes may be used
+/// as words once nobody can be looking at them as bytes any more.
+struct Eight {
+    /// Who uses them as before reads this, and who uses them otherwise writes it: the model ends the run if somebody
+    /// who has used them as before may still be at it.
+    kind: UnsafeCell<Kind>,
+    words: [OnceLock<AtomicU32>; 2],
+    long: OnceLock<AtomicU64>,
+    bytes: OnceLock<[UnsafeCell<u8>; 8]>,
 }
 
-/// Places of one run of the model, by file and offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Words,
+    Long,
+    Bytes,
+}
+
+impl Eight {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind: UnsafeCell::new(kind),
+            words: Default::default(),
+            long: OnceLock::new(),
+            bytes: OnceLock::new(),
+        }
+    }
+
+    fn be(&self, kind: Kind) {
+        // SAFETY: the model ends the run if anybody writes it meanwhile.
+        let was = self.kind.with(|was| unsafe { *was });
+        if was == kind {
+            return;
+        }
+        assert!(was == Kind::Bytes || kind == Kind::Bytes, "{was:?} are used as {kind:?}");
+        // SAFETY: the model ends the run if anybody else uses it meanwhile.
+        self.kind.with_mut(|now| unsafe { *now = kind });
+    }
+}
+
+/// What the files of one run of the model have.
 #[derive(Default)]
-struct Memory(Mutex<HashMap<(u64, usize), Box<Place>>>);
+struct Memory {
+    /// By file and number.
+    places: Mutex<HashMap<(u64, usize), Box<Eight>>>,
+    /// What was looked at in place.
+    shown: Mutex<Vec<Box<[u8]>>>,
+}
 
 // SAFETY: the model itself looks after the access to what is in it, and ends the run when two race.
 unsafe impl Send for Memory {}
-// SAFETY: as above; the table is behind a mutex.
+// SAFETY: as above; tables are behind mutexes.
 unsafe impl Sync for Memory {}
 
 loom::lazy_static! {
@@ -72,17 +111,11 @@ impl Region {
     }
 
     pub(crate) fn u32(&self, offset: usize) -> &AtomicU32 {
-        match self.place(offset, || Place::Word(AtomicU32::new(0))) {
-            Place::Word(word) => word,
-            _ => unreachable!("{offset:#x} is used as a word and as something else"),
-        }
+        self.eight(offset, Kind::Words).words[offset % 8 / 4].get_or_init(Default::default)
     }
 
     pub(crate) fn u64(&self, offset: usize) -> &AtomicU64 {
-        match self.place(offset, || Place::Long(AtomicU64::new(0))) {
-            Place::Long(word) => word,
-            _ => unreachable!("{offset:#x} is used as two words and as something else"),
-        }
+        self.eight(offset, Kind::Long).long.get_or_init(Default::default)
     }
 
     pub(crate) fn longs(&self, offset: usize) -> [&AtomicU64; 2] {
@@ -107,10 +140,17 @@ impl Region {
         true
     }
 
+    /// A copy of the bytes as they are now. Who looks at them for longer looks twice.
+    ///
     /// # Safety
-    /// None is needed: there are no bytes in a row here.
-    pub(crate) unsafe fn bytes(&self, _offset: usize, _len: usize) -> Option<&[u8]> {
-        None
+    /// None is needed: the model ends the run if anybody writes them meanwhile.
+    pub(crate) unsafe fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
+        let mut copy = vec![0; len].into_boxed_slice();
+        let _ = self.copy_out(offset, &mut copy);
+        let shown: *const [u8] = &raw const *copy;
+        lock(&MEMORY.shown).push(copy);
+        // SAFETY: boxed, never written, and kept until the run ends, when no thread is left.
+        Some(unsafe { &*shown })
     }
 
     /// # Safety
@@ -125,22 +165,30 @@ impl Region {
     }
 
     fn byte(&self, offset: usize) -> &UnsafeCell<u8> {
-        match self.place(offset, || Place::Byte(UnsafeCell::new(0))) {
-            Place::Byte(byte) => byte,
-            _ => unreachable!("{offset:#x} is used as a byte and as something else"),
-        }
+        let bytes = self.eight(offset, Kind::Bytes).bytes.get_or_init(Default::default);
+        &bytes[offset % 8]
     }
 
-    fn place(&self, offset: usize, make: impl FnOnce() -> Place) -> &Place {
+    /// The eight bytes that `offset` is in, to be used as what is said.
+    fn eight(&self, offset: usize, kind: Kind) -> &Eight {
         let base = self.base.as_ptr().addr();
         let file = lock(&MAPPED).as_ref().and_then(|mapped| mapped.get(&base).copied());
-        let key = (file.unwrap_or(0), offset);
-        let mut memory = lock(&MEMORY.0);
-        let place: *const Place =
-            &raw const **memory.entry(key).or_insert_with(|| Box::new(make()));
+        let key = (file.unwrap_or(0), offset / 8);
+        let mut places = lock(&MEMORY.places);
+        let place = places.entry(key).or_insert_with(|| Box::new(Eight::new(kind)));
+        let place: *const Eight = &raw const **place;
+        drop(places);
         // SAFETY: places are boxed and never taken out before the run ends, when no thread is left.
-        unsafe { &*place }
+        let place = unsafe { &*place };
+        place.be(kind);
+        place
     }
+}
+
+/// A port writes what it has received to a place of the packets' memory.
+pub fn receive_packet(memory: &PacketMemory, place: Place, text: &[u8]) {
+    let region = Region { base: memory.base(), len: 0 };
+    let _ = region.copy_in(layout::packet_byte(place.buffer, place.offset), text);
 }
 
 /// Makes what the first lane's ring, the queue of `cell` and a few bytes of the first blocks are made of.
