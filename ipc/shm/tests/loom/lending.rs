@@ -227,17 +227,20 @@ fn what_is_lent_and_copied_in_turn_is_looked_at_and_copied_in_order() {
     });
 }
 
-/// The socket is closed, and its cell serves the next, while a thread still takes what the first one was lent.
+/// The socket ends, and its cell serves the next, while a thread still takes what the first one was lent.
 #[test]
-fn what_a_client_has_left_comes_back_once_and_is_not_taken_for_the_next_sockets() {
+fn what_a_client_has_left_comes_back_once_and_no_more_of_the_next_socket() {
     bounded(3, || {
         let mut worker = Worker::new(2);
         let memory = worker.memory();
         assert!(worker.lend(0, b"a") && worker.lend(1, b"b"));
         worker.show(2);
         let late = thread::spawn(move || {
+            // It looks at no text: that may be other text by now.
             let _ = memory.receive().consume(1);
         });
+        // What it has taken by now comes back this way, and the rest as the socket ends.
+        worker.show(0);
         worker.close();
         assert_eq!(worker.lent.len(), 0);
         let cell = worker.open();
@@ -248,6 +251,36 @@ fn what_a_client_has_left_comes_back_once_and_is_not_taken_for_the_next_sockets(
         worker.show(0);
         assert_eq!(worker.lent.len(), 1, "nobody has read it");
         let (memory, log) = (worker.pair.map.socket(cell, 0).unwrap(), Log::default());
+        take_rest(&memory, &log);
+        assert_eq!(*log.lock().unwrap(), b"c");
+        worker.end();
+    });
+}
+
+/// The same while another thread begins to use the next socket.
+#[test]
+fn a_thread_that_is_late_takes_nothing_of_the_next_socket() {
+    bounded(1, || {
+        let mut worker = Worker::new(2);
+        assert!(worker.lend(0, b"a") && worker.lend(1, b"b"));
+        worker.show(2);
+        let memory = worker.memory();
+        let late = thread::spawn(move || {
+            let _ = memory.receive().consume(1);
+        });
+        worker.close();
+        assert_eq!(worker.lent.len(), 0);
+        let (cell, map, log) = (worker.open(), Arc::clone(&worker.pair.map), Log::default());
+        let noted = Arc::clone(&log);
+        let next = thread::spawn(move || {
+            let memory = map.socket(cell, 0).unwrap();
+            let _ = take_in_place(&memory, &noted);
+            memory
+        });
+        assert!(worker.lend(0, b"c"));
+        worker.show(1);
+        late.join().unwrap();
+        let memory = next.join().unwrap();
         take_rest(&memory, &log);
         assert_eq!(*log.lock().unwrap(), b"c");
         worker.end();
