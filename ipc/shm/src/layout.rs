@@ -27,8 +27,8 @@ pub const ARENA_PAGE: usize = 2 * MIB;
 
 /// Workers one arena can serve. Transmit rings take 16 KiB each of the write part.
 pub const LANES_MAX: u16 = 64;
-/// Sockets of one client. Queues take 1 KiB each of the read part. (A model has one, which soon serves the next.)
-pub const CELLS: u32 = if cfg!(feature = "loom") { 1 } else { 8192 };
+/// Sockets of one client. Queues take 1 KiB each of the read part. (A model has so few that they soon serve others.)
+pub const CELLS: u32 = if cfg!(feature = "loom") { 2 } else { 8192 };
 /// Descriptors in a transmit ring: a burst of 32 for each of 32 busy sockets.
 pub const RING_LEN: u32 = 1024;
 /// Descriptors in a socket's receive queue.

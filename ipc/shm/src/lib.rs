@@ -62,6 +62,6 @@ pub use loan::Loan;
 pub use packet_memory::{PacketMemory, Place};
 pub use pause::pause;
 #[cfg(feature = "loom")]
-pub use region::{prepare, receive_packet};
+pub use region::{contest, prepare, receive_packet};
 pub use status::Status;
 pub use ticket::{read_secret, write_secret};

@@ -102,7 +102,10 @@ impl<'a> ReceiveQueue<'a> {
                 rest = later;
             }
         }
-        if !peek && total > 0 {
+        if total == 0 || !self.is_still_its_own() {
+            return 0;
+        }
+        if !peek {
             self.store(position);
         }
         total
@@ -202,7 +205,7 @@ impl<'a> ReceiveQueue<'a> {
         }
         let piece = self.piece(&mut position, 1)?;
         let mut byte = [0];
-        if !piece.memory.copy_out(piece.at, &mut byte) {
+        if !piece.memory.copy_out(piece.at, &mut byte) || !self.is_still_its_own() {
             return None;
         }
         if !peek {
@@ -237,6 +240,9 @@ impl<'a> ReceiveQueue<'a> {
             }
             at = at.wrapping_add(most);
             left = left.saturating_sub(most);
+        }
+        if !self.is_still_its_own() {
+            return None;
         }
         if !peek {
             position.pass(record_len(header.payload_len()) as usize);
@@ -319,6 +325,14 @@ impl<'a> ReceiveQueue<'a> {
             self.socket.told().store(position.consumed, Ordering::Relaxed);
         }
         worth
+    }
+
+    /// To be asked when bytes have been copied: if another thread has closed the socket meanwhile, they may be what
+    /// others have received by now.
+    fn is_still_its_own(&self) -> bool {
+        // The bytes are copied before the generation is looked at; the worker does the reverse.
+        fence(Ordering::Acquire);
+        self.socket.is_open()
     }
 
     /// `None` once the cell serves another socket.

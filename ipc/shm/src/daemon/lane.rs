@@ -272,13 +272,15 @@ impl Lane {
         Some(cell)
     }
 
-    /// Gives a cell back: whatever the client still does with it is ignored from now on.
+    /// Gives a cell back: whatever the client still does with it is ignored from now on. To be called before its blocks
+    /// and packets are used anew, so that a thread that is still copying from them finds out.
     pub fn free_cell(&mut self, cell: CellId) {
         if !self.is_live(cell) {
             return;
         }
         let generation = u32::from(cell.generation.wrapping_add(1));
         self.word(cell, read_cell::GENERATION).store(generation, Ordering::Release);
+        fence(Ordering::Release);
         if let Ok(local) = u16::try_from(cell.index.saturating_sub(self.first_cell)) {
             self.free.push_back(local);
         }

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicU32, AtomicU64};
+use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::daemon::Slot;
 use crate::layout;
@@ -29,9 +29,39 @@ struct Eight {
     /// Who uses them as before reads this, and who uses them otherwise writes it: the model ends the run if somebody
     /// who has used them as before may still be at it.
     kind: UnsafeCell<Kind>,
-    words: [OnceLock<AtomicU32>; 2],
+    words: (OnceLock<AtomicU32>, OnceLock<AtomicU32>),
     long: OnceLock<AtomicU64>,
-    bytes: OnceLock<[UnsafeCell<u8>; 8]>,
+    bytes: OnceLock<[Byte; 8]>,
+}
+
+/// The model ends the run if one is written while it is used, unless just that is to be tried.
+enum Byte {
+    Owned(UnsafeCell<u8>),
+    Contested(AtomicU8),
+}
+
+impl Default for Byte {
+    fn default() -> Self {
+        Self::Owned(UnsafeCell::default())
+    }
+}
+
+impl Byte {
+    fn write(&self, value: u8) {
+        match self {
+            // SAFETY: the model ends the run if anybody else uses the byte meanwhile.
+            Self::Owned(byte) => byte.with_mut(|place| unsafe { *place = value }),
+            Self::Contested(byte) => byte.store(value, Ordering::Relaxed),
+        }
+    }
+
+    fn read(&self) -> u8 {
+        match self {
+            // SAFETY: the model ends the run if anybody writes the byte meanwhile.
+            Self::Owned(byte) => byte.with(|place| unsafe { *place }),
+            Self::Contested(byte) => byte.load(Ordering::Relaxed),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +141,9 @@ impl Region {
     }
 
     pub(crate) fn u32(&self, offset: usize) -> &AtomicU32 {
-        self.eight(offset, Kind::Words).words[offset % 8 / 4].get_or_init(Default::default)
+        let (low, high) = &self.eight(offset, Kind::Words).words;
+        let word = if offset.is_multiple_of(8) { low } else { high };
+        word.get_or_init(Default::default)
     }
 
     pub(crate) fn u64(&self, offset: usize) -> &AtomicU64 {
@@ -125,8 +157,7 @@ impl Region {
     #[must_use]
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) -> bool {
         for (at, byte) in (offset..).zip(bytes) {
-            // SAFETY: the model ends the run if anybody else uses the byte meanwhile.
-            self.byte(at).with_mut(|place| unsafe { *place = *byte });
+            self.byte(at).write(*byte);
         }
         true
     }
@@ -134,8 +165,7 @@ impl Region {
     #[must_use]
     pub(crate) fn copy_out(&self, offset: usize, out: &mut [u8]) -> bool {
         for (at, byte) in (offset..).zip(out) {
-            // SAFETY: the model ends the run if anybody writes the byte meanwhile.
-            *byte = self.byte(at).with(|place| unsafe { *place });
+            *byte = self.byte(at).read();
         }
         true
     }
@@ -164,7 +194,8 @@ impl Region {
         None
     }
 
-    fn byte(&self, offset: usize) -> &UnsafeCell<u8> {
+    #[expect(clippy::indexing_slicing, reason = "below eight, of which there are so many")]
+    fn byte(&self, offset: usize) -> &Byte {
         let bytes = self.eight(offset, Kind::Bytes).bytes.get_or_init(Default::default);
         &bytes[offset % 8]
     }
@@ -189,6 +220,15 @@ impl Region {
 pub fn receive_packet(memory: &PacketMemory, place: Place, text: &[u8]) {
     let region = Region { base: memory.base(), len: 0 };
     let _ = region.copy_in(layout::packet_byte(place.buffer, place.offset), text);
+}
+
+/// From now on the first byte of a place may be written while it is being read, as ports do with packets that somebody
+/// does not know to be no more his.
+pub fn contest(memory: &PacketMemory, place: Place) {
+    let region = Region { base: memory.base(), len: 0 };
+    let at = layout::packet_byte(place.buffer, place.offset);
+    let contested = || core::array::from_fn(|_| Byte::Contested(AtomicU8::new(0)));
+    let _ = region.eight(at, Kind::Bytes).bytes.get_or_init(contested);
 }
 
 /// Makes what the first lane's ring, the queue of `cell` and a few bytes of the first blocks are made of.

@@ -9,7 +9,8 @@ use shm::{Ancillary, DatagramProducer, SocketMemory};
 
 use super::{Pair, bounded};
 
-const TEXTS: [&[u8]; 3] = [b"a", b"bcd", b"ef"];
+/// The last is so long that it would reach into the second, were it written to where the first was.
+const TEXTS: [&[u8]; 3] = [b"a", b"bcd", b"efghijklmnop"];
 
 fn from(number: usize) -> SocketAddr {
     ([198, 18, 0, 1], 1000 + u16::try_from(number).unwrap()).into()
@@ -17,7 +18,7 @@ fn from(number: usize) -> SocketAddr {
 
 /// The next datagram must be the one with this number. `false`: there is none yet.
 fn reads(memory: &SocketMemory, number: usize) -> bool {
-    let mut out = [0; 4];
+    let mut out = [0; 16];
     let mut queue = memory.receive();
     let Some(datagram) = queue.read_datagram(&mut [IoSliceMut::new(&mut out)], false) else {
         return false;

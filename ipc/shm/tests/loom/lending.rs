@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use loom::thread;
-use shm::{CellId, PacketMemory, Place, Share, SocketMemory, StreamProducer, receive_packet};
+use shm::{
+    CellId, PacketMemory, Place, Share, SocketMemory, StreamProducer, contest, receive_packet,
+};
 
-use super::{Pair, bounded};
+use super::{Pair, bounded, model};
 
 /// Where the text is in a packet.
 const TEXT: u32 = 66;
@@ -76,10 +78,11 @@ impl Worker {
         self.take_back();
     }
 
-    /// The next one begins.
+    /// The next one begins, in the same cell.
     fn open(&mut self) -> CellId {
-        let lane = &mut self.pair.lane;
-        self.pair.cell = lane.allocate_cell().unwrap();
+        let (lane, before) = (&mut self.pair.lane, self.pair.cell.index);
+        let _other = lane.allocate_cell().filter(|cell| cell.index != before).unwrap();
+        self.pair.cell = lane.allocate_cell().filter(|cell| cell.index == before).unwrap();
         self.producer = StreamProducer::new(self.pair.cell, 1000).lending(lane);
         self.pair.cell
     }
@@ -215,10 +218,10 @@ fn what_is_lent_and_copied_in_turn_is_looked_at_and_copied_in_order() {
         let (memory, noted) = (worker.memory(), Arc::clone(&log));
         let copying = thread::spawn(move || (0..2).for_each(|_| take_copy(&memory, 2, &noted)));
         assert!(worker.lend(0, b"ab"));
-        worker.copy(2, b"c");
-        worker.show(3);
-        assert!(worker.lend(0, b"de"));
         worker.show(2);
+        worker.copy(0, b"c");
+        assert!(worker.lend(1, b"de"));
+        worker.show(3);
         looking.join().unwrap();
         copying.join().unwrap();
         take_rest(&worker.pair.memory, &log);
@@ -284,5 +287,27 @@ fn a_thread_that_is_late_takes_nothing_of_the_next_socket() {
         take_rest(&memory, &log);
         assert_eq!(*log.lock().unwrap(), b"c");
         worker.end();
+    });
+}
+
+/// A thread copies what a packet has while another closes the socket and the packet is received into anew.
+#[test]
+fn what_is_copied_is_what_the_socket_had_or_nothing() {
+    model(|| {
+        let mut worker = Worker::new(1);
+        let place = Place { buffer: 0, offset: TEXT, len: 1 };
+        contest(&PACKETS, place);
+        assert!(worker.lend(0, b"a"));
+        worker.show(1);
+        let memory = worker.memory();
+        let reading = thread::spawn(move || {
+            let log = Log::default();
+            take_copy(&memory, 1, &log);
+            let read = log.lock().unwrap();
+            assert!(read.is_empty() || *read == b"a", "it is another's");
+        });
+        worker.close();
+        receive_packet(&PACKETS, place, b"b");
+        reading.join().unwrap();
     });
 }
