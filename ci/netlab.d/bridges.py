@@ -283,8 +283,14 @@ def rstp():
         near, far = lab.ns, lab.ns + "f"
         lab.add_namespace(far)
         for link in (0, 1):
-            lab.ip("link", "add", f"va{link}", "type", "veth", "peer", "name", f"vb{link}", "netns", far)
-            lab.ip("link", "set", f"va{link}", "up")
+            # Each link through a bridge of the kernel's without a tree, which passes all on until it is taken apart.
+            lab.ip("link", "add", f"wire{link}", "type", "bridge", "mcast_snooping", 0)
+            lab.ip("link", "add", f"va{link}", "type", "veth", "peer", "name", f"wa{link}")
+            lab.ip("link", "add", f"wb{link}", "type", "veth", "peer", "name", f"vb{link}", "netns", far)
+            for port in ("wa", "wb"):
+                lab.ip("link", "set", f"{port}{link}", "master", f"wire{link}", "up")
+            for interface in ("wire", "va"):
+                lab.ip("link", "set", f"{interface}{link}", "up")
             lab.ip("link", "set", f"vb{link}", "up", ns=far)
         runs = {}
         for end, tap, address, priority in (("a", IFACE, STACK, 4096), ("b", FAR_IFACE, FAR, 8192)):
@@ -317,6 +323,6 @@ def rstp():
         until("it leads to the root again", lambda: of("b")[1]["root_port"] == root_port and "discarding" in str(of("b")), 10)
         number = root_port[-1]
         # Frames are lost, and no carrier says so.
-        silent = outage(lab, FAR, lambda: lab.ip("link", "set", f"va{number}", "down"), replaced)
+        silent = outage(lab, FAR, lambda: lab.ip("link", "set", f"wa{number}", "nomaster"), replaced)
         check(silent <= 3.2, f"{silent:.2f} s after a link died")
         return f"{at_once:.2f} s after a link is taken down, {silent:.2f} s after one dies in silence"

@@ -10,6 +10,7 @@ import tempfile
 import time
 
 from lab import BIN, HOST, IFACE, ROOT, STACK, Lab, Skipped, check, random_file, run, until
+from routes import Listener
 from sockets import cpu_seconds
 
 
@@ -142,10 +143,19 @@ def drivers():
         lab.start_daemon(up=False)
         got = lab.exec("ping", "-c", 20, "-i", "0.02", STACK).stdout
         check("20 received" in got, got[-200:])
-        calm = [calm_after(lab, *change) for change in (("set", "vb", "down"), ("set", "vb", "up"))]
+        # Its own end, then the other one: both are the link, and whoever listens hears of each.
+        changes = [("set", end, how) for end in ("vb", "va") for how in ("down", "up")]
+        listener, calm = Listener(lab), []
+        heard = lambda: listener.events("interface", "changed", name="af_packet0")
+        for change in changes:
+            calm.append(calm_after(lab, *change))
+            active = change[-1] == "up"
+            status = f"status: {'active' if active else 'no carrier'}"
+            until(f"{status} after {change}", lambda: status in lab.iopkt("ifconfig", "af_packet0").stdout)
+            until(f"an event after {change}", lambda: [event["interface"]["running"] for event in heard()][-1:] == [active])
         until("the link that was down answers", lambda: lab.exec("ping", "-c", 1, "-W", 1, STACK, ok=False).returncode == 0)
         calm.append(calm_after(lab, "del", "va"))
-    return f"attach, replay from a file, ping over af_packet, {max(calm):.1%} of a core while its interface is down, up again, gone"
+    return f"attach, replay from a file, ping over af_packet, {max(calm):.1%} of a core while its interface or the other end is down, up again, gone"
 
 
 def monitoring():

@@ -8,6 +8,7 @@
 
 mod config;
 mod error;
+mod kernel_interface;
 mod packet_socket;
 mod port;
 mod queue;
@@ -29,6 +30,7 @@ use crate::offload::{RxOffloads, TxOffloads};
 
 pub use config::{EthDevConfig, EthDevInfo, EthStats, Link, Media};
 pub use error::EthDevError;
+use kernel_interface::KernelInterface;
 use port::{Direction, state};
 pub(crate) use port::{forget, ports_to_remove};
 pub use queue::{RxQueue, TxQueue};
@@ -39,6 +41,8 @@ pub use queue::{RxQueue, TxQueue};
 pub struct EthDev {
     port: u16,
     name: String,
+    /// That of a driver that does not ask how its link is.
+    kernel_interface: Option<KernelInterface>,
     _live: Live,
     /// DPDK's control calls on one port are not for two threads at a time.
     _not_sync: PhantomData<Cell<()>>,
@@ -297,7 +301,13 @@ impl EthDev {
         }
         // SAFETY: DPDK wrote a C string into the array.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
-        state(port)?.claim().then(|| Self { port, name, _live: live, _not_sync: PhantomData })
+        if !state(port)?.claim() {
+            return None;
+        }
+        let (kernel_interface, _not_sync) = (None, PhantomData);
+        let mut dev = Self { port, name, kernel_interface, _live: live, _not_sync };
+        dev.kernel_interface = dev.info().ok().as_ref().and_then(KernelInterface::under);
+        Some(dev)
     }
 
     /// The numbers of descriptors that the driver takes, near the ones wanted.
@@ -461,7 +471,8 @@ impl EthDev {
         self.check("set its MTU", code, &text)
     }
 
-    /// The state of the wire, without waiting for a change in progress.
+    /// The state of the wire, without waiting for a change in progress. Where a driver says "up" of an interface of the
+    /// kernel's whatever has become of it, the kernel is asked.
     ///
     /// # Errors
     /// The driver does not say.
@@ -470,7 +481,9 @@ impl EthDev {
         // SAFETY: the port exists; a place for the answer.
         let code = unsafe { dpdk_sys::rte_eth_link_get_nowait(self.port, &raw mut raw) };
         self.check("tell its link state", code, "")?;
-        Ok(Link::from_raw(&raw))
+        let link = Link::from_raw(&raw);
+        let runs = self.kernel_interface.as_ref().is_none_or(KernelInterface::runs);
+        Ok(Link { up: link.up && runs, ..link })
     }
 }
 
