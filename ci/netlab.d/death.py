@@ -316,16 +316,17 @@ time.sleep(60)
 
 
 def silent_daemon():
-    """A stopped daemon: who comes to it is told so within the time it has to answer, and what to do."""
+    """A stopped daemon: who comes to it, program or tool, is told so within the time it has to answer, and what to do."""
     with Lab() as lab:
         pid = lab.pid()
         attempt = ("python3", "-c", "import socket; socket.socket()")
         preload = ("env", f"LD_PRELOAD={BIN}/libiopkt_preload.so")
 
         def told(crowd):
-            logs = [lab.dir / f"{name}{crowd}.log" for name in ("run", "preload")]
+            logs = [lab.dir / f"{name}{crowd}.log" for name in ("run", "preload", "status", "mount")]
             started = time.monotonic()
             clients = [lab.client(*attempt, log=logs[0]), lab.spawn([*preload, *attempt], log=logs[1])]
+            clients += [lab.spawn([BIN / "iopkt", *words], log=log) for words, log in ((["status"], logs[2]), (["mount", "net_null"], logs[3]))]
             for client in clients:
                 client.wait(20)
             seconds = time.monotonic() - started
@@ -333,6 +334,8 @@ def silent_daemon():
             check(4 < seconds < 9, f"they waited {seconds:.1f} s")
             check(all("5 s" in text and "kill -CONT" in text for text in said), said)
             check("TimeoutError" in said[1], said[1])
+            codes = [client.returncode for client in clients]
+            check(codes == [69, 1, 69, 69], codes)
             return seconds
 
         os.kill(pid, signal.SIGSTOP)

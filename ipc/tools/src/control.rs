@@ -24,7 +24,7 @@ use rustix::net::{
 use crate::fail::{Failure, describe};
 
 /// A daemon that takes longer hangs; the control thread answers in microseconds.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A module may take ten seconds to open; then the daemon says that it has not.
 const MOUNT_TIME_MAX: Duration = Duration::from_secs(15);
@@ -58,6 +58,8 @@ pub(crate) struct Control {
     socket: OwnedFd,
     path: PathBuf,
     sequence: u32,
+    /// How long an answer may take.
+    patience: Duration,
 }
 
 /// Why a call brought no reply.
@@ -75,7 +77,7 @@ impl Control {
         let prefix = prefix(option);
         let path = paths::socket_path(&prefix);
         let socket = dial(&path).map_err(|error| Failure::unreachable(&path, &prefix, error))?;
-        Ok(Self { socket, path, sequence: 0 })
+        Ok(Self { socket, path, sequence: 0, patience: ANSWER_TIME_MAX })
     }
 
     /// A program that this process becomes keeps the connection; `exec` alone may follow.
@@ -129,9 +131,11 @@ impl Control {
         }
     }
 
-    /// Waits as long for an answer as a module may take to open.
-    pub(crate) fn be_patient(&self) -> Result<(), Failure> {
-        set_socket_timeout(&self.socket, Timeout::Recv, Some(MOUNT_TIME_MAX))
+    /// Waits as long for an answer as a module may take to open, unless the daemon answers nothing at all.
+    pub(crate) fn be_patient(&mut self) -> Result<(), Failure> {
+        let _answers = self.daemon()?;
+        self.patience = MOUNT_TIME_MAX;
+        set_socket_timeout(&self.socket, Timeout::Recv, Some(self.patience))
             .map_err(|error| Failure::failed(describe(error.raw_os_error())))
     }
 
@@ -271,7 +275,7 @@ impl Control {
 
     fn lost(&self, error: Errno) -> CallError {
         CallError::Broken(if error == Errno::AGAIN {
-            Failure::silent(&self.path)
+            Failure::silent(&self.path, self.patience)
         } else {
             Failure::failed(format!(
                 "the connection to io-pkt at {} broke: {}; see: iopkt status",

@@ -4,8 +4,11 @@
 use std::env;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
+
+use crate::control::ANSWER_TIME_MAX;
 
 /// The command was understood and failed.
 pub(crate) const FAILED: u8 = 1;
@@ -13,7 +16,7 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const PROBLEMS: u8 = 2;
 /// The command line is wrong (`EX_USAGE`).
 pub(crate) const USAGE: u8 = 64;
-/// The daemon is absent (`EX_UNAVAILABLE`).
+/// The daemon is absent, or does not answer (`EX_UNAVAILABLE`).
 pub(crate) const ABSENT: u8 = 69;
 /// Not allowed (`EX_NOPERM`).
 pub(crate) const NOT_ALLOWED: u8 = 77;
@@ -66,7 +69,7 @@ impl Failure {
                      IOPKT_RUN"
                 ),
             ),
-            Errno::AGAIN => Self::silent(socket),
+            Errno::AGAIN => Self::silent(socket, ANSWER_TIME_MAX),
             error => Self::failed(format!(
                 "cannot reach io-pkt at {at}: {}; see: iopkt doctor",
                 describe(error.raw_os_error())
@@ -75,12 +78,14 @@ impl Failure {
     }
 
     /// The daemon is there and says nothing.
-    pub(crate) fn silent(socket: &Path) -> Self {
-        Self::failed(format!(
-            "io-pkt at {} does not answer within 5 s; is it stopped or overloaded? see: top -H -p \
+    pub(crate) fn silent(socket: &Path, within: Duration) -> Self {
+        let text = format!(
+            "io-pkt at {} does not answer within {} s; is it stopped or overloaded? see: top -H -p \
              $(pidof io-pkt); go on: kill -CONT $(pidof io-pkt)",
-            socket.display()
-        ))
+            socket.display(),
+            within.as_secs()
+        );
+        Self::new(ABSENT, text)
     }
 
     /// The daemon has no room for this connection.

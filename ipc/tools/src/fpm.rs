@@ -32,7 +32,9 @@ const READS_MAX: usize = 16;
 
 /// Runs `fpm`.
 pub(crate) fn main(sock: Option<String>, args: &FpmArgs) -> Result<(), Failure> {
-    let control = Control::open(sock)?;
+    let mut control = Control::open(sock)?;
+    // Zebra may not come for hours.
+    let _answers = control.daemon()?;
     let listener = TcpListener::bind(args.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| cannot_listen(args.listen, &error))?;

@@ -10,7 +10,7 @@ Examples:
   iopkt doctor                              what is wrong with this machine?";
 
 pub(crate) const IOPKT_END: &str = "\
-Exit codes: 0 ok, 1 failed, 2 doctor found problems, 64 usage, 69 io-pkt is not running,
+Exit codes: 0 ok, 1 failed, 2 doctor found problems, 64 usage, 69 io-pkt is not running or does not answer,
 77 not allowed, 78 bad configuration.
 Environment: SOCK chooses the stack, IOPKT_RUN its directory (default /run/io-pkt).
 Links named ifconfig, netstat, arp, route and sysctl to iopkt are those tools; iopkt man COMMAND has

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::cli::{PathAction, PathArgs};
-use crate::control::{dial, prefix};
+use crate::control::{ANSWER_TIME_MAX, dial, prefix};
 use crate::fail::Failure;
 use crate::output::escape;
 
@@ -86,7 +86,7 @@ impl Path {
     /// The connection has failed, not the module.
     fn lost(&self, errno: Errno) -> Failure {
         match errno {
-            Errno::AGAIN => Failure::silent(self.name.as_ref()),
+            Errno::AGAIN => Failure::silent(self.name.as_ref(), ANSWER_TIME_MAX),
             errno => self.failed(errno),
         }
     }

@@ -169,7 +169,7 @@ pub(crate) fn wait(all: &[BorrowedFd<'_>], until: Instant) -> io::Result<bool> {
 /// The stack that is meant, or why there is none.
 pub(crate) fn channel(sock: Option<String>) -> Result<Arc<Channel>, Failure> {
     let chosen = prefix(sock.clone());
-    let _answers = Control::open(sock)?;
+    let _answers = Control::open(sock)?.daemon()?;
     io_pkt_client::set_sock_prefix(&chosen);
     Channel::current().map_err(|error| Failure::failed(format!("cannot use the stack: {error}")))
 }

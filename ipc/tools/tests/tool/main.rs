@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use daemon::{Stack, library, obliging};
 use proto::message::{Load, NewRoute, Onward};
@@ -292,6 +293,43 @@ fn an_absent_daemon_is_69_and_other_stacks_are_named() {
     let by_variable = stack.command("netstat -m").env("SOCK", "/alt").output().expect("runs");
     assert!(stdout(&by_variable).contains("1/4"));
     assert_fails(&stack.iopkt("--sock /x status"), 69, &["prefix=/x"]);
+}
+
+#[test]
+fn a_silent_daemon_is_69_after_five_seconds_also_for_those_who_wait_longer() {
+    let stack = Stack::absent();
+    stack.serve("dev/socket", |_| {
+        loop {
+            std::thread::park();
+        }
+    });
+    let spawn = |line: &str| {
+        let mut command = stack.command(line);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs")
+    };
+    // All at once: each takes as long.
+    let doctor = spawn("doctor");
+    let asking = ["status", "ifconfig tap0 up", "mount net_null", "route monitor", "ping 10.0.0.1"];
+    let waiting = ["fpm --listen 127.0.0.1:0"];
+    for child in asking.into_iter().chain(waiting).map(spawn).collect::<Vec<_>>() {
+        let output = child.wait_with_output().expect("ends");
+        assert_fails(&output, 69, &[&stack.socket(), "does not answer within 5 s", "kill -CONT"]);
+    }
+    let said = doctor.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("does not answer within 5 s"), "{said}");
+}
+
+#[test]
+fn a_daemon_that_takes_long_to_mount_is_waited_for() {
+    let stack = Stack::start(|request| match request {
+        Request::Mount { .. } => {
+            std::thread::sleep(Duration::from_secs(6));
+            Ok(Reply::Mounted { interfaces: vec!["pair0".into()] })
+        }
+        other => obliging(other),
+    });
+    assert_eq!(stdout(&stack.iopkt("mount net_null")), "pair0\n");
 }
 
 #[test]
