@@ -51,6 +51,7 @@ def bad_input():
         expect(daemon("--check", "-c", folder / "both.toml"), 64, "multi_process", "loans", "leave one of them out")
         expect(daemon("-d", "net_null", "-U", "no-such-user"), 64, "no user")
         expect(daemon("--check", "-p", "tcpip", "prefx=/alt"), 0, "did you mean prefix?")
+        expect(daemon("--strict", "-p", "tcpip", "prefx=/alt", "verbose"), 64, "prefx=/alt", "did you mean prefix?", "verbose: ", "--strict")
         (folder / "good.toml").write_text("workers = 1\n[[interface]]\ndriver = 'net_null'\n")
         expect(daemon("--check", "-c", folder / "good.toml"), 0)
         expect(subprocess.run([str(BIN / "iopkt"), "status"], capture_output=True, text=True, env=env), 69, "io-pkt is not running")

@@ -124,9 +124,9 @@ pub(crate) struct Args {
     #[arg(short = 'v', action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// End with an error if a driver, address, route or protocol that is asked for can't be had.
+    /// End with an error if a driver, address, route or protocol that is asked for can't be had, or a word is ignored.
     ///
-    /// Without it the daemon says which, and runs with the others; lo0 always works.
+    /// Words are options of `-p tcpip`, too. Without it the daemon says which, and runs with the others; lo0 always works.
     #[arg(long)]
     pub strict: bool,
 

@@ -98,7 +98,7 @@ pub(crate) struct Config {
     /// Who says so: the command line, or a line of the file.
     #[serde(skip)]
     pub metrics_origin: String,
-    /// End if anything that is asked for can't be had (`--strict`).
+    /// End if anything that is asked for can't be had, or would be ignored (`--strict`).
     #[serde(default)]
     pub strict: bool,
     /// Serve 127.0.0.0/8 for clients too.
@@ -225,6 +225,9 @@ impl Config {
             let what = "[eal] multi_process and loans of [quota] exclude each other: applications of DPDK do not \
                         have the memory that lent packets are in; leave one of them out";
             return Err(StartError::Usage(what.into()));
+        }
+        if config.strict && !config.notes.is_empty() {
+            return Err(StartError::Ignored(config.notes));
         }
         Ok(config)
     }
@@ -391,7 +394,7 @@ fn check_workers(words: &str, workers: Option<u16>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser as _;
+    use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 
     #[test]
     fn a_full_file_is_read() {
@@ -457,6 +460,42 @@ mod tests {
             let refused = config.letters(&args).err().map(|error| error.exit_code());
             assert_eq!(refused, code, "{mask}");
         }
+    }
+
+    #[test]
+    fn strict_takes_no_word_that_would_be_ignored() {
+        let of = |line: &str| {
+            let command = Args::command();
+            let words = line.split_whitespace().map(std::ffi::OsString::from);
+            let crate::argv::Words { words, strays } = crate::argv::split(words, &command);
+            let matches = command.get_matches_from(words);
+            let args = Args { strays, ..Args::from_arg_matches(&matches).unwrap() };
+            Config::of(&args, &matches)
+        };
+        for (words, named) in [
+            ("-p tcpip threads_max=300", "threads_max=300: no effect here"),
+            (
+                "-p tcpip prefx=/alt",
+                "prefx=/alt: unrecognized option, ignored; did you mean prefix?",
+            ),
+            ("-p tcpip somaxconn=5", "somaxconn=5: counts as 128"),
+            ("-p tcpip kern.ident=x", "kern.ident=x: it can only be read"),
+            ("-d net_tap iface=x mtu=1400", "mtu=1400: belongs to no option"),
+            ("-P 0", "-P 0: ignored"),
+            ("-D", "-D has no effect here"),
+        ] {
+            let lax = of(&format!("io-pkt {words}")).unwrap();
+            assert_eq!(lax.notes.len(), 1, "{words}");
+            let refused = of(&format!("io-pkt --strict {words}")).unwrap_err();
+            assert_eq!(refused.exit_code(), 64, "{words}");
+            let text = refused.to_string();
+            assert!(text.contains(named) && text.contains("--strict"), "{text}");
+        }
+        let both = of("io-pkt --strict -p tcpip altq verbose").unwrap_err().to_string();
+        assert!(both.contains("altq") && both.contains("verbose"), "{both}");
+        assert!(
+            of("io-pkt --strict -d net_tap iface=x -p tcpip prefix=/alt,somaxconn=200").is_ok()
+        );
     }
 
     #[test]

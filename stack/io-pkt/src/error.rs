@@ -33,6 +33,9 @@ pub(crate) enum StartError {
         "{0} of the drivers, routes and protocols asked for can't be had (see above), and --strict says that they must"
     )]
     Incomplete(usize),
+    /// Words and options without effect, and `--strict` says that there must be none.
+    #[error("{}; --strict takes nothing that has no effect: correct it, or leave it out", .0.join("; "))]
+    Ignored(Vec<String>),
     /// DPDK's environment did not come up.
     #[error("DPDK did not start: {0}")]
     Eal(String),
@@ -77,7 +80,7 @@ impl StartError {
     #[must_use]
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 64,
+            Self::Usage(_) | Self::Ignored(_) => 64,
             Self::Config { .. } | Self::Unreachable { .. } => 78,
             Self::RunDir { denied: true, .. } | Self::Privileges(_) => 77,
             _ => 1,

@@ -3,7 +3,7 @@
 //!
 //! All of QNX's are taken, with its limits. Those that mean something here do it; the others are
 //! taken with a note that says what does their job here. A name that is in no table is looked up
-//! among the tunables, and no option is ever a reason not to start.
+//! among the tunables, and no option is ever a reason not to start, but with `--strict`.
 
 mod table;
 
