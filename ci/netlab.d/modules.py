@@ -150,6 +150,9 @@ def module_ping():
         check(rows["ktap"]["abi"] == 1 and rows["ktap"]["threading"] == "queue", rows)
         check(rows["sim"]["interfaces"] == ["sim0"], rows)
         check("ktap" in lab.iopkt("modules").stdout, "iopkt modules")
+        lab.iopkt("umount", rows["pair"]["path"])
+        left = {row["name"] for row in lab.table("ifconfig", "-a")}
+        check("sim0" in left and not {"pair0", "pair1"} & left, left)
         return f"C module with checksums left to the kernel, pair, sim lost {gone} of 500"
 
 

@@ -333,8 +333,9 @@ pub(crate) enum QnetAction {
 /// Arguments of `umount`.
 #[derive(Debug, Args)]
 pub(crate) struct UmountArgs {
-    /// The interface, or the protocol
-    pub(crate) interface: String,
+    /// The interface, the protocol, or a module's path: all that it is in use for
+    #[arg(value_name = "WHAT")]
+    pub(crate) what: String,
 }
 
 /// Arguments of `sysctl`.

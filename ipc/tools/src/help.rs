@@ -163,7 +163,8 @@ pub(crate) const UMOUNT: &str = "\
 Examples:
   iopkt umount tap1
   iopkt ifconfig tap1 destroy      the same
-  iopkt umount noping              a protocol";
+  iopkt umount noping              a protocol
+  iopkt umount /usr/lib/io-pkt/devnp-pair.so    all interfaces of a module";
 
 pub(crate) const MODULES: &str = "\
 Examples:

@@ -1,5 +1,7 @@
 //! `iopkt mount`, `umount` and `modules`: drivers and protocols into a running stack and out of it.
 
+use std::fs;
+
 use proto::table::{AttachmentRow, ModuleRow};
 use proto::{Reply, Request};
 use rustix::io::Errno;
@@ -39,7 +41,30 @@ pub(crate) fn mount(sock: Option<String>, args: &MountArgs) -> Result<(), Failur
 
 /// Runs `umount`.
 pub(crate) fn umount(sock: Option<String>, args: &UmountArgs) -> Result<(), Failure> {
-    destroy(&mut Control::open(sock)?, &args.interface)
+    let mut control = Control::open(sock)?;
+    if !args.what.contains('/') {
+        return destroy(&mut control, &args.what);
+    }
+    // The daemon knows a file by the path without links.
+    let whole = fs::canonicalize(&args.what).map(|path| path.to_string_lossy().into_owned());
+    let file = whole.unwrap_or_else(|_| driver_path(&args.what));
+    let names = of_file(&control.modules()?, &file);
+    if names.is_empty() {
+        let file = escape(&file);
+        return Err(Failure::failed(format!(
+            "{file}: no module of it is in use; see: iopkt modules"
+        )));
+    }
+    names.iter().try_for_each(|name| destroy(&mut control, name))
+}
+
+/// What a module's file is in use for: its interfaces, or its protocol.
+fn of_file(rows: &[ModuleRow], file: &str) -> Vec<String> {
+    let users = |row: &ModuleRow| match row.kind.as_str() {
+        "lsm" => vec![row.name.clone()],
+        _ => row.interfaces.clone(),
+    };
+    rows.iter().filter(|row| row.path == file).flat_map(users).collect()
 }
 
 /// Takes an interface away.
@@ -130,5 +155,33 @@ mod tests {
         assert_eq!(driver_path("net_tap"), "net_tap");
         assert_eq!(driver_path("/a/devnp-x.so"), "/a/devnp-x.so");
         assert!(driver_path("./devnp-x.so").starts_with('/'));
+    }
+
+    #[test]
+    fn a_file_stands_for_all_that_it_is_in_use_for() {
+        let row = |kind: &str, name: &str, interfaces: &[&str]| ModuleRow {
+            name: name.into(),
+            version: "1".into(),
+            kind: kind.into(),
+            path: format!("/m/{kind}-{name}.so"),
+            abi: 1,
+            threading: "single".into(),
+            state: "running".into(),
+            interfaces: interfaces.iter().map(|name| (*name).into()).collect(),
+            failures: 0,
+            rx_packets: 0,
+            tx_packets: 0,
+            attachments: Vec::new(),
+        };
+        let rows = [
+            row("devnp", "pair", &["pair0", "pair1"]),
+            row("devnp", "sim", &["sim0"]),
+            row("lsm", "noping", &[]),
+            row("devnp", "late", &[]),
+        ];
+        assert_eq!(of_file(&rows, "/m/devnp-pair.so"), ["pair0", "pair1"]);
+        assert_eq!(of_file(&rows, "/m/lsm-noping.so"), ["noping"]);
+        assert!(of_file(&rows, "/m/devnp-late.so").is_empty(), "it opens");
+        assert!(of_file(&rows, "/other/devnp-sim.so").is_empty());
     }
 }
