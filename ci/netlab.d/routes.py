@@ -145,6 +145,8 @@ def refusals(lab):
     until("an answer for it", lambda: "1 received" in ping(near))
     check([row["state"] for row in lab.table("arp", "-an") if row["address"] == near][-1] == "published", "not listed")
     lab.iopkt("arp", "-d", near)
+    again = lab.iopkt("arp", "-d", near, ok=False)
+    check(again.returncode == 1 and f"{near} is not in the table" in again.stderr, again)
     lab.ip("neigh", "flush", "dev", IFACE)
     check("0 received" in ping(near), "still answered for")
     return "; refusals, MTUs and a host answered for as told"

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proto::Request;
 use proto::table::NeighborRow;
+use rustix::io::Errno;
 use types::MacAddr;
 
 use crate::address;
@@ -61,11 +62,15 @@ pub(crate) fn main(sock: Option<String>, args: &ArpArgs, family: Family) -> Resu
                 explain(error, &format!("cannot answer for {address}"), hint)
             })
         }
-        Verb::Delete(address) => delete(&mut control, address, family),
+        Verb::Delete(address) => match delete(&mut control, address)? {
+            true => Ok(()),
+            false => Err(absent(address, family)),
+        },
         Verb::DeleteAll => {
             let rows = control.neighbors()?;
             let mut rows = rows.iter().filter(|row| family.has(row.address));
-            rows.try_for_each(|row| delete(&mut control, row.address, family))
+            // One may have two rows, or be gone by now.
+            rows.try_for_each(|row| delete(&mut control, row.address).map(|_| ()))
         }
     }
 }
@@ -126,19 +131,24 @@ fn list(
     if let Some(host) = host {
         rows.retain(|row| row.address == host);
         if rows.is_empty() && !json {
-            return Err(Failure::failed(format!(
-                "{host} is not in the table; all that are: iopkt {} -an",
-                family.tool()
-            )));
+            return Err(absent(host, family));
         }
     }
     show(&*rows, json, if family == Family::Inet { render } else { render6 })
 }
 
-fn delete(control: &mut Control, address: IpAddr, family: Family) -> Result<(), Failure> {
-    let what = format!("cannot delete {address}");
-    let hint = format!("all that are there: iopkt {} -an", family.tool());
-    control.change(Request::DeleteNeighbor { address }).map_err(|e| explain(e, &what, &hint))
+fn absent(host: IpAddr, family: Family) -> Failure {
+    let tool = family.tool();
+    Failure::failed(format!("{host} is not in the table; all that are: iopkt {tool} -an"))
+}
+
+/// `false`: there is none of this address.
+fn delete(control: &mut Control, address: IpAddr) -> Result<bool, Failure> {
+    match control.change(Request::DeleteNeighbor { address }) {
+        Ok(()) => Ok(true),
+        Err(CallError::Refused(errno)) if errno == Errno::SRCH.raw_os_error() => Ok(false),
+        Err(error) => Err(explain(error, &format!("cannot delete {address}"), "")),
+    }
 }
 
 fn explain(error: CallError, what: &str, hint: &str) -> Failure {

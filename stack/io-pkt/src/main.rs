@@ -34,6 +34,7 @@ mod manual;
 mod members;
 mod module_sockets;
 mod monitor;
+mod neighbors;
 mod network_state;
 mod nic;
 mod openings;

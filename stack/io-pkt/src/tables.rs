@@ -13,7 +13,7 @@ use exporter::{
     BuildInfo, CounterSample, InterfaceSample, NeighborSample, PoolSample, Sample, WorkerSample,
 };
 use inet::command::{Command, NeighborSummary, Outcome, SocketSummary, Transport};
-use proto::table::{ClientRow, CounterRow, DaemonRow, NeighborRow, SocketRow, WorkerRow};
+use proto::table::{ClientRow, CounterRow, DaemonRow, SocketRow, WorkerRow};
 use proto::{Reply, Request};
 use rustix::io::Errno;
 use types::DropReason;
@@ -34,8 +34,22 @@ enum Wanted {
     Sockets { connection: ConnectionId, sequence: u32, skip: usize },
     /// Neighbours.
     Neighbors { connection: ConnectionId, sequence: u32 },
+    /// That there is none of this address any more.
+    NoNeighbor { asked: Asked, address: IpAddr },
     /// A sample for the metrics endpoint.
     Sample(ScrapeRequest),
+}
+
+impl Wanted {
+    /// Who waits for it.
+    fn asker(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Sockets { connection, .. }
+            | Self::Neighbors { connection, .. }
+            | Self::NoNeighbor { asked: Asked { connection, .. }, .. } => Some(*connection),
+            Self::Sample(_) => None,
+        }
+    }
 }
 
 /// Answers of several workers to the same question.
@@ -179,20 +193,13 @@ impl Control {
                 self.network.publish_neighbor(address, mac)
             }
             Request::DeleteNeighbor { address } => {
-                self.delete_neighbor(address);
-                Ok(())
+                self.gather(Wanted::NoNeighbor { asked, address }, false, true);
+                return Ok(None);
             }
             _ => Err(Errno::OPNOTSUPP),
         }?;
         self.publish();
         Ok(Some(Reply::Done))
-    }
-
-    fn delete_neighbor(&mut self, address: IpAddr) {
-        self.network.delete_neighbor(address);
-        for worker in 0..self.worker_count() {
-            self.command(worker, Command::ForgetNeighbor { address });
-        }
     }
 
     /// Adds an address and tells the link about it.
@@ -218,9 +225,7 @@ impl Control {
 
     /// Asks all workers.
     fn gather(&mut self, wanted: Wanted, sockets: bool, neighbors: bool) {
-        if let Wanted::Sockets { connection, .. } | Wanted::Neighbors { connection, .. } = &wanted {
-            self.count_call(Some(*connection), true);
-        }
+        self.count_call(wanted.asker(), true);
         let workers = self.worker_count();
         let questions = usize::from(sockets) + usize::from(neighbors);
         let gathering = Rc::new(RefCell::new(Gathering {
@@ -279,6 +284,11 @@ impl Control {
                 let rows = self.neighbor_rows(neighbors);
                 self.answer(connection, sequence, Ok(Reply::Neighbors(rows)));
             }
+            Some(Wanted::NoNeighbor { asked: Asked { connection, sequence }, address }) => {
+                self.count_call(Some(connection), false);
+                let result = self.delete_neighbor(address, &neighbors);
+                self.answer(connection, sequence, result);
+            }
             Some(Wanted::Sample(ScrapeRequest(to))) => {
                 let sample = self.sample(&sockets, &neighbors);
                 // The scraper may have given up; then nobody misses the sample.
@@ -325,33 +335,6 @@ impl Control {
             })
         });
         listeners.collect()
-    }
-
-    fn neighbor_rows(&self, neighbors: Vec<NeighborSummary>) -> Vec<NeighborRow> {
-        // Several workers may know the same neighbour; the one with a MAC address knows more.
-        let mut best: BTreeMap<(IpAddr, u16), NeighborSummary> = BTreeMap::new();
-        for row in neighbors {
-            let better =
-                best.get(&(row.address, row.interface)).is_none_or(|known| known.mac.is_none());
-            if better {
-                let _ = best.insert((row.address, row.interface), row);
-            }
-        }
-        let rows = best.into_values().map(|row| NeighborRow {
-            address: row.address,
-            mac: row.mac,
-            interface: self.network.name(row.interface).into(),
-            state: row.state.into(),
-            expires_s: row.expires_s,
-        });
-        let published = self.network.published().iter().map(|n| NeighborRow {
-            address: n.address,
-            mac: Some(n.mac),
-            interface: self.network.name(n.interface).into(),
-            state: "published".into(),
-            expires_s: None,
-        });
-        rows.chain(published).collect()
     }
 
     fn client_rows(&self) -> Vec<ClientRow> {

@@ -224,6 +224,7 @@ fn refusals_say_what_and_what_next() {
         Request::AddRoute { .. } => Err(EEXIST),
         Request::DeleteRoute { .. } => Err(ESRCH),
         Request::SetUp { .. } => Err(EPERM),
+        Request::DeleteNeighbor { .. } => Err(ESRCH),
         other => obliging(other),
     });
     let output = stack.iopkt("route add 10.0.0.0/8 198.18.77.9");
@@ -234,6 +235,11 @@ fn refusals_say_what_and_what_next() {
     assert_eq!(stderr(&output).lines().count(), 1);
     assert_fails(&stack.iopkt("ifconfig tap9"), 1, &["no interface \"tap9\"; there are: tap0"]);
     assert_fails(&stack.iopkt("route get 9.9.9.9"), 1, &["iopkt route add default"]);
+    for (line, all) in [("arp -d 10.0.0.9", "iopkt arp -an"), ("ndp -d fe80::9", "iopkt ndp -an")] {
+        assert_fails(&stack.iopkt(line), 1, &["9 is not in the table", all]);
+    }
+    // It was there when the table was read.
+    assert_eq!(stdout(&stack.iopkt("arp -d -a")), "");
     assert_fails(&stack.iopkt("netstat -p sctp"), 64, &["tcp, udp or module"]);
 }
 

@@ -52,10 +52,11 @@ impl NetworkState {
         put(&mut self.published, StaticNeighbor { address: address.into(), mac, interface })
     }
 
-    /// Forgets a static neighbour and does not answer for it any longer, if it is one.
-    pub(crate) fn delete_neighbor(&mut self, address: IpAddr) {
-        self.neighbors.retain(|n| n.address != address);
-        self.published.retain(|n| n.address != address);
+    /// Forgets a static neighbour and does not answer for it any longer; `false`: it is none.
+    pub(crate) fn delete_neighbor(&mut self, address: IpAddr) -> bool {
+        let all = [&mut self.neighbors, &mut self.published];
+        let deleted = all.map(|all| all.extract_if(.., |n| n.address == address).count());
+        deleted != [0, 0]
     }
 
     /// Neighbours that this host answers for.
@@ -96,7 +97,7 @@ mod tests {
         assert_eq!(state.publish_neighbor(Ipv4Addr::new(10, 1, 0, 1), None), Err(Errno::INVAL));
         assert_eq!(state.publish_neighbor(Ipv4Addr::new(9, 1, 0, 1), None), Err(Errno::NETUNREACH));
         assert_eq!(state.publish().published[0].interface, 1);
-        state.delete_neighbor(near.into());
+        assert!(state.delete_neighbor(near.into()) && !state.delete_neighbor(near.into()));
         assert!(state.publish().published.is_empty());
         state.clear_interface(1);
         assert_eq!(state.publish().neighbors.len(), 1);
