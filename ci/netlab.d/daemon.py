@@ -156,6 +156,7 @@ def drivers():
             until(f"an event after {change}", lambda: [event["interface"]["running"] for event in heard()][-1:] == [active])
         until("the link that was down answers", lambda: lab.exec("ping", "-c", 1, "-W", 1, STACK, ok=False).returncode == 0)
         calm.append(calm_after(lab, "del", "va"))
+        check("status: no carrier" in lab.iopkt("ifconfig", "af_packet0").stdout, "a link of an interface that is gone")
     return f"attach, replay from a file, ping over af_packet, {max(calm):.1%} of a core while its interface or the other end is down, up again, gone"
 
 

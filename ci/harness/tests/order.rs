@@ -9,6 +9,7 @@ use std::sync::mpsc::SyncSender;
 use harness::{LOCAL, PEER, World, frame};
 use inet::SocketId;
 use inet::command::{Command, SocketOption, Transport};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, recv};
 use shm::{Ancillary, SocketMemory};
 use wire::{ethernet, ipv4, udp};
@@ -52,7 +53,6 @@ fn a_peer_is_for_what_is_sent_later(world: &mut World, socket: SocketId, memory:
     assert_eq!(left(world), [(3, 10), (3, 11)]);
 }
 
-// EAL starts once in a process.
 /// Somebody who accepts at a listening socket, beside a worker that breathes.
 struct Acceptor {
     commands: SyncSender<Command>,
@@ -89,10 +89,12 @@ fn who_has_taken_the_last_connection_is_not_told_of_it_again(world: &mut World) 
     let counters = world.worker.counters().clone();
     let user = std::thread::spawn(move || {
         let breaths = || counters.worker.breaths.value();
+        let patience = Some(Duration::from_secs(10));
+        set_socket_timeout(&acceptor.descriptor, Timeout::Recv, patience).unwrap();
         acceptor.settle();
         (0..1000).all(|_| {
             acceptor.waiting(true);
-            let _told = recv(&acceptor.descriptor, &mut [0; 1], RecvFlags::PEEK);
+            assert!(recv(&acceptor.descriptor, &mut [0; 1], RecvFlags::PEEK).is_ok(), "not told");
             acceptor.settle();
             let now = breaths();
             while breaths() < now + 2 {
@@ -112,6 +114,7 @@ fn who_has_taken_the_last_connection_is_not_told_of_it_again(world: &mut World) 
     assert!(user.join().unwrap());
 }
 
+// EAL starts once in a process.
 #[test]
 fn order() {
     let mut world = World::new().unwrap();

@@ -304,8 +304,8 @@ impl EthDev {
         if !state(port)?.claim() {
             return None;
         }
-        let (kernel_interface, _not_sync) = (None, PhantomData);
-        let mut dev = Self { port, name, kernel_interface, _live: live, _not_sync };
+        let mut dev =
+            Self { port, name, kernel_interface: None, _live: live, _not_sync: PhantomData };
         dev.kernel_interface = dev.info().ok().as_ref().and_then(KernelInterface::under);
         Some(dev)
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use proto::message::Transport;
 use proto::table::{InterfaceRow, NicRow};
-use proto::{Answer, Call, Reply, Request, SocketHandle, Ticket};
+use proto::{Answer, Call, Reply, Request, Skip, SocketHandle, Ticket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::Timeout;
@@ -194,9 +194,14 @@ impl Channel {
     /// # Errors
     /// `ECONNRESET`: the daemon is gone.
     pub fn interfaces(&self) -> io::Result<Vec<InterfaceRow>> {
-        match self.call(Request::Interfaces)?.0 {
-            Reply::Interfaces(rows) => Ok(rows),
-            _ => Err(Errno::PROTO.into()),
+        let mut rows = Vec::new();
+        loop {
+            let skip = Skip(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+            match self.call(Request::Interfaces(skip))?.0 {
+                Reply::Interfaces(page) if page.is_empty() => return Ok(rows),
+                Reply::Interfaces(page) => rows.extend(page),
+                _ => return Err(Errno::PROTO.into()),
+            }
         }
     }
 

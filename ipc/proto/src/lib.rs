@@ -41,13 +41,16 @@ pub use message::{
 };
 
 /// Version of this protocol. Client library and daemon must agree exactly.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 
 /// Sequence of a call that nobody waits for. No answer comes, not even a refusal: it is for what is not refused.
 pub const UNASKED: u32 = u32::MAX - 1;
 
 /// No message is longer. A longer one closes the connection.
 pub const MESSAGE_MAX: usize = 64 * 1024;
+
+/// More than an answer has beside the rows of a page.
+const PAGE_HEAD: usize = 32;
 
 /// A message that is not one of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,22 @@ pub fn emit<T: serde::Serialize>(message: &T) -> Result<Vec<u8>, MalformedMessag
     if bytes.len() > MESSAGE_MAX { Err(MalformedMessage) } else { Ok(bytes) }
 }
 
+/// Rows of a list that whoever asks has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Skip(pub u32);
+
+/// The rows of a list that come next and fit into one answer. None: the list has ended.
+pub fn page<T: serde::Serialize>(rows: impl IntoIterator<Item = T>, skip: Skip) -> Vec<T> {
+    let mut room = MESSAGE_MAX - PAGE_HEAD;
+    let mut fits = |row: &T| {
+        let left = emit(row).ok().and_then(|bytes| room.checked_sub(bytes.len()));
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    let skip = usize::try_from(skip.0).unwrap_or(usize::MAX);
+    rows.into_iter().skip(skip).take_while(|row| fits(row)).collect()
+}
+
 /// Reads one message; every byte must belong to it.
 ///
 /// # Errors
@@ -80,5 +99,44 @@ pub fn parse<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Malfor
     match postcard::take_from_bytes(bytes) {
         Ok((message, [])) => Ok(message),
         _ => Err(MalformedMessage),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use table::ClientRow;
+
+    #[test]
+    fn a_list_of_any_length_comes_in_pages_that_fit() {
+        let row = |slot| ClientRow {
+            slot,
+            pid: u32::MAX,
+            uid: u32::MAX,
+            program: "x".repeat(32),
+            sockets: u32::MAX,
+            rx_memory_bytes: u64::MAX,
+            packets_lent: Some(u64::MAX),
+            packets: u64::MAX,
+            packets_per_s: u64::MAX,
+            requests: u64::MAX,
+            requests_per_s: u64::MAX,
+            quota_hits: u64::MAX,
+            violations: u64::MAX,
+        };
+        let (mut seen, mut pages) = (0, 0);
+        loop {
+            let rows = page((0..5000).map(row), Skip(seen));
+            if rows.is_empty() {
+                break;
+            }
+            assert_eq!(rows.first().map(|row| row.slot), Some(seen));
+            seen += u32::try_from(rows.len()).unwrap();
+            pages += 1;
+            let answer = Answer { sequence: u32::MAX, result: Ok(Reply::Clients(rows)) };
+            let len = emit(&answer).unwrap().len();
+            assert!(seen == 5000 || len > MESSAGE_MAX - 256, "{len} bytes of a page are used");
+        }
+        assert_eq!((seen, pages), (5000, 11));
     }
 }

@@ -5,6 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
+use crate::Skip;
 use crate::event::NetworkEvent;
 use crate::extended_error::ExtendedError;
 use crate::link::{BridgePage, BridgeRow, BridgeVerb, LaggVerb, ListeningRow, StationRow, Vlan};
@@ -216,8 +217,8 @@ pub enum Request {
         /// The socket.
         socket: SocketHandle,
     },
-    /// → [`Reply::Interfaces`].
-    Interfaces,
+    /// → [`Reply::Interfaces`], by pages.
+    Interfaces(Skip),
     /// → [`Reply::Routes`]: the next page of all, a row for each gateway, by address and prefix length, those
     /// of IPv4 first. An empty one is the end.
     Routes {
@@ -234,17 +235,14 @@ pub enum Request {
         /// The address.
         to: IpAddr,
     },
-    /// → [`Reply::Neighbors`].
-    Neighbors,
+    /// → [`Reply::Neighbors`], by pages.
+    Neighbors(Skip),
     /// Sockets of all clients, by pages. → [`Reply::Sockets`].
-    Sockets {
-        /// Skip this many.
-        skip: u32,
-    },
-    /// → [`Reply::Groups`].
-    Groups,
-    /// → [`Reply::Clients`].
-    Clients,
+    Sockets(Skip),
+    /// → [`Reply::Groups`], by pages.
+    Groups(Skip),
+    /// → [`Reply::Clients`], by pages.
+    Clients(Skip),
     /// → [`Reply::Workers`].
     Workers,
     /// All counters that are not zero. → [`Reply::Counters`].

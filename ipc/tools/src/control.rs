@@ -13,7 +13,7 @@ use proto::table::{
     ClientRow, CounterRow, DaemonRow, GroupRow, InterfaceRow, ModuleRow, NeighborRow, RouteRow,
     SocketRow, TunableRow, WorkerRow,
 };
-use proto::{Answer, Call, MESSAGE_MAX, NetworkEvent, Reply, Request, paths};
+use proto::{Answer, Call, MESSAGE_MAX, NetworkEvent, Reply, Request, Skip, paths};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -29,8 +29,12 @@ pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// A module may take ten seconds to open; then the daemon says that it has not.
 const MOUNT_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// Pages of sockets and routes read at most: a list that never ends is a broken daemon.
+/// Pages of a list read at most: one that never ends is a broken daemon.
 const PAGES_MAX: u32 = 65_536;
+
+fn endless(what: &str, rows: usize) -> Failure {
+    Failure::failed(format!("the daemon's list of {what} does not end after {rows} rows"))
+}
 
 /// The prefix of the stack: the option, else `$SOCK`.
 pub(crate) fn prefix(option: Option<String>) -> String {
@@ -57,6 +61,7 @@ pub(crate) fn instances() -> Vec<String> {
 pub(crate) struct Control {
     socket: OwnedFd,
     path: PathBuf,
+    prefix: String,
     sequence: u32,
     /// How long an answer may take.
     patience: Duration,
@@ -77,7 +82,15 @@ impl Control {
         let prefix = prefix(option);
         let path = paths::socket_path(&prefix);
         let socket = dial(&path).map_err(|error| Failure::unreachable(&path, &prefix, error))?;
-        Ok(Self { socket, path, sequence: 0, patience: ANSWER_TIME_MAX })
+        Ok(Self { socket, path, prefix, sequence: 0, patience: ANSWER_TIME_MAX })
+    }
+
+    /// Connects anew, since answers that came too late would be taken for others.
+    pub(crate) fn reopen(&mut self) -> Result<(), Failure> {
+        let unreachable = |error| Failure::unreachable(&self.path, &self.prefix, error);
+        self.socket = dial(&self.path).map_err(unreachable)?;
+        self.patience = ANSWER_TIME_MAX;
+        Ok(())
     }
 
     /// A program that this process becomes keeps the connection; `exec` alone may follow.
@@ -180,7 +193,8 @@ impl Control {
     }
 
     pub(crate) fn interfaces(&mut self) -> Result<Vec<InterfaceRow>, Failure> {
-        self.ask(Request::Interfaces, |r| if let Reply::Interfaces(x) = r { Some(x) } else { None })
+        let pick = |r| if let Reply::Interfaces(x) = r { Some(x) } else { None };
+        self.list("interfaces", Request::Interfaces, pick)
     }
 
     /// All routes of a table, page after page.
@@ -196,10 +210,7 @@ impl Control {
             }
             rows.extend(page);
         }
-        Err(Failure::failed(format!(
-            "the daemon's list of routes does not end after {} rows",
-            rows.len()
-        )))
+        Err(endless("routes", rows.len()))
     }
 
     /// The route of a table by which packets to an address go, a row for each gateway.
@@ -209,15 +220,18 @@ impl Control {
     }
 
     pub(crate) fn neighbors(&mut self) -> Result<Vec<NeighborRow>, Failure> {
-        self.ask(Request::Neighbors, |r| if let Reply::Neighbors(x) = r { Some(x) } else { None })
+        let pick = |r| if let Reply::Neighbors(x) = r { Some(x) } else { None };
+        self.list("neighbours", Request::Neighbors, pick)
     }
 
     pub(crate) fn groups(&mut self) -> Result<Vec<GroupRow>, Failure> {
-        self.ask(Request::Groups, |r| if let Reply::Groups(x) = r { Some(x) } else { None })
+        let pick = |r| if let Reply::Groups(x) = r { Some(x) } else { None };
+        self.list("groups", Request::Groups, pick)
     }
 
     pub(crate) fn clients(&mut self) -> Result<Vec<ClientRow>, Failure> {
-        self.ask(Request::Clients, |r| if let Reply::Clients(x) = r { Some(x) } else { None })
+        let pick = |r| if let Reply::Clients(x) = r { Some(x) } else { None };
+        self.list("clients", Request::Clients, pick)
     }
 
     pub(crate) fn workers(&mut self) -> Result<Vec<WorkerRow>, Failure> {
@@ -240,23 +254,28 @@ impl Control {
         self.ask(Request::Daemon, |r| if let Reply::Daemon(x) = r { Some(x) } else { None })
     }
 
-    /// All sockets, page after page.
     pub(crate) fn sockets(&mut self) -> Result<Vec<SocketRow>, Failure> {
+        let pick = |r| if let Reply::Sockets(x) = r { Some(x) } else { None };
+        self.list("sockets", Request::Sockets, pick)
+    }
+
+    /// All rows of a list, page after page.
+    fn list<T>(
+        &mut self,
+        what: &str,
+        request: fn(Skip) -> Request,
+        pick: fn(Reply) -> Option<Vec<T>>,
+    ) -> Result<Vec<T>, Failure> {
         let mut rows = Vec::new();
         for _ in 0..PAGES_MAX {
-            let skip = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-            let page = self.ask(Request::Sockets { skip }, |r| {
-                if let Reply::Sockets(x) = r { Some(x) } else { None }
-            })?;
+            let skip = Skip(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+            let page = self.ask(request(skip), pick)?;
             if page.is_empty() {
                 return Ok(rows);
             }
             rows.extend(page);
         }
-        Err(Failure::failed(format!(
-            "the daemon's list of sockets does not end after {} rows",
-            rows.len()
-        )))
+        Err(endless(what, rows.len()))
     }
 
     pub(crate) fn ask<T>(

@@ -30,11 +30,13 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     /// One line for stderr; empty if stdout has said it all.
     pub(crate) text: String,
+    /// The daemon is there and does not answer.
+    pub(crate) is_silence: bool,
 }
 
 impl Failure {
     pub(crate) const fn new(code: u8, text: String) -> Self {
-        Self { code, text }
+        Self { code, text, is_silence: false }
     }
 
     pub(crate) const fn failed(text: String) -> Self {
@@ -85,7 +87,7 @@ impl Failure {
             socket.display(),
             within.as_secs()
         );
-        Self::new(ABSENT, text)
+        Self { is_silence: true, ..Self::new(ABSENT, text) }
     }
 
     /// The daemon has no room for this connection.

@@ -80,11 +80,12 @@ impl Manager {
         match if is_due { self.settle() } else { self.tell() } {
             Ok(()) if is_due => self.due = None,
             Ok(()) => {}
-            // An interface that goes ends a load: everything is told once more, by and by.
-            Err(failure) if failure.code == fail::FAILED => {
+            // An interface that goes ends a load, a daemon may stand still for a while: everything is told once more.
+            Err(failure) if failure.code == fail::FAILED || failure.is_silence => {
                 print(&format!("{}; all routes are told again\n", failure.text))?;
                 self.table.tell_again();
                 std::thread::sleep(AGAIN);
+                self.control.reopen()?;
             }
             Err(failure) => return Err(failure),
         }

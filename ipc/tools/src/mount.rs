@@ -67,8 +67,9 @@ fn of_file(rows: &[ModuleRow], file: &str) -> Vec<String> {
     rows.iter().filter(|row| row.path == file).flat_map(users).collect()
 }
 
-/// Takes an interface away.
+/// Takes an interface away, which its module may take its time for.
 pub(crate) fn destroy(control: &mut Control, name: &str) -> Result<(), Failure> {
+    control.be_patient()?;
     control.change(Request::Destroy { interface: name.into() }).map_err(|error| match error {
         CallError::Broken(failure) => failure,
         CallError::Refused(errno) => {

@@ -290,8 +290,10 @@ pub enum Command {
         /// Answer to this call.
         call: CallId,
     },
-    /// Forget a neighbour.
+    /// Forget a neighbour. → [`Outcome::Forgotten`].
     ForgetNeighbor {
+        /// Answer to this call.
+        call: CallId,
         /// Its address.
         address: IpAddr,
     },
@@ -414,6 +416,8 @@ pub enum Outcome {
     Sockets(Vec<SocketSummary>),
     /// Neighbours.
     Neighbors(Vec<NeighborSummary>),
+    /// A neighbour is not known any longer. `false`: it was not before.
+    Forgotten(bool),
     /// Stations of a bridge.
     Stations(Vec<bridge::Row>),
     /// Groups that have listeners at a bridge's ports.

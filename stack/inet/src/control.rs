@@ -6,11 +6,11 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use rustix::io::Errno;
 use shm::{DatagramProducer, Lane, SocketEnd, Status, StreamProducer};
-use types::{DropReason, FlowKey, Instant};
+use types::{FlowKey, Instant};
 
 use crate::address6::OnLink;
 use crate::client::Client;
-use crate::command::{Command, Event, Outcome, SocketOption, Transport};
+use crate::command::{CallId, Command, Event, Outcome, SocketOption, Transport};
 use crate::fast_open::Advice;
 use crate::flow::Flow;
 use crate::limits::{ORPHAN_BYTES_MAX, ORPHANS_MAX, RING_TURNS};
@@ -80,7 +80,7 @@ impl Worker {
             }
             Command::ListSockets { call } => self.list_sockets(call),
             Command::ListNeighbors { call } => self.list_neighbors(call, now),
-            Command::ForgetNeighbor { address } => self.forget_neighbor(address),
+            Command::ForgetNeighbor { call, address } => self.forget_neighbor(call, address),
             Command::Announce { interface, address } => self.announce(interface, address),
             Command::Arp { interface, packet } => self.out.arp_to_all(packet, interface),
             Command::Packet { interface, station, packet } => {
@@ -132,13 +132,12 @@ impl Worker {
         (self.out.neighbors.watched, self.out.neighbors6.watched) = (on, on);
     }
 
-    fn forget_neighbor(&mut self, address: IpAddr) {
+    fn forget_neighbor(&mut self, call: CallId, address: IpAddr) {
         let watched = self.out.network.watched;
         self.watch_neighbors(watched && self.mesh.me == 0);
-        for _ in 0..self.out.forget_neighbor(address) {
-            self.out.count_drop(DropReason::NeighborUnresolved);
-        }
+        let was_known = self.out.forget_neighbor(address);
         self.watch_neighbors(watched);
+        self.done(call, Ok(Outcome::Forgotten(was_known)));
     }
 
     pub(crate) fn open(

@@ -327,14 +327,14 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
     }
 
     /// Forgets an entry, if there is one. Returns the packets that waited.
-    pub(crate) fn forget(&mut self, address: A) -> Vec<P> {
+    pub(crate) fn forget(&mut self, address: A) -> Option<Vec<P>> {
         self.recent = None;
         if let Some(interface) = self.table.get(&address).map(|neighbor| neighbor.interface) {
             self.note(address, interface, (self.station(address), None));
         }
-        match self.table.remove(&address) {
-            Some(Neighbor { state: State::Incomplete { waiting, .. }, .. }) => waiting,
-            _ => Vec::new(),
+        match self.table.remove(&address)?.state {
+            State::Incomplete { waiting, .. } => Some(waiting),
+            _ => Some(Vec::new()),
         }
     }
 

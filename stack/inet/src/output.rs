@@ -124,12 +124,12 @@ impl Output {
         let there = self.neighbors.rows(now).filter(|row| row.interface == interface);
         let gone: Vec<Ipv4Addr> = there.map(|row| row.address).collect();
         for address in gone {
-            lost += self.neighbors.forget(address).len();
+            lost += self.neighbors.forget(address).map_or(0, |waiting| waiting.len());
         }
         let there = self.neighbors6.rows(now).filter(|row| row.interface == interface);
         let gone: Vec<OnLink> = there.map(|row| row.address).collect();
         for address in gone {
-            lost += self.neighbors6.forget(address).len();
+            lost += self.neighbors6.forget(address).map_or(0, |waiting| waiting.len());
         }
         for _ in 0..lost {
             self.count_drop(DropReason::InterfaceDown);
@@ -475,18 +475,21 @@ impl Output {
         self.ports.iter().flatten().any(|port| port.waiting() > 0)
     }
 
-    /// Forgets a neighbour on whichever link; returns how many packets waited for it.
-    pub(crate) fn forget_neighbor(&mut self, address: IpAddr) -> usize {
-        match address {
-            IpAddr::V4(address) => self.neighbors.forget(address).len(),
+    /// Forgets a neighbour on whichever link, and what waits for it. `false`: it is not known.
+    pub(crate) fn forget_neighbor(&mut self, address: IpAddr) -> bool {
+        let lost = match address {
+            IpAddr::V4(address) => self.neighbors.forget(address).map(|waiting| waiting.len()),
             IpAddr::V6(address) => {
                 let interfaces =
                     0..u16::try_from(self.network.interfaces.len()).unwrap_or(u16::MAX);
-                let forget =
-                    |interface| self.neighbors6.forget(OnLink { address, interface }).len();
-                interfaces.map(forget).sum()
+                let forget = |interface| self.neighbors6.forget(OnLink { address, interface });
+                let lost = interfaces.filter_map(forget).map(|waiting| waiting.len());
+                lost.reduce(core::ops::Add::add)
             }
-        }
+        };
+        let drops = u64::try_from(lost.unwrap_or(0)).unwrap_or(0);
+        self.counters.drops.add(DropReason::NeighborUnresolved as usize, drops);
+        lost.is_some()
     }
 
     /// A neighbour has answered: sends what waited for it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use inet::command::{BridgeCommand, Command, Flush};
-use proto::{BridgePage, BridgeVerb, Reply};
+use proto::{BridgePage, BridgeVerb, Reply, Skip, page};
 use rustix::io::Errno;
 use wire::bpdu::Bpdu;
 use wire::ethernet;
@@ -11,9 +11,6 @@ use wire::lacp::Slow;
 
 use crate::control::Control;
 use crate::pending::{Asked, Pending, Then};
-
-/// Stations or groups in one answer; the asker skips what it has.
-const ROWS_PER_PAGE: usize = 512;
 
 impl Control {
     /// Changes a bridge.
@@ -109,20 +106,15 @@ impl Control {
 
     /// One page of what it has answered.
     pub(crate) fn stations(&self, bridge: u16, skip: u32, rows: &[bridge::Row]) -> Reply {
-        Reply::Stations(one_page(self.network.station_rows(bridge, rows), skip))
+        Reply::Stations(page(self.network.station_rows(bridge, rows), Skip(skip)))
     }
 
     /// The same for groups.
     pub(crate) fn listening(&self, skip: u32, rows: &[bridge::Listening]) -> Reply {
-        Reply::Listening(one_page(self.network.listening_rows(rows), skip))
+        Reply::Listening(page(self.network.listening_rows(rows), Skip(skip)))
     }
 }
 
 fn pending(Asked { connection, sequence }: Asked, then: Then) -> Pending {
     Pending { connection: Some(connection), sequence, then }
-}
-
-fn one_page<T>(rows: Vec<T>, skip: u32) -> Vec<T> {
-    let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-    rows.into_iter().skip(skip).take(ROWS_PER_PAGE).collect()
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use inet::command::{Command, NeighborSummary};
-use proto::Reply;
 use proto::table::NeighborRow;
-use rustix::io::Errno;
 
 use crate::control::Control;
+use crate::pending::Asked;
+use crate::tables::Wanted;
 
 impl Control {
     /// What the workers know, and such as this host answers for.
@@ -39,23 +39,14 @@ impl Control {
         rows.chain(published).collect()
     }
 
-    /// Forgets a neighbour, and tells the workers to.
-    ///
-    /// # Errors
-    /// `ESRCH`: it is none of those that the workers know, nor one of the operator's.
-    pub(crate) fn delete_neighbor(
-        &mut self,
-        address: IpAddr,
-        known: &[NeighborSummary],
-    ) -> Result<Reply, Errno> {
+    /// Forgets a neighbour, and asks the workers to. The answer is `ESRCH` if it is none of those that they know, nor
+    /// one of the operator's.
+    pub(crate) fn delete_neighbor(&mut self, asked: Asked, address: IpAddr) {
         let is_set = self.network.delete_neighbor(address);
-        if !is_set && known.iter().all(|row| row.address != address) {
-            return Err(Errno::SRCH);
+        if is_set {
+            self.publish();
         }
-        for worker in 0..self.worker_count() {
-            self.command(worker, Command::ForgetNeighbor { address });
-        }
-        self.publish();
-        Ok(Reply::Done)
+        let forget = |call| Command::ForgetNeighbor { call, address };
+        self.gather(Wanted::NoNeighbor { asked, is_set }, &[&forget]);
     }
 }

@@ -12,9 +12,9 @@ use dpdk::Mempool;
 use exporter::{
     BuildInfo, CounterSample, InterfaceSample, NeighborSample, PoolSample, Sample, WorkerSample,
 };
-use inet::command::{Command, NeighborSummary, Outcome, SocketSummary, Transport};
+use inet::command::{CallId, Command, NeighborSummary, Outcome, SocketSummary, Transport};
 use proto::table::{ClientRow, CounterRow, DaemonRow, SocketRow, WorkerRow};
-use proto::{Reply, Request};
+use proto::{Reply, Request, Skip, page};
 use rustix::io::Errno;
 use types::DropReason;
 
@@ -22,20 +22,25 @@ use crate::control::{ConnectionId, Control};
 use crate::pending::{Asked, Pending, Then};
 use crate::tuning;
 
-/// Sockets in one answer; the asker skips what it has.
-const SOCKETS_PER_PAGE: usize = 256;
-
 /// The metrics thread asks for a sample and waits for it here.
 pub(crate) struct ScrapeRequest(pub SyncSender<Sample>);
 
+const fn list_sockets(call: CallId) -> Command {
+    Command::ListSockets { call }
+}
+
+const fn list_neighbors(call: CallId) -> Command {
+    Command::ListNeighbors { call }
+}
+
 /// What to do when all workers have answered.
-enum Wanted {
+pub(crate) enum Wanted {
     /// A page of sockets.
-    Sockets { connection: ConnectionId, sequence: u32, skip: usize },
-    /// Neighbours.
-    Neighbors { connection: ConnectionId, sequence: u32 },
-    /// That there is none of this address any more.
-    NoNeighbor { asked: Asked, address: IpAddr },
+    Sockets { connection: ConnectionId, sequence: u32, skip: Skip },
+    /// A page of neighbours.
+    Neighbors { connection: ConnectionId, sequence: u32, skip: Skip },
+    /// That there is no such neighbour any more. `is_set`: there was one of the operator's.
+    NoNeighbor { asked: Asked, is_set: bool },
     /// A sample for the metrics endpoint.
     Sample(ScrapeRequest),
 }
@@ -57,6 +62,8 @@ pub(crate) struct Gathering {
     left: usize,
     sockets: Vec<(u16, SocketSummary)>,
     neighbors: Vec<NeighborSummary>,
+    /// Somebody has known a neighbour.
+    is_known: bool,
     wanted: Option<Wanted>,
 }
 
@@ -70,9 +77,9 @@ impl Control {
     ) -> Result<Option<Reply>, Errno> {
         let reply = match request {
             Request::Way { to } => Reply::Way(self.network.way(to)),
-            Request::Interfaces => {
+            Request::Interfaces(skip) => {
                 self.network.look_at_carriers();
-                Reply::Interfaces(self.network.interface_rows())
+                Reply::Interfaces(page(self.network.interface_rows(), skip))
             }
             Request::Routes { table, after } => {
                 self.network.is_table(table)?;
@@ -82,7 +89,7 @@ impl Control {
                 self.network.is_table(table)?;
                 Reply::Routes(self.network.route_to(table, to))
             }
-            Request::Clients => Reply::Clients(self.client_rows()),
+            Request::Clients(skip) => Reply::Clients(page(self.client_rows(), skip)),
             Request::Workers => Reply::Workers(self.worker_rows()),
             Request::Counters => Reply::Counters(self.counter_rows()),
             Request::Modules => Reply::Modules(self.module_rows()),
@@ -101,15 +108,15 @@ impl Control {
             Request::Listening(page) => {
                 return self.ask_listening(Asked { connection: id, sequence }, &page);
             }
-            Request::Groups => Reply::Groups(self.group_rows()),
+            Request::Groups(skip) => Reply::Groups(page(self.group_rows(), skip)),
             Request::Daemon => Reply::Daemon(self.daemon_row()),
-            Request::Sockets { skip } => {
-                let skip = skip as usize;
-                self.gather(Wanted::Sockets { connection: id, sequence, skip }, true, false);
+            Request::Sockets(skip) => {
+                self.gather(Wanted::Sockets { connection: id, sequence, skip }, &[&list_sockets]);
                 return Ok(None);
             }
-            Request::Neighbors => {
-                self.gather(Wanted::Neighbors { connection: id, sequence }, false, true);
+            Request::Neighbors(skip) => {
+                let wanted = Wanted::Neighbors { connection: id, sequence, skip };
+                self.gather(wanted, &[&list_neighbors]);
                 return Ok(None);
             }
             change => {
@@ -193,7 +200,7 @@ impl Control {
                 self.network.publish_neighbor(address, mac)
             }
             Request::DeleteNeighbor { address } => {
-                self.gather(Wanted::NoNeighbor { asked, address }, false, true);
+                self.delete_neighbor(asked, address);
                 return Ok(None);
             }
             _ => Err(Errno::OPNOTSUPP),
@@ -224,14 +231,14 @@ impl Control {
     }
 
     /// Asks all workers.
-    fn gather(&mut self, wanted: Wanted, sockets: bool, neighbors: bool) {
+    pub(crate) fn gather(&mut self, wanted: Wanted, questions: &[&dyn Fn(CallId) -> Command]) {
         self.count_call(wanted.asker(), true);
         let workers = self.worker_count();
-        let questions = usize::from(sockets) + usize::from(neighbors);
         let gathering = Rc::new(RefCell::new(Gathering {
-            left: usize::from(workers) * questions,
+            left: usize::from(workers) * questions.len(),
             sockets: Vec::new(),
             neighbors: Vec::new(),
+            is_known: false,
             wanted: Some(wanted),
         }));
         for worker in 0..workers {
@@ -240,11 +247,8 @@ impl Control {
                 sequence: u32::from(worker),
                 then: Then::Gather(Rc::clone(&gathering)),
             };
-            if sockets {
-                self.call(worker, pending(), |call| Command::ListSockets { call });
-            }
-            if neighbors {
-                self.call(worker, pending(), |call| Command::ListNeighbors { call });
+            for question in questions {
+                self.call(worker, pending(), question);
             }
         }
     }
@@ -260,6 +264,7 @@ impl Control {
         match result {
             Ok(Outcome::Sockets(rows)) => all.sockets.extend(rows.into_iter().map(|r| (worker, r))),
             Ok(Outcome::Neighbors(rows)) => all.neighbors.extend(rows),
+            Ok(Outcome::Forgotten(known)) => all.is_known |= known,
             _ => {}
         }
         all.left = all.left.saturating_sub(1);
@@ -276,17 +281,17 @@ impl Control {
                 rows.sort_by(|a, b| {
                     (&a.protocol, a.local, a.remote).cmp(&(&b.protocol, b.local, b.remote))
                 });
-                let page = rows.into_iter().skip(skip).take(SOCKETS_PER_PAGE).collect();
-                self.answer(connection, sequence, Ok(Reply::Sockets(page)));
+                self.answer(connection, sequence, Ok(Reply::Sockets(page(rows, skip))));
             }
-            Some(Wanted::Neighbors { connection, sequence }) => {
+            Some(Wanted::Neighbors { connection, sequence, skip }) => {
                 self.count_call(Some(connection), false);
                 let rows = self.neighbor_rows(neighbors);
-                self.answer(connection, sequence, Ok(Reply::Neighbors(rows)));
+                self.answer(connection, sequence, Ok(Reply::Neighbors(page(rows, skip))));
             }
-            Some(Wanted::NoNeighbor { asked: Asked { connection, sequence }, address }) => {
+            Some(Wanted::NoNeighbor { asked: Asked { connection, sequence }, is_set }) => {
                 self.count_call(Some(connection), false);
-                let result = self.delete_neighbor(address, &neighbors);
+                let was_there = is_set || all.is_known;
+                let result = if was_there { Ok(Reply::Done) } else { Err(Errno::SRCH) };
                 self.answer(connection, sequence, result);
             }
             Some(Wanted::Sample(ScrapeRequest(to))) => {
@@ -444,7 +449,7 @@ impl Control {
 
     /// Starts to put a sample together.
     pub(crate) fn scrape(&mut self, request: ScrapeRequest) {
-        self.gather(Wanted::Sample(request), true, true);
+        self.gather(Wanted::Sample(request), &[&list_sockets, &list_neighbors]);
     }
 
     fn sample(

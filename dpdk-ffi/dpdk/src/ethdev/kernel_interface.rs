@@ -33,18 +33,22 @@ impl KernelInterface {
 
     /// One that has been removed, or moved to another namespace, does not.
     pub(super) fn runs(&self) -> bool {
+        // It may have got another name between the two questions.
+        self.flags().or_else(|| self.flags()).is_some_and(|flags| flags & RUNS == RUNS)
+    }
+
+    fn flags(&self) -> Option<c_int> {
         let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_ifindex: self.index };
         let mut request = libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru };
-        // The kernel takes only a name where it tells flags. Neither call waits for a lock.
+        // The kernel takes only a name where it tells flags. Neither call waits for its lock on the network's configuration.
         for code in [libc::SIOCGIFNAME, libc::SIOCGIFFLAGS] {
             // SAFETY: the socket is open; both calls read and write one `ifreq`, which is here.
             if unsafe { libc::ioctl(self.socket.as_raw_fd(), code, &raw mut request) } != 0 {
-                return false;
+                return None;
             }
         }
         // SAFETY: the second call has filled in the flags; any bits are an integer.
-        let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
-        flags & RUNS == RUNS
+        Some(c_int::from(unsafe { request.ifr_ifru.ifru_flags }))
     }
 }
 

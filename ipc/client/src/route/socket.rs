@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::message::Family;
-use proto::{Answer, Call, MESSAGE_MAX, Reply, Request};
+use proto::{Answer, Call, MESSAGE_MAX, Reply, Request, Skip};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -252,7 +252,11 @@ impl RouteEnd {
     }
 
     fn ask_for_interfaces(&self, state: &mut State) {
-        if let Ok(Reply::Interfaces(rows)) = self.ask(state, Request::Interfaces) {
+        let mut skip = 0;
+        while let Ok(Reply::Interfaces(rows)) = self.ask(state, Request::Interfaces(Skip(skip)))
+            && !rows.is_empty()
+        {
+            skip += u32::try_from(rows.len()).unwrap_or(u32::MAX);
             state.queue.learn(&rows);
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use proto::table::DaemonRow;
 
 use crate::cli::preload_from_environment;
-use crate::control::{ANSWER_TIME_MAX, Control, instances, prefix};
+use crate::control::{Control, instances, prefix};
 use crate::fail::{ABSENT, Failure};
 use crate::preload::{self, NotFound};
 
@@ -44,11 +44,9 @@ impl Host {
     /// This machine.
     pub(crate) fn this(sock: Option<String>) -> Self {
         let executable = env::current_exe().unwrap_or_default();
-        let path = proto::paths::socket_path(&prefix(sock.clone()));
-        let silent = Failure::silent(&path, ANSWER_TIME_MAX);
         let answer = match Control::open(sock.clone()).and_then(|mut c| c.daemon()) {
             Ok(row) => Answer::Here(row),
-            Err(failure) if failure.code == ABSENT && failure != silent => Answer::Absent,
+            Err(failure) if failure.code == ABSENT && !failure.is_silence => Answer::Absent,
             Err(failure) => Answer::Trouble(failure),
         };
         Self {

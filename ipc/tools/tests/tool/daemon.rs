@@ -12,7 +12,7 @@ use proto::table::{
     AddressRow, ClientRow, CounterRow, DaemonRow, InterfaceRow, NeighborRow, RouteRow, SocketRow,
     TunableRow, WorkerRow,
 };
-use proto::{Answer, Call, MESSAGE_MAX, Reply, Request};
+use proto::{Answer, Call, MESSAGE_MAX, Reply, Request, Skip};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, accept, bind, listen, recv,
     send, socket,
@@ -109,10 +109,15 @@ pub(crate) fn library(folder: &Path) -> PathBuf {
     path
 }
 
+/// A list of one row.
+fn only<T>(row: T, skip: Skip) -> Vec<T> {
+    if skip == Skip(0) { vec![row] } else { Vec::new() }
+}
+
 /// Answers every question from fixed rows and accepts every change.
 pub(crate) fn obliging(request: &Request) -> Result<Reply, i32> {
     Ok(match request {
-        Request::Interfaces => Reply::Interfaces(vec![interface()]),
+        Request::Interfaces(skip) => Reply::Interfaces(only(interface(), *skip)),
         Request::Routes { table: 0, after: None } => Reply::Routes(routes()),
         Request::Routes { .. } => Reply::Routes(Vec::new()),
         Request::Route { table: 0, to } if to.to_string().starts_with("198.18.77.") => {
@@ -120,14 +125,14 @@ pub(crate) fn obliging(request: &Request) -> Result<Reply, i32> {
         }
         Request::Route { .. } => Reply::Routes(Vec::new()),
         Request::LoadRoutes(step) => loaded(step),
-        Request::Neighbors => Reply::Neighbors(vec![neighbor()]),
+        Request::Neighbors(skip) => Reply::Neighbors(only(neighbor(), *skip)),
         // Three sockets in two pages, then the end.
-        Request::Sockets { skip: 0 } => {
+        Request::Sockets(Skip(0)) => {
             Reply::Sockets(vec![socket_row(80, None), socket_row(81, Some(1))])
         }
-        Request::Sockets { skip: 2 } => Reply::Sockets(vec![socket_row(82, Some(2))]),
-        Request::Sockets { .. } => Reply::Sockets(vec![]),
-        Request::Clients => Reply::Clients(vec![client()]),
+        Request::Sockets(Skip(2)) => Reply::Sockets(vec![socket_row(82, Some(2))]),
+        Request::Sockets(_) => Reply::Sockets(vec![]),
+        Request::Clients(skip) => Reply::Clients(only(client(), *skip)),
         Request::Workers => Reply::Workers(vec![WorkerRow {
             worker: 0,
             cpu: Some(1),

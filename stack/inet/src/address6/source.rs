@@ -1,15 +1,15 @@
 //! Which address an IPv6 packet comes from (RFC 6724 5).
 //!
 //! Candidates are the addresses of the interface that it leaves by, so that rule 5 holds. Where none of them reaches as
-//! far as the destination, as on a link between routers that has no prefix, those of the other interfaces are as well. There
-//! are no home addresses (rule 4), and nobody remembers which router has told of which prefix (rule 5.5, which is for those who do).
+//! far as the destination, as on a link between routers that has no prefix, those of the other interfaces of its table of
+//! routes are as well, but not for groups. There are no home addresses (rule 4), and nobody remembers which router has told of which prefix (rule 5.5, which is for those who do).
 
 use core::cmp::Reverse;
 use core::net::Ipv6Addr;
 
 use autoconf::State;
 
-use super::{Address6, Favour, is_of_a_link, scope};
+use super::{Address6, Favour, scope};
 use crate::network::{Interface, Network};
 
 /// Kinds of addresses, by their prefixes, longest first: one kind is not for talking to another where there is a
@@ -56,11 +56,13 @@ pub fn source_by6<'a>(
 ) -> Option<Ipv6Addr> {
     let usable = |own: &&Address6| own.state.is_usable();
     let here = best(interface.addresses6.iter().filter(usable), destination);
-    // What does not leave its link comes from an address there (RFC 6724 4).
-    if is_of_a_link(destination) || here.is_some_and(|own| reaches(own, destination)) {
+    // To groups and on the link by an address there alone (RFC 6724 4).
+    let stays = destination.is_multicast() || destination.is_unicast_link_local();
+    if stays || here.is_some_and(|own| reaches(own, destination)) {
         return here;
     }
-    let elsewhere = all.filter(|one| one.up).flat_map(|one| &one.addresses6).filter(usable);
+    let beside = all.filter(|one| one.up && one.table == interface.table);
+    let elsewhere = beside.flat_map(|one| &one.addresses6).filter(usable);
     let elsewhere = best(elsewhere, destination).filter(|own| reaches(*own, destination));
     elsewhere.or(here)
 }
@@ -69,20 +71,42 @@ fn best<'a>(
     candidates: impl Iterator<Item = &'a Address6>,
     destination: Ipv6Addr,
 ) -> Option<Ipv6Addr> {
-    candidates.max_by_key(|own| preference(own, destination)).map(|own| own.address)
+    candidates.max_by_key(|own| Preference::of(own, destination)).map(|own| own.address)
 }
 
 /// The more the better, rule by rule.
-type Preference = (bool, (bool, Reverse<u8>), State, bool, Favour, u32);
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Preference {
+    /// Rule 1.
+    is_the_same: bool,
+    /// Rule 2: one that reaches as far; of those the narrowest, else the widest.
+    reaches: bool,
+    reach: Reverse<u8>,
+    /// Rule 3.
+    state: State,
+    /// Rule 6.
+    is_of_its_kind: bool,
+    /// Rule 7.
+    favour: Favour,
+    /// Rule 8: bits.
+    common: u32,
+}
 
-fn preference(own: &Address6, destination: Ipv6Addr) -> Preference {
-    let address = own.address;
-    let (scope, reaches) = (scope(address), reaches(address, destination));
-    // Of those that reach as far the narrowest, else the widest.
-    let reach = (reaches, Reverse(if reaches { scope } else { !scope }));
-    let of_a_kind = kind(address) == kind(destination);
-    let common = (address.to_bits() ^ destination.to_bits()).leading_zeros();
-    (address == destination, reach, own.state, of_a_kind, own.favour, common)
+impl Preference {
+    fn of(own: &Address6, destination: Ipv6Addr) -> Self {
+        let address = own.address;
+        let (scope, reaches) = (scope(address), reaches(address, destination));
+        Self {
+            is_the_same: address == destination,
+            reaches,
+            // Turned round, the widest is the narrowest.
+            reach: Reverse(if reaches { scope } else { !scope }),
+            state: own.state,
+            is_of_its_kind: kind(address) == kind(destination),
+            favour: own.favour,
+            common: (address.to_bits() ^ destination.to_bits()).leading_zeros(),
+        }
+    }
 }
 
 fn reaches(address: Ipv6Addr, destination: Ipv6Addr) -> bool {
@@ -196,6 +220,10 @@ mod tests {
         assert_eq!(network.source_for6(far, 2), Some(FAR));
         assert_eq!(network.source_for6("fe80::9".parse().unwrap(), 2), Some(from));
         assert_eq!(network.source_for6("ff02::9".parse().unwrap(), 2), Some(from));
+        assert_eq!(network.source_for6("ff05::9".parse().unwrap(), 2), Some(from));
+        network.interfaces[1].table = 1;
+        assert_eq!(network.source_for6(far, 2), Some(from), "other networks' are not shown");
+        network.interfaces[1].table = 0;
         network.interfaces[1].up = false;
         assert_eq!(network.source_for6(far, 2), Some(from), "who is down lends no address");
     }
