@@ -124,7 +124,7 @@ mod tests {
             quota_hits: u64::MAX,
             violations: u64::MAX,
         };
-        let (mut seen, mut pages) = (0, 0);
+        let mut seen = 0;
         loop {
             let rows = page((0..5000).map(row), Skip(seen));
             if rows.is_empty() {
@@ -132,11 +132,10 @@ mod tests {
             }
             assert_eq!(rows.first().map(|row| row.slot), Some(seen));
             seen += u32::try_from(rows.len()).unwrap();
-            pages += 1;
             let answer = Answer { sequence: u32::MAX, result: Ok(Reply::Clients(rows)) };
             let len = emit(&answer).unwrap().len();
             assert!(seen == 5000 || len > MESSAGE_MAX - 256, "{len} bytes of a page are used");
         }
-        assert_eq!((seen, pages), (5000, 11));
+        assert_eq!(seen, 5000);
     }
 }
