@@ -280,6 +280,10 @@ def route_monitor():
         lab.iopkt("arp", "-d", HOST)
         listener.hears("neighbor", "deleted", address=HOST, mac=other)
         program.hears(f"RTM_DELETE: if 2 flags 0x405 seq 0 errno 0 dst {HOST} gateway link#2={other}")
+        lab.iopkt("arp", "-s", "198.18.77.7", first)
+        listener.hears("neighbor", "added", address="198.18.77.7", mac=first)
+        lab.iopkt("arp", "-d", "198.18.77.7")
+        listener.hears("neighbor", "deleted", address="198.18.77.7", mac=first)
         for wanted in ("RTM_ADD: Add Route: 203.0.113.0/24 198.18.77.1 tap0 UGS", "RTM_LLINFO_UPD: neighbour changed"):
             until(wanted, lambda: wanted in words.read_text())
         # One who does not read: the others hear all of it, and he how much of it he did not.

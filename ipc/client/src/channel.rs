@@ -194,15 +194,7 @@ impl Channel {
     /// # Errors
     /// `ECONNRESET`: the daemon is gone.
     pub fn interfaces(&self) -> io::Result<Vec<InterfaceRow>> {
-        let mut rows = Vec::new();
-        loop {
-            let skip = Skip(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-            match self.call(Request::Interfaces(skip))?.0 {
-                Reply::Interfaces(page) if page.is_empty() => return Ok(rows),
-                Reply::Interfaces(page) => rows.extend(page),
-                _ => return Err(Errno::PROTO.into()),
-            }
-        }
+        interfaces(|request| Ok(self.call(request)?.0))
     }
 
     /// What an interface's driver knows of its device, and has counted.
@@ -407,6 +399,21 @@ fn current() -> MutexGuard<'static, Vec<Arc<Channel>>> {
 
 fn joined() -> MutexGuard<'static, Vec<Arc<Channel>>> {
     JOINED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The stack's interfaces, page after page.
+pub(crate) fn interfaces<E: From<Errno>>(
+    mut ask: impl FnMut(Request) -> Result<Reply, E>,
+) -> Result<Vec<InterfaceRow>, E> {
+    let mut rows = Vec::new();
+    loop {
+        let skip = Skip(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        match ask(Request::Interfaces(skip))? {
+            Reply::Interfaces(page) if page.is_empty() => return Ok(rows),
+            Reply::Interfaces(page) => rows.extend(page),
+            _ => return Err(Errno::PROTO.into()),
+        }
+    }
 }
 
 pub(crate) fn send_call(connection: &OwnedFd, call: &Call) -> io::Result<()> {

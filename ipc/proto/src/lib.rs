@@ -83,7 +83,8 @@ pub struct Skip(pub u32);
 pub fn page<T: serde::Serialize>(rows: impl IntoIterator<Item = T>, skip: Skip) -> Vec<T> {
     let mut room = MESSAGE_MAX - PAGE_HEAD;
     let mut fits = |row: &T| {
-        let left = emit(row).ok().and_then(|bytes| room.checked_sub(bytes.len()));
+        let left = postcard::experimental::serialized_size(row).ok();
+        let left = left.and_then(|len| room.checked_sub(len));
         room = left.unwrap_or(room);
         left.is_some()
     };

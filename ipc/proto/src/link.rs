@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use types::MacAddr;
 
+use crate::Skip;
+
 /// A VLAN over an interface (IEEE 802.1Q).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vlan {
@@ -257,8 +259,8 @@ pub struct LaggEndRow {
 pub struct BridgePage {
     /// The bridge.
     pub bridge: String,
-    /// How many rows the asker has.
-    pub skip: u32,
+    /// What the asker has.
+    pub skip: Skip,
 }
 
 /// A port of a bridge with listeners to a group, or with a router.

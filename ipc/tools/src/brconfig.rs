@@ -46,9 +46,6 @@ const WORDS: [&str; 31] = [
     "proto",
 ];
 
-/// Pages of stations: more than a bridge may have.
-const PAGES_MAX: usize = 16 << 10;
-
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
@@ -89,38 +86,15 @@ fn bridges(control: &mut Control) -> Result<Vec<BridgeRow>, Failure> {
 }
 
 fn stations(control: &mut Control, name: &str) -> Result<Vec<StationRow>, Failure> {
-    pages(control, (name, "addr"), Request::Stations, |reply| match reply {
-        Reply::Stations(page) => Some(page),
-        _ => None,
-    })
+    let pick = |reply| if let Reply::Stations(page) = reply { Some(page) } else { None };
+    let request = |skip| Request::Stations(BridgePage { bridge: name.into(), skip });
+    control.list_or("stations", request, pick, |error| explain(error, name, "addr"))
 }
 
 fn listening(control: &mut Control, name: &str) -> Result<Vec<ListeningRow>, Failure> {
-    pages(control, (name, "groups"), Request::Listening, |reply| match reply {
-        Reply::Listening(page) => Some(page),
-        _ => None,
-    })
-}
-
-/// All pages of a bridge's table.
-fn pages<T>(
-    control: &mut Control,
-    (name, word): (&str, &str),
-    request: impl Fn(BridgePage) -> Request,
-    page: impl Fn(Reply) -> Option<Vec<T>>,
-) -> Result<Vec<T>, Failure> {
-    let mut rows = Vec::new();
-    for _ in 0..PAGES_MAX {
-        let skip = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        let reply = control.call(request(BridgePage { bridge: name.into(), skip }));
-        let reply = reply.map_err(|error| explain(error, name, word))?;
-        let next = page(reply).ok_or_else(|| Failure::other_version(control.path()))?;
-        if next.is_empty() {
-            break;
-        }
-        rows.extend(next);
-    }
-    Ok(rows)
+    let pick = |reply| if let Reply::Listening(page) = reply { Some(page) } else { None };
+    let request = |skip| Request::Listening(BridgePage { bridge: name.into(), skip });
+    control.list_or("groups", request, pick, |error| explain(error, name, "groups"))
 }
 
 /// The changes that the words after a bridge's name ask for; none means to show it.

@@ -32,6 +32,13 @@ const MOUNT_TIME_MAX: Duration = Duration::from_secs(15);
 /// Pages of a list read at most: one that never ends is a broken daemon.
 const PAGES_MAX: u32 = 65_536;
 
+fn refused(error: CallError) -> Failure {
+    match error {
+        CallError::Refused(errno) => Failure::refused("the daemon refused", errno, ""),
+        CallError::Broken(failure) => failure,
+    }
+}
+
 fn endless(what: &str, rows: usize) -> Failure {
     Failure::failed(format!("the daemon's list of {what} does not end after {rows} rows"))
 }
@@ -263,13 +270,25 @@ impl Control {
     fn list<T>(
         &mut self,
         what: &str,
-        request: fn(Skip) -> Request,
+        request: impl Fn(Skip) -> Request,
         pick: fn(Reply) -> Option<Vec<T>>,
+    ) -> Result<Vec<T>, Failure> {
+        self.list_or(what, request, pick, refused)
+    }
+
+    /// The same, with what is to be said of a refusal.
+    pub(crate) fn list_or<T>(
+        &mut self,
+        what: &str,
+        request: impl Fn(Skip) -> Request,
+        pick: fn(Reply) -> Option<Vec<T>>,
+        explain: impl Fn(CallError) -> Failure,
     ) -> Result<Vec<T>, Failure> {
         let mut rows = Vec::new();
         for _ in 0..PAGES_MAX {
             let skip = Skip(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-            let page = self.ask(request(skip), pick)?;
+            let reply = self.call(request(skip)).map_err(&explain)?;
+            let page = pick(reply).ok_or_else(|| Failure::other_version(&self.path))?;
             if page.is_empty() {
                 return Ok(rows);
             }
@@ -283,13 +302,8 @@ impl Control {
         request: Request,
         pick: fn(Reply) -> Option<T>,
     ) -> Result<T, Failure> {
-        match self.call(request) {
-            Ok(reply) => pick(reply).ok_or_else(|| Failure::other_version(&self.path)),
-            Err(CallError::Refused(errno)) => {
-                Err(Failure::refused("the daemon refused", errno, ""))
-            }
-            Err(CallError::Broken(failure)) => Err(failure),
-        }
+        let reply = self.call(request).map_err(refused)?;
+        pick(reply).ok_or_else(|| Failure::other_version(&self.path))
     }
 
     fn lost(&self, error: Errno) -> CallError {

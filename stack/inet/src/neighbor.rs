@@ -326,7 +326,7 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
         }
     }
 
-    /// Forgets an entry, if there is one. Returns the packets that waited.
+    /// Forgets an entry. Returns the packets that waited; `None`: there is none.
     pub(crate) fn forget(&mut self, address: A) -> Option<Vec<P>> {
         self.recent = None;
         if let Some(interface) = self.table.get(&address).map(|neighbor| neighbor.interface) {
@@ -341,7 +341,12 @@ impl<A: Copy + Eq + Ord + Hash, P> Neighbors<A, P> {
     /// Forgets static entries that `keep` does not name.
     pub(crate) fn retain_pinned(&mut self, keep: impl Fn(A) -> bool) {
         self.recent = None;
-        self.table.retain(|a, n| !matches!(n.state, State::Permanent { .. }) || keep(*a));
+        let pinned = self.table.iter().filter(|(_, n)| matches!(n.state, State::Permanent { .. }));
+        let gone: Vec<A> = pinned.map(|(address, _)| *address).filter(|a| !keep(*a)).collect();
+        for address in gone {
+            // Nothing waits for an address that is known.
+            let _ = self.forget(address);
+        }
     }
 
     /// When the first entry is due that waits for an answer or for its failure to be forgotten.
@@ -452,6 +457,21 @@ mod tests {
             table.resolve(A, 1, 99, at(0)),
             Resolution::Drop(99, DropReason::NeighborQueueFull)
         );
+    }
+
+    #[test]
+    fn that_a_static_neighbour_has_gone_is_told_once() {
+        let mut table: Neighbors<Ipv4Addr, char> = Neighbors::default();
+        table.watched = true;
+        let _ = table.pin(A, MAC, 1);
+        assert_eq!(table.take_news().0.len(), 1);
+        table.retain_pinned(|_| true);
+        assert!(table.take_news().0.is_empty());
+        table.retain_pinned(|_| false);
+        assert_eq!(table.forget(A), None);
+        let told = table.take_news().0;
+        let changes: Vec<_> = told.iter().map(|n| (n.address, n.before, n.after)).collect();
+        assert_eq!(changes, [(A, Some(MAC), None)]);
     }
 
     #[test]

@@ -124,12 +124,12 @@ impl Output {
         let there = self.neighbors.rows(now).filter(|row| row.interface == interface);
         let gone: Vec<Ipv4Addr> = there.map(|row| row.address).collect();
         for address in gone {
-            lost += self.neighbors.forget(address).map_or(0, |waiting| waiting.len());
+            lost += self.neighbors.forget(address).unwrap_or_default().len();
         }
         let there = self.neighbors6.rows(now).filter(|row| row.interface == interface);
         let gone: Vec<OnLink> = there.map(|row| row.address).collect();
         for address in gone {
-            lost += self.neighbors6.forget(address).map_or(0, |waiting| waiting.len());
+            lost += self.neighbors6.forget(address).unwrap_or_default().len();
         }
         for _ in 0..lost {
             self.count_drop(DropReason::InterfaceDown);

@@ -105,13 +105,13 @@ impl Control {
     }
 
     /// One page of what it has answered.
-    pub(crate) fn stations(&self, bridge: u16, skip: u32, rows: &[bridge::Row]) -> Reply {
-        Reply::Stations(page(self.network.station_rows(bridge, rows), Skip(skip)))
+    pub(crate) fn stations(&self, bridge: u16, skip: Skip, rows: &[bridge::Row]) -> Reply {
+        Reply::Stations(page(self.network.station_rows(bridge, rows), skip))
     }
 
     /// The same for groups.
-    pub(crate) fn listening(&self, skip: u32, rows: &[bridge::Listening]) -> Reply {
-        Reply::Listening(page(self.network.listening_rows(rows), Skip(skip)))
+    pub(crate) fn listening(&self, skip: Skip, rows: &[bridge::Listening]) -> Reply {
+        Reply::Listening(page(self.network.listening_rows(rows), skip))
     }
 }
 

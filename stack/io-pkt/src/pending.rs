@@ -9,7 +9,7 @@ use std::sync::Arc;
 use inet::SocketId;
 use inet::command::{CallId, Command, Event, ListenerId, Outcome, SocketInfo, Transport};
 use inet::network::RawKind;
-use proto::{Reply, SocketHandle};
+use proto::{Reply, Skip, SocketHandle};
 use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use shm::{CellId, SocketEnd};
@@ -100,9 +100,9 @@ pub(crate) enum Then {
     /// The state of a socket, for its peer's name.
     PeerName,
     /// Stations of a bridge.
-    Stations { bridge: u16, skip: u32 },
+    Stations { bridge: u16, skip: Skip },
     /// Groups that have listeners at its ports.
-    Listening { skip: u32 },
+    Listening { skip: Skip },
     /// The state of a module's socket, for its name or its peer's.
     ModuleName { peer: bool },
     /// A worker gives up the queues of an interface.

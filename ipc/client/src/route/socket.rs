@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proto::message::Family;
-use proto::{Answer, Call, MESSAGE_MAX, Reply, Request, Skip};
+use proto::{Answer, Call, MESSAGE_MAX, Reply, Request};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -25,7 +25,7 @@ use super::event::route_message;
 use super::message::{Message, RouteMessage};
 use super::number::RTF_DONE;
 use super::queue::{Next, Queue, Version, Wanted};
-use crate::channel::{again, connect, send_call, too_late};
+use crate::channel::{again, connect, interfaces, send_call, too_late};
 use crate::{descriptor, far, prefix};
 
 /// A routing socket. Its descriptor is ready to read if there are messages.
@@ -252,11 +252,7 @@ impl RouteEnd {
     }
 
     fn ask_for_interfaces(&self, state: &mut State) {
-        let mut skip = 0;
-        while let Ok(Reply::Interfaces(rows)) = self.ask(state, Request::Interfaces(Skip(skip)))
-            && !rows.is_empty()
-        {
-            skip += u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        if let Ok(rows) = interfaces(|request| self.ask(state, request)) {
             state.queue.learn(&rows);
         }
     }

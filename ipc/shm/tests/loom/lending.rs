@@ -87,6 +87,13 @@ impl Worker {
         self.pair.cell
     }
 
+    /// The rest is read: in all it was this.
+    fn end_with(self, memory: &SocketMemory, log: &Log, all: &[u8]) {
+        while !take_in_place(memory, log).is_empty() {}
+        assert_eq!(*log.lock().unwrap(), all);
+        self.end();
+    }
+
     /// Everything has been read.
     fn end(mut self) {
         let _ = self.producer.refresh(&mut self.pair.lane).unwrap();
@@ -122,11 +129,6 @@ fn take_copy(memory: &SocketMemory, most: usize, log: &Log) {
     let mut out = vec![0; most];
     let len = queue.read(&mut [IoSliceMut::new(&mut out)], false, true);
     log.lock().unwrap().extend(&out[..len]);
-}
-
-/// Whatever is left.
-fn take_rest(memory: &SocketMemory, log: &Log) {
-    while !take_in_place(memory, log).is_empty() {}
 }
 
 #[test]
@@ -178,9 +180,8 @@ fn what_has_been_read_comes_back_once_and_is_lent_anew() {
             }
         }
         reading.join().unwrap();
-        take_rest(&worker.pair.memory, &log);
-        assert_eq!(*log.lock().unwrap(), b"abc");
-        worker.end();
+        let memory = worker.memory();
+        worker.end_with(&memory, &log, b"abc");
     });
     assert!(LENT.load(Ordering::Relaxed) && COPIED.load(Ordering::Relaxed), "one never happened");
 }
@@ -202,9 +203,8 @@ fn two_threads_that_read_give_each_packet_back_once() {
         for reading in reading {
             reading.join().unwrap();
         }
-        take_rest(&worker.pair.memory, &log);
-        assert_eq!(*log.lock().unwrap(), b"ab");
-        worker.end();
+        let memory = worker.memory();
+        worker.end_with(&memory, &log, b"ab");
     });
 }
 
@@ -224,9 +224,8 @@ fn what_is_lent_and_copied_in_turn_is_looked_at_and_copied_in_order() {
         worker.show(3);
         looking.join().unwrap();
         copying.join().unwrap();
-        take_rest(&worker.pair.memory, &log);
-        assert_eq!(*log.lock().unwrap(), b"abcde");
-        worker.end();
+        let memory = worker.memory();
+        worker.end_with(&memory, &log, b"abcde");
     });
 }
 
@@ -254,39 +253,7 @@ fn what_a_client_has_left_comes_back_once_and_no_more_of_the_next_socket() {
         worker.show(0);
         assert_eq!(worker.lent.len(), 1, "nobody has read it");
         let (memory, log) = (worker.pair.map.socket(cell, 0).unwrap(), Log::default());
-        take_rest(&memory, &log);
-        assert_eq!(*log.lock().unwrap(), b"c");
-        worker.end();
-    });
-}
-
-/// The same while another thread begins to use the next socket.
-#[test]
-fn a_thread_that_is_late_takes_nothing_of_the_next_socket() {
-    bounded(1, || {
-        let mut worker = Worker::new(2);
-        assert!(worker.lend(0, b"a") && worker.lend(1, b"b"));
-        worker.show(2);
-        let memory = worker.memory();
-        let late = thread::spawn(move || {
-            let _ = memory.receive().consume(1);
-        });
-        worker.close();
-        assert_eq!(worker.lent.len(), 0);
-        let (cell, map, log) = (worker.open(), Arc::clone(&worker.pair.map), Log::default());
-        let noted = Arc::clone(&log);
-        let next = thread::spawn(move || {
-            let memory = map.socket(cell, 0).unwrap();
-            let _ = take_in_place(&memory, &noted);
-            memory
-        });
-        assert!(worker.lend(0, b"c"));
-        worker.show(1);
-        late.join().unwrap();
-        let memory = next.join().unwrap();
-        take_rest(&memory, &log);
-        assert_eq!(*log.lock().unwrap(), b"c");
-        worker.end();
+        worker.end_with(&memory, &log, b"c");
     });
 }
 

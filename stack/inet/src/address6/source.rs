@@ -2,7 +2,8 @@
 //!
 //! Candidates are the addresses of the interface that it leaves by, so that rule 5 holds. Where none of them reaches as
 //! far as the destination, as on a link between routers that has no prefix, those of the other interfaces of its table of
-//! routes are as well, but not for groups. There are no home addresses (rule 4), and nobody remembers which router has told of which prefix (rule 5.5, which is for those who do).
+//! routes are as well, but not for groups. There are no home addresses (rule 4), and nobody remembers which router has
+//! told of which prefix (rule 5.5, which is for those who do).
 
 use core::cmp::Reverse;
 use core::net::Ipv6Addr;
@@ -43,7 +44,7 @@ impl Interface {
     #[must_use]
     pub(crate) fn sure_source_for6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
         let usable = |own: &&Address6| own.state.is_usable() && !own.state.is_sought();
-        best(self.addresses6.iter().filter(usable), destination)
+        Wanted::of(destination).best(self.addresses6.iter().filter(usable))
     }
 }
 
@@ -55,23 +56,52 @@ pub fn source_by6<'a>(
     destination: Ipv6Addr,
 ) -> Option<Ipv6Addr> {
     let usable = |own: &&Address6| own.state.is_usable();
-    let here = best(interface.addresses6.iter().filter(usable), destination);
+    let wanted = Wanted::of(destination);
+    let here = wanted.best(interface.addresses6.iter().filter(usable));
     // To groups and on the link by an address there alone (RFC 6724 4).
     let stays = destination.is_multicast() || destination.is_unicast_link_local();
-    if stays || here.is_some_and(|own| reaches(own, destination)) {
+    if stays || here.is_some_and(|own| wanted.is_reached_from(own)) {
         return here;
     }
     let beside = all.filter(|one| one.up && one.table == interface.table);
     let elsewhere = beside.flat_map(|one| &one.addresses6).filter(usable);
-    let elsewhere = best(elsewhere, destination).filter(|own| reaches(*own, destination));
-    elsewhere.or(here)
+    wanted.best(elsewhere).filter(|own| wanted.is_reached_from(*own)).or(here)
 }
 
-fn best<'a>(
-    candidates: impl Iterator<Item = &'a Address6>,
-    destination: Ipv6Addr,
-) -> Option<Ipv6Addr> {
-    candidates.max_by_key(|own| Preference::of(own, destination)).map(|own| own.address)
+/// A destination, and what of it each candidate is compared with.
+struct Wanted {
+    address: Ipv6Addr,
+    scope: u8,
+    kind: u8,
+}
+
+impl Wanted {
+    fn of(address: Ipv6Addr) -> Self {
+        Self { address, scope: scope(address), kind: kind(address) }
+    }
+
+    fn best<'a>(&self, candidates: impl Iterator<Item = &'a Address6>) -> Option<Ipv6Addr> {
+        candidates.max_by_key(|own| self.preference(own)).map(|own| own.address)
+    }
+
+    fn is_reached_from(&self, address: Ipv6Addr) -> bool {
+        scope(address) >= self.scope
+    }
+
+    fn preference(&self, own: &Address6) -> Preference {
+        let address = own.address;
+        let (scope, reaches) = (scope(address), self.is_reached_from(address));
+        Preference {
+            is_the_same: address == self.address,
+            reaches,
+            // Turned round, the widest is the narrowest.
+            reach: Reverse(if reaches { scope } else { !scope }),
+            state: own.state,
+            is_of_its_kind: kind(address) == self.kind,
+            favour: own.favour,
+            common: (address.to_bits() ^ self.address.to_bits()).leading_zeros(),
+        }
+    }
 }
 
 /// The more the better, rule by rule.
@@ -90,27 +120,6 @@ struct Preference {
     favour: Favour,
     /// Rule 8: bits.
     common: u32,
-}
-
-impl Preference {
-    fn of(own: &Address6, destination: Ipv6Addr) -> Self {
-        let address = own.address;
-        let (scope, reaches) = (scope(address), reaches(address, destination));
-        Self {
-            is_the_same: address == destination,
-            reaches,
-            // Turned round, the widest is the narrowest.
-            reach: Reverse(if reaches { scope } else { !scope }),
-            state: own.state,
-            is_of_its_kind: kind(address) == kind(destination),
-            favour: own.favour,
-            common: (address.to_bits() ^ destination.to_bits()).leading_zeros(),
-        }
-    }
-}
-
-fn reaches(address: Ipv6Addr, destination: Ipv6Addr) -> bool {
-    scope(address) >= scope(destination)
 }
 
 fn kind(address: Ipv6Addr) -> u8 {
