@@ -461,8 +461,8 @@ mod tests {
 
     #[test]
     fn that_a_static_neighbour_has_gone_is_told_once() {
-        let mut table: Neighbors<Ipv4Addr, char> = Neighbors::default();
-        table.watched = true;
+        let mut table: Neighbors<Ipv4Addr, char> =
+            Neighbors { watched: true, ..Neighbors::default() };
         let _ = table.pin(A, MAC, 1);
         assert_eq!(table.take_news().0.len(), 1);
         table.retain_pinned(|_| true);
