@@ -56,6 +56,8 @@ pub enum Kind {
     TcpAck,
     /// On one of 32 connections: 64 bytes come in, 64 go out, the ACK comes in.
     RequestResponse,
+    /// On one connection, one request at a time: 64 bytes come in that acknowledge the response before, 64 go out.
+    RequestAlone,
     /// A SYN comes in, the SYN-ACK goes out.
     Syn,
     /// Handshake, accept, one request, both ends close.
@@ -139,11 +141,15 @@ impl Path {
                 let mut peers = Peers::new()?;
                 let (first, count) = match kind {
                     Kind::RequestResponse => (6000, 32),
+                    Kind::RequestAlone => (6000, 1),
                     _ if kind.is_stream() => (7000, 1),
                     _ => (8000, 0),
                 };
                 let ours: Vec<u16> = world.own_ports(first).take(count).collect();
                 peers.open(world, (0, 80), ours.into_iter(), &mut quiet)?;
+                if matches!(kind, Kind::RequestAlone) {
+                    alone(&mut peers, world, false, &mut quiet)?;
+                }
                 Ok(Self::Peers(kind, peers))
             }
         }
@@ -202,6 +208,7 @@ fn of_peers(
     let all: [usize; BURST as usize] = core::array::from_fn(|index| index);
     match kind {
         Kind::RequestResponse => peers.exchange(world, &all, breathe)?,
+        Kind::RequestAlone => (0..BURST).try_for_each(|_| alone(peers, world, true, breathe))?,
         Kind::Connection => {
             peers.open(world, (0, 80), 8000..8032, breathe)?;
             peers.exchange(world, &all, breathe)?;
@@ -214,6 +221,20 @@ fn of_peers(
         _ => return syns(world, breathe),
     }
     Ok(BURST)
+}
+
+/// A request and its response, each in a breath of its own; `after` another, which it acknowledges.
+fn alone(
+    peers: &mut Peers,
+    world: &mut World,
+    after: bool,
+    breathe: &mut impl FnMut(&mut World),
+) -> Result<(), String> {
+    peers.request(world, 0, after)?;
+    breathe(world);
+    peers.respond(0)?;
+    breathe(world);
+    (frames_sent(world) > 0).then_some(()).ok_or_else(|| "a request was not answered".into())
 }
 
 /// The client sends 32 segments, the peer acknowledges each.

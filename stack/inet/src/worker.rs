@@ -152,7 +152,8 @@ pub struct Worker {
     pub(crate) stopping: bool,
     commands: Receiver<Command>,
     rx: Vec<RxPort>,
-    burst: Burst,
+    /// What packets come in with, where it is cheap to take.
+    burst: Option<Box<Burst>>,
 }
 
 impl Worker {
@@ -207,7 +208,7 @@ impl Worker {
             stopping: false,
             commands: parts.commands,
             rx: Vec::new(),
-            burst: Burst::new(),
+            burst: Some(Box::default()),
         }
     }
 
@@ -264,10 +265,10 @@ impl Worker {
         if let Some(desk) = &mut self.out.desk {
             desk.set_now(now);
         }
+        let mut burst = self.burst.take().unwrap_or_default();
         for port in 0..self.rx.len() {
             let Some(rx) = self.rx.get_mut(port) else { break };
             let interface = rx.interface;
-            let mut burst = core::mem::take(&mut self.burst);
             busy |= rx.queue.rx_burst(&mut burst) > 0;
             self.out.count_lost(rx.queue.take_lost());
             if self.out.desk.is_some() {
@@ -277,8 +278,8 @@ impl Worker {
             if self.out.desk.is_some() {
                 self.deliver(now);
             }
-            self.burst = burst;
         }
+        self.burst = Some(burst);
         while let Some(handoff) = self.mesh.receive() {
             busy = true;
             self.receive_handoff(handoff, now);
@@ -380,7 +381,7 @@ impl Worker {
     /// Takes packets to ourselves in.
     #[inline(never)]
     fn inhale_looped(&mut self, now: Instant) {
-        let mut burst = core::mem::take(&mut self.burst);
+        let mut burst = self.burst.take().unwrap_or_default();
         self.out.take_looped(&mut burst);
         if self.out.desk.is_some() {
             filter::looped(&mut self.out, &mut burst);
@@ -388,7 +389,7 @@ impl Worker {
         for mbuf in burst.drain() {
             self.loopback_input(mbuf, now);
         }
-        self.burst = burst;
+        self.burst = Some(burst);
     }
 
     fn attend(&mut self, now: Instant) -> bool {

@@ -1,7 +1,7 @@
 //! Header prediction (V. Jacobson, RFC 1323 appendix A was its last written form): on a connection
 //! that receives, nearly every segment is the next piece of text and says nothing else; on one that
-//! sends, nearly every one is the next ACK. For these most of the steps of SEGMENT ARRIVES have
-//! nothing to decide, and are left out.
+//! sends, nearly every one is the next ACK; on one that answers, the next request acknowledges the
+//! last response. For these most of the steps of SEGMENT ARRIVES have nothing to decide, and are left out.
 //!
 //! It does what the steps would have done, and nothing besides: a test compares the two.
 
@@ -19,26 +19,36 @@ pub(crate) enum Predicted {
     Text,
     /// The next ACK.
     Ack,
+    /// Both in one.
+    TextAndAck,
 }
 
 impl Tcb {
     /// What the segment is, if it is what was expected.
     pub(crate) fn predict(&self, seg: &SegmentIn<'_>, now: Instant) -> Option<Predicted> {
-        if seg.text.is_empty() {
-            self.is_next_ack(seg, now).then_some(Predicted::Ack)
+        let predicted = if seg.text.is_empty() {
+            self.is_next_ack(seg).then_some(Predicted::Ack)
+        } else if !self.is_next_text(seg) {
+            None
+        } else if seg.ack == self.snd.una {
+            Some(Predicted::Text)
         } else {
-            self.is_predicted(seg, now).then_some(Predicted::Text)
-        }
+            self.is_next_ack(seg).then_some(Predicted::TextAndAck)
+        };
+        predicted.filter(|_| seg.seq == self.rcv.nxt && self.is_plain(seg, now))
     }
 
-    /// The segment has no text and acknowledges text that is in flight, and nothing that was held back.
-    fn is_next_ack(&self, seg: &SegmentIn<'_>, now: Instant) -> bool {
+    /// The segment acknowledges text that is in flight, and nothing that was held back.
+    fn is_next_ack(&self, seg: &SegmentIn<'_>) -> bool {
         let acked_len = seg.ack.since(self.snd.una);
         let text_len = self.snd.in_flight().min(self.snd.queued);
-        seg.seq == self.rcv.nxt
-            && acked_len.wrapping_sub(1) < text_len
-            && self.is_plain(seg, now)
-            && !self.acknowledges_held(seg)
+        acked_len.wrapping_sub(1) < text_len && !self.acknowledges_held(seg)
+    }
+
+    /// All of the text fits the window, nothing waits for it, and somebody will read it.
+    fn is_next_text(&self, seg: &SegmentIn<'_>) -> bool {
+        let fits = seg.text_len() <= self.rcv.adv.since(self.rcv.nxt);
+        fits && !self.orphan && self.reassembly.is_empty()
     }
 
     /// A segment that carries nothing but text and ACK, at a connection where nothing goes on but
@@ -57,35 +67,10 @@ impl Tcb {
         plain && undisturbed && current
     }
 
-    /// What is left of the steps for the next ACK.
-    pub(crate) fn predicted_ack(
-        &mut self,
-        seg: &SegmentIn<'_>,
-        now: Instant,
-        arrival: &mut Arrival,
-    ) -> Step {
-        if let Some(theirs) = seg.options.timestamps {
-            self.timestamps.update(theirs.value, seg.seq, self.rcv.last_ack, now);
-        }
-        self.set_window(seg);
-        self.new_ack(seg, now, arrival, true);
-        self.keepalive.heard(now);
-        Step::Continue(())
-    }
-
-    /// The segment is the next piece of text, all of it in the window, from a peer that is still
-    /// there, and acknowledges nothing new.
-    pub(crate) fn is_predicted(&self, seg: &SegmentIn<'_>, now: Instant) -> bool {
-        let rcv = &self.rcv;
-        let next = seg.seq == rcv.nxt && seg.ack == self.snd.una;
-        let fits = !seg.text.is_empty() && seg.text_len() <= rcv.adv.since(rcv.nxt);
-        let wanted = !self.orphan && self.reassembly.is_empty();
-        next && fits && wanted && self.is_plain(seg, now)
-    }
-
     /// What is left of the steps for such a segment.
     pub(crate) fn predicted(
         &mut self,
+        predicted: Predicted,
         seg: &SegmentIn<'_>,
         now: Instant,
         arrival: &mut Arrival,
@@ -94,8 +79,16 @@ impl Tcb {
         if let Some(theirs) = seg.options.timestamps {
             self.timestamps.update(theirs.value, seg.seq, self.rcv.last_ack, now);
         }
-        let _ = self.update_window(seg);
+        if predicted == Predicted::Text {
+            let _ = self.update_window(seg);
+        } else {
+            self.set_window(seg);
+            self.new_ack(seg, now, arrival, true);
+        }
         self.keepalive.heard(now);
+        if predicted == Predicted::Ack {
+            return Step::Continue(());
+        }
         self.store_in_order(seg.text, now, arrival, buffer)
     }
 }

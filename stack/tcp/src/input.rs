@@ -39,8 +39,7 @@ impl Tcb {
         self.pacing_advance(now);
         self.counts.arrived(seg);
         let step = match predicted {
-            Some(Predicted::Text) => self.predicted(seg, now, &mut arrival, buffer),
-            Some(Predicted::Ack) => self.predicted_ack(seg, now, &mut arrival),
+            Some(predicted) => self.predicted(predicted, seg, now, &mut arrival, buffer),
             None => self.by_state(seg, now, &mut arrival, buffer),
         };
         if let ControlFlow::Break(Some(reason)) = step {

@@ -7,6 +7,7 @@
 
 use types::Instant;
 
+use crate::fast_path::Predicted;
 use crate::text::len_of;
 use crate::{Arrival, RecvBuffer, SegmentIn, Tcb};
 
@@ -26,7 +27,7 @@ impl Tcb {
         let Some(first) = texts.first() else { return 0 };
         let mut seg = SegmentIn { seq: head.seq + head.text_len(), text: first, ..*head };
         let same_window = self.snd.wnd == self.scaled_window(&seg);
-        if !same_window || !self.is_predicted(&seg, now) {
+        if !same_window || self.predict(&seg, now) != Some(Predicted::Text) {
             return 0;
         }
         if let Some(theirs) = seg.options.timestamps {

@@ -20,6 +20,7 @@ struct Fuzz {
     predicts: bool,
     predicted: u32,
     acks: u32,
+    requests: u32,
 }
 
 impl Fuzz {
@@ -54,7 +55,7 @@ impl Fuzz {
         let host = Host { tcb, buffer, now, events: Events::NONE };
         let text = vec![0xaa; 3_000];
         let mut fuzz =
-            Self { random, host, seq: iss, ack: irs, text, predicts: true, predicted: 0, acks: 0 };
+            Self { random, host, seq: iss, ack: irs, text, predicts: true, predicted: 0, acks: 0, requests: 0 };
         fuzz.drain();
         fuzz
     }
@@ -144,8 +145,15 @@ impl Fuzz {
         self.text = text;
     }
 
-    /// The next ACK, as a peer would send it that only receives: of whole segments, as a rule.
+    /// The next ACK, as a peer would send it that only receives or answers: of whole segments, as a rule.
     fn next_ack(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let len = if self.random.chance(50) { 64 } else { 0 };
+        self.next_ack_with(&text[..len]);
+        self.text = text;
+    }
+
+    fn next_ack_with(&mut self, text: &[u8]) {
         let tcb = &self.host.tcb;
         let Some(flight) = &tcb.flight else { return };
         let count = 1 + self.random.below(3) as usize;
@@ -160,7 +168,7 @@ impl Fuzz {
             urgent: 0,
             ecn: Codepoint::NotEct,
             options: Options { timestamps: Some(Timestamps { value, echo }), ..Options::default() },
-            text: &[],
+            text,
         };
         self.arrives(&segment);
     }
@@ -170,6 +178,7 @@ impl Fuzz {
         let predicted = host.tcb.predict(segment, host.now);
         self.predicted += u32::from(predicted.is_some());
         self.acks += u32::from(predicted == Some(fast_path::Predicted::Ack));
+        self.requests += u32::from(predicted == Some(fast_path::Predicted::TextAndAck));
         let predicted = predicted.filter(|_| self.predicts);
         let arrival = host.tcb.arrives(segment, host.now, &mut host.buffer, predicted);
         assert!(arrival.acked_len <= limits::SEND_QUEUE_MAX);
@@ -262,7 +271,7 @@ fn arbitrary_segments_never_panic_and_keep_the_invariants() {
 
 #[test]
 fn header_prediction_does_what_the_steps_do() {
-    let (mut predicted, mut acks) = (0, 0);
+    let (mut predicted, mut acks, mut requests) = (0, 0, 0);
     for seed in 0..1_000 {
         let (mut fast, mut slow) = (Fuzz::new(seed), Fuzz::new(seed));
         slow.predicts = false;
@@ -282,7 +291,9 @@ fn header_prediction_does_what_the_steps_do() {
         }
         predicted += fast.predicted;
         acks += fast.acks;
+        requests += fast.requests;
     }
+    assert!(requests > 1_000, "only {requests} segments with text and ACK were predicted");
     assert!(acks > 1_000, "only {acks} ACKs were predicted");
     assert!(predicted > 1_000, "only {predicted} segments were predicted");
 }
