@@ -21,6 +21,8 @@ impl Region {
     /// same protection for as long as the value or a copy of it is used. If it is mapped read-only,
     /// only loads and [`Region::copy_out`] may be used.
     pub(crate) const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
+        // A word that begins inside is inside.
+        assert!(len.is_multiple_of(size_of::<[u64; 2]>()), "a part of a word");
         Self { base, len }
     }
 
@@ -106,11 +108,9 @@ impl Region {
     /// Address of an aligned word. Offsets come from `layout`, never from the peer: a bad one is a
     /// bug of this crate, and stops here.
     fn word(&self, offset: usize, len: usize) -> *mut u8 {
-        assert!(
-            offset.is_multiple_of(len) && offset < self.len && len <= self.len.wrapping_sub(offset),
-            "word outside of its region"
-        );
-        // SAFETY: just asserted to be inside.
+        assert!(offset.is_multiple_of(len) && offset < self.len, "word outside of its region");
+        // SAFETY: just asserted to begin inside; being aligned to its length, of at most 16, it ends there,
+        // too: the region's length is a multiple of 16 (asserted by `new`).
         unsafe { self.base.as_ptr().add(offset) }
     }
 }

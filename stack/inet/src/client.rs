@@ -35,6 +35,19 @@ impl Client {
         !self.misbehaved && self.lane.pending()
     }
 
+    /// Names it in `found` if it has posted something. `false`: it is quiet for long, and no longer
+    /// looked at in each breath.
+    #[inline]
+    fn goes_on(&mut self, slot: u16, found: &mut Vec<u16>) -> bool {
+        if self.has_posted() {
+            self.quiet = 0;
+            found.push(slot);
+            return true;
+        }
+        self.quiet = self.quiet.saturating_add(1);
+        self.quiet < LIVELY_BREATHS
+    }
+
     /// Was its user seen to have posted more than may be by now?
     #[must_use]
     pub(crate) fn is_over(&self, now: Instant) -> bool {
@@ -156,10 +169,29 @@ impl Clients {
     /// Adds those to `found` that have posted something, of the clients that are looked at in this
     /// breath.
     pub(crate) fn find_posted(&mut self, found: &mut Vec<u16>) {
-        let Self { slots, lively, turn } = self;
-        for slot in lively.iter() {
-            prefetch_posted(slots, (*slot).into());
+        if self.lively.len() < self.slots.len() {
+            self.look_at_quiet();
         }
+        let Self { slots, lively, .. } = self;
+        if lively.len() > 1 {
+            for slot in lively.iter() {
+                prefetch_posted(slots, (*slot).into());
+            }
+        }
+        let mut number = 0;
+        while let Some(slot) = lively.get(number).copied() {
+            let client = slots.get_mut(usize::from(slot)).and_then(Option::as_mut);
+            if client.is_some_and(|client| client.goes_on(slot, found)) {
+                number = number.wrapping_add(1);
+            } else {
+                let _ = lively.swap_remove(number);
+            }
+        }
+    }
+
+    /// Those whose turn it is of the others: who has posted something is lively again.
+    fn look_at_quiet(&mut self) {
+        let Self { slots, lively, turn } = self;
         for _ in 0..QUIET_BUDGET.min(slots.len()) {
             let slot = *turn;
             *turn = if slot.saturating_add(1) < slots.len() { slot.saturating_add(1) } else { 0 };
@@ -169,16 +201,6 @@ impl Clients {
                 lively.extend(u16::try_from(slot));
             }
         }
-        lively.retain(|slot| {
-            let Some(Some(client)) = slots.get_mut(usize::from(*slot)) else { return false };
-            if client.has_posted() {
-                client.quiet = 0;
-                found.push(*slot);
-            } else {
-                client.quiet = client.quiet.saturating_add(1);
-            }
-            client.quiet < LIVELY_BREATHS
-        });
         for ahead in 0..QUIET_BUDGET.min(slots.len()) {
             // Whose turn it is in the next breath.
             prefetch_posted(slots, turn.saturating_add(ahead));

@@ -442,8 +442,14 @@ impl Sockets {
 
     /// Lays connections to rest that have nothing to do, if many are awake: as many as have woken
     /// since, so that it takes no longer than what they did, and a few more. `true`: there were some.
+    #[inline]
     pub(crate) fn doze(&mut self, clients: &mut Clients, timers: &mut Timers) -> bool {
-        let tries = core::mem::take(&mut self.woken).saturating_add(DOZE_BUDGET);
+        let woken = core::mem::take(&mut self.woken);
+        self.awake.len() > self.awake_max && self.lay_to_rest(woken, clients, timers)
+    }
+
+    fn lay_to_rest(&mut self, woken: usize, clients: &mut Clients, timers: &mut Timers) -> bool {
+        let tries = woken.saturating_add(DOZE_BUDGET);
         let mut slept = false;
         for _ in 0..tries {
             if self.awake.len() <= self.awake_max {

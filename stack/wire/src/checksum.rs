@@ -227,9 +227,8 @@ const fn add_carry(a: u64, b: u64) -> u64 {
 /// Adds the four 16-bit words of `sum` with end-around carry. Zero only for zero.
 #[inline]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32).wrapping_add(sum & 0xffff_ffff); // ≤ 33 bits
-    let sum = (sum >> 16).wrapping_add(sum & 0xffff); // ≤ 18 bits
-    let sum = (sum >> 16).wrapping_add(sum & 0xffff); // ≤ 17 bits, and then the low 16 are small
-    let sum = (sum >> 16).wrapping_add(sum & 0xffff);
-    sum as u16
+    // In the upper half: both halves, and the carry of the lower one, which is theirs.
+    let halves = sum.wrapping_add(sum.rotate_left(32));
+    let sum = (halves >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
