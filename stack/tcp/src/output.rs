@@ -68,6 +68,11 @@ impl Tcb {
         buffer: &impl RecvBuffer,
         burst_len: u32,
     ) -> Option<SegmentOut> {
+        if self.is_quiet() {
+            debug_assert_eq!(self.plan(burst_len), None, "{self:?}");
+            self.has_sent_all(now);
+            return None;
+        }
         self.restart_after_idle(now);
         self.pacing_advance(now);
         self.hold_back(now);
@@ -76,14 +81,17 @@ impl Tcb {
         let segment = self.plan(burst_len).map(|plan| self.make(plan, now, space));
         match &segment {
             Some(segment) => self.count_left(segment, newest),
-            None => {
-                self.note_app_limit();
-                self.update_persist(now);
-                self.note_wait(now);
-            }
+            None => self.has_sent_all(now),
         }
         self.assert_invariants();
         segment
+    }
+
+    /// Nothing more may go for now.
+    fn has_sent_all(&mut self, now: Instant) {
+        self.note_app_limit();
+        self.update_persist(now);
+        self.note_wait(now);
     }
 
     /// Nothing is due, as can be told at a glance between a request and its response: all text is sent,
@@ -99,14 +107,6 @@ impl Tcb {
     }
 
     fn plan(&self, burst_len: u32) -> Option<Plan> {
-        if self.is_quiet() {
-            debug_assert_eq!(self.plan_all(burst_len), None, "{self:?}");
-            return None;
-        }
-        self.plan_all(burst_len)
-    }
-
-    fn plan_all(&self, burst_len: u32) -> Option<Plan> {
         if let Some(seq) = self.rare.as_ref().and_then(|rare| rare.reply_reset) {
             return Some(Plan::ReplyReset(seq));
         }
