@@ -5,7 +5,6 @@ use core::ops::ControlFlow;
 use types::{DropReason, Instant};
 
 use crate::input::{Step, dropped};
-use crate::stamp::Stamp;
 use crate::state::Event;
 use crate::timers::Timer;
 use crate::{Arrival, Events, Flags, SegmentIn, State, Tcb, limits};
@@ -81,7 +80,7 @@ impl Tcb {
             self.cc.set_cwnd(0, self.snd.mss);
             self.rtt.begin_after_syn_loss();
         }
-        self.snd.sent_at = Stamp::of(now);
+        self.snd.sent_at = now;
         self.start_keepalive();
         arrival.events |= Events::ESTABLISHED;
         self.watch_early_text(now);

@@ -11,7 +11,6 @@ use core::time::Duration;
 use types::Instant;
 
 use crate::Tcb;
-use crate::stamp::Stamp;
 
 /// What keeps the sender from being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +40,7 @@ pub struct Waited {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chrono {
     busy_us: u64,
-    since: Stamp,
+    since: Instant,
     waits: Waits,
     /// The user waits for room.
     full: bool,
@@ -49,7 +48,7 @@ pub(crate) struct Chrono {
 
 impl Chrono {
     pub(crate) const fn new() -> Self {
-        Self { busy_us: 0, since: Stamp::NEVER, waits: Waits::No, full: false }
+        Self { busy_us: 0, since: Instant::FAR_FUTURE, waits: Waits::No, full: false }
     }
 
     /// What an idle connection keeps: units of [`NAP_UNIT_US`], up to 19 hours of them.
@@ -65,7 +64,7 @@ impl Chrono {
     fn present(&self, now: Instant) -> Duration {
         match self.waits {
             Waits::No => Duration::ZERO,
-            _ => now.since(self.since.instant()),
+            _ => now.since(self.since),
         }
     }
 }
@@ -130,7 +129,7 @@ impl Tcb {
             }
         }
         self.chrono.waits = waits;
-        self.chrono.since = Stamp::of(now);
+        self.chrono.since = now;
     }
 
     fn waits(&self) -> Waits {

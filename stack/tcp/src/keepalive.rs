@@ -4,7 +4,6 @@ use core::time::Duration;
 
 use types::Instant;
 
-use crate::stamp::Stamp;
 use crate::timers::Timer;
 use crate::{Events, State, Tcb};
 
@@ -40,17 +39,17 @@ pub(crate) struct KeepaliveState {
     pub(crate) probes: u8,
     /// A probe is due.
     pub(crate) probe: bool,
-    pub(crate) heard_at: Stamp,
+    pub(crate) heard_at: Instant,
 }
 
 impl KeepaliveState {
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { probes: 0, probe: false, heard_at: Stamp::of(now) }
+        Self { probes: 0, probe: false, heard_at: now }
     }
 
     /// The peer is alive. The timer is left alone; it finds out when it fires.
     pub(crate) fn heard(&mut self, now: Instant) {
-        self.heard_at = Stamp::of(now);
+        self.heard_at = now;
         self.probes = 0;
     }
 }
@@ -75,7 +74,7 @@ impl Tcb {
     pub(crate) fn start_keepalive(&mut self) {
         let open = self.state.is_sending() || self.state == State::FinWait2;
         if let Some(settings) = self.keepalive_settings().filter(|_| open) {
-            let due = settings.due_after(self.keepalive.heard_at.instant());
+            let due = settings.due_after(self.keepalive.heard_at);
             self.timers.start(Timer::Keepalive, due);
         }
     }
@@ -83,7 +82,7 @@ impl Tcb {
     pub(crate) fn keepalive_timeout(&mut self, now: Instant) -> Events {
         let Some(settings) = self.keepalive_settings() else { return Events::NONE };
         let idle = seconds(settings.idle_s);
-        if now < self.keepalive.heard_at.instant() + idle {
+        if now < self.keepalive.heard_at + idle {
             self.start_keepalive();
             return Events::NONE;
         }

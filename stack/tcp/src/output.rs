@@ -3,7 +3,6 @@
 use types::Instant;
 
 use crate::flight::Flight;
-use crate::stamp::Stamp;
 use crate::tcb::AckIntent;
 use crate::timers::Timer;
 use crate::{Flags, Options, RecvBuffer, SackBlocks, SegmentOut, SeqNum, State, Tcb};
@@ -249,7 +248,7 @@ impl Tcb {
     /// RFC 5681 §4.1.
     fn restart_after_idle(&mut self, now: Instant) {
         let idle =
-            self.snd.una == self.snd.max && now.since(self.snd.sent_at.instant()) > self.rtt.base();
+            self.snd.una == self.snd.max && now.since(self.snd.sent_at) > self.rtt.base();
         if idle && self.snd.queued > 0 && self.state.is_sending() {
             self.cc.on_idle(self.snd.mss);
         }
@@ -367,7 +366,7 @@ impl Tcb {
         }
         self.snd.max = self.snd.max.later(end);
         self.snd.nxt = end;
-        self.snd.sent_at = Stamp::of(now);
+        self.snd.sent_at = now;
         if !self.timers.is_on(Timer::Retransmit) {
             self.timers.start(Timer::Retransmit, now + self.rtt.rto());
         }
@@ -376,7 +375,7 @@ impl Tcb {
     /// A Fast Open server's SYN-ACK, which was timed when the SYN came. What is sent twice is not.
     fn syn_ack_sent(&mut self, now: Instant) {
         self.rare_mut().syn_ack_due = false;
-        self.snd.sent_at = Stamp::of(now);
+        self.snd.sent_at = now;
         if self.timers.is_on(Timer::Retransmit) {
             self.rtt.cancel();
         } else {

@@ -18,7 +18,6 @@ use crate::flight::{Flight, News, Phase};
 use crate::forward::Forward;
 use crate::prr::{Prr, PrrAck};
 use crate::scoreboard::Place;
-use crate::stamp::Stamp;
 use crate::undo::Undo;
 use crate::{Events, SackBlocks, SegmentIn, SeqNum, Tcb, limits};
 
@@ -427,7 +426,7 @@ impl Tcb {
         self.flight = Some(flight);
         self.snd.nxt = end;
         self.snd.max = self.snd.max.later(end);
-        self.snd.sent_at = Stamp::of(now);
+        self.snd.sent_at = now;
         if probing {
             self.tail_probe_sent(end, false);
         }
@@ -456,7 +455,7 @@ impl Tcb {
             self.tail_probe_sent(self.snd.nxt, true);
         }
         self.search_on_retransmission(seq, end);
-        self.snd.sent_at = Stamp::of(now);
+        self.snd.sent_at = now;
         self.arm_loss_timer(now);
     }
 

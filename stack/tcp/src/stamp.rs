@@ -3,8 +3,7 @@
 use types::Instant;
 
 /// Microseconds on the clock of [`Instant`]: 48 bits last for nine years of uptime.
-/// The earlier is the smaller.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp([u16; 3]);
 
 impl Stamp {
@@ -12,17 +11,9 @@ impl Stamp {
     pub(crate) const NEVER: Self = Self([u16::MAX; 3]);
 
     /// The last microsecond that is not later: for what has happened.
-    pub(crate) const fn of(at: Instant) -> Self {
-        Self::micros(at.as_nanos() / NANOS)
-    }
-
-    /// The first microsecond that is not earlier: for what is to happen.
-    pub(crate) const fn not_before(at: Instant) -> Self {
-        Self::micros(at.as_nanos().div_ceil(NANOS))
-    }
-
     #[expect(clippy::cast_possible_truncation, reason = "the three parts of 48 bits")]
-    const fn micros(micros: u64) -> Self {
+    pub(crate) const fn of(at: Instant) -> Self {
+        let micros = at.as_nanos() / NANOS;
         if micros > MAX {
             return Self::NEVER;
         }
@@ -52,16 +43,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_to_happen_is_not_early_and_what_has_is_not_late() {
+    fn what_has_happened_is_not_late() {
         let at = Instant::from_nanos(98_765_432_198_765_432);
-        assert!(Stamp::of(at).instant() <= at && at <= Stamp::not_before(at).instant());
-        let apart = Stamp::not_before(at).instant().since(Stamp::of(at).instant());
-        assert_eq!(apart.as_nanos(), 1_000);
+        let stamp = Stamp::of(at).instant();
+        assert!(stamp <= at && at.since(stamp).as_nanos() < 1_000);
     }
 
     #[test]
     fn beyond_the_range_is_never() {
-        assert_eq!(Stamp::not_before(Instant::FAR_FUTURE), Stamp::NEVER);
+        assert_eq!(Stamp::of(Instant::FAR_FUTURE), Stamp::NEVER);
         assert_eq!(Stamp::NEVER.instant(), Instant::FAR_FUTURE);
     }
 }

