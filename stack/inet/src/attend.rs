@@ -15,9 +15,12 @@ use crate::worker::Worker;
 impl Worker {
     /// Takes what the clients have posted. `true`: there was something.
     pub(crate) fn attend_clients(&mut self, now: Instant) -> bool {
+        self.clients.find_posted(&mut self.posted);
+        if self.posted.is_empty() {
+            return false;
+        }
         let mut worked = false;
         let mut posted = core::mem::take(&mut self.posted);
-        self.clients.find_posted(&mut posted);
         if posted.len() > 1 {
             self.clients.fetch_posted(&posted);
         }

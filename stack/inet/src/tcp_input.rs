@@ -241,6 +241,9 @@ impl Worker {
 
     /// The burst is over: what its segments did to each connection is carried out once.
     pub(crate) fn settle_touched(&mut self, now: Instant) {
+        if self.touched.is_empty() {
+            return;
+        }
         let mut touched = core::mem::take(&mut self.touched);
         for id in touched.drain(..) {
             self.settle(id, Events::NONE, now);
