@@ -70,6 +70,8 @@ fn who_was_told_something_is_heard_at_once(world: &mut World, peers: &mut Peers)
 #[test]
 fn clients_take_turns_and_lively_ones_come_first() {
     let (mut world, mut peers) = world_of_clients();
+    // The others fall quiet meanwhile.
+    who_has_posted_is_heard_at_once_for_a_while(&mut world, &mut peers);
     who_posts_out_of_the_blue_is_heard_in_turn(&mut world, &mut peers);
     who_has_posted_is_heard_at_once_for_a_while(&mut world, &mut peers);
     who_was_told_something_is_heard_at_once(&mut world, &mut peers);

@@ -44,7 +44,8 @@ fn watched(world: &mut World) {
 #[test]
 fn the_packet_path_allocates_nothing() {
     let mut world = World::new().expect("a world without hugepages and without root");
-    let kinds = [Kind::UdpEcho, Kind::TcpReceive, Kind::TcpSend, Kind::RequestResponse];
+    let kinds =
+        [Kind::UdpEcho, Kind::TcpReceive, Kind::TcpSend, Kind::RequestResponse, Kind::RequestAlone];
     let mut paths = Vec::new();
     for kind in kinds {
         let mut path = path::Path::new(&mut world, kind).unwrap();

@@ -15,14 +15,19 @@ pub(crate) struct Region {
     len: usize,
 }
 
+/// The largest word, in bytes. The length of a region is a multiple of it, and it is one of each word's: an
+/// aligned word that begins inside ends inside.
+pub(crate) const WORD_MAX: usize = size_of::<[u64; 2]>();
+
 impl Region {
+    /// `len` is a multiple of [`WORD_MAX`].
+    ///
     /// # Safety
     /// `base..base + len` must be a shared mapping, aligned to a page, that stays mapped with the
     /// same protection for as long as the value or a copy of it is used. If it is mapped read-only,
     /// only loads and [`Region::copy_out`] may be used.
     pub(crate) const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
-        // A word that begins inside is inside.
-        assert!(len.is_multiple_of(size_of::<[u64; 2]>()), "a part of a word");
+        assert!(len.is_multiple_of(WORD_MAX), "a part of a word");
         Self { base, len }
     }
 
@@ -36,22 +41,22 @@ impl Region {
 
     /// The u32 at `offset`.
     pub(crate) fn u32(&self, offset: usize) -> &AtomicU32 {
-        let word = self.word(offset, size_of::<u32>());
+        let word = self.word::<u32>(offset);
         // SAFETY: `word` is inside the mapping and aligned to 4 (asserted by `word`), the mapping
         // outlives `self`, and all access to it in this process is atomic or by opaque copies.
-        unsafe { AtomicU32::from_ptr(word.cast::<u32>()) }
+        unsafe { AtomicU32::from_ptr(word) }
     }
 
     /// The u64 at `offset`.
     pub(crate) fn u64(&self, offset: usize) -> &AtomicU64 {
-        let word = self.word(offset, size_of::<u64>());
+        let word = self.word::<u64>(offset);
         // SAFETY: as in `u32`, with alignment 8.
-        unsafe { AtomicU64::from_ptr(word.cast::<u64>()) }
+        unsafe { AtomicU64::from_ptr(word) }
     }
 
     /// The two u64 at `offset`, which is a multiple of 16.
     pub(crate) fn longs(&self, offset: usize) -> &[AtomicU64; 2] {
-        let words = self.word(offset, size_of::<[u64; 2]>());
+        let words = self.word::<[u64; 2]>(offset);
         // SAFETY: as in `u64`: both are inside the mapping, and what is aligned to 16 is to 8.
         unsafe { &*words.cast::<[AtomicU64; 2]>() }
     }
@@ -105,13 +110,17 @@ impl Region {
         Some(unsafe { self.base.add(offset) })
     }
 
-    /// Address of an aligned word. Offsets come from `layout`, never from the peer: a bad one is a
-    /// bug of this crate, and stops here.
-    fn word(&self, offset: usize, len: usize) -> *mut u8 {
-        assert!(offset.is_multiple_of(len) && offset < self.len, "word outside of its region");
-        // SAFETY: just asserted to begin inside; being aligned to its length, of at most 16, it ends there,
-        // too: the region's length is a multiple of 16 (asserted by `new`).
-        unsafe { self.base.as_ptr().add(offset) }
+    /// Address of a word that is aligned to its length. Offsets come from `layout`, never from the peer: a bad
+    /// one is a bug of this crate, and stops here.
+    fn word<T>(&self, offset: usize) -> *mut T {
+        const { assert!(WORD_MAX.is_multiple_of(size_of::<T>()), "not a word") };
+        assert!(
+            offset.is_multiple_of(size_of::<T>()) && offset < self.len,
+            "word outside of its region"
+        );
+        // SAFETY: just asserted to begin inside. It ends there, too: `self.len` is a multiple of `WORD_MAX`
+        // (asserted by `new`), so of the word's length, and so is `offset`.
+        unsafe { self.base.as_ptr().add(offset).cast() }
     }
 }
 

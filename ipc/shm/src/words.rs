@@ -22,3 +22,17 @@ pub(crate) fn low(position: u64) -> u32 {
 }
 
 const LITTLE_ENDIAN: bool = cfg!(target_endian = "little");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_word_is_at_the_lower_address() {
+        let (first, second) = (0x0102_0304_u32, 0xa5b6_c7d8);
+        let bytes = pair(first, second).to_ne_bytes();
+        assert_eq!(bytes[..4], first.to_ne_bytes());
+        assert_eq!(bytes[4..], second.to_ne_bytes());
+        assert_eq!(halves(pair(first, second)), (first, second));
+    }
+}

@@ -138,7 +138,8 @@ pub(crate) struct Posted {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     slots: Vec<Option<Client>>,
-    /// Slots of those that something went on with lately.
+    /// Slots of those that something went on with lately, each once: `quiet` of those alone is less than
+    /// [`LIVELY_BREATHS`].
     lively: Vec<u16>,
     /// Whose turn it is among the others.
     turn: usize,
@@ -152,6 +153,7 @@ impl Clients {
             self.slots.resize_with(index + 1, || None);
         }
         if let Some(entry) = self.slots.get_mut(index) {
+            debug_assert!(entry.is_none(), "the slot's last client is still there");
             *entry = Some(client);
         }
         self.enliven(slot);

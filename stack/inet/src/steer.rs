@@ -164,7 +164,7 @@ impl Mesh {
         }
     }
 
-    /// The next thing another worker has handed over.
+    /// The next thing another worker has handed over. One that is alone has nobody to hear from.
     #[inline]
     pub fn receive(&self) -> Option<Handoff> {
         if self.workers() > 1 { self.inbox.try_recv().ok() } else { None }

@@ -39,7 +39,7 @@ pub struct Waited {
 /// The present wait, and the sum of all before it. Limited times are in [`crate::rare::Troubles`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chrono {
-    busy_us: u64,
+    busy_ns: u64,
     since: Instant,
     waits: Waits,
     /// The user waits for room.
@@ -48,17 +48,17 @@ pub(crate) struct Chrono {
 
 impl Chrono {
     pub(crate) const fn new() -> Self {
-        Self { busy_us: 0, since: Instant::FAR_FUTURE, waits: Waits::No, full: false }
+        Self { busy_ns: 0, since: Instant::FAR_FUTURE, waits: Waits::No, full: false }
     }
 
-    /// What an idle connection keeps: units of [`NAP_UNIT_US`], up to 19 hours of them.
+    /// What an idle connection keeps: units of [`NAP_UNIT_NS`], up to 19 hours of them.
     pub(crate) fn nap(self) -> u32 {
-        let units = self.busy_us.saturating_add(NAP_UNIT_US / 2).checked_div(NAP_UNIT_US);
+        let units = self.busy_ns.saturating_add(NAP_UNIT_NS / 2).checked_div(NAP_UNIT_NS);
         units.and_then(|units| u32::try_from(units).ok()).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn resumed(nap: u32) -> Self {
-        Self { busy_us: u64::from(nap).saturating_mul(NAP_UNIT_US), ..Self::new() }
+        Self { busy_ns: u64::from(nap).saturating_mul(NAP_UNIT_NS), ..Self::new() }
     }
 
     fn present(&self, now: Instant) -> Duration {
@@ -70,21 +70,21 @@ impl Chrono {
 }
 
 /// Shorter than the shortest round trip that counts.
-const NAP_UNIT_US: u64 = 16;
+const NAP_UNIT_NS: u64 = 16_000;
 
 impl Tcb {
     /// How long the connection has waited by now.
     #[must_use]
     pub fn waited(&self, now: Instant) -> Waited {
         let (before, present) = (self.troubles(), self.chrono.present(now));
-        let sum = |us: u64, counts: bool| {
-            Duration::from_micros(us).saturating_add(if counts { present } else { Duration::ZERO })
+        let sum = |ns: u64, counts: bool| {
+            Duration::from_nanos(ns).saturating_add(if counts { present } else { Duration::ZERO })
         };
         let waits = self.chrono.waits;
         Waited {
-            busy: sum(self.chrono.busy_us, true),
-            window: sum(before.window_us, waits == Waits::Window),
-            room: sum(before.room_us, waits == Waits::Room),
+            busy: sum(self.chrono.busy_ns, true),
+            window: sum(before.window_ns, waits == Waits::Window),
+            room: sum(before.room_ns, waits == Waits::Room),
         }
     }
 
@@ -115,17 +115,17 @@ impl Tcb {
 
     fn wait_changes(&mut self, waits: Waits, now: Instant) {
         let present = self.chrono.present(now);
-        let us = u64::try_from(present.as_micros()).unwrap_or(u64::MAX);
-        self.chrono.busy_us = self.chrono.busy_us.saturating_add(us);
+        let ns = u64::try_from(present.as_nanos()).unwrap_or(u64::MAX);
+        self.chrono.busy_ns = self.chrono.busy_ns.saturating_add(ns);
         match self.chrono.waits {
             Waits::No | Waits::Acks => {}
             Waits::Window => {
                 let troubles = &mut self.rare_mut().troubles;
-                troubles.window_us = troubles.window_us.saturating_add(us);
+                troubles.window_ns = troubles.window_ns.saturating_add(ns);
             }
             Waits::Room => {
                 let troubles = &mut self.rare_mut().troubles;
-                troubles.room_us = troubles.room_us.saturating_add(us);
+                troubles.room_ns = troubles.room_ns.saturating_add(ns);
             }
         }
         self.chrono.waits = waits;

@@ -70,6 +70,7 @@ impl Tcb {
         if self.is_quiet() {
             debug_assert_eq!(self.plan(burst_len), None, "{self:?}");
             self.has_sent_all(now);
+            self.assert_invariants();
             return None;
         }
         self.restart_after_idle(now);
@@ -247,8 +248,7 @@ impl Tcb {
 
     /// RFC 5681 §4.1.
     fn restart_after_idle(&mut self, now: Instant) {
-        let idle =
-            self.snd.una == self.snd.max && now.since(self.snd.sent_at) > self.rtt.base();
+        let idle = self.snd.una == self.snd.max && now.since(self.snd.sent_at) > self.rtt.base();
         if idle && self.snd.queued > 0 && self.state.is_sending() {
             self.cc.on_idle(self.snd.mss);
         }

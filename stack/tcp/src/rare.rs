@@ -52,10 +52,10 @@ pub(crate) struct Troubles {
     pub(crate) out_of_order: u32,
     /// Segments acknowledged with an echo of congestion marks.
     pub(crate) marked: u32,
-    /// Microseconds for which the peer's window held text back.
-    pub(crate) window_us: u64,
+    /// Nanoseconds for which the peer's window held text back.
+    pub(crate) window_ns: u64,
     /// The same for which all was sent and the user had no room to write.
-    pub(crate) room_us: u64,
+    pub(crate) room_ns: u64,
 }
 
 impl Default for Rare {

@@ -1,4 +1,4 @@
-//! A point in time in six bytes, for what every idle connection keeps.
+//! A point in time in six bytes, for what every connection at rest keeps.
 
 use types::Instant;
 

@@ -41,8 +41,8 @@ impl Timer {
     ];
 }
 
-/// When each timer is due. Those that exclude one another share a place: the
-/// first five, and the last two, because 2MSL ends what keepalive would watch.
+/// When each timer is due. Those that exclude one another share a place: the first five, and the last
+/// two, because 2MSL ends what keepalive would watch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimerTable {
     /// The first five, the delayed ACK, the last two.

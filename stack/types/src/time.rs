@@ -71,3 +71,19 @@ impl Sub<Duration> for Instant {
 fn nanos(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_end_where_the_clock_does() {
+        let at = Instant::from_nanos(5);
+        let last = Duration::from_nanos(u64::MAX - 5);
+        assert_eq!(at + last, Instant::FAR_FUTURE);
+        assert_eq!(at + (last - Duration::from_nanos(1)), Instant::from_nanos(u64::MAX - 1));
+        assert_eq!(at + Duration::MAX, Instant::FAR_FUTURE);
+        assert_eq!(at - Duration::MAX, Instant::ZERO);
+        assert_eq!(at - Duration::from_nanos(2), Instant::from_nanos(3));
+    }
+}

@@ -14,7 +14,7 @@ use super::socket::SocketMemory;
 use crate::daemon::{CellId, TxFlags};
 use crate::layout::{self, CELLS, LANES_MAX, LAP, READ_LEN, RING_LEN, WORKERS_LEN, WRITE_LEN, own};
 use crate::memory;
-use crate::region::Region;
+use crate::region::{Region, WORD_MAX};
 use crate::sync::fence;
 use crate::words::pair;
 
@@ -218,8 +218,8 @@ struct Mapped {
 
 impl Mapped {
     fn new(file: &OwnedFd, len: usize, writable: bool) -> Result<Self, Errno> {
-        // A shorter file would mean SIGBUS; a sealed one stays as long as it is.
-        if usize::try_from(memory::len_of(file)?) != Ok(len) {
+        // A shorter file would mean SIGBUS; a sealed one stays as long as it is. A part of a word is no word.
+        if usize::try_from(memory::len_of(file)?) != Ok(len) || !len.is_multiple_of(WORD_MAX) {
             return Err(Errno::INVAL);
         }
         let base = memory::map(file, len, writable)?;

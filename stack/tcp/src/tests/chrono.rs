@@ -26,6 +26,19 @@ fn busy_is_from_the_first_byte_queued_to_the_last_acknowledged() {
 }
 
 #[test]
+fn many_short_waits_are_as_long_as_one() {
+    let mut host = Host::nodelay();
+    for byte in 1..=1000 {
+        let _ = host.queue(1);
+        let _ = host.sends();
+        host.now += Duration::from_nanos(1_500);
+        let _ = host.gets(&seg(1, byte + 1));
+        host.now += Duration::from_nanos(700);
+    }
+    assert_eq!(host.tcb.waited(host.now).busy, Duration::from_micros(1_500));
+}
+
+#[test]
 fn a_shut_window_limits() {
     let mut host = Host::nodelay();
     let _ = host.gets(&seg(1, 1).window(0));

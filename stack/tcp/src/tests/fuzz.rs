@@ -21,6 +21,7 @@ struct Fuzz {
     predicted: u32,
     acks: u32,
     requests: u32,
+    arrival: Arrival,
 }
 
 impl Fuzz {
@@ -54,8 +55,18 @@ impl Fuzz {
         let buffer = Buffer::new(random.below(20_000));
         let host = Host { tcb, buffer, now, events: Events::NONE };
         let text = vec![0xaa; 3_000];
-        let mut fuzz =
-            Self { random, host, seq: iss, ack: irs, text, predicts: true, predicted: 0, acks: 0, requests: 0 };
+        let mut fuzz = Self {
+            random,
+            host,
+            seq: iss,
+            ack: irs,
+            text,
+            predicts: true,
+            predicted: 0,
+            acks: 0,
+            requests: 0,
+            arrival: Arrival::default(),
+        };
         fuzz.drain();
         fuzz
     }
@@ -148,8 +159,8 @@ impl Fuzz {
     /// The next ACK, as a peer would send it that only receives or answers: of whole segments, as a rule.
     fn next_ack(&mut self) {
         let text = std::mem::take(&mut self.text);
-        let len = if self.random.chance(50) { 64 } else { 0 };
-        self.next_ack_with(&text[..len]);
+        let len = if self.random.chance(50) { self.random.below(600) } else { 0 };
+        self.next_ack_with(&text[..len as usize]);
         self.text = text;
     }
 
@@ -163,7 +174,7 @@ impl Fuzz {
         let segment = SegmentIn {
             seq: tcb.rcv.nxt,
             ack: edge.unwrap_or(tcb.snd.una) - u32::from(self.random.chance(5)),
-            flags: Flags::ACK,
+            flags: if text.is_empty() { Flags::ACK } else { Flags::ACK | Flags::PSH },
             window: (self.random.next() as u16) | 0x8000,
             urgent: 0,
             ecn: Codepoint::NotEct,
@@ -182,6 +193,7 @@ impl Fuzz {
         let predicted = predicted.filter(|_| self.predicts);
         let arrival = host.tcb.arrives(segment, host.now, &mut host.buffer, predicted);
         assert!(arrival.acked_len <= limits::SEND_QUEUE_MAX);
+        self.arrival = arrival;
     }
 
     fn user(&mut self) {
@@ -286,7 +298,9 @@ fn header_prediction_does_what_the_steps_do() {
                     flight.board.steps.set(0);
                 }
             }
-            let state = |fuzz: &Fuzz| (format!("{:?}", fuzz.host.tcb), fuzz.host.buffer.total);
+            let state = |fuzz: &Fuzz| {
+                (format!("{:?}", fuzz.host.tcb), fuzz.host.buffer.total, fuzz.arrival)
+            };
             assert_eq!(state(&fast), state(&slow), "seed {seed}, step {step}");
         }
         predicted += fast.predicted;
