@@ -38,6 +38,11 @@ def line(what, value, unit, aim=None):
     print(f"{what}: {value:.3g}{unit}" + ("" if aim is None else f", aim {aim}{'' if value <= aim else ': MISSED'}"), flush=True)
 
 
+def counted(what, calls):
+    by_name = ", ".join(f"{name} {count:.3g}" for name, count in sorted(calls.items(), key=lambda item: -item[1]))
+    line(f"system calls of {what} ({by_name})", sum(calls.values()), "")
+
+
 def in_process(root):
     """Cycles of a request of client and worker, and nanoseconds of one between two stacks in one process and over the kernel's
     loopback, whose programs sleep or poll: {client, worker, pair_ns, kernel_ns, kernel_polling_ns}."""
@@ -63,9 +68,8 @@ def measure(bin_dir, root):
             print("system calls and doorbells: strace is missing: apt-get install strace")
             return alone
         for words in (("rr",), ("rr", "--connections", 256)):
-            calls = each(lines, wire, words)
-            by_name = ", ".join(f"{name} {count:.3g}" for name, count in sorted(calls.items(), key=lambda item: -item[1]))
-            line(f"system calls of a request, {' '.join(map(str, words))} ({by_name})", sum(calls.values()), "")
+            counted("a request, " + " ".join(map(str, words)), each(lines, wire, words))
+        counted("socket, connect, one request and close", each(lines, wire, ("crr",)))
         # Only writes are stopped at: a client that is not slowed down.
         rung = each(lines, wire, ("rr", "--connections", 256), "--seccomp-bpf", "-e", "trace=write").get("write", 0)
         line("doorbells of 1000 requests, 256 connections", 1000 * rung, "", DOORBELLS)
