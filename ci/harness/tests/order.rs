@@ -6,13 +6,16 @@ use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::SyncSender;
 
+use harness::path::quiet;
+use harness::peers::Peers;
 use harness::{LOCAL, PEER, World, frame};
 use inet::SocketId;
 use inet::command::{Command, SocketOption, Transport};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, recv};
 use shm::{Ancillary, SocketMemory};
-use wire::{ethernet, ipv4, udp};
+use wire::tcp::flag;
+use wire::{ethernet, ipv4, tcp, udp};
 
 /// Posts a datagram, without a breath of the worker's.
 fn post(memory: &SocketMemory, to: Option<SocketAddr>) {
@@ -114,6 +117,27 @@ fn who_has_taken_the_last_connection_is_not_told_of_it_again(world: &mut World) 
     assert!(user.join().unwrap());
 }
 
+/// A close that finds something unread resets the connection; what was sent before leaves before that, though the worker
+/// hears of both in one breath.
+fn what_was_sent_leaves_before_a_reset(world: &mut World) {
+    world.listen(80, 1);
+    let mut peers = Peers::new().unwrap();
+    peers.open(world, (0, 80), 6000..6001, &mut quiet).unwrap();
+    peers.inject(world, 0, flag::ACK | flag::PSH, b"unread").unwrap();
+    quiet(world);
+    world.each_sent(|_| {});
+    peers.write(0, b"sent before").unwrap();
+    world.send(Command::Close { socket: peers.list[0].socket, reset: false });
+    quiet(world);
+    let mut left = Vec::new();
+    world.each_sent(|frame| {
+        let packet = ipv4::Packet::parse(&frame[ethernet::Header::LEN..]).unwrap();
+        let segment = tcp::Segment::parse(packet.payload).unwrap();
+        left.push((segment.text.to_vec(), segment.flags() & flag::RST != 0));
+    });
+    assert_eq!(left, [(b"sent before".to_vec(), false), (Vec::new(), true)]);
+}
+
 // EAL starts once in a process.
 #[test]
 fn order() {
@@ -126,5 +150,6 @@ fn order() {
     a_peer_is_for_what_is_sent_later(&mut world, socket, &memory);
     world.send(Command::Close { socket, reset: false });
     who_has_taken_the_last_connection_is_not_told_of_it_again(&mut world);
+    what_was_sent_leaves_before_a_reset(&mut world);
     assert_eq!(world.wind_up(), 0, "buffers left");
 }

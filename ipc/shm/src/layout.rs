@@ -17,6 +17,9 @@
 
 /// Address space of one client: its read part, then its write part.
 pub const SLOT_LEN: usize = READ_LEN + WRITE_LEN;
+/// The largest word, in bytes. The length of whatever is mapped is a multiple of it, and it is one of each word's:
+/// an aligned word that begins inside ends inside.
+pub(crate) const WORD_MAX: usize = size_of::<[u64; 2]>();
 /// Length of the part only the daemon writes.
 pub const READ_LEN: usize = 32 * MIB;
 /// Length of the part the client writes.

@@ -6,6 +6,7 @@
 
 use core::ptr::NonNull;
 
+use crate::layout::WORD_MAX;
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// A mapped range. Whoever holds it keeps the mapping alive.
@@ -14,10 +15,6 @@ pub(crate) struct Region {
     base: NonNull<u8>,
     len: usize,
 }
-
-/// The largest word, in bytes. The length of a region is a multiple of it, and it is one of each word's: an
-/// aligned word that begins inside ends inside.
-pub(crate) const WORD_MAX: usize = size_of::<[u64; 2]>();
 
 impl Region {
     /// `len` is a multiple of [`WORD_MAX`].

@@ -430,15 +430,20 @@ impl Worker {
         if let Some(client) = self.clients.owner_mut(socket.client) {
             let _ = stream.recv.refresh(&mut client.lane);
         }
+        let unread = stream.recv.unread() > 0;
         if crowded {
             self.counters.tcp.orphans_reset.increment();
         }
+        if reset || crowded || unread {
+            // What was sent before has left before, as far as the windows let it: a reset would forget it.
+            let _ = self.transmit_stream(id, now);
+        }
+        let Some(stream) = self.sockets.stream_mut(id) else { return };
         if reset || crowded {
             stream.tcb.abort();
-            return self.after_event(id, tcp::Events::default(), now);
+        } else {
+            stream.tcb.close(now, unread);
         }
-        let unread = stream.recv.unread() > 0;
-        stream.tcb.close(now, unread);
         self.after_event(id, tcp::Events::default(), now);
     }
 

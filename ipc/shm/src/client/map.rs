@@ -12,9 +12,11 @@ use super::lock::{self, Guard};
 use super::own::Own;
 use super::socket::SocketMemory;
 use crate::daemon::{CellId, TxFlags};
-use crate::layout::{self, CELLS, LANES_MAX, LAP, READ_LEN, RING_LEN, WORKERS_LEN, WRITE_LEN, own};
+use crate::layout::{
+    self, CELLS, LANES_MAX, LAP, READ_LEN, RING_LEN, WORD_MAX, WORKERS_LEN, WRITE_LEN, own,
+};
 use crate::memory;
-use crate::region::{Region, WORD_MAX};
+use crate::region::Region;
 use crate::sync::fence;
 use crate::words::pair;
 
