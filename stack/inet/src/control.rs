@@ -413,27 +413,23 @@ impl Worker {
             self.module_close(id, now);
             return self.free_socket(id);
         };
-        if stream.closed {
+        if core::mem::replace(&mut stream.closed, true) {
             return;
         }
-        stream.closed = true;
         self.orphans += 1;
         let crowded = self.orphans > ORPHANS_MAX;
         if let Some(listener) = stream.waiting_at.take() {
             self.leave_listener(listener, now);
         }
-        let Some(socket) = self.sockets.find_mut(id) else { return };
-        let Kind::Stream(stream) = &mut socket.kind else { return };
+        let Some(stream) = self.sockets.stream_mut(id) else { return };
         if stream.tcb.state() == tcp::State::Closed || !self.flows.is_connection(&stream.flow, id) {
             return self.free_socket(id);
         }
-        if let Some(client) = self.clients.owner_mut(socket.client) {
+        if let Some(client) = self.clients.owner_mut(owner) {
             let _ = stream.recv.refresh(&mut client.lane);
         }
         let unread = stream.recv.unread() > 0;
-        if crowded {
-            self.counters.tcp.orphans_reset.increment();
-        }
+        self.counters.tcp.orphans_reset.add(crowded.into());
         if reset || crowded || unread {
             // What was sent before has left before, as far as the windows let it: a reset would forget it.
             let _ = self.transmit_stream(id, now);
