@@ -394,6 +394,6 @@ impl Link {
 
 /// A part of a time, by a random number.
 pub(crate) fn below(most: Duration, random: u64) -> Duration {
-    let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+    let nanos = types::nanos(most);
     Duration::from_nanos(random.checked_rem(nanos).unwrap_or(0))
 }

@@ -431,7 +431,7 @@ impl Worker {
         let unread = stream.recv.unread() > 0;
         self.counters.tcp.orphans_reset.add(crowded.into());
         if reset || crowded || unread {
-            // What was sent before has left before, as far as the windows let it: a reset would forget it.
+            // What was sent before leaves before, as far as one turn goes: a reset would forget it.
             let _ = self.transmit_stream(id, now);
         }
         let Some(stream) = self.sockets.stream_mut(id) else { return };

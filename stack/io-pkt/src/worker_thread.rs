@@ -90,10 +90,6 @@ impl Bed {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Runs until the control plane says stop.
 pub(crate) fn run(mut worker: Worker, bed: &Bed) {
     devnp::own_fault_stack();
@@ -106,7 +102,7 @@ pub(crate) fn run(mut worker: Worker, bed: &Bed) {
     while !worker.is_stopping() {
         let at = now();
         if let Some(began) = busy_since.take() {
-            worker.counters().worker.busy_nanos.add(nanos(at.since(began)));
+            worker.counters().worker.busy_nanos.add(types::nanos(at.since(began)));
         }
         if worker.breathe(at) {
             last_busy = at;

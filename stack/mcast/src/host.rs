@@ -323,6 +323,6 @@ fn is_never_told(group: IpAddr) -> bool {
 
 /// A part of a time, by a random number.
 fn below(most: Duration, random: u64) -> Duration {
-    let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+    let nanos = types::nanos(most);
     Duration::from_nanos(random.checked_rem(nanos).unwrap_or(0))
 }

@@ -77,7 +77,7 @@ pub(crate) struct RateSample {
 impl RateSample {
     /// Bytes per second. The interval is none shorter than the shortest round trip, and not zero.
     pub(crate) fn bytes_per_second(&self) -> u64 {
-        let nanos = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = types::nanos(self.interval);
         let bytes = u64::from(self.delivered).saturating_mul(1_000_000_000);
         bytes.checked_div(nanos).unwrap_or(0)
     }

@@ -115,7 +115,7 @@ impl Tcb {
 
     fn wait_changes(&mut self, waits: Waits, now: Instant) {
         let present = self.chrono.present(now);
-        let ns = u64::try_from(present.as_nanos()).unwrap_or(u64::MAX);
+        let ns = types::nanos(present);
         self.chrono.busy_ns = self.chrono.busy_ns.saturating_add(ns);
         match self.chrono.waits {
             Waits::No | Waits::Acks => {}

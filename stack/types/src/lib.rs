@@ -19,4 +19,4 @@ pub use alike::{alike, nearest};
 pub use drop_reason::DropReason;
 pub use flow::FlowKey;
 pub use mac::{MacAddr, ParseMacError};
-pub use time::Instant;
+pub use time::{Instant, nanos};

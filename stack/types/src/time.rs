@@ -68,7 +68,8 @@ impl Sub<Duration> for Instant {
 
 /// Nanoseconds of a duration, or as many as there may be. (`Duration::as_nanos` counts in 128 bits.)
 #[inline]
-fn nanos(duration: Duration) -> u64 {
+#[must_use]
+pub fn nanos(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
