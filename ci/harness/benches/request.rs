@@ -19,10 +19,9 @@ use std::time::{Duration, Instant};
 use clock::{breath, clock};
 use harness::World;
 use harness::pair::Pair;
-use harness::peers::Peers;
+use harness::path::{BURST, Kind, Path};
 
-const REQUESTS: usize = 200_000;
-const PORT: u16 = 80;
+const REQUESTS: u32 = 200_000;
 /// Where the other stack finds the server.
 const PAIR_PORT: u16 = 81;
 /// Turns of the three that are compared, of which the middle one counts.
@@ -31,34 +30,35 @@ const TURNS: usize = 7;
 const PAIRED: u32 = 100_000;
 const LOOPED: u32 = 10_000;
 
-/// Cycles of the client and of the worker.
-fn parts(world: &mut World) -> Result<[u64; 2], String> {
-    world.listen(PORT, 8);
-    let mut peers = Peers::new()?;
-    peers.open(world, (0, PORT), 10_000..10_001, &mut harness::path::quiet)?;
-    let mut spent = [Vec::with_capacity(REQUESTS), Vec::with_capacity(REQUESTS)];
-    for request in 0..REQUESTS {
-        peers.request(world, 0, request > 0)?;
-        let arrives = breath(world);
-        let started = clock();
-        peers.respond(0)?;
-        let client = clock().saturating_sub(started);
-        let leaves = breath(world);
-        // The first ones are acknowledged before they are answered.
-        let mut frames = 0;
-        world.each_sent(|_| frames += 1);
-        if frames == 0 {
-            return Err(format!("request {request} was not answered"));
-        }
+/// Cycles of the client and of the worker for each request of a path: the middle of all.
+fn parts(world: &mut World, kind: Kind, at_once: u32) -> Result<[u64; 2], String> {
+    let mut path = Path::new(world, kind)?;
+    let mut spent = [const { Vec::new() }; 2];
+    let (mut requests_came, mut worker, mut left) = (false, 0, 0);
+    for _ in 0..REQUESTS / BURST {
+        let _ = path.burst(world, |world| {
+            let entered = clock();
+            let cycles = breath(world);
+            requests_came = !requests_came;
+            if requests_came {
+                (worker, left) = (cycles, clock());
+            } else {
+                let found = [entered.saturating_sub(left), worker + cycles];
+                spent
+                    .iter_mut()
+                    .zip(found)
+                    .for_each(|(all, cycles)| all.push(cycles / u64::from(at_once)));
+            }
+        })?;
         world.events.clear();
-        for (all, cycles) in spent.iter_mut().zip([client, arrives + leaves]) {
-            all.push(cycles);
-        }
     }
-    Ok(spent.map(|mut all| {
-        all.sort_unstable();
-        all.get(all.len() / 2).copied().unwrap_or(0)
-    }))
+    Ok(spent.map(middle))
+}
+
+/// The middle of all, once they are in their order.
+fn middle(mut all: Vec<u64>) -> u64 {
+    all.sort_unstable();
+    all.get(all.len() / 2).copied().unwrap_or(0)
 }
 
 /// The kernel's loopback: both ends of a connection.
@@ -138,18 +138,17 @@ fn beside(world: &mut World) -> Result<[u64; 3], String> {
             all.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
         }
     }
-    Ok(all.map(|mut all| {
-        all.sort_unstable();
-        all.get(all.len() / 2).copied().unwrap_or(0)
-    }))
+    Ok(all.map(middle))
 }
 
 fn run() -> Result<(), String> {
     let mut world = World::new()?;
-    let [client, worker] = parts(&mut world)?;
+    let [client, worker] = parts(&mut world, Kind::RequestAlone, 1)?;
     let [pair, kernel, polling] = beside(&mut world)?;
+    let [clients, workers] = parts(&mut world, Kind::RequestBurst, BURST)?;
     println!(
-        "client {client} worker {worker} pair_ns {pair} kernel_ns {kernel} kernel_polling_ns {polling}"
+        "client {client} worker {worker} client_of_burst {clients} worker_of_burst {workers} \
+         pair_ns {pair} kernel_ns {kernel} kernel_polling_ns {polling}"
     );
     Ok(())
 }

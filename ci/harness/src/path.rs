@@ -58,6 +58,8 @@ pub enum Kind {
     RequestResponse,
     /// On one connection, one request at a time: 64 bytes come in that acknowledge the response before, 64 go out.
     RequestAlone,
+    /// The same on 32 connections at once, behind a port that sums.
+    RequestBurst,
     /// A SYN comes in, the SYN-ACK goes out.
     Syn,
     /// Handshake, accept, one request, both ends close.
@@ -80,9 +82,10 @@ impl Kind {
     fn configure(self, world: &mut World) {
         let tso_buffers_max = match self {
             Self::TcpSendTso => u16::MAX,
-            Self::TcpSendOffload => 0,
+            Self::TcpSendOffload | Self::RequestBurst => 0,
             _ => return,
         };
+        world.verified |= matches!(self, Self::RequestBurst);
         world.configure(|interface| {
             interface.tx_checksum = TxChecksum::Port;
             interface.loans = true;
@@ -142,13 +145,14 @@ impl Path {
                 let (first, count) = match kind {
                     Kind::RequestResponse => (6000, 32),
                     Kind::RequestAlone => (6500, 1),
+                    Kind::RequestBurst => (6600, 32),
                     _ if kind.is_stream() => (7000, 1),
                     _ => (8000, 0),
                 };
                 let ours: Vec<u16> = world.own_ports(first).take(count).collect();
                 peers.open(world, (0, 80), ours.into_iter(), &mut quiet)?;
-                if matches!(kind, Kind::RequestAlone) {
-                    alone(&mut peers, world, false, &mut quiet)?;
+                if matches!(kind, Kind::RequestAlone | Kind::RequestBurst) {
+                    peers.serve(world, 0..count, false, &mut quiet)?;
                 }
                 Ok(Self::Peers(kind, peers))
             }
@@ -208,7 +212,10 @@ fn of_peers(
     let all: [usize; BURST as usize] = core::array::from_fn(|index| index);
     match kind {
         Kind::RequestResponse => peers.exchange(world, &all, breathe)?,
-        Kind::RequestAlone => (0..BURST).try_for_each(|_| alone(peers, world, true, breathe))?,
+        Kind::RequestAlone => {
+            (0..BURST).try_for_each(|_| peers.serve(world, 0..1, true, breathe))?
+        }
+        Kind::RequestBurst => peers.serve(world, 0..all.len(), true, breathe)?,
         Kind::Connection => {
             peers.open(world, (0, 80), 8000..8032, breathe)?;
             peers.exchange(world, &all, breathe)?;
@@ -221,22 +228,6 @@ fn of_peers(
         _ => return syns(world, breathe),
     }
     Ok(BURST)
-}
-
-/// A request and its response, each in a breath of its own; `after` another, which it acknowledges.
-fn alone(
-    peers: &mut Peers,
-    world: &mut World,
-    after: bool,
-    breathe: &mut impl FnMut(&mut World),
-) -> Result<(), String> {
-    peers.request(world, 0, after)?;
-    breathe(world);
-    peers.respond(0)?;
-    breathe(world);
-    let mut answered = false;
-    world.each_sent(|frame| answered |= has_text(frame));
-    answered.then_some(()).ok_or_else(|| "a request was not answered".into())
 }
 
 /// The client sends 32 segments, the peer acknowledges each.
@@ -272,13 +263,6 @@ fn segments_of(frame: &[u8]) -> u32 {
         return (len / u32::try_from(SEGMENT_LEN).unwrap_or(u32::MAX)).max(1);
     };
     u32::from(!packet.payload.is_empty())
-}
-
-/// Is it a segment with text?
-fn has_text(frame: &[u8]) -> bool {
-    let packet = frame.get(14..).and_then(|packet| ipv4::Packet::parse(packet).ok());
-    let segment = packet.and_then(|packet| wire::tcp::Segment::parse(packet.payload).ok());
-    segment.is_some_and(|segment| !segment.text.is_empty())
 }
 
 fn syns(world: &mut World, breathe: &mut impl FnMut(&mut World)) -> Result<u32, String> {

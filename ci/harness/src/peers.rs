@@ -1,5 +1,6 @@
 //! The peer's side of many connections to one worker.
 
+use core::ops::Range;
 use std::collections::HashMap;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -187,6 +188,31 @@ impl Peers {
         self.write(index, &text)
     }
 
+    /// Requests of these connections in one breath and their responses in another; `after` others, which they
+    /// acknowledge.
+    ///
+    /// # Errors
+    /// Not all were answered.
+    pub fn serve(
+        &mut self,
+        world: &mut World,
+        which: Range<usize>,
+        after: bool,
+        breathe: &mut impl FnMut(&mut World),
+    ) -> Result<(), String> {
+        which.clone().try_for_each(|index| self.request(world, index, after))?;
+        breathe(world);
+        which.clone().try_for_each(|index| self.respond(index))?;
+        breathe(world);
+        let mut answered = 0;
+        world.each_sent(|frame| answered += usize::from(has_text(frame)));
+        // Of another connection a response may be sent again.
+        if answered < which.len() {
+            return Err(format!("{answered} of {} requests were answered", which.len()));
+        }
+        Ok(())
+    }
+
     /// The peer closes, then the client; `list` is empty afterwards.
     ///
     /// # Errors
@@ -302,4 +328,11 @@ fn syn_ack(frame: &[u8]) -> Option<(u16, u32)> {
     let segment = wire::tcp::Segment::parse(packet.payload).ok()?;
     (segment.flags() == flag::SYN | flag::ACK)
         .then(|| (segment.header.dst_port.get(), segment.header.seq.get()))
+}
+
+/// Is it a segment with text?
+fn has_text(frame: &[u8]) -> bool {
+    let packet = frame.get(14..).and_then(|packet| ipv4::Packet::parse(packet).ok());
+    let segment = packet.and_then(|packet| wire::tcp::Segment::parse(packet.payload).ok());
+    segment.is_some_and(|segment| !segment.text.is_empty())
 }
