@@ -160,12 +160,15 @@ impl Options {
 }
 
 impl Options {
-    /// The send buffer grows with cwnd, unless the user has set it.
-    pub(crate) fn grow_send_buffer(&mut self, tcb: &Tcb) {
-        if !self.send_fixed {
-            let wanted = tcb.send_buffer_wanted().min(SEND_BUFFER_MAX);
-            self.send_buffer = self.send_buffer.max(wanted);
+    /// The send buffer grows with cwnd, unless the user has set it. `true`: it did.
+    pub(crate) fn grow_send_buffer(&mut self, tcb: &Tcb) -> bool {
+        let wanted =
+            if self.send_fixed { 0 } else { tcb.send_buffer_wanted().min(SEND_BUFFER_MAX) };
+        let grows = wanted > self.send_buffer;
+        if grows {
+            self.send_buffer = wanted;
         }
+        grows
     }
 
     /// The receive buffer grows with what the user reads, unless he has set it.

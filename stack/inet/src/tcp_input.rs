@@ -1,5 +1,7 @@
 //! From a TCP segment to its endpoint, and what the endpoint's answer means for the socket.
 
+use std::collections::VecDeque;
+
 use dpdk::Mbuf;
 use rustix::io::Errno;
 use shm::{Lane, Status, StreamProducer};
@@ -8,7 +10,7 @@ use tcp::{
 };
 use types::{DropReason, FlowKey, Instant};
 
-use crate::attend::has_free_third;
+use crate::attend::{has_free_third, raise};
 use crate::command::Misbehaviour;
 use crate::device::Device;
 use crate::flow::Flow;
@@ -20,7 +22,7 @@ use crate::network::{Destination, LOOPBACK};
 use crate::socket::{Kind, Signal, SocketId, Stream};
 use crate::steer;
 use crate::tcp_output::Way;
-use crate::timer_wheel::{Endpoint, Owner, Timer};
+use crate::timer_wheel::{Endpoint, Owner, Timer, Timers};
 use crate::worker::Worker;
 
 /// A stream's receive side as the engine sees it: blocks in the client's memory, or nothing any
@@ -104,6 +106,25 @@ impl Stream {
         self.acked_len = self.acked_len.saturating_add(arrival.acked_len);
         self.delivered |= arrival.delivered_len > 0;
         Train { taken, drop: arrival.drop, events: arrival.events }
+    }
+
+    /// Segments of it were taken: it is settled when the burst is over, or before if one of them was not routine.
+    #[inline]
+    pub(crate) fn touch(&mut self, id: SocketId, touched: &mut Vec<SocketId>) {
+        if !core::mem::replace(&mut self.touched, true) {
+            touched.push(id);
+        }
+    }
+
+    /// It gets its turn if it has something to send, and its timer is set.
+    #[inline]
+    fn schedule(&mut self, id: SocketId, ready: &mut VecDeque<SocketId>, timers: &mut Timers) {
+        if !self.ready && self.tcb.wants_transmit() {
+            self.ready = true;
+            ready.push_back(id);
+        }
+        let owner = Owner::Endpoint(Endpoint::Connection(id.index));
+        timers.arm(self.tcb.next_timeout(), owner, &mut self.timer);
     }
 }
 
@@ -223,20 +244,11 @@ impl Worker {
         let lender = self.lender.as_deref_mut();
         let lender = lender.and_then(|l| l.for_reader(socket.client, lane.as_deref()));
         let train = stream.train((lane, lender), segment, &[], now);
-        self.settle_later(id, train.events, now);
+        stream.touch(id, &mut self.touched);
+        if !Events::ROUTINE.contains(train.events) {
+            self.settle(id, train.events, now);
+        }
         train.drop.map_or(Ok(()), Err)
-    }
-
-    /// Segments of a connection were taken: it is settled when the burst is over, or at once if the
-    /// last event was not routine.
-    pub(crate) fn settle_later(&mut self, id: SocketId, events: Events, now: Instant) {
-        let Some(stream) = self.sockets.stream_mut(id) else { return };
-        if !core::mem::replace(&mut stream.touched, true) {
-            self.touched.push(id);
-        }
-        if !Events::ROUTINE.contains(events) {
-            self.settle(id, events, now);
-        }
     }
 
     /// The burst is over: what its segments did to each connection is carried out once.
@@ -303,7 +315,7 @@ impl Worker {
     pub(crate) fn apply(&mut self, id: SocketId, arrival: &Arrival, now: Instant) {
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let Kind::Stream(stream) = &mut socket.kind else { return };
-        let mut client = self.clients.owner_mut(socket.client);
+        let client = self.clients.owner_mut(socket.client);
         let mut signal = socket.signal;
         if arrival.acked_len > 0 {
             let private_len = stream.send.private_len();
@@ -311,13 +323,15 @@ impl Worker {
             // The memory of an orphan goes with its last byte.
             let freed_len = private_len.saturating_sub(stream.send.private_len());
             self.orphan_bytes = self.orphan_bytes.saturating_sub(freed_len);
-            socket.options.grow_send_buffer(&stream.tcb);
+            let grows = socket.options.grow_send_buffer(&stream.tcb);
             if has_free_third(stream, socket.options.send_buffer) {
                 stream.tcb.user_waits(false, now);
             }
             if let Some(client) = &client {
-                let limit = stream.tcb.send_limit(socket.options.send_buffer);
-                client.lane.set_send_buffer(socket.cell, limit);
+                if grows || stream.tcb.limits_unsent() {
+                    let limit = stream.tcb.send_limit(socket.options.send_buffer);
+                    client.lane.set_send_buffer(socket.cell, limit);
+                }
                 client.lane.set_tx_released(socket.cell, stream.send.released());
             }
             signal.writable = true;
@@ -326,14 +340,35 @@ impl Worker {
             signal.readable = true;
             socket.options.grow_receive_buffer(stream, now);
         }
+        if socket.signal.is_empty() && !signal.is_empty() {
+            self.signals.push(id);
+        }
+        socket.signal = signal;
         let events = arrival.events;
+        if Events::ROUTINE.contains(events) && stream.tcb.state() != State::Closed {
+            return stream.schedule(id, &mut self.ready, &mut self.timers);
+        }
+        self.tell_events(id, events);
+        self.count_events(events);
+        if events.intersects(Events::ESTABLISHED | Events::CLOSED) {
+            self.fast_open_proven(id, events.contains(Events::RESET).then_some(now));
+            self.fast_open_lesson(id, now);
+        }
+        self.after_event(id, events, now);
+    }
+
+    /// The client is told what has become of its connection.
+    fn tell_events(&mut self, id: SocketId, events: Events) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let mut client = self.clients.owner_mut(socket.client);
+        let mut signal = Signal::default();
         if events.contains(Events::ESTABLISHED) {
             signal.writable = true;
             if let Some(client) = &client {
                 client.lane.set_status(socket.cell, Status::CONNECTED);
             }
         }
-        signal.urgent |= events.contains(Events::URGENT);
+        signal.urgent = events.contains(Events::URGENT);
         if events.contains(Events::FIN_RECEIVED) {
             signal.readable = true;
             signal.hang_up = true;
@@ -349,16 +384,9 @@ impl Worker {
                 client.add_status(socket.cell, Status::CLOSED);
             }
         }
-        if socket.signal.is_empty() && !signal.is_empty() {
-            self.signals.push(id);
+        if !signal.is_empty() {
+            raise(socket, id, signal, &mut self.signals);
         }
-        socket.signal = signal;
-        self.count_events(events);
-        if events.intersects(Events::ESTABLISHED | Events::CLOSED) {
-            self.fast_open_proven(id, events.contains(Events::RESET).then_some(now));
-            self.fast_open_lesson(id, now);
-        }
-        self.after_event(id, events, now);
     }
 
     fn count_events(&self, events: Events) {
@@ -373,12 +401,7 @@ impl Worker {
     /// Output, timers and the end of the endpoint.
     pub(crate) fn after_event(&mut self, id: SocketId, events: Events, now: Instant) {
         let Some(stream) = self.sockets.stream_mut(id) else { return };
-        if stream.tcb.wants_transmit() && !stream.ready {
-            stream.ready = true;
-            self.ready.push_back(id);
-        }
-        let owner = Owner::Endpoint(Endpoint::Connection(id.index));
-        self.timers.arm(stream.tcb.next_timeout(), owner, &mut stream.timer);
+        stream.schedule(id, &mut self.ready, &mut self.timers);
         if events.contains(Events::TIME_WAIT) {
             let (flow, time_wait) = (stream.flow, TimeWait::new(&stream.tcb, now));
             // The acknowledgement of the peer's FIN goes out before the block is let go.

@@ -40,21 +40,22 @@ impl Worker {
         let turns = self.ready.len();
         for _ in 0..turns {
             let Some(id) = self.ready.pop_front() else { break };
-            let more = self.transmit_stream(id, now);
-            if more {
+            if self.transmit_stream(id, now)
+                && let Some(stream) = self.sockets.stream_mut(id)
+            {
+                stream.ready = true;
                 self.ready.push_back(id);
-            } else if let Some(stream) = self.sockets.stream_mut(id) {
-                stream.ready = false;
             }
         }
         turns > 0
     }
 
-    /// One connection's turn. `true`: it has more to send.
+    /// One connection's turn, for which it is ready no longer. `true`: it has more to send.
     pub(crate) fn transmit_stream(&mut self, id: SocketId, now: Instant) -> bool {
         let Some(socket) = self.sockets.find_mut(id) else { return false };
         let device = socket.options.device;
         let Kind::Stream(stream) = &mut socket.kind else { return false };
+        stream.ready = false;
         let flow = stream.flow;
         if flow.pair().is_some() {
             return match self.way6_from(device, &flow) {

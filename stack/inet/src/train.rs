@@ -281,7 +281,10 @@ impl Worker {
                 break;
             }
         }
-        self.settle_later(id, events, now);
+        stream.touch(id, &mut self.touched);
+        if !Events::ROUTINE.contains(events) {
+            self.settle(id, events, now);
+        }
         taken
     }
 }

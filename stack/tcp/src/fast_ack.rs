@@ -22,6 +22,11 @@ impl Flight {
             && (self.dup_acks, self.dup_len) == (0, 0)
             && !self.impatient
     }
+
+    /// All is acknowledged, and nothing is left to be repaired.
+    pub(crate) fn is_over(&self) -> bool {
+        self.board.is_empty() && self.is_well() && !self.probe_due && !self.belief.is_holding()
+    }
 }
 
 impl Tcb {

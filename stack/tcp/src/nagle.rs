@@ -36,6 +36,11 @@ impl Nagle {
         Self { cork, ..Self::new(nodelay, una) }
     }
 
+    /// Nothing that is queued waits for company, once all before it is acknowledged.
+    pub(crate) fn lets_all_go(&self) -> bool {
+        !self.cork && self.more_len == 0
+    }
+
     /// There is a SEND of `len` bytes; `more`: the user will send more soon.
     pub(crate) fn queued(&mut self, len: u32, more: bool) {
         self.more_len = if more { self.more_len.saturating_add(len) } else { 0 };

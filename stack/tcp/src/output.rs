@@ -3,7 +3,7 @@
 use types::Instant;
 
 use crate::flight::Flight;
-use crate::tcb::AckIntent;
+use crate::tcb::{AckIntent, SendSequence};
 use crate::timers::Timer;
 use crate::{Flags, Options, RecvBuffer, SackBlocks, SegmentOut, SeqNum, State, Tcb};
 
@@ -106,7 +106,33 @@ impl Tcb {
             && self.flight.as_deref().is_none_or(nothing_lost)
     }
 
+    #[inline]
     fn plan(&self, burst_len: u32) -> Option<Plan> {
+        if let Some(text) = self.plan_lone() {
+            let plan = Some(Plan::Text(text));
+            debug_assert_eq!(self.plan_any(burst_len), plan, "{self:?}");
+            return plan;
+        }
+        self.plan_any(burst_len)
+    }
+
+    /// All that is queued, where that is one segment, nothing is in flight and nothing else is to be said: how
+    /// a request leaves, or a response. [`Tcb::plan_any`] would find the same.
+    #[inline]
+    fn plan_lone(&self) -> Option<Text> {
+        let &SendSequence { una, nxt, max, queued, wnd, mss, fin_queued, .. } = &self.snd;
+        let lone = queued.wrapping_sub(1) < u32::from(mss).min(wnd).min(self.cc.cwnd())
+            && (una, nxt) == (max, max)
+            && !fin_queued
+            && self.state.is_sending()
+            && self.rare.is_none()
+            && !self.reassembly.has_news()
+            && self.nagle.lets_all_go()
+            && self.flight.as_deref().is_none_or(Flight::is_over);
+        lone.then_some(Text { seq: nxt, len: queued, fin: false, kind: Kind::Next })
+    }
+
+    fn plan_any(&self, burst_len: u32) -> Option<Plan> {
         if let Some(seq) = self.rare.as_ref().and_then(|rare| rare.reply_reset) {
             return Some(Plan::ReplyReset(seq));
         }
