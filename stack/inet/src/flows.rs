@@ -55,6 +55,8 @@ pub(crate) struct Flows {
     staged: (Flow, u64),
     /// Its endpoint, once found: segments come in trains. Forgotten when the table changes.
     found: Cell<Option<Endpoint>>,
+    /// How often the table has changed, modulo 2^32.
+    changes: u32,
     /// Half-open endpoints.
     pub embryos: Slab<Embryo>,
     /// Endpoints in TIME-WAIT.
@@ -75,6 +77,7 @@ impl Flows {
             pairs: Pairs::default(),
             staged: (Flow::NONE, hasher.hash(&Flow::NONE)),
             found: Cell::new(None),
+            changes: 0,
             embryos: Slab::default(),
             remains: Slab::default(),
             oldest: VecDeque::new(),
@@ -177,10 +180,25 @@ impl Flows {
         }
     }
 
-    /// The segment at hand is of this flow.
+    /// How often the table has changed: what was found stays right while it does not.
     #[inline]
-    pub(crate) fn set_staged(&mut self, flow: Flow, hash: u64) {
-        if flow != self.staged.0 {
+    #[must_use]
+    pub(crate) const fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    fn changed(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+        self.found.set(None);
+    }
+
+    /// The segment at hand is of this flow, whose endpoint is known to be `connection`, or has to be found.
+    #[inline]
+    pub(crate) fn set_staged(&mut self, flow: Flow, hash: u64, connection: Option<u32>) {
+        if let Some(number) = connection {
+            self.staged = (flow, hash);
+            self.found.set(Some(Endpoint::Connection(number)));
+        } else if flow != self.staged.0 {
             self.staged = (flow, hash);
             self.found.set(None);
         }
@@ -297,7 +315,7 @@ impl Flows {
     }
 
     fn enter(&mut self, flow: &Flow, endpoint: Endpoint, sockets: &Sockets) -> Result<(), Full> {
-        self.found.set(None);
+        self.changed();
         let (hash, number) = (self.hasher.hash(flow), number(endpoint));
         let Self { table, hasher, embryos, remains, .. } = self;
         let flow_of = |number| flow_of(number, embryos, remains, sockets);
@@ -313,7 +331,7 @@ impl Flows {
     }
 
     fn forget(&mut self, flow: &Flow, endpoint: Endpoint) -> bool {
-        self.found.set(None);
+        self.changed();
         let own = number(endpoint);
         let removed = self.table.remove(self.hasher.hash(flow), |number| number == own);
         if removed {

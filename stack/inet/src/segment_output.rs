@@ -125,6 +125,7 @@ struct Filler<'a, 'b, F: Family> {
 }
 
 impl<'a, 'b, F: Family> Filler<'a, 'b, F> {
+    #[inline(always)]
     fn new(
         way: &Way<'_, F>,
         whole: &SegmentOut,

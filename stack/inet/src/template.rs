@@ -53,6 +53,7 @@ pub(crate) struct Template<F: Family = Ipv4Addr> {
 
 impl<F: Family> Template<F> {
     /// The headers of `whole`. Without `ethernet` they begin with those of IP.
+    #[inline(always)]
     pub(crate) fn new(
         way: &Way<'_, F>,
         whole: &SegmentOut,
@@ -105,6 +106,7 @@ impl<F: Family> Template<F> {
 
     /// Writes the headers of a segment whose text sums up to `text` into `room`, which is as long as
     /// they are. `None`: it is not, or the text too long for IP.
+    #[inline(always)]
     pub(crate) fn emit(&mut self, cut: &Cut, text: Checksum, room: &mut [u8]) -> Option<()> {
         if self.text_len != Some(cut.text_len) {
             self.set_text_len(cut.text_len)?;

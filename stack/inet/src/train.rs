@@ -34,7 +34,7 @@ enum Place {
 }
 
 /// Frames that were looked at: how many, whose they seem to be, that flow's hash, and which connection
-/// that most likely is.
+/// that is, if it was met at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     len: usize,
@@ -70,13 +70,15 @@ impl Worker {
         self.divide(burst.as_slice(), interface, &mut places, &mut runs);
         gather(burst.iter_mut().into_slice(), &mut places, &mut runs, goes_on);
         self.fetch(&mut runs);
+        let changes = self.flows.changes();
         let mut places = places.as_slice();
         // From here on the first frame is the last, where it can be taken away.
         burst.reverse();
         for run in runs.drain(..) {
             let Some((own, later)) = places.split_at_checked(run.len) else { break };
             places = later;
-            self.flows.set_staged(run.flow, run.hash);
+            let connection = run.connection.filter(|_| self.flows.changes() == changes);
+            self.flows.set_staged(run.flow, run.hash, connection);
             if run.apart {
                 if let Some(mbuf) = burst.pop() {
                     self.input(mbuf, interface, now);
@@ -125,7 +127,13 @@ impl Worker {
             }
         }
         let mut asleep = 0_usize;
-        for number in runs.iter().filter_map(|run| run.connection) {
+        for run in runs.iter_mut() {
+            let Some(number) =
+                run.connection.filter(|number| self.sockets.is_flow(*number, &run.flow))
+            else {
+                run.connection = None;
+                continue;
+            };
             asleep = asleep.saturating_add(usize::from(self.fetch_beside(number)));
         }
         if asleep > 0 {

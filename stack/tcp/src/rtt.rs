@@ -143,8 +143,13 @@ impl Rtt {
         } else {
             let error = self.srtt_us.abs_diff(rtt);
             // RTTVAR <- 3/4 RTTVAR + 1/4 |SRTT - R'|; SRTT <- 7/8 SRTT + 1/8 R'
-            self.rttvar_us = moved(self.rttvar_us, error, count.saturating_mul(4));
-            self.srtt_us = moved(self.srtt_us, rtt, count.saturating_mul(8));
+            let step = |from: u32, to: u32, shift: u32| {
+                let all = from.abs_diff(to) >> shift;
+                // Most often it is the only one, and division takes its time.
+                if count == 1 { all } else { all.checked_div(count).unwrap_or(0) }
+            };
+            self.rttvar_us = moved(self.rttvar_us, error, step(self.rttvar_us, error, 2));
+            self.srtt_us = moved(self.srtt_us, rtt, step(self.srtt_us, rtt, 3));
         }
         self.update_rto();
     }
@@ -179,9 +184,8 @@ impl Rtt {
     }
 }
 
-/// `from`, moved to `to` by a part of `parts`.
-fn moved(from: u32, to: u32, parts: u32) -> u32 {
-    let step = from.abs_diff(to).checked_div(parts).unwrap_or(0);
+/// `from`, moved by a step to `to`.
+fn moved(from: u32, to: u32, step: u32) -> u32 {
     if to > from { from.saturating_add(step) } else { from.saturating_sub(step) }
 }
 
