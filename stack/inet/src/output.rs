@@ -25,7 +25,7 @@ use crate::limits::{NEIGHBOR_PROBE_INTERVAL, NEIGHBOR_TICK, TX_BACKLOG_MAX};
 use crate::neighbor::{Ask, Due, Neighbors, Resolution};
 use crate::network::{Addresses, Destination, LOOPBACK, Network, TxChecksum};
 use crate::packet_out::PacketOut;
-use crate::pools::Pools;
+use crate::pools::{Ahead, Pools};
 use crate::redirect_input::DeadHop;
 use crate::timer_wheel::{Fired, Owner, Timer, Timers};
 use crate::tx_port::{TxEnd, TxPort};
@@ -70,6 +70,7 @@ pub(crate) struct Output {
     /// The neighbour table's place on the timer wheel.
     neighbors_timer: Timer,
     pub pools: Pools,
+    pub ahead: Ahead,
     /// Whose this is.
     pub worker: u16,
     /// When this breath began.
@@ -99,6 +100,7 @@ impl Output {
             desk: None,
             neighbors_timer: Timer::default(),
             pools,
+            ahead: Ahead::default(),
             ports: Vec::new(),
             loopback: VecDeque::with_capacity(TX_BACKLOG_MAX),
             counters,
@@ -193,7 +195,7 @@ impl Output {
                 let _ = port.send(interface, &mut self.desk, &self.counters);
             }
             let (start, len) = (port.burst.len(), port.burst.room().min(count - done));
-            if len == 0 || !self.pools.frames.alloc_burst(&mut port.burst, len) {
+            if len == 0 || !self.ahead.take(len, &self.pools.frames, &mut port.burst) {
                 break;
             }
             let empty = port.burst.iter_mut().skip(start);

@@ -1,6 +1,6 @@
 //! Where packet buffers come from.
 
-use dpdk::{Mbuf, Mempool, MempoolError, MempoolOptions, PacketPool};
+use dpdk::{BURST_MAX, Burst, Mbuf, Mempool, MempoolError, MempoolOptions, PacketPool};
 
 /// Whole packets that are longer than frames, of all workers: what is made of fragments or is to be cut
 /// into some. They are needed for moments; 4 MiB.
@@ -31,7 +31,8 @@ impl Pools {
             data_room: LARGE_ROOM,
             ..MempoolOptions::default()
         };
-        Ok(Self { frames, shown: None, large: Mempool::create("packets", &options)? })
+        let large = Mempool::create("packets", &options)?;
+        Ok(Self { frames, shown: None, large })
     }
 
     /// A buffer that holds `len` bytes, whatever they are, with as much headroom as that leaves.
@@ -52,5 +53,46 @@ impl Pools {
         let _room = mbuf.prepend(in_front)?;
         let _room = mbuf.append(len.saturating_sub(in_front))?;
         Some(mbuf)
+    }
+}
+
+/// Empty buffers for frames that are about to be made: one call for as many connections as are ready to send.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    buffers: Burst,
+    /// So many will be wanted, and are not here yet.
+    wanted: usize,
+}
+
+impl Ahead {
+    /// So many connections are about to send, most of them one frame.
+    pub(crate) fn expect(&mut self, connections: usize) {
+        self.wanted = connections.min(BURST_MAX);
+    }
+
+    /// All of them have sent: what is left goes back.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.wanted = 0;
+        if !self.buffers.is_empty() {
+            self.buffers.clear();
+        }
+    }
+
+    /// Appends `count` empty buffers to a burst: all of them, or `false` and none.
+    #[inline]
+    #[must_use]
+    pub(crate) fn take(&mut self, count: usize, pool: &Mempool, to: &mut Burst) -> bool {
+        if count == 1 && self.wanted > 1 {
+            // If there are not so many, each takes its own.
+            let _ = self.wanted <= self.buffers.room()
+                && pool.alloc_burst(&mut self.buffers, self.wanted);
+            self.wanted = 0;
+        }
+        if count > self.buffers.len() || count > to.room() {
+            return pool.alloc_burst(to, count);
+        }
+        self.buffers.move_back(count, to);
+        true
     }
 }

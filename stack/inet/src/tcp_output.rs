@@ -38,6 +38,10 @@ impl Worker {
     /// Lets each ready connection send for one turn. `true`: something was sent.
     pub(crate) fn transmit_ready(&mut self, now: Instant) -> bool {
         let turns = self.ready.len();
+        if turns == 0 {
+            return false;
+        }
+        self.out.ahead.expect(turns);
         for _ in 0..turns {
             let Some(id) = self.ready.pop_front() else { break };
             if self.transmit_stream(id, now)
@@ -47,7 +51,8 @@ impl Worker {
                 self.ready.push_back(id);
             }
         }
-        turns > 0
+        self.out.ahead.end();
+        true
     }
 
     /// One connection's turn, for which it is ready no longer. `true`: it has more to send.

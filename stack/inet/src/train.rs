@@ -97,10 +97,11 @@ impl Worker {
         let up = up.filter(|_| !self.out.network.raw.has(false, ipv4::Protocol::TCP.0));
         let mac = up.map(|config| config.mac);
         let (mut frames, mut places) = (burst, places.as_mut_slice());
+        let mut ours = None;
         while let (Some((mbuf, later)), Some((place, behind))) =
             (frames.split_first(), places.split_first_mut())
         {
-            let head = mac.and_then(|mac| self.plain_segment(mbuf, mac, interface));
+            let head = mac.and_then(|mac| self.plain_segment(mbuf, mac, interface, &mut ours));
             let (flow, len) = match &head {
                 Some(head) => {
                     *place = Place::Plain;
@@ -142,12 +143,25 @@ impl Worker {
     }
 
     /// The plain segment in a frame for `mac` and for one of our addresses, if it is right. One that is
-    /// passed on is not summed up: that is its receiver's to do.
+    /// passed on is not summed up: that is its receiver's to do. `ours`: the addresses of the last that
+    /// was for us, which need no other look.
     #[inline]
-    fn plain_segment<'a>(&self, mbuf: &'a Mbuf, mac: MacAddr, interface: u16) -> Option<Plain<'a>> {
+    fn plain_segment<'a>(
+        &self,
+        mbuf: &'a Mbuf,
+        mac: MacAddr,
+        interface: u16,
+        ours: &mut Option<u64>,
+    ) -> Option<Plain<'a>> {
         let plain = Plain::parse(mbuf.whole()?).filter(|plain| plain.station() == mac)?;
-        let to = self.check_addresses(plain.src(), plain.dst(), interface);
-        (to == Ok(Destination::Local) && is_sound(&plain, mbuf)).then_some(plain)
+        if *ours != Some(plain.addresses()) {
+            let to = self.check_addresses(plain.src(), plain.dst(), interface);
+            if to != Ok(Destination::Local) {
+                return None;
+            }
+            *ours = Some(plain.addresses());
+        }
+        is_sound(&plain, mbuf).then_some(plain)
     }
 
     /// Whose any other frame seems to be. What a router passes on is no flow of its own.

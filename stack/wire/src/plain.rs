@@ -186,6 +186,13 @@ impl<'a> Plain<'a> {
         Ipv4Addr::new(a, b, c, d)
     }
 
+    /// Source and destination as they lie, to be compared.
+    #[inline]
+    #[must_use]
+    pub const fn addresses(&self) -> u64 {
+        self.words.addresses.get()
+    }
+
     /// Source port.
     #[inline]
     #[must_use]

@@ -203,6 +203,29 @@ impl Blocks {
         cursor.room > 0
     }
 
+    /// The client has read from `old` up to `now`.
+    #[inline]
+    fn pass(&mut self, lane: &mut Lane, old: u64, now: u64) {
+        let mut block = old.wrapping_div(BLOCK);
+        while block < now.wrapping_div(BLOCK) {
+            self.free(lane, block.saturating_mul(BLOCK));
+            block = block.saturating_add(1);
+        }
+    }
+
+    /// All up to `position` is read, and nothing waits beyond: what is allocated from there on goes back.
+    #[inline]
+    fn end(&mut self, lane: &mut Lane, position: u64) {
+        while self.allocated > position {
+            let last = self.allocated.saturating_sub(1);
+            self.free(lane, last);
+            self.allocated = last.wrapping_div(BLOCK).saturating_mul(BLOCK);
+        }
+        self.allocated = position;
+        self.open = Open::None;
+        self.loans.end(lane);
+    }
+
     fn free(&mut self, lane: &mut Lane, position: u64) {
         let Some(entry) = self.numbers.get_mut(slot_of(position)) else { return };
         if *entry != NO_BLOCK {
@@ -467,28 +490,17 @@ impl StreamProducer {
         let old = self.consumed();
         let unread = u32::try_from(shown.saturating_sub(old)).unwrap_or(u32::MAX);
         let newly = consumed::newly(lane, self.cell(), old, unread)?;
-        self.lane_blocks = short(lane.free_blocks());
         if self.borrows {
             self.take_back(lane, old.saturating_add(newly.into()));
         }
-        let Some(blocks) = self.blocks.as_mut().filter(|_| newly > 0) else { return Ok(()) };
-        self.unread = self.unread.saturating_sub(newly);
-        let now = old.saturating_add(newly.into());
-        self.unreported = self.unreported.saturating_add(newly);
-        let mut block = old.wrapping_div(BLOCK);
-        while block < now.wrapping_div(BLOCK) {
-            blocks.free(lane, block.saturating_mul(BLOCK));
-            block = block.saturating_add(1);
-        }
-        if self.unread == 0 && blocks.ahead <= self.published {
-            while blocks.allocated > self.published {
-                let last = blocks.allocated.saturating_sub(1);
-                blocks.free(lane, last);
-                blocks.allocated = last.wrapping_div(BLOCK).saturating_mul(BLOCK);
+        if let Some(blocks) = self.blocks.as_mut().filter(|_| newly > 0) {
+            self.unread = self.unread.saturating_sub(newly);
+            self.unreported = self.unreported.saturating_add(newly);
+            let now = old.saturating_add(newly.into());
+            blocks.pass(lane, old, now);
+            if self.unread == 0 && blocks.ahead <= self.published {
+                blocks.end(lane, self.published);
             }
-            blocks.allocated = self.published;
-            blocks.open = Open::None;
-            blocks.loans.end(lane);
         }
         self.lane_blocks = short(lane.free_blocks());
         Ok(())
