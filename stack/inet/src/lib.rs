@@ -72,6 +72,7 @@ mod redirect_input;
 mod route;
 mod segment_output;
 mod send_queue;
+mod settle;
 mod slab;
 mod sleeper;
 mod snoop;

@@ -2,6 +2,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+use shm::Lane;
 use tcp::Flags;
 use types::{DropReason, Instant};
 
@@ -15,10 +16,10 @@ use crate::option::Options;
 use crate::output::{Hop, Output};
 use crate::route::NoWay;
 use crate::segment_output::Source;
-use crate::socket::{Kind, Signal, SocketId};
+use crate::socket::{Kind, Signal, SocketId, Stream};
 use crate::spread;
 use crate::tcp_input::Text;
-use crate::timer_wheel::{Endpoint, Owner};
+use crate::timer_wheel::{Endpoint, Owner, Timers};
 use crate::worker::Worker;
 
 /// Whose segment it is and the way it goes.
@@ -58,10 +59,9 @@ impl Worker {
     /// One connection's turn, for which it is ready no longer. `true`: it has more to send.
     pub(crate) fn transmit_stream(&mut self, id: SocketId, now: Instant) -> bool {
         let Some(socket) = self.sockets.find_mut(id) else { return false };
-        let device = socket.options.device;
         let Kind::Stream(stream) = &mut socket.kind else { return false };
         stream.ready = false;
-        let flow = stream.flow;
+        let (flow, device) = (stream.flow, socket.options.device);
         if flow.pair().is_some() {
             return match self.way6_from(device, &flow) {
                 Some((hosts, hop)) => self.transmit_along(id, hosts, &hop, now),
@@ -79,7 +79,12 @@ impl Worker {
                 hop
             }
         };
-        self.transmit_along(id, (flow.local_addr, flow.remote_addr), &hop, now)
+        let hosts = (flow.local_addr, flow.remote_addr);
+        let way = Way { flow: &flow, hosts, hop: &hop, options: &socket.options };
+        let lane = self.clients.owner_mut(socket.client).map(|client| &mut client.lane);
+        let Self { out, timers, .. } = self;
+        let turn = stream.turn(id, &way, Means { lane, out, timers }, now);
+        self.end_turn(id, turn)
     }
 
     /// The way of an IPv4 flow to its peer.
@@ -121,7 +126,7 @@ impl Worker {
         Some((hosts, hop))
     }
 
-    /// A connection's turn along the way to its peer.
+    /// A connection's turn along the way to its peer, which was looked up elsewhere.
     fn transmit_along<F: Family>(
         &mut self,
         id: SocketId,
@@ -130,45 +135,21 @@ impl Worker {
         now: Instant,
     ) -> bool {
         let Some(socket) = self.sockets.find_mut(id) else { return false };
-        let options = socket.options;
-        let owner = socket.client;
         let Kind::Stream(stream) = &mut socket.kind else { return false };
-        let mut lane = self.clients.owner_mut(owner).map(|c| &mut c.lane);
-        let mut sent = 0;
-        let mut more = false;
-        loop {
-            if sent >= SEGMENTS_PER_TURN || !self.out.has_room(hop.interface) {
-                more = stream.tcb.wants_transmit();
-                break;
-            }
-            let text = Text {
-                recv: &mut stream.recv,
-                lane: lane.as_deref_mut(),
-                deaf: stream.deaf,
-                lender: None,
-            };
-            let newest = stream.tcb.snd_max();
-            let burst_len = burst_len(&stream.tcb, hop, sent);
-            let burst = stream.tcb.poll_transmit_burst(now, &text, burst_len);
-            let Some(segment) = burst else { break };
-            sent += segment.cut_count() as usize;
-            if segment.text_len > 0 && segment.flags.contains(Flags::SYN) {
-                self.counters.tcp.fast_opens_sent.increment();
-            }
-            if segment.text_len > 0 && segment.seq.before(newest) {
-                self.counters.tcp.segments_retransmitted.increment();
-            }
-            let mut source = Source { queue: &mut stream.send, lane: lane.as_deref() };
-            let way = Way { flow: &stream.flow, hosts, hop, options: &options };
-            self.out.segments(&way, &segment, &mut source, now, &mut self.timers);
-        }
-        let makes_room = sent > 0 && stream.tcb.limits_unsent();
-        let owner = Owner::Endpoint(Endpoint::Connection(id.index));
-        self.timers.arm(stream.tcb.next_timeout(), owner, &mut stream.timer);
-        if makes_room {
+        let flow = stream.flow;
+        let way = Way { flow: &flow, hosts, hop, options: &socket.options };
+        let lane = self.clients.owner_mut(socket.client).map(|client| &mut client.lane);
+        let Self { out, timers, .. } = self;
+        let turn = stream.turn(id, &way, Means { lane, out, timers }, now);
+        self.end_turn(id, turn)
+    }
+
+    #[inline]
+    fn end_turn(&mut self, id: SocketId, turn: Turn) -> bool {
+        if turn.makes_room {
             self.unsent_has_left(id);
         }
-        more
+        turn.more
     }
 
     /// `TCP_NOTSENT_LOWAT`: what is sent makes room, and not only what is acknowledged.
@@ -207,6 +188,59 @@ impl Worker {
         let owner = Owner::Endpoint(Endpoint::Connection(id.index));
         self.timers.arm(stream.tcb.next_timeout(), owner, &mut stream.timer);
         false
+    }
+}
+
+/// What a connection's turn needs beside the connection.
+struct Means<'a> {
+    lane: Option<&'a mut Lane>,
+    out: &'a mut Output,
+    timers: &'a mut Timers,
+}
+
+/// What became of a connection's turn.
+struct Turn {
+    /// It has more to send.
+    more: bool,
+    /// The user has room for more.
+    makes_room: bool,
+}
+
+impl Stream {
+    /// Sends what may go, up to a turn's worth.
+    #[inline]
+    fn turn<F: Family>(
+        &mut self,
+        id: SocketId,
+        way: &Way<'_, F>,
+        Means { mut lane, out, timers }: Means<'_>,
+        now: Instant,
+    ) -> Turn {
+        let (mut sent, mut more) = (0, false);
+        loop {
+            if sent >= SEGMENTS_PER_TURN || !out.has_room(way.hop.interface) {
+                more = self.tcb.wants_transmit();
+                break;
+            }
+            let lane_now = lane.as_deref_mut();
+            let text = Text { recv: &mut self.recv, lane: lane_now, deaf: self.deaf, lender: None };
+            let newest = self.tcb.snd_max();
+            let burst_len = burst_len(&self.tcb, way.hop, sent);
+            let burst = self.tcb.poll_transmit_burst(now, &text, burst_len);
+            let Some(segment) = burst else { break };
+            sent += segment.cut_count() as usize;
+            if segment.text_len > 0 && segment.flags.contains(Flags::SYN) {
+                out.counters().tcp.fast_opens_sent.increment();
+            }
+            if segment.text_len > 0 && segment.seq.before(newest) {
+                out.counters().tcp.segments_retransmitted.increment();
+            }
+            let mut source = Source { queue: &mut self.send, lane: lane.as_deref() };
+            out.segments(way, &segment, &mut source, now, timers);
+        }
+        let owner = Owner::Endpoint(Endpoint::Connection(id.index));
+        timers.arm(self.tcb.next_timeout(), owner, &mut self.timer);
+        Turn { more, makes_room: sent > 0 && self.tcb.limits_unsent() }
     }
 }
 
