@@ -76,15 +76,14 @@ impl Delivery {
 
     /// A segment leaves; `idle`: nothing was in flight.
     pub(crate) fn on_send(&mut self, idle: bool, now: Instant) -> Stamp {
+        let (delivered, app_limited) = (self.delivered, self.app_limited.is_some());
         if idle {
             (self.first_sent_at, self.delivered_at) = (now, now);
+            return Stamp { delivered, delivered_ago_us: 0, send_elapsed_us: 0, app_limited };
         }
-        Stamp {
-            delivered: self.delivered,
-            delivered_ago_us: micros(now.since(self.delivered_at)),
-            send_elapsed_us: micros(now.since(self.first_sent_at)),
-            app_limited: self.app_limited.is_some(),
-        }
+        let delivered_ago_us = micros(now.since(self.delivered_at));
+        let send_elapsed_us = micros(now.since(self.first_sent_at));
+        Stamp { delivered, delivered_ago_us, send_elapsed_us, app_limited }
     }
 
     /// A segment has arrived.

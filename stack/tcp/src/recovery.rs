@@ -409,14 +409,17 @@ impl Tcb {
         // A segment that the port cuts into several is several to the peer; a path probe is one.
         let unit = if self.is_path_probe(seq) { len.max(1) } else { mss };
         let fin = end.since(seq).saturating_sub(len);
-        let alone = again || fin > 0 || len < unit;
-        let train = if alone { 0 } else { len.checked_div(unit).unwrap_or(0) };
-        let taken = flight.board.push_train(train, unit, stamp, now);
-        let mut at = seq + taken.saturating_mul(unit);
-        while at != end {
-            let whole = end.since(at) > unit.saturating_add(fin);
-            at = if whole { at + unit } else { end };
-            flight.board.push(at, mss, again, stamp, now);
+        if idle && !again && fin == 0 && len <= unit {
+            flight.board.push_alone(end, stamp, now);
+        } else {
+            let train = if again || fin > 0 { 0 } else { len.checked_div(unit).unwrap_or(0) };
+            let taken = flight.board.push_train(train, unit, stamp, now);
+            let mut at = seq + taken.saturating_mul(unit);
+            while at != end {
+                let whole = end.since(at) > unit.saturating_add(fin);
+                at = if whole { at + unit } else { end };
+                flight.board.push(at, mss, again, stamp, now);
+            }
         }
         if flight.phase == Phase::Fast {
             flight.prr.sent(end.since(seq));

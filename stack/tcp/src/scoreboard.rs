@@ -185,18 +185,17 @@ impl Scoreboard {
             self.link_last(id, Place::Sent);
             return;
         }
-        self.segments.push_back(Segment {
-            start,
-            end,
-            sent_at: now,
-            stamp,
-            part: SackBlock::default(),
-            prev: 0,
-            next: 0,
-            place: Place::Sent,
-            retransmitted: again,
-        });
+        self.segments.push_back(Segment::sent((0, start), end, again, stamp, now));
         self.link_last(self.last_id(), Place::Sent);
+    }
+
+    /// The same of one segment of new text while nothing is in flight.
+    #[inline]
+    pub(crate) fn push_alone(&mut self, end: SeqNum, stamp: Stamp, now: Instant) {
+        debug_assert!(self.is_empty(), "{self:?}");
+        let segment = Segment::sent((self.first, self.una), end, false, stamp, now);
+        self.segments.push_back(segment);
+        self.sent = Some((self.first, self.first));
     }
 
     fn joins_last(&self, len: u32, most: u32) -> bool {

@@ -31,7 +31,11 @@ impl Scoreboard {
         {
             return None;
         }
-        let first_sent_at = self.segments.front()?.sent_at;
+        let front = self.segments.front()?;
+        if front.end == ack && head == tail {
+            return self.acknowledge_last(ack, usual);
+        }
+        let first_sent_at = front.sent_at;
         let (mut id, mut count) = (head, 0_usize);
         let last = loop {
             let segment = self.segments.get(count)?;
@@ -61,5 +65,18 @@ impl Scoreboard {
             next.prev = last.next;
         }
         Some(Run { first_sent_at, last })
+    }
+
+    /// The only segment, up to `ack`.
+    #[inline]
+    fn acknowledge_last(
+        &mut self,
+        ack: SeqNum,
+        usual: impl FnOnce(&Segment) -> bool,
+    ) -> Option<Run> {
+        let last = self.segments.pop_front_if(|last| !last.retransmitted && usual(last))?;
+        self.first = self.first.wrapping_add(1);
+        (self.una, self.sent) = (ack, None);
+        Some(Run { first_sent_at: last.sent_at, last })
     }
 }

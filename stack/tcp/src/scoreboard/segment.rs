@@ -37,6 +37,20 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// One that is sent now, in a list by itself.
+    #[inline]
+    pub(super) fn sent(
+        (id, start): (u32, SeqNum),
+        end: SeqNum,
+        retransmitted: bool,
+        stamp: Stamp,
+        now: Instant,
+    ) -> Self {
+        let part = SackBlock::default();
+        let place = Place::Sent;
+        Self { start, end, sent_at: now, stamp, part, prev: id, next: id, place, retransmitted }
+    }
+
     pub(crate) fn len(&self) -> u32 {
         self.end.since(self.start)
     }
