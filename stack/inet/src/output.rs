@@ -195,7 +195,19 @@ impl Output {
                 let _ = port.send(interface, &mut self.desk, &self.counters);
             }
             let (start, len) = (port.burst.len(), port.burst.room().min(count - done));
-            if len == 0 || !self.ahead.take(len, &self.pools.frames, &mut port.burst) {
+            if len == 0 {
+                break;
+            }
+            if count == 1 {
+                let Some(mut mbuf) = self.ahead.take(&self.pools.frames) else { break };
+                if fill(&mut mbuf, &self.pools.frames).is_some() {
+                    done = usize::from(port.burst.push(mbuf).is_ok());
+                } else {
+                    self.counters.drops.count(DropReason::MbufExhausted as usize);
+                }
+                break;
+            }
+            if !self.pools.frames.alloc_burst(&mut port.burst, len) {
                 break;
             }
             let empty = port.burst.iter_mut().skip(start);

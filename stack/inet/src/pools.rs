@@ -79,20 +79,16 @@ impl Ahead {
         }
     }
 
-    /// Appends `count` empty buffers to a burst: all of them, or `false` and none.
+    /// One of them.
     #[inline]
     #[must_use]
-    pub(crate) fn take(&mut self, count: usize, pool: &Mempool, to: &mut Burst) -> bool {
-        if count == 1 && self.wanted > 1 {
+    pub(crate) fn take(&mut self, pool: &Mempool) -> Option<Mbuf> {
+        if self.wanted > 1 {
             // If there are not so many, each takes its own.
-            let _ = self.wanted <= self.buffers.room()
-                && pool.alloc_burst(&mut self.buffers, self.wanted);
+            let here = self.wanted <= self.buffers.room();
+            let _ = here && pool.alloc_burst(&mut self.buffers, self.wanted);
             self.wanted = 0;
         }
-        if count > self.buffers.len() || count > to.room() {
-            return pool.alloc_burst(to, count);
-        }
-        self.buffers.move_back(count, to);
-        true
+        self.buffers.pop().or_else(|| pool.alloc())
     }
 }

@@ -237,6 +237,9 @@ impl Stream {
             }
             let mut source = Source { queue: &mut self.send, lane: lane.as_deref() };
             out.segments(way, &segment, &mut source, now, timers);
+            if self.tcb.rests(now) {
+                break;
+            }
         }
         let owner = Owner::Endpoint(Endpoint::Connection(id.index));
         timers.arm(self.tcb.next_timeout(), owner, &mut self.timer);

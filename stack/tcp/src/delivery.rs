@@ -96,13 +96,19 @@ impl Delivery {
         }
     }
 
-    /// Segments of `len` bytes in all have arrived, the first that this ACK reports; `last` was sent
-    /// last.
-    pub(crate) fn on_delivered_run(&mut self, len: u32, last: &Segment, now: Instant) {
+    /// [`Delivery::finish`] where segments of `len` bytes in all have arrived, the only ones that the ACK
+    /// reports; `last` was sent last.
+    pub(crate) fn finish_run(
+        &mut self,
+        len: u32,
+        last: &Segment,
+        min_rtt: Duration,
+        now: Instant,
+    ) -> (Option<RateSample>, bool) {
         self.delivered = self.delivered.wrapping_add(len);
         self.delivered_at = now;
-        self.newest = Some(*last);
         self.first_sent_at = last.sent_at;
+        self.sample(last, min_rtt, now)
     }
 
     /// There was nothing more to send though the window was open.
@@ -113,6 +119,17 @@ impl Delivery {
     /// The ACK is read to its end: the sample it makes, and whether a round trip begins.
     pub(crate) fn finish(&mut self, min_rtt: Duration, now: Instant) -> (Option<RateSample>, bool) {
         let Some(newest) = self.newest.take() else { return (None, false) };
+        self.sample(&newest, min_rtt, now)
+    }
+
+    /// The sample that `newest` makes, and whether a round trip begins with it.
+    #[inline]
+    fn sample(
+        &mut self,
+        newest: &Segment,
+        min_rtt: Duration,
+        now: Instant,
+    ) -> (Option<RateSample>, bool) {
         let stamp = newest.stamp;
         let passed = |mark: u32| self.delivered.wrapping_sub(mark) < HALF;
         if self.app_limited.is_some_and(passed) {

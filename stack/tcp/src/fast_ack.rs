@@ -49,12 +49,12 @@ impl Tcb {
         flight.recover = flight.recover.later(self.snd.una - 1);
         flight.rack.on_delivered(&run.last, false, &mut self.reordering, now);
         flight.rack.due = None;
-        flight.delivery.on_delivered_run(acked_len, &run.last, now);
         self.reordering.sample(last_rtt, now);
         let two = u32::from(self.snd.mss).saturating_mul(2);
         let samples = if before <= two { 1 } else { before.checked_div(two).unwrap_or(1) };
         self.rtt.sample_of(now.since(run.first_sent_at), samples);
-        let (rate, round_start) = flight.delivery.finish(self.reordering.min_rtt(), now);
+        let min_rtt = self.reordering.min_rtt();
+        let (rate, round_start) = flight.delivery.finish_run(acked_len, &run.last, min_rtt, now);
         let pipe = flight.board.pipe();
         let sample = AckSample {
             now,

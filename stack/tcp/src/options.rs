@@ -91,19 +91,15 @@ impl Options {
         if let Some(shift) = self.window_scale {
             writer.put(&[NOP, WINDOW_SCALE, 3, shift]);
         }
-        match (self.sack_permitted, self.timestamps.is_some()) {
-            (true, _) => writer.put(&[SACK_PERMITTED, 2]),
-            (false, true) => writer.put(&[NOP, NOP]),
-            (false, false) => {}
-        }
-        match self.timestamps {
-            Some(Timestamps { value, echo }) => {
-                writer.put(&[TIMESTAMPS, 10]);
-                writer.put(&value.to_be_bytes());
-                writer.put(&echo.to_be_bytes());
-            }
-            None if self.sack_permitted => writer.put(&[NOP, NOP]),
-            None => {}
+        let before = if self.sack_permitted { [SACK_PERMITTED, 2] } else { [NOP, NOP] };
+        if let Some(Timestamps { value, echo }) = self.timestamps {
+            let [first, second] = before;
+            let [a, b, c, d] = value.to_be_bytes();
+            let [e, f, g, h] = echo.to_be_bytes();
+            writer.put(&[first, second, TIMESTAMPS, 10, a, b, c, d, e, f, g, h]);
+        } else if self.sack_permitted {
+            let [kind, len] = before;
+            writer.put(&[kind, len, NOP, NOP]);
         }
         if let Some(timeout) = self.user_timeout {
             let [a, b] = timeout.to_be_bytes();

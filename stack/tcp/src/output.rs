@@ -67,9 +67,8 @@ impl Tcb {
         buffer: &impl RecvBuffer,
         burst_len: u32,
     ) -> Option<SegmentOut> {
-        if self.is_quiet() {
+        if self.rests(now) {
             debug_assert_eq!(self.plan(burst_len), None, "{self:?}");
-            self.has_sent_all(now);
             self.assert_invariants();
             return None;
         }
@@ -87,6 +86,16 @@ impl Tcb {
         segment
     }
 
+    /// Nothing more is to be sent for now, as can be told at a glance: [`Tcb::poll_transmit`] would find nothing.
+    #[inline]
+    pub fn rests(&mut self, now: Instant) -> bool {
+        let rests = self.is_quiet();
+        if rests {
+            self.has_sent_all(now);
+        }
+        rests
+    }
+
     /// Nothing more may go for now.
     fn has_sent_all(&mut self, now: Instant) {
         self.note_app_limit();
@@ -96,6 +105,7 @@ impl Tcb {
 
     /// Nothing is due, as can be told at a glance between a request and its response: all text is sent,
     /// none of it is lost, and no ACK, FIN or probe waits.
+    #[inline]
     fn is_quiet(&self) -> bool {
         let nothing_lost = |flight: &Flight| flight.board.lost_len() == 0 && !flight.probe_due;
         self.state.is_sending()
