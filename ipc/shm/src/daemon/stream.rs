@@ -173,6 +173,20 @@ impl Blocks {
         }
     }
 
+    /// Copies `text` to where it begins in the stream, if it ends within the same block, which is here already.
+    #[inline]
+    fn put_within(&mut self, lane: &Lane, start: u64, text: &[u8]) -> Option<u32> {
+        let len = u32::try_from(text.len()).ok()?;
+        let end = start.saturating_add(len.into());
+        let first = in_block(start);
+        if end > self.allocated || first.saturating_add(len) > BLOCK_LEN {
+            return None;
+        }
+        let at = layout::rx_block(self.number(start)?).wrapping_add(first as usize);
+        self.ahead = self.ahead.max(end);
+        lane.read.copy_in(at, text).then_some(len)
+    }
+
     /// Copies `text` to where the cursor is; `false` if it does not fit whole.
     fn put(&self, lane: &Lane, cursor: &mut Cursor, text: &[u8]) -> bool {
         let mut rest = text;
@@ -354,6 +368,11 @@ impl StreamProducer {
     #[must_use]
     pub fn write_all(&mut self, lane: &mut Lane, offset: u32, texts: &[&[u8]]) -> u32 {
         let start = self.published.saturating_add(u64::from(offset));
+        if let ([text], Some(blocks)) = (texts, &mut self.blocks)
+            && let Some(len) = blocks.put_within(lane, start, text)
+        {
+            return len;
+        }
         // Lengths of slices that are in memory at once: their sum fits.
         let len = texts.iter().fold(0_u64, |sum, text| sum.wrapping_add(text.len() as u64));
         let wanted = start.saturating_add(len).min(self.capacity_end());
