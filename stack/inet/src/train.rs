@@ -129,13 +129,11 @@ impl Worker {
         }
         let mut asleep = 0_usize;
         for run in runs.iter_mut() {
-            let Some(number) =
-                run.connection.filter(|number| self.sockets.is_flow(*number, &run.flow))
-            else {
+            let found = run.connection.and_then(|number| self.fetch_beside(number, &run.flow));
+            if found.is_none() {
                 run.connection = None;
-                continue;
-            };
-            asleep = asleep.saturating_add(usize::from(self.fetch_beside(number)));
+            }
+            asleep = asleep.saturating_add(usize::from(found == Some(true)));
         }
         if asleep > 0 {
             self.sockets.prefetch_oldest(asleep);
@@ -183,27 +181,27 @@ impl Worker {
         runs.push(Run { len, flow, hash, connection: None, apart });
     }
 
-    /// The words of the client that text for this connection will change, and what it has in flight.
-    /// `true`: it sleeps.
+    /// The words of the client that text for this connection will change, and what it has in flight. `true`:
+    /// it sleeps. `None`: it is not of this flow.
     #[inline]
-    fn fetch_beside(&self, number: u32) -> bool {
-        let socket = match self.sockets.look(number) {
-            Some((_, Look::Awake(socket))) => socket,
-            Some((_, Look::Asleep(sleeper))) => {
+    fn fetch_beside(&self, number: u32, flow: &Flow) -> Option<bool> {
+        let (_, look) = self.sockets.look(number)?;
+        let socket = match look {
+            Look::Awake(socket) => socket,
+            Look::Asleep(sleeper) => {
                 sleeper.prefetch_words(&self.clients);
-                return true;
+                return (sleeper.flow == *flow).then_some(true);
             }
-            None => return false,
         };
-        let Some(client) = self.clients.owner(socket.client) else { return false };
-        client.prefetch(socket.cell);
-        if let Kind::Stream(stream) = &socket.kind {
+        let Kind::Stream(stream) = &socket.kind else { return None };
+        if let Some(client) = self.clients.owner(socket.client) {
+            client.prefetch(socket.cell);
             dpdk::prefetch(stream.recv.next_shown(&client.lane));
             if let Some(record) = stream.tcb.record() {
                 dpdk::prefetch(record);
             }
         }
-        false
+        (stream.flow == *flow).then_some(false)
     }
 
     /// The frames of a flow's run, the first of them the last of `burst`, and what becomes of them.
@@ -278,7 +276,7 @@ impl Worker {
         let (mut taken, mut events) = (0_usize, Events::NONE);
         while let (Some((first, later)), Some((_, behind))) =
             (frames.split_last(), places.split_first())
-            && let Some(head) = Plain::parse(first.data())
+            && let Some(head) = Plain::parse_again(first.data())
         {
             let segment = segment_in(&head);
             let len = behind.iter().take_while(|place| **place == Place::Next).count();

@@ -77,7 +77,13 @@ impl Tcb {
         self.hold_back(now);
         let newest = self.snd.max;
         let space = self.clamped(buffer.window());
-        let segment = self.plan(burst_len).map(|plan| self.make(plan, now, space));
+        let segment = match self.plan_lone() {
+            Some(text) => {
+                debug_assert_eq!(self.plan(burst_len), Some(Plan::Text(text)), "{self:?}");
+                Some(self.make_text(text, now, space))
+            }
+            None => self.plan(burst_len).map(|plan| self.make(plan, now, space)),
+        };
         match &segment {
             Some(segment) => self.count_left(segment, newest),
             None => self.has_sent_all(now),
@@ -116,18 +122,8 @@ impl Tcb {
             && self.flight.as_deref().is_none_or(nothing_lost)
     }
 
-    #[inline]
-    fn plan(&self, burst_len: u32) -> Option<Plan> {
-        if let Some(text) = self.plan_lone() {
-            let plan = Some(Plan::Text(text));
-            debug_assert_eq!(self.plan_any(burst_len), plan, "{self:?}");
-            return plan;
-        }
-        self.plan_any(burst_len)
-    }
-
     /// All that is queued, where that is one segment, nothing is in flight and nothing else is to be said: how
-    /// a request leaves, or a response. [`Tcb::plan_any`] would find the same.
+    /// a request leaves, or a response. [`Tcb::plan`] would find the same.
     #[inline]
     fn plan_lone(&self) -> Option<Text> {
         let &SendSequence { una, nxt, max, queued, wnd, mss, fin_queued, .. } = &self.snd;
@@ -142,7 +138,7 @@ impl Tcb {
         lone.then_some(Text { seq: nxt, len: queued, fin: false, kind: Kind::Next })
     }
 
-    fn plan_any(&self, burst_len: u32) -> Option<Plan> {
+    fn plan(&self, burst_len: u32) -> Option<Plan> {
         if let Some(seq) = self.rare.as_ref().and_then(|rare| rare.reply_reset) {
             return Some(Plan::ReplyReset(seq));
         }

@@ -104,6 +104,14 @@ impl<'a> Plain<'a> {
         Self::of_words(words, rest)
     }
 
+    /// Borrows a frame that [`Plain::parse`] has taken before. Of any other that it takes only lengths are known.
+    #[inline]
+    #[must_use]
+    pub fn parse_again(frame: &'a [u8]) -> Option<Self> {
+        let (words, rest) = Words::ref_from_prefix(frame).ok()?;
+        Self::of_words(words, rest)
+    }
+
     /// Borrows a plain frame of the same flow as this one, for the same station and with the same type
     /// of service; `None` if it is anything else. Less work than [`Plain::parse`]: what is the same as
     /// here needs no other look.
