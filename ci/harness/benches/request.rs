@@ -1,37 +1,69 @@
 //! What a request of 64 bytes and its response cost a client and its worker that both poll: cycles of the time
-//! stamp counter, the middle of many, on one connection and one request at a time; and how long it takes between
-//! two stacks in this process, beside the kernel's loopback in the same minute.
+//! stamp counter, one at a time and 32 at once behind a port with offloads; and how long it takes between two whole
+//! stacks in this process, beside the kernel's in the same minute.
 //!
-//! `cargo bench -p harness --bench request`. The client reads and writes with what the library reads and
-//! writes with; the worker takes two breaths, one with the request (and the acknowledgement of the response
-//! before it) and one that sends the response. The peer is not timed.
+//! `cargo bench -p harness --bench request [-- FIRST SECOND ADDRESS SPACE]`. The client reads and writes with what
+//! the library reads and writes with; the worker takes two breaths, one with the requests (and the acknowledgements
+//! of the responses before them) and one that sends the responses. The peer is not timed. Of all samples the middle
+//! is printed, and below which a tenth of them are.
 //!
 //! Between two stacks all of it is timed: both programs' part, both workers' and the wire's, one after the other
-//! in one thread. Over the loopback there are two threads that block, as most programs do, and once more one
-//! thread that has both ends and never sleeps.
+//! in one thread. The kernel's stack is at both ends of its loopback, with two threads that block, as most programs
+//! do, and once more with one thread that has both ends and never sleeps.
+//!
+//! With arguments (root) the same over a veth: FIRST and SECOND are the ends of a pair, which the two stacks have by
+//! `net_af_xdp`; ADDRESS is at the far end of another pair, in the network namespace SPACE, and reached by the kernel
+//! from here.
 
 mod clock;
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::path::Path as FilePath;
 use std::time::{Duration, Instant};
 
 use clock::{breath, clock};
 use harness::World;
 use harness::pair::Pair;
 use harness::path::{BURST, Kind, Path};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 const REQUESTS: u32 = 200_000;
-/// Where the other stack finds the server.
-const PAIR_PORT: u16 = 81;
 /// Turns of the three that are compared, of which the middle one counts.
 const TURNS: usize = 7;
-/// Requests of one turn: between the stacks, over the loopback.
+/// Requests of one turn: between the stacks, over rings and over the kernel's devices; and of the kernel.
 const PAIRED: u32 = 100_000;
 const LOOPED: u32 = 10_000;
 
-/// Cycles of the client and of the worker for each request of a path: the middle of all.
-fn parts(world: &mut World, kind: Kind, at_once: u32) -> Result<[u64; 2], String> {
+/// Requests that are on their way at once, if not one at a time.
+const AT_ONCE: u16 = 32;
+
+/// Both ends of a connection.
+type Ends = (TcpStream, TcpStream);
+
+/// What stands for many samples: the middle one, and the one below which a tenth of them are.
+#[derive(Clone, Copy)]
+struct Figure {
+    middle: u64,
+    tenth: u64,
+}
+
+impl Figure {
+    fn of(mut all: Vec<u64>) -> Self {
+        all.sort_unstable();
+        let at = |place: usize| all.get(place).copied().unwrap_or(0);
+        Self { middle: at(all.len() / 2), tenth: at(all.len() / 10) }
+    }
+
+    fn print(self, what: &str) {
+        println!("{what} {} {what}_tenth {}", self.middle, self.tenth);
+    }
+}
+
+/// Cycles of the client and of the worker for each request of a path.
+fn parts(world: &mut World, kind: Kind, at_once: u32) -> Result<[Figure; 2], String> {
     let mut path = Path::new(world, kind)?;
     let mut spent = [const { Vec::new() }; 2];
     let (mut requests_came, mut worker, mut left) = (false, 0, 0);
@@ -52,18 +84,21 @@ fn parts(world: &mut World, kind: Kind, at_once: u32) -> Result<[u64; 2], String
         })?;
         world.events.clear();
     }
-    Ok(spent.map(middle))
+    Ok(spent.map(Figure::of))
 }
 
-/// The middle of all, once they are in their order.
-fn middle(mut all: Vec<u64>) -> u64 {
-    all.sort_unstable();
-    all.get(all.len() / 2).copied().unwrap_or(0)
-}
-
-/// The kernel's loopback: both ends of a connection.
-fn loopback() -> std::io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+/// A connection of the kernel's to an address that is here, or in another namespace.
+fn connect(address: IpAddr, space: Option<&FilePath>) -> std::io::Result<Ends> {
+    let listener = std::thread::scope(|scope| {
+        let listen = || {
+            if let Some(space) = space {
+                let network = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(File::open(space)?.as_fd(), network)?;
+            }
+            TcpListener::bind((address, 0))
+        };
+        scope.spawn(listen).join().map_err(|_| ErrorKind::Other)?
+    })?;
     let asks = TcpStream::connect(listener.local_addr()?)?;
     let (answers, _) = listener.accept()?;
     asks.set_nodelay(true)?;
@@ -83,24 +118,26 @@ fn poll(from: &mut TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// One thread that has both ends.
-fn polling() -> std::io::Result<Duration> {
-    let (mut asks, mut answers) = loopback()?;
-    asks.set_nonblocking(true)?;
-    answers.set_nonblocking(true)?;
+/// One thread that has both ends of all connections.
+fn polling(mut all: Vec<Ends>) -> std::io::Result<Duration> {
+    for (asks, answers) in &all {
+        asks.set_nonblocking(true)?;
+        answers.set_nonblocking(true)?;
+    }
+    let rounds = LOOPED / u32::try_from(all.len()).unwrap_or(1);
     let started = Instant::now();
-    for _ in 0..LOOPED {
-        asks.write_all(&[7; 64])?;
-        poll(&mut answers)?;
-        answers.write_all(&[7; 64])?;
-        poll(&mut asks)?;
+    for _ in 0..rounds {
+        all.iter_mut().try_for_each(|(asks, _)| asks.write_all(&[7; 64]))?;
+        all.iter_mut().try_for_each(|(_, answers)| poll(answers))?;
+        all.iter_mut().try_for_each(|(_, answers)| answers.write_all(&[7; 64]))?;
+        all.iter_mut().try_for_each(|(asks, _)| poll(asks))?;
     }
     Ok(started.elapsed())
 }
 
 /// Two threads, each of which sleeps until it has something to do.
-fn blocking() -> std::io::Result<Duration> {
-    let (mut asks, mut answers) = loopback()?;
+fn blocking(all: Vec<Ends>) -> std::io::Result<Duration> {
+    let (mut asks, mut answers) = all.into_iter().next().ok_or(ErrorKind::NotFound)?;
     let server = std::thread::spawn(move || {
         let mut text = [0; 64];
         (0..LOOPED).try_for_each(|_| {
@@ -119,37 +156,63 @@ fn blocking() -> std::io::Result<Duration> {
     Ok(took)
 }
 
-/// Nanoseconds of a request between two stacks, over the loopback, and there without sleep, in turns.
-fn beside(world: &mut World) -> Result<[u64; 3], String> {
-    let mut pair = Pair::connect(world, PAIR_PORT)?;
+/// Prints the nanoseconds of a request between two stacks, between programs of the kernel's stack that never sleep, and
+/// of one connection between such as do, in turns.
+fn compare(
+    name: &str,
+    pair: &mut Pair,
+    connections: u16,
+    ends: impl Fn() -> std::io::Result<Ends>,
+) -> Result<(), String> {
     let mut all = [const { Vec::new() }; 3];
     let each = |all: Duration, count: u32| u64::try_from((all / count).as_nanos()).unwrap_or(0);
+    let kernel = |measure: fn(Vec<Ends>) -> std::io::Result<Duration>| {
+        let ends: std::io::Result<Vec<Ends>> = (0..connections).map(|_| ends()).collect();
+        ends.and_then(measure).map(|took| each(took, LOOPED)).map_err(|e| e.to_string())
+    };
     for turn in 0..=TURNS {
         let started = Instant::now();
-        for _ in 0..PAIRED {
-            pair.exchange()?;
+        for _ in 0..PAIRED / u32::from(connections) {
+            pair.exchange(connections)?;
         }
-        let paired = started.elapsed();
-        let blocked = blocking().map_err(|e| e.to_string())?;
-        let polled = polling().map_err(|e| e.to_string())?;
-        let found = [each(paired, PAIRED), each(blocked, LOOPED), each(polled, LOOPED)];
+        let mut found = vec![each(started.elapsed(), PAIRED), kernel(polling)?];
+        if connections == 1 {
+            found.push(kernel(blocking)?);
+        }
         // The first turn warms up.
         if turn > 0 {
             all.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
         }
     }
-    Ok(all.map(middle))
+    let words = ["pair", "kernel_polling", "kernel"];
+    for (word, all) in words.into_iter().zip(all).filter(|(_, all)| !all.is_empty()) {
+        println!("{name}_{word}_ns {}", Figure::of(all).middle);
+    }
+    Ok(())
 }
 
 fn run() -> Result<(), String> {
     let mut world = World::new()?;
+    let local = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let words: Vec<String> = std::env::args().skip(1).filter(|w| !w.starts_with('-')).collect();
+    let mut pair = Pair::connect(&mut world, None, AT_ONCE)?;
+    compare("loopback", &mut pair, 1, || connect(local, None))?;
+    compare("loopback_of_burst", &mut pair, AT_ONCE, || connect(local, None))?;
+    if let [first, second, address, space] = words.as_slice() {
+        let [first, second] = [first, second].map(|end| format!("iface={end}"));
+        let over = Some(("net_af_xdp", [first.as_str(), &second]));
+        let mut pair = Pair::connect(&mut world, over, AT_ONCE)?;
+        let address = address.parse().map_err(|_| format!("{address} is no address"))?;
+        let space = Some(FilePath::new(space));
+        compare("veth", &mut pair, 1, || connect(address, space))?;
+        compare("veth_of_burst", &mut pair, AT_ONCE, || connect(address, space))?;
+    }
     let [client, worker] = parts(&mut world, Kind::RequestAlone, 1)?;
-    let [pair, kernel, polling] = beside(&mut world)?;
-    let [clients, workers] = parts(&mut world, Kind::RequestBurst, BURST)?;
-    println!(
-        "client {client} worker {worker} client_of_burst {clients} worker_of_burst {workers} \
-         pair_ns {pair} kernel_ns {kernel} kernel_polling_ns {polling}"
-    );
+    client.print("client");
+    worker.print("worker");
+    let [client, worker] = parts(&mut world, Kind::RequestBurst, BURST)?;
+    client.print("client_of_burst");
+    worker.print("worker_of_burst");
     Ok(())
 }
 

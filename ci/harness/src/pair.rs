@@ -1,4 +1,5 @@
-//! Two stacks in one process, a client's and a server's, with a wire of two rings between them.
+//! Two stacks in one process, a client's and a server's, with a wire of two rings between them, or one of the
+//! kernel's that each has an end of.
 //!
 //! ```text
 //!   client's memory ── worker ──► ring ──► worker ── server's memory
@@ -21,37 +22,56 @@ use crate::world::{self, LOCAL, PEER, PEER_MAC};
 
 /// Text of a request and of a response.
 const MESSAGE: [u8; 64] = [7; 64];
-/// The client's port.
-const PORT: u16 = 40_000;
+const CLIENT_PORT: u16 = 40_000;
+const SERVER_PORT: u16 = 80;
 /// Frames go to and fro so often until a connection is there, the neighbours' search included.
 const ROUNDS: usize = 16;
+/// A stack looks so often for a frame that the kernel is to bring.
+const LOOKS: usize = 1_000_000;
 
-/// A connection between two stacks, and both its ends' memory.
-pub struct Pair<'a> {
-    server: &'a mut World,
+/// Connections between two stacks, and both ends' memory of each.
+pub struct Pair {
+    server: World,
     client: World,
-    asks: SocketMemory,
-    answers: SocketMemory,
-    _descriptors: [OwnedFd; 2],
+    asks: Vec<SocketMemory>,
+    answers: Vec<SocketMemory>,
+    descriptors: Vec<OwnedFd>,
 }
 
-impl<'a> Pair<'a> {
-    /// Connects a second stack to this one's port.
+impl Pair {
+    /// Two stacks beside this one with so many connections, joined by rings, or by one driver of the kernel's
+    /// devices and its options for each of the two.
     ///
     /// # Errors
     /// What was refused, as text.
-    pub fn connect(server: &'a mut World, port: u16) -> Result<Self, String> {
+    pub fn connect(
+        world: &mut World,
+        over: Option<(&str, [&str; 2])>,
+        connections: u16,
+    ) -> Result<Self, String> {
+        let end =
+            |which: usize| over.and_then(|(driver, options)| Some((driver, *options.get(which)?)));
+        let mut server = world.beside(world::network(), end(0))?;
         let mut network = world::network();
         if let Some(wire) = network.interfaces.get_mut(1) {
             wire.mac = PEER_MAC;
             wire.addresses = vec![Address { address: PEER, prefix_len: 24 }];
             wire.addresses6 = Vec::new();
         }
-        let mut client = server.beside(network)?;
-        server.listen(port, 8);
+        let client = world.beside(network, end(1))?;
+        server.listen(SERVER_PORT, connections.max(8).into());
+        let (asks, answers) = (Vec::new(), Vec::new());
+        let mut pair = Self { server, client, asks, answers, descriptors: Vec::new() };
+        (0..connections).try_for_each(|number| pair.open(CLIENT_PORT + number))?;
+        Ok(pair)
+    }
+
+    /// One more connection.
+    fn open(&mut self, port: u16) -> Result<(), String> {
+        let Self { server, client, .. } = self;
         let (socket, cell, descriptor) = client.open(Transport::Stream)?;
-        let local = SocketAddr::new(PEER.into(), PORT);
-        let remote = Some(SocketAddr::new(LOCAL.into(), port));
+        let local = SocketAddr::new(PEER.into(), port);
+        let remote = Some(SocketAddr::new(LOCAL.into(), SERVER_PORT));
         let _ = client.call(|call| Command::Connect {
             call,
             socket,
@@ -59,13 +79,13 @@ impl<'a> Pair<'a> {
             remote,
             fast_open: false,
         })?;
-        let asks = client.memory(cell).ok_or("no memory")?;
+        self.asks.push(client.memory(cell).ok_or("no memory")?);
         let mut accepted = None;
         for _ in 0..ROUNDS {
-            server.hear(&mut client);
+            server.hear(client);
             breathe(server);
             client.hear(server);
-            breathe(&mut client);
+            breathe(client);
             for event in server.events.drain(..) {
                 let Event::Established { socket, cell, .. } = event else { continue };
                 accepted = Some((socket, cell));
@@ -75,28 +95,49 @@ impl<'a> Pair<'a> {
         let (ours, theirs) = SocketEnd::pair().map_err(|e| e.to_string())?;
         server.send(Command::Accepted { socket, descriptor: Arc::new(ours) });
         breathe(server);
-        let answers = server.memory(cell).ok_or("no memory")?;
-        Ok(Self { server, client, asks, answers, _descriptors: [descriptor, theirs] })
+        self.answers.push(server.memory(cell).ok_or("no memory")?);
+        self.descriptors.extend([descriptor, theirs]);
+        Ok(())
     }
 
-    /// A request of the client's and the server's response; all of it in this thread, and nobody sleeps.
+    /// A request of the client's and the server's response on the first so many connections; all of it in this
+    /// thread, and nobody sleeps.
     ///
     /// # Errors
     /// One of them did not arrive.
-    pub fn exchange(&mut self) -> Result<(), String> {
-        write(&self.asks)?;
-        breathe(&mut self.client);
-        self.server.hear(&mut self.client);
-        breathe(self.server);
-        read(&self.answers)?;
-        write(&self.answers)?;
-        breathe(self.server);
-        self.client.hear(self.server);
-        breathe(&mut self.client);
-        self.server.events.clear();
-        self.client.events.clear();
-        read(&self.asks)
+    pub fn exchange(&mut self, connections: u16) -> Result<(), String> {
+        let Self { server, client, asks, answers, .. } = self;
+        let first = ..usize::from(connections);
+        let both = asks.get(first).zip(answers.get(first));
+        let (asks, answers) = both.ok_or("not so many connections")?;
+        passes(asks, client, answers, server)?;
+        passes(answers, server, asks, client)
     }
+}
+
+/// A message on each connection.
+fn passes(
+    senders: &[SocketMemory],
+    from: &mut World,
+    receivers: &[SocketMemory],
+    to: &mut World,
+) -> Result<(), String> {
+    senders.iter().try_for_each(write)?;
+    breathe(from);
+    receivers.iter().try_for_each(|memory| arrives(memory, to, from))
+}
+
+/// Lets a stack look until its program has what the other has sent.
+fn arrives(memory: &SocketMemory, to: &mut World, from: &mut World) -> Result<(), String> {
+    for _ in 0..LOOKS {
+        if read(memory)? {
+            return Ok(());
+        }
+        to.hear(from);
+        breathe(to);
+        to.events.clear();
+    }
+    Err("a message got lost".into())
 }
 
 fn breathe(world: &mut World) {
@@ -111,10 +152,12 @@ fn write(memory: &SocketMemory) -> Result<(), String> {
     }
 }
 
-fn read(memory: &SocketMemory) -> Result<(), String> {
+/// `false`: nothing has come.
+fn read(memory: &SocketMemory) -> Result<bool, String> {
     let mut text = MESSAGE;
     match memory.receive().read(&mut [IoSliceMut::new(&mut text)], false, false) {
-        len if len == text.len() => Ok(()),
+        0 => Ok(false),
+        len if len == text.len() => Ok(true),
         len => Err(format!("{len} bytes were there to read")),
     }
 }

@@ -24,6 +24,22 @@ pub(crate) fn ring(eal: &Eal, pool: &Mempool, units: &Units) -> Result<(Port, Qu
     Ok((port, queues))
 }
 
+/// A device of the kernel's, driven by a DPDK driver, that leads to a peer elsewhere. What would be the peer's
+/// end here stays silent.
+pub(crate) fn device(
+    (driver, options): (&str, &str),
+    eal: &Eal,
+    pool: &Mempool,
+    units: &Units,
+) -> Result<WireEnds, String> {
+    let spec = DriverSpec::parse(driver, options).map_err(|e| e.to_string())?;
+    let env = AttachEnv { workers: 1, pool, shown: None, units };
+    let mut port = devnp::attach(eal, &spec, &env).map_err(|e| e.to_string())?;
+    let queues = port.take_queues(0).ok_or("the device has no queue")?;
+    let (silent, silence) = ring(eal, pool, units)?;
+    Ok((vec![port, silent], queues, silence))
+}
+
 /// The two interfaces of a module that is a wire; a per-packet driver makes one at a time.
 pub(crate) fn pair_of(module: &str, eal: &Eal, pool: &Mempool) -> Result<WireEnds, String> {
     let units = Units::new();

@@ -21,7 +21,7 @@ use shm::{Arena, CellId, ClientMap, PacketMemory, SocketEnd};
 use types::{FlowKey, Instant, MacAddr};
 
 use crate::attach::attach_client;
-use crate::rings::{Queues, WireEnds, pair_of, ring, rings};
+use crate::rings::{Queues, WireEnds, device, pair_of, ring, rings};
 use crate::router::FarLink;
 
 /// The stack's address.
@@ -157,12 +157,20 @@ impl World {
         Ok(world)
     }
 
-    /// Another one in this process, with this configuration.
+    /// Another one in this process, with this configuration, over a device of the kernel's (a driver and its
+    /// options) or a wire of two rings.
     ///
     /// # Errors
     /// What DPDK or the kernel refused, as text.
-    pub(crate) fn beside(&mut self, network: Network) -> Result<Self, String> {
-        let wire = rings(&self.eal, &self.pool, &self.units)?;
+    pub(crate) fn beside(
+        &mut self,
+        network: Network,
+        over: Option<(&str, &str)>,
+    ) -> Result<Self, String> {
+        let wire = match over {
+            Some(spec) => device(spec, &self.eal, &self.pool, &self.units)?,
+            None => rings(&self.eal, &self.pool, &self.units)?,
+        };
         let alone = self.ring()?;
         let base = (Rc::clone(&self.eal), self.pools.clone(), Units::new());
         let mut world = Self::assemble(base, (wire, alone), (0, 1))?;
