@@ -1,4 +1,5 @@
 """What it costs a client to be one: attach, system calls, doorbells, cycles."""
+import os
 import re
 import shutil
 import statistics
@@ -43,16 +44,58 @@ def counted(what, calls):
     line(f"system calls of {what} ({by_name})", sum(calls.values()), "")
 
 
+class Veths(wires.Spaces):
+    """Two veth pairs: one whose ends two stacks have (`s0`, `s1`), one that leads the kernel from here to there."""
+
+    address = "198.18.84.2"
+
+    def __init__(self):
+        self.here, self.there = f"iobp{os.getpid()}", f"iobq{os.getpid()}"
+        super().__init__(self.here, self.there)
+
+    def lay(self):
+        for first, second in (("s0", "s1"), ("k0", "k1")):
+            wires.sh("ip", "-n", self.here, "link", "add", first, "type", "veth", "peer", "name", second)
+        wires.sh("ip", "-n", self.here, "link", "set", "k1", "netns", self.there)
+        for space, device, address in ((self.here, "k0", "198.18.84.1"), (self.there, "k1", self.address)):
+            wires.sh("ip", "-n", space, "addr", "add", f"{address}/24", "dev", device)
+        for space, device in ((self.here, "s0"), (self.here, "s1"), (self.here, "k0"), (self.there, "k1")):
+            wires.sh("ip", "-n", space, "link", "set", device, "up")
+
+
 def in_process(root):
-    """Cycles of a request of client and worker, and nanoseconds of one between two stacks in one process and over the kernel's
-    loopback, whose programs sleep or poll: {client, worker, pair_ns, kernel_ns, kernel_polling_ns}."""
-    said = wires.sh("cargo", "bench", "--locked", "-q", "--workspace", "--bench", "request", cwd=root).stdout.split()
-    found = dict(zip(said[::2], map(int, said[1::2])))
-    line(f"64 B request and response, both polling (client {found['client']}, worker {found['worker']})", found["client"] + found["worker"], " cycles", CYCLES)
-    pair = found["pair_ns"]
-    print(f"64 B request and response, two stacks polling in one process: {1e9 / pair:,.0f} a second, {found['kernel_ns'] / pair:.1f} x the kernel's loopback "
-          f"({1e9 / found['kernel_ns']:,.0f}), {found['kernel_polling_ns'] / pair:.1f} x where one thread polls both its ends ({1e9 / found['kernel_polling_ns']:,.0f})", flush=True)
+    """Cycles of a request of client and worker, and nanoseconds of one between two stacks in one process, over rings and over
+    a veth, and of the kernel's over its loopback and over a veth: what benches/request.rs prints."""
+    bench = ["cargo", "bench", "--locked", "-q", "--workspace", "--profile", "dist", "--bench", "request"]
+    print("building what is installed, linked as a whole: some minutes the first time", flush=True)
+    wires.sh(*bench, "--no-run", cwd=root)
+    if os.geteuid() == 0:
+        veths = Veths()
+        try:
+            said = wires.sh("ip", "netns", "exec", veths.here, *bench, "--", "s0", "s1", veths.address, f"/run/netns/{veths.there}", cwd=root)
+        finally:
+            veths.close()
+    else:
+        said = wires.sh(*bench, cwd=root)
+    words = said.stdout.split()
+    found = dict(zip(words[::2], map(int, words[1::2])))
+    for what, name in (("32 at once, behind a port with offloads", "_of_burst"), ("one at a time", "")):
+        client, worker = (found[f"{part}{name}_tenth"] for part in ("client", "worker"))
+        middle = found[f"client{name}"] + found[f"worker{name}"]
+        line(f"64 B request and response, both polling, {what} (client {client}, worker {worker}; the middle of all {middle}, a tenth of them below)",
+             client + worker, " cycles", CYCLES if name else None)
+    for what, wire in (("over rings, beside the kernel's loopback", "loopback"), ("over a veth, beside the kernel's over a veth", "veth")):
+        for count, name in (("one at a time", ""), ("32 at once", "_of_burst")):
+            if f"{wire}{name}_pair_ns" in found:
+                compared(f"two stacks in one process, 64 B request and response, {count}, {what}", found, f"{wire}{name}")
     return found
+
+
+def compared(what, found, name):
+    """Two stacks beside two of the kernel's, all of whose programs poll; one at a time also beside programs that sleep."""
+    pair, polling, sleeping = (found.get(f"{name}_{which}_ns") for which in ("pair", "kernel_polling", "kernel"))
+    beside = f", {sleeping / pair:.2f} x where its programs sleep ({1e9 / sleeping:,.0f})" if sleeping else ""
+    print(f"{what}: {1e9 / pair:,.0f} a second, {polling / pair:.2f} x the kernel's ({1e9 / polling:,.0f}){beside}", flush=True)
 
 
 def measure(bin_dir, root):

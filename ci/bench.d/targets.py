@@ -53,6 +53,7 @@ WHY = {
            "share is the row connection of the instructions.",
     "bulk": "net_memif copies each frame in and out (DPDK's copies, one frame at a time), the stack sums it up and copies its text once on each side; the "
             "segment itself is in the rows tcp-receive and tcp-send, lean.",
+    "veths": "A frame takes the kernel's driver, its XDP program and a copy at each end, some microseconds, whoever makes it.",
     "tap": "A frame is a system call of the driver's each way (5,000 cycles on such a machine), the kernel's own passes 64 KiB segments.",
     "request": "No function has more than an eighth of it: a request is three packets, each parsed, looked up, judged by a TCP with SACK, RACK, pacing and "
                "delivery rates, copied and summed, with checked arithmetic throughout. Parts and functions are in the profile below.",
@@ -83,12 +84,14 @@ def met(result):
             return None
         return statistics.median(got[wire][key]) / statistics.median(got[base][key])
 
-    def against(key):
-        return alone[key] / alone["pair_ns"] if alone.get("pair_ns") else None
+    def against(name, key):
+        pair, other = alone.get(f"{name}_pair_ns"), alone.get(f"{name}_{key}_ns")
+        return other / pair if pair and other else None
 
     one = ("rr",)
-    say("64 B request/response, native, both stacks polling in one process, beside the kernel's loopback", against("kernel_ns"), " x", "in process", least=10)
-    say("the same, beside the kernel's loopback with one thread that polls both ends", against("kernel_polling_ns"), " x", "in process", least=10)
+    say("64 B request/response, native, both stacks polling in one process, beside the kernel's loopback", against("loopback", "kernel"), " x", "in process", least=10)
+    say("the same, beside the kernel's loopback with one thread that polls both ends", against("loopback", "kernel_polling"), " x", "in process", least=10)
+    say("the same, 32 at once, over a veth, beside the kernel's with one thread that polls both ends of all", against("veth_of_burst", "kernel_polling"), " x", "veths", least=2)
     say("64 B request/response, native, memif, beside the kernel's veth", times(one, "memif, native", "rate", "kernel"), " x", "memif", least=10)
     say("the same, unmodified program over a veth", times(one, "veth", "rate", "kernel"), " x", "veth", least=1.5)
     say("its 99th percentile", times(one, "veth", "p99", "kernel"), " x", "veth", most=0.5)
@@ -98,7 +101,8 @@ def met(result):
     say("UDP echo of 64 B, native, memif", times(("echo",), "memif, native", "rate", "kernel"), " x", "memif", least=8)
     say("bulk to the server, in place, memif", statistics.median(compared[("send",)]["memif, in place"]["gbit"]) if compared else None, " Gbit/s", "bulk", least=40)
     say("bulk to the server, unmodified, tap", times(("send",), "tap", "gbit", "kernel"), " x the kernel's", "tap", least=1)
-    say("a request of client and worker, both polling", alone["client"] + alone["worker"] if alone else None, " cycles", "request", most=1500)
+    request = alone["client_of_burst_tenth"] + alone["worker_of_burst_tenth"] if alone else None
+    say("a request of client and worker, both polling, 32 at once behind a port with offloads, a tenth of all below", request, " cycles", "request", most=1500)
     say("a request in the worker, 10,000 connections", sizes[10_000]["cycles"], " cycles", "request", most=900)
     say("the same, a million", sizes[1_000_000]["cycles"], " cycles", "request", most=1300)
     say("a million beside a thousand", sizes[1_000_000]["cycles"] / sizes[1000]["cycles"], " x", "request", most=1.6)

@@ -199,7 +199,7 @@ fn run() -> Result<(), String> {
     compare("loopback", &mut pair, 1, || connect(local, None))?;
     compare("loopback_of_burst", &mut pair, AT_ONCE, || connect(local, None))?;
     if let [first, second, address, space] = words.as_slice() {
-        let [first, second] = [first, second].map(|end| format!("iface={end}"));
+        let [first, second] = [first, second].map(|end| format!("iface={end},busy_budget=0"));
         let over = Some(("net_af_xdp", [first.as_str(), &second]));
         let mut pair = Pair::connect(&mut world, over, AT_ONCE)?;
         let address = address.parse().map_err(|_| format!("{address} is no address"))?;

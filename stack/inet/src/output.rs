@@ -187,35 +187,33 @@ impl Output {
         count: u32,
         mut fill: impl FnMut(&mut Mbuf, &Mempool) -> Option<()>,
     ) -> u32 {
-        let Some(Some(port)) = self.ports.get_mut(usize::from(interface)) else { return 0 };
-        let count = count as usize;
-        let mut done = 0;
-        while done < count && port.backlog.is_empty() {
-            if port.burst.is_full() {
-                let _ = port.send(interface, &mut self.desk, &self.counters);
+        let Self { ports, desk, counters, ahead, pools, .. } = self;
+        let Some(Some(port)) = ports.get_mut(usize::from(interface)) else { return 0 };
+        let unfilled = || counters.drops.count(DropReason::MbufExhausted as usize);
+        if count == 1 {
+            let room = port.room(interface, desk, counters);
+            let buffer = if room > 0 { ahead.take(&pools.frames) } else { None };
+            let Some(mut mbuf) = buffer else { return 0 };
+            let filled = fill(&mut mbuf, &pools.frames).is_some();
+            let there = filled && port.burst.push(mbuf).is_ok();
+            if !there {
+                unfilled();
             }
-            let (start, len) = (port.burst.len(), port.burst.room().min(count - done));
-            if len == 0 {
-                break;
-            }
-            if count == 1 {
-                let Some(mut mbuf) = self.ahead.take(&self.pools.frames) else { break };
-                if fill(&mut mbuf, &self.pools.frames).is_some() {
-                    done = usize::from(port.burst.push(mbuf).is_ok());
-                } else {
-                    self.counters.drops.count(DropReason::MbufExhausted as usize);
-                }
-                break;
-            }
-            if !self.pools.frames.alloc_burst(&mut port.burst, len) {
+            return u32::from(there);
+        }
+        let (count, mut done) = (count as usize, 0);
+        while done < count {
+            let len = port.room(interface, desk, counters).min(count - done);
+            let start = port.burst.len();
+            if len == 0 || !pools.frames.alloc_burst(&mut port.burst, len) {
                 break;
             }
             let empty = port.burst.iter_mut().skip(start);
-            let filled = empty.map_while(|mbuf| fill(mbuf, &self.pools.frames)).count();
+            let filled = empty.map_while(|mbuf| fill(mbuf, &pools.frames)).count();
             done += filled;
             if filled < len {
                 port.burst.truncate(start + filled);
-                self.counters.drops.count(DropReason::MbufExhausted as usize);
+                unfilled();
                 break;
             }
         }

@@ -60,14 +60,15 @@ impl Socket {
         lists: Lists<'_>,
         now: Instant,
     ) -> bool {
+        let Lists { signals, ready, timers, spare_queues, orphan_bytes } = lists;
         let Kind::Stream(stream) = &mut self.kind else { return true };
         let mut signal = self.signal;
         if arrival.acked_len > 0 {
             let private_len = stream.send.private_len();
-            stream.send.release(arrival.acked_len, lists.spare_queues);
+            stream.send.release(arrival.acked_len, spare_queues);
             // The memory of an orphan goes with its last byte.
             let freed_len = private_len.saturating_sub(stream.send.private_len());
-            *lists.orphan_bytes = lists.orphan_bytes.saturating_sub(freed_len);
+            *orphan_bytes = orphan_bytes.saturating_sub(freed_len);
             let grows = self.options.grow_send_buffer(&stream.tcb);
             if has_free_third(stream, self.options.send_buffer) {
                 stream.tcb.user_waits(false, now);
@@ -86,13 +87,13 @@ impl Socket {
             self.options.grow_receive_buffer(stream, now);
         }
         if self.signal.is_empty() && !signal.is_empty() {
-            lists.signals.push(id);
+            signals.push(id);
         }
         self.signal = signal;
         let routine =
             Events::ROUTINE.contains(arrival.events) && stream.tcb.state() != State::Closed;
         if routine {
-            stream.schedule(id, lists.ready, lists.timers);
+            stream.schedule(id, ready, timers);
         }
         routine
     }

@@ -199,6 +199,7 @@ struct Means<'a> {
 }
 
 /// What became of a connection's turn.
+#[derive(Clone, Copy, Debug)]
 struct Turn {
     /// It has more to send.
     more: bool,

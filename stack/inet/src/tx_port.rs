@@ -97,6 +97,23 @@ impl TxPort {
         sent + stopped
     }
 
+    /// How many frames may be added to the burst; a full one is sent first. None, while others wait.
+    #[inline]
+    pub(crate) fn room(
+        &mut self,
+        interface: u16,
+        desk: &mut Option<Box<lsm::Desk>>,
+        counters: &WorkerCounters,
+    ) -> usize {
+        if !self.backlog.is_empty() {
+            return 0;
+        }
+        if self.burst.is_full() {
+            let _ = self.send(interface, desk, counters);
+        }
+        self.burst.room()
+    }
+
     /// Lets the driver look at a frame that it is to cut; `false`: it can't. Only modules have one
     /// queue for all workers, and one that cuts takes all.
     pub(crate) fn prepare(&mut self, mbuf: &mut Mbuf) -> bool {

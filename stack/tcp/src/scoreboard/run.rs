@@ -74,7 +74,8 @@ impl Scoreboard {
         ack: SeqNum,
         usual: impl FnOnce(&Segment) -> bool,
     ) -> Option<Run> {
-        let last = self.segments.pop_front_if(|last| !last.retransmitted && usual(last))?;
+        let last = *self.segments.front().filter(|last| !last.retransmitted && usual(last))?;
+        let _ = self.segments.pop_front();
         self.first = self.first.wrapping_add(1);
         (self.una, self.sent) = (ack, None);
         Some(Run { first_sent_at: last.sent_at, last })
