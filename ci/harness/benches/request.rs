@@ -30,7 +30,8 @@ use harness::pair::Pair;
 use harness::path::{BURST, Kind, Path};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-const REQUESTS: u32 = 200_000;
+/// Requests of a spell.
+const SPELL: u32 = 20_000;
 /// Turns of the three that are compared, of which the middle one counts.
 const TURNS: usize = 7;
 /// Requests of one turn: between the stacks, over rings and over the kernel's devices; and of the kernel.
@@ -62,29 +63,45 @@ impl Figure {
     }
 }
 
-/// Cycles of the client and of the worker for each request of a path.
-fn parts(world: &mut World, kind: Kind, at_once: u32) -> Result<[Figure; 2], String> {
-    let mut path = Path::new(world, kind)?;
-    let mut spent = [const { Vec::new() }; 2];
-    let (mut requests_came, mut worker, mut left) = (false, 0, 0);
-    for _ in 0..REQUESTS / BURST {
-        let _ = path.burst(world, |world| {
-            let entered = clock();
-            let cycles = breath(world);
-            requests_came = !requests_came;
-            if requests_came {
-                (worker, left) = (cycles, clock());
-            } else {
-                let found = [entered.saturating_sub(left), worker + cycles];
-                spent
-                    .iter_mut()
-                    .zip(found)
-                    .for_each(|(all, cycles)| all.push(cycles / u64::from(at_once)));
-            }
-        })?;
-        world.events.clear();
+/// Cycles of the client and of the worker for each request of a path, in spells: a machine has moods that last longer
+/// than one.
+struct Parts {
+    path: Path,
+    at_once: u64,
+    client: Vec<u64>,
+    worker: Vec<u64>,
+}
+
+impl Parts {
+    fn new(world: &mut World, kind: Kind, at_once: u32) -> Result<Self, String> {
+        let path = Path::new(world, kind)?;
+        Ok(Self { path, at_once: at_once.into(), client: Vec::new(), worker: Vec::new() })
     }
-    Ok(spent.map(Figure::of))
+
+    fn spell(&mut self, world: &mut World) -> Result<(), String> {
+        let Self { path, at_once, client, worker } = self;
+        let (mut requests_came, mut arriving, mut left) = (false, 0, 0);
+        for _ in 0..SPELL / BURST {
+            let _ = path.burst(world, |world| {
+                let entered = clock();
+                let cycles = breath(world);
+                requests_came = !requests_came;
+                if requests_came {
+                    (arriving, left) = (cycles, clock());
+                } else {
+                    client.push(entered.saturating_sub(left) / *at_once);
+                    worker.push((arriving + cycles) / *at_once);
+                }
+            })?;
+            world.events.clear();
+        }
+        Ok(())
+    }
+
+    fn print(self, suffix: &str) {
+        Figure::of(self.client).print(&format!("client{suffix}"));
+        Figure::of(self.worker).print(&format!("worker{suffix}"));
+    }
 }
 
 /// A connection of the kernel's to an address that is here, or in another namespace.
@@ -157,12 +174,13 @@ fn blocking(all: Vec<Ends>) -> std::io::Result<Duration> {
 }
 
 /// Prints the nanoseconds of a request between two stacks, between programs of the kernel's stack that never sleep, and
-/// of one connection between such as do, in turns.
+/// of one connection between such as do, in turns, and `between` them something else.
 fn compare(
     name: &str,
     pair: &mut Pair,
     connections: u16,
     ends: impl Fn() -> std::io::Result<Ends>,
+    mut between: impl FnMut() -> Result<(), String>,
 ) -> Result<(), String> {
     let mut all = [const { Vec::new() }; 3];
     let each = |all: Duration, count: u32| u64::try_from((all / count).as_nanos()).unwrap_or(0);
@@ -171,6 +189,7 @@ fn compare(
         ends.and_then(measure).map(|took| each(took, LOOPED)).map_err(|e| e.to_string())
     };
     for turn in 0..=TURNS {
+        between()?;
         let started = Instant::now();
         for _ in 0..PAIRED / u32::from(connections) {
             pair.exchange(connections)?;
@@ -196,23 +215,24 @@ fn run() -> Result<(), String> {
     let local = IpAddr::from(Ipv4Addr::LOCALHOST);
     let words: Vec<String> = std::env::args().skip(1).filter(|w| !w.starts_with('-')).collect();
     let mut pair = Pair::connect(&mut world, None, AT_ONCE)?;
-    compare("loopback", &mut pair, 1, || connect(local, None))?;
-    compare("loopback_of_burst", &mut pair, AT_ONCE, || connect(local, None))?;
+    let mut parts = Parts::new(&mut world, Kind::RequestAlone, 1)?;
+    compare("loopback", &mut pair, 1, || connect(local, None), || parts.spell(&mut world))?;
+    parts.print("");
+    let mut parts = Parts::new(&mut world, Kind::RequestBurst, BURST)?;
+    let mut spell = |world: &mut World| parts.spell(world);
+    let ends = || connect(local, None);
+    compare("loopback_of_burst", &mut pair, AT_ONCE, ends, || spell(&mut world))?;
     if let [first, second, address, space] = words.as_slice() {
+        // A driver that is asked to poll the kernel would do so each time a stack looks for frames.
         let [first, second] = [first, second].map(|end| format!("iface={end},busy_budget=0"));
         let over = Some(("net_af_xdp", [first.as_str(), &second]));
         let mut pair = Pair::connect(&mut world, over, AT_ONCE)?;
         let address = address.parse().map_err(|_| format!("{address} is no address"))?;
-        let space = Some(FilePath::new(space));
-        compare("veth", &mut pair, 1, || connect(address, space))?;
-        compare("veth_of_burst", &mut pair, AT_ONCE, || connect(address, space))?;
+        let ends = || connect(address, Some(FilePath::new(space)));
+        compare("veth", &mut pair, 1, ends, || spell(&mut world))?;
+        compare("veth_of_burst", &mut pair, AT_ONCE, ends, || spell(&mut world))?;
     }
-    let [client, worker] = parts(&mut world, Kind::RequestAlone, 1)?;
-    client.print("client");
-    worker.print("worker");
-    let [client, worker] = parts(&mut world, Kind::RequestBurst, BURST)?;
-    client.print("client_of_burst");
-    worker.print("worker_of_burst");
+    parts.print("_of_burst");
     Ok(())
 }
 
