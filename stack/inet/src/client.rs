@@ -45,7 +45,11 @@ impl Client {
             return true;
         }
         self.quiet = self.quiet.saturating_add(1);
-        self.quiet < LIVELY_BREATHS
+        let lively = self.quiet < LIVELY_BREATHS;
+        if !lively {
+            self.lane.rest();
+        }
+        lively
     }
 
     /// Was its user seen to have posted more than may be by now?

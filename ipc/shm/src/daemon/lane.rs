@@ -22,6 +22,8 @@ use crate::words::halves;
 
 /// Connections of one client that begin and end to hold blocks within a burst or two.
 const SPARE_MAX: usize = 128;
+/// The same of one that is quiet.
+const SPARE_QUIET: usize = 4;
 
 /// The number of a cell that was given none.
 const NO_NUMBER: u32 = u32::MAX;
@@ -482,6 +484,12 @@ impl Lane {
         if self.spare.len() < SPARE_MAX {
             self.spare.push(blocks);
         }
+    }
+
+    /// The client is quiet: most of what is kept for its streams goes. What is left is for those that speak up
+    /// one at a time.
+    pub fn rest(&mut self) {
+        self.spare.truncate(SPARE_QUIET);
     }
 
     pub(super) fn take_blocks(&mut self, count: u32) -> Option<u32> {
