@@ -52,7 +52,7 @@ impl Stream {
 impl Socket {
     /// Acknowledged text leaves, and the user is told of room and text. `false`: there is more to an event
     /// than that.
-    fn is_settled(
+    fn carry_out(
         &mut self,
         id: SocketId,
         lane: Option<&mut Lane>,
@@ -139,7 +139,7 @@ impl Worker {
         if misbehaved.is_none() && !short {
             let lane = client.map(|client| &mut client.lane);
             let lists = Lists { signals, ready, timers, spare_queues, orphan_bytes };
-            if !socket.is_settled(id, lane, &arrival, lists, now) {
+            if !socket.carry_out(id, lane, &arrival, lists, now) {
                 self.apply_rare(id, events, now);
             }
             return;
@@ -178,7 +178,7 @@ impl Worker {
         let Some(socket) = sockets.find_mut(id) else { return };
         let lane = clients.owner_mut(socket.client).map(|client| &mut client.lane);
         let lists = Lists { signals, ready, timers, spare_queues, orphan_bytes };
-        if !socket.is_settled(id, lane, arrival, lists, now) {
+        if !socket.carry_out(id, lane, arrival, lists, now) {
             self.apply_rare(id, arrival.events, now);
         }
     }
