@@ -94,8 +94,9 @@ def in_process(root):
 def compared(what, found, name):
     """Two stacks beside two of the kernel's, all of whose programs poll; one at a time also beside programs that sleep."""
     pair, polling, sleeping = (found.get(f"{name}_{which}_ns") for which in ("pair", "kernel_polling", "kernel"))
+    times = found[f"{name}_times_hundredths"] / 100
     beside = f", {sleeping / pair:.2f} x where its programs sleep ({1e9 / sleeping:,.0f})" if sleeping else ""
-    print(f"{what}: {1e9 / pair:,.0f} a second, {polling / pair:.2f} x the kernel's ({1e9 / polling:,.0f}){beside}", flush=True)
+    print(f"{what}: {1e9 / pair:,.0f} a second, {times:.2f} x the kernel's in the middle one of all turns ({1e9 / polling:,.0f}){beside}", flush=True)
 
 
 def measure(bin_dir, root):

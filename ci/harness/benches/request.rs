@@ -31,11 +31,11 @@ use harness::path::{BURST, Kind, Path};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Requests of a spell.
-const SPELL: u32 = 20_000;
-/// Turns of the three that are compared, of which the middle one counts.
-const TURNS: usize = 7;
+const SPELL: u32 = 8_000;
+/// Turns of what is compared, of which the middle one counts.
+const TURNS: usize = 21;
 /// Requests of one turn: between the stacks, over rings and over the kernel's devices; and of the kernel.
-const PAIRED: u32 = 100_000;
+const PAIRED: u32 = 25_000;
 const LOOPED: u32 = 10_000;
 
 /// Requests that are on their way at once, if not one at a time.
@@ -203,6 +203,10 @@ fn compare(
             all.iter_mut().zip(found).for_each(|(all, found)| all.push(found));
         }
     }
+    // Within a turn the machine is most often of one mood.
+    let [pair, polling, _] = &all;
+    let times = pair.iter().zip(polling).map(|(pair, polling)| polling * 100 / (*pair).max(1));
+    println!("{name}_times_hundredths {}", Figure::of(times.collect()).middle);
     let words = ["pair", "kernel_polling", "kernel"];
     for (word, all) in words.into_iter().zip(all).filter(|(_, all)| !all.is_empty()) {
         println!("{name}_{word}_ns {}", Figure::of(all).middle);
