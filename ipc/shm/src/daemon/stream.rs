@@ -183,8 +183,11 @@ impl Blocks {
             return None;
         }
         let at = layout::rx_block(self.number(start)?).wrapping_add(first as usize);
+        if !lane.read.copy_in(at, text) {
+            return None;
+        }
         self.ahead = self.ahead.max(end);
-        lane.read.copy_in(at, text).then_some(len)
+        Some(len)
     }
 
     /// Copies `text` to where the cursor is; `false` if it does not fit whole.
