@@ -80,10 +80,9 @@ def in_process(root):
     words = said.stdout.split()
     found = dict(zip(words[::2], map(int, words[1::2])))
     for what, name in (("32 at once, behind a port with offloads", "_of_burst"), ("one at a time", "")):
-        client, worker = (found[f"{part}{name}_tenth"] for part in ("client", "worker"))
-        middle = found[f"client{name}"] + found[f"worker{name}"]
-        line(f"64 B request and response, both polling, {what} (client {client}, worker {worker}; the middle of all {middle}, a tenth of them below)",
-             client + worker, " cycles", CYCLES if name else None)
+        client, worker, request = (found[f"{part}{name}_tenth"] for part in ("client", "worker", "request"))
+        line(f"64 B request and response, both polling, {what}; a tenth of all samples are below (of the client's part {client}, of the worker's {worker}), "
+             f"the middle one: {found[f'request{name}']}", request, " cycles", CYCLES if name else None)
     for what, wire in (("over rings, beside the kernel's loopback", "loopback"), ("over a veth, beside the kernel's over a veth", "veth")):
         for count, name in (("one at a time", ""), ("32 at once", "_of_burst")):
             if f"{wire}{name}_pair_ns" in found:

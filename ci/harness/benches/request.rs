@@ -35,8 +35,8 @@ const SPELL: u32 = 8_000;
 /// Turns of what is compared, of which the middle one counts.
 const TURNS: usize = 21;
 /// Requests of one turn: between the stacks, over rings and over the kernel's devices; and of the kernel.
-const PAIRED: u32 = 25_000;
-const LOOPED: u32 = 10_000;
+const PAIRED: u32 = 25_600;
+const LOOPED: u32 = 9_600;
 
 /// Requests that are on their way at once, if not one at a time.
 const AT_ONCE: u16 = 32;
@@ -70,16 +70,23 @@ struct Parts {
     at_once: u64,
     client: Vec<u64>,
     worker: Vec<u64>,
+    request: Vec<u64>,
 }
 
 impl Parts {
     fn new(world: &mut World, kind: Kind, at_once: u32) -> Result<Self, String> {
         let path = Path::new(world, kind)?;
-        Ok(Self { path, at_once: at_once.into(), client: Vec::new(), worker: Vec::new() })
+        Ok(Self {
+            path,
+            at_once: at_once.into(),
+            client: Vec::new(),
+            worker: Vec::new(),
+            request: Vec::new(),
+        })
     }
 
     fn spell(&mut self, world: &mut World) -> Result<(), String> {
-        let Self { path, at_once, client, worker } = self;
+        let Self { path, at_once, client, worker, request } = self;
         let (mut requests_came, mut arriving, mut left) = (false, 0, 0);
         for _ in 0..SPELL / BURST {
             let _ = path.burst(world, |world| {
@@ -89,8 +96,10 @@ impl Parts {
                 if requests_came {
                     (arriving, left) = (cycles, clock());
                 } else {
-                    client.push(entered.saturating_sub(left) / *at_once);
-                    worker.push((arriving + cycles) / *at_once);
+                    let (theirs, ours) = (entered.saturating_sub(left), arriving + cycles);
+                    client.push(theirs / *at_once);
+                    worker.push(ours / *at_once);
+                    request.push((theirs + ours) / *at_once);
                 }
             })?;
             world.events.clear();
@@ -101,6 +110,7 @@ impl Parts {
     fn print(self, suffix: &str) {
         Figure::of(self.client).print(&format!("client{suffix}"));
         Figure::of(self.worker).print(&format!("worker{suffix}"));
+        Figure::of(self.request).print(&format!("request{suffix}"));
     }
 }
 

@@ -26,7 +26,7 @@ const CLIENT_PORT: u16 = 40_000;
 const SERVER_PORT: u16 = 80;
 /// Frames go to and fro so often until a connection is there, the neighbours' search included.
 const ROUNDS: usize = 16;
-/// A stack looks so often for a frame that the kernel is to bring.
+/// A stack looks at most so often for a frame that the kernel is to bring.
 const LOOKS: usize = 1_000_000;
 
 /// Connections between two stacks, and both ends' memory of each.

@@ -58,7 +58,8 @@ pub enum Kind {
     RequestResponse,
     /// On one connection, one request at a time: 64 bytes come in that acknowledge the response before, 64 go out.
     RequestAlone,
-    /// The same on 32 connections at once, behind a port that sums.
+    /// The same on 32 connections at once, behind a port with offloads: it has verified what came, sums what goes,
+    /// and takes chains.
     RequestBurst,
     /// A SYN comes in, the SYN-ACK goes out.
     Syn,

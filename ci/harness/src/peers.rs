@@ -206,7 +206,7 @@ impl Peers {
         breathe(world);
         let mut answered = 0;
         world.each_sent(|frame| answered += usize::from(has_text(frame)));
-        // Of another connection a response may be sent again.
+        // More is no error: a response may have been sent twice.
         if answered < which.len() {
             return Err(format!("{answered} of {} requests were answered", which.len()));
         }

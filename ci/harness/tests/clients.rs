@@ -67,6 +67,27 @@ fn who_was_told_something_is_heard_at_once(world: &mut World, peers: &mut Peers)
     assert_eq!(breaths_to_send(world, peers, b"answer"), 1);
 }
 
+fn all_who_fall_quiet_in_one_breath_are_heard_again(world: &mut World, peers: &mut Peers) {
+    for client in 1..CLIENTS {
+        let (port, theirs) = (100 + client, 7000 + client);
+        world.listen_as(client, port, 1);
+        peers.open(world, (client, port), theirs..theirs + 1, &mut breathe).unwrap();
+    }
+    let all = 0..peers.list.len();
+    for _ in 0..3 {
+        fall_quiet(world);
+        all.clone().for_each(|index| peers.write(index, b"news").unwrap());
+        let mut heard = 0;
+        for _ in 0..usize::from(CLIENTS + 1).div_ceil(QUIET_BUDGET) {
+            breathe(world);
+            world.each_sent(|_| heard += 1);
+        }
+        assert_eq!(heard, all.len());
+        all.clone().for_each(|index| peers.acknowledge(world, index, 4).unwrap());
+        breathe(world);
+    }
+}
+
 #[test]
 fn clients_take_turns_and_lively_ones_come_first() {
     let (mut world, mut peers) = world_of_clients();
@@ -75,4 +96,5 @@ fn clients_take_turns_and_lively_ones_come_first() {
     who_posts_out_of_the_blue_is_heard_in_turn(&mut world, &mut peers);
     who_has_posted_is_heard_at_once_for_a_while(&mut world, &mut peers);
     who_was_told_something_is_heard_at_once(&mut world, &mut peers);
+    all_who_fall_quiet_in_one_breath_are_heard_again(&mut world, &mut peers);
 }

@@ -36,7 +36,7 @@ impl Client {
     }
 
     /// Names it in `found` if it has posted something. `false`: it is quiet for long, and no longer
-    /// looked at in each breath.
+    /// looked at in each breath; most of what is kept for it goes.
     #[inline]
     fn goes_on(&mut self, slot: u16, found: &mut Vec<u16>) -> bool {
         if self.has_posted() {

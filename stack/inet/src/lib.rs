@@ -11,7 +11,8 @@
 //! clients' descriptors. The control plane talks to it by [`command`]s and publishes a
 //! [`network::Network`] snapshot whenever the configuration changes.
 //!
-//! Start reading at [`worker`] (the loop), then `input` and `tcp_input` (a segment's way in),
+//! Start reading at [`worker`] (the loop), then `input`, `tcp_input` and `settle` (a segment's way in, and
+//! what it means for the socket),
 //! `attend` (a client's bytes on their way in), `tcp_output` and `output` (the way out).
 #![forbid(unsafe_code)]
 

@@ -178,8 +178,8 @@ impl Output {
         port.and_then(Option::as_mut).is_some_and(|port| port.prepare(mbuf))
     }
 
-    /// Appends up to `count` frames to what the port is to send: buffers in bulk, each made a frame
-    /// by `fill`. Returns how many there are; what is missing, because a queue is full, buffers are
+    /// Appends up to `count` frames to what the port is to send: buffers in bulk, or one of those got ahead
+    /// if it is one, each made a frame by `fill`. Returns how many there are; what is missing, because a queue is full, buffers are
     /// short or one could not be filled, the caller sends one by one.
     pub(crate) fn frames(
         &mut self,

@@ -31,8 +31,7 @@ impl Pools {
             data_room: LARGE_ROOM,
             ..MempoolOptions::default()
         };
-        let large = Mempool::create("packets", &options)?;
-        Ok(Self { frames, shown: None, large })
+        Ok(Self { frames, shown: None, large: Mempool::create("packets", &options)? })
     }
 
     /// A buffer that holds `len` bytes, whatever they are, with as much headroom as that leaves.
@@ -84,9 +83,8 @@ impl Ahead {
     #[must_use]
     pub(crate) fn take(&mut self, pool: &Mempool) -> Option<Mbuf> {
         if self.wanted > 1 {
-            // If there are not so many, each takes its own.
-            let here = self.wanted <= self.buffers.room();
-            let _ = here && pool.alloc_burst(&mut self.buffers, self.wanted);
+            // All or none: if there are not so many, each takes its own.
+            let _ = pool.alloc_burst(&mut self.buffers, self.wanted);
             self.wanted = 0;
         }
         self.buffers.pop().or_else(|| pool.alloc())

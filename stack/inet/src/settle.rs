@@ -19,7 +19,7 @@ use crate::socket::{Kind, Signal, Socket, SocketId, Stream};
 use crate::timer_wheel::{Endpoint, Owner, Timer, Timers};
 use crate::worker::Worker;
 
-/// Where a connection's news are entered.
+/// What of the worker an event at a connection changes.
 struct Lists<'a> {
     signals: &'a mut Vec<SocketId>,
     ready: &'a mut VecDeque<SocketId>,

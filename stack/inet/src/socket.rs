@@ -175,7 +175,8 @@ pub(crate) struct Stream {
     pub send: SendQueue,
     /// Received, not yet read.
     pub recv: StreamProducer,
-    /// In the ready list.
+    /// In the ready list, and its turn has not come since. A turn that is taken early leaves its entry behind,
+    /// which then finds nothing to do.
     pub ready: bool,
     /// In the list of those to settle when the burst ends.
     pub touched: bool,

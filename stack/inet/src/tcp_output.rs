@@ -126,7 +126,7 @@ impl Worker {
         Some((hosts, hop))
     }
 
-    /// A connection's turn along the way to its peer, which was looked up elsewhere.
+    /// A connection's turn along a way to its peer that [`Worker::transmit_stream`] has looked up.
     fn transmit_along<F: Family>(
         &mut self,
         id: SocketId,

@@ -97,7 +97,8 @@ impl TxPort {
         sent + stopped
     }
 
-    /// How many frames may be added to the burst; a full one is sent first. None, while others wait.
+    /// How many frames may be added to the burst; a full one is sent first. 0 while frames wait
+    /// in the backlog.
     #[inline]
     pub(crate) fn room(
         &mut self,

@@ -92,8 +92,10 @@ impl Tcb {
         segment
     }
 
-    /// Nothing more is to be sent for now, as can be told at a glance: [`Tcb::poll_transmit`] would find nothing.
+    /// `true`: nothing more is to be sent for now, as can be told at a glance, and that is noted as
+    /// [`Tcb::poll_transmit`] would have. `false`: that has to be asked.
     #[inline]
+    #[must_use]
     pub fn rests(&mut self, now: Instant) -> bool {
         let rests = self.is_quiet();
         if rests {
@@ -123,7 +125,8 @@ impl Tcb {
     }
 
     /// All that is queued, where that is one segment, nothing is in flight and nothing else is to be said: how
-    /// a request leaves, or a response. [`Tcb::plan`] would find the same.
+    /// a request leaves, or a response. [`Tcb::plan`] would find the same: without `rare` nothing is paced, urgent
+    /// or a reset, and a probe of the path takes more than one segment.
     #[inline]
     fn plan_lone(&self) -> Option<Text> {
         let &SendSequence { una, nxt, max, queued, wnd, mss, fin_queued, .. } = &self.snd;

@@ -145,7 +145,7 @@ impl Rtt {
             // RTTVAR <- 3/4 RTTVAR + 1/4 |SRTT - R'|; SRTT <- 7/8 SRTT + 1/8 R'
             let step = |from: u32, to: u32, shift: u32| {
                 let all = from.abs_diff(to) >> shift;
-                // Most often it is the only one, and division takes its time.
+                // `count` is 1 most often, and division takes its time.
                 if count == 1 { all } else { all.checked_div(count).unwrap_or(0) }
             };
             self.rttvar_us = moved(self.rttvar_us, error, step(self.rttvar_us, error, 2));
@@ -184,7 +184,7 @@ impl Rtt {
     }
 }
 
-/// `from`, moved by a step to `to`.
+/// `from`, moved by `step` towards `to`.
 fn moved(from: u32, to: u32, step: u32) -> u32 {
     if to > from { from.saturating_add(step) } else { from.saturating_sub(step) }
 }

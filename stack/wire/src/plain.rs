@@ -75,7 +75,7 @@ pub struct Timestamps {
 
 const _: () = assert!(size_of::<Timestamps>() == 12);
 
-/// A plain frame. Holding one proves that all lengths agree, that the packet is whole, that its
+/// A plain frame. Holding one (but for [`Plain::parse_again`]) proves that all lengths agree, that the packet is whole, that its
 /// source is one station and its ports are none that are reserved: what the layers' `parse` check.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<'a> {
@@ -104,7 +104,8 @@ impl<'a> Plain<'a> {
         Self::of_words(words, rest)
     }
 
-    /// Borrows a frame that [`Plain::parse`] has taken before. Of any other that it takes only lengths are known.
+    /// Borrows a frame that [`Plain::parse`] or [`Plain::sibling`] has taken before. Of any other only lengths
+    /// would be known to agree.
     #[inline]
     #[must_use]
     pub fn parse_again(frame: &'a [u8]) -> Option<Self> {

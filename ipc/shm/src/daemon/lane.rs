@@ -22,7 +22,7 @@ use crate::words::halves;
 
 /// Connections of one client that begin and end to hold blocks within a burst or two.
 const SPARE_MAX: usize = 128;
-/// The same of one that is quiet.
+/// What is kept for them of a client that is quiet.
 const SPARE_QUIET: usize = 4;
 
 /// The number of a cell that was given none.

@@ -220,11 +220,11 @@ impl Blocks {
         cursor.room > 0
     }
 
-    /// The client has read from `old` up to `now`.
+    /// The client has read from one position up to another.
     #[inline]
-    fn pass(&mut self, lane: &mut Lane, old: u64, now: u64) {
-        let mut block = old.wrapping_div(BLOCK);
-        while block < now.wrapping_div(BLOCK) {
+    fn pass(&mut self, lane: &mut Lane, from: u64, to: u64) {
+        let mut block = from.wrapping_div(BLOCK);
+        while block < to.wrapping_div(BLOCK) {
             self.free(lane, block.saturating_mul(BLOCK));
             block = block.saturating_add(1);
         }
@@ -518,8 +518,7 @@ impl StreamProducer {
         if let Some(blocks) = self.blocks.as_mut().filter(|_| newly > 0) {
             self.unread = self.unread.saturating_sub(newly);
             self.unreported = self.unreported.saturating_add(newly);
-            let now = old.saturating_add(newly.into());
-            blocks.pass(lane, old, now);
+            blocks.pass(lane, old, old.saturating_add(newly.into()));
             if self.unread == 0 && blocks.ahead <= self.published {
                 blocks.end(lane, self.published);
             }
