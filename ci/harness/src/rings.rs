@@ -17,25 +17,32 @@ pub(crate) fn rings(eal: &Eal, pool: &Mempool, units: &Units) -> Result<WireEnds
 
 /// A port that receives what it sends.
 pub(crate) fn ring(eal: &Eal, pool: &Mempool, units: &Units) -> Result<(Port, Queues), String> {
-    let spec = DriverSpec::parse("net_ring", "").map_err(|e| e.to_string())?;
+    port(("net_ring", ""), eal, pool, units)
+}
+
+/// A port of a driver with these options, and its first queues.
+fn port(
+    (driver, options): (&str, &str),
+    eal: &Eal,
+    pool: &Mempool,
+    units: &Units,
+) -> Result<(Port, Queues), String> {
+    let spec = DriverSpec::parse(driver, options).map_err(|e| e.to_string())?;
     let env = AttachEnv { workers: 1, pool, shown: None, units };
     let mut port = devnp::attach(eal, &spec, &env).map_err(|e| e.to_string())?;
-    let queues = port.take_queues(0).ok_or("net_ring has no queue")?;
+    let queues = port.take_queues(0).ok_or_else(|| format!("{driver} has no queue"))?;
     Ok((port, queues))
 }
 
 /// A device of the kernel's, driven by a DPDK driver, that leads to a peer elsewhere. What would be the peer's
 /// end here stays silent.
 pub(crate) fn device(
-    (driver, options): (&str, &str),
+    spec: (&str, &str),
     eal: &Eal,
     pool: &Mempool,
     units: &Units,
 ) -> Result<WireEnds, String> {
-    let spec = DriverSpec::parse(driver, options).map_err(|e| e.to_string())?;
-    let env = AttachEnv { workers: 1, pool, shown: None, units };
-    let mut port = devnp::attach(eal, &spec, &env).map_err(|e| e.to_string())?;
-    let queues = port.take_queues(0).ok_or("the device has no queue")?;
+    let (port, queues) = port(spec, eal, pool, units)?;
     let (silent, silence) = ring(eal, pool, units)?;
     Ok((vec![port, silent], queues, silence))
 }

@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use shm::{CellId, DatagramHeader, Lane, Status, TxDescriptor};
 use types::Instant;
 
-use crate::limits::{BLOCKS_LOW, LIVELY_BREATHS, QUIET_BUDGET, SWEEP_BUDGET};
+use crate::limits::{BLOCKS_LOW, LIVELY_BREATHS, QUIET_BUDGET, REST_TURNS, SWEEP_BUDGET};
 
 /// One client process. What is asked of each in every breath is in its first line.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Client {
     }
 
     /// Names it in `found` if it has posted something. `false`: it is quiet for long, and no longer
-    /// looked at in each breath; most of what is kept for it goes.
+    /// looked at in each breath.
     #[inline]
     fn goes_on(&mut self, slot: u16, found: &mut Vec<u16>) -> bool {
         if self.has_posted() {
@@ -45,11 +45,19 @@ impl Client {
             return true;
         }
         self.quiet = self.quiet.saturating_add(1);
-        let lively = self.quiet < LIVELY_BREATHS;
-        if !lively {
-            self.lane.rest();
+        self.quiet < LIVELY_BREATHS
+    }
+
+    /// Its turn has come, and there was nothing. What is kept for its streams goes only when it has been quiet
+    /// for long: one that pauses between bursts is not to allocate in each.
+    #[inline]
+    fn stays_quiet(&mut self) {
+        if self.quiet < REST_TURNS {
+            self.quiet = self.quiet.saturating_add(1);
+            if self.quiet == REST_TURNS {
+                self.lane.rest();
+            }
         }
-        lively
     }
 
     /// Was its user seen to have posted more than may be by now?
@@ -202,9 +210,14 @@ impl Clients {
             let slot = *turn;
             *turn = if slot.saturating_add(1) < slots.len() { slot.saturating_add(1) } else { 0 };
             let Some(Some(client)) = slots.get_mut(slot) else { continue };
-            if client.quiet >= LIVELY_BREATHS && client.has_posted() {
+            if client.quiet < LIVELY_BREATHS {
+                continue;
+            }
+            if client.has_posted() {
                 client.quiet = 0;
                 lively.extend(u16::try_from(slot));
+            } else {
+                client.stays_quiet();
             }
         }
         for ahead in 0..QUIET_BUDGET.min(slots.len()) {

@@ -32,6 +32,9 @@ pub(crate) const RING_TURNS: usize = shm::layout::RING_LEN as usize / CLIENT_BUD
 /// microseconds, and a hundred clients that were told something are not all looked at in each breath.
 pub const LIVELY_BREATHS: u8 = 8;
 
+/// `LIVELY_BREATHS` and so many more turns in which it was looked at and had posted nothing: a client rests.
+pub(crate) const REST_TURNS: u8 = LIVELY_BREATHS + 100;
+
 /// Other clients whose rings are looked at per breath, in turn: a thousand in about a hundred breaths.
 pub const QUIET_BUDGET: usize = 8;
 

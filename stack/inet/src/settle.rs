@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use rustix::io::Errno;
 use shm::{Lane, Status};
-use tcp::{Arrival, Events, State, TimeWait};
+use tcp::{Arrival, ConnectionError, Events, State, TimeWait};
 use types::Instant;
 
 use crate::attend::{has_free_third, raise};
@@ -281,13 +281,9 @@ impl Worker {
 }
 
 fn errno_of(events: Events) -> Option<Errno> {
-    if events.contains(Events::REFUSED) {
-        Some(Errno::CONNREFUSED)
-    } else if events.contains(Events::RESET) {
-        Some(Errno::CONNRESET)
-    } else if events.contains(Events::TIMED_OUT) {
-        Some(Errno::TIMEDOUT)
-    } else {
-        None
-    }
+    events.error().map(|error| match error {
+        ConnectionError::Refused => Errno::CONNREFUSED,
+        ConnectionError::Reset => Errno::CONNRESET,
+        ConnectionError::TimedOut => Errno::TIMEDOUT,
+    })
 }

@@ -2,10 +2,10 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use shm::Lane;
 use tcp::Flags;
 use types::{DropReason, Instant};
 
+use crate::client::Clients;
 use crate::device::Device;
 use crate::family::Family;
 use crate::flow::Flow;
@@ -16,7 +16,7 @@ use crate::option::Options;
 use crate::output::{Hop, Output};
 use crate::route::NoWay;
 use crate::segment_output::Source;
-use crate::socket::{Kind, Signal, SocketId, Stream};
+use crate::socket::{Kind, Signal, Socket, SocketId};
 use crate::spread;
 use crate::tcp_input::Text;
 use crate::timer_wheel::{Endpoint, Owner, Timers};
@@ -79,11 +79,9 @@ impl Worker {
                 hop
             }
         };
+        let Self { clients, out, timers, .. } = self;
         let hosts = (flow.local_addr, flow.remote_addr);
-        let way = Way { flow: &flow, hosts, hop: &hop, options: &socket.options };
-        let lane = self.clients.owner_mut(socket.client).map(|client| &mut client.lane);
-        let Self { out, timers, .. } = self;
-        let turn = stream.turn(id, &way, Means { lane, out, timers }, now);
+        let turn = socket.turn(id, (hosts, &hop), Means { clients, out, timers }, now);
         self.end_turn(id, turn)
     }
 
@@ -134,13 +132,9 @@ impl Worker {
         hop: &Hop<F>,
         now: Instant,
     ) -> bool {
-        let Some(socket) = self.sockets.find_mut(id) else { return false };
-        let Kind::Stream(stream) = &mut socket.kind else { return false };
-        let flow = stream.flow;
-        let way = Way { flow: &flow, hosts, hop, options: &socket.options };
-        let lane = self.clients.owner_mut(socket.client).map(|client| &mut client.lane);
-        let Self { out, timers, .. } = self;
-        let turn = stream.turn(id, &way, Means { lane, out, timers }, now);
+        let Self { sockets, clients, out, timers, .. } = self;
+        let Some(socket) = sockets.find_mut(id) else { return false };
+        let turn = socket.turn(id, (hosts, hop), Means { clients, out, timers }, now);
         self.end_turn(id, turn)
     }
 
@@ -193,13 +187,13 @@ impl Worker {
 
 /// What a connection's turn needs beside the connection.
 struct Means<'a> {
-    lane: Option<&'a mut Lane>,
+    clients: &'a mut Clients,
     out: &'a mut Output,
     timers: &'a mut Timers,
 }
 
 /// What became of a connection's turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     /// It has more to send.
     more: bool,
@@ -207,27 +201,32 @@ struct Turn {
     makes_room: bool,
 }
 
-impl Stream {
-    /// Sends what may go, up to a turn's worth.
+impl Socket {
+    /// A connection sends what may go, up to a turn's worth.
     #[inline]
     fn turn<F: Family>(
         &mut self,
         id: SocketId,
-        way: &Way<'_, F>,
-        Means { mut lane, out, timers }: Means<'_>,
+        (hosts, hop): ((F, F), &Hop<F>),
+        Means { clients, out, timers }: Means<'_>,
         now: Instant,
     ) -> Turn {
+        let Kind::Stream(stream) = &mut self.kind else { return Turn::default() };
+        let flow = stream.flow;
+        let way = Way { flow: &flow, hosts, hop, options: &self.options };
+        let mut lane = clients.owner_mut(self.client).map(|client| &mut client.lane);
         let (mut sent, mut more) = (0, false);
         loop {
-            if sent >= SEGMENTS_PER_TURN || !out.has_room(way.hop.interface) {
-                more = self.tcb.wants_transmit();
+            if sent >= SEGMENTS_PER_TURN || !out.has_room(hop.interface) {
+                more = stream.tcb.wants_transmit();
                 break;
             }
             let lane_now = lane.as_deref_mut();
-            let text = Text { recv: &mut self.recv, lane: lane_now, deaf: self.deaf, lender: None };
-            let newest = self.tcb.snd_max();
-            let burst_len = burst_len(&self.tcb, way.hop, sent);
-            let burst = self.tcb.poll_transmit_burst(now, &text, burst_len);
+            let text =
+                Text { recv: &mut stream.recv, lane: lane_now, deaf: stream.deaf, lender: None };
+            let newest = stream.tcb.snd_max();
+            let burst_len = burst_len(&stream.tcb, hop, sent);
+            let burst = stream.tcb.poll_transmit_burst(now, &text, burst_len);
             let Some(segment) = burst else { break };
             sent += segment.cut_count() as usize;
             if segment.text_len > 0 && segment.flags.contains(Flags::SYN) {
@@ -236,15 +235,15 @@ impl Stream {
             if segment.text_len > 0 && segment.seq.before(newest) {
                 out.counters().tcp.segments_retransmitted.increment();
             }
-            let mut source = Source { queue: &mut self.send, lane: lane.as_deref() };
-            out.segments(way, &segment, &mut source, now, timers);
-            if self.tcb.rests(now) {
+            let mut source = Source { queue: &mut stream.send, lane: lane.as_deref() };
+            out.segments(&way, &segment, &mut source, now, timers);
+            if stream.tcb.rests(now) {
                 break;
             }
         }
         let owner = Owner::Endpoint(Endpoint::Connection(id.index));
-        timers.arm(self.tcb.next_timeout(), owner, &mut self.timer);
-        Turn { more, makes_room: sent > 0 && self.tcb.limits_unsent() }
+        timers.arm(stream.tcb.next_timeout(), owner, &mut stream.timer);
+        Turn { more, makes_room: sent > 0 && stream.tcb.limits_unsent() }
     }
 }
 
