@@ -1,5 +1,6 @@
 /* Many threads, and what one does to a socket another waits at. */
 #include "socketdiff.h"
+#include <sys/wait.h>
 
 struct waiter {
     int fd;
@@ -11,6 +12,28 @@ static void *receive(void *argument)
 {
     struct waiter *w = argument;
     w->result = recv(w->fd, w->in, 4, 0);
+    w->error = errno;
+    return NULL;
+}
+static void *receive_all(void *argument)
+{
+    struct waiter *w = argument;
+    w->result = recv(w->fd, w->in, 4, MSG_WAITALL);
+    w->error = errno;
+    return NULL;
+}
+static void *wait_for_connection(void *argument)
+{
+    struct waiter *w = argument;
+    w->result = accept(w->fd, NULL, NULL);
+    w->error = errno;
+    return NULL;
+}
+static char much[16 << 20];
+static void *send_much(void *argument)
+{
+    struct waiter *w = argument;
+    w->result = send(w->fd, much, sizeof much, 0);
     w->error = errno;
     return NULL;
 }
@@ -61,6 +84,130 @@ CASE(thread, close_wakes_nobody_and_data_does)
     NEED(peer_send(id, "abcd", 4, 0));
     pthread_join(thread, NULL);
     say_waiter(&w);
+}
+/* What a call waits for it holds, until it is over and not only while it sleeps. */
+CASE(thread, close_and_the_rest_comes_later)
+{
+    pthread_t thread;
+    int id, fd = connected(&id);
+    struct waiter w = {.fd = fd};
+    pthread_create(&thread, NULL, receive_all, &w);
+    pause_ms(30);
+    TRY(close(fd));
+    for (int i = 0; i < 4; i++) {
+        pause_ms(10);
+        NEED(peer_send(id, &"abcd"[i], 1, 0));
+    }
+    pthread_join(thread, NULL);
+    say_waiter(&w);
+    say("%.4s, and the peer: %d", w.in, peer_recv(id, w.in, 1, 0));
+}
+CASE(thread, close_and_the_number_is_used_anew)
+{
+    pthread_t thread;
+    char in[8];
+    int id, fd = connected(&id), other[2];
+    struct waiter w = {.fd = fd};
+    NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, other));
+    NEED(write(other[1], "other", 5));
+    pthread_create(&thread, NULL, receive, &w);
+    pause_ms(30);
+    TRY(dup2(other[0], fd) == fd);
+    pause_ms(30);
+    NEED(peer_send(id, "abcd", 4, 0));
+    pthread_join(thread, NULL);
+    say_waiter(&w);
+    TRY(recv(fd, in, sizeof in, MSG_DONTWAIT));
+}
+CASE(thread, close_wakes_no_datagram_receiver)
+{
+    pthread_t thread;
+    int fd = bound(SOCK_DGRAM, port(0)), id = NEED(peer_udp(port(1)));
+    struct waiter w = {.fd = fd};
+    pthread_create(&thread, NULL, receive, &w);
+    pause_ms(30);
+    TRY(close(fd));
+    pause_ms(30);
+    NEED(peer_sendto(id, port(0), "abcd", 4));
+    pthread_join(thread, NULL);
+    say_waiter(&w);
+    TRY_FD(bound(SOCK_DGRAM, port(0)));
+}
+CASE(thread, close_wakes_no_accept_and_a_connection_does)
+{
+    pthread_t thread;
+    int fd = listening(port(0), 5);
+    struct waiter w = {.fd = fd};
+    pthread_create(&thread, NULL, wait_for_connection, &w);
+    pause_ms(30);
+    TRY(close(fd));
+    pause_ms(30);
+    TRY(peer_connect(port(0)) >= 0);
+    pthread_join(thread, NULL);
+    say("accepted: %d", w.result >= 0);
+    pause_ms(30);
+    say("then: %s", peer_connect(port(0)) < 0 ? error_name(errno) : "connected");
+}
+CASE(thread, close_and_all_is_sent)
+{
+    pthread_t thread;
+    int id, fd = connected(&id);
+    struct waiter w = {.fd = fd};
+    pthread_create(&thread, NULL, send_much, &w);
+    pause_ms(100);
+    TRY(close(fd));
+    say("the peer got all: %d", peer_drain(id, sizeof much) == sizeof much);
+    pthread_join(thread, NULL);
+    say_waiter(&w);
+    say("then the end: %d", peer_recv(id, w.in, 1, 0));
+}
+/* A child has the descriptor, but not the call that its parent's thread is in. */
+CASE(thread, a_child_closes_what_a_thread_of_its_parent_waits_for)
+{
+    pthread_t thread;
+    int fd = listening(port(0), 5), hold[2];
+    struct waiter w = {.fd = fd};
+    pthread_create(&thread, NULL, wait_for_connection, &w);
+    pause_ms(30);
+    NEED(pipe(hold));
+    pid_t child = NEED(fork());
+    if (child == 0) {
+        close(fd);
+        close(hold[1]);
+        _exit((int)read(hold[0], &w, 1));
+    }
+    pause_ms(30);
+    TRY(close(fd));
+    NEED(peer_connect(port(0)));
+    pthread_join(thread, NULL);
+    say("accepted: %d", w.result >= 0);
+    pause_ms(30);
+    say("then: %s", peer_connect(port(0)) < 0 ? error_name(errno) : "connected");
+    close(hold[1]);
+    NEED(waitpid(child, NULL, 0));
+}
+/* A child that is forked when a close has left a thread its file has nothing to do with that, either. */
+CASE(thread, a_child_has_no_share_in_what_a_thread_still_waits_for)
+{
+    pthread_t thread;
+    int fd = listening(port(0), 5), hold[2];
+    struct waiter w = {.fd = fd};
+    pthread_create(&thread, NULL, wait_for_connection, &w);
+    pause_ms(30);
+    TRY(close(fd));
+    NEED(pipe(hold));
+    pid_t child = NEED(fork());
+    if (child == 0) {
+        close(hold[1]);
+        _exit((int)read(hold[0], &w, 1));
+    }
+    NEED(peer_connect(port(0)));
+    pthread_join(thread, NULL);
+    say("accepted: %d", w.result >= 0);
+    pause_ms(30);
+    say("then: %s", peer_connect(port(0)) < 0 ? error_name(errno) : "connected");
+    close(hold[1]);
+    NEED(waitpid(child, NULL, 0));
 }
 CASE(thread, two_wait_each_gets_one)
 {

@@ -12,10 +12,8 @@ use rustix::io::Errno;
 use shm::Status;
 
 use crate::descriptor::{self, End};
-use crate::option::timeout;
 use crate::receive::is_announced;
 use crate::socket::{Socket, mark};
-use crate::wait::Patience;
 
 /// The first pause of a caller that does not give a dead listener up, doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -41,14 +39,15 @@ impl Socket {
         if self.memory.marks() & mark::LISTENING == 0 {
             return Err(Errno::INVAL.into());
         }
-        let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
+        let mut patience = self.patience_to_receive(nonblocking);
         loop {
+            let at = patience.fd(fd);
             // As with bytes: nothing is taken before its token is there.
-            if is_announced(fd, &self.memory.receive()) {
+            if is_announced(at, &self.memory.receive()) {
                 if let Some(error) = self.take_error() {
                     return Err(error);
                 }
-                match self.try_accept(fd) {
+                match self.try_accept(at) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                         return Err(self.orphaned());
@@ -56,7 +55,7 @@ impl Socket {
                     result => return result,
                 }
                 // What the daemon and what the descriptor says may differ for a moment.
-                if self.settle_listener(fd) == End::Shut {
+                if self.settle_listener(at) == End::Shut {
                     return Err(self.orphaned());
                 }
             }

@@ -10,7 +10,6 @@ use rustix::io::Errno;
 use shm::{Ancillary, Datagram, ReceiveQueue, Status};
 
 use crate::descriptor::{self, End, Token};
-use crate::option::timeout;
 use crate::segments::SEGMENTS_MAX;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
@@ -87,11 +86,11 @@ impl Socket {
         flags: RecvFlags,
     ) -> io::Result<Received> {
         let nonblocking = flags.contains(RecvFlags::DONTWAIT);
-        let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
+        let mut patience = self.patience_to_receive(nonblocking);
         if !self.is_stream() {
             let peek = flags.contains(RecvFlags::PEEK);
             let joins = self.is_udp() && self.memory.segments().1 && !peek;
-            return self.wait_for(fd, &mut patience, true, |hint| {
+            return self.wait_for(fd, &mut patience, true, |fd, hint| {
                 self.try_datagram(fd, flags, hint, |queue| match joins {
                     true => queue.read_datagrams(data, SEGMENTS_MAX),
                     false => queue.read_datagram(data, peek),
@@ -108,7 +107,7 @@ impl Socket {
             let into = &mut [IoSliceMut::new(&mut byte)];
             let inline = self.has_urgent_inline();
             return self
-                .wait_for(fd, &mut patience, true, |hint| {
+                .wait_for(fd, &mut patience, true, |fd, hint| {
                     let mut read = |queue: &mut ReceiveQueue<'_>| queue.read(into, true, inline);
                     self.try_stream(fd, true, hint, |queue| some(read(queue)))
                 })
@@ -125,7 +124,9 @@ impl Socket {
             let inline = self.has_urgent_inline();
             let peek = flags.contains(RecvFlags::PEEK);
             let mut read = |queue: &mut ReceiveQueue<'_>| queue.read(rest, peek, inline);
-            let attempt = |hint| self.try_stream(fd, peek, hint, |queue| some(read(queue)));
+            let attempt = |fd: BorrowedFd<'_>, hint| {
+                self.try_stream(fd, peek, hint, |queue| some(read(queue)))
+            };
             let len = match self.wait_for(fd, &mut patience, total == 0, attempt) {
                 Ok(received) => received.len,
                 Err(_) if total > 0 => 0,
@@ -154,7 +155,7 @@ impl Socket {
         mut look: impl FnMut(&[u8]) -> (usize, T),
     ) -> io::Result<Option<T>> {
         let nonblocking = flags.contains(RecvFlags::DONTWAIT);
-        let mut patience = Patience::new(nonblocking, timeout(self.memory.receive_timeout_ms()));
+        let mut patience = self.patience_to_receive(nonblocking);
         let mut seen = None;
         let inline = self.has_urgent_inline();
         let datagrams = !self.is_stream();
@@ -163,7 +164,7 @@ impl Socket {
             seen = Some(result);
             used
         };
-        let _ = self.wait_for(fd, &mut patience, true, |hint| match datagrams {
+        let _ = self.wait_for(fd, &mut patience, true, |fd, hint| match datagrams {
             true => self.try_datagram(fd, flags, hint, |queue| datagram_in_place(queue, &mut show)),
             false => {
                 self.try_stream(fd, false, hint, |queue| stream_in_place(queue, inline, &mut show))
@@ -238,9 +239,9 @@ impl Socket {
     fn wait_for(
         &self,
         fd: BorrowedFd<'_>,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
         may_restart: bool,
-        mut attempt: impl FnMut(Hint) -> io::Result<Attempt>,
+        mut attempt: impl FnMut(BorrowedFd<'_>, Hint) -> io::Result<Attempt>,
     ) -> io::Result<Received> {
         // Who blocked the last time sleeps in a call of the kernel's that looks at the descriptor itself: whether there
         // is a token, a daemon, and whether it may block.
@@ -248,7 +249,7 @@ impl Socket {
         let sleeps = may_restart && blocked && patience.leaves_it_to_the_kernel();
         let mut hint = Hint { sleeps, token_of: None };
         loop {
-            match attempt(hint)? {
+            match attempt(patience.fd(fd), hint)? {
                 Attempt::Done(received) => return Ok(received),
                 Attempt::Again => continue,
                 Attempt::Empty if hint.sleeps => {}
@@ -278,8 +279,7 @@ impl Socket {
         // The end is announced after the last byte, so it is looked at before the bytes are.
         let status = self.memory.status();
         let mut queue = self.memory.receive();
-        let ended = status
-            .is_none_or(|status| status.contains(Status::EOF) || status.contains(Status::CLOSED));
+        let ended = has_ended(status);
         // Looked at once: what comes behind this look has not been announced.
         let waits = queue.unread() > 0;
         if waits && !ended && !hint.is_announced(fd, &queue) {
@@ -391,6 +391,11 @@ impl Socket {
         }))
     }
 
+    /// Does its descriptor show what waits in its queue?
+    pub(crate) fn shows_what_waits(&self, fd: BorrowedFd<'_>) -> bool {
+        has_ended(self.memory.status()) || is_announced(fd, &self.memory.receive())
+    }
+
     /// Makes the descriptor say what the queue says: if all has been read, no token stays in it, and
     /// a new one is asked for. True: the worker must look once more, since something waits that no
     /// token may have been written for.
@@ -437,6 +442,11 @@ fn datagram_in_place(
 /// Nothing read is nothing found.
 fn some(len: usize) -> Option<usize> {
     Some(len).filter(|len| *len > 0)
+}
+
+/// Nothing more comes, and the descriptor says so.
+pub(crate) fn has_ended(status: Option<Status>) -> bool {
+    status.is_none_or(|status| status.contains(Status::EOF) || status.contains(Status::CLOSED))
 }
 
 /// Is the token for what waits there? The worker may have been interrupted after writing it and

@@ -75,7 +75,7 @@ impl Socket {
         data: &[IoSlice<'_>],
         (to, ancillary): (Option<SocketAddr>, &Ancillary),
         (size, total): (usize, usize),
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> io::Result<usize> {
         if total > WHOLE_MAX {
             return Err(Errno::MSGSIZE.into());

@@ -12,7 +12,6 @@ use rustix::time::{ClockId, clock_gettime};
 use shm::{Ancillary, PushError, SendQueue, Status, TxFlags};
 
 use crate::descriptor;
-use crate::option::timeout;
 use crate::segments::WHOLE_MAX;
 use crate::socket::{Socket, mark};
 use crate::wait::Patience;
@@ -72,7 +71,7 @@ impl Socket {
         flags: SendFlags,
     ) -> io::Result<usize> {
         let nonblocking = flags.contains(SendFlags::DONTWAIT);
-        let mut patience = Patience::new(nonblocking, timeout(self.memory.send_timeout_ms()));
+        let mut patience = self.patience_to_send(nonblocking);
         let total = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
         if !self.is_stream() {
             if flags.contains(SendFlags::OOB) {
@@ -99,7 +98,7 @@ impl Socket {
                 Err(error) => return Err(error),
             }
             if done >= total {
-                self.wait_for_handshake(fd, nonblocking || total == 0)?;
+                self.wait_for_handshake(patience.fd(fd), nonblocking || total == 0)?;
                 return Ok(done);
             }
         }
@@ -224,7 +223,7 @@ impl Socket {
         }
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let nonblocking = flags.contains(SendFlags::DONTWAIT);
-        let mut patience = Patience::new(nonblocking, timeout(self.memory.send_timeout_ms()));
+        let mut patience = self.patience_to_send(nonblocking);
         self.send_some(fd, &mut patience, |queue| push(queue, wanted))
     }
 
@@ -232,7 +231,7 @@ impl Socket {
     fn send_some(
         &self,
         fd: BorrowedFd<'_>,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
         mut push: impl FnMut(&mut SendQueue<'_>) -> Result<usize, PushError>,
     ) -> io::Result<usize> {
         loop {
@@ -240,7 +239,7 @@ impl Socket {
                 // It has sent some, so it is the next call that says why there is no more.
                 return Err(Errno::PIPE.into());
             }
-            if !self.check_stream(fd)? {
+            if !self.check_stream(patience.fd(fd))? {
                 // Still connecting: the descriptor is stuffed until that is decided.
                 patience.check(fd)?;
                 self.sleep_for_output(fd, patience)?;
@@ -255,7 +254,7 @@ impl Socket {
                 Err(PushError::TooLong) => return Err(Errno::INVAL.into()),
                 Err(why) => why,
             };
-            if !self.out_of_room(fd, queue, why, 1)? {
+            if !self.out_of_room(patience.fd(fd), queue, why, 1)? {
                 self.wait_for_room(fd, why, patience)?;
             }
         }
@@ -266,12 +265,12 @@ impl Socket {
         fd: BorrowedFd<'_>,
         data: &[IoSlice<'_>],
         (to, ancillary): (Option<SocketAddr>, &Ancillary),
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> io::Result<()> {
         let len = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         loop {
-            if self.memory.status().is_none() || self.daemon_is_gone(fd) {
+            if self.memory.status().is_none() || self.daemon_is_gone(patience.fd(fd)) {
                 return Err(Errno::PIPE.into());
             }
             // As in Linux, who sends by a raw socket hears of earlier packets when he receives.
@@ -297,7 +296,7 @@ impl Socket {
                 }
                 Err(why) => why,
             };
-            if !self.out_of_room(fd, queue, why, len)? {
+            if !self.out_of_room(patience.fd(fd), queue, why, len)? {
                 self.wait_for_room(fd, why, patience)?;
             }
         }
@@ -401,17 +400,17 @@ impl Socket {
         &self,
         fd: BorrowedFd<'_>,
         why: PushError,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> io::Result<()> {
         patience.check(fd)?;
         if why != PushError::NoRoom {
-            shm::pause(MEMORY_PAUSE);
+            patience.pause(fd, MEMORY_PAUSE);
             return Ok(());
         }
         self.sleep_for_output(fd, patience)
     }
 
-    fn sleep_for_output(&self, fd: BorrowedFd<'_>, patience: &Patience) -> io::Result<()> {
+    fn sleep_for_output(&self, fd: BorrowedFd<'_>, patience: &mut Patience<'_>) -> io::Result<()> {
         if patience.sleep_for_output(fd, patience.may_restart)? {
             self.take_stuffing_out();
         }

@@ -6,10 +6,9 @@ use std::os::fd::BorrowedFd;
 
 use proto::message::Transport;
 use rustix::io::Errno;
-use shm::Status;
 
 use crate::descriptor;
-use crate::receive::Received;
+use crate::receive::{Received, has_ended};
 use crate::socket::{Socket, mark};
 
 impl Socket {
@@ -53,9 +52,11 @@ impl Socket {
             return Err(Errno::INVAL.into());
         };
         if !urgent.has_come {
-            let ended =
-                status.is_none_or(|s| s.contains(Status::EOF) || s.contains(Status::CLOSED));
-            return if ended { Ok(Received::bytes(0)) } else { Err(Errno::AGAIN.into()) };
+            return if has_ended(status) {
+                Ok(Received::bytes(0))
+            } else {
+                Err(Errno::AGAIN.into())
+            };
         }
         let byte = queue.read_urgent(peek).ok_or(Errno::INVAL)?;
         if !peek {

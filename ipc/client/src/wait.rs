@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use shm::{Wait, Waits};
 
 use crate::descriptor;
+use crate::option::timeout;
+use crate::socket::Socket;
 
 /// An answer from a peer on the same machine comes within this time or not at all soon.
 const SPIN_MAX: Duration = Duration::from_micros(20);
@@ -46,9 +49,12 @@ impl Spin {
     }
 }
 
-/// How long a call may wait, found out when it first has to.
+/// How long a call may wait, found out when it first has to. Once it has waited, its descriptor is what [`Patience::fd`]
+/// says: another thread may have closed the one that it was given.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Patience<'a> {
+    waits: &'a Waits,
+    wait: Option<Wait<'a>>,
     nonblocking: bool,
     /// The call has done nothing yet, so a signal may begin it anew.
     pub(crate) may_restart: bool,
@@ -57,9 +63,45 @@ pub(crate) struct Patience {
     until: Option<Instant>,
 }
 
-impl Patience {
-    pub(crate) fn new(nonblocking: bool, timeout: Option<Duration>) -> Self {
-        Self { nonblocking, may_restart: true, timeout, started: false, until: None }
+impl Socket {
+    /// For a call that receives or accepts.
+    pub(crate) fn patience_to_receive(&self, nonblocking: bool) -> Patience<'_> {
+        Patience::new(&self.waits, nonblocking, timeout(self.memory.receive_timeout_ms()))
+    }
+
+    /// For a call that sends or connects.
+    pub(crate) fn patience_to_send(&self, nonblocking: bool) -> Patience<'_> {
+        Patience::new(&self.waits, nonblocking, timeout(self.memory.send_timeout_ms()))
+    }
+
+    /// To be called before a descriptor of it is closed that other threads' calls may have been given: those that wait
+    /// go on, as the kernel's do, and hold the socket until they are over.
+    pub fn keep_for_calls(&self, fd: BorrowedFd<'_>) {
+        self.waits.keep(fd);
+    }
+}
+
+impl<'a> Patience<'a> {
+    fn new(waits: &'a Waits, nonblocking: bool, timeout: Option<Duration>) -> Self {
+        Self {
+            waits,
+            wait: None,
+            nonblocking,
+            may_restart: true,
+            timeout,
+            started: false,
+            until: None,
+        }
+    }
+
+    /// The descriptor that the call goes on with.
+    pub(crate) fn fd<'b>(&'b self, given: BorrowedFd<'b>) -> BorrowedFd<'b> {
+        self.wait.as_ref().map_or(given, |wait| wait.fd(given))
+    }
+
+    /// From here on the call holds what it waits for.
+    fn enter<'b>(&'b mut self, given: BorrowedFd<'b>) -> BorrowedFd<'b> {
+        self.wait.get_or_insert_with(|| self.waits.enter()).fd(given)
     }
 
     /// May the call wait at all? To be asked before [`Patience::sleep`].
@@ -68,7 +110,7 @@ impl Patience {
     /// `EAGAIN` if not.
     pub(crate) fn check(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         if !self.started {
-            self.nonblocking |= descriptor::is_nonblocking(fd)?;
+            self.nonblocking |= descriptor::is_nonblocking(self.fd(fd))?;
             self.start();
         }
         if self.nonblocking || self.left() == Some(Duration::ZERO) {
@@ -97,14 +139,14 @@ impl Patience {
     /// # Errors
     /// As [`Patience::sleep`].
     pub(crate) fn sleep_for_input(
-        &self,
+        &mut self,
         fd: BorrowedFd<'_>,
         may_restart: bool,
     ) -> Result<bool, Errno> {
         if !may_restart || self.until.is_some() {
             return self.sleep(fd, PollFlags::IN).map(|()| false);
         }
-        match recv(fd, &mut [0; 1], RecvFlags::PEEK) {
+        match recv(self.enter(fd), &mut [0; 1], RecvFlags::PEEK) {
             Err(Errno::INTR) => Err(Errno::INTR),
             // What it is the call finds out by itself.
             seen => Ok(seen.is_ok_and(|(len, _)| len > 0)),
@@ -118,12 +160,12 @@ impl Patience {
     /// # Errors
     /// As [`Patience::sleep`].
     pub(crate) fn sleep_for_output(
-        &self,
+        &mut self,
         fd: BorrowedFd<'_>,
         may_restart: bool,
     ) -> Result<bool, Errno> {
         if may_restart && self.until.is_none() {
-            match send(fd, &[0], SendFlags::NOSIGNAL) {
+            match send(self.enter(fd), &[0], SendFlags::NOSIGNAL) {
                 Ok(_) => return Ok(true),
                 Err(Errno::INTR) => return Err(Errno::INTR),
                 // Somebody has made it nonblocking meanwhile, and this call waits all the same.
@@ -139,16 +181,22 @@ impl Patience {
     ///
     /// # Errors
     /// `EAGAIN`: time is up. `EINTR`: a signal.
-    pub(crate) fn sleep(&self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<(), Errno> {
+    fn sleep(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<(), Errno> {
         let timeout = self.left().map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(left.subsec_nanos()),
         });
-        let mut fds = [PollFd::from_borrowed_fd(fd, events)];
+        let mut fds = [PollFd::from_borrowed_fd(self.enter(fd), events)];
         match poll(&mut fds, timeout.as_ref())? {
             0 => Err(Errno::AGAIN),
             _ => Ok(()),
         }
+    }
+
+    /// Sleeps a while for something that the descriptor says nothing of.
+    pub(crate) fn pause(&mut self, fd: BorrowedFd<'_>, time: Duration) {
+        let _ = self.enter(fd);
+        shm::pause(time);
     }
 
     fn left(&self) -> Option<Duration> {

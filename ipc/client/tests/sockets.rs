@@ -344,7 +344,7 @@ fn datagrams_keep_their_borders_and_senders() {
     let peek = RecvFlags::PEEK | RecvFlags::TRUNC;
     let got = a.receive(&mut small, peek).expect("no recv");
     assert_eq!((got.len, got.truncated), (10, true));
-    assert_eq!(a.socket.readable_bytes(), 10);
+    assert_eq!(a.socket.readable_bytes(a.fd.as_fd()), 10);
     let got = a.receive(&mut small, RecvFlags::empty()).expect("no recv");
     assert_eq!((got.len, got.truncated), (4, true));
     assert_eq!(errno(a.try_recv(&mut small)), EAGAIN);

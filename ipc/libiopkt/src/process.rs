@@ -8,7 +8,7 @@ use core::cell::RefCell;
 use core::sync::atomic::{AtomicI32, Ordering};
 use std::sync::Once;
 
-use io_pkt_client::ForkGuard;
+use io_pkt_client::{ForkGuard, leave_waits_of_parent};
 use libc::pid_t;
 
 /// The process this memory belongs to; 0 before [`own`].
@@ -55,6 +55,7 @@ fn hold(guard: Option<ForkGuard>) {
 
 extern "C" fn born() {
     record_owner();
+    leave_waits_of_parent();
     after_fork();
 }
 

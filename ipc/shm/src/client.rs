@@ -11,9 +11,11 @@ mod own;
 mod receive;
 mod send;
 mod socket;
+mod waits;
 
 pub use map::{ClientFiles, ClientMap};
 pub use own::{Own, is_own, own_in};
 pub use receive::{Datagram, ReceiveQueue, Urgent};
 pub use send::{PushError, SendQueue};
 pub use socket::{OwnWays, SocketMemory};
+pub use waits::{Wait, Waits, leave_waits_of_parent};

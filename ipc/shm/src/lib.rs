@@ -50,7 +50,7 @@ mod words;
 
 pub use client::{
     ClientFiles, ClientMap, Datagram, Own, OwnWays, PushError, ReceiveQueue, SendQueue,
-    SocketMemory, Urgent, is_own, own_in,
+    SocketMemory, Urgent, Wait, Waits, is_own, leave_waits_of_parent, own_in,
 };
 pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, LastClose, Message, PeerMisbehaved,

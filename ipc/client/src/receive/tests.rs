@@ -60,9 +60,12 @@ fn nothing_is_read_before_its_token() {
     let (mut peer, client) = connected("before");
     peer.publish(b"early");
     assert_eq!(client.receive(64), Err(ErrorKind::WouldBlock), "the kernel says so too");
+    assert_eq!(client.readable(), 0);
     assert!(peer.lane.in_armed(peer.cell));
     assert!(peer.end.send_token());
+    assert_eq!(client.readable(), 5, "the descriptor knows");
     peer.lane.in_token_sent(peer.cell);
+    assert_eq!(client.readable(), 5);
     assert_eq!(client.receive(64), Ok(b"early".to_vec()));
     assert!(!client.is_readable(), "no token is left for bytes that are gone");
 }
@@ -99,6 +102,7 @@ fn the_end_follows_the_last_byte() {
     peer.publish(b"last");
     peer.lane.set_status(peer.cell, Status::CONNECTED | Status::EOF);
     peer.end.end_of_input();
+    assert_eq!(client.readable(), 4);
     assert_eq!(client.receive(64), Ok(b"last".to_vec()), "no token is needed any more");
     assert_eq!(client.receive(64), Ok(Vec::new()));
     assert!(client.is_readable(), "an end stays");
@@ -308,6 +312,10 @@ impl Client {
 
     fn receive(&self, room: usize) -> Result<Vec<u8>, ErrorKind> {
         self.take(room, RecvFlags::DONTWAIT)
+    }
+
+    fn readable(&self) -> usize {
+        self.socket.readable_bytes(self.fd.as_fd())
     }
 
     fn peek(&self) -> Result<Vec<u8>, ErrorKind> {

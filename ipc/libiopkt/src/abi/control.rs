@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use io_pkt_client::far::FarCall;
 use libc::{c_char, c_int, c_ulong, c_void, sockaddr, socklen_t};
 
+use super::borrow;
 use super::number::copied;
 use crate::cork::{self, UDP_CORK};
 use crate::description::OptionSet;
@@ -266,8 +267,11 @@ pub unsafe extern "C" fn iopkt_ioctl(fd: c_int, request: c_ulong, argument: *mut
             libc::FIONREAD | libc::TIOCOUTQ if held.socket.is_listening() => {
                 return status(Err(os(libc::EINVAL)));
             }
-            // SAFETY: the caller's promise.
-            libc::FIONREAD => return unsafe { tell(held.socket.readable_bytes(), argument) },
+            libc::FIONREAD => {
+                let len = held.socket.readable_bytes(borrow(&fd));
+                // SAFETY: the caller's promise.
+                return unsafe { tell(len, argument) };
+            }
             // SAFETY: the caller's promise.
             libc::TIOCOUTQ => return unsafe { tell(held.socket.unsent_bytes(), argument) },
             // SAFETY: the caller's promise.

@@ -4,8 +4,10 @@ use libc::{c_int, c_uint};
 
 use io_pkt_client::{is_own, own_in};
 
+use super::borrow;
 use crate::errno::{errno, number, os, set_errno, status};
-use crate::{given, kernel, route, table};
+use crate::table::Held;
+use crate::{given, kernel, process, route, table};
 
 /// `close(2)`. The socket closes with its last copy, in whichever process; that close waits as
 /// `SO_LINGER` says.
@@ -14,8 +16,7 @@ pub extern "C" fn iopkt_close(fd: c_int) -> c_int {
     if is_own(fd) {
         return status(Err(os(libc::EBADF)));
     }
-    // Out of the table first: once closed, the number may be another thread's at any time.
-    let held = table::remove(fd);
+    let held = leave(fd);
     let routing = route::remove(fd);
     // SAFETY: the program's own descriptor.
     let result = unsafe { kernel::close(fd) };
@@ -80,8 +81,15 @@ pub extern "C" fn iopkt_adopt(fd: c_int) -> c_int {
 
 /// Takes a number out of the table that somebody else is about to close.
 pub fn forget(fd: c_int) {
-    drop(table::remove(fd));
+    drop(leave(fd));
     drop(route::remove(fd));
+}
+
+/// Takes a number out of the table that is about to be closed: once it is, it may be another thread's at any time.
+fn leave(fd: c_int) -> Option<Held> {
+    let held = table::remove(fd)?;
+    held.socket.keep_for_calls(borrow(&fd));
+    Some(held)
 }
 
 /// `dup(2)`.
@@ -107,6 +115,12 @@ pub extern "C" fn iopkt_dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
     if is_own(new) {
         // As if it were beyond the limit of descriptors.
         return status(Err(os(libc::EBADF)));
+    }
+    if old != new
+        && !process::is_guest()
+        && let Some(held) = table::lookup(new)
+    {
+        held.socket.keep_for_calls(borrow(&new));
     }
     // SAFETY: no pointers; what was behind `new` the program gives up.
     copied(old, unsafe { kernel::dup3(old, new, flags) })

@@ -4,7 +4,9 @@
 //! its own choice in mind, and it expects low numbers where it has closed some. So these are moved to
 //! high numbers, and whoever interposes `close` and its like asks here which ones are not the program's.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit};
@@ -19,7 +21,10 @@ const HIGHEST: u64 = 4096;
 /// So many fit between where they begin and the limit: a connection and a few doorbells per client.
 const ROOM: u64 = 64;
 
-static OWN: [AtomicU64; NUMBERS / 64] = [const { AtomicU64::new(0) }; NUMBERS / 64];
+static OWN: Numbers = Numbers::none();
+
+/// Some numbers of descriptors.
+pub(super) struct Numbers([AtomicU64; NUMBERS / 64]);
 
 /// A descriptor of the library's own, which [`is_own`] as long as it is open.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ impl Own {
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
         let own = Self(rustix::io::fcntl_dupfd_cloexec(&fd, first()).unwrap_or(fd));
-        own.mark(|word, bit| word.fetch_or(bit, Ordering::Relaxed));
+        OWN.add(own.0.as_raw_fd());
         own
     }
 
@@ -40,38 +45,82 @@ impl Own {
         &self.0
     }
 
-    fn mark(&self, change: impl Fn(&AtomicU64, u64) -> u64) {
-        if let Some((word, bit)) = place(self.0.as_raw_fd()) {
-            let _ = change(word, bit);
-        }
+    /// Another descriptor of the same file.
+    ///
+    /// # Errors
+    /// `EMFILE`: the program has as many descriptors as it may.
+    pub(super) fn copy(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let high = rustix::io::fcntl_dupfd_cloexec(fd, first());
+        let copy = Self(high.or_else(|_| rustix::io::fcntl_dupfd_cloexec(fd, 0))?);
+        OWN.add(copy.0.as_raw_fd());
+        Ok(copy)
+    }
+
+    /// Leaves it open: whoever has the number is responsible for it.
+    pub(super) fn into_number(self) -> RawFd {
+        // Nothing of it is dropped, so it stays marked.
+        ManuallyDrop::new(self).0.as_raw_fd()
+    }
+
+    /// The reverse of [`Self::into_number`].
+    ///
+    /// # Safety
+    /// The number is of `into_number`, and nobody else gives it back.
+    pub(super) unsafe fn from_number(number: RawFd) -> Self {
+        // SAFETY: the caller's promise: it is open and nobody else's.
+        Self(unsafe { OwnedFd::from_raw_fd(number) })
     }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
         // Before it is closed: from then on the number may be the program's.
-        self.mark(|word, bit| word.fetch_and(!bit, Ordering::Relaxed));
+        OWN.remove(self.0.as_raw_fd());
     }
 }
 
 /// Is this descriptor the library's own? One load; async-signal-safe.
 #[must_use]
 pub fn is_own(fd: i32) -> bool {
-    place(fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    OWN.has(fd)
 }
 
 /// The library's own descriptors in this range, in order.
 pub fn own_in(first: u32, last: u32) -> impl Iterator<Item = u32> {
-    let known = (0..).step_by(64).zip(&OWN).filter(|(_, word)| word.load(Ordering::Relaxed) != 0);
-    known
-        .flat_map(|(start, _): (u32, _)| start..start.saturating_add(64))
-        .filter(move |number| (first..=last).contains(number))
-        .filter(|number| i32::try_from(*number).is_ok_and(is_own))
+    OWN.within(first, last)
 }
 
-fn place(fd: i32) -> Option<(&'static AtomicU64, u64)> {
-    let number = usize::try_from(fd).ok()?;
-    Some((OWN.get(number / 64)?, 1_u64.wrapping_shl(u32::try_from(number % 64).ok()?)))
+impl Numbers {
+    pub(super) const fn none() -> Self {
+        Self([const { AtomicU64::new(0) }; NUMBERS / 64])
+    }
+
+    /// Numbers that are too high are not remembered.
+    pub(super) fn add(&self, fd: RawFd) {
+        let _ = self.place(fd).map(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed));
+    }
+
+    pub(super) fn remove(&self, fd: RawFd) {
+        let _ = self.place(fd).map(|(word, bit)| word.fetch_and(!bit, Ordering::Relaxed));
+    }
+
+    fn has(&self, fd: RawFd) -> bool {
+        self.place(fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    pub(super) fn within(&'static self, first: u32, last: u32) -> impl Iterator<Item = u32> {
+        let words = (0..).step_by(64).zip(&self.0);
+        words
+            .filter(|(_, word)| word.load(Ordering::Relaxed) != 0)
+            .flat_map(|(start, _): (u32, _)| start..start.saturating_add(64))
+            .filter(move |number| (first..=last).contains(number))
+            .filter(|number| i32::try_from(*number).is_ok_and(|number| self.has(number)))
+    }
+
+    fn place(&self, fd: RawFd) -> Option<(&AtomicU64, u64)> {
+        let number = usize::try_from(fd).ok()?;
+        Some((self.0.get(number / 64)?, 1_u64.wrapping_shl(u32::try_from(number % 64).ok()?)))
+    }
 }
 
 /// The lowest number they may have.
