@@ -1,5 +1,7 @@
 /* Many threads, and what one does to a socket another waits at. */
 #include "socketdiff.h"
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/wait.h>
 
 struct waiter {
@@ -160,6 +162,102 @@ CASE(thread, close_and_all_is_sent)
     pthread_join(thread, NULL);
     say_waiter(&w);
     say("then the end: %d", peer_recv(id, w.in, 1, 0));
+}
+/* What is opened under the number meanwhile is not the call's. */
+static void *send_file(void *argument)
+{
+    struct waiter *w = argument;
+    int file = memfd_create("much", 0);
+    w->result = ftruncate(file, sizeof much) ? -1 : sendfile(w->fd, file, NULL, sizeof much);
+    w->error = errno;
+    close(file);
+    return NULL;
+}
+static void *send_messages(void *argument)
+{
+    struct waiter *w = argument;
+    struct iovec half = {much, sizeof much / 2};
+    struct mmsghdr both[2] = {{.msg_hdr = {.msg_iov = &half, .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &half, .msg_iovlen = 1}}};
+    w->result = sendmmsg(w->fd, both, 2, 0);
+    w->error = errno;
+    return NULL;
+}
+static void number_is_used_anew(void *(*sends)(void *), long len)
+{
+    pthread_t thread;
+    int id, fd = connected(&id), other[2];
+    struct waiter w = {.fd = fd};
+    NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, other));
+    pthread_create(&thread, NULL, sends, &w);
+    pause_ms(100);
+    TRY(dup2(other[0], fd) == fd);
+    say("the peer got all: %d", peer_drain(id, len) == len);
+    pthread_join(thread, NULL);
+    say_waiter(&w);
+    say("then the end: %d", peer_recv(id, w.in, 1, 0));
+    TRY(recv(other[1], w.in, 1, MSG_DONTWAIT));
+}
+CASE(thread, sendfile_and_the_number_is_used_anew) { number_is_used_anew(send_file, sizeof much); }
+CASE(thread, sendmmsg_and_the_number_is_used_anew) { number_is_used_anew(send_messages, sizeof much); }
+/* Enough for what is on its way, and a piece of it later. */
+static int source[2];
+static void *splice_all(void *argument)
+{
+    struct waiter *w = argument;
+    for (long n; (n = splice(source[0], NULL, w->fd, NULL, 65536, 0)) > 0; w->result += n)
+        ;
+    w->error = errno;
+    return NULL;
+}
+CASE(thread, splice_and_the_number_is_used_anew)
+{
+    pthread_t thread;
+    char in[8];
+    int id, fd = connected(&id), other[2];
+    struct waiter w = {.fd = fd};
+    NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, other));
+    NEED(pipe(source));
+    pthread_create(&thread, NULL, splice_all, &w);
+    pause_ms(50);
+    TRY(dup2(other[0], fd) == fd);
+    NEED(write(source[1], "abcd", 4));
+    TRY(peer_recv(id, in, 4, 0));
+    close(source[1]);
+    pthread_join(thread, NULL);
+    TRY(recv(other[1], in, 8, MSG_DONTWAIT));
+}
+static void *receive_messages(void *argument)
+{
+    struct waiter *w = argument;
+    struct iovec into[4];
+    struct mmsghdr four[4] = {0};
+    for (int i = 0; i < 4; i++) {
+        into[i] = (struct iovec){w->in + i, 1};
+        four[i].msg_hdr = (struct msghdr){.msg_iov = &into[i], .msg_iovlen = 1};
+    }
+    w->result = recvmmsg(w->fd, four, 4, 0, NULL);
+    w->error = errno;
+    return NULL;
+}
+CASE(thread, recvmmsg_and_the_number_is_used_anew)
+{
+    pthread_t thread;
+    int fd = bound(SOCK_DGRAM, port(0)), id = NEED(peer_udp(port(1))), other[2];
+    struct waiter w = {.fd = fd};
+    NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, other));
+    NEED(write(other[1], "other", 5));
+    pthread_create(&thread, NULL, receive_messages, &w);
+    pause_ms(30);
+    NEED(peer_sendto(id, port(0), "a", 1));
+    pause_ms(30);
+    TRY(dup2(other[0], fd) == fd);
+    for (int i = 1; i < 4; i++) {
+        pause_ms(10);
+        NEED(peer_sendto(id, port(0), &"abcd"[i], 1));
+    }
+    pthread_join(thread, NULL);
+    say_waiter(&w);
+    say("%.4s", w.in);
 }
 /* A child has the descriptor, but not the call that its parent's thread is in. */
 CASE(thread, a_child_closes_what_a_thread_of_its_parent_waits_for)

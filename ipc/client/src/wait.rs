@@ -74,6 +74,11 @@ impl Socket {
         Patience::new(&self.waits, nonblocking, timeout(self.memory.send_timeout_ms()))
     }
 
+    /// Begins a call that is made of several: it goes on with [`Wait::fd`], as one that waits does.
+    pub fn begin_call(&self) -> Wait<'_> {
+        self.waits.enter()
+    }
+
     /// To be called before a descriptor of it is closed that other threads' calls may have been given: those that wait
     /// go on, as the kernel's do, and hold the socket until they are over.
     pub fn keep_for_calls(&self, fd: BorrowedFd<'_>) {

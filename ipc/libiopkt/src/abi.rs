@@ -1,12 +1,12 @@
 //! The exported functions. Each has the signature and the meaning of the BSD call of its name.
 
 mod control;
-mod data;
+pub(crate) mod data;
 mod in_place;
 mod interface;
 mod number;
 mod open;
-mod packet;
+pub(crate) mod packet;
 
 pub use control::{
     iopkt_clearsockprefix, iopkt_fcntl, iopkt_getpeername, iopkt_getsockname, iopkt_getsockopt,

@@ -43,6 +43,7 @@ mod process;
 pub mod readiness;
 mod renew;
 mod route;
+mod steps;
 mod table;
 
 pub use abi::{close_range_with, forget};
@@ -50,3 +51,4 @@ pub use errno::{errno, set_errno};
 pub use far::is_ours;
 pub use given::{adopt, adopt_inherited, adopt_received};
 pub use io_pkt_client::{is_own, pause};
+pub use steps::{Steps, steps};

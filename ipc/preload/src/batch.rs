@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use iopkt::Steps;
 use libc::{c_int, c_uint, c_void, mmsghdr, off_t, size_t, ssize_t, timespec};
 
 use crate::cancel::cancellable;
@@ -38,12 +39,14 @@ pub unsafe extern "C-unwind" fn sendmmsg(
 /// # Safety
 /// As for [`sendmmsg`].
 unsafe fn send_each(fd: c_int, messages: *mut mmsghdr, n: c_uint, flags: c_int) -> c_int {
-    let send = |message: &mut mmsghdr, _| {
-        // SAFETY: valid by the caller's promise.
-        unsafe { iopkt::abi::iopkt_sendmsg(fd, &raw const message.msg_hdr, flags) }
-    };
-    // SAFETY: the caller's promise.
-    unsafe { each(messages, n, send) }
+    iopkt::steps(fd, |socket| {
+        let send = |message: &mut mmsghdr, _| {
+            // SAFETY: valid by the caller's promise.
+            unsafe { socket.sendmsg(&raw const message.msg_hdr, flags) }
+        };
+        // SAFETY: the caller's promise.
+        unsafe { each(messages, n, send) }
+    })
 }
 
 /// `recvmmsg(2)`. As in the kernel, the time limit is looked at after each datagram.
@@ -92,18 +95,20 @@ unsafe fn receive_each(
         return -1;
     }
     let until = timeout.and_then(deadline);
-    let receive = |message: &mut mmsghdr, done: c_int| {
-        if done > 0 && until.is_some_and(|until| Instant::now() >= until) {
-            iopkt::set_errno(libc::EAGAIN);
-            return -1;
-        }
-        let wait =
-            if done > 0 && flags & libc::MSG_WAITFORONE != 0 { libc::MSG_DONTWAIT } else { 0 };
-        // SAFETY: valid by the caller's promise.
-        unsafe { iopkt::abi::iopkt_recvmsg(fd, &raw mut message.msg_hdr, flags | wait) }
-    };
-    // SAFETY: the caller's promise.
-    unsafe { each(messages, n, receive) }
+    iopkt::steps(fd, |socket| {
+        let receive = |message: &mut mmsghdr, done: c_int| {
+            if done > 0 && until.is_some_and(|until| Instant::now() >= until) {
+                iopkt::set_errno(libc::EAGAIN);
+                return -1;
+            }
+            let wait =
+                if done > 0 && flags & libc::MSG_WAITFORONE != 0 { libc::MSG_DONTWAIT } else { 0 };
+            // SAFETY: valid by the caller's promise.
+            unsafe { socket.recvmsg(&raw mut message.msg_hdr, flags | wait) }
+        };
+        // SAFETY: the caller's promise.
+        unsafe { each(messages, n, receive) }
+    })
 }
 
 /// `sendfile(2)` to a stack's socket, by copying.
@@ -193,7 +198,7 @@ unsafe fn copy_file(out: c_int, file: c_int, offset: *mut off_t, len: size_t) ->
         iopkt::set_errno(libc::EINVAL);
         return -1;
     }
-    let result = copy_from(out, file, start, len);
+    let result = iopkt::steps(out, |out| copy_from(out, file, start, len));
     let end = start.saturating_add(off_t::try_from(result.max(0)).unwrap_or(0));
     match place {
         Some(place) => *place = end,
@@ -208,7 +213,7 @@ unsafe fn copy_file(out: c_int, file: c_int, offset: *mut off_t, len: size_t) ->
 
 /// Copies `len` bytes of a file from `start` on, or what there is of them; the number copied, or −1 if
 /// none could be.
-fn copy_from(out: c_int, file: c_int, start: off_t, len: size_t) -> ssize_t {
+fn copy_from(out: &Steps<'_>, file: c_int, start: off_t, len: size_t) -> ssize_t {
     let mut chunk = vec![0u8; len.min(CHUNK)];
     let mut done: usize = 0;
     while done < len {
@@ -222,7 +227,7 @@ fn copy_from(out: c_int, file: c_int, start: off_t, len: size_t) -> ssize_t {
         let written = match read {
             Ok(0) => break,
             // SAFETY: that many bytes have been read into the buffer.
-            Ok(read) => unsafe { iopkt::abi::iopkt_write(out, into, read) },
+            Ok(read) => unsafe { out.send(into, read, 0) },
             Err(_) => -1,
         };
         let Ok(written) = usize::try_from(written) else {

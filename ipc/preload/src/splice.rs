@@ -4,6 +4,8 @@ use core::ptr;
 
 use libc::{c_int, c_short, c_uint, c_void, off64_t, pollfd, size_t, ssize_t, timespec};
 
+use iopkt::Steps;
+
 use crate::next::call_next;
 
 /// Bytes at a time: so many a pipe that says it is writable takes at once (`PIPE_BUF`).
@@ -33,10 +35,22 @@ pub unsafe extern "C-unwind" fn splice(
     if let Some(errno) = fault(from, to, !from_at.is_null(), !to_at.is_null()) {
         return refuse(errno);
     }
-    let step = if takes { socket_to_pipe } else { pipe_to_socket };
+    if takes {
+        iopkt::steps(from, |socket| {
+            all(len, |rest, first| socket_to_pipe(socket, to, rest, flags, first))
+        })
+    } else {
+        iopkt::steps(to, |socket| {
+            all(len, |rest, first| pipe_to_socket(from, socket, rest, flags, first))
+        })
+    }
+}
+
+/// Takes steps, each given what is left and whether it is the first, until one moves nothing.
+fn all(len: size_t, mut step: impl FnMut(usize, bool) -> ssize_t) -> ssize_t {
     let mut done = 0;
     while done < len {
-        match usize::try_from(step(from, to, len - done, flags, done == 0)) {
+        match usize::try_from(step(len - done, done == 0)) {
             Ok(0) => break,
             Ok(moved) => done += moved,
             Err(_) if done > 0 => break,
@@ -67,13 +81,19 @@ fn fault(from: c_int, to: c_int, has_from_at: bool, has_to_at: bool) -> Option<c
 }
 
 /// Copies a piece; only the first one may wait. The bytes leave the socket when the pipe has them.
-fn socket_to_pipe(socket: c_int, pipe: c_int, len: usize, flags: c_uint, first: bool) -> ssize_t {
+fn socket_to_pipe(
+    socket: &Steps<'_>,
+    pipe: c_int,
+    len: usize,
+    flags: c_uint,
+    first: bool,
+) -> ssize_t {
     let mut chunk = [0_u8; CHUNK];
     let into: *mut c_void = chunk.as_mut_ptr().cast();
     let want = len.min(CHUNK);
     let wait = if first { 0 } else { libc::MSG_DONTWAIT };
     // SAFETY: the buffer has room for `want` bytes.
-    let seen = unsafe { iopkt::abi::iopkt_recv(socket, into, want, libc::MSG_PEEK | wait) };
+    let seen = unsafe { socket.recv(into, want, libc::MSG_PEEK | wait) };
     let Ok(seen @ 1..) = usize::try_from(seen) else { return seen };
     if let Err(errno) = ready(pipe, libc::POLLOUT, first && !is_nonblocking(pipe, flags)) {
         return refuse(errno);
@@ -83,12 +103,18 @@ fn socket_to_pipe(socket: c_int, pipe: c_int, len: usize, flags: c_uint, first: 
     let Ok(moved @ 1..) = usize::try_from(written) else { return written };
     let take = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
     // SAFETY: the buffer has room for what was seen, which is no less than what was moved.
-    unsafe { iopkt::abi::iopkt_recv(socket, into, moved, take) }
+    unsafe { socket.recv(into, moved, take) }
 }
 
 /// Copies a piece; only the first one may wait. What has left the pipe is sent whatever it takes.
-fn pipe_to_socket(pipe: c_int, socket: c_int, len: usize, flags: c_uint, first: bool) -> ssize_t {
-    let both = ready(socket, libc::POLLOUT, first && !is_nonblocking(socket, 0))
+fn pipe_to_socket(
+    pipe: c_int,
+    socket: &Steps<'_>,
+    len: usize,
+    flags: c_uint,
+    first: bool,
+) -> ssize_t {
+    let both = ready(socket.number(), libc::POLLOUT, first && !is_nonblocking(socket.number(), 0))
         .and_then(|()| ready(pipe, libc::POLLIN, first && !is_nonblocking(pipe, flags)));
     if let Err(errno) = both {
         return refuse(errno);
@@ -103,12 +129,12 @@ fn pipe_to_socket(pipe: c_int, socket: c_int, len: usize, flags: c_uint, first: 
     while sent < read {
         let Some(rest) = chunk.get(sent..read) else { break };
         // SAFETY: the slice is as long as it says.
-        let now = unsafe { iopkt::abi::iopkt_send(socket, rest.as_ptr().cast(), rest.len(), more) };
+        let now = unsafe { socket.send(rest.as_ptr().cast(), rest.len(), more) };
         match usize::try_from(now) {
             Ok(now) => sent += now,
             Err(_) if iopkt::errno() == libc::EAGAIN || iopkt::errno() == libc::EINTR => {
                 // What comes of it the next attempt finds out.
-                let _ = ready(socket, libc::POLLOUT, true);
+                let _ = ready(socket.number(), libc::POLLOUT, true);
             }
             Err(_) => return now,
         }

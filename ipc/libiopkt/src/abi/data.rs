@@ -42,9 +42,23 @@ pub unsafe extern "C" fn iopkt_write(fd: c_int, buf: *const c_void, len: usize) 
         return unsafe { far::write(fd, buf, len) };
     };
     // SAFETY: the caller's promise.
+    unsafe { send_bytes(fd, &held, (buf, len), 0) }
+}
+
+/// Sends to the peer.
+///
+/// # Safety
+/// As for [`iopkt_send`].
+pub(crate) unsafe fn send_bytes(
+    fd: c_int,
+    held: &Held,
+    (buf, len): (*const c_void, usize),
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: the caller's promise.
     let from = unsafe { message::bytes(buf, len) };
     count(from.and_then(|from| {
-        send(fd, &held, &[IoSlice::new(from)], (Target::Peer, &Ancillary::default()), 0)
+        send(fd, held, &[IoSlice::new(from)], (Target::Peer, &Ancillary::default()), flags)
     }))
 }
 
@@ -167,6 +181,19 @@ pub unsafe extern "C" fn iopkt_recvfrom(
             // SAFETY: the caller's promise.
             .unwrap_or_else(|| unsafe { kernel::recvfrom(fd, buf, len, flags, from, from_len) });
     };
+    // SAFETY: the caller's promise.
+    unsafe { receive_from(fd, &held, (buf, len), flags, (from, from_len)) }
+}
+
+/// # Safety
+/// As for [`iopkt_recvfrom`].
+pub(crate) unsafe fn receive_from(
+    fd: c_int,
+    held: &Held,
+    (buf, len): (*mut c_void, usize),
+    flags: c_int,
+    (from, from_len): (*mut sockaddr, *mut socklen_t),
+) -> ssize_t {
     let mut scrap = message::scrap(held.is_stream(), flags, len);
     let into = match &mut scrap {
         Some(scrap) => Ok(scrap.as_mut_slice()),
@@ -177,10 +204,10 @@ pub unsafe extern "C" fn iopkt_recvfrom(
         let into = into.map(|into| [IoSliceMut::new(into)]);
         // SAFETY: the caller's promise.
         return count(into.and_then(|mut into| unsafe {
-            error_queue::receive_from(fd, &held, &mut into, (from, from_len))
+            error_queue::receive_from(fd, held, &mut into, (from, from_len))
         }));
     }
-    let received = into.and_then(|into| receive(fd, &held, into, message::recv_flags(flags)));
+    let received = into.and_then(|into| receive(fd, held, into, message::recv_flags(flags)));
     count(received.and_then(|received| {
         // SAFETY: the caller's promise.
         unsafe { name::write((received.from, held.domain()), from, from_len) }?;

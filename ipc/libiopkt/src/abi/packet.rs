@@ -19,11 +19,7 @@ use crate::{ancillary, error_queue, far, given, kernel, message, name};
 pub unsafe extern "C" fn iopkt_sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t {
     if let Some(held) = table::lookup(fd) {
         // SAFETY: the caller's promise.
-        match unsafe { send_message(fd, &held, header, flags) } {
-            Ok(None) => {}
-            Ok(Some(len)) => return count(Ok(len)),
-            Err(error) => return count(Err(error)),
-        }
+        return unsafe { send_message(fd, &held, header, flags) };
     }
     // SAFETY: the caller's promise.
     unsafe { far::sendmsg(fd, header, flags) }
@@ -53,14 +49,45 @@ pub unsafe extern "C" fn iopkt_recvmsg(fd: c_int, header: *mut msghdr, flags: c_
         return len;
     };
     // SAFETY: the caller's promise.
-    count(unsafe { receive_message(fd, &held, header, flags) })
+    unsafe { receive_message(fd, &held, header, flags) }
+}
+
+/// Sends over the stack, or over the kernel if the socket has to move there.
+///
+/// # Safety
+/// As for [`iopkt_sendmsg`].
+pub(crate) unsafe fn send_message(
+    fd: c_int,
+    held: &Held,
+    header: *const msghdr,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: the caller's promise.
+    match unsafe { send_parts(fd, held, header, flags) } {
+        // SAFETY: the caller's promise.
+        Ok(None) => unsafe { kernel::sendmsg(fd, header, flags) },
+        Ok(Some(len)) => count(Ok(len)),
+        Err(error) => count(Err(error)),
+    }
+}
+
+/// # Safety
+/// As for [`iopkt_recvmsg`].
+pub(crate) unsafe fn receive_message(
+    fd: c_int,
+    held: &Held,
+    header: *mut msghdr,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: the caller's promise.
+    count(unsafe { receive_parts(fd, held, header, flags) })
 }
 
 /// Sends over the stack; `None` if the socket has moved to the kernel.
 ///
 /// # Safety
 /// As for [`iopkt_sendmsg`].
-unsafe fn send_message(
+unsafe fn send_parts(
     fd: c_int,
     held: &Held,
     header: *const msghdr,
@@ -84,7 +111,7 @@ unsafe fn send_message(
 
 /// # Safety
 /// As for [`iopkt_recvmsg`].
-unsafe fn receive_message(
+unsafe fn receive_parts(
     fd: c_int,
     held: &Held,
     header: *mut msghdr,

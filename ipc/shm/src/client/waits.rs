@@ -1,7 +1,7 @@
 //! The calls that wait at a socket, and what they go on with when the descriptor they were given is closed.
 //!
 //! In the kernel a call holds the file that it began with, whatever other threads do to the number. Here a call that
-//! waits is several of the kernel's, and each names a number: between two of them its close would be the
+//! waits, or is made of several, is several of the kernel's, and each names a number: between two of them its close would be the
 //! connection's last, or the number would be another file's. So whoever closes a number leaves a copy of it for the
 //! calls that wait there. It is closed with the last of them.
 
