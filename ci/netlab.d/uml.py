@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 
-from lab import Failed, Skipped, check
+from lab import Failed, Skipped, check, run
 
 GUEST = pathlib.Path(__file__).resolve().parent / "uml_guest.py"
 # Of what passes its interface the host is to hear what comes in (the type of a packet that goes out is 4).
@@ -25,7 +25,9 @@ class Guest:
         filter = lab.dir / "incoming.bpf"
         filter.write_bytes(b"".join(struct.pack("<HBBI", *step) for step in INCOMING))
         cards = [f"vec{n}:transport=raw,ifname={name},depth=64,bpffile={filter}" for n, name in enumerate(interfaces)]
-        argv = [linux, "root=/dev/root", "rootfstype=hostfs", "rw", "mem=96M", "con=null", "con0=fd:0,fd:1", f"uml_dir={lab.dir}", "quiet",
+        xstate = lab.dir / "uml_xstate.so"
+        run("gcc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", xstate, GUEST.with_name("uml_xstate.c"))
+        argv = ["env", f"LD_PRELOAD={xstate}", linux, "root=/dev/root", "rootfstype=hostfs", "rw", "mem=96M", "con=null", "con0=fd:0,fd:1", f"uml_dir={lab.dir}", "quiet",
                 *cards, f"init={os.path.realpath(sys.executable)}", "--", GUEST]
         self.process = lab.spawn(argv, ns=ns, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
         check(self.answer(30)["out"] == "ready", "the guest did not start")
