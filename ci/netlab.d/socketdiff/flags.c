@@ -208,6 +208,30 @@ CASE(flags, more_waits)
     TRY(peer_recv(id, in, 4, MSG_WAITALL));
     say("%s", in);
 }
+/* TCP_NODELAY pushes what waits when it is set, not what follows. */
+static unsigned sent_segments(int fd)
+{
+    /* <netinet/tcp.h> does not know tcpi_data_segs_out yet. */
+    uint32_t info[40] = {0}, *data_segments = info + 156 / 4;
+    socklen_t len = sizeof info;
+    NEED(getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len));
+    return *data_segments - ((struct tcp_info *)info)->tcpi_total_retrans;
+}
+CASE(flags, more_after_no_delay)
+{
+    enum { ROUNDS = 50 };
+    int id, fd = connected(&id);
+    for (int i = 0; i < ROUNDS; i++) {
+        set(fd, IPPROTO_TCP, TCP_NODELAY, i & 1);
+        set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+        NEED(send(fd, "ab", 2, MSG_MORE));
+        NEED(send(fd, "cd", 2, MSG_MORE));
+        pause_ms(1);
+        NEED(send(fd, "e", 1, 0));
+        await_sent(fd);
+    }
+    say("%u segments for %d texts", sent_segments(fd), ROUNDS);
+}
 CASE(flags, zerocopy_without_option)
 {
     char in[8] = "";

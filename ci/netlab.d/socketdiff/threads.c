@@ -473,6 +473,21 @@ CASE(cancel, connect)
     nonblocking(fd);
     TRY(connect(fd, SA(&name), LEN));
 }
+/* Its descriptor has been closed before: what the call still held goes with it. */
+CASE(cancel, recv_of_what_is_closed)
+{
+    pthread_t thread;
+    void *how;
+    int id, fd = connected(&id);
+    struct victim v = {.fd = fd, .call = in_recv};
+    pthread_create(&thread, NULL, suffer, &v);
+    pause_ms(30);
+    TRY(close(fd));
+    say("cancel: %d", pthread_cancel(thread));
+    pthread_join(thread, &how);
+    say("cancelled %d, cleaned up %d", how == PTHREAD_CANCELED, v.cleaned);
+    say("then the end: %d", peer_recv(id, place, 1, 0));
+}
 CASE(cancel, disabled)
 {
     pthread_t thread;

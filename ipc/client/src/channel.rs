@@ -281,7 +281,7 @@ impl Channel {
         }
         // What is accepted is lost if there is no number left for its descriptor: one is kept free.
         let spare = matches!(request, Request::Accept { .. })
-            .then(|| rustix::io::fcntl_dupfd_cloexec(self.connection.fd(), 0))
+            .then(|| Own::copy(self.connection.fd()))
             .transpose()?;
         send_call(self.connection.fd(), &Call { sequence, request })?;
         if spare.is_some() {

@@ -38,6 +38,7 @@ const IP_UNICAST_IF: i32 = 50;
 const IP_RECVTOS: i32 = 13;
 const IPPROTO_TCP: i32 = 6;
 const TCP_NODELAY: i32 = 1;
+const TCP_INFO: i32 = 11;
 const IPPROTO_IPV6: i32 = 41;
 const IPV6_RECVERR: i32 = 25;
 const IPV6_RECVPKTINFO: i32 = 49;
@@ -82,7 +83,11 @@ impl Socket {
         }
         let request = Request::SetOption { socket: self.handle, level, name, value: value.clone() };
         if self.is_never_refused(level, name, &value) {
-            return self.channel.tell(request);
+            self.channel.tell(request)?;
+            if (level, name) == (IPPROTO_TCP, TCP_NODELAY) {
+                self.pushes.store(true, Ordering::Release);
+            }
+            return Ok(());
         }
         self.done(request)?;
         let ways = match (level, name) {
@@ -117,6 +122,14 @@ impl Socket {
             && !self.is_of_module()
             && value.len() >= size_of::<i32>()
             && matches!((level, name), (IPPROTO_TCP, TCP_NODELAY) | (SOL_SOCKET, SO_KEEPALIVE))
+    }
+
+    /// `TCP_NODELAY` pushes what waits when it is set. Text that is to wait is posted when the worker has heard of it, or it
+    /// would be pushed, too: what is asked of a socket is answered in order.
+    pub(crate) fn let_push_pass(&self) {
+        if self.pushes.swap(false, Ordering::Acquire) {
+            let _ = self.option(IPPROTO_TCP, TCP_INFO);
+        }
     }
 
     /// `getsockopt()` with Linux's numbers and the bytes of its values.

@@ -87,6 +87,9 @@ impl Socket {
             }
             return self.send_datagram(fd, data, (to, ancillary), &mut patience).map(|()| total);
         }
+        if flags.contains(SendFlags::MORE) {
+            self.let_push_pass();
+        }
         let mut done = 0usize;
         loop {
             let push = |queue: &mut SendQueue<'_>| queue.push(data, done, stream_flags(flags));
@@ -220,6 +223,9 @@ impl Socket {
         }
         if wanted == 0 {
             return Ok(0);
+        }
+        if flags.contains(SendFlags::MORE) {
+            self.let_push_pass();
         }
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let nonblocking = flags.contains(SendFlags::DONTWAIT);

@@ -31,6 +31,8 @@ pub struct Socket {
     pub(crate) waits: Waits,
     /// Receiving has waited, as its descriptor was in blocking mode when somebody last looked.
     pub(crate) blocks: AtomicBool,
+    /// `TCP_NODELAY` was set by a call without an answer, and nothing has been asked since.
+    pub(crate) pushes: AtomicBool,
     /// This process has asked for errors in full (`IPV6_RECVERR`).
     pub(crate) wants_reports: AtomicBool,
     /// How often accept has failed because the daemon is gone.
@@ -253,6 +255,7 @@ impl Socket {
             spin: Spin::default(),
             waits: Waits::default(),
             blocks: AtomicBool::new(false),
+            pushes: AtomicBool::new(false),
             looked_ms: AtomicU64::new(0),
         }
     }

@@ -171,6 +171,11 @@ pub(crate) fn end(caller: Option<&'static Caller>) -> bool {
     caller.cancelled.load(Ordering::Acquire)
 }
 
+/// Is this thread in a call of ours? What it does with libc there must be no point of cancellation.
+pub(crate) fn is_in_a_call() -> bool {
+    MINE.try_with(|mine| mine.0.get()).ok().flatten().is_some_and(Caller::is_in_a_call)
+}
+
 /// Ends this thread, if it is to be ended. Nothing that has to be dropped may be on the stack.
 pub(crate) extern "C-unwind" fn act() {
     pthread_testcancel();
@@ -279,6 +284,27 @@ mod tests {
             && own.number.load(Ordering::Relaxed) == number;
         let is_free = others.thread.load(Ordering::Relaxed) == 0 && !others.is_in_a_call();
         c_int::from(!is_own) + 2 * c_int::from(!is_free)
+    }
+
+    unsafe extern "C" {
+        safe fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+    }
+
+    #[test]
+    fn a_descriptor_closed_within_a_call_does_not_end_the_thread() {
+        const DISABLE: c_int = 1;
+        let thread = thread::spawn(|| {
+            let file = std::fs::File::open("/dev/null").unwrap();
+            let caller = begin();
+            // SAFETY: no pointers.
+            let me = unsafe { libc::pthread_self() };
+            // SAFETY: it is there.
+            assert_eq!(unsafe { libc::pthread_cancel(me) }, 0);
+            drop(file);
+            let _ = end(caller);
+            pthread_setcancelstate(DISABLE, ptr::null_mut())
+        });
+        assert_eq!(thread.join().unwrap(), 0);
     }
 
     #[test]

@@ -2,15 +2,17 @@
 
 use libc::{FILE, c_int, c_uint};
 
+use crate::cancel::is_in_a_call;
 use crate::next::{call_next, interpose};
 
-/// `close(2)`. The library's own descriptors are not open, as far as a program is concerned.
+/// `close(2)`. The library's own descriptors are not open, as far as a program is concerned. What the library closes within
+/// a call of its own comes here, too.
 ///
 /// # Safety
 /// As for the C call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
-    if iopkt::is_ours(fd) || iopkt::is_own(fd) {
+    if iopkt::is_ours(fd) || iopkt::is_own(fd) || is_in_a_call() {
         return iopkt::abi::iopkt_close(fd);
     }
     call_next!(close(fd => c_int) -> c_int)

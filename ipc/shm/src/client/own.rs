@@ -6,7 +6,7 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit};
@@ -27,16 +27,17 @@ static OWN: Numbers = Numbers::none();
 pub(super) struct Numbers([AtomicU64; NUMBERS / 64]);
 
 /// A descriptor of the library's own, which [`is_own`] as long as it is open.
+///
+/// It is closed by a system call of ours: libc's `close` is a cancellation point, and what is on the stack of a call of
+/// the library must not be unwound.
 #[derive(Debug)]
-pub struct Own(OwnedFd);
+pub struct Own(ManuallyDrop<OwnedFd>);
 
 impl Own {
     /// Moves a descriptor out of the program's way, if there is a free number.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Self {
-        let own = Self(rustix::io::fcntl_dupfd_cloexec(&fd, first()).unwrap_or(fd));
-        OWN.add(own.0.as_raw_fd());
-        own
+        Self::of(rustix::io::fcntl_dupfd_cloexec(&fd, first()).unwrap_or(fd))
     }
 
     /// The descriptor.
@@ -49,16 +50,19 @@ impl Own {
     ///
     /// # Errors
     /// `EMFILE`: the program has as many descriptors as it may.
-    pub(super) fn copy(fd: BorrowedFd<'_>) -> io::Result<Self> {
-        let high = rustix::io::fcntl_dupfd_cloexec(fd, first());
-        let copy = Self(high.or_else(|_| rustix::io::fcntl_dupfd_cloexec(fd, 0))?);
-        OWN.add(copy.0.as_raw_fd());
-        Ok(copy)
+    pub fn copy(fd: impl AsFd) -> io::Result<Self> {
+        let high = rustix::io::fcntl_dupfd_cloexec(&fd, first());
+        Ok(Self::of(high.or_else(|_| rustix::io::fcntl_dupfd_cloexec(&fd, 0))?))
+    }
+
+    fn of(fd: OwnedFd) -> Self {
+        OWN.add(fd.as_raw_fd());
+        Self(ManuallyDrop::new(fd))
     }
 
     /// Leaves it open: whoever has the number is responsible for it.
     pub(super) fn into_number(self) -> RawFd {
-        // Nothing of it is dropped, so it stays marked.
+        // It is not dropped, so it stays marked.
         ManuallyDrop::new(self).0.as_raw_fd()
     }
 
@@ -68,14 +72,17 @@ impl Own {
     /// The number is of `into_number`, and nobody else gives it back.
     pub(super) unsafe fn from_number(number: RawFd) -> Self {
         // SAFETY: the caller's promise: it is open and nobody else's.
-        Self(unsafe { OwnedFd::from_raw_fd(number) })
+        Self(ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) }))
     }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
+        let number = self.0.as_raw_fd();
         // Before it is closed: from then on the number may be the program's.
-        OWN.remove(self.0.as_raw_fd());
+        OWN.remove(number);
+        // SAFETY: it is open and ours, and is not used any more: the field is never dropped.
+        unsafe { rustix::io::close(number) };
     }
 }
 
