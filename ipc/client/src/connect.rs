@@ -104,7 +104,13 @@ impl Socket {
             patience.start();
             match patience.sleep_for_output(fd, true) {
                 Err(Errno::AGAIN) => return Err(undecided.into()),
-                Ok(true) => self.take_stuffing_out(),
+                Ok(true) => {
+                    self.take_stuffing_out();
+                    // The stuffing went out when it was decided, and one byte leaves the descriptor writable.
+                    if let Some(result) = self.attempt() {
+                        return result;
+                    }
+                }
                 result => drop(result?),
             }
         }
