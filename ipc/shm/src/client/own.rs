@@ -51,8 +51,12 @@ impl Own {
     /// # Errors
     /// `EMFILE`: the program has as many descriptors as it may.
     pub fn copy(fd: impl AsFd) -> io::Result<Self> {
-        let high = rustix::io::fcntl_dupfd_cloexec(&fd, first());
-        Ok(Self::of(high.or_else(|_| rustix::io::fcntl_dupfd_cloexec(&fd, 0))?))
+        Ok(Self::of(rustix::io::fcntl_dupfd_cloexec(fd, 0)?))
+    }
+
+    /// The same, out of the program's way, if there is a free number.
+    pub(super) fn copy_high(fd: impl AsFd) -> io::Result<Self> {
+        rustix::io::fcntl_dupfd_cloexec(&fd, first()).map(Self::of).or_else(|_| Self::copy(fd))
     }
 
     fn of(fd: OwnedFd) -> Self {
