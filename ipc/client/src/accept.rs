@@ -9,7 +9,7 @@ use std::time::Duration;
 use proto::message::Transport;
 use proto::{Reply, Request};
 use rustix::io::Errno;
-use shm::Status;
+use shm::{Status, Wait};
 
 use crate::descriptor::{self, End};
 use crate::receive::is_announced;
@@ -39,15 +39,15 @@ impl Socket {
         if self.memory.marks() & mark::LISTENING == 0 {
             return Err(Errno::INVAL.into());
         }
+        let call = self.begin_call();
         let mut patience = self.patience_to_receive(nonblocking);
         loop {
-            let at = patience.fd(fd);
             // As with bytes: nothing is taken before its token is there.
-            if is_announced(at, &self.memory.receive()) {
+            if is_announced(call.fd(fd), &self.memory.receive()) {
                 if let Some(error) = self.take_error() {
                     return Err(error);
                 }
-                match self.try_accept(at) {
+                match self.try_accept(&call, fd) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                         return Err(self.orphaned());
@@ -55,7 +55,7 @@ impl Socket {
                     result => return result,
                 }
                 // What the daemon and what the descriptor says may differ for a moment.
-                if self.settle_listener(at) == End::Shut {
+                if self.settle_listener(call.fd(fd)) == End::Shut {
                     return Err(self.orphaned());
                 }
             }
@@ -75,10 +75,14 @@ impl Socket {
         Errno::CONNRESET.into()
     }
 
-    fn try_accept(&self, fd: BorrowedFd<'_>) -> io::Result<(Self, OwnedFd, SocketAddr)> {
+    fn try_accept(
+        &self,
+        call: &Wait<'_>,
+        fd: BorrowedFd<'_>,
+    ) -> io::Result<(Self, OwnedFd, SocketAddr)> {
         match self.channel.call(Request::Accept { socket: self.handle })? {
             (Reply::Accepted { socket, remote, .. }, Some(accepted)) => {
-                let _ = self.settle_listener(fd);
+                let _ = self.settle_listener(call.fd(fd));
                 let socket = Self::new(&self.channel, socket, Transport::Stream)?;
                 // As Linux does it: the listener's patience is its connections'.
                 let patience = self.memory.receive_timeout_ms().load(Ordering::Relaxed);

@@ -281,7 +281,7 @@ impl Channel {
         }
         // What is accepted is lost if there is no number left for its descriptor: one is kept free.
         let spare = matches!(request, Request::Accept { .. })
-            .then(|| Own::copy(self.connection.fd()))
+            .then(|| self.connection.copy_beside())
             .transpose()?;
         send_call(self.connection.fd(), &Call { sequence, request })?;
         if spare.is_some() {

@@ -50,6 +50,7 @@ impl Socket {
             };
         }
         let address = self.inward(address)?;
+        let call = self.begin_call();
         match self.done(Request::Connect { socket: self.handle, address, fast_open }) {
             Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
             // The SYN waits for text.
@@ -60,11 +61,11 @@ impl Socket {
             result => return result,
         }
         self.memory.add_marks(mark::CONNECTING);
-        self.stuff_until_decided(fd);
+        self.stuff_until_decided(call.fd(fd));
         if nonblocking {
             return Err(Errno::INPROGRESS.into());
         }
-        self.wait_connected(fd, Errno::INPROGRESS)
+        self.wait_connected(call.fd(fd), Errno::INPROGRESS)
     }
 
     /// Not writable until the attempt is decided. It may have failed already: then nothing goes in.
@@ -88,13 +89,14 @@ impl Socket {
     /// Waits for the outcome, and answers `undecided` if the socket's send timeout is over before.
     pub(crate) fn wait_connected(&self, fd: BorrowedFd<'_>, undecided: Errno) -> io::Result<()> {
         let mut patience = self.patience_to_send(false);
+        let _ = patience.enter(fd);
         loop {
             if self.attempt_is_told()
                 && let Some(result) = self.attempt()
             {
                 return result;
             }
-            if descriptor::is_closed(patience.fd(fd)) {
+            if descriptor::is_closed(patience.fd(fd))? {
                 return self.attempt().unwrap_or_else(|| Err(Errno::CONNRESET.into()));
             }
             if self.spin.until(|| self.attempt_is_told()) {

@@ -90,7 +90,7 @@ pub(crate) fn holds_token(fd: BorrowedFd<'_>) -> bool {
 /// Fills the descriptor up, so that the kernel calls it not writable. True if anything went in.
 ///
 /// # Errors
-/// `EPIPE`: the daemon's end is closed.
+/// `EPIPE`: the daemon's end is closed. `EBADF`.
 pub(crate) fn stuff(fd: BorrowedFd<'_>) -> io::Result<bool> {
     // Its send buffer is the smallest there is: two of these fill it.
     let stuffing = [0; 2048];
@@ -100,17 +100,26 @@ pub(crate) fn stuff(fd: BorrowedFd<'_>) -> io::Result<bool> {
             Ok(_) => any = true,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(any),
+            Err(Errno::BADF) => return Err(Errno::BADF.into()),
             Err(_) => return Err(Errno::PIPE.into()),
         }
     }
 }
 
 /// Is the daemon's end closed?
-pub(crate) fn is_closed(fd: BorrowedFd<'_>) -> bool {
+///
+/// # Errors
+/// `EBADF`: the descriptor itself is.
+pub(crate) fn is_closed(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // Nothing was asked for, so an event is an error or a hang-up.
-    matches!(poll(&mut fds, Some(&now)), Ok(events) if events > 0)
+    let told = matches!(poll(&mut fds, Some(&now)), Ok(events) if events > 0);
+    let [entry] = &fds;
+    match entry.revents().contains(PollFlags::NVAL) {
+        true => Err(Errno::BADF.into()),
+        // Nothing was asked for, so an event is an error or a hang-up.
+        false => Ok(told),
+    }
 }
 
 /// Is the descriptor in non-blocking mode?

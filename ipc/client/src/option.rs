@@ -125,10 +125,13 @@ impl Socket {
     }
 
     /// `TCP_NODELAY` pushes what waits when it is set. Text that is to wait is posted when the worker has heard of it, or it
-    /// would be pushed, too: what is asked of a socket is answered in order.
+    /// would be pushed, too: what is asked of a socket is answered in order. Nobody waits for others that ask: this thread
+    /// may be one of them, interrupted by a signal.
     pub(crate) fn let_push_pass(&self) {
-        if self.pushes.swap(false, Ordering::Acquire) {
-            let _ = self.option(IPPROTO_TCP, TCP_INFO);
+        let request =
+            || Request::Option { socket: self.handle, level: IPPROTO_TCP, name: TCP_INFO };
+        if self.pushes.load(Ordering::Acquire) && self.channel.call_if_free(request()).is_some() {
+            self.pushes.store(false, Ordering::Release);
         }
     }
 

@@ -260,6 +260,7 @@ impl Socket {
                 }
             }
             hint = Hint::default();
+            let _ = patience.enter(fd);
             let come = || self.memory.unread() > 0 && self.memory.receive().has_token();
             if !self.spin.until(come) {
                 let armed = self.memory.times_armed();

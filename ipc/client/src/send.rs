@@ -127,8 +127,9 @@ impl Socket {
         let nonblocking = flags.contains(SendFlags::DONTWAIT) || descriptor::is_nonblocking(fd)?;
         // A SYN that waits for text that never comes would never leave.
         let text = data.iter().any(|slice| !slice.is_empty());
-        self.connect_stream(fd, to, nonblocking, text)?;
-        self.send(fd, data, None, flags)
+        let call = self.begin_call();
+        self.connect_stream(call.fd(fd), to, nonblocking, text)?;
+        self.send(call.fd(fd), data, None, flags)
     }
 
     /// Text was sent that may have gone with the SYN: a call that may wait returns when the handshake is over,
@@ -260,7 +261,7 @@ impl Socket {
                 Err(PushError::TooLong) => return Err(Errno::INVAL.into()),
                 Err(why) => why,
             };
-            if !self.out_of_room(patience.fd(fd), queue, why, 1)? {
+            if !self.out_of_room(patience.enter(fd), queue, why, 1)? {
                 self.wait_for_room(fd, why, patience)?;
             }
         }
@@ -276,7 +277,7 @@ impl Socket {
         let len = data.iter().fold(0usize, |sum, slice| sum.saturating_add(slice.len()));
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         loop {
-            if self.memory.status().is_none() || self.daemon_is_gone(patience.fd(fd)) {
+            if self.memory.status().is_none() || self.daemon_is_gone(patience.fd(fd))? {
                 return Err(Errno::PIPE.into());
             }
             // As in Linux, who sends by a raw socket hears of earlier packets when he receives.
@@ -302,7 +303,7 @@ impl Socket {
                 }
                 Err(why) => why,
             };
-            if !self.out_of_room(patience.fd(fd), queue, why, len)? {
+            if !self.out_of_room(patience.enter(fd), queue, why, len)? {
                 self.wait_for_room(fd, why, patience)?;
             }
         }
@@ -363,7 +364,7 @@ impl Socket {
         if self.memory.marks() & mark::WRITE_SHUT != 0 {
             return Err(Errno::PIPE.into());
         }
-        if self.daemon_is_gone(fd) {
+        if self.daemon_is_gone(fd)? {
             // Or the connection is, since the first look.
             let error = if self.has(Status::CLOSED) { self.take_error() } else { None };
             return Err(error.unwrap_or_else(|| Errno::PIPE.into()));
@@ -387,7 +388,7 @@ impl Socket {
             // The next look finds out how it has ended.
             return Ok(true);
         }
-        if why == PushError::RingFull && descriptor::is_closed(fd) {
+        if why == PushError::RingFull && descriptor::is_closed(fd)? {
             return Err(Errno::PIPE.into());
         }
         let stuffed = match descriptor::stuff(fd) {
@@ -424,20 +425,20 @@ impl Socket {
     }
 
     /// Looks at the descriptor, but not with every packet.
-    fn daemon_is_gone(&self, fd: BorrowedFd<'_>) -> bool {
+    fn daemon_is_gone(&self, fd: BorrowedFd<'_>) -> io::Result<bool> {
         let now = clock_gettime(ClockId::MonotonicCoarse);
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
         let millis = u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000;
         let now = seconds.saturating_mul(1000).saturating_add(millis);
         let last = self.looked_ms.load(Ordering::Relaxed);
         if now.saturating_sub(last) < LOOK_EVERY_MS {
-            return false;
+            return Ok(false);
         }
-        let gone = descriptor::is_closed(fd);
+        let gone = descriptor::is_closed(fd)?;
         if !gone {
             // Once it is gone every look has to say so: there may still be room for bytes.
             self.looked_ms.store(now, Ordering::Relaxed);
         }
-        gone
+        Ok(gone)
     }
 }

@@ -317,10 +317,11 @@ impl Socket {
     /// # Errors
     /// `EOPNOTSUPP` for datagrams, `EINVAL` for a connected socket, `EADDRINUSE`.
     pub fn listen(&self, fd: BorrowedFd<'_>, backlog: u32) -> io::Result<()> {
+        let call = self.begin_call();
         self.done(Request::Listen { socket: self.handle, backlog })?;
         self.memory.add_marks(mark::LISTENING);
         // A listener is never writable.
-        descriptor::stuff(fd).map(drop)
+        descriptor::stuff(call.fd(fd)).map(drop)
     }
 
     /// What a call that has slept has left in the descriptor would make it look full.

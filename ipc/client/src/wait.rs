@@ -74,7 +74,7 @@ impl Socket {
         Patience::new(&self.waits, nonblocking, timeout(self.memory.send_timeout_ms()))
     }
 
-    /// Begins a call that is made of several: it goes on with [`Wait::fd`], as one that waits does.
+    /// Begins a call that is made of several, or asks the daemon: it goes on with [`Wait::fd`], as one that waits does.
     pub fn begin_call(&self) -> Wait<'_> {
         self.waits.enter()
     }
@@ -90,7 +90,8 @@ impl<'a> Patience<'a> {
     fn new(waits: &'a Waits, nonblocking: bool, timeout: Option<Duration>) -> Self {
         Self {
             waits,
-            wait: None,
+            // A step of a call that has begun may have been given a number that is closed meanwhile.
+            wait: waits.enter_again(),
             nonblocking,
             may_restart: true,
             timeout,
@@ -105,7 +106,7 @@ impl<'a> Patience<'a> {
     }
 
     /// From here on the call holds what it waits for.
-    fn enter<'b>(&'b mut self, given: BorrowedFd<'b>) -> BorrowedFd<'b> {
+    pub(crate) fn enter<'b>(&'b mut self, given: BorrowedFd<'b>) -> BorrowedFd<'b> {
         self.wait.get_or_insert_with(|| self.waits.enter()).fd(given)
     }
 

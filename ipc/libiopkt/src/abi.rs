@@ -22,7 +22,7 @@ pub use interface::{
     iopkt_if_nameindex, iopkt_if_nametoindex,
 };
 pub use number::{
-    close_range_with, forget, iopkt_adopt, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2,
+    close_range_with, iopkt_adopt, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2,
     iopkt_dup3,
 };
 pub use open::{

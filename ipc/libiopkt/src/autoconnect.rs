@@ -12,34 +12,38 @@ use std::time::{Duration, Instant};
 
 use libc::c_int;
 
+use crate::abi::borrow;
 use crate::errno::number_of;
 use crate::process;
+use crate::table::Held;
 
 const SCRIPT: &str = "/etc/autoconnect";
 
 /// Calls again, once, if there was no way to the peer and the script says that there is one now. A call that may not
 /// wait has the script begin and fails; its program tries again when it sees fit.
 pub(crate) fn with_a_way<T>(
-    waits: impl FnOnce() -> bool,
-    mut call: impl FnMut() -> io::Result<T>,
+    (fd, held, flags): (c_int, &Held, c_int),
+    mut call: impl FnMut(c_int) -> io::Result<T>,
 ) -> io::Result<T> {
-    let result = call();
+    let result = call(fd);
     let script = match &result {
         Err(error) if is_about_the_way(error) => script(),
         _ => None,
     };
+    let hold = script.is_some().then(|| held.socket.begin_call());
+    let at = || hold.as_ref().map_or(fd, |hold| hold.fd(borrow(&fd)).as_raw_fd());
     match script {
-        Some(script) if !waits() => {
+        Some(script) if !may_wait(fd, flags) => {
             let _ = begin(script, &BACKGROUND, &PACE);
             result
         }
-        Some(script) if makes_one(script, &PACE) => call(),
+        Some(script) if makes_one(script, &PACE) => call(at()),
         _ => result,
     }
 }
 
 /// Says whether a call on this descriptor may wait.
-pub(crate) fn may_wait(fd: c_int, flags: c_int) -> bool {
+fn may_wait(fd: c_int, flags: c_int) -> bool {
     // SAFETY: no pointers.
     let status = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     flags & libc::MSG_DONTWAIT == 0 && status >= 0 && status & libc::O_NONBLOCK == 0

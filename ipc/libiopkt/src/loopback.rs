@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use libc::{c_int, socklen_t};
 
+use crate::abi::borrow;
 use crate::description::Description;
 use crate::errno::{errno, os};
 use crate::table::{self, Held};
@@ -130,6 +131,7 @@ pub(crate) fn replace(new: c_int, held: &Held, ours: Option<&Held>) -> io::Resul
         // SAFETY: no pointers.
         let flags = check(unsafe { kernel::fcntl(number, libc::F_GETFD, 0) })?;
         let cloexec = if flags & libc::FD_CLOEXEC == 0 { 0 } else { libc::O_CLOEXEC };
+        held.socket.keep_for_calls(borrow(&number));
         // SAFETY: no pointers.
         let _ = check(unsafe { kernel::dup3(new, number, cloexec) })?;
         match ours {

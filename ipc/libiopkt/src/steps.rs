@@ -1,6 +1,7 @@
 //! A call that is made of several others. The socket that it was given it holds from the first to the last: another
 //! thread that closes the number meanwhile neither ends it nor leads it to what is opened under that number next.
 
+use core::cell::Cell;
 use core::ptr;
 use std::os::fd::AsRawFd;
 
@@ -15,17 +16,19 @@ pub struct Steps<'a> {
     fd: c_int,
     /// `None`: it is not in the table, so each step finds out what it is.
     socket: Option<(&'a Held, Wait<'a>)>,
+    /// A step has moved it to the kernel: the number is all there is.
+    moved: Cell<bool>,
 }
 
 /// Makes a call of steps on a descriptor.
 pub fn steps<T>(fd: c_int, call: impl FnOnce(&Steps<'_>) -> T) -> T {
     let held = table::lookup(fd);
     let socket = held.as_ref().map(|held| (held, held.socket.begin_call()));
-    call(&Steps { fd, socket })
+    call(&Steps { fd, socket, moved: Cell::new(false) })
 }
 
 impl Steps<'_> {
-    /// The number that it has, or that it goes on under.
+    /// The number that it has, or that it goes on under while the steps are taken.
     #[must_use]
     pub fn number(&self) -> c_int {
         let going_on = |(_, wait): &(_, Wait<'_>)| wait.fd(borrow(&self.fd)).as_raw_fd();
@@ -69,12 +72,16 @@ impl Steps<'_> {
     /// As for the C call: `header` and all it points to is valid.
     #[must_use]
     pub unsafe fn sendmsg(&self, header: *const msghdr, flags: c_int) -> ssize_t {
-        match self.held() {
+        let sent = match self.held() {
             // SAFETY: the caller's promise.
             Some(held) => unsafe { packet::send_message(self.number(), held, header, flags) },
+            None => None,
+        };
+        sent.unwrap_or_else(|| {
+            self.moved.set(true);
             // SAFETY: the caller's promise.
-            None => unsafe { abi::iopkt_sendmsg(self.fd, header, flags) },
-        }
+            unsafe { abi::iopkt_sendmsg(self.fd, header, flags) }
+        })
     }
 
     /// `recvmsg(2)`.
@@ -92,6 +99,6 @@ impl Steps<'_> {
     }
 
     fn held(&self) -> Option<&Held> {
-        self.socket.as_ref().map(|(held, _)| *held)
+        self.socket.as_ref().filter(|_| !self.moved.get()).map(|(held, _)| *held)
     }
 }

@@ -1,8 +1,9 @@
 //! Calls that are several others: `sendmmsg`, `recvmmsg`, `sendfile`.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use iopkt::Steps;
+use iopkt::{Own, Steps};
 use libc::{c_int, c_uint, c_void, mmsghdr, off_t, size_t, ssize_t, timespec};
 
 use crate::cancel::cancellable;
@@ -198,6 +199,9 @@ unsafe fn copy_file(out: c_int, file: c_int, offset: *mut off_t, len: size_t) ->
         iopkt::set_errno(libc::EINVAL);
         return -1;
     }
+    // Of the file it holds a copy, too, unless one step takes all.
+    let copy = (len > CHUNK).then(|| hold(file)).flatten();
+    let file = copy.as_ref().map_or(file, |copy| copy.fd().as_raw_fd());
     let result = iopkt::steps(out, |out| copy_from(out, file, start, len));
     let end = start.saturating_add(off_t::try_from(result.max(0)).unwrap_or(0));
     match place {
@@ -209,6 +213,12 @@ unsafe fn copy_file(out: c_int, file: c_int, offset: *mut off_t, len: size_t) ->
         None => {}
     }
     result
+}
+
+/// A copy of a descriptor of the program's, for as long as a call lasts. `None`: there is no number left.
+pub(crate) fn hold(fd: c_int) -> Option<Own> {
+    // SAFETY: the caller has found it open, and should another thread have closed it since, the copy is not made.
+    Own::copy(unsafe { BorrowedFd::borrow_raw(fd) }).ok()
 }
 
 /// Copies `len` bytes of a file from `start` on, or what there is of them; the number copied, or −1 if

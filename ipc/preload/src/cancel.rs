@@ -67,6 +67,7 @@ struct Mine(Cell<Option<&'static Caller>>);
 
 impl Drop for Mine {
     fn drop(&mut self) {
+        KNOWN.set(None);
         if let Some(caller) = self.0.take() {
             caller.free();
         }
@@ -75,6 +76,8 @@ impl Drop for Mine {
 
 thread_local! {
     static MINE: Mine = const { Mine(Cell::new(None)) };
+    /// The same once more, without anything to drop: any thread, in any state, may ask.
+    static KNOWN: Cell<Option<&'static Caller>> = const { Cell::new(None) };
 }
 
 fn callers() -> impl Iterator<Item = &'static Caller> {
@@ -93,6 +96,7 @@ fn mine() -> Option<&'static Caller> {
         None => {
             let caller = claim();
             mine.0.set(Some(caller));
+            KNOWN.set(Some(caller));
             caller
         }
     })
@@ -173,7 +177,7 @@ pub(crate) fn end(caller: Option<&'static Caller>) -> bool {
 
 /// Is this thread in a call of ours? What it does with libc there must be no point of cancellation.
 pub(crate) fn is_in_a_call() -> bool {
-    MINE.try_with(|mine| mine.0.get()).ok().flatten().is_some_and(Caller::is_in_a_call)
+    KNOWN.get().is_some_and(Caller::is_in_a_call)
 }
 
 /// Ends this thread, if it is to be ended. Nothing that has to be dropped may be on the stack.

@@ -1,6 +1,6 @@
 //! Descriptors as numbers: closing and copying.
 
-use libc::{FILE, c_int, c_uint};
+use libc::{c_int, c_uint};
 
 use crate::cancel::is_in_a_call;
 use crate::next::{call_next, interpose};
@@ -20,17 +20,6 @@ pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
 
 interpose! {
     dup(fd: c_int) -> c_int => iopkt_dup;
-}
-
-/// `fclose(3)`: closes the descriptor within libc, so the table is told first.
-///
-/// # Safety
-/// As for the C call.
-#[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
-    // SAFETY: an open stream by the caller's promise.
-    iopkt::forget(unsafe { libc::fileno(stream) });
-    call_next!(fclose(stream => *mut FILE) -> c_int)
 }
 
 /// `dup2(2)`: either number may be a socket of a stack.

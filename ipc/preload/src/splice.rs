@@ -1,11 +1,13 @@
 //! `splice` to and from a stack's socket, by copying. What the other side cannot take stays where it is.
 
 use core::ptr;
+use std::os::fd::AsRawFd;
 
 use libc::{c_int, c_short, c_uint, c_void, off64_t, pollfd, size_t, ssize_t, timespec};
 
 use iopkt::Steps;
 
+use crate::batch::hold;
 use crate::next::call_next;
 
 /// Bytes at a time: so many a pipe that says it is writable takes at once (`PIPE_BUF`).
@@ -35,13 +37,17 @@ pub unsafe extern "C-unwind" fn splice(
     if let Some(errno) = fault(from, to, !from_at.is_null(), !to_at.is_null()) {
         return refuse(errno);
     }
+    // Of the pipe it holds a copy, too.
+    let pipe = if takes { to } else { from };
+    let copy = hold(pipe);
+    let pipe = copy.as_ref().map_or(pipe, |copy| copy.fd().as_raw_fd());
     if takes {
         iopkt::steps(from, |socket| {
-            all(len, |rest, first| socket_to_pipe(socket, to, rest, flags, first))
+            all(len, |rest, first| socket_to_pipe(socket, pipe, rest, flags, first))
         })
     } else {
         iopkt::steps(to, |socket| {
-            all(len, |rest, first| pipe_to_socket(from, socket, rest, flags, first))
+            all(len, |rest, first| pipe_to_socket(pipe, socket, rest, flags, first))
         })
     }
 }

@@ -1,12 +1,12 @@
 //! stdio on a socket's descriptor: `printf` and `fgets` of programs that inetd starts, shells' `echo`.
 //!
 //! glibc's streams reach the kernel by way of a table of functions (`_IO_file_jumps`), not by the public
-//! `read` and `write`. Two of its entries are replaced once, when the library is loaded; they ask the
+//! `read`, `write` and `close`. Three of its entries are replaced once, when the library is loaded; they ask the
 //! table of sockets and go on to glibc's own. Where the table does not look as expected (another libc),
 //! nothing is touched, and streams are the kernel's.
 //!
 //! ```text
-//! _IO_file_jumps   0 0 finish overflow … [14] _IO_file_read  [15] _IO_file_write … imbue    21 words
+//! _IO_file_jumps   0 0 finish overflow … [14] _IO_file_read  [15] _IO_file_write  [17] _IO_file_close … imbue    21 words
 //! ```
 
 use core::ffi::CStr;
@@ -18,30 +18,37 @@ use libc::{FILE, c_int, c_void, ssize_t};
 /// Places in glibc's `struct _IO_jump_t`, the same since its version 2.1.
 const READ: usize = 14;
 const WRITE: usize = 15;
+const CLOSE: usize = 17;
 
 /// Bit of a stream's first word that `ferror` tells of (`_IO_ERR_SEEN`).
 const ERROR_SEEN: c_int = 0x20;
 
+type Close = unsafe extern "C" fn(*mut FILE) -> c_int;
 type Transfer = unsafe extern "C" fn(*mut FILE, *mut c_void, ssize_t) -> ssize_t;
 
 /// glibc's own functions, once they are replaced.
 static NEXT_READ: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static NEXT_WRITE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static NEXT_CLOSE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// Lets byte and wide streams ask the table of sockets. Called once, before the program runs.
 pub(crate) fn interpose() {
     let (read, write) = (symbol(c"_IO_file_read"), symbol(c"_IO_file_write"));
-    if read.is_null() || write.is_null() {
+    let close = symbol(c"_IO_file_close");
+    if read.is_null() || write.is_null() || close.is_null() {
         return;
     }
     NEXT_READ.store(read, Ordering::Relaxed);
     NEXT_WRITE.store(write, Ordering::Relaxed);
+    NEXT_CLOSE.store(close, Ordering::Relaxed);
     for table in [symbol(c"_IO_file_jumps"), symbol(c"_IO_wfile_jumps")] {
         if !table.is_null() {
             // SAFETY: glibc's tables of this name have these places.
-            unsafe { replace(table.cast(), READ, read, stream_read) };
+            unsafe { replace(table.cast(), READ, read, stream_read as Transfer as *mut c_void) };
             // SAFETY: as above.
-            unsafe { replace(table.cast(), WRITE, write, stream_write) };
+            unsafe { replace(table.cast(), WRITE, write, stream_write as Transfer as *mut c_void) };
+            // SAFETY: as above.
+            unsafe { replace(table.cast(), CLOSE, close, stream_close as Close as *mut c_void) };
         }
     }
 }
@@ -50,7 +57,7 @@ pub(crate) fn interpose() {
 ///
 /// # Safety
 /// `table` has so many entries, each a word.
-unsafe fn replace(table: *mut *mut c_void, index: usize, expected: *mut c_void, by: Transfer) {
+unsafe fn replace(table: *mut *mut c_void, index: usize, expected: *mut c_void, by: *mut c_void) {
     // SAFETY: within the table by the caller's promise.
     let entry = unsafe { table.add(index) };
     // SAFETY: as above; the loader has relocated it, and nobody writes to it.
@@ -59,9 +66,8 @@ unsafe fn replace(table: *mut *mut c_void, index: usize, expected: *mut c_void, 
     }
     // The loader has made the page read-only.
     let Some(page) = writable(entry) else { return };
-    let new = by as *mut c_void;
     // SAFETY: a word of the table, just made writable; the program's threads do not run yet.
-    unsafe { entry.write(new) };
+    unsafe { entry.write(by) };
     page.restore();
 }
 
@@ -126,6 +132,20 @@ unsafe extern "C" fn stream_write(stream: *mut FILE, from: *mut c_void, len: ssi
         done = done.saturating_add(written);
     }
     done
+}
+
+/// What `fclose` and `freopen` close a stream with, once it has written what it had buffered.
+unsafe extern "C" fn stream_close(stream: *mut FILE) -> c_int {
+    // SAFETY: glibc passes the stream it works for.
+    let fd = unsafe { libc::fileno(stream) };
+    if iopkt::is_ours(fd) {
+        return iopkt::abi::iopkt_close(fd);
+    }
+    let next = NEXT_CLOSE.load(Ordering::Relaxed);
+    // SAFETY: stored before the first stream could get here; the function has this type.
+    let next = unsafe { core::mem::transmute::<*mut c_void, Close>(next) };
+    // SAFETY: the argument is glibc's own.
+    unsafe { next(stream) }
 }
 
 /// # Safety

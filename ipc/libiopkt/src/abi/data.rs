@@ -185,6 +185,8 @@ pub unsafe extern "C" fn iopkt_recvfrom(
     unsafe { receive_from(fd, &held, (buf, len), flags, (from, from_len)) }
 }
 
+/// Receives from the stack.
+///
 /// # Safety
 /// As for [`iopkt_recvfrom`].
 pub(crate) unsafe fn receive_from(
@@ -281,9 +283,8 @@ pub(super) fn send(
         }
         _ if held.is_stream() => held.socket.send(borrow(&fd), from, None, known),
         Target::Stack(to) => {
-            let waits = || autoconnect::may_wait(fd, flags);
-            let call = || cork::send(fd, held, from, (Some(to), ancillary), flags);
-            autoconnect::with_a_way(waits, call)
+            let call = |fd| cork::send(fd, held, from, (Some(to), ancillary), flags);
+            autoconnect::with_a_way((fd, held, flags), call)
         }
         Target::Peer | Target::Kernel => cork::send(fd, held, from, (None, ancillary), flags),
     };

@@ -79,12 +79,6 @@ pub extern "C" fn iopkt_adopt(fd: c_int) -> c_int {
     status(if given::adopt(fd) { Ok(()) } else { Err(os(libc::ENOTSOCK)) })
 }
 
-/// Takes a number out of the table that somebody else is about to close.
-pub fn forget(fd: c_int) {
-    drop(leave(fd));
-    drop(route::remove(fd));
-}
-
 /// Takes a number out of the table that is about to be closed: once it is, it may be another thread's at any time.
 fn leave(fd: c_int) -> Option<Held> {
     let held = table::remove(fd)?;

@@ -96,8 +96,7 @@ pub unsafe extern "C" fn iopkt_connect(fd: c_int, name: *const sockaddr, len: so
     if let Some(held) = table::lookup(fd) {
         // SAFETY: the caller's promise.
         let result = unsafe { Name::read(name, len, held.socket.family()) }.and_then(|name| {
-            let waits = || autoconnect::may_wait(fd, 0);
-            autoconnect::with_a_way(waits, || connect(fd, &held, name))
+            autoconnect::with_a_way((fd, &held, 0), |fd| connect(fd, &held, name))
         });
         match result {
             Ok(Side::Kernel) => {}

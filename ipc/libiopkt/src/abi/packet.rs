@@ -19,7 +19,9 @@ use crate::{ancillary, error_queue, far, given, kernel, message, name};
 pub unsafe extern "C" fn iopkt_sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t {
     if let Some(held) = table::lookup(fd) {
         // SAFETY: the caller's promise.
-        return unsafe { send_message(fd, &held, header, flags) };
+        if let Some(len) = unsafe { send_message(fd, &held, header, flags) } {
+            return len;
+        }
     }
     // SAFETY: the caller's promise.
     unsafe { far::sendmsg(fd, header, flags) }
@@ -52,7 +54,7 @@ pub unsafe extern "C" fn iopkt_recvmsg(fd: c_int, header: *mut msghdr, flags: c_
     unsafe { receive_message(fd, &held, header, flags) }
 }
 
-/// Sends over the stack, or over the kernel if the socket has to move there.
+/// Sends over the stack; `None` if the socket has moved to the kernel.
 ///
 /// # Safety
 /// As for [`iopkt_sendmsg`].
@@ -61,16 +63,13 @@ pub(crate) unsafe fn send_message(
     held: &Held,
     header: *const msghdr,
     flags: c_int,
-) -> ssize_t {
+) -> Option<ssize_t> {
     // SAFETY: the caller's promise.
-    match unsafe { send_parts(fd, held, header, flags) } {
-        // SAFETY: the caller's promise.
-        Ok(None) => unsafe { kernel::sendmsg(fd, header, flags) },
-        Ok(Some(len)) => count(Ok(len)),
-        Err(error) => count(Err(error)),
-    }
+    unsafe { send_parts(fd, held, header, flags) }.transpose().map(count)
 }
 
+/// Receives from the stack.
+///
 /// # Safety
 /// As for [`iopkt_recvmsg`].
 pub(crate) unsafe fn receive_message(
@@ -83,7 +82,7 @@ pub(crate) unsafe fn receive_message(
     count(unsafe { receive_parts(fd, held, header, flags) })
 }
 
-/// Sends over the stack; `None` if the socket has moved to the kernel.
+/// [`send_message`], with its error.
 ///
 /// # Safety
 /// As for [`iopkt_sendmsg`].
@@ -109,6 +108,8 @@ unsafe fn send_parts(
     }
 }
 
+/// [`receive_message`], with its error.
+///
 /// # Safety
 /// As for [`iopkt_recvmsg`].
 unsafe fn receive_parts(

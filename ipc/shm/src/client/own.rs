@@ -46,21 +46,29 @@ impl Own {
         &self.0
     }
 
-    /// Another descriptor of the same file.
+    /// Another descriptor of the same file, out of the program's way if there is a free number.
     ///
     /// # Errors
     /// `EMFILE`: the program has as many descriptors as it may.
     pub fn copy(fd: impl AsFd) -> io::Result<Self> {
-        Ok(Self::of(rustix::io::fcntl_dupfd_cloexec(fd, 0)?))
+        Self::at_least(first(), fd)
     }
 
-    /// The same, out of the program's way, if there is a free number.
-    pub(super) fn copy_high(fd: impl AsFd) -> io::Result<Self> {
-        rustix::io::fcntl_dupfd_cloexec(&fd, first()).map(Self::of).or_else(|_| Self::copy(fd))
+    /// The same behind this one's number.
+    ///
+    /// # Errors
+    /// Those of [`Own::copy`].
+    pub fn copy_beside(&self) -> io::Result<Self> {
+        Self::at_least(self.0.as_raw_fd(), &*self.0)
+    }
+
+    fn at_least(lowest: RawFd, fd: impl AsFd) -> io::Result<Self> {
+        let copy = rustix::io::fcntl_dupfd_cloexec(&fd, lowest);
+        Ok(Self::of(copy.or_else(|_| rustix::io::fcntl_dupfd_cloexec(&fd, 0))?))
     }
 
     fn of(fd: OwnedFd) -> Self {
-        OWN.add(fd.as_raw_fd());
+        let _ = OWN.add(fd.as_raw_fd());
         Self(ManuallyDrop::new(fd))
     }
 
@@ -106,9 +114,9 @@ impl Numbers {
         Self([const { AtomicU64::new(0) }; NUMBERS / 64])
     }
 
-    /// Numbers that are too high are not remembered.
-    pub(super) fn add(&self, fd: RawFd) {
-        let _ = self.place(fd).map(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed));
+    /// Numbers that are too high are not remembered: `false`.
+    pub(super) fn add(&self, fd: RawFd) -> bool {
+        self.place(fd).map(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed)).is_some()
     }
 
     pub(super) fn remove(&self, fd: RawFd) {
