@@ -60,6 +60,12 @@ static long receives_all(struct waiter *w) { return recv(w->fd, w->in, 4, MSG_WA
 static long accepts(struct waiter *w) { return accept(w->fd, NULL, NULL) >= 0; }
 static long sends(struct waiter *w) { return send(w->fd, much, sizeof much, 0); }
 
+static int any_connection(void)
+{
+    int id;
+    return connected(&id);
+}
+
 static void closed_while_it_receives(int fd, int id, void (*closes)(int fd))
 {
     struct waiter *w = begun(fd, receives_all);
@@ -141,6 +147,31 @@ CASE(closing, accept_and_the_number_is_used_anew)
     untouched(fd, other);
 }
 
+/* A connection that nobody answers: the call waits as long as the socket sends. */
+static long connects(struct waiter *w)
+{
+    in_name name = at(nobody, port(0));
+    return connect(w->fd, SA(&name), LEN);
+}
+static long opens_fast(struct waiter *w)
+{
+    in_name name = at(nobody, port(0));
+    return sendto(w->fd, "ab", 2, MSG_FASTOPEN, SA(&name), LEN);
+}
+static void closed_while_it_connects(long (*call)(struct waiter *), void (*closes)(int fd))
+{
+    struct timeval limit = {.tv_usec = 200000};
+    int fd = stream();
+    NEED(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit));
+    struct waiter *w = begun(fd, call);
+    closes(fd);
+    over(w);
+}
+CASE(closing, connect) { closed_while_it_connects(connects, by_close); }
+CASE(closing, connect_and_the_number_is_used_anew) { closed_while_it_connects(connects, by_copy); }
+CASE(closing, fast_open) { closed_while_it_connects(opens_fast, by_close); }
+CASE(closing, fast_open_and_the_number_is_used_anew) { closed_while_it_connects(opens_fast, by_copy); }
+
 /* Calls that are made of several. */
 static long sends_file(struct waiter *w)
 {
@@ -184,6 +215,41 @@ CASE(closing, file_of_sendfile)
     over(w);
     say("the other file is at %ld", (long)lseek(empty, 0, SEEK_CUR));
 }
+/* One step would take it, and waits for room. */
+static long sends_some_file(struct waiter *w) { return sendfile(w->fd, shared[0], NULL, 65536); }
+CASE(closing, file_of_a_short_sendfile)
+{
+    enum { LEN_OF_FILE = 10000 };
+    int id, fd = connected(&id), other = NEED(memfd_create("other", 0));
+    shared[0] = NEED(memfd_create("little", 0));
+    NEED(ftruncate(shared[0], LEN_OF_FILE));
+    NEED(ftruncate(other, 65536));
+    long filled = fill(fd);
+    fcntl(fd, F_SETFL, 0);
+    struct waiter *w = begun(fd, sends_some_file);
+    TRY(dup2(other, shared[0]) == shared[0]);
+    say("the peer got all: %d", peer_drain(id, filled + LEN_OF_FILE) == filled + LEN_OF_FILE);
+    over(w);
+    say("the other file is at %ld", (long)lseek(other, 0, SEEK_CUR));
+}
+/* Whoever closes any descriptor of a file gives up its locks: the call closes none. */
+CASE(closing, locks_of_sendfile)
+{
+    struct flock all = {.l_type = F_WRLCK};
+    int id, fd = connected(&id), how;
+    shared[0] = NEED(memfd_create("locked", 0));
+    NEED(ftruncate(shared[0], 200000));
+    NEED(fcntl(shared[0], F_SETLK, &all));
+    struct waiter *w = begun(fd, sends_shared_file);
+    say("the peer got all: %d", peer_drain(id, 200000) == 200000);
+    TRY(shutdown(fd, SHUT_RDWR));
+    over(w);
+    pid_t child = NEED(fork());
+    if (child == 0)
+        _exit(fcntl(shared[0], F_SETLK, &all) ? errno : 0);
+    NEED(waitpid(child, &how, 0));
+    say("another process: %s", error_name(WEXITSTATUS(how)));
+}
 static long from_pipe(struct waiter *w) { return splice(shared[0], NULL, w->fd, NULL, 4, 0); }
 CASE(closing, splice_to_a_socket)
 {
@@ -210,6 +276,23 @@ CASE(closing, splice_from_a_socket)
     TRY(read(shared[0], in, 4));
     untouched(fd, other);
     untouched(shared[1], pipes);
+}
+/* Until it is over the parent's call writes to the pipe, and the child has nothing of it. */
+static pid_t child_that_lives_on(int closes, int hold[2]);
+CASE(closing, splice_beside_a_child)
+{
+    char in[8];
+    int hold[2], id, fd = connected(&id);
+    NEED(pipe(shared));
+    struct waiter *w = begun(fd, to_pipe);
+    pid_t child = child_that_lives_on(shared[1], hold);
+    TRY(close(shared[1]));
+    NEED(peer_send(id, "abcd", 4, 0));
+    over(w);
+    TRY(read(shared[0], in, 8));
+    TRY(read(shared[0], in, 8));
+    close(hold[1]);
+    NEED(waitpid(child, NULL, 0));
 }
 static long receives_messages(struct waiter *w)
 {
@@ -361,6 +444,14 @@ CASE(closing, a_call_that_was_left)
     left(fd, receives);
     TRY(peer_recv(id, in, 8, 0));
 }
+CASE(closing, a_splice_that_was_left)
+{
+    char in[8];
+    NEED(pipe(shared));
+    left(any_connection(), to_pipe);
+    TRY(close(shared[1]));
+    TRY(read(shared[0], in, 8));
+}
 CASE(closing, an_accept_that_was_left)
 {
     left(listening(port(0), 5), accepts);
@@ -368,6 +459,34 @@ CASE(closing, an_accept_that_was_left)
     say("then: %s", peer_connect(port(0)) < 0 ? error_name(errno) : "connected");
     TRY_FD(listening(port(0), 5));
 }
+/* Or close what the call waits at, which is restarted. */
+static int closed_by_handler;
+static void close_it(int number)
+{
+    (void)number;
+    close(closed_by_handler);
+}
+static void closed_in_the_call(int fd, long (*call)(struct waiter *), const struct timeval *limit)
+{
+    struct sigaction action = {.sa_handler = close_it, .sa_flags = SA_RESTART};
+    struct itimerval soon = {.it_value.tv_usec = 30000};
+    struct waiter w = {.fd = fd};
+    closed_by_handler = fd;
+    if (limit)
+        NEED(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, limit, sizeof *limit));
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &soon, NULL);
+    long result = call(&w);
+    said("the call", result > 0 ? 1 : result);
+}
+CASE(closing, in_a_handler_of_recv) { closed_in_the_call(any_connection(), receives, NULL); }
+CASE(closing, in_a_handler_of_recvfrom) { closed_in_the_call(bound(SOCK_DGRAM, port(0)), receives, NULL); }
+CASE(closing, in_a_handler_of_recv_with_a_time_limit)
+{
+    struct timeval limit = {.tv_usec = 100000};
+    closed_in_the_call(any_connection(), receives, &limit);
+}
+CASE(closing, in_a_handler_of_send) { closed_in_the_call(any_connection(), sends, NULL); }
 CASE(closing, what_a_stream_has_buffered)
 {
     char in[16] = "";

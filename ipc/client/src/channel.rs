@@ -1,6 +1,7 @@
 //! A process's connections to the daemon: one to a client of its own, and one to each client whose
 //! sockets it was given.
 
+use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -72,6 +73,28 @@ fn lock_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 impl Default for ForkGuard {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+thread_local! {
+    /// This thread is in a call to a daemon.
+    static WITHIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says so until it is dropped.
+struct Within {
+    before: bool,
+}
+
+impl Within {
+    fn begin() -> Self {
+        Self { before: WITHIN.replace(true) }
+    }
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        WITHIN.set(self.before);
     }
 }
 
@@ -242,6 +265,7 @@ impl Channel {
 
     /// One request, one reply. A reply's descriptor comes with it.
     pub(crate) fn call(&self, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {
+        let _within = Within::begin();
         let _one_at_a_time = self.map.call_lock();
         self.call_locked(request)
     }
@@ -256,10 +280,10 @@ impl Channel {
         sent
     }
 
-    /// The same, if nobody else is at it; `None` if somebody is, this very thread perhaps.
-    pub(crate) fn call_if_free(&self, request: Request) -> Option<io::Result<Reply>> {
-        let _one_at_a_time = self.map.try_call_lock()?;
-        Some(self.call_locked(request).map(|(reply, _)| reply))
+    /// As [`Self::call`], for what handlers of signals may do. `None`: this one has interrupted a call of its own thread,
+    /// and would wait for that for ever.
+    pub(crate) fn call_unless_within(&self, request: Request) -> Option<io::Result<Reply>> {
+        (!WITHIN.get()).then(|| self.call(request).map(|(reply, _)| reply))
     }
 
     fn call_locked(&self, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {

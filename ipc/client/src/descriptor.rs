@@ -100,7 +100,8 @@ pub(crate) fn stuff(fd: BorrowedFd<'_>) -> io::Result<bool> {
             Ok(_) => any = true,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => return Ok(any),
-            Err(Errno::BADF) => return Err(Errno::BADF.into()),
+            // It is closed, and its number is another file's perhaps.
+            Err(Errno::BADF | Errno::NOTSOCK) => return Err(Errno::BADF.into()),
             Err(_) => return Err(Errno::PIPE.into()),
         }
     }

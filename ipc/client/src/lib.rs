@@ -50,7 +50,10 @@ pub use proto::message::{Family, Shutdown, Transport};
 pub use proto::table::{AddressRow, InterfaceRow, NIC_COUNTERS, NicCounter, NicRow};
 pub use receive::{Received, RecvFlags, Unspoken};
 pub use send::SendFlags;
-pub use shm::{Ancillary, Own, Wait, is_own, leave_waits_of_parent, own_in, pause};
+pub use shm::{
+    Ancillary, HeldFile, Own, Wait, is_own, keep_file, keep_files, leave_waits_of_parent, own_in,
+    pause,
+};
 pub use socket::Socket;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;

@@ -31,7 +31,8 @@ impl Socket {
     /// process has a copy of the descriptor.
     pub fn wait_acknowledged(&self, time: Duration) {
         let until = Instant::now().checked_add(time);
-        if self.is_acknowledged() || self.done(Request::Closed { socket: self.handle }).is_err() {
+        let closed = || self.channel.call_unless_within(Request::Closed { socket: self.handle });
+        if self.is_acknowledged() || matches!(closed(), Some(Err(_))) {
             return;
         }
         let mut pause = PAUSE_MIN;

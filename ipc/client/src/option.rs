@@ -125,13 +125,15 @@ impl Socket {
     }
 
     /// `TCP_NODELAY` pushes what waits when it is set. Text that is to wait is posted when the worker has heard of it, or it
-    /// would be pushed, too: what is asked of a socket is answered in order. Nobody waits for others that ask: this thread
-    /// may be one of them, interrupted by a signal.
+    /// would be pushed, too: what is asked of a socket is answered in order.
     pub(crate) fn let_push_pass(&self) {
         let request =
             || Request::Option { socket: self.handle, level: IPPROTO_TCP, name: TCP_INFO };
-        if self.pushes.load(Ordering::Acquire) && self.channel.call_if_free(request()).is_some() {
-            self.pushes.store(false, Ordering::Release);
+        if self.pushes.load(Ordering::Acquire)
+            && self.pushes.swap(false, Ordering::AcqRel)
+            && self.channel.call_unless_within(request()).is_none()
+        {
+            self.pushes.store(true, Ordering::Release);
         }
     }
 

@@ -212,13 +212,14 @@ impl Socket {
         } else if !is_on_its_way {
             return Err(Errno::AGAIN.into());
         }
+        let call = self.begin_call();
         let request = Request::TakeExtendedError { socket: self.handle };
         let Reply::ExtendedError(mut error) = self.channel.call(request)?.0 else {
             return Err(Errno::PROTO.into());
         };
         error.to = self.outward(error.to);
         let mut queue = self.memory.receive();
-        let (_, tell) = self.settle(fd, Hint::default(), &mut queue);
+        let (_, tell) = self.settle(call.fd(fd), Hint::default(), &mut queue);
         drop(queue);
         if tell {
             let _ = self.memory.post_arm();
@@ -346,9 +347,12 @@ impl Socket {
         if self.memory.has_error() && !hint.is_announced(fd, &self.memory.receive()) {
             return Ok(Attempt::Empty);
         }
-        if let Some(error) = self.take_error() {
+        let call = self.memory.has_error().then(|| self.begin_call());
+        if let Some(call) = call
+            && let Some(error) = self.take_error()
+        {
             let mut queue = self.memory.receive();
-            let (_, tell) = self.settle(fd, hint, &mut queue);
+            let (_, tell) = self.settle(call.fd(fd), hint, &mut queue);
             drop(queue);
             if tell {
                 let _ = self.memory.post_arm();

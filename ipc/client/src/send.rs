@@ -79,6 +79,10 @@ impl Socket {
             }
             self.check_request(data, total)?;
             let to = to.map(|to| self.inward(to)).transpose()?;
+            if self.memory.marks() & mark::BOUND == 0 {
+                // The daemon is asked for a name.
+                let _ = patience.enter(fd);
+            }
             self.check_destination(fd, to)?;
             self.check_way(to, ancillary.local)?;
             if let Some(size) = self.piece_len(ancillary, total) {

@@ -1,7 +1,7 @@
 //! How a call waits: a moment awake, then asleep on the descriptor.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -153,7 +153,7 @@ impl<'a> Patience<'a> {
             return self.sleep(fd, PollFlags::IN).map(|()| false);
         }
         match recv(self.enter(fd), &mut [0; 1], RecvFlags::PEEK) {
-            Err(Errno::INTR) => Err(Errno::INTR),
+            Err(errno @ (Errno::INTR | Errno::BADF)) => Err(errno),
             // What it is the call finds out by itself.
             seen => Ok(seen.is_ok_and(|(len, _)| len > 0)),
         }
@@ -173,7 +173,7 @@ impl<'a> Patience<'a> {
         if may_restart && self.until.is_none() {
             match send(self.enter(fd), &[0], SendFlags::NOSIGNAL) {
                 Ok(_) => return Ok(true),
-                Err(Errno::INTR) => return Err(Errno::INTR),
+                Err(errno @ (Errno::INTR | Errno::BADF)) => return Err(errno),
                 // Somebody has made it nonblocking meanwhile, and this call waits all the same.
                 Err(Errno::AGAIN) => {}
                 // What it is the call finds out by itself.
@@ -186,15 +186,22 @@ impl<'a> Patience<'a> {
     /// Sleeps until the kernel says that the descriptor is ready.
     ///
     /// # Errors
-    /// `EAGAIN`: time is up. `EINTR`: a signal.
+    /// `EAGAIN`: time is up. `EINTR`: a signal. `EBADF`: whose handler has closed it.
     fn sleep(&mut self, fd: BorrowedFd<'_>, events: PollFlags) -> Result<(), Errno> {
         let timeout = self.left().map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(left.subsec_nanos()),
         });
-        let mut fds = [PollFd::from_borrowed_fd(self.enter(fd), events)];
-        match poll(&mut fds, timeout.as_ref())? {
+        let at = self.enter(fd).as_raw_fd();
+        let mut fds = [PollFd::from_borrowed_fd(self.fd(fd), events)];
+        let found = poll(&mut fds, timeout.as_ref())?;
+        let [entry] = &fds;
+        match found {
             0 => Err(Errno::AGAIN),
+            // Unless it was closed by somebody who has left a copy.
+            _ if entry.revents().contains(PollFlags::NVAL) && self.fd(fd).as_raw_fd() == at => {
+                Err(Errno::BADF)
+            }
             _ => Ok(()),
         }
     }

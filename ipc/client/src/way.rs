@@ -100,7 +100,8 @@ impl Socket {
             if let Some(leads) = known.find(to) {
                 return Some(leads);
             }
-            let Some(Ok(Reply::Way(way))) = self.channel.call_if_free(Request::Way { to }) else {
+            let Some(Ok(Reply::Way(way))) = self.channel.call_unless_within(Request::Way { to })
+            else {
                 return None;
             };
             known.remember(way);

@@ -25,20 +25,19 @@ pub(crate) fn with_a_way<T>(
     (fd, held, flags): (c_int, &Held, c_int),
     mut call: impl FnMut(c_int) -> io::Result<T>,
 ) -> io::Result<T> {
+    let Some(script) = script() else { return call(fd) };
+    let hold = held.socket.begin_call();
+    let at = || hold.fd(borrow(&fd)).as_raw_fd();
     let result = call(fd);
-    let script = match &result {
-        Err(error) if is_about_the_way(error) => script(),
-        _ => None,
-    };
-    let hold = script.is_some().then(|| held.socket.begin_call());
-    let at = || hold.as_ref().map_or(fd, |hold| hold.fd(borrow(&fd)).as_raw_fd());
-    match script {
-        Some(script) if !may_wait(fd, flags) => {
+    match &result {
+        Err(error) if !is_about_the_way(error) => result,
+        Ok(_) => result,
+        Err(_) if !may_wait(at(), flags) => {
             let _ = begin(script, &BACKGROUND, &PACE);
             result
         }
-        Some(script) if makes_one(script, &PACE) => call(at()),
-        _ => result,
+        Err(_) if makes_one(script, &PACE) => call(at()),
+        Err(_) => result,
     }
 }
 

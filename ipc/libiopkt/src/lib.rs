@@ -50,5 +50,5 @@ pub use abi::close_range_with;
 pub use errno::{errno, set_errno};
 pub use far::is_ours;
 pub use given::{adopt, adopt_inherited, adopt_received};
-pub use io_pkt_client::{Own, is_own, pause};
+pub use io_pkt_client::{HeldFile, is_own, keep_file, pause};
 pub use steps::{Steps, steps};

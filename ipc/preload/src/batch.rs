@@ -1,9 +1,8 @@
 //! Calls that are several others: `sendmmsg`, `recvmmsg`, `sendfile`.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use iopkt::{Own, Steps};
+use iopkt::{HeldFile, Steps};
 use libc::{c_int, c_uint, c_void, mmsghdr, off_t, size_t, ssize_t, timespec};
 
 use crate::cancel::cancellable;
@@ -188,42 +187,34 @@ unsafe fn copy_file(out: c_int, file: c_int, offset: *mut off_t, len: size_t) ->
         iopkt::set_errno(if iopkt::is_ours(file) { libc::EINVAL } else { libc::EBADF });
         return -1;
     }
+    let held = HeldFile::new(file);
     // SAFETY: null or valid by the caller's promise.
     let place = unsafe { offset.as_mut() };
     let start = match &place {
         Some(start) => **start,
         // SAFETY: no pointers.
-        None => unsafe { libc::lseek(file, 0, libc::SEEK_CUR) },
+        None => unsafe { libc::lseek(held.number(), 0, libc::SEEK_CUR) },
     };
     if start < 0 {
         iopkt::set_errno(libc::EINVAL);
         return -1;
     }
-    // Of the file it holds a copy, too, unless one step takes all.
-    let copy = (len > CHUNK).then(|| hold(file)).flatten();
-    let file = copy.as_ref().map_or(file, |copy| copy.fd().as_raw_fd());
-    let result = iopkt::steps(out, |out| copy_from(out, file, start, len));
+    let result = iopkt::steps(out, |out| copy_from(out, &held, start, len));
     let end = start.saturating_add(off_t::try_from(result.max(0)).unwrap_or(0));
     match place {
         Some(place) => *place = end,
         None if result > 0 => {
             // SAFETY: no pointers. The file could be read at this place, so it can be put there.
-            let _ = unsafe { libc::lseek(file, end, libc::SEEK_SET) };
+            let _ = unsafe { libc::lseek(held.number(), end, libc::SEEK_SET) };
         }
         None => {}
     }
     result
 }
 
-/// A copy of a descriptor of the program's, for as long as a call lasts. `None`: there is no number left.
-pub(crate) fn hold(fd: c_int) -> Option<Own> {
-    // SAFETY: the caller has found it open, and should another thread have closed it since, the copy is not made.
-    Own::copy(unsafe { BorrowedFd::borrow_raw(fd) }).ok()
-}
-
 /// Copies `len` bytes of a file from `start` on, or what there is of them; the number copied, or −1 if
 /// none could be.
-fn copy_from(out: &Steps<'_>, file: c_int, start: off_t, len: size_t) -> ssize_t {
+fn copy_from(out: &Steps<'_>, file: &HeldFile, start: off_t, len: size_t) -> ssize_t {
     let mut chunk = vec![0u8; len.min(CHUNK)];
     let mut done: usize = 0;
     while done < len {
@@ -232,7 +223,7 @@ fn copy_from(out: &Steps<'_>, file: c_int, start: off_t, len: size_t) -> ssize_t
         let into: *mut c_void = chunk.as_mut_ptr().cast();
         // libc's own would be a cancellation point, with this buffer to be dropped.
         // SAFETY: the buffer has room for `want` bytes.
-        let read = unsafe { libc::syscall(libc::SYS_pread64, file, into, want, from) };
+        let read = unsafe { libc::syscall(libc::SYS_pread64, file.number(), into, want, from) };
         let read = usize::try_from(read);
         let written = match read {
             Ok(0) => break,

@@ -1,13 +1,11 @@
 //! `splice` to and from a stack's socket, by copying. What the other side cannot take stays where it is.
 
 use core::ptr;
-use std::os::fd::AsRawFd;
 
 use libc::{c_int, c_short, c_uint, c_void, off64_t, pollfd, size_t, ssize_t, timespec};
 
-use iopkt::Steps;
+use iopkt::{HeldFile, Steps};
 
-use crate::batch::hold;
 use crate::next::call_next;
 
 /// Bytes at a time: so many a pipe that says it is writable takes at once (`PIPE_BUF`).
@@ -34,20 +32,17 @@ pub unsafe extern "C-unwind" fn splice(
     if len == 0 {
         return 0;
     }
+    let pipe = HeldFile::new(if takes { to } else { from });
     if let Some(errno) = fault(from, to, !from_at.is_null(), !to_at.is_null()) {
         return refuse(errno);
     }
-    // Of the pipe it holds a copy, too.
-    let pipe = if takes { to } else { from };
-    let copy = hold(pipe);
-    let pipe = copy.as_ref().map_or(pipe, |copy| copy.fd().as_raw_fd());
     if takes {
         iopkt::steps(from, |socket| {
-            all(len, |rest, first| socket_to_pipe(socket, pipe, rest, flags, first))
+            all(len, |rest, first| socket_to_pipe(socket, &pipe, rest, flags, first))
         })
     } else {
         iopkt::steps(to, |socket| {
-            all(len, |rest, first| pipe_to_socket(pipe, socket, rest, flags, first))
+            all(len, |rest, first| pipe_to_socket(&pipe, socket, rest, flags, first))
         })
     }
 }
@@ -89,7 +84,7 @@ fn fault(from: c_int, to: c_int, has_from_at: bool, has_to_at: bool) -> Option<c
 /// Copies a piece; only the first one may wait. The bytes leave the socket when the pipe has them.
 fn socket_to_pipe(
     socket: &Steps<'_>,
-    pipe: c_int,
+    pipe: &HeldFile,
     len: usize,
     flags: c_uint,
     first: bool,
@@ -101,11 +96,13 @@ fn socket_to_pipe(
     // SAFETY: the buffer has room for `want` bytes.
     let seen = unsafe { socket.recv(into, want, libc::MSG_PEEK | wait) };
     let Ok(seen @ 1..) = usize::try_from(seen) else { return seen };
-    if let Err(errno) = ready(pipe, libc::POLLOUT, first && !is_nonblocking(pipe, flags)) {
+    if let Err(errno) =
+        ready(pipe.number(), libc::POLLOUT, first && !is_nonblocking(pipe.number(), flags))
+    {
         return refuse(errno);
     }
     // SAFETY: so many bytes have been read into the buffer.
-    let written = unsafe { iopkt::abi::iopkt_write(pipe, into, seen) };
+    let written = unsafe { iopkt::abi::iopkt_write(pipe.number(), into, seen) };
     let Ok(moved @ 1..) = usize::try_from(written) else { return written };
     let take = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
     // SAFETY: the buffer has room for what was seen, which is no less than what was moved.
@@ -114,21 +111,23 @@ fn socket_to_pipe(
 
 /// Copies a piece; only the first one may wait. What has left the pipe is sent whatever it takes.
 fn pipe_to_socket(
-    pipe: c_int,
+    pipe: &HeldFile,
     socket: &Steps<'_>,
     len: usize,
     flags: c_uint,
     first: bool,
 ) -> ssize_t {
     let both = ready(socket.number(), libc::POLLOUT, first && !is_nonblocking(socket.number(), 0))
-        .and_then(|()| ready(pipe, libc::POLLIN, first && !is_nonblocking(pipe, flags)));
+        .and_then(|()| {
+            ready(pipe.number(), libc::POLLIN, first && !is_nonblocking(pipe.number(), flags))
+        });
     if let Err(errno) = both {
         return refuse(errno);
     }
     let mut chunk = [0_u8; CHUNK];
     let into: *mut c_void = chunk.as_mut_ptr().cast();
     // SAFETY: the buffer has room for so many bytes.
-    let read = unsafe { iopkt::abi::iopkt_read(pipe, into, len.min(CHUNK)) };
+    let read = unsafe { iopkt::abi::iopkt_read(pipe.number(), into, len.min(CHUNK)) };
     let Ok(read @ 1..) = usize::try_from(read) else { return read };
     let more = if flags & libc::SPLICE_F_MORE == 0 { 0 } else { libc::MSG_MORE };
     let mut sent = 0;

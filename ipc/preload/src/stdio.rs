@@ -141,6 +141,7 @@ unsafe extern "C" fn stream_close(stream: *mut FILE) -> c_int {
     if iopkt::is_ours(fd) {
         return iopkt::abi::iopkt_close(fd);
     }
+    iopkt::keep_file(fd);
     let next = NEXT_CLOSE.load(Ordering::Relaxed);
     // SAFETY: stored before the first stream could get here; the function has this type.
     let next = unsafe { core::mem::transmute::<*mut c_void, Close>(next) };

@@ -5,6 +5,7 @@
 //! can lead outside of the mapping.
 
 mod blocks;
+mod files;
 mod lock;
 mod map;
 mod own;
@@ -13,6 +14,7 @@ mod send;
 mod socket;
 mod waits;
 
+pub use files::{HeldFile, keep_file, keep_files};
 pub use map::{ClientFiles, ClientMap};
 pub use own::{Own, is_own, own_in};
 pub use receive::{Datagram, ReceiveQueue, Urgent};

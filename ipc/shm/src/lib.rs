@@ -49,8 +49,9 @@ mod ticket;
 mod words;
 
 pub use client::{
-    ClientFiles, ClientMap, Datagram, Own, OwnWays, PushError, ReceiveQueue, SendQueue,
-    SocketMemory, Urgent, Wait, Waits, is_own, leave_waits_of_parent, own_in,
+    ClientFiles, ClientMap, Datagram, HeldFile, Own, OwnWays, PushError, ReceiveQueue, SendQueue,
+    SocketMemory, Urgent, Wait, Waits, is_own, keep_file, keep_files, leave_waits_of_parent,
+    own_in,
 };
 pub use daemon::{
     Arena, ArenaError, CellId, DatagramProducer, Lane, LastClose, Message, PeerMisbehaved,

@@ -2,7 +2,7 @@
 
 use libc::{c_int, c_uint};
 
-use io_pkt_client::{is_own, own_in};
+use io_pkt_client::{is_own, keep_files, own_in};
 
 use super::borrow;
 use crate::errno::{errno, number, os, set_errno, status};
@@ -49,6 +49,7 @@ pub fn close_range_with(
     close: impl Fn(c_uint, c_uint) -> c_int,
 ) -> c_int {
     if flags & libc::CLOSE_RANGE_CLOEXEC == 0 {
+        keep_files(first, last);
         close_sockets(first, last);
     }
     let mut begin = first;

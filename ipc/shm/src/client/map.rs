@@ -104,11 +104,6 @@ impl ClientMap {
         self.lock(own::CALL_LOCK)
     }
 
-    /// The same lock, if nobody has it: a handler of a signal may have interrupted its holder.
-    pub fn try_call_lock(&self) -> Option<impl Drop + '_> {
-        self.try_lock(own::CALL_LOCK)
-    }
-
     /// A sequence number for a request.
     #[must_use]
     pub fn next_sequence(&self) -> u32 {

@@ -92,7 +92,7 @@ impl Drop for Own {
     fn drop(&mut self) {
         let number = self.0.as_raw_fd();
         // Before it is closed: from then on the number may be the program's.
-        OWN.remove(number);
+        let _ = OWN.remove(number);
         // SAFETY: it is open and ours, and is not used any more: the field is never dropped.
         unsafe { rustix::io::close(number) };
     }
@@ -119,8 +119,10 @@ impl Numbers {
         self.place(fd).map(|(word, bit)| word.fetch_or(bit, Ordering::Relaxed)).is_some()
     }
 
-    pub(super) fn remove(&self, fd: RawFd) {
-        let _ = self.place(fd).map(|(word, bit)| word.fetch_and(!bit, Ordering::Relaxed));
+    /// Was it there?
+    pub(super) fn remove(&self, fd: RawFd) -> bool {
+        let remove = |(word, bit): (&AtomicU64, u64)| word.fetch_and(!bit, Ordering::Relaxed) & bit;
+        self.place(fd).map(remove).is_some_and(|before| before != 0)
     }
 
     fn has(&self, fd: RawFd) -> bool {

@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::own::{Numbers, Own};
@@ -28,26 +28,34 @@ const PLACES: usize = 8;
 
 thread_local! {
     /// Without anything to drop, so that handlers of signals may use it at any time.
-    static MINE: [Cell<Option<Place>>; PLACES] = const { [const { Cell::new(None) }; PLACES] };
-    /// How many places are in use: mostly none.
-    static IN_USE: Cell<usize> = const { Cell::new(0) };
-    static SEQUENCE: Cell<u64> = const { Cell::new(0) };
+    static MINE: [Place; PLACES] = const { [const { Place::free() }; PLACES] };
+    static SEQUENCE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A socket that this thread's calls are at.
-#[derive(Clone, Copy, Debug)]
+/// Where a thread notes a socket that its calls are at. Nobody but the thread and its handlers uses it, so what is done to
+/// the word is done as a whole or not at all.
 struct Place {
-    /// Of the [`Waits`].
-    id: u64,
+    /// Of the [`Waits`], from when the word says that there are calls until it is another one.
+    id: AtomicU64,
+    /// [`Calls`]; 0: it is free.
+    word: AtomicU64,
+}
+
+/// A thread's calls at one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Calls {
+    /// Tells them from what was or will be in the same place; not 0.
+    sequence: u32,
+    /// Calls within calls; 0: they begin.
+    depth: u16,
+    /// The socket's [`Waits`] counts this thread.
+    is_counted: bool,
     generation: u16,
-    /// Tells it from what was or will be in the same place.
-    sequence: u64,
-    /// Calls within calls.
-    depth: u32,
 }
 
 /// The calls that wait at a socket.
 pub struct Waits {
+    /// Counted from 1; 0: a static's, which is known by its address.
     id: u64,
     /// One word, so that the last thread to leave and a close agree on who closes the copy:
     ///
@@ -63,8 +71,8 @@ pub struct Waits {
 #[derive(Debug)]
 pub struct Wait<'a> {
     at: &'a Waits,
-    /// Its [`Place`]; `None`: there was none left.
-    sequence: Option<u64>,
+    /// Its [`Place`]'s; `None`: there was none left.
+    sequence: Option<u32>,
     /// What its thread knows.
     _thread: PhantomData<*const ()>,
 }
@@ -78,12 +86,25 @@ struct State {
 
 impl Default for Waits {
     fn default() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), word: AtomicU64::new(0) }
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), ..Self::of_a_static() }
     }
 }
 
 impl Waits {
+    /// For a place that is nobody else's, ever.
+    pub(super) const fn of_a_static() -> Self {
+        Self { id: 0, word: AtomicU64::new(0) }
+    }
+
+    /// That no other has: a number, or an address, which is greater.
+    fn id(&self) -> u64 {
+        match self.id {
+            0 => u64::try_from(std::ptr::from_ref(self).addr()).unwrap_or(0),
+            id => id,
+        }
+    }
+
     /// Begins to wait.
     pub fn enter(&self) -> Wait<'_> {
         self.enter_again().unwrap_or_else(|| self.enter_first())
@@ -91,55 +112,66 @@ impl Waits {
 
     /// The same if this thread is in a call here already.
     pub fn enter_again(&self) -> Option<Wait<'_>> {
-        let deeper = |place: Place| Place { depth: place.depth.saturating_add(1), ..place };
-        let place = update(|place| place.id == self.id, |place| Some(deeper(place)))?;
-        Some(self.wait(Some(place.sequence)))
+        let deeper = |calls: Calls| Calls { depth: calls.depth.saturating_add(1), ..calls };
+        let calls = update(|id, _| id == self.id(), |calls| Some(deeper(calls)))?;
+        Some(self.wait(Some(calls.sequence)))
     }
 
     fn enter_first(&self) -> Wait<'_> {
-        let sequence = SEQUENCE.get().wrapping_add(1);
-        SEQUENCE.set(sequence);
-        let place = Place { id: self.id, generation: generation(), sequence, depth: 1 };
-        if !take_place(place) {
+        let Some(Calls { sequence, generation, .. }) = take_place(self.id()) else {
             return self.wait(None);
-        }
+        };
         let _ = self.change(|state| {
-            let state = state.of(place.generation);
+            let state = state.of(generation);
             Some(State { threads: state.threads.saturating_add(1), ..state })
         });
+        let count = |calls| Some(Calls { is_counted: true, ..calls });
+        if update(|_, calls| calls.sequence == sequence, count).is_none() {
+            // A handler has closed the socket meanwhile.
+            self.leave(generation);
+        }
         self.wait(Some(sequence))
     }
 
-    fn wait(&self, sequence: Option<u64>) -> Wait<'_> {
+    fn wait(&self, sequence: Option<u32>) -> Wait<'_> {
         Wait { at: self, sequence, _thread: PhantomData }
     }
 
     /// To be called before a descriptor of the socket is closed: other threads' calls that wait go on with a copy. Should
     /// the program have no number left, there is none. Async-signal-safe.
     pub fn keep(&self, fd: BorrowedFd<'_>) {
-        if update(|place| place.id == self.id, |_| None).is_some() {
-            self.leave();
-        }
         let generation = generation();
+        let state = || State::from(self.word.load(Ordering::Acquire)).of(generation);
+        // A call of this thread's that has a copy already goes on with it.
+        if state().copy.is_none()
+            && let Some(Calls { is_counted: true, .. }) = update(|id, _| id == self.id(), |_| None)
+        {
+            self.leave(generation);
+        }
         let needs = |state: State| {
             let state = state.of(generation);
             (state.threads > 0 && state.copy.is_none()).then_some(state)
         };
-        if needs(State::from(self.word.load(Ordering::Relaxed))).is_none() {
+        if needs(state()).is_none() {
             return;
         }
         let Ok(copy) = Own::copy(fd) else { return };
+        if !COPIES.add(copy.fd().as_raw_fd()) {
+            return;
+        }
         let number = copy.into_number();
         let put = |state| needs(state).map(|state| State { copy: Some(number), ..state });
-        if !COPIES.add(number) || self.change(put).is_none() {
-            // The last one has left meanwhile, or another close has left one.
+        // This may be the child that a handler has forked meanwhile.
+        if self::generation() != generation || self.change(put).is_none() {
+            // Or the last one has left, or another close has left a copy.
             close(number);
         }
     }
 
     /// A thread has no call here any more.
-    fn leave(&self) {
+    fn leave(&self, generation: u16) {
         let before = self.change(|state| {
+            let state = Some(state).filter(|state| state.generation == generation)?;
             let threads = state.threads.checked_sub(1)?;
             Some(State { threads, copy: state.copy.filter(|_| threads > 0), ..state })
         });
@@ -162,8 +194,8 @@ impl Wait<'_> {
         let state = State::from(self.at.word.load(Ordering::Acquire));
         match state.copy {
             // SAFETY: the copy is closed when no thread of this generation is counted any more, and this one is until its
-            // place is given up. That is when this is dropped, and what is returned does not live longer; or when the
-            // thread itself closes the socket, which only a handler can do within this call.
+            // place is given up: when this is dropped, and what is returned does not live longer. `keep` gives up a place of
+            // its own thread only while there is no copy.
             Some(copy) if self.is_counted() => unsafe { BorrowedFd::borrow_raw(copy) },
             _ => given,
         }
@@ -171,58 +203,70 @@ impl Wait<'_> {
 
     /// Not any more if a handler within the call has closed the socket, or if this is the child that one has forked.
     fn is_counted(&self) -> bool {
-        self.place(Some).is_some()
+        self.calls(Some).is_some_and(|calls| calls.is_counted)
     }
 
     /// Changes this call's place, which it gives up with `None`. What it was before.
-    fn place(&self, change: impl Fn(Place) -> Option<Place>) -> Option<Place> {
-        update(|place| Some(place.sequence) == self.sequence, change)
+    fn calls(&self, change: impl Fn(Calls) -> Option<Calls>) -> Option<Calls> {
+        update(|_, calls| Some(calls.sequence) == self.sequence, change)
     }
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let shallower = |place: Place| {
-            let depth = place.depth.saturating_sub(1);
-            (depth > 0).then_some(Place { depth, ..place })
+        let shallower = |calls: Calls| {
+            let depth = calls.depth.saturating_sub(1);
+            (depth > 0).then_some(Calls { depth, ..calls })
         };
-        if let Some(Place { depth: 1, .. }) = self.place(shallower) {
-            self.at.leave();
+        if let Some(Calls { depth: 1, generation, .. }) = self.calls(shallower) {
+            self.at.leave(generation);
         }
     }
 }
 
-/// Changes the first of this thread's places of this generation that is meant; `None` gives it up. What it was before.
+/// Changes the first of this thread's places of this generation that is meant, by its socket and its calls; `None` gives
+/// it up. What it was before.
 fn update(
-    is_meant: impl Fn(&Place) -> bool,
-    change: impl Fn(Place) -> Option<Place>,
-) -> Option<Place> {
-    if IN_USE.get() == 0 {
-        return None;
-    }
+    is_meant: impl Fn(u64, Calls) -> bool,
+    change: impl Fn(Calls) -> Option<Calls>,
+) -> Option<Calls> {
     let generation = generation();
+    let change = |place: &Place| {
+        let change = |word| {
+            let calls =
+                Some(Calls::from(word)).filter(|c| c.depth > 0 && c.generation == generation)?;
+            is_meant(place.id.load(Ordering::Relaxed), calls)
+                .then(|| change(calls).map_or(0, u64::from))
+        };
+        place.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).ok().map(Calls::from)
+    };
+    MINE.with(|mine| mine.iter().find_map(change))
+}
+
+/// Notes the socket where none is, or one of the parent's. `None`: there is no such place.
+fn take_place(id: u64) -> Option<Calls> {
+    let sequence = SEQUENCE.get().checked_add(1).unwrap_or(1);
+    SEQUENCE.set(sequence);
+    let generation = generation();
+    let begins = Calls { sequence, depth: 0, is_counted: false, generation };
+    let take = |place: &&Place| {
+        let is_free = |word| word == 0 || Calls::from(word).generation != generation;
+        let take = |word| is_free(word).then(|| u64::from(begins));
+        place.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    };
+    let calls = Calls { depth: 1, ..begins };
     MINE.with(|mine| {
-        let is_it = |place: &Place| place.generation == generation && is_meant(place);
-        let cell = mine.iter().find(|cell| cell.get().as_ref().is_some_and(is_it))?;
-        let before = cell.get()?;
-        cell.set(change(before));
-        if cell.get().is_none() {
-            IN_USE.set(IN_USE.get().saturating_sub(1));
-        }
-        Some(before)
+        let place = mine.iter().find(take)?;
+        place.id.store(id, Ordering::Relaxed);
+        place.word.store(calls.into(), Ordering::Release);
+        Some(calls)
     })
 }
 
-/// Puts it where none is, or one of the parent's. False: there is no such place.
-fn take_place(place: Place) -> bool {
-    MINE.with(|mine| {
-        let is_free = |old: Option<Place>| old.is_none_or(|old| old.generation != place.generation);
-        let Some(cell) = mine.iter().find(|cell| is_free(cell.get())) else { return false };
-        if cell.replace(Some(place)).is_none() {
-            IN_USE.set(IN_USE.get().saturating_add(1));
-        }
-        true
-    })
+impl Place {
+    const fn free() -> Self {
+        Self { id: AtomicU64::new(0), word: AtomicU64::new(0) }
+    }
 }
 
 /// To be called in a child that has just been forked: the calls of its parent's other threads are not its own, nor are
@@ -233,16 +277,16 @@ pub fn leave_waits_of_parent() {
     open.filter_map(|number| RawFd::try_from(number).ok()).for_each(close);
 }
 
-/// Closes a copy that is in no [`Waits`] of this generation.
+/// Closes a copy, unless a child that a handler has forked meanwhile has closed it already.
 fn close(copy: RawFd) {
-    COPIES.remove(copy);
-    // SAFETY: it was left open by `keep`, and whoever has not put it in a word, has taken it out, or has ended its
-    // generation, is the only one to close it.
-    drop(unsafe { Own::from_number(copy) });
+    if COPIES.remove(copy) {
+        // SAFETY: it was left open by `keep`, and who has removed it is the only one to close it.
+        drop(unsafe { Own::from_number(copy) });
+    }
 }
 
 /// The low bits tell a process from its parent and its child.
-fn generation() -> u16 {
+pub(super) fn generation() -> u16 {
     let [low, high, ..] = GENERATION.load(Ordering::Relaxed).to_le_bytes();
     u16::from_le_bytes([low, high])
 }
@@ -258,6 +302,34 @@ impl State {
             false => Self { copy: None, threads: 0, generation },
         }
     }
+}
+
+impl From<u64> for Calls {
+    fn from(word: u64) -> Self {
+        let [s0, s1, s2, s3, d0, d1, g0, g1] = word.to_le_bytes();
+        let depth = u16::from_le_bytes([d0, d1]);
+        Self {
+            sequence: u32::from_le_bytes([s0, s1, s2, s3]),
+            depth: depth & Self::DEPTH,
+            is_counted: depth & Self::COUNTED != 0,
+            generation: u16::from_le_bytes([g0, g1]),
+        }
+    }
+}
+
+impl From<Calls> for u64 {
+    fn from(calls: Calls) -> Self {
+        let counted = if calls.is_counted { Calls::COUNTED } else { 0 };
+        let [s0, s1, s2, s3] = calls.sequence.to_le_bytes();
+        let [d0, d1] = (calls.depth.min(Calls::DEPTH) | counted).to_le_bytes();
+        let [g0, g1] = calls.generation.to_le_bytes();
+        Self::from_le_bytes([s0, s1, s2, s3, d0, d1, g0, g1])
+    }
+}
+
+impl Calls {
+    const COUNTED: u16 = 1 << 15;
+    const DEPTH: u16 = Self::COUNTED - 1;
 }
 
 impl From<u64> for State {
@@ -288,23 +360,23 @@ impl fmt::Debug for Waits {
     }
 }
 
+/// Generations and copies are the process's, so tests of them run one after the other.
+#[cfg(test)]
+pub(super) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::pipe;
     use std::os::fd::{AsFd, AsRawFd};
-    use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::thread;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::super::own::is_own;
     use super::*;
-
-    /// Generations and copies are the process's, so these tests run one after the other.
-    fn alone() -> MutexGuard<'static, ()> {
-        static ALONE: Mutex<()> = Mutex::new(());
-        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 
     /// A pipe whose reader sees an end when nobody has the writer's file any more.
     fn file() -> (std::io::PipeReader, std::io::PipeWriter) {
@@ -326,6 +398,12 @@ mod tests {
             State { copy: Some(0xff_fffe), threads: 0xff_ffff, generation: u16::MAX },
         ] {
             assert_eq!(State::from(u64::from(state)), state);
+        }
+        for calls in [
+            Calls { sequence: 1, depth: 0, is_counted: false, generation: 0 },
+            Calls { sequence: u32::MAX, depth: 0x7fff, is_counted: true, generation: u16::MAX },
+        ] {
+            assert_eq!(Calls::from(u64::from(calls)), calls);
         }
     }
 
@@ -350,6 +428,10 @@ mod tests {
         assert!(!is_own(copy) && ends(&reader));
     }
 
+    fn all_are_free() -> bool {
+        MINE.with(|mine| mine.iter().all(|place| place.word.load(Ordering::Relaxed) == 0))
+    }
+
     /// Somebody else's close.
     fn elsewhere(close: impl Fn() + Sync) {
         thread::scope(|scope| {
@@ -372,7 +454,7 @@ mod tests {
         assert!(is_own(other.fd(writer.as_fd()).as_raw_fd()));
         drop((other, writer));
         assert!(ends(&reader));
-        assert_eq!(IN_USE.get(), 0);
+        assert!(all_are_free());
     }
 
     #[test]
@@ -409,7 +491,7 @@ mod tests {
         assert_eq!(kept.count(), PLACES);
         drop((waits, writer));
         assert!(ends(&reader));
-        assert_eq!(IN_USE.get(), 0);
+        assert!(all_are_free());
     }
 
     #[test]
