@@ -172,6 +172,26 @@ CASE(closing, connect_and_the_number_is_used_anew) { closed_while_it_connects(co
 CASE(closing, fast_open) { closed_while_it_connects(opens_fast, by_close); }
 CASE(closing, fast_open_and_the_number_is_used_anew) { closed_while_it_connects(opens_fast, by_copy); }
 
+/* An attempt that another thread calls off. */
+static void called_off(void (*call_off)(int fd))
+{
+    struct timeval limit = {.tv_sec = 1};
+    int fd = stream(), began = now_ms();
+    NEED(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit));
+    struct waiter *w = begun(fd, connects);
+    call_off(fd);
+    over(w);
+    say("at once: %d", now_ms() - began < 500);
+}
+static void by_shutdown(int fd) { TRY(shutdown(fd, SHUT_RDWR)); }
+static void by_nobody(int fd)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    TRY(connect(fd, &none, sizeof none));
+}
+CASE(closing, shutdown_of_an_attempt) { called_off(by_shutdown); }
+CASE(closing, end_of_an_attempt) { called_off(by_nobody); }
+
 /* Calls that are made of several. */
 static long sends_file(struct waiter *w)
 {

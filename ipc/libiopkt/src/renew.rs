@@ -8,9 +8,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use io_pkt_client::{Socket, Transport};
+use io_pkt_client::{Shutdown, Socket, Transport};
 use libc::c_int;
 
+use crate::abi::borrow;
 use crate::description::Description;
 use crate::errno::{number_of, os};
 use crate::loopback;
@@ -35,6 +36,10 @@ pub(crate) fn renew(fd: c_int, held: &Held) -> io::Result<()> {
         fresh.remember(set);
     }
     loopback::copy_mode(fd, new.as_raw_fd())?;
+    if held.socket.is_undecided() {
+        // Another thread may wait for the outcome.
+        let _ = held.socket.shutdown(borrow(&fd), Shutdown::Both);
+    }
     reset(held);
     loopback::replace(new.as_raw_fd(), held, Some(&fresh))?;
     match held.bound.get() {
