@@ -524,4 +524,46 @@ mod tests {
         drop(writer);
         assert!(ends(&reader));
     }
+
+    static INTERRUPTED: Waits = Waits::of_a_static();
+
+    /// Closes at any time, but nothing that could be copied.
+    extern "C" fn close_in_a_handler(_: i32) {
+        // SAFETY: no test opens so many files, and should it be open, it is copied and nothing else.
+        INTERRUPTED.keep(unsafe { BorrowedFd::borrow_raw(60_000) });
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "it knows no signals")]
+    fn a_handler_that_closes_in_the_midst_counts_nobody_twice() {
+        let _alone = alone();
+        let handler = close_in_a_handler as extern "C" fn(i32) as libc::sighandler_t;
+        // SAFETY: what the handler does may be done at any time.
+        let _ = unsafe { libc::signal(libc::SIGURG, handler) };
+        let (over, caller) = (AtomicU32::new(0), AtomicU64::new(0));
+        let threads = || State::from(INTERRUPTED.word.load(Ordering::Relaxed)).threads;
+        let calls = || {
+            // SAFETY: no pointers.
+            caller.store(unsafe { libc::pthread_self() }, Ordering::Release);
+            while over.load(Ordering::Relaxed) == 0 {
+                drop((INTERRUPTED.enter(), INTERRUPTED.enter()));
+            }
+            assert!(all_are_free());
+        };
+        let another = INTERRUPTED.enter();
+        thread::scope(|scope| {
+            let _ = scope.spawn(calls);
+            for _ in 0..100_000 {
+                match caller.load(Ordering::Acquire) {
+                    0 => thread::yield_now(),
+                    // SAFETY: it waits for `over`.
+                    caller => drop(unsafe { libc::pthread_kill(caller, libc::SIGURG) }),
+                }
+            }
+            over.store(1, Ordering::Relaxed);
+        });
+        assert_eq!(threads(), 1, "that of this thread");
+        drop(another);
+        assert_eq!(threads(), 0);
+    }
 }
