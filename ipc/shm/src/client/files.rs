@@ -15,12 +15,22 @@ const CALLS: usize = 32;
 
 static HELD: [Held; CALLS] = [const { Held::free() }; CALLS];
 
-/// A number that a call holds.
+/// A place for a call.
 #[derive(Debug)]
 struct Held {
-    /// Its generation above it, and 1; 0, or another generation: it is free.
+    /// [`Number`]; 0, or that of another generation: it is free.
     word: AtomicU64,
     waits: Waits,
+}
+
+/// The number that a call holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Number {
+    fd: RawFd,
+    /// Closes of it that are under way: until they are over the place is no other call's, or they could leave it their copy.
+    closes: u8,
+    has_ended: bool,
+    generation: u16,
 }
 
 /// A file that a call holds, until it is dropped.
@@ -28,21 +38,23 @@ struct Held {
 pub struct HeldFile {
     given: RawFd,
     /// `None`: there was no place left.
-    place: Option<(&'static Held, u64, Wait<'static>)>,
+    place: Option<(&'static Held, Wait<'static>)>,
+    generation: u16,
 }
 
 impl HeldFile {
     /// Holds what is behind a number.
     #[must_use]
     pub fn new(fd: RawFd) -> Self {
-        let word = word(fd);
-        let is_free = |old| old == 0 || old >> GENERATION != word >> GENERATION;
+        let generation = generation();
+        let number = Number { fd, closes: 0, has_ended: false, generation };
+        let is_free = |old| old == 0 || Number::from(old).generation != generation;
         let take = |held: &&Held| {
-            let take = |old| is_free(old).then_some(word);
+            let take = |old| is_free(old).then(|| u64::from(number));
             held.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
         };
-        let place = HELD.iter().find(take).map(|held| (held, word, held.waits.enter()));
-        Self { given: fd, place }
+        let place = HELD.iter().find(take).map(|held| (held, held.waits.enter()));
+        Self { given: fd, place, generation }
     }
 
     /// The number to go on with.
@@ -50,53 +62,89 @@ impl HeldFile {
     pub fn number(&self) -> RawFd {
         // SAFETY: nothing is done with it but to look at its number.
         let given = unsafe { BorrowedFd::borrow_raw(self.given.max(0)) };
-        self.place.as_ref().map_or(self.given, |(_, _, wait)| wait.fd(given).as_raw_fd())
+        self.place.as_ref().map_or(self.given, |(_, wait)| wait.fd(given).as_raw_fd())
     }
 }
 
 impl Drop for HeldFile {
     fn drop(&mut self) {
-        if let Some((held, word, wait)) = self.place.take() {
-            drop(wait);
-            // Another's, if this is a child that a handler has forked.
-            let _ = held.word.compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed);
-        }
+        let Some((held, wait)) = self.place.take() else { return };
+        drop(wait);
+        // The place is not its own if this is a child that a handler has forked.
+        let its_own = |number: &Number| number.generation == self.generation;
+        let _ = held.change(its_own, |number| Number { has_ended: true, ..number });
     }
 }
 
 /// To be called before the program closes a number, or has another file put there: calls that hold it go on with a copy.
 /// Async-signal-safe.
 pub fn keep_file(fd: RawFd) {
-    let word = word(fd);
-    for held in HELD.iter().filter(|held| held.word.load(Ordering::Acquire) == word) {
+    let generation = generation();
+    let its_own = |number: &Number| number.generation == generation && number.fd == fd;
+    for held in &HELD {
+        let begin = |number: Number| Number { closes: number.closes.saturating_add(1), ..number };
+        if !held.change(|number| its_own(number) && !number.has_ended, begin) {
+            continue;
+        }
         // SAFETY: it is copied if it is open, and nothing else.
         held.waits.keep(unsafe { BorrowedFd::borrow_raw(fd.max(0)) });
+        let end = |number: Number| Number { closes: number.closes.saturating_sub(1), ..number };
+        let _ = held.change(its_own, end);
     }
 }
 
 /// The same for all numbers from `first` to `last`.
 pub fn keep_files(first: u32, last: u32) {
     for held in &HELD {
-        let number = held.word.load(Ordering::Acquire).checked_sub(1).map(|word| word & NUMBER);
-        let number = number.and_then(|number| u32::try_from(number).ok());
-        if let Some(fd) = number.filter(|number| (first..=last).contains(number)) {
-            RawFd::try_from(fd).into_iter().for_each(keep_file);
+        let number = Number::from(held.word.load(Ordering::Acquire));
+        if u32::try_from(number.fd).is_ok_and(|fd| (first..=last).contains(&fd)) {
+            keep_file(number.fd);
         }
     }
-}
-
-const GENERATION: u32 = 48;
-const NUMBER: u64 = (1 << GENERATION) - 1;
-
-fn word(fd: RawFd) -> u64 {
-    let number = u64::from(u32::try_from(fd).unwrap_or(u32::MAX));
-    u64::from(generation()) << GENERATION | number.saturating_add(1)
 }
 
 impl Held {
     const fn free() -> Self {
         Self { word: AtomicU64::new(0), waits: Waits::of_a_static() }
     }
+
+    /// Changes the number that is here, if it is the one meant; it is free when its call and the closes are over.
+    fn change(&self, is_meant: impl Fn(&Number) -> bool, to: impl Fn(Number) -> Number) -> bool {
+        let change = |word| {
+            let number =
+                Some(word).filter(|word| *word != 0).map(Number::from).filter(&is_meant)?;
+            let number = to(number);
+            Some(if number.has_ended && number.closes == 0 { 0 } else { number.into() })
+        };
+        self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok()
+    }
+}
+
+impl From<u64> for Number {
+    fn from(word: u64) -> Self {
+        let [f0, f1, f2, f3, closes, flags, g0, g1] = word.to_le_bytes();
+        Self {
+            fd: RawFd::from_le_bytes([f0, f1, f2, f3]),
+            closes,
+            has_ended: flags & Self::ENDED != 0,
+            generation: u16::from_le_bytes([g0, g1]),
+        }
+    }
+}
+
+impl From<Number> for u64 {
+    fn from(number: Number) -> Self {
+        let [f0, f1, f2, f3] = number.fd.to_le_bytes();
+        let flags = if number.has_ended { Number::ENDED } else { 0 } | Number::TAKEN;
+        let [g0, g1] = number.generation.to_le_bytes();
+        Self::from_le_bytes([f0, f1, f2, f3, number.closes, flags, g0, g1])
+    }
+}
+
+impl Number {
+    const ENDED: u8 = 1;
+    /// So that no word of a place that is taken is 0.
+    const TAKEN: u8 = 2;
 }
 
 #[cfg(test)]
@@ -141,6 +189,25 @@ mod tests {
             assert_eq!(reader.read_to_string(&mut text).unwrap(), 4, "and then the end");
             assert!(HELD.iter().all(|held| held.word.load(Ordering::Relaxed) == 0));
         }
+    }
+
+    #[test]
+    fn a_place_is_nobodys_until_the_closes_of_its_number_are_over() {
+        let _alone = super::super::waits::alone();
+        let number = pipe().unwrap().1.into_raw_fd();
+        let held = HeldFile::new(number);
+        let (place, _) = held.place.as_ref().unwrap();
+        let begin = |number: Number| Number { closes: 1, ..number };
+        assert!(place.change(|_| true, begin));
+        let place: &'static Held = place;
+        drop(held);
+        let next = HeldFile::new(number);
+        assert!(next.place.as_ref().is_some_and(|(other, _)| !std::ptr::eq(*other, place)));
+        assert!(place.change(|_| true, |number| Number { closes: 0, ..number }));
+        assert_eq!(place.word.load(Ordering::Relaxed), 0);
+        drop(next);
+        // SAFETY: the test's own, and nobody uses it any more.
+        unsafe { rustix::io::close(number) };
     }
 
     #[test]
