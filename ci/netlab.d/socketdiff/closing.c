@@ -314,6 +314,26 @@ CASE(closing, splice_beside_a_child)
     close(hold[1]);
     NEED(waitpid(child, NULL, 0));
 }
+/* What a child in its parent's memory closes are its own numbers. */
+CASE(closing, splice_beside_a_guest)
+{
+    char in[8];
+    int id, fd = connected(&id);
+    NEED(pipe(shared));
+    struct waiter *w = begun(fd, to_pipe);
+    pid_t child = vfork();
+    if (child == 0) {
+        close(shared[1]);
+        close_range((unsigned)shared[1], (unsigned)shared[1], 0);
+        _exit(0);
+    }
+    NEED(waitpid(child, NULL, 0));
+    NEED(peer_send(id, "abcd", 4, 0));
+    over(w);
+    TRY(read(shared[0], in, 8));
+    TRY(close(shared[1]));
+    TRY(read(shared[0], in, 8));
+}
 static long receives_messages(struct waiter *w)
 {
     struct iovec into[4];

@@ -51,7 +51,7 @@ pub use proto::table::{AddressRow, InterfaceRow, NIC_COUNTERS, NicCounter, NicRo
 pub use receive::{Received, RecvFlags, Unspoken};
 pub use send::SendFlags;
 pub use shm::{
-    Ancillary, HeldFile, Own, Wait, is_own, keep_file, keep_files, leave_waits_of_parent, own_in,
+    Ancillary, HeldFile, Own, Wait, holds_file, is_own, keep_files, leave_waits_of_parent, own_in,
     pause,
 };
 pub use socket::Socket;

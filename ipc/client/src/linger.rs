@@ -28,7 +28,7 @@ impl Socket {
 
     /// To be called after the descriptor was closed: returns when the peer has acknowledged all that
     /// was sent, the connection is gone, `time` is over, or a signal came; and at once if another
-    /// process has a copy of the descriptor.
+    /// process has a copy of the descriptor, unless this is a signal's handler that has interrupted a request.
     pub fn wait_acknowledged(&self, time: Duration) {
         let until = Instant::now().checked_add(time);
         let closed = || self.channel.call_unless_within(Request::Closed { socket: self.handle });

@@ -116,7 +116,9 @@ impl<'a> Patience<'a> {
     /// `EAGAIN` if not.
     pub(crate) fn check(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         if !self.started {
-            self.nonblocking |= descriptor::is_nonblocking(self.fd(fd))?;
+            // It may be closed in between, and a copy left.
+            let is_nonblocking = || descriptor::is_nonblocking(self.fd(fd));
+            self.nonblocking |= is_nonblocking().or_else(|_| is_nonblocking())?;
             self.start();
         }
         if self.nonblocking || self.left() == Some(Duration::ZERO) {
@@ -152,8 +154,10 @@ impl<'a> Patience<'a> {
         if !may_restart || self.until.is_some() {
             return self.sleep(fd, PollFlags::IN).map(|()| false);
         }
-        match recv(self.enter(fd), &mut [0; 1], RecvFlags::PEEK) {
-            Err(errno @ (Errno::INTR | Errno::BADF)) => Err(errno),
+        let at = self.enter(fd).as_raw_fd();
+        match recv(self.fd(fd), &mut [0; 1], RecvFlags::PEEK) {
+            Err(Errno::INTR) => Err(Errno::INTR),
+            Err(Errno::BADF) if self.fd(fd).as_raw_fd() == at => Err(Errno::BADF),
             // What it is the call finds out by itself.
             seen => Ok(seen.is_ok_and(|(len, _)| len > 0)),
         }
@@ -171,9 +175,11 @@ impl<'a> Patience<'a> {
         may_restart: bool,
     ) -> Result<bool, Errno> {
         if may_restart && self.until.is_none() {
-            match send(self.enter(fd), &[0], SendFlags::NOSIGNAL) {
+            let at = self.enter(fd).as_raw_fd();
+            match send(self.fd(fd), &[0], SendFlags::NOSIGNAL) {
                 Ok(_) => return Ok(true),
-                Err(errno @ (Errno::INTR | Errno::BADF)) => return Err(errno),
+                Err(Errno::INTR) => return Err(Errno::INTR),
+                Err(Errno::BADF) if self.fd(fd).as_raw_fd() == at => return Err(Errno::BADF),
                 // Somebody has made it nonblocking meanwhile, and this call waits all the same.
                 Err(Errno::AGAIN) => {}
                 // What it is the call finds out by itself.

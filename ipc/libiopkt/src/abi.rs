@@ -23,7 +23,7 @@ pub use interface::{
 };
 pub use number::{
     close_range_with, iopkt_adopt, iopkt_close, iopkt_close_range, iopkt_dup, iopkt_dup2,
-    iopkt_dup3,
+    iopkt_dup3, keep_files, keep_replaced,
 };
 pub use open::{
     iopkt_accept, iopkt_accept4, iopkt_bind, iopkt_connect, iopkt_listen, iopkt_route_socket,

@@ -46,9 +46,9 @@ mod route;
 mod steps;
 mod table;
 
-pub use abi::close_range_with;
+pub use abi::{close_range_with, keep_files, keep_replaced};
 pub use errno::{errno, set_errno};
 pub use far::is_ours;
 pub use given::{adopt, adopt_inherited, adopt_received};
-pub use io_pkt_client::{HeldFile, is_own, keep_file, pause};
+pub use io_pkt_client::{HeldFile, is_own, pause};
 pub use steps::{Steps, steps};

@@ -12,11 +12,18 @@ use crate::next::{call_next, interpose};
 /// As for the C call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
-    iopkt::keep_file(fd);
+    keep(fd);
     if iopkt::is_ours(fd) || iopkt::is_own(fd) || is_in_a_call() {
         return iopkt::abi::iopkt_close(fd);
     }
     call_next!(close(fd => c_int) -> c_int)
+}
+
+/// Calls that hold the file of this number go on with a copy.
+pub(crate) fn keep(fd: c_int) {
+    if let Ok(number) = c_uint::try_from(fd) {
+        iopkt::keep_files(number, number);
+    }
 }
 
 interpose! {
@@ -29,18 +36,11 @@ interpose! {
 /// As for the C call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn dup2(old: c_int, new: c_int) -> c_int {
-    keep_unless_same(old, new);
+    iopkt::keep_replaced(old, new);
     if iopkt::is_ours(old) || iopkt::is_ours(new) || iopkt::is_own(new) {
         return iopkt::abi::iopkt_dup2(old, new);
     }
     call_next!(dup2(old => c_int, new => c_int) -> c_int)
-}
-
-/// Another file is put where a call may hold one.
-fn keep_unless_same(old: c_int, new: c_int) {
-    if old != new {
-        iopkt::keep_file(new);
-    }
 }
 
 /// `dup3(2)`.
@@ -49,7 +49,7 @@ fn keep_unless_same(old: c_int, new: c_int) {
 /// As for the C call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
-    keep_unless_same(old, new);
+    iopkt::keep_replaced(old, new);
     if iopkt::is_ours(old) || iopkt::is_ours(new) || iopkt::is_own(new) {
         return iopkt::abi::iopkt_dup3(old, new, flags);
     }

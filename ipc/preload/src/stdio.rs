@@ -15,6 +15,8 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{FILE, c_int, c_void, ssize_t};
 
+use crate::number::keep;
+
 /// Places in glibc's `struct _IO_jump_t`, the same since its version 2.1.
 const READ: usize = 14;
 const WRITE: usize = 15;
@@ -141,7 +143,7 @@ unsafe extern "C" fn stream_close(stream: *mut FILE) -> c_int {
     if iopkt::is_ours(fd) {
         return iopkt::abi::iopkt_close(fd);
     }
-    iopkt::keep_file(fd);
+    keep(fd);
     let next = NEXT_CLOSE.load(Ordering::Relaxed);
     // SAFETY: stored before the first stream could get here; the function has this type.
     let next = unsafe { core::mem::transmute::<*mut c_void, Close>(next) };

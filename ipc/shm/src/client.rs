@@ -14,7 +14,7 @@ mod send;
 mod socket;
 mod waits;
 
-pub use files::{HeldFile, keep_file, keep_files};
+pub use files::{HeldFile, holds_file, keep_files};
 pub use map::{ClientFiles, ClientMap};
 pub use own::{Own, is_own, own_in};
 pub use receive::{Datagram, ReceiveQueue, Urgent};

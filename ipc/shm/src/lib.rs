@@ -50,7 +50,7 @@ mod words;
 
 pub use client::{
     ClientFiles, ClientMap, Datagram, HeldFile, Own, OwnWays, PushError, ReceiveQueue, SendQueue,
-    SocketMemory, Urgent, Wait, Waits, is_own, keep_file, keep_files, leave_waits_of_parent,
+    SocketMemory, Urgent, Wait, Waits, holds_file, is_own, keep_files, leave_waits_of_parent,
     own_in,
 };
 pub use daemon::{

@@ -2,7 +2,7 @@
 
 use libc::{c_int, c_uint};
 
-use io_pkt_client::{is_own, keep_files, own_in};
+use io_pkt_client::{holds_file, is_own, own_in};
 
 use super::borrow;
 use crate::errno::{errno, number, os, set_errno, status};
@@ -39,6 +39,28 @@ pub extern "C" fn iopkt_close_range(first: c_uint, last: c_uint, flags: c_uint) 
         // SAFETY: no pointers; the program's own descriptors.
         unsafe { kernel::close_range(first, last, flags) }
     })
+}
+
+/// To be called before numbers of the program's are closed that are no sockets of a stack: calls that read from or write
+/// to the files there go on with copies.
+pub fn keep_files(first: c_uint, last: c_uint) {
+    // The numbers of a child in its parent's memory are others.
+    if holds_file(first, last) && !process::is_guest() {
+        io_pkt_client::keep_files(first, last);
+    }
+}
+
+/// The same before `old` is copied to `new`.
+pub fn keep_replaced(old: c_int, new: c_int) {
+    let Ok(number) = c_uint::try_from(new) else { return };
+    if old == new || !holds_file(number, number) {
+        return;
+    }
+    // SAFETY: no pointers.
+    let is_open = unsafe { kernel::fcntl(old, libc::F_GETFD, 0) } >= 0;
+    if is_open {
+        keep_files(number, number);
+    }
 }
 
 /// Closes a range, but not what is the library's own in it: `close` is called for what is between.

@@ -6,7 +6,7 @@
 //! its record locks on it (`fcntl(2)`, `F_SETLK`).
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::waits::{Wait, Waits, generation};
 
@@ -14,6 +14,9 @@ use super::waits::{Wait, Waits, generation};
 const CALLS: usize = 32;
 
 static HELD: [Held; CALLS] = [const { Held::free() }; CALLS];
+
+/// So many of the first places have ever been taken: none in most programs, a few in others.
+static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// A place for a call.
 #[derive(Debug)]
@@ -49,20 +52,27 @@ impl HeldFile {
         let generation = generation();
         let number = Number { fd, closes: 0, has_ended: false, generation };
         let is_free = |old| old == 0 || Number::from(old).generation != generation;
-        let take = |held: &&Held| {
+        let take = |(_, held): &(usize, &Held)| {
             let take = |old| is_free(old).then(|| u64::from(number));
             held.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
         };
-        let place = HELD.iter().find(take).map(|held| (held, held.waits.enter()));
+        let taken = if fd < 0 { None } else { HELD.iter().enumerate().find(take) };
+        let place = taken.map(|(index, held)| {
+            let _ = USED.fetch_max(index.saturating_add(1), Ordering::AcqRel);
+            (held, held.waits.enter())
+        });
         Self { given: fd, place, generation }
     }
 
-    /// The number to go on with.
+    /// The number to go on with; −1 if a handler within the call has closed it: it may be another file's.
     #[must_use]
     pub fn number(&self) -> RawFd {
-        // SAFETY: nothing is done with it but to look at its number.
-        let given = unsafe { BorrowedFd::borrow_raw(self.given.max(0)) };
-        self.place.as_ref().map_or(self.given, |(_, wait)| wait.fd(given).as_raw_fd())
+        let Some((_, wait)) = &self.place else { return self.given };
+        if wait.is_given_up() && self.generation == generation() {
+            return -1;
+        }
+        // SAFETY: it is not negative, and nothing is done with it but to look at its number.
+        wait.fd(unsafe { BorrowedFd::borrow_raw(self.given) }).as_raw_fd()
     }
 }
 
@@ -76,9 +86,30 @@ impl Drop for HeldFile {
     }
 }
 
-/// To be called before the program closes a number, or has another file put there: calls that hold it go on with a copy.
-/// Async-signal-safe.
-pub fn keep_file(fd: RawFd) {
+/// Does a call hold one of the numbers from `first` to `last`? Async-signal-safe.
+#[must_use]
+pub fn holds_file(first: u32, last: u32) -> bool {
+    held(first, last).next().is_some()
+}
+
+/// To be called before the program closes numbers, or has other files put there: calls that hold them go on with copies.
+/// Not for a child in its parent's memory, whose numbers are others. Async-signal-safe.
+pub fn keep_files(first: u32, last: u32) {
+    held(first, last).for_each(keep_file);
+}
+
+/// The numbers in this range that calls hold.
+fn held(first: u32, last: u32) -> impl Iterator<Item = RawFd> {
+    let number = |held: &Held| match held.word.load(Ordering::Acquire) {
+        0 => None,
+        word => Some(Number::from(word).fd),
+    };
+    let is_meant =
+        move |fd: &RawFd| u32::try_from(*fd).is_ok_and(|fd| (first..=last).contains(&fd));
+    HELD.iter().take(USED.load(Ordering::Acquire)).filter_map(number).filter(is_meant)
+}
+
+fn keep_file(fd: RawFd) {
     let generation = generation();
     let its_own = |number: &Number| number.generation == generation && number.fd == fd;
     for held in &HELD {
@@ -86,20 +117,10 @@ pub fn keep_file(fd: RawFd) {
         if !held.change(|number| its_own(number) && !number.has_ended, begin) {
             continue;
         }
-        // SAFETY: it is copied if it is open, and nothing else.
-        held.waits.keep(unsafe { BorrowedFd::borrow_raw(fd.max(0)) });
+        // SAFETY: no number that is held is negative; it is copied if it is open, and nothing else.
+        held.waits.keep(unsafe { BorrowedFd::borrow_raw(fd) });
         let end = |number: Number| Number { closes: number.closes.saturating_sub(1), ..number };
         let _ = held.change(its_own, end);
-    }
-}
-
-/// The same for all numbers from `first` to `last`.
-pub fn keep_files(first: u32, last: u32) {
-    for held in &HELD {
-        let number = Number::from(held.word.load(Ordering::Acquire));
-        if u32::try_from(number.fd).is_ok_and(|fd| (first..=last).contains(&fd)) {
-            keep_file(number.fd);
-        }
     }
 }
 
@@ -167,16 +188,14 @@ mod tests {
     #[test]
     fn a_call_goes_on_with_the_file_whose_number_is_closed() {
         let _alone = super::super::waits::alone();
-        for by_range in [false, true] {
+        for (below, above) in [(0, 0), (1, 1)] {
             let (mut reader, writer) = pipe().unwrap();
             let number = writer.into_raw_fd();
             let held = HeldFile::new(number);
             assert_eq!(held.number(), number);
-            let range = u32::try_from(number).unwrap();
-            close_elsewhere(number, || match by_range {
-                true => keep_files(range, range),
-                false => keep_file(number),
-            });
+            let at = u32::try_from(number).unwrap();
+            assert!(holds_file(at, at) && !holds_file(at + 1, u32::MAX));
+            close_elsewhere(number, || keep_files(at - below, at + above));
             let copy = held.number();
             assert_ne!(copy, number);
             // What is opened there next is another file's.
@@ -189,6 +208,19 @@ mod tests {
             assert_eq!(reader.read_to_string(&mut text).unwrap(), 4, "and then the end");
             assert!(HELD.iter().all(|held| held.word.load(Ordering::Relaxed) == 0));
         }
+    }
+
+    #[test]
+    fn what_a_handler_has_closed_is_not_touched() {
+        let _alone = super::super::waits::alone();
+        let (_reader, writer) = pipe().unwrap();
+        let number = writer.as_raw_fd();
+        let held = HeldFile::new(number);
+        keep_file(number);
+        assert_eq!(held.number(), -1);
+        drop(held);
+        let none = HeldFile::new(-1);
+        assert!(none.place.is_none() && none.number() == -1);
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! calls of other threads that wait there. It is closed with the last of them.
 //!
 //! A thread knows which sockets its own calls are at. A handler of a signal may leave a call for good (`siglongjmp`), and
-//! then nothing of it is dropped: what the thread knows of a socket ends when it closes a number of it, whoever made the
-//! call.
+//! then nothing of it is dropped: what the thread knows of a socket ends when it closes a number of it. But if a copy has
+//! been left for the call before, the handler's thread may be in it still, and the copy stays.
 
 use std::cell::Cell;
 use std::fmt;
@@ -23,7 +23,7 @@ static COPIES: Numbers = Numbers::none();
 /// How often this process's line has forked. In a child the threads of its parent do not wait.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Sockets that a thread's calls can be at: one, and one more for each handler within. More are not held.
+/// Sockets and files that a thread's calls can be at: one or two, and as many for each handler within. More are not held.
 const PLACES: usize = 8;
 
 thread_local! {
@@ -113,7 +113,8 @@ impl Waits {
     /// The same if this thread is in a call here already.
     pub fn enter_again(&self) -> Option<Wait<'_>> {
         let deeper = |calls: Calls| Calls { depth: calls.depth.saturating_add(1), ..calls };
-        let calls = update(|id, _| id == self.id(), |calls| Some(deeper(calls)))?;
+        let is_here = |id, calls: Calls| id == self.id() && calls.is_counted;
+        let calls = update(is_here, |calls| Some(deeper(calls)))?;
         Some(self.wait(Some(calls.sequence)))
     }
 
@@ -143,10 +144,12 @@ impl Waits {
         let generation = generation();
         let state = || State::from(self.word.load(Ordering::Acquire)).of(generation);
         // A call of this thread's that has a copy already goes on with it.
-        if state().copy.is_none()
-            && let Some(Calls { is_counted: true, .. }) = update(|id, _| id == self.id(), |_| None)
+        while state().copy.is_none()
+            && let Some(calls) = update(|id, _| id == self.id(), |_| None)
         {
-            self.leave(generation);
+            if calls.is_counted {
+                self.leave(generation);
+            }
         }
         let needs = |state: State| {
             let state = state.of(generation);
@@ -204,6 +207,11 @@ impl Wait<'_> {
     /// Not any more if a handler within the call has closed the socket, or if this is the child that one has forked.
     fn is_counted(&self) -> bool {
         self.calls(Some).is_some_and(|calls| calls.is_counted)
+    }
+
+    /// A handler within the call has closed what it is at, or it is another process's.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.sequence.is_some() && !self.is_counted()
     }
 
     /// Changes this call's place, which it gives up with `None`. What it was before.
