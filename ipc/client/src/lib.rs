@@ -51,8 +51,7 @@ pub use proto::table::{AddressRow, InterfaceRow, NIC_COUNTERS, NicCounter, NicRo
 pub use receive::{Received, RecvFlags, Unspoken};
 pub use send::SendFlags;
 pub use shm::{
-    Ancillary, HeldFile, Own, Wait, holds_file, is_own, keep_files, leave_waits_of_parent, own_in,
-    pause,
+    Ancillary, HeldFile, Wait, holds_file, is_own, keep_files, leave_waits_of_parent, own_in, pause,
 };
 pub use socket::Socket;
 pub use tcp::{TcpListener, TcpStream};

@@ -127,12 +127,11 @@ impl Socket {
     /// `TCP_NODELAY` pushes what waits when it is set. Text that is to wait is posted when the worker has heard of it, or it
     /// would be pushed, too: what is asked of a socket is answered in order.
     pub(crate) fn let_push_pass(&self) {
-        let request =
-            || Request::Option { socket: self.handle, level: IPPROTO_TCP, name: TCP_INFO };
-        if self.pushes.load(Ordering::Acquire)
-            && self.pushes.swap(false, Ordering::AcqRel)
-            && self.channel.call_unless_within(request()).is_none()
-        {
+        if !self.pushes.load(Ordering::Relaxed) || !self.pushes.swap(false, Ordering::Acquire) {
+            return;
+        }
+        let request = Request::Option { socket: self.handle, level: IPPROTO_TCP, name: TCP_INFO };
+        if self.channel.call_unless_within(request).is_none() {
             self.pushes.store(true, Ordering::Release);
         }
     }

@@ -79,7 +79,7 @@ impl Socket {
             }
             self.check_request(data, total)?;
             let to = to.map(|to| self.inward(to)).transpose()?;
-            if self.memory.marks() & mark::BOUND == 0 {
+            if self.needs_a_name() {
                 // The daemon is asked for a name.
                 let _ = patience.enter(fd);
             }

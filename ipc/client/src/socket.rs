@@ -296,9 +296,14 @@ impl Socket {
         Ok(())
     }
 
+    /// It has no local address yet, and cannot send without.
+    pub(crate) fn needs_a_name(&self) -> bool {
+        self.memory.marks() & mark::BOUND == 0 && self.transport != Transport::Raw
+    }
+
     /// A datagram socket without a name gets one when it first sends.
     pub(crate) fn bind_if_needed(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        if self.memory.marks() & mark::BOUND != 0 || self.transport == Transport::Raw {
+        if !self.needs_a_name() {
             return Ok(());
         }
         let any = match self.family() {

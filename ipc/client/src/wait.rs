@@ -1,7 +1,7 @@
 //! How a call waits: a moment awake, then asleep on the descriptor.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -157,7 +157,7 @@ impl<'a> Patience<'a> {
         let at = self.enter(fd).as_raw_fd();
         match recv(self.fd(fd), &mut [0; 1], RecvFlags::PEEK) {
             Err(Errno::INTR) => Err(Errno::INTR),
-            Err(Errno::BADF) if self.fd(fd).as_raw_fd() == at => Err(Errno::BADF),
+            Err(Errno::BADF) if !self.has_moved(fd, at) => Err(Errno::BADF),
             // What it is the call finds out by itself.
             seen => Ok(seen.is_ok_and(|(len, _)| len > 0)),
         }
@@ -179,7 +179,7 @@ impl<'a> Patience<'a> {
             match send(self.fd(fd), &[0], SendFlags::NOSIGNAL) {
                 Ok(_) => return Ok(true),
                 Err(Errno::INTR) => return Err(Errno::INTR),
-                Err(Errno::BADF) if self.fd(fd).as_raw_fd() == at => return Err(Errno::BADF),
+                Err(Errno::BADF) if !self.has_moved(fd, at) => return Err(Errno::BADF),
                 // Somebody has made it nonblocking meanwhile, and this call waits all the same.
                 Err(Errno::AGAIN) => {}
                 // What it is the call finds out by itself.
@@ -204,12 +204,16 @@ impl<'a> Patience<'a> {
         let [entry] = &fds;
         match found {
             0 => Err(Errno::AGAIN),
-            // Unless it was closed by somebody who has left a copy.
-            _ if entry.revents().contains(PollFlags::NVAL) && self.fd(fd).as_raw_fd() == at => {
+            _ if entry.revents().contains(PollFlags::NVAL) && !self.has_moved(fd, at) => {
                 Err(Errno::BADF)
             }
             _ => Ok(()),
         }
+    }
+
+    /// The call was at this number, and goes on with a copy: what it was told of the number does not count.
+    fn has_moved(&self, given: BorrowedFd<'_>, at: RawFd) -> bool {
+        self.fd(given).as_raw_fd() != at
     }
 
     /// Sleeps a while for something that the descriptor says nothing of.

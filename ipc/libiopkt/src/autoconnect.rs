@@ -29,16 +29,14 @@ pub(crate) fn with_a_way<T>(
     let hold = held.socket.begin_call();
     let at = || hold.fd(borrow(&fd)).as_raw_fd();
     let result = call(fd);
-    match &result {
-        Err(error) if !is_about_the_way(error) => result,
-        Ok(_) => result,
-        Err(_) if !may_wait(at(), flags) => {
-            let _ = begin(script, &BACKGROUND, &PACE);
-            result
-        }
-        Err(_) if makes_one(script, &PACE) => call(at()),
-        Err(_) => result,
+    if !result.as_ref().is_err_and(is_about_the_way) {
+        return result;
     }
+    if !may_wait(at(), flags) {
+        let _ = begin(script, &BACKGROUND, &PACE);
+        return result;
+    }
+    if makes_one(script, &PACE) { call(at()) } else { result }
 }
 
 /// Says whether a call on this descriptor may wait.

@@ -50,7 +50,7 @@ impl Own {
     ///
     /// # Errors
     /// `EMFILE`: the program has as many descriptors as it may.
-    pub fn copy(fd: impl AsFd) -> io::Result<Self> {
+    pub(super) fn copy(fd: impl AsFd) -> io::Result<Self> {
         Self::at_least(first(), fd)
     }
 

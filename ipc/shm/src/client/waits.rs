@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::own::{Numbers, Own};
 
@@ -30,6 +30,8 @@ thread_local! {
     /// Without anything to drop, so that handlers of signals may use it at any time.
     static MINE: [Place; PLACES] = const { [const { Place::free() }; PLACES] };
     static SEQUENCE: Cell<u32> = const { Cell::new(0) };
+    /// So many of the first places have ever been taken: none by a thread that has never waited, one by most others.
+    static USED: AtomicUsize = const { AtomicUsize::new(0) };
 }
 
 /// Where a thread notes a socket that its calls are at. Nobody but the thread and its handlers uses it, so what is done to
@@ -238,6 +240,7 @@ fn update(
     is_meant: impl Fn(u64, Calls) -> bool,
     change: impl Fn(Calls) -> Option<Calls>,
 ) -> Option<Calls> {
+    let used = USED.with(|used| used.load(Ordering::Relaxed));
     let generation = generation();
     let change = |place: &Place| {
         let change = |word| {
@@ -248,7 +251,7 @@ fn update(
         };
         place.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).ok().map(Calls::from)
     };
-    MINE.with(|mine| mine.iter().find_map(change))
+    MINE.with(|mine| mine.iter().take(used).find_map(change))
 }
 
 /// Notes the socket where none is, or one of the parent's. `None`: there is no such place.
@@ -257,14 +260,16 @@ fn take_place(id: u64) -> Option<Calls> {
     SEQUENCE.set(sequence);
     let generation = generation();
     let begins = Calls { sequence, depth: 0, is_counted: false, generation };
-    let take = |place: &&Place| {
+    let take = |(_, place): &(usize, &Place)| {
         let is_free = |word| word == 0 || Calls::from(word).generation != generation;
         let take = |word| is_free(word).then(|| u64::from(begins));
         place.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     };
     let calls = Calls { depth: 1, ..begins };
     MINE.with(|mine| {
-        let place = mine.iter().find(take)?;
+        let (index, place) = mine.iter().enumerate().find(take)?;
+        let used = index.saturating_add(1);
+        let _ = USED.with(|most| most.fetch_max(used, Ordering::Relaxed));
         place.id.store(id, Ordering::Relaxed);
         place.word.store(calls.into(), Ordering::Release);
         Some(calls)
